@@ -1,0 +1,35 @@
+"""What can go wrong, by what the caller should do about it.
+
+Belongs here: the exception classes and their exit statuses. Does not belong here: texts of particular failures; those stand
+where the failure is found, and name the file, line or field, what was expected and the next step.
+"""
+
+from __future__ import annotations
+
+
+class ReconError(Exception):
+    """A failure that is told to the user as one line. ``exit_status`` is the command line's."""
+
+    exit_status = 1
+
+
+class WrongInput(ReconError):
+    """The data, a run or a store is wrong (exit status 1): a failed verification, a batch that does not tie."""
+
+    exit_status = 1
+
+
+class Damaged(WrongInput):
+    """Stored bytes are not what was written: a part-file cut short, a flipped byte. Never answered with data."""
+
+
+class WrongUsage(ReconError):
+    """Wrong arguments or configuration (exit status 2)."""
+
+    exit_status = 2
+
+
+class TryAgain(ReconError):
+    """Something outside is busy or away for now (exit status 3): a lock, the network, a full disk."""
+
+    exit_status = 3

@@ -1,0 +1,39 @@
+"""Packaging of Recon: the library, its Dagster code and the ``recon`` command."""
+
+from setuptools import find_packages, setup
+
+TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7"]
+DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1"]
+
+setup(
+    name="recon",
+    version="0.1.0",
+    description="Reconciles financial events at high volume: complete per window, safe to replay, exact, traceable",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
+    package_data={"recon": ["py.typed"]},
+    install_requires=[
+        "duckdb>=2.0,<3",
+        "pyarrow>=26",
+        "numpy>=2",
+        "pandas>=2.2,<3",
+        "pydantic>=2.13,<3",
+        "PyYAML>=6",
+        "sqlglot>=30,<31",
+        "typer>=0.29",
+        "rich>=14",
+        "xlsxwriter>=3.2",
+        "zstandard>=0.25",
+        "tzdata",
+    ],
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, *DEV],
+        "aws": ["boto3>=1.43", "obstore>=0.12"],
+        "spark": ["pyspark>=4.1"],
+    },
+    entry_points={"console_scripts": ["recon = recon.cli:main"]},
+)
