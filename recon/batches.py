@@ -1,0 +1,230 @@
+"""Land: files come into a window, are replaced, taken back, closed and marked for another run. Every change is a new revision.
+
+Belongs here: manifests and the stage `land`. Does not belong here: what stands in the files (recon.intake reads them).
+
+A manifest is the complete list of a window's files at one revision, put once under its number; two who land at the same moment
+race for the number and the loser starts over, so neither's file is lost.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+from recon import layout
+from recon.errors import Damaged, WrongInput, WrongUsage
+from recon.store import AlreadyExists, ObjectStore
+from recon.windows import Grid, name_of
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """One file of a window: its name as landed, SHA-256, size, where its bytes lie, and the totals that its sender declared."""
+
+    name: str
+    digest: str
+    bytes: int
+    path: str
+    expect: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One revision of a window. ``cause``: land, replace, unland, close or replay."""
+
+    window: str
+    revision: int
+    files: tuple[LandedFile, ...]
+    closed: bool
+    cause: str
+    reason: str = ""
+    by: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What one call did: the manifest that now stands, what was added under which name, and what was there already."""
+
+    manifest: Manifest
+    added: tuple[str, ...]
+    already: tuple[tuple[str, str], ...] = ()
+    """(file given, name under which the same bytes had landed)"""
+
+
+def operator() -> str:
+    """Who acts: the operating system's user. Never taken from an argument."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def read_manifest(store: ObjectStore, window: datetime, revision: int | None = None) -> Manifest | None:
+    """The newest manifest of a window (or that of ``revision``), None if nothing ever landed there."""
+    if revision is None:
+        paths = list(store.list(layout.manifests(window)))
+        if not paths:
+            return None
+        path = paths[-1]
+    else:
+        path = layout.manifest(window, revision)
+    try:
+        raw = json.loads(store.get(path))
+        return Manifest(**{**raw, "files": tuple(LandedFile(**file) for file in raw["files"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{path}: the manifest is damaged ({error}); restore it from a copy of the store") from None
+
+
+def landed_windows(store: ObjectStore) -> dict[str, int]:
+    """Window name → newest revision, for every window that anything ever landed in, in order of time."""
+    newest: dict[str, int] = {}
+    for path in store.list(layout.EVENTS):
+        folder, _, rest = path[len(layout.EVENTS) :].partition("/")
+        if rest.startswith("manifests/"):
+            start = datetime.strptime(folder, "%Y-%m-%dT%H%MZ").replace(tzinfo=UTC)
+            newest[name_of(start)] = int(rest[len("manifests/") : -len(".json")])
+    return newest
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a local file, in hex."""
+    sha = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def land(
+    store: ObjectStore,
+    window: datetime,
+    files: Sequence[Path],
+    *,
+    close: bool = False,
+    replacing: str | None = None,
+    expect: Mapping[str, Any] | None = None,
+    inspect: Callable[[str, Path], None],
+) -> Landing:
+    """Puts files into a window. The same bytes again are a no-op; any other file adds, under a name that is free in the window.
+
+    ``replacing`` names the one file (as landed) whose place the given one takes. ``inspect(name, path)`` refuses what cannot be
+    read as its name says, before anything is written. Raises WrongUsage (no such file) and WrongInput (refused by ``inspect``).
+    """
+    if replacing is not None and len(files) != 1:
+        raise WrongUsage("--replace takes exactly one new file for the one that it replaces")
+    for file in files:
+        if not file.is_file():
+            raise WrongUsage(f"{file}: there is no such file; name a file that can be read")
+        inspect(file.name, file)
+    before = read_manifest(store, window)
+    stored: dict[str, LandedFile] = {}
+    already: list[tuple[str, str]] = []
+    known = {landed.digest: landed.name for landed in (before.files if before else ()) if landed.name != replacing}
+    for file in files:
+        digest = digest_of(file)
+        if digest in known:
+            already.append((file.name, known[digest]))
+            continue
+        path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
+        size = store.copy_in(path, file)
+        stored[digest] = LandedFile(file.name, digest, size, path, dict(expect or {}))
+        known[digest] = file.name
+
+    def change(current: Manifest) -> Manifest | None:
+        kept = [landed for landed in current.files if landed.name != replacing]
+        if replacing is not None and len(kept) == len(current.files):
+            raise WrongUsage(_no_such_file(current, replacing))
+        here = {landed.digest for landed in kept}
+        for digest, landed in stored.items():
+            if digest not in here:
+                kept.append(replace(landed, name=_free_name(landed.name, [other.name for other in kept])))
+        if tuple(kept) == current.files and (current.closed or not close):
+            return None
+        cause = "replace" if replacing else "land" if stored else "close"
+        return replace(current, files=tuple(kept), closed=current.closed or close, cause=cause, reason="")
+
+    manifest, _ = _revise(store, window, change)
+    digests = set(stored)
+    added = tuple(landed.name for landed in manifest.files if landed.digest in digests)
+    return Landing(manifest, added, tuple(already))
+
+
+def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Manifest:
+    """Takes a file (name as landed) back out of a window; its bytes stay for the record. A reason is required."""
+    if not reason.strip():
+        raise WrongUsage("--reason: say why the file is taken back; the certificate will name it")
+
+    def change(current: Manifest) -> Manifest:
+        kept = tuple(landed for landed in current.files if landed.name != name)
+        if len(kept) == len(current.files):
+            raise WrongUsage(_no_such_file(current, name))
+        return replace(current, files=kept, cause="unland", reason=f"{name}: {reason}")
+
+    return _revise(store, window, change)[0]
+
+
+def close(store: ObjectStore, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
+    """Closes a window. Returns its manifest and whether this call changed it. A window without any file closes as empty."""
+    return _revise(store, window, lambda now: None if now.closed else replace(now, closed=True, cause="close", reason=reason))
+
+
+def replay(store: ObjectStore, windows: Iterable[datetime], reason: str = "") -> list[Manifest]:
+    """Marks windows to be processed again by the next run: each gets a new revision with the same files."""
+    marked = []
+    for window in windows:
+        if read_manifest(store, window) is not None:
+            marked.append(_revise(store, window, lambda now: replace(now, cause="replay", reason=reason))[0])
+    return marked
+
+
+def refuse_unbegun(grid: Grid, window: datetime, now: datetime) -> None:
+    """Events can't land in a window that has not begun. Raises WrongInput naming the newest window that has."""
+    if window > now:
+        raise WrongInput(
+            f"window {name_of(window)} has not begun yet (now {now:%Y-%m-%dT%H:%MZ}); the newest is {name_of(grid.last_begun(now))}"
+        )
+
+
+def _revise(
+    store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None]
+) -> tuple[Manifest, bool]:
+    """Puts the next manifest of a window: ``change`` of the newest one, or nothing where it returns None."""
+    while True:
+        current = read_manifest(store, window) or Manifest(name_of(window), 0, (), closed=False, cause="")
+        revised = change(current)
+        if revised is None:
+            return current, False
+        revised = replace(
+            revised, revision=current.revision + 1, by=operator(), time=datetime.now(UTC).isoformat(timespec="seconds")
+        )
+        body = {**revised.__dict__, "files": [file.__dict__ for file in revised.files]}
+        try:
+            store.put_new(layout.manifest(window, revised.revision), [json.dumps(body, indent=1).encode()])
+            return revised, True
+        except AlreadyExists:
+            continue
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """``bank.csv.gz`` → ``bank~2.csv.gz`` where that name is taken: names as landed are unique in a window."""
+    if name not in taken:
+        return name
+    stem, dot, suffixes = PurePath(name).name.partition(".")
+    number = 2
+    while (candidate := f"{stem}~{number}{dot}{suffixes}") in taken:
+        number += 1
+    return candidate
+
+
+def _no_such_file(manifest: Manifest, name: str) -> str:
+    names = ", ".join(file.name for file in manifest.files) or "no files"
+    return f"{name}: window {manifest.window} holds no file landed under that name; it holds {names}"

@@ -1,0 +1,1 @@
+"""The embedded engine: one DuckDB connection per stage, Arrow at every border."""

@@ -1,0 +1,176 @@
+"""Duplicates across windows in DuckDB: the few keys whose ids meet in several windows, or that hold too many ids to keep.
+
+Belongs here: which events are suppressed before and after, and reducing again the contributions for which that changed.
+Does not belong here: duplicates within one window (reduction). The rule: docs/decisions/001-contributions-and-duplicates.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.config import Config
+from recon.engines.duckdb import contributions, reduction
+from recon.engines.duckdb.session import literal, quoted
+from recon.windows import name_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from recon.engines.duckdb.merging import Moved, Sources
+
+_TABLES = (
+    "tangled", "pairs_old", "pairs_new", "zones", "ids_old", "ids_new", "suppressed_old", "suppressed_new",
+    "moved", "changed", "again", "untangled",
+)  # fmt: skip
+
+
+def untangle(
+    connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str]
+) -> tuple[dict[str, Moved], dict[str, int]]:
+    """Makes the table ``untangled`` from the entangled keys of ``merged``.
+
+    Returns per window what became suppressed (net), and for windows outside the range the change in rows counted."""
+    for table in _TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    ranged = f"[{', '.join(literal(window) for window in windows)}]"
+    connection.execute("CREATE TEMP TABLE tangled AS SELECT * FROM merged WHERE entangled")
+    for side, column in (("old", "old_c"), ("new", "c")):
+        connection.execute(
+            f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
+            f"list_contains({ranged}, x.w) AS ranged FROM (SELECT key, unnest({column}) AS x FROM tangled)"
+        )
+    _zones(connection, config, windows)
+    _ids(connection, "old", sources.events_old)
+    _ids(connection, "new", sources.events_new)
+    for side in ("old", "new"):
+        _suppressed(connection, config, side)
+    connection.execute("""
+        CREATE TEMP TABLE moved AS
+        SELECT n.key, n.w, n.idh, 1 AS sign FROM suppressed_new n
+        ANTI JOIN (SELECT o.* FROM suppressed_old o SEMI JOIN pairs_new p ON p.key = o.key AND p.w = o.w AND NOT p.ranged) o
+            ON o.key = n.key AND o.w = n.w AND o.idh = n.idh
+        UNION ALL
+        SELECT o.key, o.w, o.idh, -1 FROM suppressed_old o
+        SEMI JOIN pairs_new p ON p.key = o.key AND p.w = o.w AND NOT p.ranged
+        ANTI JOIN suppressed_new n ON o.key = n.key AND o.w = n.w AND o.idh = n.idh""")
+    connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
+    _reduce_again(connection, config, sources.events_new)
+    _rebuild(connection, config)
+    recounted = connection.execute("""
+        SELECT w, sum(a.n - p.n) FROM again a JOIN pairs_new p USING (key, w) WHERE NOT p.ranged GROUP BY w""").fetchall()
+    return _moved_totals(connection, config, sources.events_new), {window: int(change) for window, change in recounted}
+
+
+def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
+    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, or all
+    of them where the record will hold its ids again."""
+    instants = [config.grid.parse(window) for window in windows]
+    first, last = min(instants) - config.events.dedupe, max(instants) + config.events.dedupe
+    connection.execute(f"""
+        CREATE TEMP TABLE zones AS
+        SELECT key, capped, CASE WHEN capped THEN {literal(name_of(first))} ELSE '' END AS first,
+               CASE WHEN capped THEN {literal(name_of(last))} ELSE '~' END AS last
+        FROM (SELECT key, coalesce(list_sum(list_transform(c, lambda x: x.n + x.d)), 0) > {reduction.IDS_MAX} AS capped
+              FROM tangled)""")
+
+
+def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Mapping[str, Path]) -> None:
+    """The table ``ids_<side>``: key, w, idh of every contribution on that side, from the record or else from the event files."""
+    connection.execute(
+        f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL"
+    )
+    absent = connection.execute(f"""
+        SELECT DISTINCT p.w FROM pairs_{side} p JOIN zones z USING (key)
+        WHERE p.ids IS NULL AND p.w >= z.first AND p.w <= z.last""").fetchall()
+    for (window,) in absent:
+        connection.execute(f"""
+            INSERT INTO ids_{side}
+            SELECT e.key, {literal(window)}, e.idh FROM read_parquet({literal(str(events[window]))}) e
+            SEMI JOIN (SELECT key FROM pairs_{side} WHERE w = {literal(window)} AND ids IS NULL) p ON p.key = e.key
+            WHERE e.idh IS NOT NULL""")
+
+
+def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
+    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not."""
+    seconds = config.events.dedupe // timedelta(seconds=1)
+    connection.execute(f"""
+        CREATE TEMP TABLE suppressed_{side} AS
+        SELECT key, w, idh FROM (
+            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before FROM ids_{side}
+        ) WHERE before IS NOT NULL AND CAST(w AS TIMESTAMPTZ) - CAST(before AS TIMESTAMPTZ) <= to_seconds({seconds})""")
+
+
+def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]) -> None:
+    """The table ``again``: key, w, n, m of every changed contribution, reduced from its events without the suppressed ones."""
+    measures = ", ".join(
+        f"{quoted(item.name)} {contributions.measure_type(item)}" for item in config.measures
+    )
+    connection.execute(f"CREATE TEMP TABLE again (key VARCHAR, w VARCHAR, n BIGINT, m STRUCT({measures}))")
+    for (window,) in connection.execute("SELECT DISTINCT w FROM changed").fetchall():
+        name = literal(window)
+        kept = f"""(
+            SELECT e.* FROM read_parquet({literal(str(events[window]))}) e
+            SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
+            ANTI JOIN (SELECT key, idh FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.idh = e.idh)"""
+        reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
+        connection.execute(
+            f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}"
+        )
+    nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
+    connection.execute(
+        f"INSERT INTO again SELECT key, w, 0, {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)"
+    )
+
+
+def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """The table ``untangled``: the entangled keys with their lists of contributions put together anew."""
+    connection.execute(f"""
+        CREATE TEMP TABLE untangled AS
+        WITH put AS (
+            SELECT p.key, CAST({{
+                'w': p.w,
+                'n': coalesce(a.n, p.n),
+                'd': CASE WHEN a.key IS NULL THEN p.d ELSE p.n + p.d - a.n END,
+                'ids': CASE WHEN z.capped THEN NULL ELSE coalesce(p.ids, i.ids, []) END,
+                'm': CASE WHEN a.key IS NULL THEN p.m ELSE a.m END
+            }} AS {contributions.contribution_type(config)}) AS x
+            FROM pairs_new p JOIN zones z USING (key)
+            LEFT JOIN again a ON a.key = p.key AND a.w = p.w
+            LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w
+        ), listed AS (SELECT key, list(x ORDER BY x.w) AS new_list FROM put GROUP BY key)
+        SELECT t.hi, t.lo, t.key, t.old, t.old_c, t.withdrawn,
+               coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS c
+        FROM tangled t LEFT JOIN listed l USING (key)""")
+
+
+def _moved_totals(
+    connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]
+) -> dict[str, Moved]:
+    """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
+    from recon.engines.duckdb.merging import Moved
+    from recon.totals import Totals
+
+    found: dict[str, Moved] = {}
+    for (window,) in connection.execute("SELECT DISTINCT w FROM moved").fetchall():
+        sides = []
+        for sign in (1, -1):
+            source = (
+                f"(SELECT e.* FROM read_parquet({literal(str(events[window]))}) e SEMI JOIN "
+                f"(SELECT key, idh FROM moved WHERE w = {literal(window)} AND sign = {sign}) m ON m.key = e.key AND m.idh = e.idh)"
+            )
+            sides.append(
+                (
+                    reduction.totals_of(connection, config, source),
+                    reduction.measure_totals(
+                        connection, config, reduction.logical(connection, config, reduction.reduce_events(config, source))
+                    ),
+                )
+            )
+        (now, now_measures), (back, back_measures) = sides
+        found[window] = Moved(
+            Totals() + now - back, reduction.subtract_measures(now_measures, back_measures)
+        )
+    return found

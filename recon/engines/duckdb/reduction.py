@@ -1,0 +1,183 @@
+"""Reduce in DuckDB: the typed events of one window → its artifacts, sorted events, and what was set aside.
+
+Belongs here: the queries of the stage `reduce`, and the reduction of any table of events, which merge uses for duplicates.
+Does not belong here: reading files (recon.intake), the order of the stage (recon.reduce).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.config import Config, Measure
+from recon.engines.duckdb.session import literal, quoted
+from recon.logic import after_reduce
+from recon.totals import Money, Totals
+from recon.vocabulary import emit_duckdb
+
+if TYPE_CHECKING:
+    import duckdb
+
+IDS_MAX = 4096
+"""Event-id hashes that one artifact holds at the most; beyond that they are read from the event files."""
+
+_WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
+_TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def column(name: str) -> str:
+    """SQL reference of an event column."""
+    return quoted(f"c_{name}")
+
+
+def measure(name: str) -> str:
+    """SQL reference of a measure."""
+    return quoted(f"m_{name}")
+
+
+def aggregate(config: Config, item: Measure) -> str:
+    """The SQL aggregate that takes one measure over events ordered by (time, id, file, line); ``file`` is the rank by digest."""
+    names = {name: column(name) for name in config.columns}
+    conditions = [] if item.where is None else [f"({emit_duckdb(item.where, names)})"]
+    value = "" if item.column is None else column(item.column)
+    if item.kind in ("first", "last"):
+        conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
+    where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    if item.kind == "count":
+        return f"count({value or '*'}){where}"
+    if item.kind == "sum":
+        return f"CAST(sum({value}){where} AS {item.type.duckdb})"
+    if item.kind in ("min", "max"):
+        return f"{item.kind}({value}){where}"
+    order = f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
+    return f"{'min' if item.kind == 'first' else 'max'}({order}){where}"
+
+
+def reduce_events(config: Config, events: str, by: str = "") -> str:
+    """SELECT that reduces the table ``events`` per key: hi, lo, key, n (events), ids (sorted hashes), and m_<name> per measure.
+
+    ``by`` names further columns to group by, with a comma in front of each."""
+    measures = "".join(f", {aggregate(config, item)} AS {measure(item.name)}" for item in config.measures)
+    ids = "list_sort(list(idh) FILTER (WHERE idh IS NOT NULL))" if config.events.id else "CAST([] AS UBIGINT[])"
+    return (
+        f"SELECT any_value(hi) AS hi, any_value(lo) AS lo, key{by}, count(*) AS n, coalesce({ids}, []) AS ids{measures} "
+        f"FROM {events} GROUP BY key{by}"
+    )
+
+
+def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Splits the table ``landed`` into the view ``events`` and the table ``duplicates`` (file, line, conflicting).
+
+    Of the rows of one (key, id) the first by (time, file digest, line) counts; ``file`` is the rank by digest."""
+    connection.execute("CREATE TEMP TABLE duplicates (file INTEGER, line BIGINT, conflicting BOOLEAN)")
+    suspects = 0
+    if config.events.id:
+        # By hash first: the exact comparison is then needed for a handful of rows only.
+        connection.execute(
+            "CREATE TEMP TABLE suspects AS SELECT idh FROM landed WHERE idh IS NOT NULL GROUP BY idh HAVING count(*) > 1"
+        )
+        suspects = _one(connection, "SELECT count(*) FROM suspects")
+    if suspects:
+        values = ", ".join(["time", *(column(name) for name in config.columns)])
+        connection.execute(f"""
+            INSERT INTO duplicates
+            SELECT file, line, content IS DISTINCT FROM first_content FROM (
+                SELECT file, line, row({values}) AS content, first_value(row({values})) OVER same AS first_content,
+                       row_number() OVER same AS place
+                FROM landed WHERE idh IN (SELECT idh FROM suspects)
+                WINDOW same AS (PARTITION BY key, id ORDER BY time ASC NULLS LAST, file, line)
+            ) WHERE place > 1""")
+    left_out = "ANTI JOIN duplicates USING (file, line)" if suspects else ""
+    connection.execute(f"CREATE TEMP VIEW events AS SELECT * FROM landed {left_out}")
+
+
+def write_events(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """The accepted events, sorted by key hash, so that one key lies in one row group."""
+    connection.execute(f"COPY (SELECT * FROM events ORDER BY hi, lo) TO {literal(str(file))} {_WRITE}")
+
+
+def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
+    """The artifacts in the table or query ``artifacts``, sorted by key hash."""
+    connection.execute(f"COPY (SELECT * FROM {artifacts} ORDER BY hi, lo) TO {literal(str(file))} {_WRITE}")
+
+
+def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
+    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id and the typed columns."""
+    columns = "".join(f", {column(name)}" for name in config.columns)
+    connection.execute(f"""
+        COPY (
+            SELECT 'rejected' AS kind, file, line, reason, raw, NULL::VARCHAR AS key, NULL::VARCHAR AS id{columns}
+            FROM landed_rejects
+            UNION ALL BY NAME
+            SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line,
+                   NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id{columns}
+            FROM landed JOIN duplicates USING (file, line)
+            ORDER BY file, line
+        ) TO {literal(str(file))} {_WRITE}""")
+
+
+def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> Totals:
+    """Rows and control totals over ``source``, a table, view, subquery or Parquet scan of events."""
+    money: Money = {}
+    for control in config.control:
+        value = "*" if control.column is None else column(control.column)
+        by = "''" if control.by is None else f"coalesce(CAST({column(control.by)} AS VARCHAR), 'null')"
+        if control.name == "rows":
+            continue
+        rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1").fetchall()
+        money[control.name] = {group: Decimal(amount) for group, amount in rows if amount is not None}
+    return Totals(_one(connection, f"SELECT count(*) FROM {source}"), money)
+
+
+def unreadable_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, int]:
+    """Per sum control, rows of ``source`` without a readable amount."""
+    return {
+        control.name: _one(connection, f"SELECT count(*) FROM {source} WHERE {column(control.column)} IS NULL")
+        for control in config.control
+        if control.kind == "sum" and control.column
+    }
+
+
+def measure_totals(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, str | int]:
+    """Totals of the sum and count measures over artifacts: what merge ties its contributions with."""
+    additive = [item for item in config.measures if item.kind in ("sum", "count")]
+    if not additive:
+        return {}
+    sums = ", ".join(f"sum({measure(item.name)})" for item in additive)
+    row = connection.execute(f"SELECT {sums} FROM {source}").fetchone()
+    assert row is not None
+    return as_totals([item.name for item in additive], row)
+
+
+def logical(connection: duckdb.DuckDBPyConnection, config: Config, query: str) -> str:
+    """What ``query`` (reduced events) gives after the user's logic, as a source for FROM."""
+    if not config.logic:
+        return f"({query})"
+    connection.register("judged", after_reduce(config, connection.execute(query).to_arrow_table()))
+    return "judged"
+
+
+def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Totals of additive measures, less others."""
+    with localcontext() as exact:
+        exact.prec = 80
+        return {name: str(Decimal(left[name]) - Decimal(right[name])) for name in left}
+
+
+def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
+    """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
+    return {name: str(value if value is not None else 0) for name, value in zip(names, values, strict=True)}
+
+
+def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
+    """A scan of one or several Parquet files."""
+    paths = [files] if isinstance(files, Path) else list(files.values() if isinstance(files, Mapping) else files)
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])

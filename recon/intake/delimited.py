@@ -1,0 +1,210 @@
+"""CSV and TSV as Arrow batches of text columns, each record with the line on which it starts.
+
+Belongs here: tokenizing by Arrow, line numbers, rows that are no rows. Does not belong here: types and checks of the values.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from recon.errors import WrongInput
+from recon.intake.formats import BROKEN, RECORD_BYTES_MAX, BlockStream, format_of, head_text, one_line, text_blocks
+from recon.intake.model import SourceFile
+
+BROKEN_UTF8 = "bytes that are not UTF-8"
+HEADER_AGAIN = "the header again"
+
+# Sent after the file's last byte as a record of its own: if it doesn't come out as one, an open quote has swallowed it.
+_END = "\x00end\x00"
+
+
+def delimiter_of(kind: str) -> str:
+    """The character between two fields of a ``csv`` or ``tsv`` file."""
+    return "\t" if kind == "tsv" else ","
+
+
+def header_of(file: SourceFile) -> list[str]:
+    """The column names in a CSV or TSV file's first record; none in an empty file."""
+    form = format_of(file.name)
+    text = _first_record(head_text(file.name, file.path, form.codec))
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(form.kind)), [])
+
+
+def _first_record(text: str) -> str:
+    """CSV text up to the first line end outside quotes."""
+    quoted = False
+    for position, character in enumerate(text):
+        if character == '"':
+            quoted = not quoted
+        elif character in "\r\n" and not quoted:
+            return text[:position]
+    return text
+
+
+def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
+    """Batches of line BIGINT, span INTEGER (physical lines), problem VARCHAR, then the columns ``names`` as t0, t1, …
+
+    ``names`` stand in the header. Blank lines are left out. Raises WrongInput for a quote that is never closed, a record longer
+    than 16 MiB, mixed line ends.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    form = format_of(file.name)
+    header = header_of(file)
+    stream = BlockStream(text_blocks(file.name, file.path, form.codec), f"\n{_END}\n".encode())
+    records = _Records(file.name, header, [header.index(name) for name in names], stream)
+
+    def on_invalid(row: Any) -> str:
+        records.invalid.append((row.number, row.actual_columns, row.text))
+        return "skip"
+
+    # Columns are named by position, as a header may hold any text. All are read, since line feeds may lie in any of them.
+    columns = [str(position) for position in range(len(header))]
+    try:
+        reader = pc.open_csv(
+            stream,
+            read_options=pc.ReadOptions(use_threads=False, block_size=RECORD_BYTES_MAX, column_names=columns),
+            parse_options=pc.ParseOptions(
+                delimiter=delimiter_of(form.kind),
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+                invalid_row_handler=on_invalid,
+            ),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=False,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        for batch in reader:
+            yield from records.place(batch)
+    except pa.ArrowInvalid as error:
+        raise WrongInput(_explain(file.name, records.next_line, error)) from None
+    yield from records.place(pa.RecordBatch.from_pylist([], schema=reader.schema))
+    records.tie()
+
+
+def _explain(name: str, line: int, error: Exception) -> str:
+    if "straddl" in str(error):
+        size = RECORD_BYTES_MAX >> 20
+        return f"{name}: line {line}: a quote that is never closed, or a record longer than {size} MiB; mend the record there"
+    return f"{name}: line {line}: can't be read as CSV: {one_line(error)}"
+
+
+class _Records:
+    """Puts the records that Arrow hands out, the valid ones in batches and the invalid ones apart, on their lines.
+
+    Arrow numbers every record, so the two can be put in order again; a record takes one line and one for each line feed in it.
+    """
+
+    def __init__(self, name: str, header: list[str], picked: list[int], stream: BlockStream) -> None:
+        self.invalid: list[tuple[int, int, str]] = []  # (record number, fields, text), by number
+        self.next_line = 1
+        self._name = name
+        self._header = header
+        self._picked = picked
+        self._stream = stream
+        self._next_record = 1
+        self._last_start = 1
+        self._ended = False
+
+    def place(self, batch: Any) -> Iterator[Any]:
+        """The valid records of ``batch``, and the invalid ones before, among and right after them, in two batches."""
+        import numpy as np
+
+        numbers = np.array([number for number, _, _ in self.invalid], np.int64)
+        before = numbers - self._next_record - np.arange(len(numbers))  # valid records before each invalid one
+        taken = int(np.searchsorted(before, batch.num_rows, side="right"))
+        invalid, self.invalid = self.invalid[:taken], self.invalid[taken:]
+
+        invalid_spans = np.array([text.count("\n") + 1 for _, _, text in invalid], np.int64)
+        spans = np.insert(_line_feeds(batch) + 1, before[:taken], invalid_spans)
+        if not len(spans):
+            return
+        starts = self.next_line + np.cumsum(spans) - spans
+        is_invalid = np.zeros(len(spans), bool)
+        is_invalid[before[:taken] + np.arange(taken)] = True
+        self._next_record += len(spans)
+        self.next_line += int(spans.sum())
+        self._find_end(batch, invalid, is_invalid)
+        self._last_start = int(starts[-1])
+        if batch.num_rows:
+            yield self._valid(batch, starts[~is_invalid], spans[~is_invalid])
+        if invalid:
+            yield self._invalid(invalid, starts[is_invalid], spans[is_invalid])
+
+    def _find_end(self, batch: Any, invalid: list[tuple[int, int, str]], is_invalid: Any) -> None:
+        if is_invalid[-1]:
+            self._ended = invalid[-1][2] == _END
+        else:
+            self._ended = len(self._header) == 1 and batch.column(0)[-1].as_py() == _END
+
+    def _valid(self, batch: Any, starts: Any, spans: Any) -> Any:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        count = batch.num_rows
+        problem = np.full(count, None, object)
+        if self._stream.broken:
+            for column in batch.columns:
+                problem[pc.match_substring(column, BROKEN).to_numpy(zero_copy_only=False)] = BROKEN_UTF8
+        like_header = pc.equal(batch.column(0), self._header[0]).to_numpy(zero_copy_only=False)
+        drop = np.zeros(count, bool)
+        for row in np.flatnonzero(like_header).tolist():
+            if [column[row].as_py() for column in batch.columns] == self._header:
+                problem[row] = HEADER_AGAIN
+                drop[row] = starts[row] == 1
+        if starts[0] == 1 and not drop[0]:
+            raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
+        if len(self._header) == 1:
+            drop |= pc.is_in(batch.column(0), pa.array(["", _END])).to_numpy(zero_copy_only=False)
+        texts = [batch.column(position) for position in self._picked]
+        return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(~drop))
+
+    def _invalid(self, invalid: list[tuple[int, int, str]], starts: Any, spans: Any) -> Any:
+        import pyarrow as pa
+
+        width = len(self._header)
+        keep = [not (fields == 1 and (text == _END or not text.strip())) for _, fields, text in invalid]
+        problem = [
+            BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}"
+            for _, fields, text in invalid
+        ]
+        texts = [pa.nulls(len(invalid), pa.string())] * len(self._picked)
+        return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(keep))
+
+    def tie(self) -> None:
+        """Raises WrongInput if the file ended inside quotes, or if its lines are not the records' lines."""
+        if not self._ended:
+            raise WrongInput(f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it")
+        if self.next_line - 1 != self._stream.line_feeds + 2:  # two for _END
+            raise WrongInput(
+                f"{self._name}: carriage returns without line feeds stand between or in its records; "
+                "end every line with a line feed, and quote fields that hold a carriage return"
+            )
+
+
+def _line_feeds(batch: Any) -> Any:
+    """How many line feeds each record holds; cheap where there are none."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    feeds = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        content = column.buffers()[2]
+        if content is not None and np.count_nonzero(np.frombuffer(content, np.uint8) == 10):
+            feeds += pc.count_substring(column, "\n").to_numpy(zero_copy_only=False)
+    return feeds
+
+
+def _batch(starts: Any, spans: Any, problem: Any, texts: Sequence[Any]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    names = ["line", "span", "problem", *(f"t{position}" for position in range(len(texts)))]
+    return pa.record_batch([pa.array(starts), pa.array(spans.astype(np.int32)), problem, *texts], names=names)

@@ -1,0 +1,146 @@
+"""A file's format by its name, and its bytes as a stream of blocks, decompressed.
+
+Belongs here: names and suffixes, decompression, the UTF-8 check of text files. Does not belong here: records and columns.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon.errors import WrongInput, WrongUsage
+
+BLOCK_BYTES = 16 << 20
+RECORD_BYTES_MAX = 16 << 20
+
+# Stands in a text block for bytes that are not UTF-8. A row that really held it would be rejected, never taken wrongly.
+BROKEN = "\x00\ufffe\x00"
+
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+_CODECS = {".gz": "gzip", ".zst": "zstd"}
+_BOM = b"\xef\xbb\xbf"
+_LONE_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+@dataclass(frozen=True)
+class Format:
+    """``kind`` is csv, tsv, json or parquet; ``codec`` is gzip, zstd or None."""
+
+    kind: str
+    codec: str | None
+
+
+def format_of(name: str) -> Format:
+    """The format that a file's name promises. Raises WrongUsage if it promises none."""
+    stem = name.lower()
+    codec = next((codec for suffix, codec in _CODECS.items() if stem.endswith(suffix)), None)
+    if codec:
+        stem = stem.rpartition(".")[0]
+    kind = next((kind for suffix, kind in _KINDS.items() if stem.endswith(suffix)), None)
+    if kind is None or (codec and kind == "parquet"):
+        raise WrongUsage(
+            f"{name}: the name tells no format; use .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
+        )
+    return Format(kind, codec)
+
+
+def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the end."""
+    import pyarrow as pa
+
+    try:
+        with pa.OSFile(str(path)) as file:
+            stream = pa.CompressedInputStream(file, codec) if codec else file
+            while block := stream.read(size):
+                yield block
+    except FileNotFoundError:
+        raise WrongInput(f"{name}: the file is gone from {path}; land it again") from None
+    except OSError as error:
+        if codec is None:
+            raise WrongInput(f"{name}: can't be read: {one_line(error)}") from None
+        cut = "Truncated" in str(error)
+        wrong = f"the {codec} data is cut off" if cut else f"damaged {codec} data ({one_line(error)})"
+        raise WrongInput(f"{name}: {wrong}; transfer the file again") from None
+
+
+def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The same as valid UTF-8: without a byte order mark, whole characters only, bytes that are not UTF-8 as ``BROKEN``."""
+    rest = b""
+    first = True
+    for block in blocks(name, path, codec, size):
+        block = rest + block
+        if first:
+            block = block.removeprefix(_BOM)
+            first = False
+        whole = _whole_characters(block)
+        block, rest = block[:whole], block[whole:]
+        yield _as_utf8(block)
+    if rest:
+        yield _as_utf8(rest)
+
+
+def _whole_characters(block: bytes) -> int:
+    """Length of the block without a character that is cut at its end."""
+    for back in range(1, min(4, len(block)) + 1):
+        byte = block[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(block) - back if needed > back else len(block)
+    return len(block)
+
+
+def _as_utf8(block: bytes) -> bytes:
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError:
+        return _LONE_BYTES.sub(BROKEN, block.decode("utf-8", "surrogateescape")).encode("utf-8")
+    return block
+
+
+def head_text(name: str, path: Path, codec: str | None) -> str:
+    """The first MiB of a text file."""
+    return next(text_blocks(name, path, codec, 1 << 20), b"").decode("utf-8")
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+class BlockStream(io.RawIOBase):
+    """Blocks as a file object for a parser; ``tail`` comes last. Tells how many line feeds and whether ``BROKEN`` have gone through."""
+
+    def __init__(self, source: Iterator[bytes], tail: bytes) -> None:
+        self._source = source
+        self._tail = tail
+        self._left = b""
+        self.line_feeds = 0
+        self.broken = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> Any:
+        """At most ``size`` bytes; b'' at the end."""
+        if not self._left:
+            self._left = next(self._source, b"")
+            if self._left:
+                self.line_feeds += self._left.count(b"\n")
+                self.broken = self.broken or BROKEN.encode() in self._left
+            else:
+                self._left, self._tail = self._tail, b""
+        part = self._left if size < 0 or size >= len(self._left) else self._left[:size]
+        self._left = self._left[len(part) :]
+        return part

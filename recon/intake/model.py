@@ -1,0 +1,73 @@
+"""The shapes of the intake: what is asked for, what is read, what was counted, and how a key is written.
+
+Belongs here: frozen shapes that the other intake modules and the stages share. Does not belong here: how any format is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from recon.errors import WrongUsage
+from recon.vocabulary.types import Type
+
+KEY_BYTES_MAX = 4096
+RAW_BYTES_MAX = 64 << 10
+
+_ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
+
+
+@dataclass(frozen=True)
+class EventSpec:
+    """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry along."""
+
+    key: tuple[str, ...]
+    id: str | None
+    time: str | None
+    columns: dict[str, Type]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every column that must be read, once, in a fixed order. Raises WrongUsage if two differ in case only."""
+        asked = (*self.key, *filter(None, (self.id, self.time)), *self.columns)
+        names = tuple(dict.fromkeys(asked))
+        seen: dict[str, str] = {}
+        for name in names:
+            other = seen.setdefault(name.casefold(), name)
+            if other != name:
+                raise WrongUsage(f"columns {other!r} and {name!r} differ in case only; rename one of them in the files")
+        return names
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A landed file: ``name`` as landed, which tells its format, and ``path`` where its bytes lie now."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """What one file held: records read, counted where they were read, and how many rows each table got of them."""
+
+    name: str
+    rows: int
+    accepted: int
+    rejected: int
+
+
+def key_text(values: Sequence[str]) -> str:
+    """The text that stands for a key: a single value as it is, several as a compact JSON array of strings.
+
+    In the array only quotes, backslashes and control characters are escaped, these as ``\\b \\f \\n \\r \\t`` or ``\\u00XX`` with
+    upper-case digits: what DuckDB and Spark write by themselves.
+    """
+    if len(values) == 1:
+        return values[0]
+    text = json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
+    return _ESCAPES.sub(lambda m: m[0] if m[0] == "\\\\" else "\\u" + m[0][2:].upper(), text)

@@ -1,0 +1,92 @@
+"""Where everything lies in a store. Every path is made here and nowhere else.
+
+Belongs here: path names. Does not belong here: reading or writing them.
+
+    store.json                                             what this store is
+    events/<window>/manifests/<revision>.json              the list of files of a window's revision
+    events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
+    stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
+    prefetched/<attempt>/artifacts.arrow                   records read ahead for one merge
+    state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
+    state/<attempt>/tier.run                               several runs merged into one
+    timeline/<commit>.json, timeline/checkpoints/<commit>.json
+    certificates/<window>/<number>.json
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+
+STORE = "store.json"
+EVENTS = "events/"
+TIMELINE = "timeline/"
+CHECKPOINTS = "timeline/checkpoints/"
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def new_attempt() -> str:
+    """A fresh id for one attempt at writing something: 16 hex characters, never used twice."""
+    return secrets.token_hex(8)
+
+
+def folder_name(window: datetime) -> str:
+    """A window's folder: its start without the colon, which some file systems refuse."""
+    return window.strftime("%Y-%m-%dT%H%MZ")
+
+
+def manifests(window: datetime) -> str:
+    return f"{EVENTS}{folder_name(window)}/manifests/"
+
+
+def manifest(window: datetime, revision: int) -> str:
+    return f"{manifests(window)}{revision:06d}.json"
+
+
+def landed_file(window: datetime, digest: str, attempt: str, name: str) -> str:
+    """``name`` is the user's: only its harmless characters go into the path; the manifest keeps it as it was."""
+    safe = _UNSAFE.sub("_", name)[-100:].lstrip(".") or "file"
+    return f"{EVENTS}{folder_name(window)}/files/{digest[:16]}-{attempt}/{safe}"
+
+
+def stateless_of(window: datetime) -> str:
+    return f"stateless/{folder_name(window)}/"
+
+
+def stateless(window: datetime, revision: int, rules: str, attempt: str) -> str:
+    """The folder of one attempt at reducing a window's revision by one version of the rules."""
+    return f"{stateless_of(window)}{revision:06d}-{rules}-{attempt}/"
+
+
+def prefetched(attempt: str) -> str:
+    return f"prefetched/{attempt}/artifacts.arrow"
+
+
+def part_file(attempt: str, number: int) -> str:
+    return f"state/{attempt}/part-{number:04d}.jsonl"
+
+
+def merge_run(attempt: str) -> str:
+    return f"state/{attempt}/merge.run"
+
+
+def tier_run(attempt: str) -> str:
+    return f"state/{attempt}/tier.run"
+
+
+def commit(number: int) -> str:
+    return f"{TIMELINE}{number:012d}.json"
+
+
+def checkpoint(number: int) -> str:
+    return f"{CHECKPOINTS}{number:012d}.json"
+
+
+def certificates(window: datetime) -> str:
+    return f"certificates/{folder_name(window)}/"
+
+
+def certificate(window: datetime, number: int) -> str:
+    return f"{certificates(window)}{number:06d}.json"

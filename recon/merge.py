@@ -1,0 +1,334 @@
+"""Merge: a range's stateless artifacts into the stateful ones, made visible by one commit.
+
+Belongs here: the order of the stage, part-files and their run, the ties before the commit. Does not belong here: the queries of a
+slice (recon.engines), the protocol of commits (recon.timeline).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import layout, stateless
+from recon.config import Config
+from recon.engines.duckdb.merging import Moved, Slice, Sources, merge_slice
+from recon.engines.duckdb.reduction import subtract_measures
+from recon.engines.duckdb.session import connect
+from recon.errors import WrongInput, WrongUsage
+from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
+from recon.runs import Entries, entries_of, write_run
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import Entry, RunRef, State, Timeline
+from recon.totals import Totals, total_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+SLICE_ROWS = 400_000
+"""Rows (arriving and standing) that one slice of the keys holds about: what bounds the memory of a merge."""
+
+_HASHES = 1 << 64
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What one merge did. ``commit`` is None where nothing was left to do: the timeline held these revisions already."""
+
+    commit: int | None
+    windows: tuple[str, ...] = ()
+    keys: int = 0
+    written: int = 0
+    bytes: int = 0
+    recounted: tuple[str, ...] = ()
+    attempts: int = 1
+
+
+def merge_windows(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    range_figures: Sequence[Figures],
+    prefetched: Prefetched | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Merged:
+    """Merges a range of reduced windows and commits. Windows of which the head holds the same or a newer revision are dropped.
+
+    Starts over at the new head as often as another writer commits first. Raises WrongInput where the figures don't tie and
+    WrongUsage where the state was made by other rules; in either case nothing is visible."""
+    attempts = 0
+    while True:
+        attempts += 1
+        state = timeline.head()
+        refuse_other_rules(config, state)
+        todo = [figures for figures in range_figures if figures.revision > state.revision(figures.window)]
+        if not todo:
+            return Merged(None, attempts=attempts)
+        writer = layout.new_attempt()
+        standing = _standing(store, timeline, state, todo, prefetched)
+        prefetched = None  # it is worth one try; after a lost race everything is read at the new head
+        slices, entries, part_bytes = _write_part_files(store, config, state, todo, standing, writer, progress)
+        entry = _entry(config, state, todo, slices, writer)
+        if len(entries.hi):
+            path = layout.merge_run(writer)
+            write_run(store, path, entries)
+            entry = replace(entry, runs_added=(RunRef(path, len(entries.hi), part_bytes),))
+        committed = timeline.commit(entry, onto=state)
+        if committed is not None:
+            return Merged(
+                commit=committed.commit,
+                windows=tuple(entry.windows),
+                keys=sum(figures.keys for figures in todo),
+                written=len(entries.hi),
+                bytes=part_bytes,
+                recounted=tuple(entry.recounted),
+                attempts=attempts,
+            )
+
+
+def refuse_other_rules(config: Config, state: State) -> None:
+    """Nothing mixes silently: a state made by other rules is not merged into."""
+    if state.rules and state.rules != config.rules_version:
+        raise WrongUsage(
+            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}): "
+            "key, windows, events, measures, derived, status, control or logic; put them back, or use a new store"
+        )
+
+
+def _standing(
+    store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None
+) -> pa.Table:
+    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew."""
+    import pyarrow as pa
+
+    if prefetched is None or not _fits(prefetched, state, todo):
+        prefetched = prefetch(store, state, todo)
+    table = read_prefetched(store, prefetched)
+    later: list[str] = []
+    for number in range(state.commit, prefetched.commit, -1):
+        entry = timeline.entry(number)
+        # A merged tier holds no new records: only runs written with part-files of their own count.
+        later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
+    if not later:
+        return table
+    fresh = standing_records(store, later, *touched_keys(store, state, todo))
+    stale = np.isin(table.column("hi").to_numpy(), fresh.column("hi").to_numpy())
+    # A record of the same high half that is not stale is read again below, from the runs as they are now.
+    again_hi, again_lo = table.column("hi").to_numpy()[stale], table.column("lo").to_numpy()[stale]
+    hi = np.concatenate([again_hi, fresh.column("hi").to_numpy()])
+    lo = np.concatenate([again_lo, fresh.column("lo").to_numpy()])
+    pairs = np.unique(np.rec.fromarrays([hi, lo], names="hi,lo"))
+    current = standing_records(store, [run.path for run in state.runs], pairs["hi"].copy(), pairs["lo"].copy())
+    joined = pa.concat_tables(
+        [
+            table.filter(pa.array(~stale)).replace_schema_metadata(None),
+            current.cast(table.schema.remove_metadata()),
+        ]
+    )
+    return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+
+
+def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
+    """Whether the file was made for these revisions, against the committed revisions that still stand."""
+    standing = {f.window: state.windows[f.window]["folder"] for f in todo if f.window in state.windows}
+    return all(
+        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == standing.get(f.window)
+        for f in todo
+    )
+
+
+def _write_part_files(
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    todo: Sequence[Figures],
+    standing: pa.Table,
+    writer: str,
+    progress: Callable[[float], None],
+) -> tuple[list[Slice], Entries, int]:
+    """Merges slice by slice; each slice that changes anything becomes one part-file."""
+    merged: list[Slice] = []
+    parts: list[Entries] = []
+    part_bytes = 0
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        sources = _sources(store, state, todo, scratch)
+        rows = sum(figures.keys for figures in todo) + standing.num_rows
+        bounds = list(_bounds(max(1, -(-rows // SLICE_ROWS))))
+        for number, (first, end) in enumerate(bounds):
+            found = merge_slice(connection, config, sources, _between(standing, first, end), (first, end))
+            if found.records.num_rows:
+                path = layout.part_file(writer, len(parts))
+                part_bytes += store.put_new(path, _buffers(found.records.column("record")))
+                columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
+                parts.append(entries_of(path, *columns))
+            merged.append(_without_records(found))
+            progress((number + 1) / len(bounds))
+    return merged, _joined(parts), part_bytes
+
+
+def _bounds(slices: int) -> Iterator[tuple[int, int]]:
+    for number in range(slices):
+        yield number * _HASHES // slices, (number + 1) * _HASHES // slices
+
+
+def _between(standing: pa.Table, first: int, end: int) -> pa.Table:
+    """The rows with first ≤ hi < end of a table that is sorted by hi."""
+    hi = standing.column("hi").to_numpy()
+    low = int(np.searchsorted(hi, np.uint64(first), side="left"))
+    high = len(hi) if end == _HASHES else int(np.searchsorted(hi, np.uint64(end), side="left"))
+    return standing.slice(low, high - low)
+
+
+def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:
+    """The bytes of a text column, as they lie in Arrow's buffers: records with known lengths, without a loop per row."""
+    import pyarrow as pa
+
+    for chunk in column.chunks:
+        if len(chunk):
+            offsets_type = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+            _, offsets, content = chunk.buffers()
+            bounds = np.frombuffer(offsets, offsets_type)[chunk.offset : chunk.offset + len(chunk) + 1]
+            yield memoryview(content)[int(bounds[0]) : int(bounds[-1])]
+
+
+def _without_records(found: Slice) -> Slice:
+    return Slice(
+        found.records.slice(0, 0), found.statuses, found.counted, found.suppressed, found.measures, found.moved, found.recounted
+    )
+
+
+def _joined(parts: Sequence[Entries]) -> Entries:
+    """The entries of part-files that follow one another in order of hash."""
+    if not parts:
+        return entries_of("", *(np.empty(0, kind) for kind in (np.uint64, np.uint64, np.uint32, np.uint32)))
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    file = np.concatenate([np.full(len(part.hi), number, np.uint32) for number, part in enumerate(parts)])
+    names = tuple(part.part_files[0] for part in parts)
+    return Entries(names, column("hi"), column("lo"), column("offset"), column("length"), file, column("check"))
+
+
+@dataclass(frozen=True)
+class _WindowFiles(Mapping[str, "Path"]):
+    """Local files by window, copied in only when asked for: of the many committed windows few are ever read."""
+
+    store: ObjectStore
+    scratch: Path
+    folders: Mapping[str, str]
+    name: str
+
+    def __getitem__(self, window: str) -> Path:
+        return local_copy(self.store, self.folders[window] + self.name, self.scratch)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.folders)
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+
+def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
+    new = {figures.window: figures.folder for figures in todo}
+    committed = {window: held["folder"] for window, held in state.windows.items()}
+    return Sources(
+        artifacts=_WindowFiles(store, scratch, new, stateless.ARTIFACTS),
+        events_new=_WindowFiles(store, scratch, {**committed, **new}, stateless.EVENTS),
+        events_old=_WindowFiles(store, scratch, committed, stateless.EVENTS),
+    )
+
+
+def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:
+    """The commit, after everything in it has been tied. Raises WrongInput naming what does not tie."""
+    windows, wrong = {}, []
+    for figures in todo:
+        moved = [s.moved[figures.window] for s in slices if figures.window in s.moved]
+        suppressed = total_of(part.totals for part in moved)
+        counted = figures.accepted - suppressed
+        in_records = sum(s.counted[figures.window].rows for s in slices if figures.window in s.counted)
+        held_back = sum(s.suppressed.get(figures.window, 0) for s in slices)
+        measures = _sum_measures([s.measures[figures.window] for s in slices if figures.window in s.measures])
+        if (in_records, held_back) != (counted.rows, suppressed.rows):
+            wrong.append(
+                f"{figures.window}: {in_records} + {held_back} rows in the artifacts, {counted.rows} + {suppressed.rows} in the events"
+            )
+        elsewhere = _sum_measures([part.measures for part in moved])
+        # User logic may change a measure at will, so that parts no longer add up to the whole.
+        if not (config.logic and moved):
+            wrong += [
+                f"{figures.window}: {name} {measures.get(name, 0)} + {elsewhere.get(name, 0)} ≠ {total}"
+                for name, total in figures.measures.items()
+                if Decimal(measures.get(name, 0)) + Decimal(elsewhere.get(name, 0)) != Decimal(total)
+            ]
+        windows[figures.window] = _committed(figures, suppressed, counted, measures or figures.measures)
+    recounted = {}
+    outside = sorted({name for s in slices for name in s.moved} - set(windows))
+    for name in outside:
+        moved = [s.moved[name] for s in slices if name in s.moved]
+        change = sum(s.recounted.get(name, 0) for s in slices)
+        recounted[name] = _recounted(state.windows[name], moved, sorted(windows))
+        if change != -total_of(part.totals for part in moved).rows:
+            wrong.append(f"{name}: {change} rows in the artifacts for {-total_of(p.totals for p in moved).rows} in the events")
+    if wrong:
+        raise WrongInput(f"the merge does not tie ({'; '.join(wrong)}); nothing was committed; run 'recon verify'")
+    statuses = dict(state.totals.get("statuses", {}))
+    for found in slices:
+        for status, change in found.statuses.items():
+            statuses[status] = statuses.get(status, 0) + change
+    totals = {"statuses": {status: count for status, count in sorted(statuses.items()) if count}}
+    return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals)
+
+
+def _committed(
+    figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]
+) -> dict[str, Any]:
+    """A window as its commit names it."""
+    return {
+        "revision": figures.revision,
+        "folder": figures.folder,
+        "closed": figures.closed,
+        "cause": figures.cause,
+        "reason": figures.reason,
+        "keys": figures.keys,
+        "arrived": figures.arrived.to_json(),
+        "accepted": figures.accepted.to_json(),
+        "duplicates": figures.duplicates.to_json(),
+        "conflicting": figures.conflicting,
+        "rejected": figures.rejected.to_json(),
+        "unreadable": figures.unreadable,
+        "suppressed": suppressed.to_json(),
+        "counted": counted.to_json(),
+        "measures": dict(measures),
+    }
+
+
+def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], by: Sequence[str]) -> dict[str, Any]:
+    """The new figures of a window outside the range, some of whose events are now (or no longer) duplicates of the range's."""
+    change = total_of(part.totals for part in moved)
+    measures = _sum_measures([part.measures for part in moved])
+    named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")
+    return {
+        "suppressed": (Totals.from_json(held["suppressed"]) + change).to_json(),
+        "counted": (Totals.from_json(held["counted"]) - change).to_json(),
+        "measures": subtract_measures(held["measures"], measures),
+        "cause": "recount",
+        "reason": f"duplicates changed by {named}",
+    }
+
+
+def _sum_measures(parts: Sequence[Mapping[str, str | int]]) -> dict[str, str | int]:
+    total: dict[str, str | int] = {}
+    for part in parts:
+        nothing: dict[str, str | int] = dict.fromkeys(part, "0")
+        negative = subtract_measures(nothing, part)
+        total = subtract_measures({**nothing, **total}, negative)
+    return total
+

@@ -1,0 +1,129 @@
+"""Pre-fetch: the keys of a range of windows → their standing artifacts, read once and laid into one file for the merge.
+
+Belongs here: which keys a range touches, and reading their records. Does not belong here: replacing contributions (recon.merge).
+
+The keys are those of the new *and* of the committed revision of each window. The file names the commit it was read at; the merge
+reads anew what later commits touched. Bytes read follow the keys of the batch, never the size of the state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import layout, stateless
+from recon.errors import Damaged
+from recon.runs import find_many, open_run, read_records
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import NotFound, ObjectStore
+from recon.timeline import State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_META = b"recon"
+
+
+@dataclass(frozen=True)
+class Prefetched:
+    """A pre-fetched file: where it lies, the commit it was read at, the revisions that it was made for and those that stood then."""
+
+    path: str
+    commit: int
+    revisions: dict[str, int]
+    committed: dict[str, str]
+    """Window → stateless folder that stood at that commit."""
+    keys: int
+    found: int
+    bytes: int
+
+
+def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures]) -> Prefetched:
+    """Reads the standing artifacts of every key that the range touches, as of ``state``, into one file.
+
+    The file is Arrow IPC: hi, lo (uint64) and record (JSON line), in order of (hi, lo)."""
+    hi, lo = touched_keys(store, state, range_figures)
+    table = standing_records(store, [run.path for run in state.runs], hi, lo)
+    windows = [figures.window for figures in range_figures]
+    meta: dict[str, Any] = {
+        "commit": state.commit,
+        "revisions": {figures.window: figures.revision for figures in range_figures},
+        "committed": {name: state.windows[name]["folder"] for name in windows if name in state.windows},
+        "keys": len(hi),
+    }
+    path = layout.prefetched(layout.new_attempt())
+    written = store.put_new(path, _ipc(table.replace_schema_metadata({_META: json.dumps(meta)})))
+    return Prefetched(path, found=table.num_rows, bytes=written, **meta)
+
+
+def read_prefetched(store: ObjectStore, prefetched: Prefetched) -> pa.Table:
+    """The table of a pre-fetched file, memory-mapped where the store is a folder. Raises Damaged where it cannot be read."""
+    import pyarrow as pa
+
+    local = store.local(prefetched.path)
+    try:
+        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(prefetched.path))
+        return pa.ipc.open_file(source).read_all()
+    except (OSError, NotFound, pa.ArrowInvalid) as error:
+        raise Damaged(f"{prefetched.path}: the pre-fetched file is damaged or gone ({error}); run again") from None
+
+
+def touched_keys(
+    store: ObjectStore, state: State, range_figures: Sequence[Figures]
+) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], np.ndarray[Any, np.dtype[np.uint64]]]:
+    """Distinct key hashes (hi, lo), sorted, of the new and the committed revision of each window of the range."""
+    folders = [figures.folder for figures in range_figures]
+    folders += [state.windows[f.window]["folder"] for f in range_figures if f.window in state.windows]
+    columns = [_hashes(store, folder) for folder in dict.fromkeys(folders)]
+    hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
+    lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])
+    if len(columns) == 1:  # sorted and distinct as it was written
+        return hi, lo
+    order = np.lexsort((lo, hi))
+    hi, lo = hi[order], lo[order]
+    fresh = np.ones(len(hi), bool)
+    fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
+    return hi[fresh], lo[fresh]
+
+
+def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
+    """hi, lo, record of every entry that the runs (newest first) hold for these hashes, in the order of the hashes."""
+    import pyarrow as pa
+
+    found = find_many([open_run(store, path) for path in run_paths], hi, lo)
+    records = read_records(store, found)
+    return pa.table({"hi": pa.array(hi[found.query]), "lo": pa.array(lo[found.query]), "record": records})
+
+
+def _hashes(store: ObjectStore, folder: str) -> tuple[Any, Any]:
+    import pyarrow.parquet as pq
+
+    with scratch_folder(store) as scratch:
+        table = pq.read_table(local_copy(store, folder + stateless.ARTIFACTS, scratch), columns=["hi", "lo"])
+    return table.column("hi").to_numpy(), table.column("lo").to_numpy()
+
+
+def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
+    """An object as a local file: itself in a folder store, else a copy in ``scratch``."""
+    local = store.local(path)
+    if local is None:
+        local = scratch / path.replace("/", "_")
+        local.write_bytes(store.get(path))
+    if not local.exists():
+        raise Damaged(f"{path}: gone from the store; run 'recon replay' for its window")
+    return local
+
+
+def _ipc(table: pa.Table) -> list[memoryview]:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return [memoryview(sink.getvalue())]

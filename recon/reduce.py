@@ -1,0 +1,173 @@
+"""Reduce: the files of a window's revision → its stateless artifacts, sorted events, and what was set aside.
+
+Belongs here: the order of the stage and its ties. Does not belong here: the queries (recon.engines) and reading files (recon.intake).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import layout, stateless
+from recon.batches import LandedFile, Manifest
+from recon.config import Config
+from recon.engines.duckdb import reduction
+from recon.engines.duckdb.session import connect
+from recon.errors import WrongInput
+from recon.intake import EventSpec, FileRows, SourceFile, load_events
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.totals import Totals
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def reduce_windows(
+    store: ObjectStore,
+    config: Config,
+    manifests: Sequence[Manifest],
+    progress: Callable[[int], None] = lambda windows: None,
+) -> list[Figures]:
+    """Reduces each manifest's window; a window that is reduced already by these rules is taken as it stands.
+
+    Returns one Figures per manifest. Raises WrongInput where a window does not tie or a file cannot be read; windows reduced
+    before it in the range stay reduced."""
+    done = []
+    for manifest in manifests:
+        window = config.grid.parse(manifest.window)
+        figures = stateless.find(store, window, manifest.revision, config.rules_version)
+        done.append(figures or _reduce_window(store, config, manifest, window))
+        progress(1)
+    return done
+
+
+def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, window: datetime) -> Figures:
+    folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
+    # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
+    files = sorted(manifest.files, key=lambda file: file.digest)
+    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns)
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]
+        try:
+            read = load_events(connection, sources, spec, "landed")
+        except WrongInput as error:
+            raise WrongInput(f"window {manifest.window}: {error}") from None
+        _refuse_if_configured(connection, config, manifest, files)
+        for number, file in enumerate(files):
+            _tie_with_declared(connection, config, manifest, file, number, read[number])
+        reduction.set_duplicates_aside(connection, config)
+        written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
+        reduction.write_events(connection, written[stateless.EVENTS])
+        artifacts = reduction.logical(connection, config, reduction.reduce_events(config, "events"))
+        reduction.write_artifacts(connection, written[stateless.ARTIFACTS], artifacts)
+        reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE])
+        figures = _figures(connection, config, manifest, folder, files, read, written)
+        for name, path in written.items():
+            store.copy_in(folder + name, path)
+    store.put_new(folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+    return figures
+
+
+def _figures(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    manifest: Manifest,
+    folder: str,
+    files: Sequence[LandedFile],
+    read: Sequence[FileRows],
+    written: dict[str, Path],
+) -> Figures:
+    """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie."""
+    aside = reduction.parquet(written[stateless.SET_ASIDE])
+    rejected = f"(FROM {aside} WHERE kind = 'rejected')"
+    duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
+    everything = reduction.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
+    arrived = Totals(sum(file.rows for file in read), everything.money)
+    artifacts = reduction.parquet(written[stateless.ARTIFACTS])
+    keys, events, conflicting = connection.execute(
+        f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
+    ).fetchall()[0]
+    figures = Figures(
+        window=manifest.window,
+        revision=manifest.revision,
+        rules=config.rules_version,
+        folder=folder,
+        files=[_file_figures(file, rows) for file, rows in zip(files, read, strict=True)],
+        keys=keys,
+        arrived=arrived,
+        accepted=reduction.totals_of(connection, config, reduction.parquet(written[stateless.EVENTS])),
+        duplicates=reduction.totals_of(connection, config, duplicates),
+        rejected=reduction.totals_of(connection, config, rejected),
+        conflicting=conflicting,
+        unreadable=reduction.unreadable_of(connection, config, rejected),
+        measures=reduction.measure_totals(connection, config, artifacts),
+        cause=manifest.cause,
+        reason=manifest.reason,
+        closed=manifest.closed,
+    )
+    differences = arrived.differences(figures.accepted + figures.duplicates + figures.rejected)
+    if events != figures.accepted.rows:
+        differences.append(f"events in artifacts {events} ≠ {figures.accepted.rows}")
+    if differences:
+        raise WrongInput(f"window {manifest.window}: reduce does not tie ({'; '.join(differences)}); nothing was committed")
+    return figures
+
+
+def _file_figures(file: LandedFile, rows: FileRows) -> dict[str, Any]:
+    return {"name": file.name, "digest": file.digest, "bytes": file.bytes, "rows": rows.rows, "rejected": rows.rejected}
+
+
+def _refuse_if_configured(
+    connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]
+) -> None:
+    if config.rejects == "keep":
+        return
+    first = connection.execute("SELECT file, line, reason FROM landed_rejects ORDER BY file, line LIMIT 1").fetchone()
+    if first:
+        raise WrongInput(
+            f"window {manifest.window}: {files[first[0]].name}, line {first[1]}: {first[2]}; "
+            "correct it with 'recon land --replace', or set 'rejects: keep' to set such rows aside"
+        )
+
+
+def _tie_with_declared(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    manifest: Manifest,
+    file: LandedFile,
+    number: int,
+    read: FileRows,
+) -> None:
+    """The totals that the sender declared for a file against what stands in it. Only declared controls are compared."""
+    if not file.expect:
+        return
+    source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
+    found = Totals(read.rows, reduction.totals_of(connection, config, source).money)
+    declared = Totals.from_json({"rows": found.rows, **file.expect})
+    unknown = sorted(set(declared.money) - set(found.money))
+    if unknown:
+        raise WrongInput(
+            f"window {manifest.window}: {file.name}: declares {unknown[0]!r}, which is no total under 'control' in {config.path.name}"
+        )
+    compared = Totals(found.rows, {name: found.money[name] for name in declared.money})
+    if differences := declared.differences(compared):
+        raise WrongInput(
+            f"window {manifest.window}: {file.name}: the declared control totals do not tie (declared ≠ found: "
+            f"{'; '.join(differences)}); land a corrected file with --replace {file.name}"
+        )
+
+
+def _local(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
+    """A landed file as a local path: itself in a folder store, else a copy."""
+    local = store.local(file.path)
+    if local is None:
+        local = scratch / f"{file.digest}"
+        local.write_bytes(store.get(file.path))
+    if not local.exists():
+        raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace")
+    return local

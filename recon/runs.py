@@ -1,0 +1,36 @@
+"""The index of part-files, by decision 003: which rooms it has, and the names that others use.
+
+Belongs here: nothing but the door. Entries and their merging: ``runs_entries``. The file and single look-ups: ``runs_file``.
+Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``.
+
+The invariant that "the newest run wins" rests on: **a commit that writes a record writes all records whose keys have the
+same 128-bit hash, into the same part-file.** So the newest run that holds a hash holds every live record of it, and all
+else that older runs hold of it is superseded, whether or not different keys collide. A stage keeps it by looking up the
+*hashes* of its keys and taking along every record it finds, whichever key that record has. It holds through merging of
+tiers, and through any dropping of entries that goes by hash.
+"""
+
+from __future__ import annotations
+
+from recon.runs_entries import Entries, choose_tiers, entries_of, hash_of, merge_entries
+from recon.runs_file import Hit, Run, open_run, write_merged, write_run
+from recon.runs_find import Found, find_many
+from recon.runs_records import check_of, read_record, read_records
+
+__all__ = [
+    "Entries",
+    "Found",
+    "Hit",
+    "Run",
+    "check_of",
+    "choose_tiers",
+    "entries_of",
+    "find_many",
+    "hash_of",
+    "merge_entries",
+    "open_run",
+    "read_record",
+    "read_records",
+    "write_merged",
+    "write_run",
+]

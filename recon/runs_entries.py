@@ -1,0 +1,210 @@
+"""Index entries in memory: six arrays sorted by (hi, lo), how they are made and merged, and which runs to merge next.
+
+Belongs here: arithmetic on entries. Does not belong here: files (``runs_file``) and look-ups (``runs_find``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recon.errors import WrongInput
+
+# Column → its type in memory and on disk; 36 bytes an entry.
+COLUMNS = {"hi": "<u8", "lo": "<u8", "offset": "<u8", "length": "<u4", "file": "<u4", "check": "<u4"}
+RECORD_LENGTH_MAX_BYTES = 2**30
+# A merge works on stretches of the hash space that hold about this many entries of all its runs together.
+MERGE_STRETCH_ENTRIES = 1 << 20
+# Runs smaller than this count as one size when tiers are chosen.
+TIER_ENTRIES_MIN = 4096
+
+type_of_column = np.dtype
+Column = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One entry a record. Arrays of one length, sorted by (hi, lo), of the types of COLUMNS; they may be memory maps.
+
+    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, with the line feed.
+    ``check``: low 32 bits of the MD5 of the record's bytes. All entries of one hash are in one part-file.
+    """
+
+    part_files: tuple[str, ...]
+    hi: Column
+    lo: Column
+    offset: Column
+    length: Column
+    file: Column
+    check: Column
+
+    def __len__(self) -> int:
+        return len(self.hi)
+
+
+def hash_of(key: str) -> tuple[int, int]:
+    """(hi, lo) of a key: the MD5 of its UTF-8 bytes as a little-endian number, in two halves of 64 bits.
+
+    DuckDB: ``md5_number(key) >> 64`` and ``md5_number_lower(key)``-like halves of the same number.
+    """
+    number = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest(), "little")
+    return number >> 64, number & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def hash_order(hi: Column, lo: Column) -> npt.NDArray[np.int64]:
+    """The stable order by (hi, lo).
+
+    Sorts by ``hi`` alone, which is fast on runs that are sorted already, then what is equal in ``hi`` by ``lo``.
+    """
+    order = np.argsort(hi, kind="stable")
+    sorted_hi, sorted_lo = hi[order], lo[order]
+    tied = sorted_hi[1:] == sorted_hi[:-1]
+    if bool(np.any(tied & (sorted_lo[1:] < sorted_lo[:-1]))):
+        rows = np.flatnonzero(np.concatenate([[False], tied]) | np.concatenate([tied, [False]]))
+        order[rows] = order[rows][np.lexsort((sorted_lo[rows], sorted_hi[rows]))]
+    return order
+
+
+def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Column) -> Entries:
+    """The entries of one part-file's records, given in the order in which they lie in it.
+
+    ``hi``, ``lo``, ``check``: unsigned. ``length``: bytes of each record with its line feed, 1 … 2³⁰; offsets are their
+    running sum. Raises WrongInput naming the part-file for another length, or for arrays that are not of one length.
+    """
+    if not len(hi) == len(lo) == len(length) == len(check):
+        raise WrongInput(
+            f"{part_file}: {len(hi)} hashes (hi), {len(lo)} (lo), {len(length)} lengths and {len(check)} checks; "
+            "give one of each for every record"
+        )
+    if len(length) and not 1 <= int(length.min()) <= int(length.max()) <= RECORD_LENGTH_MAX_BYTES:
+        raise WrongInput(
+            f"{part_file}: records of {length.min()} to {length.max()} bytes; "
+            f"1 to {RECORD_LENGTH_MAX_BYTES} bytes are expected, line feed included"
+        )
+    ends = np.cumsum(length, dtype=np.uint64)
+    columns = {"hi": hi, "lo": lo, "offset": ends - length.astype(np.uint64), "length": length, "check": check}
+    order = hash_order(hi, lo)
+    taken = {name: column[order].astype(COLUMNS[name], copy=False) for name, column in columns.items()}
+    return Entries((part_file,), file=np.zeros(len(order), dtype=COLUMNS["file"]), **taken)
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """Which entries of several runs stay. ``stretches``: for each stretch of the hash space the [start, stop) rows of every
+    run; ``kept``: for each stretch the rows that stay, as positions in the runs' stretches laid one after the other."""
+
+    stretches: tuple[tuple[tuple[int, int], ...], ...]
+    kept: tuple[npt.NDArray[np.uint32], ...]
+    part_files: tuple[str, ...]
+    numbers: tuple[npt.NDArray[np.uint32], ...]
+
+    def __len__(self) -> int:
+        return sum(len(kept) for kept in self.kept)
+
+    def column(self, runs: Sequence[Entries], name: str) -> Iterator[Column]:
+        """The merged column, stretch by stretch."""
+        for stretch, kept in zip(self.stretches, self.kept, strict=True):
+            pieces = [getattr(run, name)[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)]
+            if name == "file":
+                pieces = [numbers[piece] for numbers, piece in zip(self.numbers, pieces, strict=True)]
+            yield np.concatenate(pieces)[kept].astype(COLUMNS[name], copy=False)
+
+
+def plan_merge(runs: Sequence[Entries]) -> MergePlan:
+    """What a merge of ``runs``, newest first, keeps: of each hash all entries of the newest run that holds it.
+
+    Works through the hash space in stretches, so that its memory is 4 bytes an entry however large the runs are.
+    """
+    largest = max(runs, key=len)
+    count = -(-sum(len(run) for run in runs) // MERGE_STRETCH_ENTRIES)
+    borders = largest.hi[[len(largest) * i // count for i in range(1, count)]] if len(largest) else largest.hi[:0]
+    cuts = [[0, *np.searchsorted(run.hi, borders).tolist(), len(run)] for run in runs]
+    stretches = tuple(tuple((cut[i], cut[i + 1]) for cut in cuts) for i in range(len(borders) + 1))
+    kept = tuple(_newest_of(runs, stretch) for stretch in stretches)
+    part_files, numbers = _renumber(runs, stretches, kept)
+    return MergePlan(stretches, kept, part_files, numbers)
+
+
+def _newest_of(runs: Sequence[Entries], stretch: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint32]:
+    hi = np.concatenate([run.hi[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)])
+    lo = np.concatenate([run.lo[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)])
+    age = np.repeat(np.arange(len(runs), dtype=np.uint32), [stop - start for start, stop in stretch])
+    order = hash_order(hi, lo)
+    hi, lo, age = hi[order], lo[order], age[order]
+    first = np.concatenate([[True], (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])])[: len(hi)]
+    # The order is stable and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
+    newest = age[first][np.cumsum(first) - 1] if len(hi) else age
+    return order[age == newest].astype(np.uint32)
+
+
+def _renumber(
+    runs: Sequence[Entries], stretches: Sequence[Sequence[tuple[int, int]]], kept: Sequence[npt.NDArray[np.uint32]]
+) -> tuple[tuple[str, ...], tuple[npt.NDArray[np.uint32], ...]]:
+    """The part-files that are still referred to, and for each run its old number of a part-file → the new one."""
+    used = [np.zeros(len(run.part_files), dtype=bool) for run in runs]
+    for stretch, rows in zip(stretches, kept, strict=True):
+        bounds = np.cumsum([0] + [stop - start for start, stop in stretch])
+        for number, (start, stop) in enumerate(stretch):
+            stays = np.zeros(stop - start, dtype=bool)
+            inside = rows[(rows >= bounds[number]) & (rows < bounds[number + 1])]
+            stays[inside - bounds[number]] = True
+            used[number][np.unique(runs[number].file[start:stop][stays])] = True
+    names: dict[str, int] = {}
+    numbers = []
+    for run, run_used in zip(runs, used, strict=True):
+        new = np.zeros(len(run.part_files), dtype=np.uint32)
+        for old in np.flatnonzero(run_used).tolist():
+            new[old] = names.setdefault(run.part_files[old], len(names))
+        numbers.append(new)
+    return tuple(names), tuple(numbers)
+
+
+def merge_entries(runs: Sequence[Entries]) -> Entries:
+    """Several runs, newest first, as one: of each hash all entries of the newest run that holds it; the rest is superseded.
+
+    That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. Also joins the
+    part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
+    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
+    """
+    if not runs:
+        return Entries((), **{name: np.zeros(0, dtype=kind) for name, kind in COLUMNS.items()})
+    plan = plan_merge(runs)
+    merged = Entries(plan.part_files, **{name: np.concatenate(list(plan.column(runs, name))) for name in COLUMNS})
+    check_together(merged.hi, merged.lo, merged.file, merged.part_files)
+    return merged
+
+
+def check_together(hi: Column, lo: Column, file: Column, part_files: tuple[str, ...]) -> None:
+    """Raises WrongInput, naming the part-files, where neighbouring entries of one hash lie in two of them."""
+    apart = np.flatnonzero((hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1]) & (file[1:] != file[:-1]))
+    if len(apart):
+        row = int(apart[0])
+        raise WrongInput(
+            f"{part_files[int(file[row])]} and {part_files[int(file[row + 1])]} both hold records of the hash "
+            f"{(int(hi[row]) << 64) + int(lo[row]):032x}; one commit writes them into one part-file: run 'recon verify'"
+        )
+
+
+def choose_tiers(sizes: Sequence[int], fanout: int = 8) -> slice | None:
+    """Which neighbouring runs to merge next: a slice of ``sizes`` (entries, newest first), or None when nothing is due.
+
+    A run counts as large as the largest newer one, so that levels only grow with age and runs of a level are neighbours:
+    newest-wins stays right. The newest level that has ``fanout`` runs is merged whole. So fewer than ``fanout`` runs stay
+    on each of about log(state / TIER_ENTRIES_MIN) levels, and each entry is rewritten about once a level.
+    """
+    levels: list[int] = []
+    for size in sizes:
+        level, limit = 0, TIER_ENTRIES_MIN
+        while size >= limit:
+            level, limit = level + 1, limit * fanout
+        levels.append(max(level, levels[-1] if levels else 0))
+    for level in sorted(set(levels)):
+        if levels.count(level) >= fanout:
+            start = levels.index(level)
+            return slice(start, start + levels.count(level))
+    return None

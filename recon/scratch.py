@@ -1,0 +1,23 @@
+"""A folder for a stage's intermediate files, on the store's own disk where the store is a folder, so that moving in is cheap."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recon import layout
+from recon.store import TEMPORARY, ObjectStore
+
+
+@contextmanager
+def scratch_folder(store: ObjectStore) -> Iterator[Path]:
+    """A new, empty folder that is removed at the end, whatever happened."""
+    mark = store.local(layout.STORE)
+    folder = Path(tempfile.mkdtemp(prefix="recon-", dir=mark.parent / TEMPORARY if mark else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

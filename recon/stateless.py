@@ -1,0 +1,71 @@
+"""Stateless artifacts as they lie in the store: one folder per attempt at a window's revision, complete once its figures stand.
+
+Belongs here: the figures of a reduced window and finding its folder. Does not belong here: computing them (recon.reduce).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from recon import layout
+from recon.errors import Damaged
+from recon.store import ObjectStore
+from recon.totals import Totals
+
+ARTIFACTS = "artifacts.parquet"
+EVENTS = "events.parquet"
+SET_ASIDE = "set_aside.parquet"
+FIGURES = "figures.json"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the reduction of one window's revision came to. rows in = accepted + duplicates + rejected, and so for money."""
+
+    window: str
+    revision: int
+    rules: str
+    folder: str
+    files: list[dict[str, Any]]
+    keys: int
+    arrived: Totals
+    accepted: Totals
+    duplicates: Totals
+    rejected: Totals
+    conflicting: int
+    """Duplicates within the window whose values differ from the one that counts."""
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """Per control total, rejected rows whose amount could not be read and so is in no total."""
+    measures: dict[str, str | int] = field(default_factory=dict)
+    """Totals of the sum and count measures over the accepted events."""
+    cause: str = ""
+    reason: str = ""
+    closed: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> Figures:
+        totals = {name: Totals.from_json(raw[name]) for name in ("arrived", "accepted", "duplicates", "rejected")}
+        return Figures(**{**raw, **totals})
+
+
+def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Figures | None:
+    """The finished reduction of a window's revision by these rules, None if there is none. Attempts are equal; the first is taken."""
+    attempt = f"{layout.stateless_of(window)}{revision:06d}-{rules}-"
+    for path in store.list(layout.stateless_of(window)):
+        if path.startswith(attempt) and path.endswith("/" + FIGURES):
+            return read(store, path[: -len(FIGURES)])
+    return None
+
+
+def read(store: ObjectStore, folder: str) -> Figures:
+    """The figures of one finished folder."""
+    try:
+        return Figures.from_json(json.loads(store.get(folder + FIGURES)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{folder}{FIGURES}: damaged ({error}); run 'recon replay' for its window") from None

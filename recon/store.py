@@ -1,0 +1,356 @@
+"""The object store: named, immutable byte strings. The port all is written through, and its embedded default.
+
+Belongs here: the port, its errors, the local folder, and opening a store by its location. Does not belong here: which
+objects there are (``recon.layout``) and what stands in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import NoReturn, Protocol
+from urllib.parse import unquote, urlsplit
+
+from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
+
+PATH_LENGTH_MAX_BYTES = 1000
+PART_LENGTH_MAX_BYTES = 240
+COPY_CHUNK_BYTES = 1 << 20
+TEMPORARY = "tmp"
+
+# What link() answers where hard links are not supported.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+class AlreadyExists(ReconError):
+    """The conditional put lost: an object of that path exists and stays as it is."""
+
+
+class NotFound(ReconError):
+    """No object of that path exists."""
+
+
+class ObjectStore(Protocol):
+    """Objects by path: relative, parts joined by "/". An object is created once and never changed.
+
+    All methods may be called from many threads and processes at once. They raise WrongUsage for a path that is not well
+    formed and TryAgain when the storage itself fails (full, away, not permitted).
+    """
+
+    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """Creates the object, whole and durable, or raises AlreadyExists: the conditional put. Returns its bytes."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """The whole object. Raises NotFound."""
+        ...
+
+    def get_range(self, path: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``. Raises NotFound, and Damaged when the object ends before."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Bytes. Raises NotFound."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Removes the object; one that does not exist is no error."""
+        ...
+
+    def copy_in(self, path: str, local: Path) -> int:
+        """Streams a local file in as a new object. Raises AlreadyExists, and WrongUsage when the file can't be read."""
+        ...
+
+    def local(self, path: str) -> Path | None:
+        """The object's file, for memory mapping, where the store is a folder; None elsewhere. It need not exist."""
+        ...
+
+
+def check_path(path: str) -> str:
+    """The path itself. Raises WrongUsage for one that could leave the store, hide in it, or not fit everywhere."""
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts):
+        _refuse(path, "it has empty, '.' or '..' parts; write parts joined by single slashes, not beginning with one")
+    if "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
+        _refuse(path, "backslashes and control characters are not allowed")
+    try:
+        lengths = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        _refuse(path, "it is not valid Unicode")
+    if sum(lengths) + len(parts) - 1 > PATH_LENGTH_MAX_BYTES or max(lengths) > PART_LENGTH_MAX_BYTES:
+        _refuse(path, f"at most {PATH_LENGTH_MAX_BYTES} bytes, {PART_LENGTH_MAX_BYTES} between slashes, are allowed")
+    if parts[0] == TEMPORARY:
+        _refuse(path, f"'{TEMPORARY}/' holds unfinished writes")
+    return path
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    shown = path if len(path) <= 80 else path[:77] + "..."
+    raise WrongUsage(f"store path {shown!r}: {why}")
+
+
+def open_store(location: str, base: Path) -> ObjectStore:
+    """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``) or a ``file://`` URL.
+
+    A folder that does not exist is made. Raises WrongUsage for a location that can't be a store.
+    """
+    scheme, separator, _ = location.partition("://")
+    if not separator:
+        if not location.strip() or "\0" in location:
+            raise WrongUsage(f"store: {location!r} is not a location; write a folder such as ./data")
+        return LocalStore(base / Path(location).expanduser())
+    if scheme == "file":
+        url = urlsplit(location)
+        if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
+            raise WrongUsage(f"store: {location!r} names a host; write file:///absolute/folder")
+        return LocalStore(Path(unquote(url.path)))
+    if scheme == "s3":
+        raise WrongUsage(f"store: S3 stores need the aws extra: pip install 'recon[aws]' (store is {location!r})")
+    raise WrongUsage(f"store: {location!r} has an unknown scheme; write a folder such as ./data, file:///… or s3://…")
+
+
+class LocalStore:
+    """A store in a local folder. An object is written under ``tmp/``, synced, linked to its name; its folder is synced.
+
+    ``link()`` fails where the name exists, which makes it the conditional put; a kill at any point leaves the whole
+    object under its name, or nothing but a temporary file. In a folder that may only be read, reading works.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Raises WrongUsage where ``root`` is no folder, or its file system has no hard links (found by trying)."""
+        self.root = Path(os.path.abspath(root))
+        self._temporary = self.root / TEMPORARY
+        # Folders whose way up to the root this process has synced. One made by another process may not be durable yet.
+        self._durable: set[Path] = set()
+        self._open()
+
+    def _open(self) -> None:
+        probe = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        linked = probe.with_name(probe.name + "-link")
+        try:
+            existing = next(folder for folder in (self.root, *self.root.parents) if os.path.lexists(folder))
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, *self.root.parents):
+                if folder == existing:
+                    break
+                _sync(folder.parent)
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except (FileExistsError, NotADirectoryError):
+            raise WrongUsage(
+                f"store {self.root}: it, a folder above it or its '{TEMPORARY}' is a file; name a folder"
+            ) from None
+        except OSError as error:
+            if error.errno in _READ_ONLY and self.root.is_dir():
+                return
+            _fail(error, str(self.root), "opening the store")
+        try:
+            os.link(probe, linked)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                _fail(error, str(self.root), "opening the store")
+            raise WrongUsage(
+                f"store {self.root}: its file system has no hard links, which commits need; name one on a local disk"
+            ) from None
+        finally:
+            for name in (probe, linked):
+                with suppress(OSError):
+                    name.unlink()
+
+    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """See ObjectStore. ``chunks`` is not read when the object exists already."""
+        target = self._file(path)
+        temporary = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            if os.path.lexists(target):
+                self._lost(path, target)
+            try:
+                size = _write_synced(temporary, chunks)
+                self._make_durable(target.parent)
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    self._lost(path, target)
+                _sync(target.parent)
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        except OSError as error:
+            _fail(error, path, "writing")
+        return size
+
+    def _lost(self, path: str, target: Path) -> NoReturn:
+        if target.is_dir():
+            raise WrongUsage(f"store path {path!r}: it is a folder of other objects; write a name below it")
+        # Whoever builds on the winner's object must find it after a power cut, though its writer may not have synced.
+        self._make_durable(target.parent)
+        _sync(target.parent)
+        raise AlreadyExists(f"{path}: exists already in {self.root} and is never overwritten")
+
+    def _make_durable(self, folder: Path) -> None:
+        """Makes the folder and syncs every entry on the way down to it, once per process."""
+        if folder in self._durable and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for below in (folder, *folder.parents):
+            if below == self.root:
+                break
+            _sync(below.parent)
+        self._durable.add(folder)
+
+    def get(self, path: str) -> bytes:
+        with self._reading(path) as handle:
+            try:
+                return handle.read()
+            except OSError as error:
+                _fail(error, path, "reading")
+
+    def get_range(self, path: str, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0:
+            raise WrongUsage(f"{path}: a range of {length} bytes from {offset} is no range; both count from 0")
+        with self._reading(path) as handle:
+            try:
+                handle.seek(offset)
+                # Not more than is there: a length out of a damaged index must not become an allocation.
+                there = max(0, os.fstat(handle.fileno()).st_size - offset)
+                found = handle.read(length) if length <= there else b""
+            except OSError as error:
+                _fail(error, path, "reading")
+        if len(found) != length or there < length:
+            raise Damaged(
+                f"{path}: cut short: {length} bytes expected from offset {offset}, {there} are there; "
+                "restore the file from a backup, then run 'recon verify'"
+            )
+        return found
+
+    def _reading(self, path: str) -> BufferedReader:
+        try:
+            return open(self._file(path), "rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"{path}: does not exist in {self.root}") from None
+        except OSError as error:
+            _fail(error, path, "reading")
+
+    def size(self, path: str) -> int:
+        with self._reading(path) as handle:
+            return os.fstat(handle.fileno()).st_size
+
+    def exists(self, path: str) -> bool:
+        return self._file(path).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore. Files whose names ``put_new`` would refuse were not put here and are left out."""
+        folder = prefix.removesuffix("/")
+        if folder:
+            check_path(folder)
+        return self._below(folder)
+
+    def _below(self, folder: str) -> Iterator[str]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                # A folder sorts as its paths do, with the slash: "a-b" comes before "a/b".
+                names = sorted(e.name + "/" * e.is_dir() for e in entries if e.is_dir() or e.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            _fail(error, folder or str(self.root), "listing")
+        for name in names:
+            path = f"{folder}/{name}" if folder else name
+            try:
+                check_path(path.removesuffix("/"))
+            except WrongUsage:
+                continue
+            if name.endswith("/"):
+                yield from self._below(path.removesuffix("/"))
+            else:
+                yield path
+
+    def delete(self, path: str) -> None:
+        """See ObjectStore. Not synced: what comes back after a power cut is deleted again by the next sweep."""
+        try:
+            self._file(path).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except IsADirectoryError:
+            raise WrongUsage(f"store path {path!r}: it is a folder; delete the objects in it") from None
+        except OSError as error:
+            _fail(error, path, "deleting")
+
+    def copy_in(self, path: str, local: Path) -> int:
+        try:
+            with open(local, "rb", buffering=0) as source:
+                return self.put_new(path, iter(lambda: source.read(COPY_CHUNK_BYTES), b""))
+        except OSError as error:
+            raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
+
+    def local(self, path: str) -> Path | None:
+        return self._file(path)
+
+    def sweep_temporary(self, older_than_s: float) -> int:
+        """Removes temporary files that were last written to more than ``older_than_s`` seconds ago. Returns how many.
+
+        A writer that comes back to a swept file raises TryAgain; its object is not created.
+        """
+        before, swept = time.time() - older_than_s, 0
+        try:
+            with os.scandir(self._temporary) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_mtime <= before:
+                            os.unlink(entry.path)
+                            swept += 1
+        except FileNotFoundError:
+            return swept
+        except OSError as error:
+            _fail(error, str(self._temporary), "sweeping")
+        return swept
+
+    def _file(self, path: str) -> Path:
+        return self.root / check_path(path)
+
+
+def _write_synced(file: Path, chunks: Iterable[bytes | memoryview]) -> int:
+    size = 0
+    with open(file, "xb", buffering=COPY_CHUNK_BYTES) as handle:
+        for chunk in chunks:
+            size += handle.write(chunk)
+        handle.flush()
+        os.fsync(handle.fileno())
+    return size
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fail(error: OSError, path: str, doing: str) -> NoReturn:
+    """The operating system's error as one line that says what to do next."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise TryAgain(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
+    if error.errno == errno.ENOENT:
+        raise TryAgain(f"{path}: its unfinished file was swept away while {doing}; run the same again") from error
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+        raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
+    if error.errno in _READ_ONLY:
+        raise TryAgain(
+            f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again"
+        ) from error
+    raise TryAgain(
+        f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again"
+    ) from error

@@ -1,0 +1,74 @@
+"""Control totals: what must tie from stage to stage. Exact, and never added across currencies.
+
+Belongs here: the shape of totals, adding and comparing them. Does not belong here: where they are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+from typing import Any
+
+Money = dict[str, dict[str, Decimal]]
+"""Control name → value of its ``by`` column (``""`` where it has none, ``"null"`` where the column is empty) → total."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Rows and control totals of one group of events."""
+
+    rows: int = 0
+    money: Money = field(default_factory=dict)
+
+    def __add__(self, other: Totals) -> Totals:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: Totals) -> Totals:
+        return self._combine(other, -1)
+
+    def _combine(self, other: Totals, sign: int) -> Totals:
+        money: Money = {name: dict(groups) for name, groups in self.money.items()}
+        with localcontext() as exact:
+            exact.prec = 80
+            for name, groups in other.money.items():
+                mine = money.setdefault(name, {})
+                for by, amount in groups.items():
+                    mine[by] = mine.get(by, Decimal(0)) + sign * amount
+        return Totals(self.rows + sign * other.rows, money)
+
+    def ties_with(self, other: Totals) -> bool:
+        """Equal in rows and in every amount; a group that is missing counts as zero."""
+        return not self.differences(other)
+
+    def differences(self, other: Totals) -> list[str]:
+        """What does not tie, in words, empty if all does."""
+        found = [] if self.rows == other.rows else [f"rows {self.rows} ≠ {other.rows}"]
+        for name in sorted({*self.money, *other.money}):
+            mine, theirs = self.money.get(name, {}), other.money.get(name, {})
+            for by in sorted({*mine, *theirs}):
+                left, right = mine.get(by, Decimal(0)), theirs.get(by, Decimal(0))
+                if left != right:
+                    found.append(f"{name}{f' {by}' if by else ''} {left} ≠ {right}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        money = {
+            name: str(groups[""]) if set(groups) == {""} else {by: str(groups[by]) for by in sorted(groups)}
+            for name, groups in self.money.items()
+        }
+        return {"rows": self.rows, **money}
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Totals:
+        money: Money = {}
+        for name, value in raw.items():
+            if name != "rows":
+                groups = value if isinstance(value, dict) else {"": value}
+                money[name] = {by: Decimal(amount) for by, amount in groups.items()}
+        return Totals(raw["rows"], money)
+
+
+def total_of(parts: Iterable[Totals]) -> Totals:
+    """The sum of several."""
+    return sum(parts, Totals())

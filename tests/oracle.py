@@ -1,0 +1,423 @@
+"""What reconciliation means, in the plainest Python there is: every engine's result is compared with this.
+
+Belongs here: the meaning of rows, duplicates, measures, derived values, statuses and control totals, stated over the
+complete set of events at once. Does not belong here: anything imported from the library, any folding of contributions,
+any speed. What the library does in steps (merge, recount, as of) is said here in one, so that the steps get tested.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal, localcontext
+from typing import Any, NamedTuple
+
+Type = str | tuple[str, int, int]
+"""``("decimal", precision, scale)``, ``"integer"``, ``"boolean"``, ``"date"``, ``"timestamp"`` or ``"text"``."""
+
+Verdict = str
+"""What became of a row: one of VERDICTS; a row has exactly one."""
+VERDICTS = ("counted", "duplicate", "suppressed", "rejected")
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+EXACT = Context(prec=200)
+"""Wide enough for every sum of decimal(38, s): Python's default of 28 digits would round."""
+
+Scope = dict[str, Any]
+"""Names → typed values, as ``where``, derived values and statuses see them."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of a landed file, as text: empty and None are null. ``line`` is the physical line that it starts on."""
+
+    window: datetime
+    file: str
+    digest: str
+    line: int
+    values: Mapping[str, str | None]
+
+
+class Measure(NamedTuple):
+    """``kind`` is sum, count, min, max, first or last; ``column`` is None for ``count: "*"``."""
+
+    name: str
+    kind: str
+    column: str | None = None
+    where: Callable[[Scope], bool | None] | None = None
+
+
+class Control(NamedTuple):
+    """A control total: ``kind`` is sum or count, ``column`` is None for ``count: "*"``; ``by`` splits it."""
+
+    name: str
+    kind: str
+    column: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """``types`` names every column that anything uses, text ones too; key and id are always text, time a timestamp."""
+
+    key: tuple[str, ...]
+    types: Mapping[str, Type]
+    id: str | None = None
+    time: str | None = None
+    dedupe: timedelta = timedelta(days=31)
+    measures: Sequence[Measure] = ()
+    derived: Sequence[tuple[str, Callable[[Scope], Any]]] = ()
+    status: Sequence[tuple[str, Callable[[Scope], bool | None]]] = ()
+    control: Sequence[Control] = ()
+
+
+class Picked(NamedTuple):
+    """What ``first`` and ``last`` give: the value and the time and id of the event that it comes from."""
+
+    time: datetime
+    id: str | None
+    value: Any
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one window adds to one key: ``n`` counted ``events``, ``d`` ``suppressed`` ones, as sorted (file, line)."""
+
+    window: datetime
+    n: int
+    d: int
+    measures: Scope
+    events: list[tuple[str, int]]
+    suppressed: list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A key's record: contributions in the order of their windows, never none; ``measures`` may hold Picked."""
+
+    key: str
+    status: str | None
+    measures: Scope
+    derived: Scope
+    contributions: list[Contribution]
+
+
+@dataclass
+class WindowTotals:
+    """A window's rows by verdict; ``counted + duplicates + suppressed + len(rejected) == rows``.
+
+    ``duplicates`` stand a second time in the window itself, ``suppressed`` in an earlier one; ``accepted`` is their
+    sum with ``counted``. ``conflicting`` are those duplicates that differ from the row that stands for them.
+    ``rejected`` is (file, line, why). ``money`` is {control: {"in" or verdict: {value of ``by``: total}}}: "" stands
+    where a control has no ``by``, None for rows whose ``by`` is null; a sum over no readable amount is 0.
+    ``keys`` are those of the accepted rows.
+    """
+
+    rows: int = 0
+    counted: int = 0
+    duplicates: int = 0
+    suppressed: int = 0
+    rejected: list[tuple[str, int, str]] = field(default_factory=list)
+    conflicting: list[tuple[str, int]] = field(default_factory=list)
+    money: dict[str, dict[str, dict[Any, Decimal | int]]] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+
+    @property
+    def accepted(self) -> int:
+        return self.counted + self.duplicates + self.suppressed
+
+
+@dataclass(frozen=True)
+class Result:
+    """Artifacts by key text; totals by window, for the windows that have rows."""
+
+    artifacts: dict[str, Artifact]
+    windows: dict[datetime, WindowTotals]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An event with its typed values (null where unreadable); ``why`` says why it is rejected, if it is."""
+
+    event: Event
+    key: str
+    id: str | None
+    time: datetime | None
+    values: Scope
+    why: str | None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.event.file, self.event.line
+
+
+def oracle(events: Iterable[Event], rules: Rules, as_of: datetime | None = None) -> Result:
+    """``events``: of the current revision of every window, in any order. ``as_of`` leaves later windows out."""
+    with localcontext(EXACT):
+        rows = [read(event, rules) for event in events if as_of is None or event.window <= as_of]
+        verdicts, conflicting = judge(rows, rules)
+        return Result(_artifacts(rows, verdicts, rules), _totals(rows, verdicts, conflicting, rules))
+
+
+def withdrawn(revisions: Mapping[datetime, Sequence[Sequence[Event]]], rules: Rules) -> dict[str, list[datetime]]:
+    """Key → windows whose last committed revision holds it no more; ``revisions`` per window, oldest first."""
+    gone: dict[str, list[datetime]] = defaultdict(list)
+    for window in sorted(revisions):
+        held = [
+            {row.key for row in (read(e, rules) for e in events) if row.why is None} for events in revisions[window]
+        ]
+        for key in set().union(*held) - held[-1]:
+            gone[key].append(window)
+    return dict(gone)
+
+
+# ---- rows: text to typed values --------------------------------------------------------------------------------------
+
+
+class UnreadableError(Exception):
+    """A text that is not of its column's type; the message is the kind of reason."""
+
+
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
+def read(event: Event, rules: Rules) -> Row:
+    """Types a row. Of several reasons the first is given: empty key, then columns in the order of id, time, types."""
+    columns: dict[str, Type] = dict.fromkeys(rules.key, "text")
+    if rules.id is not None:
+        columns[rules.id] = "text"
+    if rules.time is not None:
+        columns[rules.time] = "timestamp"
+    columns = {**columns, **{name: kind for name, kind in rules.types.items() if name not in columns}}
+    values: Scope = {}
+    reasons = ["empty key"] if any(not event.values.get(column) for column in rules.key) else []
+    for name, kind in columns.items():
+        try:
+            text = event.values.get(name)
+            values[name] = typed(text, kind) if text else None
+        except UnreadableError as why:
+            values[name] = None
+            reasons.append("bad time" if name == rules.time else str(why))
+    return Row(
+        event=event,
+        key=key_text([values[column] or "" for column in rules.key]),
+        id=values[rules.id] if rules.id is not None else None,
+        time=values[rules.time] if rules.time is not None else None,
+        values=values,
+        why=reasons[0] if reasons else None,
+    )
+
+
+def key_text(values: Sequence[str]) -> str:
+    """A key of one column is its text, of several a compact JSON array."""
+    return values[0] if len(values) == 1 else json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
+
+
+def typed(text: str, kind: Type) -> Any:
+    """A non-empty text → its value; money keeps exactly the declared scale. Raises UnreadableError."""
+    if isinstance(kind, tuple):
+        return _decimal(text.strip(" \t"), kind[1], kind[2])
+    if kind == "integer":
+        return _integer(text.strip(" \t"))
+    if kind == "boolean":
+        if text.strip(" \t") not in ("true", "false", "1", "0"):
+            raise UnreadableError("not a boolean")
+        return text.strip(" \t") in ("true", "1")
+    if kind == "date":
+        return _date(text)
+    return _timestamp(text) if kind == "timestamp" else text
+
+
+def _decimal(text: str, precision: int, scale: int) -> Decimal:
+    if not _DECIMAL.fullmatch(text):
+        raise UnreadableError("not a decimal")
+    number = Decimal(text)
+    whole_digits = number.adjusted() + 1
+    if number == 0:
+        return Decimal(0).scaleb(-scale)
+    if whole_digits <= precision - scale:
+        rounded = number.quantize(Decimal(1).scaleb(-scale), context=EXACT)
+        if rounded == number:
+            return rounded
+    raise UnreadableError("does not fit" if whole_digits > precision - scale else "too many decimals")
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise UnreadableError("not an integer")
+    if not -(2**63) <= int(text) < 2**63:
+        raise UnreadableError("does not fit")
+    return int(text)
+
+
+def _date(text: str) -> date:
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise UnreadableError("not a date")
+
+
+def _timestamp(text: str) -> datetime:
+    try:
+        if _TIME.fullmatch(text):
+            instant = datetime.fromisoformat(text)
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise UnreadableError("not a timestamp")
+
+
+# ---- duplicates ------------------------------------------------------------------------------------------------------
+
+
+def judge(rows: Sequence[Row], rules: Rules) -> tuple[list[Verdict], set[tuple[datetime, str, int]]]:
+    """One verdict per row, and (window, file, line) of the duplicates that differ from the row that stands for them."""
+    accepted = [row for row in rows if row.why is None]
+    windows = sorted({row.event.window for row in accepted})
+    alike: dict[Any, list[Row]] = defaultdict(list)
+    for row in accepted:
+        alike[row.event.window, row.key, row.id if row.id is not None else row.place].append(row)
+    stands_for = {identity: min(same, key=_delivery_order) for identity, same in alike.items()}
+    verdicts, conflicting = [], set()
+    for row in rows:
+        window = row.event.window
+        if row.why is not None:
+            verdicts.append("rejected")
+            continue
+        standing = stands_for[window, row.key, row.id if row.id is not None else row.place]
+        earlier = [other for other in windows if window - rules.dedupe <= other < window]
+        if row is not standing:
+            verdicts.append("duplicate")
+            if row.values != standing.values:
+                conflicting.add((window, *row.place))
+        elif row.id is not None and any((other, row.key, row.id) in alike for other in earlier):
+            verdicts.append("suppressed")
+        else:
+            verdicts.append("counted")
+    return verdicts, conflicting
+
+
+def _delivery_order(row: Row) -> tuple[Any, ...]:
+    """(time, file digest, line), a null time last; the name parts files of equal content, which are never landed."""
+    return row.time is None, row.time or NEVER, row.event.digest, row.event.line, row.event.file
+
+
+# ---- artifacts -------------------------------------------------------------------------------------------------------
+
+
+def _artifacts(rows: Sequence[Row], verdicts: Sequence[Verdict], rules: Rules) -> dict[str, Artifact]:
+    counted: dict[str, dict[datetime, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    suppressed: dict[str, dict[datetime, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if verdict == "counted":
+            counted[row.key][row.event.window].append(row)
+        if verdict == "suppressed":
+            suppressed[row.key][row.event.window].append(row)
+    artifacts = {}
+    for key in sorted(counted.keys() | suppressed.keys()):
+        # One row of every identity in a window is counted or suppressed: so these are all windows that hold the key.
+        contributions = [
+            _contribution(window, counted[key][window], suppressed[key][window], rules)
+            for window in sorted(counted[key].keys() | suppressed[key].keys())
+        ]
+        measures = _measures([row for own in counted[key].values() for row in own], rules)
+        scope = {name: value.value if isinstance(value, Picked) else value for name, value in measures.items()}
+        derived = {}
+        for name, value_of in rules.derived:
+            derived[name] = scope[name] = value_of(scope)
+        status = next((name for name, holds in rules.status if holds(scope) is True), None)
+        artifacts[key] = Artifact(key, status, measures, derived, contributions)
+    return artifacts
+
+
+def _contribution(window: datetime, counted: list[Row], suppressed: list[Row], rules: Rules) -> Contribution:
+    return Contribution(
+        window=window,
+        n=len(counted),
+        d=len(suppressed),
+        measures=_measures(counted, rules),
+        events=sorted(row.place for row in counted),
+        suppressed=sorted(row.place for row in suppressed),
+    )
+
+
+def _measures(rows: Sequence[Row], rules: Rules) -> Scope:
+    return {measure.name: _measure(measure, rows) for measure in rules.measures}
+
+
+def _measure(measure: Measure, rows: Sequence[Row]) -> Any:
+    """Nulls are skipped; over nothing a count is 0 and everything else null."""
+    chosen = [row for row in rows if measure.where is None or measure.where(row.values) is True]
+    if measure.column is None:
+        return len(chosen)
+    chosen = [row for row in chosen if row.values[measure.column] is not None]
+    values = [row.values[measure.column] for row in chosen]
+    if measure.kind == "count":
+        return len(values)
+    if measure.kind in ("first", "last"):
+        timed = sorted((row for row in chosen if row.time is not None), key=_booking_order)
+        if not timed:
+            return None
+        row = timed[0 if measure.kind == "first" else -1]
+        assert row.time is not None
+        return Picked(row.time, row.id, row.values[measure.column])
+    if not values:
+        return None
+    if measure.kind == "sum":
+        return sum(values)
+    return min(values) if measure.kind == "min" else max(values)
+
+
+def _booking_order(row: Row) -> tuple[Any, ...]:
+    """(time, id, window, file digest, line), a null id after all others; first and last are the ends of one order."""
+    return row.time, row.id is None, row.id or "", row.event.window, row.event.digest, row.event.line
+
+
+# ---- control totals --------------------------------------------------------------------------------------------------
+
+
+def _totals(
+    rows: Sequence[Row], verdicts: Sequence[Verdict], conflicting: set[tuple[datetime, str, int]], rules: Rules
+) -> dict[datetime, WindowTotals]:
+    windows: dict[datetime, WindowTotals] = {}
+    judged = sorted(zip(rows, verdicts, strict=True), key=lambda pair: (pair[0].event.window, pair[0].place))
+    for row, verdict in judged:
+        total = windows.setdefault(row.event.window, WindowTotals())
+        total.rows += 1
+        total.counted += verdict == "counted"
+        total.duplicates += verdict == "duplicate"
+        total.suppressed += verdict == "suppressed"
+        if row.why is None:
+            total.keys.add(row.key)
+        else:
+            total.rejected.append((*row.place, row.why))
+        if (row.event.window, *row.place) in conflicting:
+            total.conflicting.append(row.place)
+        for control in rules.control:
+            shares = total.money.setdefault(control.name, {name: {} for name in ("in", *VERDICTS)})
+            split = row.values[control.by] if control.by is not None else ""
+            for name in ("in", verdict):
+                shares[name][split] = shares[name].get(split, 0) + _share(control, row)
+    return windows
+
+
+def _share(control: Control, row: Row) -> Decimal | int:
+    """What one row adds to a control total; nothing where the value is null or, in a rejected row, unreadable."""
+    if control.column is None:
+        return 1
+    value = row.values[control.column]
+    if control.kind == "count":
+        return 0 if value is None else 1
+    return Decimal(0) if value is None else value
