@@ -14,7 +14,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
-    package_data={"recon": ["py.typed"]},
+    package_data={"recon": ["py.typed", "samples/*/*"]},
     install_requires=[
         "duckdb>=2.0,<3",
         "pyarrow>=26",

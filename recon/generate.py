@@ -85,10 +85,11 @@ def generate(
 
     The folder holds ``recon.yaml``, ``events/<window>/…`` (one file per format and window), ``files.json`` ({window:
     [file, …]}, in the windows' order), ``answers.json`` (figures per window, totals, artifacts by status; money as
-    text, by currency) and ``answers.parquet`` (one row per order: key, currency, status, billed, paid, lines, balance). The
-    same arguments give the same rows. Duplicates and rejected rows are among the ``events``; a share above 0 gives at
-    least one, if there are three events or more. Of a window, rows = accepted + duplicates + rejected, and duplicates =
-    those of the same window + those of an earlier one; the amount of a rejected row counts where it can be read.
+    text, by currency), ``answers.parquet`` (one row per order: key, currency, status, billed, paid, lines, balance).
+    The same arguments give the same rows. Duplicates and rejected rows are among the ``events``; a share above 0
+    gives at least one, if there are three events or more. Of a window, rows = accepted + duplicates + rejected, and
+    duplicates = those of the same window + those of an earlier one; the amount of a rejected row counts where it
+    can be read.
     Raises WrongUsage for arguments that cannot be met, and for a folder that is not empty.
     """
     import numpy as np

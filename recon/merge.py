@@ -20,7 +20,7 @@ from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput, WrongUsage
 from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
-from recon.runs import Entries, entries_of, write_run
+from recon.runs import Entries, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -170,7 +170,7 @@ def _write_part_files(
                 parts.append(entries_of(path, *columns))
             merged.append(_without_records(found))
             progress((number + 1) / len(bounds))
-    return merged, _joined(parts), part_bytes
+    return merged, merge_entries(parts), part_bytes
 
 
 def _bounds(slices: int) -> Iterator[tuple[int, int]]:
@@ -202,19 +202,6 @@ def _without_records(found: Slice) -> Slice:
     return Slice(
         found.records.slice(0, 0), found.statuses, found.counted, found.suppressed, found.measures, found.moved, found.recounted
     )
-
-
-def _joined(parts: Sequence[Entries]) -> Entries:
-    """The entries of part-files that follow one another in order of hash."""
-    if not parts:
-        return entries_of("", *(np.empty(0, kind) for kind in (np.uint64, np.uint64, np.uint32, np.uint32)))
-
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    file = np.concatenate([np.full(len(part.hi), number, np.uint32) for number, part in enumerate(parts)])
-    names = tuple(part.part_files[0] for part in parts)
-    return Entries(names, column("hi"), column("lo"), column("offset"), column("length"), file, column("check"))
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: 
     import pyarrow as pa
 
     found = find_many([open_run(store, path) for path in run_paths], hi, lo)
-    records = read_records(store, found)
+    # The array views whole part-files; what is kept are the records alone.
+    records = read_records(store, found).cast(pa.large_string())
     return pa.table({"hi": pa.array(hi[found.query]), "lo": pa.array(lo[found.query]), "record": records})
 
 

@@ -23,7 +23,6 @@ MERGE_STRETCH_ENTRIES = 1 << 20
 # Runs smaller than this count as one size when tiers are chosen.
 TIER_ENTRIES_MIN = 4096
 
-type_of_column = np.dtype
 Column = npt.NDArray[Any]
 
 
@@ -31,7 +30,7 @@ Column = npt.NDArray[Any]
 class Entries:
     """One entry a record. Arrays of one length, sorted by (hi, lo), of the types of COLUMNS; they may be memory maps.
 
-    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, with the line feed.
+    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, line feed too.
     ``check``: low 32 bits of the MD5 of the record's bytes. All entries of one hash are in one part-file.
     """
 
@@ -48,10 +47,7 @@ class Entries:
 
 
 def hash_of(key: str) -> tuple[int, int]:
-    """(hi, lo) of a key: the MD5 of its UTF-8 bytes as a little-endian number, in two halves of 64 bits.
-
-    DuckDB: ``md5_number(key) >> 64`` and ``md5_number_lower(key)``-like halves of the same number.
-    """
+    """(hi, lo) of a key: the halves of the MD5 of its UTF-8 bytes, read as a little-endian number (``md5_number``)."""
     number = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest(), "little")
     return number >> 64, number & 0xFFFF_FFFF_FFFF_FFFF
 
@@ -95,10 +91,13 @@ def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Co
 
 @dataclass(frozen=True)
 class MergePlan:
-    """Which entries of several runs stay. ``stretches``: for each stretch of the hash space the [start, stop) rows of every
-    run; ``kept``: for each stretch the rows that stay, as positions in the runs' stretches laid one after the other."""
+    """Which entries of several runs stay, without the entries themselves.
 
-    stretches: tuple[tuple[tuple[int, int], ...], ...]
+    ``stretches``: for each stretch of the hash space the rows of every run. ``kept``: for each stretch the rows that
+    stay, in order, as positions in the runs' stretches laid end to end. ``numbers``: per run, part-file → new number.
+    """
+
+    stretches: tuple[tuple[slice, ...], ...]
     kept: tuple[npt.NDArray[np.uint32], ...]
     part_files: tuple[str, ...]
     numbers: tuple[npt.NDArray[np.uint32], ...]
@@ -109,63 +108,58 @@ class MergePlan:
     def column(self, runs: Sequence[Entries], name: str) -> Iterator[Column]:
         """The merged column, stretch by stretch."""
         for stretch, kept in zip(self.stretches, self.kept, strict=True):
-            pieces = [getattr(run, name)[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)]
+            pieces = [getattr(run, name)[rows] for run, rows in zip(runs, stretch, strict=True)]
             if name == "file":
                 pieces = [numbers[piece] for numbers, piece in zip(self.numbers, pieces, strict=True)]
             yield np.concatenate(pieces)[kept].astype(COLUMNS[name], copy=False)
 
 
 def plan_merge(runs: Sequence[Entries]) -> MergePlan:
-    """What a merge of ``runs``, newest first, keeps: of each hash all entries of the newest run that holds it.
+    """What a merge of ``runs`` (at least one), newest first, keeps: of each hash all entries of the newest run with it.
 
-    Works through the hash space in stretches, so that its memory is 4 bytes an entry however large the runs are.
+    Works through the hash space in stretches, so that it holds 4 bytes an entry however large the runs are.
+    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
     """
     largest = max(runs, key=len)
-    count = -(-sum(len(run) for run in runs) // MERGE_STRETCH_ENTRIES)
-    borders = largest.hi[[len(largest) * i // count for i in range(1, count)]] if len(largest) else largest.hi[:0]
+    count = max(1, -(-sum(len(run) for run in runs) // MERGE_STRETCH_ENTRIES))
+    borders = largest.hi[[len(largest) * i // count for i in range(1, count)]]
     cuts = [[0, *np.searchsorted(run.hi, borders).tolist(), len(run)] for run in runs]
-    stretches = tuple(tuple((cut[i], cut[i + 1]) for cut in cuts) for i in range(len(borders) + 1))
-    kept = tuple(_newest_of(runs, stretch) for stretch in stretches)
-    part_files, numbers = _renumber(runs, stretches, kept)
-    return MergePlan(stretches, kept, part_files, numbers)
+    stretches = tuple(tuple(slice(cut[i], cut[i + 1]) for cut in cuts) for i in range(count))
+    firsts = np.cumsum([0] + [len(run.part_files) for run in runs])
+    all_files = [name for run in runs for name in run.part_files]
+    used = np.zeros(len(all_files), dtype=bool)
+    kept = []
+    for stretch in stretches:
+        rows, hi, lo = _newest_of(runs, stretch)
+        file = np.concatenate(
+            [run.file[part] + first for run, part, first in zip(runs, stretch, firsts, strict=False)]
+        )[rows]
+        check_together(hi, lo, file, all_files)
+        used[file] = True
+        kept.append(rows)
+    names: dict[str, int] = {}
+    new = np.array(
+        [names.setdefault(n, len(names)) if u else 0 for n, u in zip(all_files, used, strict=True)], np.uint32
+    )
+    numbers = tuple(new[firsts[i] : firsts[i + 1]] for i in range(len(runs)))
+    return MergePlan(stretches, tuple(kept), tuple(names), numbers)
 
 
-def _newest_of(runs: Sequence[Entries], stretch: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint32]:
-    hi = np.concatenate([run.hi[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)])
-    lo = np.concatenate([run.lo[slice(*rows)] for run, rows in zip(runs, stretch, strict=True)])
-    age = np.repeat(np.arange(len(runs), dtype=np.uint32), [stop - start for start, stop in stretch])
+def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[npt.NDArray[np.uint32], Column, Column]:
+    """The rows that stay, their hi and their lo."""
+    hi = np.concatenate([run.hi[rows] for run, rows in zip(runs, stretch, strict=True)])
+    lo = np.concatenate([run.lo[rows] for run, rows in zip(runs, stretch, strict=True)])
+    age = np.repeat(np.arange(len(runs)), [rows.stop - rows.start for rows in stretch])
     order = hash_order(hi, lo)
     hi, lo, age = hi[order], lo[order], age[order]
     first = np.concatenate([[True], (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])])[: len(hi)]
     # The order is stable and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
-    newest = age[first][np.cumsum(first) - 1] if len(hi) else age
-    return order[age == newest].astype(np.uint32)
-
-
-def _renumber(
-    runs: Sequence[Entries], stretches: Sequence[Sequence[tuple[int, int]]], kept: Sequence[npt.NDArray[np.uint32]]
-) -> tuple[tuple[str, ...], tuple[npt.NDArray[np.uint32], ...]]:
-    """The part-files that are still referred to, and for each run its old number of a part-file → the new one."""
-    used = [np.zeros(len(run.part_files), dtype=bool) for run in runs]
-    for stretch, rows in zip(stretches, kept, strict=True):
-        bounds = np.cumsum([0] + [stop - start for start, stop in stretch])
-        for number, (start, stop) in enumerate(stretch):
-            stays = np.zeros(stop - start, dtype=bool)
-            inside = rows[(rows >= bounds[number]) & (rows < bounds[number + 1])]
-            stays[inside - bounds[number]] = True
-            used[number][np.unique(runs[number].file[start:stop][stays])] = True
-    names: dict[str, int] = {}
-    numbers = []
-    for run, run_used in zip(runs, used, strict=True):
-        new = np.zeros(len(run.part_files), dtype=np.uint32)
-        for old in np.flatnonzero(run_used).tolist():
-            new[old] = names.setdefault(run.part_files[old], len(names))
-        numbers.append(new)
-    return tuple(names), tuple(numbers)
+    newest = age == age[first][np.cumsum(first) - 1]
+    return order[newest].astype(np.uint32), hi[newest], lo[newest]
 
 
 def merge_entries(runs: Sequence[Entries]) -> Entries:
-    """Several runs, newest first, as one: of each hash all entries of the newest run that holds it; the rest is superseded.
+    """Several runs, newest first, as one: of each hash all entries of the newest run that holds it.
 
     That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. Also joins the
     part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
@@ -174,14 +168,13 @@ def merge_entries(runs: Sequence[Entries]) -> Entries:
     if not runs:
         return Entries((), **{name: np.zeros(0, dtype=kind) for name, kind in COLUMNS.items()})
     plan = plan_merge(runs)
-    merged = Entries(plan.part_files, **{name: np.concatenate(list(plan.column(runs, name))) for name in COLUMNS})
-    check_together(merged.hi, merged.lo, merged.file, merged.part_files)
-    return merged
+    return Entries(plan.part_files, **{name: np.concatenate(list(plan.column(runs, name))) for name in COLUMNS})
 
 
-def check_together(hi: Column, lo: Column, file: Column, part_files: tuple[str, ...]) -> None:
+def check_together(hi: Column, lo: Column, file: Column, part_files: Sequence[str]) -> None:
     """Raises WrongInput, naming the part-files, where neighbouring entries of one hash lie in two of them."""
-    apart = np.flatnonzero((hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1]) & (file[1:] != file[:-1]))
+    same = np.flatnonzero((hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1]))
+    apart = same[file[same] != file[same + 1]]
     if len(apart):
         row = int(apart[0])
         raise WrongInput(
@@ -193,9 +186,9 @@ def check_together(hi: Column, lo: Column, file: Column, part_files: tuple[str, 
 def choose_tiers(sizes: Sequence[int], fanout: int = 8) -> slice | None:
     """Which neighbouring runs to merge next: a slice of ``sizes`` (entries, newest first), or None when nothing is due.
 
-    A run counts as large as the largest newer one, so that levels only grow with age and runs of a level are neighbours:
-    newest-wins stays right. The newest level that has ``fanout`` runs is merged whole. So fewer than ``fanout`` runs stay
-    on each of about log(state / TIER_ENTRIES_MIN) levels, and each entry is rewritten about once a level.
+    A run counts as large as the largest newer one, so that levels only grow with age and the runs of a level are
+    neighbours: newest-wins stays right. The newest level that has ``fanout`` runs is merged whole. So fewer than
+    ``fanout`` runs stay on each of some log(state / TIER_ENTRIES_MIN) levels; an entry is rewritten about once a level.
     """
     levels: list[int] = []
     for size in sizes:

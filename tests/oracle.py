@@ -337,7 +337,7 @@ def _artifacts(rows: Sequence[Row], verdicts: Sequence[Verdict], rules: Rules) -
         derived = {}
         for name, value_of in rules.derived:
             derived[name] = scope[name] = value_of(scope)
-        status = next((name for name, holds in rules.status if holds(scope) is True), None)
+        status = next((name for name, holds in rules.status if holds(scope)), None)
         artifacts[key] = Artifact(key, status, measures, derived, contributions)
     return artifacts
 

@@ -14,17 +14,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from oracle import Control, Event, Measure, Picked, Result, Rules, UnreadableError, WindowTotals, oracle, read, typed
 from oracle import withdrawn as withdrawn_keys
 from strategies import (
     STANDARD_RULES,
+    STANDARD_YAML,
     Close,
     File,
     History,
     Land,
     Replace,
+    Replay,
     Row,
     Run,
     State,
@@ -89,6 +92,13 @@ def test_the_first_status_that_holds_is_given() -> None:
 def test_a_key_of_which_no_condition_is_true_has_no_status() -> None:
     rules = replace(STANDARD_RULES, status=(("NULL", lambda scope: None), ("FALSE", lambda scope: False)))
     assert oracle(landed([Row()]), rules).artifacts["A"].status is None
+
+
+def test_derived_values_see_measures_and_earlier_derived_ones_and_of_first_and_last_the_value() -> None:
+    derived = (("twice", lambda scope: 2 * scope["opening"]), ("again", lambda scope: 2 * scope["twice"]))
+    rules = replace(STANDARD_RULES, derived=derived, status=(("BIG", lambda scope: scope["again"] > 39),))
+    artifact = oracle(landed([Row()]), rules).artifacts["A"]
+    assert (artifact.derived, artifact.status) == ({"twice": Decimal("20.00"), "again": Decimal("40.00")}, "BIG")
 
 
 def test_measures_skip_nulls_and_over_nothing_are_null_but_counts_are_0() -> None:
@@ -381,7 +391,7 @@ def test_rendered_files_hold_on_each_line_the_row_that_its_event_says(format: st
     assert (to_csv([]).count("\n"), to_jsonl([], numbers=True)) == (1, "")
 
 
-ORDINARY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ORDINARY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @ORDINARY
@@ -411,13 +421,41 @@ def test_in_is_counted_and_duplicates_and_suppressed_and_rejected_in_rows_and_mo
 
 @ORDINARY
 @given(histories())
-def test_a_settled_history_has_everything_committed_and_the_same_files_in_any_history_mean_the_same(
-    history: History,
-) -> None:
-    state = history.states()[-1]
-    assert not state.pending
-    assert oracle(state.committed_events(), STANDARD_RULES) == oracle(current_events(history), STANDARD_RULES)
-    assert all(operation in history.operations for operation in history.operations)
+def test_every_operation_of_a_history_is_applicable_and_the_last_run_leaves_nothing_to_do(history: History) -> None:
+    before = State()
+    for operation, after in zip(history.operations, history.states(), strict=True):
+        names = {} if isinstance(operation, Run) else {f.name for f in before.files.get(operation.window, ())}
+        if isinstance(operation, Close):
+            assert names
+            assert operation.window not in before.closed
+        elif isinstance(operation, Replace):
+            assert operation.old in names
+            assert operation.file.name not in names
+        elif isinstance(operation, Unland):
+            assert operation.name in names
+        elif isinstance(operation, Replay):
+            assert before.revisions[operation.window]
+        before = after
+    assert not before.pending
+    assert oracle(before.committed_events(), STANDARD_RULES) == oracle(current_events(history), STANDARD_RULES)
+
+
+def test_the_standard_rules_as_text_and_as_callables_name_the_same() -> None:
+    text = yaml.safe_load(STANDARD_YAML)
+    measures = {m.name: {m.kind: m.column or "*"} for m in STANDARD_RULES.measures}
+    assert {n: {k: c for k, c in m.items() if k != "where"} for n, m in text["measures"].items()} == measures
+    filtered = {name for name, measure in text["measures"].items() if "where" in measure}
+    assert filtered == {m.name for m in STANDARD_RULES.measures if m.where is not None}
+    assert list(text["derived"]) == [name for name, _ in STANDARD_RULES.derived]
+    assert [name for one in text["status"] for name in one] == [name for name, _ in STANDARD_RULES.status]
+    controls = {c.name: {c.kind: c.column or "*"} | ({"by": c.by} if c.by else {}) for c in STANDARD_RULES.control}
+    assert text["control"] == controls
+    assert (text["key"], text["events"]["id"], text["events"]["time"], text["events"]["dedupe"]) == (
+        *STANDARD_RULES.key,
+        STANDARD_RULES.id,
+        STANDARD_RULES.time,
+        f"{STANDARD_RULES.dedupe // timedelta(hours=1)}h",
+    )
 
 
 @ORDINARY

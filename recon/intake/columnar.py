@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import one_line
+from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
 
 _BATCH_ROWS = 65_536
-BROKEN_UTF8 = "bytes that are not UTF-8"
 
 
 def open_parquet(file: SourceFile) -> Any:
@@ -79,13 +78,15 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
         kind = column.type
     if pa.types.is_nested(kind):
         raise WrongInput(f"{what} is a {kind}; expected a plain value such as text, a number, a date or a time")
-    if pa.types.is_timestamp(kind):
-        # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
-        column = pc.cast(column, pa.timestamp(kind.unit))
-    if pa.types.is_decimal(kind) and kind.scale <= 0:
-        column = column.cast(pa.decimal256(76, 0))
-    text, broken = _utf8(column)
-    return text, broken
+    try:
+        if pa.types.is_timestamp(kind):
+            # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
+            column = pc.cast(column, pa.timestamp(kind.unit))
+        if pa.types.is_decimal(kind) and kind.scale < 0:
+            column = column.cast(pa.decimal256(76, 0))
+        return _utf8(column)
+    except pa.ArrowException as error:
+        raise WrongInput(f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text") from None
 
 
 def _utf8(column: Any) -> tuple[Any, Any]:
@@ -122,3 +123,15 @@ def _is_text(kind: Any) -> bool:
         pa.types.is_fixed_size_binary,
     )
     return any(check(kind) for check in checks)
+
+
+def texts_of_all(file: SourceFile) -> Iterator[Any]:
+    """Batches of all columns as text, nested ones in Python's notation: for showing rows, not for reckoning."""
+    import pyarrow as pa
+
+    for batch in _batches(file, None):
+        columns = []
+        for column in batch.columns:
+            nested = pa.types.is_nested(column.type)
+            columns.append(pa.array(map(str, column.to_pylist()), pa.string()) if nested else as_text(column, file.name)[0])
+        yield pa.record_batch(columns, names=batch.schema.names)

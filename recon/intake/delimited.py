@@ -11,10 +11,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BROKEN, RECORD_BYTES_MAX, BlockStream, format_of, head_text, one_line, text_blocks
+from recon.intake.formats import (
+    BROKEN,
+    BROKEN_UTF8,
+    RECORD_BYTES_MAX,
+    BlockStream,
+    format_of,
+    head_text,
+    one_line,
+    text_blocks,
+)
 from recon.intake.model import SourceFile
 
-BROKEN_UTF8 = "bytes that are not UTF-8"
 HEADER_AGAIN = "the header again"
 
 # Sent after the file's last byte as a record of its own: if it doesn't come out as one, an open quote has swallowed it.
@@ -161,8 +169,10 @@ class _Records:
                 drop[row] = starts[row] == 1
         if starts[0] == 1 and not drop[0]:
             raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
-        if len(self._header) == 1:
-            drop |= pc.is_in(batch.column(0), pa.array(["", _END])).to_numpy(zero_copy_only=False)
+        # Arrow hands out an empty line as a record of empty fields, like one of delimiters only; that one is no blank line.
+        if self._stream.blank_lines:
+            drop |= np.isin(starts, np.fromiter(self._stream.blank_lines, np.int64))
+        drop[-1] |= len(self._header) == 1 and self._ended
         texts = [batch.column(position) for position in self._picked]
         return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(~drop))
 
@@ -182,7 +192,7 @@ class _Records:
         """Raises WrongInput if the file ended inside quotes, or if its lines are not the records' lines."""
         if not self._ended:
             raise WrongInput(f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it")
-        if self.next_line - 1 != self._stream.line_feeds + 2:  # two for _END
+        if self.next_line - 1 != self._stream.line_feeds:
             raise WrongInput(
                 f"{self._name}: carriage returns without line feeds stand between or in its records; "
                 "end every line with a line feed, and quote fields that hold a carriage return"

@@ -6,6 +6,7 @@ Belongs here: names and suffixes, decompression, the UTF-8 check of text files. 
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ RECORD_BYTES_MAX = 16 << 20
 
 # Stands in a text block for bytes that are not UTF-8. A row that really held it would be rejected, never taken wrongly.
 BROKEN = "\x00\ufffe\x00"
+BROKEN_UTF8 = "bytes that are not UTF-8"
 
 _KINDS = {
     ".csv": "csv",
@@ -30,6 +32,7 @@ _KINDS = {
 }
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 _BOM = b"\xef\xbb\xbf"
+_LINE_FEED = re.compile(rb"\n")
 _LONE_BYTES = re.compile("[\udc80-\udcff]+")
 
 
@@ -120,27 +123,41 @@ def one_line(error: Exception) -> str:
 
 
 class BlockStream(io.RawIOBase):
-    """Blocks as a file object for a parser; ``tail`` comes last. Tells how many line feeds and whether ``BROKEN`` have gone through."""
+    """Blocks as a file object for a parser; ``tail`` comes last. Keeps what the parser does not tell about what has gone through.
+
+    ``line_feeds`` counts them, ``blank_lines`` holds the numbers of empty lines, ``broken`` is whether ``BROKEN`` was there.
+    """
 
     def __init__(self, source: Iterator[bytes], tail: bytes) -> None:
-        self._source = source
-        self._tail = tail
-        self._left = b""
+        self._source = itertools.chain(source, [tail])
+        self._left = memoryview(b"")
+        self._end = b"\n"  # the last two bytes; a blank first line follows a line feed, too
         self.line_feeds = 0
+        self.blank_lines: set[int] = set()
         self.broken = False
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> Any:
-        """At most ``size`` bytes; b'' at the end."""
+        """At most ``size`` bytes; none at the end."""
         if not self._left:
-            self._left = next(self._source, b"")
-            if self._left:
-                self.line_feeds += self._left.count(b"\n")
-                self.broken = self.broken or BROKEN.encode() in self._left
-            else:
-                self._left, self._tail = self._tail, b""
-        part = self._left if size < 0 or size >= len(self._left) else self._left[:size]
-        self._left = self._left[len(part) :]
+            block = next(self._source, b"")
+            self._note(block)
+            self._left = memoryview(block)
+        cut = len(self._left) if size < 0 else size
+        part, self._left = self._left[:cut], self._left[cut:]
         return part
+
+    def _note(self, block: bytes) -> None:
+        self.broken = self.broken or BROKEN.encode() in block
+        edge = self._end + block[:2]
+        if any(two in text for two in (b"\n\n", b"\n\r\n") for text in (edge, block)):
+            joined = self._end + block
+            first_line = self.line_feeds + 1 - self._end.count(b"\n")
+            feeds = [-1, *(match.start() for match in _LINE_FEED.finditer(joined))]
+            for number, (before, feed) in enumerate(itertools.pairwise(feeds)):
+                if joined[before + 1 : feed] in (b"", b"\r") and feed >= len(self._end):
+                    self.blank_lines.add(first_line + number)
+        self.line_feeds += block.count(b"\n")
+        self._end = (self._end + block)[-2:]

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BROKEN, RECORD_BYTES_MAX, format_of, text_blocks
+from recon.intake.formats import BROKEN, BROKEN_UTF8, RECORD_BYTES_MAX, format_of, text_blocks
 from recon.intake.model import SourceFile
 
 NOT_JSON = "not a JSON object"
-BROKEN_UTF8 = "bytes that are not UTF-8"
 
 # Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need Python; and
 # so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
@@ -28,27 +27,31 @@ def line_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     Blank lines are left out. Raises WrongInput for a line longer than 16 MiB.
     """
     line = 1
-    for block in _line_blocks(file):
-        batch, line = _batch(block, line, names)
-        if batch.num_rows:
-            yield batch
+    try:
+        for block in _line_blocks(file):
+            batch, line = _batch(block, line, names)
+            if batch.num_rows:
+                yield batch
+    except _TooLong:
+        size = RECORD_BYTES_MAX >> 20
+        raise WrongInput(f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line") from None
+
+
+class _TooLong(Exception):  # noqa: N818 - never leaves this module
+    """A line does not end within ``RECORD_BYTES_MAX``."""
 
 
 def _line_blocks(file: SourceFile) -> Iterator[bytes]:
     """Blocks of whole lines, each ending with a line feed."""
     rest = b""
-    lines = 1
     for block in text_blocks(file.name, file.path, format_of(file.name).codec):
         block = rest + block
         cut = block.rfind(b"\n") + 1
         rest = block[cut:]
         if cut:
-            block = block[:cut]
-            lines += block.count(b"\n")
-            yield block
+            yield block[:cut]
         if len(rest) > RECORD_BYTES_MAX:
-            size = RECORD_BYTES_MAX >> 20
-            raise WrongInput(f"{file.name}: line {lines} is longer than {size} MiB; expected one JSON object a line")
+            raise _TooLong
     if rest:
         yield rest + b"\n"
 

@@ -14,9 +14,9 @@ from recon.vocabulary.types import Type
 class Node:
     """One operation. ``type`` is its result's; operands already have the types that the operation needs.
 
-    ``value`` is what is fixed in the text: a literal's value, a column's name, a like pattern, the digits of round, (start,
-    length) of substr. ``at`` is the column in the text, from 1, and no part of the meaning. A ``case`` has condition, value,
-    condition, value …, else.
+    ``value`` is what is fixed in the text: a literal's value (None for null), a column's name, a like pattern, the
+    digits of round, (start, length) of substr. ``at`` is the column in the text, from 1, and no part of the meaning.
+    A ``case`` has condition, value, condition, value …, else.
     """
 
     op: str

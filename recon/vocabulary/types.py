@@ -1,7 +1,7 @@
 """The six types a value can have, and the type that an operation on them gives.
 
-Belongs here: types, their spelling, and the arithmetic of precision and scale. Does not belong here: what an operation does
-with values; that stands in ``reference``.
+Belongs here: types, their spelling, and the arithmetic of precision and scale. Does not belong here: what an
+operation does with values; that stands in ``reference``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def decimal(precision: int, scale: int) -> Type:
 
 
 def parse_type(text: str, field: str) -> Type:
-    """``decimal(18,2)``, ``integer``, ``text``, ``boolean``, ``date``, ``timestamp`` → Type. Raises WrongUsage naming ``field``."""
+    """``decimal(18,2)``, ``integer``, ``text``, … → Type. Raises WrongUsage naming ``field``."""
     match = _TYPE.match(text.strip().lower())
     name, precision, scale = match.groups() if match else (None, None, None)
     if name in _INEXACT:
@@ -85,12 +85,14 @@ def parse_type(text: str, field: str) -> Type:
         raise WrongUsage(f"{field}: {text} needs its digits; write them as in decimal(18,2)")
     digits, after = int(precision), int(scale or 0)
     if not 1 <= digits <= DIGITS_MAX or after > digits:
-        raise WrongUsage(f"{field}: {text} is not possible; a decimal has 1 to 38 digits, of which at most all after the point")
+        raise WrongUsage(
+            f"{field}: {text} is not possible; a decimal has 1 to 38 digits, of which at most all after the point"
+        )
     return Type("decimal", digits, after)
 
 
 def common(one: Type, two: Type) -> Type | None:
-    """The type that holds values of both, or None. Decimals: the larger scale and the larger number of digits before the point."""
+    """The type that holds values of both, or None. Decimals: the larger scale, and the more digits before the point."""
     if one == two:
         return one
     if not (one.is_number and two.is_number):

@@ -1,0 +1,214 @@
+"""The Python interface: everything that the command line does, for notebooks and other programs.
+
+    import recon
+    orders = recon.open("recon.yaml")
+    orders.land(["bank.csv"], window="2026-11-01T00:00Z", close=True)
+    orders.run()
+    orders.show("A112")["status"]
+    orders.artifacts().to_pandas()
+
+Belongs here: one method per command. Does not belong here: the work itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import batches
+from recon.config import Config, load_config
+from recon.errors import WrongUsage
+from recon.opening import open_for
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+from recon.windows import name_of, parse_instant
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recon.pipeline import Progress, RunReport
+    from recon.verification import Verified
+
+
+def open(path: str | Path = "recon.yaml") -> Reconciliation:
+    """The reconciliation that ``path`` (a recon.yaml) describes. Raises WrongUsage naming file and field."""
+    return Reconciliation(load_config(Path(path)))
+
+
+class Reconciliation:
+    """One reconciliation: its configuration and its store."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._store: ObjectStore | None = None
+
+    def store(self, create: bool = False) -> ObjectStore:
+        """The store. Raises WrongUsage where there is none yet, unless ``create``."""
+        if self._store is None:
+            self._store = open_for(self.config, create)
+        return self._store
+
+    def state(self, known_at: str | None = None) -> State:
+        """The newest state, or the one that readers saw at an instant (with zone)."""
+        timeline = Timeline(self.store())
+        if known_at is None:
+            return timeline.head()
+        from recon.lookup import known_at as state_known_at
+
+        return state_known_at(timeline, parse_instant(known_at, "--known-at"))
+
+    def land(
+        self,
+        files: Sequence[str | Path],
+        window: str,
+        *,
+        close: bool = False,
+        replace: str | None = None,
+        expect: Mapping[str, Any] | None = None,
+    ) -> batches.Landing:
+        """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to."""
+        from recon.intake import inspect
+
+        start = self.config.grid.parse(window, "--window")
+        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
+        columns = list(self.config.columns)
+        return batches.land(
+            self.store(create=True),
+            start,
+            [Path(file) for file in files],
+            close=close,
+            replacing=replace,
+            expect=expect,
+            inspect=lambda name, path: inspect(name, path, columns),
+        )
+
+    def unland(self, file: str, window: str, reason: str) -> batches.Manifest:
+        """Takes a file (name as landed) back out of a window."""
+        return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
+
+    def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
+        """Closes a window; says whether it was open."""
+        start = self.config.grid.parse(window)
+        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
+        return batches.close(self.store(create=True), start, reason)
+
+    def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
+        """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
+        windows = self._range(first, last or first)
+        landed = [name for name in batches.landed_windows(self.store()) if windows[0] <= self.config.grid.parse(name) <= windows[1]]
+        return batches.replay(self.store(), [self.config.grid.parse(name) for name in landed], reason)
+
+    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
+        """Processes everything that is closed and not yet done, from ``first`` to ``last``."""
+        from recon import pipeline
+
+        bounds = [None if name is None else self.config.grid.parse(name) for name in (first, last)]
+        if bounds[0] and bounds[1] and bounds[0] > bounds[1]:
+            raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
+        if progress is None:
+            return pipeline.run(self.store(), self.config, *bounds)
+        return pipeline.run(self.store(), self.config, *bounds, progress=progress)
+
+    def show(
+        self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False
+    ) -> dict[str, Any]:
+        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
+        from recon.lookup import show
+
+        state = self.state(known_at)
+        return show(self.store(), self.config, state, self.key_text(key), self._as_of(as_of), events)
+
+    def key_text(self, values: Sequence[str]) -> str:
+        """The text of a key from its values, or as it stands where one is given."""
+        if len(values) == 1:
+            return values[0]
+        if len(values) != len(self.config.key):
+            raise WrongUsage(f"KEY: {len(values)} values were given; the key is {', '.join(self.config.key)}")
+        from recon.intake import key_text
+
+        return key_text(list(values))
+
+    def artifacts(self, as_of: str | None = None, known_at: str | None = None) -> pa.Table:
+        """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key."""
+        from recon.artifacts import artifacts
+
+        return artifacts(self.store(), self.config, self.state(known_at), self._as_of(as_of))
+
+    def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None) -> int:
+        """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
+        from recon.artifacts import export
+
+        return export(self.store(), self.config, self.state(known_at), Path(file), self._as_of(as_of))
+
+    def breaks(self) -> pa.Table:
+        """What is not matched: the columns of ``artifacts`` and age_days, in order of status, age and key."""
+        from recon.artifacts import breaks_query, table_of
+
+        state = self.state()
+        with table_of(self.store(), self.config, state) as connection:
+            return connection.execute(breaks_query(self.config, state)).to_arrow_table()
+
+    def breaks_summary(self) -> list[dict[str, Any]]:
+        """Breaks by status and age."""
+        from recon.artifacts import breaks_summary
+
+        return breaks_summary(self.store(), self.config, self.state())
+
+    def export_breaks(self, file: str | Path) -> int:
+        """Writes the breaks to a file. Returns the rows."""
+        from recon.artifacts import breaks_query, table_of, write_rows
+
+        state = self.state()
+        with table_of(self.store(), self.config, state) as connection:
+            return write_rows(connection, breaks_query(self.config, state), Path(file))
+
+    def rejects(self, window: str | None = None) -> pa.Table:
+        """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
+        from recon.rejects import rejects
+
+        start = None if window is None else self.config.grid.parse(window)
+        return rejects(self.store(), self.config, self.state(), start)
+
+    def certificate(self, window: str) -> dict[str, Any] | None:
+        """The newest certificate of a window, None if there is none yet."""
+        from recon.certify import read_certificate
+
+        return read_certificate(self.store(), self.config.grid.parse(window))
+
+    def status(self, window: str | None = None) -> dict[str, Any]:
+        """Windows, their stages, backlog and watermark; or one window in full."""
+        from recon.status import status, window_status
+
+        if window is None:
+            return status(self.store(), self.config, self.state())
+        return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
+
+    def verify(self, full: bool = False, progress: Progress | None = None) -> Verified:
+        """Proves the store; ``full`` recomputes every artifact from the landed events and compares."""
+        from recon.verification import verify
+
+        return verify(self.store(), self.config, full=full, progress=progress)
+
+    def _range(self, first: str, last: str) -> tuple[datetime, datetime]:
+        low, high = self.config.grid.parse(first), self.config.grid.parse(last)
+        if low > high:
+            raise WrongUsage(f"{first}..{last}: the range ends before it begins; swap its ends")
+        return low, high
+
+    def _as_of(self, text: str | None) -> datetime | None:
+        """The last window that counts. A window's name, or the end of one with any offset (the end of a New York month)."""
+        if text is None:
+            return None
+        instant = parse_instant(text, "--as-of")
+        if text.endswith("Z"):
+            return self.config.grid.parse(text, "--as-of")
+        end = instant - self.config.grid.every
+        if self.config.grid.at(self.config.grid.index(end)) != end:
+            below = self.config.grid.at(self.config.grid.index(instant))
+            raise WrongUsage(
+                f"--as-of: {text} lies on no window's border; the nearest before it is {name_of(below)}, "
+                f"the next is {name_of(below + self.config.grid.every)}"
+            )
+        return end

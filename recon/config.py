@@ -1,0 +1,386 @@
+"""``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
+
+Belongs here: the sections of the file, their defaults, and the rules version. Does not belong here: how any of it is carried
+out; what expressions mean (``recon.vocabulary``); what windows are (``recon.windows``).
+
+Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from recon import configfile
+from recon.configfile import Sections
+from recon.errors import WrongUsage
+from recon.vocabulary import MEANING, Expression, parse_expression
+from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
+from recon.windows import Grid, parse_duration, parse_instant
+
+Kind = Literal["sum", "count", "min", "max", "first", "last"]
+
+RESERVED = {"key", "status", "windows", "first_window", "last_window"}
+"""Columns that every export has, so that no measure or derived value can have their name."""
+STATUS_LENGTH_MAX = 64
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
+
+
+@dataclass(frozen=True)
+class Events:
+    """What is known of the events' columns. ``dedupe`` is how far back an equal id makes a duplicate."""
+
+    types: dict[str, Type]
+    id: str | None
+    time: str | None
+    dedupe: timedelta
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure per key over the events for which ``where`` is true. ``column`` is None for ``count: "*"``."""
+
+    name: str
+    kind: Kind
+    column: str | None
+    where: Expression | None
+    type: Type
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A value over measures and earlier derived values."""
+
+    name: str
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class Status:
+    """A status and the condition, over measures and derived values, under which it holds."""
+
+    name: str
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control total of a batch: rows, or the sum of a column, in groups by another."""
+
+    name: str
+    kind: Literal["count", "sum"]
+    column: str | None
+    by: str | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """One reconciliation. ``columns``: every event column that anything uses, in a fixed order, with its type."""
+
+    name: str
+    path: Path
+    store: str
+    store_path: Path | None
+    key: tuple[str, ...]
+    grid: Grid
+    events: Events
+    measures: tuple[Measure, ...]
+    derived: tuple[Derived, ...]
+    status: tuple[Status, ...]
+    control: tuple[Control, ...]
+    logic: str | None
+    rejects: Literal["keep", "stop"]
+    memory_limit: str
+    threads: int
+    max_windows: int
+    columns: dict[str, Type]
+    rules_version: str
+    raw: dict[str, Any]
+
+
+class _EventColumns(dict[str, Type]):
+    """Types of event columns by name; the files name the columns, so one that is not declared is text."""
+
+    def __missing__(self, name: str) -> Type:
+        return TEXT
+
+
+def load_config(path: Path) -> Config:
+    """Reads one ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
+    path = path.absolute()
+    file = configfile.read(path)
+    sections = configfile.validated(file)
+    reader = _Reader(file, sections)
+    types = reader.types()
+    measures = tuple(reader.measure(name, types) for name in sections.measures)
+    known: dict[str, Type] = {measure.name: measure.type for measure in measures}
+    derived = tuple(reader.derived(name, known) for name in sections.derived)
+    status = reader.status(known)
+    control = tuple(reader.control(name, types) for name in sections.control)
+    grid, events = reader.grid(), reader.events(types)
+    source = reader.logic()
+    return Config(
+        name=sections.name,
+        path=path,
+        store=sections.store,
+        store_path=reader.store_path(),
+        key=sections.key,
+        grid=grid,
+        events=events,
+        measures=measures,
+        derived=derived,
+        status=status,
+        control=control,
+        logic=sections.logic,
+        rejects=sections.rejects,
+        memory_limit=sections.memory_limit,
+        threads=sections.threads or os.cpu_count() or 1,
+        max_windows=sections.caps.windows,
+        columns=_columns(sections, events, measures, control, types),
+        rules_version=_rules_version(sections, grid, events, measures, derived, status, control, source),
+        raw=file.content,
+    )
+
+
+class _Reader:
+    """Turns checked sections into what they name; each failure says the line of its field."""
+
+    def __init__(self, file: configfile.File, sections: Sections) -> None:
+        self.file, self.sections = file, sections
+
+    @contextmanager
+    def field(self, *path: str | int) -> Iterator[str]:
+        """Gives the field's name; a WrongUsage that begins with it gets file and line in front."""
+        try:
+            yield configfile.dotted(path)
+        except WrongUsage as error:
+            raise WrongUsage(f"{self.file.place(path)}: {error}") from None
+
+    def grid(self) -> Grid:
+        windows = self.sections.windows
+        with self.field("windows", "start") as name:
+            start = parse_instant(windows.start, name)
+        with self.field("windows", "every") as name:
+            every = parse_duration(windows.every, name)
+        with self.field("windows"):
+            return Grid(start, every)
+
+    def types(self) -> _EventColumns:
+        """Declared types, with the key and id as text and the time as a timestamp."""
+        section, types = self.sections.events, _EventColumns()
+        for column, text in section.types.items():
+            with self.field("events", "types", column) as name:
+                types[column] = parse_type(text, name)
+                identity = column in self.sections.key or column == section.id
+                if identity and types[column] != TEXT:
+                    raise WrongUsage(f"{name}: key and id are compared as text; leave the type out")
+        if section.time is not None:
+            with self.field("events", "time") as name:
+                if section.time in self.sections.key or section.time == section.id:
+                    raise WrongUsage(f"{name}: {section.time!r} is the key or id already; the time is a column of its own")
+                if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
+                    raise WrongUsage(
+                        f"{name}: {section.time!r} is declared {types[section.time]}; the time is a timestamp, leave its type out"
+                    )
+        return types
+
+    def events(self, types: Mapping[str, Type]) -> Events:
+        section = self.sections.events
+        with self.field("events", "dedupe") as name:
+            dedupe = parse_duration(section.dedupe, name)
+        return Events(dict(types), section.id, section.time, dedupe)
+
+    def measure(self, name: str, types: _EventColumns) -> Measure:
+        section = self.sections.measures[name]
+        with self.field("measures", name) as field:
+            _check_name(name, field)
+            kinds = [(kind, value) for kind, value in section if kind != "where" and value is not None]
+            if len(kinds) != 1:
+                raise WrongUsage(f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}")
+        kind, column = kinds[0]
+        with self.field("measures", name, kind) as field:
+            result = self._measure_type(kind, column, types, field)
+        where = None
+        if section.where is not None:
+            with self.field("measures", name, "where") as field:
+                where = parse_expression(section.where, types, field)
+                _boolean(where, field)
+        return Measure(name, cast(Kind, kind), None if column == "*" else column, where, result)
+
+    def _measure_type(self, kind: str, column: str, types: _EventColumns, field: str) -> Type:
+        if kind == "count":
+            return INTEGER
+        if column == "*":
+            raise WrongUsage(f"{field}: only count takes '*'; name a column")
+        if kind in ("first", "last") and self.sections.events.time is None:
+            raise WrongUsage(f"{field}: {kind} goes by the events' time; name its column under events.time")
+        if kind != "sum":
+            return types[column]
+        return _summed(types[column], column, field)
+
+    def derived(self, name: str, known: dict[str, Type]) -> Derived:
+        """Adds the value to ``known``, so that later ones can use it."""
+        with self.field("derived", name) as field:
+            _check_name(name, field)
+            if name in known:
+                raise WrongUsage(f"{field}: a measure has that name already; choose another")
+            expression = parse_expression(self.sections.derived[name], known, field)
+        known[name] = expression.type
+        return Derived(name, expression)
+
+    def status(self, known: Mapping[str, Type]) -> tuple[Status, ...]:
+        found: list[Status] = []
+        for index, entry in enumerate(self.sections.status):
+            with self.field("status", index) as field:
+                if len(entry) != 1:
+                    raise WrongUsage(f'{field}: each entry is one status and its condition, such as {{MATCHED: "balance = 0"}}')
+                ((name, text),) = entry.items()
+                if not 1 <= len(name.strip()) <= STATUS_LENGTH_MAX or not name.isprintable():
+                    raise WrongUsage(f"{field}: a status has 1 to {STATUS_LENGTH_MAX} printable characters")
+            with self.field("status", index, name) as field:
+                if found and _always(found[-1].expression):
+                    raise WrongUsage(f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last')
+                expression = parse_expression(text, known, field)
+                _boolean(expression, field)
+            found.append(Status(name, expression))
+        with self.field("status"):
+            if not found or not _always(found[-1].expression):
+                raise WrongUsage('status: the last condition must be "true", else a key may have no status; add {BREAK: "true"}')
+        return tuple(found)
+
+    def control(self, name: str, types: _EventColumns) -> Control:
+        section = self.sections.control[name]
+        with self.field("control", name) as field:
+            if not _NAME.match(name):
+                raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
+            if (section.count is None) == (section.sum is None):
+                raise WrongUsage(f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}')
+        if section.count is not None:
+            return Control(name, "count", None if section.count == "*" else section.count, section.by)
+        with self.field("control", name, "sum") as field:
+            _summed(types[str(section.sum)], str(section.sum), field)
+        return Control(name, "sum", section.sum, section.by)
+
+    def store_path(self) -> Path | None:
+        store = self.sections.store
+        if store.startswith("s3://"):
+            return None
+        with self.field("store") as field:
+            if "://" in store or not store.strip():
+                raise WrongUsage(f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
+        return (self.file.path.parent / store).resolve()
+
+    def logic(self) -> str | None:
+        """The source of the logic's module, found without running it."""
+        if self.sections.logic is None:
+            return None
+        with self.field("logic") as field:
+            match = _LOGIC.match(self.sections.logic)
+            if match is None:
+                raise WrongUsage(f"{field}: {self.sections.logic!r} is not module:function")
+            module, function = match.groups()
+            file = _module_file(module, self.file.path.parent)
+            if file is None:
+                raise WrongUsage(f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path")
+            try:
+                source = file.read_text("utf-8")
+                defined = {getattr(node, "name", None) for node in ast.parse(source).body}
+            except (OSError, SyntaxError, ValueError) as error:
+                raise WrongUsage(f"{field}: {file} cannot be read as Python ({error})") from None
+            if function not in defined:
+                raise WrongUsage(f"{field}: {file} defines no function {function}")
+        return source
+
+
+def _check_name(name: str, field: str) -> None:
+    if not _NAME.match(name):
+        raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
+    if name in RESERVED:
+        raise WrongUsage(f"{field}: {name!r} is a column of every export; choose another name")
+
+
+def _summed(column_type: Type, column: str, field: str) -> Type:
+    if not column_type.is_number:
+        raise WrongUsage(
+            f"{field}: sum needs a number and {column!r} is {column_type}; declare it under events.types, such as decimal(18,2)"
+        )
+    return decimal(38, column_type.scale)
+
+
+def _boolean(expression: Expression, field: str) -> None:
+    if expression.type.kind != "boolean":
+        raise WrongUsage(f"{field}: a condition is true or false, this one is {expression.type}; compare it with something")
+
+
+def _always(expression: Expression) -> bool:
+    return expression.tree.op == "literal" and expression.tree.value is True
+
+
+def _module_file(module: str, folder: Path) -> Path | None:
+    """The module's source, beside the configuration first; neither it nor its packages are run."""
+    path = folder.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    locations: list[str] | None = None
+    parts = module.split(".")
+    for index in range(len(parts)):
+        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), locations)
+        if spec is None:
+            return None
+        locations = list(spec.submodule_search_locations or [])
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _columns(
+    sections: Sections, events: Events, measures: tuple[Measure, ...], control: tuple[Control, ...], types: _EventColumns
+) -> dict[str, Type]:
+    """Key, id, time, declared columns, then the others in the order of their first use."""
+    names = [*sections.key, *filter(None, (events.id, events.time)), *sections.events.types]
+    for measure in measures:
+        names += [measure.column] if measure.column else []
+        names += sorted(measure.where.columns) if measure.where else []
+    for total in control:
+        names += [name for name in (total.column, total.by) if name]
+    return {name: types[name] for name in names}
+
+
+def _rules_version(
+    sections: Sections,
+    grid: Grid,
+    events: Events,
+    measures: tuple[Measure, ...],
+    derived: tuple[Derived, ...],
+    status: tuple[Status, ...],
+    control: tuple[Control, ...],
+    source: str | None,
+) -> str:
+    """16 hex characters over what gives artifacts their meaning, in a form that spacing and comments don't change."""
+
+    def tree(expression: Expression | None) -> object:
+        return expression and expression.tree.canonical
+
+    meaning = {
+        "vocabulary": MEANING,
+        "key": sections.key,
+        "windows": [grid.start.isoformat(), grid.every.total_seconds()],
+        "types": sorted((name, str(kind)) for name, kind in events.types.items()),
+        "events": [events.id, events.time, events.dedupe.total_seconds()],
+        "measures": [[m.name, m.kind, m.column, tree(m.where), str(m.type)] for m in measures],
+        "derived": [[d.name, tree(d.expression)] for d in derived],
+        "status": [[s.name, tree(s.expression)] for s in status],
+        "control": [[c.name, c.kind, c.column, c.by] for c in control],
+        "logic": [sections.logic, source],
+    }
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]

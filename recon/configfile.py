@@ -1,0 +1,239 @@
+"""The text of ``recon.yaml``: YAML with lines, the shape of its sections, and what a mistake in it is called.
+
+Belongs here: reading YAML, sections and their plain types, places of fields. Does not belong here: what the sections mean together
+(``recon.config``).
+
+Scalars are read as the core schema of YAML 1.2 has it, so that nothing is guessed: ``null``, ``true``, ``false`` and whole numbers are
+what they look like; all else, ``NO``, ``0.10`` and ``2026-11-01`` included, is the text as written. Keys are always text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from recon.errors import WrongUsage
+
+BYTES_MAX = 1_000_000
+DEPTH_MAX = 20
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
+_NULLS = {"", "~", "null", "Null", "NULL"}
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+FieldPath = tuple[str | int, ...]
+
+
+def _written(value: object) -> object:
+    """A text field may be written as a number or as true without quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else value
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Text = Annotated[str, BeforeValidator(_written), Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Windows(_Section):
+    start: Text
+    every: Text
+
+
+class EventColumns(_Section):
+    types: dict[str, Text] = {}
+    id: Text | None = None
+    time: Text | None = None
+    dedupe: Text = "31d"
+
+
+class MeasureOf(_Section):
+    sum: Text | None = None
+    count: Text | None = None
+    min: Text | None = None
+    max: Text | None = None
+    first: Text | None = None
+    last: Text | None = None
+    where: Text | None = None
+
+
+class ControlOf(_Section):
+    count: Text | None = None
+    sum: Text | None = None
+    by: Text | None = None
+
+
+class Caps(_Section):
+    windows: Annotated[int, Field(ge=1, le=10_000)] = 48
+
+
+class Sections(_Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    store: Text
+    key: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1, max_length=16)]
+    windows: Windows
+    events: EventColumns = EventColumns()
+    measures: Annotated[dict[str, MeasureOf], Field(min_length=1)]
+    derived: dict[str, Text] = {}
+    status: list[dict[str, Text]]
+    control: dict[str, ControlOf] = {"rows": ControlOf(count="*")}
+    logic: Text | None = None
+    rejects: Literal["keep", "stop"] = "keep"
+    memory_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")] = "2GB"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    caps: Caps = Caps()
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's content and the line on which each field stands."""
+
+    path: Path
+    content: dict[str, Any]
+    lines: dict[FieldPath, int]
+
+    def place(self, field: FieldPath) -> str:
+        """``recon.yaml:12`` of the field, or of the nearest section around it that is written."""
+        for size in range(len(field), 0, -1):
+            if field[:size] in self.lines:
+                return f"{self.path}:{self.lines[field[:size]]}"
+        return str(self.path)
+
+
+def dotted(field: Sequence[str | int]) -> str:
+    """``("status", 0, "OK")`` → ``status[0].OK``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in field).lstrip(".")
+
+
+def read(path: Path) -> File:
+    """Reads the YAML. Raises WrongUsage for what is no YAML mapping, repeats a key, or uses anchors."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise WrongUsage(f"{path}: no such file; name it with --config, or make one with 'recon init DIR'") from None
+    except OSError as error:
+        raise WrongUsage(f"{path}: cannot be read ({error.strerror or error})") from None
+    if len(raw) > BYTES_MAX:
+        raise WrongUsage(f"{path}: {len(raw)} bytes are too many for a configuration; at most {BYTES_MAX}")
+    lines: dict[FieldPath, int] = {}
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(raw)
+        try:
+            document = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise WrongUsage(f"{place}: not YAML: {problem}; check quotes, colons and indentation") from None
+    if not isinstance(document, yaml.MappingNode):
+        raise WrongUsage(f"{path}: expected sections such as name, store and key; see 'recon init DIR' for an example")
+    return File(path, _constructed(path, document, (), lines, set()), lines)
+
+
+def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[FieldPath, int], seen: set[int]) -> Any:
+    line = node.start_mark.line + 1
+    lines.setdefault(field, line)
+    if id(node) in seen or len(field) > DEPTH_MAX:
+        raise WrongUsage(f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out")
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return [_constructed(path, item, (*field, index), lines, seen) for index, item in enumerate(node.value)]
+    content: dict[str, Any] = {}
+    for key, value in node.value:
+        inner = (*field, str(key.value))
+        if not isinstance(key, yaml.ScalarNode):
+            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(field)}: a name is plain text, not a list or section")
+        if key.value in content:
+            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(inner)} is there twice, first in line {lines[inner]}")
+        lines[inner] = key.start_mark.line + 1
+        content[key.value] = _constructed(path, value, inner, lines, seen)
+    return content
+
+
+def _scalar(node: yaml.ScalarNode) -> object:
+    text: str = node.value
+    if node.style is not None:
+        return text
+    if text in _NULLS:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    return int(text) if _WHOLE.match(text) else text
+
+
+def validated(file: File) -> Sections:
+    """The sections at their types. Raises WrongUsage for the first mistake."""
+    try:
+        return Sections.model_validate(file.content)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        field = tuple(part for part in first["loc"] if part in _parts(file.content) or isinstance(part, int))
+        field = field or tuple(first["loc"])
+        place = file.place(field)
+        raise WrongUsage(f"{place}: {dotted(field)}: {_reason(dict(first), field)}") from None
+
+
+def _parts(content: object) -> set[str]:
+    """Every name that is written, to tell a field's path from pydantic's own parts of it."""
+    if isinstance(content, dict):
+        return set(content).union(*(_parts(value) for value in content.values()))
+    return set().union(*map(_parts, content)) if isinstance(content, list) else set()
+
+
+def _reason(error: dict[str, Any], field: FieldPath) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known(field[:-1])
+        near = difflib.get_close_matches(str(field[-1]), known, 1)
+        return f"not known here; {f'did you mean {near[0]}?' if near else f'known are ' + ', '.join(known)}"
+    if kind == "missing":
+        return "is missing; " + _EXAMPLES.get(str(error["loc"][-1]), "add it")
+    if kind == "literal_error":
+        return f"{error['input']!r} is not one of {context['expected']}"
+    if str(field[-1]) in _EXAMPLES:
+        return f"{error['input']!r} does not fit; {_EXAMPLES[str(field[-1])]}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {str(error['input'])[:60]!r}"
+
+
+_EXAMPLES = {
+    "name": "write a lower-case name such as name: orders",
+    "store": "write a folder such as store: ./data, or s3://bucket/prefix",
+    "key": "write the column that names an artifact, such as key: order_id, or a list of columns",
+    "windows": "write windows: {start: 2026-11-01T00:00Z, every: 1h}",
+    "start": "write the first window's start, such as 2026-11-01T00:00Z",
+    "every": "write the windows' length, such as 1h",
+    "measures": 'write measures such as lines: {count: "*"}',
+    "status": 'write a list such as - {BREAK: "true"}',
+    "memory_limit": "write a size such as memory_limit: 2GB",
+    "threads": "write a whole number from 1 to 1024",
+}
+_MODELS: dict[str, type[BaseModel]] = {"windows": Windows, "events": EventColumns, "caps": Caps}
+_NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
+
+
+def _known(section: FieldPath) -> list[str]:
+    """The names that a section may have."""
+    if not section:
+        return list(Sections.model_fields)
+    head = str(section[0])
+    model = _MODELS.get(head) or _NAMED.get(head)
+    return list(model.model_fields) if model else []

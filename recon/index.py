@@ -1,0 +1,47 @@
+"""Index: keeps the number of runs small, so that a look-up stays flat while commits pile up.
+
+Belongs here: which runs merge into a larger tier, and that commit. Does not belong here: the form of a run (recon.runs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recon import layout
+from recon.config import Config
+from recon.runs import choose_tiers, open_run, write_merged
+from recon.store import ObjectStore
+from recon.timeline import Entry, RunRef, Timeline
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What one call did: runs merged away, entries of the new tiers, and runs that stand now."""
+
+    merged: int
+    entries: int
+    runs: int
+
+
+def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexed:
+    """Merges tiers of runs until none is due, each by a commit of its own. A lost race starts over; part-files stay as they are."""
+    merged = entries = 0
+    while True:
+        state = timeline.head()
+        due = choose_tiers([run.entries for run in state.runs])
+        if due is None:
+            return Indexed(merged, entries, len(state.runs))
+        chosen = state.runs[due]
+        writer = layout.new_attempt()
+        path = layout.tier_run(writer)
+        write_merged(store, path, [open_run(store, run.path) for run in chosen])
+        tier = open_run(store, path)
+        entry = Entry(
+            "tiers",
+            writer,
+            state.rules,
+            runs_added=(RunRef(path, tier.count),),
+            runs_removed=tuple(run.path for run in chosen),
+        )
+        if timeline.commit(entry, onto=state) is not None:
+            merged, entries = merged + len(chosen), entries + tier.count

@@ -1,0 +1,7 @@
+"""Landed files become typed events. ``inspect`` when a file is landed, ``load_events`` when its window is reduced."""
+
+from recon.intake.landing import inspect
+from recon.intake.load import load_events
+from recon.intake.model import EventSpec, FileRows, SourceFile, key_text
+
+__all__ = ["EventSpec", "FileRows", "SourceFile", "inspect", "key_text", "load_events"]

@@ -1,0 +1,150 @@
+"""Landed files into two tables of a DuckDB connection: the accepted candidates, and the rejected rows with their reasons.
+
+Belongs here: one pass over each file, and a second one for the raw text of rows that were rejected. Does not belong here: how
+a format is read, what makes a value right, and duplicates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recon.errors import WrongInput
+from recon.intake.checks import Checks, checks, literal, quoted
+from recon.intake.columnar import row_batches
+from recon.intake.delimited import record_batches
+from recon.intake.formats import format_of
+from recon.intake.jsonlines import NOT_JSON, line_batches
+from recon.intake.landing import require_columns
+from recon.intake.model import EventSpec, FileRows, SourceFile
+from recon.intake.raw import raw_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LOW_64_BITS = "18446744073709551615::UHUGEINT"
+
+
+def load_events(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], spec: EventSpec, table: str
+) -> list[FileRows]:
+    """Fills the temporary tables ``table`` and ``<table>_rejects`` (both made anew); returns the counts per file.
+
+    ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id VARCHAR, idh
+    UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line, reason, raw VARCHAR (at
+    most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. Raises WrongInput for a file that can't be read.
+    """
+    sql = checks(spec)
+    accepted, rejects = quoted(table), quoted(f"{table}_rejects")
+    columns = [quoted(f"c_{name}") for name in spec.columns]
+    types = "".join(f", {column} {kind.duckdb}" for column, kind in zip(columns, spec.columns.values(), strict=True))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {accepted} (file INTEGER, line BIGINT, key VARCHAR, hi UBIGINT, lo UBIGINT, "
+        f"id VARCHAR, idh UBIGINT, time TIMESTAMPTZ{types}, reason VARCHAR, span INTEGER)"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {rejects} (file INTEGER, line BIGINT, reason VARCHAR, raw VARCHAR{types}, span INTEGER)"
+    )
+    read = [_load_file(connection, number, file, spec, sql, accepted) for number, file in enumerate(files)]
+
+    typed = "".join(f", {column}" for column in columns)
+    connection.execute(
+        f"INSERT INTO {rejects} SELECT file, line, reason, NULL{typed}, span FROM {accepted} WHERE reason IS NOT NULL"
+    )
+    rejected = dict(connection.execute(f"SELECT file, count(*) FROM {rejects} GROUP BY file").fetchall())
+    if rejected:
+        connection.execute(f"DELETE FROM {accepted} WHERE reason IS NOT NULL")
+    for number in rejected:
+        _fill_raw(connection, number, files[number], rejects)
+    for name in (accepted, rejects):
+        connection.execute(f"ALTER TABLE {name} DROP COLUMN span")
+    connection.execute(f"ALTER TABLE {accepted} DROP COLUMN reason")
+    kept = dict(connection.execute(f"SELECT file, count(*) FROM {accepted} GROUP BY file").fetchall())
+    return [
+        FileRows(file.name, rows, kept.get(number, 0), rejected.get(number, 0))
+        for number, (file, rows) in enumerate(zip(files, read, strict=True))
+    ]
+
+
+class _Counted:
+    """Batches on their way into DuckDB: counts their rows, and keeps an error, which DuckDB would turn into a text."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+        self.rows = 0
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for batch in self._batches:
+                self.rows += batch.num_rows
+                yield batch
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _load_file(
+    connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, spec: EventSpec, sql: Checks, table: str
+) -> int:
+    """Inserts the rows of one file, good and bad; returns how many were read."""
+    import duckdb
+    import pyarrow as pa
+
+    require_columns(file, spec.names)
+    kind = format_of(file.name).kind
+    texts = ["text"] if kind == "json" else [f"t{position}" for position in range(len(spec.names))]
+    schema = pa.schema(
+        [("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)]
+    )
+    batches = line_batches if kind == "json" else row_batches if kind == "parquet" else record_batches
+    counted = _Counted(batches(file, spec.names))
+    view = "recon_intake_batches"
+    connection.register(view, pa.RecordBatchReader.from_batches(schema, counted))
+    source = _members(view, spec.names) if kind == "json" else view
+    try:
+        connection.execute(f"INSERT INTO {table} {_select(number, source, spec, sql)}")
+    except duckdb.Error:
+        if counted.error is not None:
+            raise counted.error from None
+        raise
+    finally:
+        connection.unregister(view)
+    return counted.rows
+
+
+def _members(view: str, names: Sequence[str]) -> str:
+    """SQL that turns JSON texts into the text columns t0, t1, …; what DuckDB can't parse becomes a problem, not an error."""
+    structure = literal(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
+    texts = "".join(f", struct_extract(j, {literal(name)}) AS t{position}" for position, name in enumerate(names))
+    return (
+        f"(SELECT line, span, coalesce(problem, CASE WHEN j IS NULL THEN {literal(NOT_JSON)} END) AS problem{texts} "
+        f"FROM (SELECT line, span, problem, try(from_json(text, {structure})) AS j FROM {view}))"
+    )
+
+
+def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:
+    values = f", {sql.values}" if sql.values else ""
+    typed = "".join(f", v{position}" for position in range(len(spec.columns)))
+    id_hash = f"(md5_number({sql.id})::UHUGEINT & {_LOW_64_BITS})::UBIGINT" if spec.id is not None else "NULL"
+    return (
+        f"SELECT {number}, line, key, (hash >> 64)::UBIGINT, (hash & {_LOW_64_BITS})::UBIGINT, id, {id_hash.replace(sql.id, 'id')}, "
+        f"time{typed}, reason, span FROM ("
+        f"SELECT line, span, {sql.key} AS key, md5_number({sql.key})::UHUGEINT AS hash, {sql.id} AS id, {sql.time} AS time"
+        f"{typed}, {sql.reason} AS reason FROM ("
+        f"SELECT *{values} FROM (SELECT line, span, problem, {sql.first} FROM {source})))"
+    )
+
+
+def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, rejects: str) -> None:
+    """Reads the file once more for the text of its rejected rows."""
+    wanted = connection.execute(f"SELECT line, span FROM {rejects} WHERE file = {number} ORDER BY line").fetchnumpy()
+    view = "recon_intake_raw"
+    for batch in raw_rows(file, wanted["line"], wanted["span"]):
+        connection.register(view, batch)
+        connection.execute(f"UPDATE {rejects} AS r SET raw = b.raw FROM {view} AS b WHERE r.file = {number} AND r.line = b.line")
+        connection.unregister(view)
+    missing = connection.execute(f"SELECT min(line) FROM {rejects} WHERE file = {number} AND raw IS NULL").fetchone()
+    if missing and missing[0] is not None:
+        raise WrongInput(f"{file.name}: line {missing[0]} is gone on the second reading; the file has changed, land it again")

@@ -1,0 +1,79 @@
+"""The raw text of rejected rows, read again from their files, so that the first pass carries none for the good rows.
+
+Belongs here: finding rows again by line or row number. Does not belong here: deciding which rows those are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from recon.intake.columnar import texts_of_all
+from recon.intake.formats import blocks, format_of
+from recon.intake.model import RAW_BYTES_MAX, SourceFile
+
+
+def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
+    """Arrow tables of line BIGINT, raw VARCHAR for the rows at ``lines`` (ascending), each ``spans`` physical lines long.
+
+    A row of Parquet comes as JSON. Each raw text is cut at 64 KiB; bytes that are not UTF-8 are shown as U+FFFD.
+    """
+    if format_of(file.name).kind == "parquet":
+        yield from _parquet_rows(file, lines)
+    else:
+        yield from _text_rows(file, lines, spans)
+
+
+def _text_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
+    import numpy as np
+
+    done = 0
+    first_line = 1  # the line at which `block` starts
+    rest = b""
+    for block in _with_end(blocks(file.name, file.path, format_of(file.name).codec)):
+        block = rest + block
+        feeds = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+        starts = np.concatenate([[0], feeds + 1])
+        whole = int(np.searchsorted(lines + spans, first_line + len(feeds), side="right"))
+        found = []
+        for start, stop in zip(lines[done:whole] - first_line, (lines + spans)[done:whole] - first_line, strict=True):
+            found.append(_shown(block[starts[start] : starts[stop]]))
+        if found:
+            yield _table(lines[done:whole], found)
+        done = whole
+        if done == len(lines):
+            return
+        # Keep from the next wanted row on, so that a row over several blocks is whole in the end.
+        keep = min(int(lines[done]) - first_line, len(feeds))
+        rest = block[starts[keep] :]
+        first_line += keep
+
+
+def _with_end(source: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks, and a last line feed in case the file has none."""
+    yield from source
+    yield b"\n"
+
+
+def _shown(raw: bytes) -> str:
+    text = raw.rstrip(b"\r\n")[:RAW_BYTES_MAX].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    return text.encode("utf-8")[:RAW_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def _parquet_rows(file: SourceFile, lines: Any) -> Iterator[Any]:
+    import numpy as np
+
+    first_row = 1
+    for batch in texts_of_all(file):
+        start, stop = np.searchsorted(lines, [first_row, first_row + batch.num_rows])
+        if start < stop:
+            rows = batch.take(lines[start:stop] - first_row).to_pylist()
+            yield _table(lines[start:stop], [_shown(json.dumps(row, ensure_ascii=False).encode()) for row in rows])
+        first_row += batch.num_rows
+
+
+def _table(lines: Any, texts: list[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.table({"line": pa.array(lines, pa.int64()), "raw": pa.array(texts, pa.string())})

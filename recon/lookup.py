@@ -1,0 +1,140 @@
+"""Look-up: one key → its artifact, by one ranged read, with the revisions that stand behind its contributions.
+
+Belongs here: `show`, as it stands, as of a window, as known at a time, with its events. Does not belong here: many artifacts at once
+(recon.artifacts).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from recon import stateless
+from recon.config import Config
+from recon.errors import WrongInput, WrongUsage
+from recon.runs import hash_of, open_run, read_record
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+from recon.windows import name_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | None:
+    """The record of a key at ``state``, None if the state holds none. Raises Damaged rather than return bytes that don't check."""
+    hi, lo = hash_of(key)
+    for run in state.runs:
+        hits = open_run(store, run.path).find(hi, lo)
+        for hit in hits:
+            record: dict[str, Any] = json.loads(read_record(store, hit))
+            # The hash only finds candidates; what counts is the key itself.
+            if record["key"] == key:
+                return record
+        if hits:
+            return None  # the newest run that holds a hash holds all keys of that hash
+    return None
+
+
+def show(
+    store: ObjectStore, config: Config, state: State, key: str, as_of: datetime | None = None, events: bool = False
+) -> dict[str, Any]:
+    """One artifact as `recon show --json` prints it. Raises WrongInput where the key is unknown (then or at all).
+
+    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events."""
+    record = find_record(store, state, key)
+    if record is None:
+        raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
+    if as_of is not None:
+        record = _as_of(config, record, as_of)
+        if not record["contributions"]:
+            raise WrongInput(f"{key}: no window up to and including {name_of(as_of)} holds this key")
+    shown: dict[str, Any] = {
+        "key": record["key"],
+        "status": record["status"],
+        "commit": state.commit,
+        "measures": record["measures"],
+        "derived": record["derived"],
+        "contributions": [_contribution(state, part) for part in record["contributions"]],
+        "withdrawn": record["withdrawn"],
+    }
+    if as_of is not None:
+        shown["as_of"] = name_of(as_of)
+    if events:
+        for part in shown["contributions"]:
+            part["event_list"] = _events(store, config, state, part["window"], key)
+    return shown
+
+
+def known_at(timeline: Timeline, instant: datetime) -> State:
+    """The state that readers saw at ``instant`` (with zone): that of the last commit at or before it.
+
+    Raises WrongUsage before the first commit. Bisects over the commits, whose times do not go back by more than clocks do."""
+    head = timeline.head()
+    low, high = 0, head.commit
+    while low < high:
+        middle = (low + high + 1) // 2
+        entry = timeline.entry(middle)
+        if entry is not None and datetime.fromisoformat(entry.time) <= instant:
+            low = middle
+        else:
+            high = middle - 1
+    if low == 0:
+        raise WrongUsage(f"--known-at {instant.isoformat()}: nothing was committed yet at that time")
+    return timeline.at(low)
+
+
+def _as_of(config: Config, record: Mapping[str, Any], as_of: datetime) -> dict[str, Any]:
+    from recon.artifacts import fold_records
+
+    last = name_of(as_of)
+    line = json.dumps(record, ensure_ascii=False) + "\n"
+    folded: dict[str, Any] = fold_records(config, [line], last)[0]
+    return folded
+
+
+def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
+    """A contribution as shown: first and last by their values, the revision as the timeline has it."""
+    measures = {
+        name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value
+        for name, value in part["m"].items()
+    }
+    return {
+        "window": part["w"],
+        "revision": state.revision(part["w"]),
+        "measures": measures,
+        "events": part["n"],
+        "duplicates": part["d"],
+    }
+
+
+def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:
+    """The accepted events of a key in one window, each with its file and line; they are sorted by hash, so few are read."""
+    import pyarrow.parquet as pq
+
+    from recon.prefetch import local_copy
+    from recon.scratch import scratch_folder
+
+    held = state.windows[window]
+    hi, _ = hash_of(key)
+    files = sorted(stateless.read(store, held["folder"]).files, key=lambda file: str(file["digest"]))
+    with scratch_folder(store) as scratch:
+        path = local_copy(store, held["folder"] + stateless.EVENTS, scratch)
+        table: pa.Table = pq.read_table(path, filters=[("hi", "=", hi), ("key", "=", key)])
+    rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
+    return [
+        {
+            "file": files[row["file"]]["name"],
+            "line": row["line"],
+            "id": row["id"],
+            "time": None if row["time"] is None else row["time"].isoformat(),
+            **{name: _text(row[f"c_{name}"]) for name in config.columns},
+        }
+        for row in rows
+    ]
+
+
+def _text(value: object) -> object:
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

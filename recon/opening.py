@@ -1,0 +1,60 @@
+"""Opening a reconciliation's store: what it must be, and that it belongs to this configuration.
+
+Belongs here: ``store.json`` and its checks. Does not belong here: reading or writing anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from recon import layout
+from recon.config import Config
+from recon.errors import Damaged, WrongUsage
+from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
+
+FORMAT = 1
+
+
+def open_for(config: Config, create: bool = False) -> ObjectStore:
+    """The store of a configuration. ``create`` makes it where there is none yet.
+
+    Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
+    folder = config.store_path
+    if folder is not None and not create and not folder.exists():
+        raise WrongUsage(f"{folder}: there is no store yet; land a first file with 'recon land FILE --window W'")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise WrongUsage(f"{folder}: this is a file; 'store' in {config.path.name} names a folder")
+    foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
+    store = open_store(config.store, config.path.parent)
+    identity = _identity(config)
+    try:
+        held = json.loads(store.get(layout.STORE))
+    except NotFound:
+        if foreign:
+            raise WrongUsage(f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder") from None
+        if not create:
+            raise WrongUsage(f"{config.store}: there is no store yet; land a first file with 'recon land FILE --window W'") from None
+        try:
+            store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
+        except AlreadyExists:
+            return open_for(config, create)
+        return store
+    except ValueError as error:
+        raise Damaged(f"{config.store}: store.json is damaged ({error}); restore it from a copy") from None
+    for field, expected in identity.items():
+        if held.get(field) != expected:
+            raise WrongUsage(
+                f"{config.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; "
+                "put it back, or name a new store"
+            )
+    return store
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "windows.start": config.grid.start.isoformat(),
+        "windows.every": str(config.grid.every),
+    }

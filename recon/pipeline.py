@@ -1,0 +1,162 @@
+"""The whole way for everything that is closed and not yet done: reduce, pre-fetch, merge, index, certify, range by range.
+
+Belongs here: what is due, in which ranges, and what to do with a window that is bad. Does not belong here: any stage's work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from recon.batches import Manifest, landed_windows, read_manifest
+from recon.certify import certify, uncertified
+from recon.config import Config
+from recon.errors import WrongInput
+from recon.index import index_runs
+from recon.merge import merge_windows, refuse_other_rules
+from recon.prefetch import prefetch
+from recon.reduce import reduce_windows
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+
+
+class Progress(Protocol):
+    """Told how far a run is; ``share`` counts up to 1 within a stage of a range."""
+
+    def __call__(self, stage: str, windows: str, share: float) -> None: ...
+
+
+@dataclass
+class RunReport:
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
+
+    windows: list[str] = field(default_factory=list)
+    commits: list[int] = field(default_factory=list)
+    rows: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    keys: int = 0
+    written: int = 0
+    bytes: int = 0
+    recounted: list[str] = field(default_factory=list)
+    certificates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to be done: manifests of closed windows whose revision is not committed, and open windows that hold files."""
+
+    ready: tuple[Manifest, ...]
+    open: tuple[str, ...]
+
+
+def due(store: ObjectStore, config: Config, state: State, first: datetime | None = None, last: datetime | None = None) -> Due:
+    """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline."""
+    ready, still_open = [], []
+    for name, revision in landed_windows(store).items():
+        window = config.grid.parse(name)
+        if (first and window < first) or (last and window > last) or revision <= state.revision(name):
+            continue
+        manifest = read_manifest(store, window)
+        assert manifest is not None
+        if manifest.closed:
+            ready.append(manifest)
+        elif manifest.files:
+            still_open.append(name)
+    return Due(tuple(ready), tuple(still_open))
+
+
+def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
+    """Blocks of consecutive windows, at most ``config.max_windows`` long."""
+    block: list[Manifest] = []
+    for manifest in manifests:
+        follows = block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
+        if block and (not follows or len(block) >= config.max_windows):
+            yield block
+            block = []
+        block.append(manifest)
+    if block:
+        yield block
+
+
+def run(
+    store: ObjectStore,
+    config: Config,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    progress: Progress = lambda stage, windows, share: None,
+) -> RunReport:
+    """Processes everything that is closed and not yet done. A bad window is left out and named; the others go on without it."""
+    timeline = Timeline(store)
+    state = timeline.head()
+    refuse_other_rules(config, state)
+    todo = due(store, config, state, first, last)
+    report = RunReport(open=list(todo.open))
+    for block in ranges(config, todo.ready):
+        _run_range(store, config, timeline, block, report, progress)
+    with report.timed("certify"):
+        state = timeline.head()
+        report.certificates += len(certify(store, config, state, uncertified(store, config, state)))
+    return report
+
+
+def _run_range(
+    store: ObjectStore, config: Config, timeline: Timeline, block: Sequence[Manifest], report: RunReport, progress: Progress
+) -> None:
+    named = block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
+    reduced: list[Figures] = []
+    with report.timed("reduce"):
+        for number, manifest in enumerate(block):
+            progress("reduce", named, number / len(block))
+            try:
+                reduced += reduce_windows(store, config, [manifest])
+            except WrongInput as error:
+                report.bad[manifest.window] = str(error)
+    if not reduced:
+        return
+    with report.timed("prefetch"):
+        progress("pre-fetch", named, 0)
+        prefetched = prefetch(store, timeline.head(), reduced)
+    with report.timed("merge"):
+        merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
+    store.delete(prefetched.path)
+    with report.timed("index"):
+        progress("index", named, 0)
+        index_runs(store, config, timeline)
+    if merged.commit is None:
+        return
+    report.commits.append(merged.commit)
+    report.windows += merged.windows
+    report.keys += merged.keys
+    report.written += merged.written
+    report.bytes += merged.bytes
+    report.recounted += [name for name in merged.recounted if name not in report.recounted]
+    state = timeline.head()
+    for figures in reduced:
+        held = state.windows[figures.window]
+        report.rows += figures.arrived.rows
+        report.rejected += figures.rejected.rows
+        report.accepted += int(held["counted"]["rows"])
+        report.duplicates += figures.duplicates.rows + int(held["suppressed"]["rows"])
+    with report.timed("certify"):
+        progress("certify", named, 0)
+        report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))
+
+

@@ -1,0 +1,45 @@
+"""Rejected rows, each with its file, line and reason.
+
+Belongs here: reading what reduce set aside. Does not belong here: why a row is rejected (recon.intake).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from recon import stateless
+from recon.config import Config
+from recon.prefetch import local_copy
+from recon.scratch import scratch_folder
+from recon.store import ObjectStore
+from recon.timeline import State
+from recon.windows import name_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def rejects(store: ObjectStore, config: Config, state: State, window: datetime | None = None) -> pa.Table:
+    """window, file, line, reason, raw of every rejected row of the committed windows (or of one), in that order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chosen = sorted(state.windows) if window is None else [name_of(window)]
+    schema = pa.schema(
+        [("window", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())]
+    )
+    tables = [schema.empty_table()]
+    for name in chosen:
+        held = state.windows.get(name)
+        if held is None or not held["rejected"]["rows"]:
+            continue
+        figures = stateless.read(store, held["folder"])
+        files = sorted(figures.files, key=lambda file: str(file["digest"]))
+        with scratch_folder(store) as scratch:
+            path = local_copy(store, held["folder"] + stateless.SET_ASIDE, scratch)
+            table = pq.read_table(path, columns=["file", "line", "reason", "raw"], filters=[("kind", "=", "rejected")])
+        names = pa.array([file["name"] for file in files], pa.string()).take(table.column("file").combine_chunks())
+        columns = [pa.array([name] * table.num_rows, pa.string()), names, *(table.column(c) for c in ("line", "reason", "raw"))]
+        tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables).sort_by([("window", "ascending"), ("file", "ascending"), ("line", "ascending")])

@@ -1,0 +1,300 @@
+"""A run on disk: written once, opened by its footer, looked up block by block.
+
+Belongs here: the file's layout, its checks, single look-ups. Does not belong here: look-ups of a batch (``runs_find``).
+
+    16 bytes          magic, version (u4), 0 (u4)
+    six arrays        hi, lo, offset (u8), length, file, check (u4), each from a multiple of 8 on
+    fence             hi of every 1,024th entry (u8)
+    guard             CRC-32 of each block of 1,024 entries: of its hi, then its lo (u4)
+    footer            JSON: count, part_files, and per array its position, bytes and CRC-32 (of the padding after it, too)
+    20 bytes          length (u8) and CRC-32 (u4) of the footer, magic
+
+All numbers are little-endian. Opening checks magic, footer, fence and guard; a look-up checks the blocks of hashes that
+it reads against the guard, so that a flipped byte can't make a key look new; ``Run.verify`` checks every byte.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recon.errors import Damaged, WrongInput
+from recon.runs_entries import COLUMNS, Column, Entries, check_together, plan_merge
+from recon.runs_ranges import coalesce, read_ranges
+from recon.store import ObjectStore
+
+BLOCK = 1024
+_MAGIC = b"RECONRUN"
+_VERSION = 1
+_HEAD = struct.Struct("<8sII")
+_TAIL = struct.Struct("<QI8s")
+_ARRAYS = {**COLUMNS, "fence": "<u8", "guard": "<u4"}
+# The footer and what stands before it are read in one request where they are not larger.
+_END_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where one record lies: ``length`` bytes from ``offset`` of ``part_file``; ``check``: see Entries."""
+
+    part_file: str
+    offset: int
+    length: int
+    check: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run: ``count`` entries. Columns are memory maps where the store is a folder, else read by ranges."""
+
+    path: str
+    count: int
+    part_files: tuple[str, ...]
+    fence: Column
+    guard: Column
+    _store: ObjectStore
+    _arrays: dict[str, tuple[int, int, int]]
+    _mapped: Column | None
+    _checked: Column = field(repr=False)
+
+    def column(self, name: str, start: int, stop: int) -> Column:
+        """Rows [start, stop) of a column, unchecked. Raises Damaged if the file is cut."""
+        kind = np.dtype(_ARRAYS[name])
+        position = self._arrays[name][0] + start * kind.itemsize
+        if self._mapped is not None:
+            return self._mapped[position : position + (stop - start) * kind.itemsize].view(kind)
+        return np.frombuffer(self._store.get_range(self.path, position, (stop - start) * kind.itemsize), dtype=kind)
+
+    @property
+    def is_mapped(self) -> bool:
+        return self._mapped is not None
+
+    def find(self, hi: int, lo: int) -> list[Hit]:
+        """All records of one hash in this run; the caller compares their keys. Raises Damaged."""
+        wanted_hi, wanted_lo = np.uint64(hi), np.uint64(lo)
+        first = max(int(np.searchsorted(self.fence, wanted_hi)) - 1, 0)
+        last = int(np.searchsorted(self.fence, wanted_hi, side="right"))
+        if last == 0:
+            return []
+        start, stop = first * BLOCK, min(last * BLOCK, self.count)
+        all_hi, all_lo = self.hashes(first, last)
+        low, high = np.searchsorted(all_hi, wanted_hi), np.searchsorted(all_hi, wanted_hi, side="right")
+        rows = start + low + np.flatnonzero(all_lo[low:high] == wanted_lo)
+        if not len(rows):
+            return []
+        # Entries of one hash are neighbours.
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        found = [self.column(name, start, stop).tolist() for name in ("file", "offset", "length", "check")]
+        return [Hit(self.part_file(file), *place) for file, *place in zip(*found, strict=True)]
+
+    def part_file(self, number: int) -> str:
+        """The part-file of that number. Raises Damaged for a number that the run does not have."""
+        if number >= len(self.part_files):
+            raise _damaged(self.path, f"an entry names part-file {number} of {len(self.part_files)}")
+        return self.part_files[number]
+
+    def hashes(self, first: int, last: int) -> tuple[Column, Column]:
+        """hi and lo of the blocks [first, last), checked against the guard. Raises Damaged."""
+        start, stop = first * BLOCK, min(last * BLOCK, self.count)
+        hi, lo = self.column("hi", start, stop), self.column("lo", start, stop)
+        for block in range(first, last):
+            rows = slice(block * BLOCK - start, (block + 1) * BLOCK - start)
+            if not self._checked[block]:
+                if _guard_of(hi[rows], lo[rows]) != self.guard[block]:
+                    raise _damaged(self.path, f"the entries from {block * BLOCK} on are not what was written")
+                # Mapped bytes are checked once an open run, fetched ones every time.
+                self._checked[block] = self._mapped is not None
+        return hi, lo
+
+    def gather(self, name: str, rows: npt.NDArray[np.int64]) -> Column:
+        """The values of a column in ``rows``, which do not descend."""
+        if self._mapped is not None:
+            column: Column = self.column(name, 0, self.count)[rows]
+            return column
+        if not len(rows):
+            return np.zeros(0, dtype=_ARRAYS[name])
+        width = np.dtype(_ARRAYS[name]).itemsize
+        groups = coalesce(rows * width, (rows + 1) * width)
+        starts, stops = rows[groups], rows[np.append(groups[1:], len(rows)) - 1] + 1
+        places = self._arrays[name][0] + starts * width
+        fetched = read_ranges(self._store, [self.path] * len(groups), places, (stops - starts) * width)
+        values = np.frombuffer(b"".join(fetched), dtype=_ARRAYS[name])
+        # Where each group begins in what was fetched, less where it begins in the column.
+        shift = np.cumsum(stops - starts) - stops
+        taken: Column = values[rows + np.repeat(shift, np.diff(np.append(groups, len(rows))))]
+        return taken
+
+    def entries(self) -> Entries:
+        """All entries, every byte checked; memory maps where the store is a folder. Raises Damaged."""
+        self.verify()
+        return Entries(self.part_files, **{name: self.column(name, 0, self.count) for name in COLUMNS})
+
+    def verify(self) -> None:
+        """Reads every byte. Raises Damaged for a wrong CRC, entries out of order, or a number of no part-file."""
+        for name, (position, size, crc) in self._arrays.items():
+            found = 0
+            stop = position + size + -size % 8
+            for start in range(position, stop, 1 << 24):
+                length = min(1 << 24, stop - start)
+                found = zlib.crc32(self._bytes(start, length), found)
+            if found != crc:
+                raise _damaged(self.path, f"its array {name!r} is not what was written")
+        for start in range(0, self.count, 1 << 20):
+            stop = min(start + (1 << 20) + 1, self.count)
+            hi, lo, file = (self.column(name, start, stop) for name in ("hi", "lo", "file"))
+            if bool(np.any((hi[1:] < hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] < lo[:-1])))):
+                raise _damaged(self.path, f"its entries from {start} on are not sorted")
+            self.part_file(int(file.max()))
+            check_together(hi, lo, file, self.part_files)
+
+    def _bytes(self, position: int, length: int) -> memoryview | bytes:
+        if self._mapped is not None:
+            return self._mapped[position : position + length].data
+        return self._store.get_range(self.path, position, length)
+
+
+def write_run(store: ObjectStore, path: str, entries: Entries) -> int:
+    """Writes a new run; returns its bytes. Raises AlreadyExists, and WrongInput for entries that are not sorted."""
+    hi, lo = entries.hi, entries.lo
+    if bool(np.any((hi[1:] < hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] < lo[:-1])))):
+        raise WrongInput(f"{path}: its entries are not sorted by hash; make them by entries_of or merge_entries")
+    check_together(hi, lo, entries.file, entries.part_files)
+    columns = {name: partial(_in_chunks, getattr(entries, name)) for name in COLUMNS}
+    return store.put_new(path, _layout(len(entries), entries.part_files, columns))
+
+
+def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
+    """Merges runs (at least one), newest first, into a new one, as ``merge_entries`` does, but stretch by stretch.
+
+    Every byte of ``runs`` is checked before. Returns the new run's bytes. Raises AlreadyExists, Damaged, WrongInput.
+    """
+    inputs = [run.entries() for run in runs]
+    plan = plan_merge(inputs)
+    columns = {name: partial(plan.column, inputs, name) for name in COLUMNS}
+    return store.put_new(path, _layout(len(plan), plan.part_files, columns))
+
+
+def _in_chunks(column: Column) -> Iterator[Column]:
+    for start in range(0, len(column), 1 << 20):
+        yield column[start : start + (1 << 20)]
+
+
+def _layout(count: int, part_files: Sequence[str], columns: dict[str, Any]) -> Iterator[bytes | memoryview]:
+    """The file's bytes. ``columns``: name → function that gives the column in pieces; hi and lo are asked for twice."""
+    yield _HEAD.pack(_MAGIC, _VERSION, 0)
+    position, arrays = _HEAD.size, {}
+    for name, kind in _ARRAYS.items():
+        if name == "fence":
+            pieces = iter([_fence_of(columns["hi"]())])
+        elif name == "guard":
+            pieces = iter([_guards_of(columns["hi"](), columns["lo"]())])
+        else:
+            pieces = columns[name]()
+        size, crc = 0, 0
+        for piece in pieces:
+            written = np.ascontiguousarray(piece, dtype=kind).view(np.uint8).data
+            size, crc = size + len(written), zlib.crc32(written, crc)
+            yield written
+        padding = bytes(-size % 8)
+        yield padding
+        arrays[name] = [position, size, zlib.crc32(padding, crc)]
+        position += size + len(padding)
+    footer = json.dumps({"count": count, "part_files": list(part_files), "arrays": arrays}).encode()
+    yield footer
+    yield _TAIL.pack(len(footer), zlib.crc32(footer), _MAGIC)
+
+
+def _fence_of(hi_pieces: Iterable[Column]) -> Column:
+    fence, seen = [np.zeros(0, dtype=np.uint64)], 0
+    for hi in hi_pieces:
+        fence.append(hi[-seen % BLOCK :: BLOCK])
+        seen += len(hi)
+    return np.concatenate(fence)
+
+
+def _guards_of(hi_pieces: Iterable[Column], lo_pieces: Iterable[Column]) -> Column:
+    guards: list[int] = []
+    left_hi, left_lo = np.zeros(0, dtype="<u8"), np.zeros(0, dtype="<u8")
+    for next_hi, next_lo in zip(hi_pieces, lo_pieces, strict=True):
+        hi, lo = np.concatenate([left_hi, next_hi]), np.concatenate([left_lo, next_lo])
+        whole = len(hi) // BLOCK * BLOCK
+        guards += [_guard_of(hi[i : i + BLOCK], lo[i : i + BLOCK]) for i in range(0, whole, BLOCK)]
+        left_hi, left_lo = hi[whole:], lo[whole:]
+    if len(left_hi):
+        guards.append(_guard_of(left_hi, left_lo))
+    return np.array(guards, dtype=np.uint32)
+
+
+def _guard_of(hi: Column, lo: Column) -> int:
+    return zlib.crc32(lo.view(np.uint8).data, zlib.crc32(hi.view(np.uint8).data))
+
+
+def open_run(store: ObjectStore, path: str) -> Run:
+    """Opens a run; cheap, whatever its size.
+
+    Raises NotFound, Damaged for a cut or damaged file, WrongInput for a version that this recon does not know.
+    """
+    file, size = store.local(path), store.size(path)
+    if size < _HEAD.size + _TAIL.size:
+        raise _damaged(path, f"it is cut short: {size} bytes")
+    mapped = None
+    if file is not None:
+        with open(file, "rb") as handle:
+            mapped = np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8)
+
+    # The end of the file comes in one request where it is small.
+    end_start = 0 if mapped is not None else max(0, size - _END_BYTES)
+    end = mapped if mapped is not None else np.frombuffer(store.get_range(path, end_start, size - end_start), np.uint8)
+
+    def read(position: int, length: int) -> bytes:
+        if position >= end_start:
+            return end[position - end_start : position - end_start + length].tobytes()
+        return store.get_range(path, position, length)
+
+    magic, version, zero = _HEAD.unpack(read(0, _HEAD.size))
+    length, crc, end_magic = _TAIL.unpack(read(size - _TAIL.size, _TAIL.size))
+    if magic != _MAGIC or end_magic != _MAGIC or zero or length > size - _HEAD.size - _TAIL.size:
+        raise _damaged(path, "it is cut short, or no run")
+    if version != _VERSION:
+        raise WrongInput(f"{path}: is of version {version}, this recon reads version {_VERSION}; install a newer recon")
+    raw = read(size - _TAIL.size - length, length)
+    if zlib.crc32(raw) != crc:
+        raise _damaged(path, "its footer is not what was written")
+    footer = json.loads(raw)
+    count, part_files = footer["count"], tuple(footer["part_files"])
+    arrays = {name: tuple(place) for name, place in footer["arrays"].items()}
+    _check_layout(path, count, arrays, size - _TAIL.size - length)
+    blocks = {}
+    for name in ("fence", "guard"):
+        position, length, crc = arrays[name]
+        raw = read(position, length + -length % 8)
+        if zlib.crc32(raw) != crc:
+            raise _damaged(path, f"its array {name!r} is not what was written")
+        blocks[name] = np.frombuffer(raw[:length], dtype=_ARRAYS[name])
+    checked = np.zeros(len(blocks["guard"]), dtype=bool)
+    return Run(path, count, part_files, blocks["fence"], blocks["guard"], store, arrays, mapped, checked)
+
+
+def _check_layout(path: str, count: int, arrays: dict[str, tuple[int, int, int]], end: int) -> None:
+    position = _HEAD.size
+    for name, kind in _ARRAYS.items():
+        rows = count if name in COLUMNS else -(-count // BLOCK)
+        size = rows * np.dtype(kind).itemsize
+        if arrays.get(name, ())[:2] != (position, size):
+            raise _damaged(path, f"its array {name!r} does not lie where {count} entries put it")
+        position += size + -size % 8
+    if position != end:
+        raise _damaged(path, f"it holds {end} bytes of arrays, {position} are expected")
+
+
+def _damaged(path: str, what: str) -> Damaged:
+    return Damaged(f"{path}: {what}; restore the file from a backup, then run 'recon verify'")

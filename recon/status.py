@@ -1,0 +1,78 @@
+"""Status: where every window stands, what waits, and whether it ties.
+
+Belongs here: putting together what manifests, timeline and certificates say. Does not belong here: changing anything.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from recon.batches import landed_windows, read_manifest
+from recon.certify import lag, read_certificates, watermark
+from recon.config import Config
+from recon.pipeline import due
+from recon.store import ObjectStore
+from recon.timeline import State
+from recon.windows import name_of
+
+
+def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
+    """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window."""
+    waiting = due(store, config, state)
+    ready = {manifest.window for manifest in waiting.ready}
+    behind = lag(config, state, datetime.now(UTC))
+    return {
+        "name": config.name,
+        "commit": state.commit,
+        "rules": state.rules or config.rules_version,
+        "watermark": watermark(config, state),
+        "lag_s": None if behind is None else int(behind.total_seconds()),
+        "backlog": sorted(ready),
+        "open": list(waiting.open),
+        "artifacts": state.totals.get("statuses", {}),
+        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()],
+    }
+
+
+def _line(state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...]) -> dict[str, Any]:
+    held = state.windows.get(name)
+    stage = "open" if name in still_open else "ready" if name in ready else "done"
+    line: dict[str, Any] = {"window": name, "landed": revision, "committed": state.revision(name), "stage": stage}
+    if held is not None:
+        line |= {
+            "rows": held["arrived"]["rows"],
+            "accepted": held["counted"]["rows"],
+            "duplicates": held["duplicates"]["rows"] + held["suppressed"]["rows"],
+            "rejected": held["rejected"]["rows"],
+            "keys": held["keys"],
+        }
+    return line
+
+
+def window_status(store: ObjectStore, config: Config, state: State, window: datetime) -> dict[str, Any]:
+    """One window: its files, its revisions, its stage and its certificates."""
+    manifest = read_manifest(store, window)
+    certificates = read_certificates(store, window)
+    name = name_of(window)
+    committed = state.revision(name)
+    if manifest is None:
+        stage = "nothing landed"
+    elif committed >= manifest.revision:
+        stage = "done"
+    else:
+        stage = "ready" if manifest.closed else "open"
+    return {
+        "window": name,
+        "until": name_of(window + config.grid.every),
+        "stage": stage,
+        "closed": manifest is not None and manifest.closed,
+        "landed_revision": manifest.revision if manifest else 0,
+        "committed_revision": committed,
+        "files": [{"name": f.name, "bytes": f.bytes, "digest": f.digest} for f in (manifest.files if manifest else ())],
+        "last_change": None
+        if manifest is None
+        else {"cause": manifest.cause, "reason": manifest.reason, "by": manifest.by, "time": manifest.time},
+        "certificate": certificates[-1] if certificates else None,
+        "certificates": len(certificates),
+    }

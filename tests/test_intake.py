@@ -1,0 +1,558 @@
+"""Landed files become typed events: every row is accepted or rejected with file, line and reason, in every format alike."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recon.errors import WrongInput, WrongUsage
+from recon.intake import EventSpec, SourceFile, inspect, key_text, load_events
+from recon.intake import formats
+from recon.vocabulary.types import Type
+
+MONEY = Type("decimal", 18, 2)
+SPEC = EventSpec(("k",), "id", "t", {"amount": MONEY, "note": Type("text")})
+HEADER = "k,id,t,amount,note\n"
+
+
+def load(folder: Path, files: dict[str, bytes], spec: EventSpec = SPEC, zone: str = "UTC") -> tuple[Any, Any, Any]:
+    """Counts, accepted and rejected rows (as dicts, by file and line) of files with these contents."""
+    sources = []
+    for number, (name, content) in enumerate(files.items()):
+        path = folder / f"landed-{number}"
+        path.write_bytes(content)
+        sources.append(SourceFile(name, path))
+    with duckdb.connect() as connection:
+        connection.execute(f"SET timezone = '{zone}'")
+        counts = load_events(connection, sources, spec, "events")
+        tables = []
+        for table in ("events", "events_rejects"):
+            cursor = connection.execute(f"SELECT * FROM {table} ORDER BY file, line")
+            names = [column[0] for column in cursor.description]
+            tables.append([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
+    for number, count in enumerate(counts):
+        assert count.accepted == sum(row["file"] == number for row in tables[0])
+        assert count.rejected == sum(row["file"] == number for row in tables[1])
+        assert count.rows == count.accepted + count.rejected
+    return counts, tables[0], tables[1]
+
+
+def reasons(folder: Path, name: str, content: str | bytes, spec: EventSpec = SPEC) -> list[tuple[int, str, str]]:
+    content = content.encode() if isinstance(content, str) else content
+    return [(row["line"], row["reason"], row["raw"]) for row in load(folder, {name: content}, spec)[2]]
+
+
+def amount_of(folder: Path, token: str, kind: Type = MONEY, suffix: str = "csv") -> Any:
+    """The typed value of one field, or the reason why it has none."""
+    spec = EventSpec(("k",), None, None, {"v": kind})
+    if suffix == "csv":
+        field = '"' + token.replace('"', '""') + '"'
+        content = f"k,v\na,{field}\n"
+    else:
+        content = f'{{"k":"a","v":{token}}}\n'
+    _, accepted, rejected = load(folder, {f"x.{suffix}": content.encode()}, spec)
+    return accepted[0]["c_v"] if accepted else rejected[0]["reason"]
+
+
+# ------------------------------------------------------------------------------------------------ accepted rows
+
+
+def test_an_event_has_file_line_key_hashes_id_time_and_typed_columns(tmp_path: Path) -> None:
+    _, accepted, rejected = load(tmp_path, {"a.csv": (HEADER + "A112,e1,2026-11-01T09:30:00Z,5.00,x\n").encode()})
+    key, ident = hashlib.md5(b"A112").digest(), hashlib.md5(b"e1").digest()
+    assert rejected == []
+    assert accepted == [
+        {
+            "file": 0,
+            "line": 2,
+            "key": "A112",
+            "hi": int.from_bytes(key[8:], "little"),
+            "lo": int.from_bytes(key[:8], "little"),
+            "id": "e1",
+            "idh": int.from_bytes(ident[:8], "little"),
+            "time": datetime(2026, 11, 1, 9, 30, tzinfo=UTC),
+            "c_amount": Decimal("5.00"),
+            "c_note": "x",
+        }
+    ]
+
+
+def test_empty_fields_are_null_and_no_rejects(tmp_path: Path) -> None:
+    for name, content in {"a.csv": HEADER + "k,,,,\n", "a.jsonl": '{"k":"k","id":null,"t":"","amount":""}\n'}.items():
+        _, accepted, rejected = load(tmp_path, {name: content.encode()})
+        assert rejected == []
+        assert [accepted[0][c] for c in ("id", "idh", "time", "c_amount", "c_note")] == [None] * 5
+
+
+def test_lines_are_those_of_the_file_whatever_stands_in_quotes_and_between(tmp_path: Path) -> None:
+    content = 'k,v\r\n"a\nb\n",1\r\n\r\nbad,x\r\n,\n  \n5" pipe,2\nragged\n"r\nq",1,2\n"a ""q"" b",3'
+    spec = EventSpec(("k",), None, None, {"v": MONEY})
+    counts, accepted, rejected = load(tmp_path, {"a.csv": content.encode()}, spec)
+    assert [(row["line"], row["key"]) for row in accepted] == [(2, "a\nb\n"), (9, '5" pipe'), (13, 'a "q" b')]
+    assert [(row["line"], row["reason"], row["raw"]) for row in rejected] == [
+        (6, "v: 'x' is not a decimal(18,2)", "bad,x"),
+        (7, "k: the key is empty", ","),
+        (10, "1 field, the header has 2", "ragged"),
+        (11, "3 fields, the header has 2", '"r\nq",1,2'),
+    ]
+    assert counts[0].rows == 7
+
+
+def test_lines_and_blanks_are_right_across_block_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "k,v\n" + "".join(f"{i},{'x' if i % 3 == 0 else i}\n" + "\n" * (i % 4) + '"a\nb",1\n' for i in range(60))
+    spec = EventSpec(("k",), None, None, {"v": MONEY})
+    whole = load(tmp_path, {"a.csv": content.encode()}, spec)
+    for size in (20, 33, 50, 64):
+        monkeypatch.setattr(formats.blocks, "__defaults__", (size,))
+        monkeypatch.setattr(formats.text_blocks, "__defaults__", (size,))
+        assert load(tmp_path, {"a.csv": content.encode()}, spec) == whole
+    lines = content.split("\n")
+    assert all(lines[row["line"] - 1] == row["raw"] for row in whole[2])
+    assert len(whole[2]) == 20
+
+
+def test_a_record_of_one_column_may_be_blank_only_in_quotes(tmp_path: Path) -> None:
+    spec = EventSpec(("k",), None, None, {})
+    counts, accepted, rejected = load(tmp_path, {"a.csv": b'k\na\n\n""\nb'}, spec)
+    assert [row["line"] for row in accepted] == [2, 5]
+    assert [(row["line"], row["raw"]) for row in rejected] == [(4, '""')]
+
+
+@pytest.mark.parametrize("name", ["A.CSV", "a.tsv", "a.csv.gz", "a.tsv.zst", "a.jsonl", "a.ndjson.gz", "a.json.zst", "a.parquet"])
+def test_the_name_tells_the_format(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "landed"
+    path.write_bytes(encoded(name, [{"k": "ä", "v": "1.50"}, {"k": "b", "v": "x"}], ["k", "v"]))
+    inspect(name, path, ["k", "v"])
+    _, accepted, rejected = load(tmp_path, {name: path.read_bytes()}, EventSpec(("k",), None, None, {"v": MONEY}))
+    assert [(row["key"], row["c_v"]) for row in accepted] == [("ä", Decimal("1.50"))]
+    assert [row["reason"] for row in rejected] == ["v: 'x' is not a decimal(18,2)"]
+
+
+def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
+    for name, content in {"a.csv": b"k,v\na,1\n", "a.jsonl": b'{"k":"a","v":1}\n'}.items():
+        _, accepted, _ = load(tmp_path, {name: b"\xef\xbb\xbf" + content}, EventSpec(("k",), None, None, {"v": MONEY}))
+        assert [row["c_v"] for row in accepted] == [Decimal(1)]
+
+
+def test_a_header_alone_is_no_rows(tmp_path: Path) -> None:
+    for content in (b"k,id,t,amount,note", HEADER.encode(), HEADER.encode() + b"\n\n"):
+        assert [count.rows for count in load(tmp_path, {"a.csv": content})[0]] == [0]
+
+
+# ---------------------------------------------------------------------------------------------------- rejected rows
+
+
+def test_the_header_repeated_in_the_middle_is_rejected(tmp_path: Path) -> None:
+    assert reasons(tmp_path, "a.csv", HEADER + "a,,,,\n" + HEADER) == [(3, "the header again", HEADER.strip())]
+
+
+def test_broken_utf8_is_one_reject_for_its_row(tmp_path: Path) -> None:
+    bad = "bytes that are not UTF-8"
+    rows = HEADER.encode() + b"a,,,,\nb\xff\xfe,,,,\nc,,,,\n\xc3,x\n"
+    assert reasons(tmp_path, "a.csv", rows) == [(3, bad, "b\ufffd\ufffd,,,,"), (5, bad, "\ufffd,x")]
+    assert reasons(tmp_path, "a.jsonl", b'{"k":"a"}\n{"k":"\xff"}\n{"k":"c"}\n') == [(2, bad, '{"k":"\ufffd"}')]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"k": pa.array([b"a", b"\xff", b"c"]).view(pa.string())}), sink)
+    found = reasons(tmp_path, "a.parquet", sink.getvalue(), EventSpec(("k",), None, None, {}))
+    assert [(line, reason) for line, reason, _ in found] == [(2, bad)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[1]", "5", "null", '"x"', "{", '{"k":"a",}', '{"k":NaN}', '{"k":"a","z":-Infinity}', '{"k":nan}', '{"k":1} x', "{'k':1}"]
+    + ['{"k":01}', '{"k":"\\ud800"}', '{"k":"a\tb"}', "x,y", '{"k":1}{"k":2}', '{"k":' + "[" * 3000 + "]" * 3000 + "}"],
+)
+def test_a_line_that_is_no_json_object_is_rejected(tmp_path: Path, line: str) -> None:
+    found = reasons(tmp_path, "a.jsonl", f'{{"k":"a"}}\n{line}\n{{"k":"b"}}\n')
+    assert found == [(2, "not a JSON object", line)]
+
+
+def test_blank_lines_of_json_are_left_out(tmp_path: Path) -> None:
+    counts, accepted, _ = load(tmp_path, {"a.jsonl": b'\n{"k":"a"}\r\n  \n \t{"k":"b"}\n\r\n'})
+    assert ([row["line"] for row in accepted], counts[0].rows) == ([2, 4], 2)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        ("1.50", Decimal("1.50")),
+        (" +1.5\t", Decimal("1.50")),
+        ("1.5000000000000000000000000000000000000000000000000000", Decimal("1.50")),
+        ("0" * 60 + "1", Decimal(1)),
+        ("1E2", Decimal(100)),
+        ("1.5e-1", Decimal("0.15")),
+        ("-.5", Decimal("-0.50")),
+        ("5.", Decimal(5)),
+        ("9999999999999999.99", Decimal("9999999999999999.99")),
+        ("abc", "v: 'abc' is not a decimal(18,2)"),
+        ("1,000", "v: '1,000' is not a decimal(18,2)"),
+        ("1_000", "v: '1_000' is not a decimal(18,2)"),
+        ("0x10", "v: '0x10' is not a decimal(18,2)"),
+        ("1 000", "v: '1 000' is not a decimal(18,2)"),
+        (".", "v: '.' is not a decimal(18,2)"),
+        ("١", "v: '١' is not a decimal(18,2)"),
+        ("1e1000", "v: '1e1000' is not a decimal(18,2)"),
+        (" ", "v: ' ' is not a decimal(18,2)"),
+        ("1.005", "v: '1.005' has more than 2 decimals"),
+        ("1.5e-2", "v: '1.5e-2' has more than 2 decimals"),
+        ("1e-400", "v: '1e-400' has more than 2 decimals"),
+        ("10000000000000000", "v: '10000000000000000' does not fit decimal(18,2)"),
+        ("1e16", "v: '1e16' does not fit decimal(18,2)"),
+        ("NaN", "v: 'NaN' is not a number"),
+        ("-Infinity", "v: '-Infinity' is not a number"),
+        ("9" * 50, "v: '" + "9" * 39 + "…' does not fit decimal(18,2)"),
+        ("a\nb", "v: 'a b' is not a decimal(18,2)"),
+    ],
+)
+def test_decimals_are_exact_or_rejected_with_the_reason(tmp_path: Path, token: str, expected: Any) -> None:
+    assert amount_of(tmp_path, token) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "token", "expected"),
+    [
+        ("integer", "-9223372036854775808", -(2**63)),
+        ("integer", "9223372036854775808", "v: '9223372036854775808' does not fit 64 bits"),
+        ("integer", "5.0", 5),
+        ("integer", "5.5", "v: '5.5' is not a whole number"),
+        ("integer", "x", "v: 'x' is not an integer"),
+        ("boolean", "TRUE", True),
+        ("boolean", "0", False),
+        ("boolean", "yes", "v: 'yes' is not true, false, 1 or 0"),
+        ("date", "2026-02-28", date(2026, 2, 28)),
+        *(("date", bad, f"v: '{bad}' is not a date such as 2026-11-01") for bad in ("2026-02-29", "infinity", "2026-1-1", "0000-01-01")),
+        ("timestamp", "2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("timestamp", "2026-11-01 09:30", datetime(2026, 11, 1, 9, 30, tzinfo=UTC)),
+        ("timestamp", "2026-11-01T09:30:00.123456", datetime(2026, 11, 1, 9, 30, 0, 123456, tzinfo=UTC)),
+        ("timestamp", "2026-11-01T09:30:00-05:30", datetime(2026, 11, 1, 15, tzinfo=UTC)),
+        ("timestamp", "2026-11-01T09:30:00.5000000000Z", datetime(2026, 11, 1, 9, 30, 0, 500000, tzinfo=UTC)),
+        *(
+            ("timestamp", bad, f"v: '{bad}' is not a time such as 2026-11-01T09:30:00Z")
+            for bad in (
+                "yesterday", "epoch", "infinity", "24:00", "2026-11-01T24:00Z", "2026-11-01T09:30:60Z", "2026-02-30T00:00Z",
+                "2026-11-01T09:30:00.1234567Z", "0001-01-01T00:00+14:00", "9999-12-31T23:59-10:00", "0000-01-01T00:00Z", "01/11/2026",
+                "0044-03-15 (BC)",
+            )  # fmt: skip
+        ),
+    ],
+)
+def test_other_types_are_exact_or_rejected_with_the_reason(tmp_path: Path, kind: Any, token: str, expected: Any) -> None:
+    assert amount_of(tmp_path, token, Type(kind)) == expected
+
+
+def test_times_do_not_depend_on_the_session_time_zone(tmp_path: Path) -> None:
+    content = {"a.csv": (HEADER + "a,,2026-11-01,,\nb,,2026-11-01T01:30,,\n").encode()}
+    expected = [datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 1, 1, 30, tzinfo=UTC)]
+    assert [row["time"] for row in load(tmp_path, content, zone="America/New_York")[1]] == expected
+
+
+def test_a_bad_time_is_rejected_and_its_money_can_still_be_totalled(tmp_path: Path) -> None:
+    _, _, rejected = load(tmp_path, {"a.csv": (HEADER + "a,,yesterday,7.25,\n").encode()})
+    assert rejected[0]["reason"] == "t: 'yesterday' is not a time such as 2026-11-01T09:30:00Z"
+    assert rejected[0]["c_amount"] == Decimal("7.25")
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [("", "k: the key is empty"), ("a\0b", "k: the key holds a NUL character"), ("ä" * 2049, "k: the key is longer than 4096 bytes")],
+)
+def test_a_key_that_is_none_is_rejected(tmp_path: Path, key: str, reason: str) -> None:
+    assert [found[1] for found in reasons(tmp_path, "a.jsonl", json.dumps({"k": key}) + "\n")] == [reason]
+
+
+def test_a_key_of_4096_bytes_is_a_key(tmp_path: Path) -> None:
+    assert load(tmp_path, {"a.csv": f"{HEADER}{'ä' * 2048},,,,\n".encode()})[1][0]["key"] == "ä" * 2048
+
+
+def test_raw_is_cut_at_64_kib(tmp_path: Path) -> None:
+    found = reasons(tmp_path, "a.csv", f"{HEADER},,,,{'ä' * 50_000}\n")
+    assert len(found[0][2].encode()) in (65_535, 65_536)
+
+
+# --------------------------------------------------------------------------------------------------------- whole files
+
+
+def faults(folder: Path, name: str, content: bytes, columns: tuple[str, ...] = ("k", "v")) -> str:
+    path = folder / "landed"
+    path.write_bytes(content)
+    with pytest.raises((WrongInput, WrongUsage)) as caught:
+        inspect(name, path, columns)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(name)
+    return text
+
+
+GOOD = b"k,v\n" + b"".join(b"%d,1\n" % i for i in range(20_000))
+
+
+def parquet_bytes(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.xlsx", b"x", "the name tells no format"),
+        ("a.parquet.gz", b"x", "the name tells no format"),
+        ("a.csv", b"", "the file is empty"),
+        ("a.csv", parquet_bytes(k=["a"]), "the content is Parquet"),
+        ("a.csv", gzip.compress(GOOD), "the content is gzip, the name says plain text"),
+        ("a.csv.gz", GOOD, "the content is not gzip"),
+        ("a.csv.gz", zstandard.compress(GOOD), "the content is zstd, the name says gzip"),
+        ("a.csv.gz", gzip.compress(parquet_bytes(k=["a"])), "the content is Parquet"),
+        ("a.csv", b'{"k":"a","v":1}\n', "line 1 is a JSON object"),
+        ("a.jsonl", GOOD, "line 1 is no JSON object"),
+        ("a.json", b'[\n{"k":1}]', "line 1 begins a JSON array"),
+        ("a.json", b'{\n"k":1}', "line 1 begins an object that goes on below"),
+        ("a.csv", "k,v\n".encode("utf-16"), "UTF-16"),
+        ("a.csv", b"\xff\xe4k,v\na,1\n", "line 1: the header is not UTF-8"),
+        ("a.csv", b"k,v\ra,1\r", "carriage returns only"),
+        ("a.csv", b"k,Value\na,1\n", "has no column 'v'; it has: k, Value"),
+        ("a.csv", b"k,V\na,1\n", "has no column 'v'; did you mean 'V'? it has: k, V"),
+        ("a.csv", b"k;v\na;1\n", "separated by ';'; expected ','"),
+        ("a.csv", b"k,v,k\na,1,b\n", "has column 'k' twice"),
+        ("a.parquet", parquet_bytes(k=["a"]), "the schema has no column 'v'"),
+        ("a.parquet", parquet_bytes(k=["a"], v=[1])[:-3], "not a whole Parquet file"),
+        ("a.parquet", b"k,v\n", "the content is not Parquet"),
+        *((f"a.csv.{s}", c[:cut], "cut off") for s, c in (("gz", gzip.compress(GOOD)), ("zst", zstandard.compress(GOOD))) for cut in (-3, 30)),
+        ("a.csv.gz", gzip.compress(GOOD)[:40] + b"\xff" * 40 + gzip.compress(GOOD)[80:], "damaged gzip"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    assert says in faults(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", b'k,v\na,1\n"b,2\nc,3\n', "a.csv: line 3: a quote that is never closed"),
+        ("a.csv", b'k,v\na,1\nb,"2\nc,3', "a.csv: line 3: a quote that is never closed"),
+        ("a.csv", b'k,v\n"b,2', "a.csv: line 2: a quote that is never closed"),
+        ("a.csv", b"k,v\na\rb,1\n", "carriage returns without line feeds"),
+        ("a.csv", b'k,v\na,1\n"' + b"x,2\n" * 9_000_000, "a.csv: line 3: a quote that is never closed, or a record longer"),
+        ("a.jsonl", b'{"k":"a"}\n{"k":"' + b"x" * 40_000_000, "a.jsonl: line 2 is longer than 16 MiB"),
+        ("a.csv.gz", gzip.compress(GOOD)[:-9], "the gzip data is cut off"),
+        ("a.csv", b"k\na\n", "line 1: the header has no column 'v'"),
+        ("a.parquet", parquet_bytes(k=["a"], v=[[1]]), "column 'v' is a list"),
+    ],
+)
+def test_a_file_that_can_not_be_read_to_its_end_stops_the_load(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    with pytest.raises(WrongInput) as caught:
+        load(tmp_path, {name: content}, EventSpec(("k",), None, None, {"v": Type("text")}))
+    assert says in str(caught.value)
+
+
+def test_a_damaged_page_of_parquet_stops_the_load(tmp_path: Path) -> None:
+    content = bytearray(parquet_bytes(k=[f"key {i}" for i in range(5000)]))
+    content[200:400] = bytes(200)
+    with pytest.raises(WrongInput, match="damaged Parquet"):
+        load(tmp_path, {"a.parquet": bytes(content)}, EventSpec(("k",), None, None, {}))
+
+
+def test_good_files_pass_inspection(tmp_path: Path) -> None:
+    for name, content in {"a.csv": GOOD, "b.csv": b"k,v\n", "c.csv.gz": gzip.compress(GOOD) * 2, "d.jsonl": b'{"x":1}\n'}.items():
+        path = tmp_path / "landed"
+        path.write_bytes(content)
+        inspect(name, path, ["k", "v"])
+
+
+def test_columns_that_differ_in_case_only_are_refused() -> None:
+    with pytest.raises(WrongUsage, match="differ in case only"):
+        _ = EventSpec(("Key",), None, None, {"key": MONEY}).names
+
+
+# -------------------------------------------------------------------------------------------- exactness of each format
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False), max_size=20), st.data())
+def test_json_numbers_come_out_as_exact_as_their_text(numbers: list[Decimal], data: st.DataObject) -> None:
+    plain = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+    tokens = data.draw(st.lists(plain, min_size=1, max_size=30)) + [token for n in numbers if JSON_NUMBER.fullmatch(token := str(n))]
+    text = "".join(f'{{"k":{json.dumps(str(i))}, "v": {token}}}\n' for i, token in enumerate(tokens))
+    with tempfile.TemporaryDirectory() as folder:
+        kind = Type("decimal", 38, 10)
+        _, accepted, rejected = load(Path(folder), {"a.jsonl": text.encode()}, EventSpec(("k",), None, None, {"v": kind}))
+    values = {row["line"]: row["c_v"] for row in accepted} | {row["line"]: None for row in rejected}
+    for line, token in enumerate(tokens, 1):
+        assert values[line] == expected_decimal(token, 38, 10), token
+
+
+JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+
+
+def expected_decimal(token: str, precision: int, scale: int) -> Decimal | None:
+    """The exact value if it has at most ``scale`` decimals and fits; by Python's integers only."""
+    sign, digits, exponent = Decimal(token.strip()).as_tuple()
+    assert isinstance(exponent, int)
+    number = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
+    shift = exponent + scale
+    if shift < 0 and number % 10**-shift:
+        return None
+    scaled = number * 10**shift if shift >= 0 else number // 10**-shift if number >= 0 else -(-number // 10**-shift)
+    return Decimal(scaled).scaleb(-scale) if abs(scaled) < 10**precision and precision <= 28 else exact(scaled, precision, scale)
+
+
+def exact(scaled: int, precision: int, scale: int) -> Decimal | None:
+    if abs(scaled) >= 10**precision:
+        return None
+    return Decimal((int(scaled < 0), tuple(map(int, str(abs(scaled)))), -scale))
+
+
+def test_of_a_member_given_twice_the_first_counts_however_the_line_is_parsed(tmp_path: Path) -> None:
+    lines = ['{"k":"a","v":1,"v":2}', '{"k":"a","v":1,"v":2,"x":1e5}']
+    _, accepted, _ = load(tmp_path, {"a.jsonl": "\n".join(lines).encode()}, EventSpec(("k",), None, None, {"v": MONEY}))
+    assert [row["c_v"] for row in accepted] == [Decimal(1), Decimal(1)]
+
+
+def test_text_columns_have_the_same_text_however_the_line_is_parsed(tmp_path: Path) -> None:
+    members = ['1.10', '100.00', '-0', '7', 'true', 'null', '"a\\u00e4\\n"', '{"x" : [1, 2.50, "q\\"", false, null],"x":{}}', "[]", '"1.10"']  # fmt: skip
+    spec = EventSpec(("k",), None, None, {"v": Type("text")})
+    for member in members:
+        lines = f'{{"k":"a","v":{member}}}\n{{"k":"a","v":{member},"x":1e5}}\n'
+        fast, exact_row = load(tmp_path, {"a.jsonl": lines.encode()}, spec)[1]
+        assert fast["c_v"] == exact_row["c_v"], member
+
+
+def test_parquet_types_come_out_exactly(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "k": pa.array(["a", "b", "c"]).dictionary_encode(),
+            "dec": pa.array([Decimal("0.00000001"), Decimal("12345678901234567890.12"), None], pa.decimal128(38, 8)),
+            "flt": pa.array([1e-07, 0.1, float("nan")]),
+            "int": pa.array([2**63 - 1, -1, None], pa.int64()),
+            "day": pa.array([date(2026, 2, 28), None, date(1, 1, 1)]),
+            "utc": pa.array([0, 1, None], pa.timestamp("us", "America/New_York")),
+            "ns": pa.array([1000, None, 1], pa.timestamp("ns")),
+            "ok": pa.array([True, False, None]),
+        }
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    types = {"dec": Type("decimal", 38, 8), "flt": Type("decimal", 18, 7), "int": Type("integer"), "day": Type("date")}
+    types |= {"utc": Type("timestamp"), "ns": Type("timestamp"), "ok": Type("boolean")}
+    _, accepted, rejected = load(tmp_path, {"a.parquet": sink.getvalue()}, EventSpec(("k",), None, None, types), "Asia/Tokyo")
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    micro = timedelta(microseconds=1)
+    values = [tuple(row[f"c_{name}"] for name in types) for row in accepted]
+    assert values == [
+        (Decimal("0.00000001"), Decimal("0.0000001"), 2**63 - 1, date(2026, 2, 28), epoch, epoch + micro, True),
+        (Decimal("12345678901234567890.12"), Decimal("0.1"), -1, None, epoch + micro, None, False),
+    ]
+    assert [row["reason"] for row in rejected] == ["flt: 'nan' is not a number"]
+    assert json.loads(rejected[0]["raw"])["day"] == "0001-01-01"
+
+
+def test_a_parquet_decimal_of_finer_scale_is_rejected_not_rounded(tmp_path: Path) -> None:
+    content = parquet_bytes(k=["a", "b"], v=pa.array([Decimal("1.005"), Decimal("1.010")], pa.decimal128(9, 3)))
+    _, accepted, rejected = load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, None, {"v": MONEY}))
+    assert [row["c_v"] for row in accepted] == [Decimal("1.01")]
+    assert [row["reason"] for row in rejected] == ["v: '1.005' has more than 2 decimals"]
+
+
+# --------------------------------------------------------------------------------------------------- keys, and all formats
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=2, max_size=3))
+def test_a_key_of_several_columns_has_the_same_text_in_python_and_duckdb(values: list[str]) -> None:
+    with duckdb.connect() as connection:
+        row = connection.execute("SELECT to_json(?::VARCHAR[])::VARCHAR", [values]).fetchone()
+    assert row is not None
+    assert key_text(values) == row[0]
+
+
+def test_key_text_is_the_value_or_a_compact_array() -> None:
+    assert key_text(["a\\u000b"]) == "a\\u000b"
+    assert key_text(["v1", 'i"2']) == '["v1","i\\"2"]'
+    assert key_text(["\x0b\n", "\\u000b"]) == '["\\u000B\\n","\\\\u000b"]'
+
+
+def test_every_column_of_a_key_must_be_there(tmp_path: Path) -> None:
+    spec = EventSpec(("v", "i"), None, None, {})
+    _, accepted, rejected = load(tmp_path, {"a.csv": b"v,i\nv1,i2\nv1,\n"}, spec)
+    assert [row["key"] for row in accepted] == ['["v1","i2"]']
+    assert [row["reason"] for row in rejected] == ["i: the key is empty"]
+
+
+def encoded(name: str, rows: list[dict[str, str | None]], header: list[str]) -> bytes:
+    """Rows of texts as a file of the format that ``name`` tells."""
+    form = formats.format_of(name)
+    if form.kind == "parquet":
+        return parquet_bytes(**{column: pa.array([row[column] for row in rows], pa.string()) for column in header})
+    if form.kind == "json":
+        content = "".join(json.dumps(row, ensure_ascii=len(rows) % 2 == 0) + "\n" for row in rows)
+    else:
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t" if form.kind == "tsv" else ",", lineterminator="\r\n")
+        writer.writerow(header)
+        writer.writerows([[row[column] or "" for column in header] for row in rows])
+        content = text.getvalue()
+    if form.codec is None:
+        return content.encode()
+    return gzip.compress(content.encode()) if form.codec == "gzip" else zstandard.compress(content.encode())
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffe"), max_size=12) | st.sampled_from(
+    ['a"b', '"', "a,b", "x\ty", "line\nfeed", "cr\r\nlf", "🎉", "é" * 1000, " ", "\ufffd", "NULL", "k"]
+)
+AMOUNTS = st.decimals(-(10**6), 10**6, places=2).map(str) | st.from_regex(r"[ +-]?[0-9]{1,20}(\.[0-9]{0,4})?([eE]-?[0-9])?", fullmatch=True)
+ROWS = st.fixed_dictionaries(
+    {
+        "k": TEXTS,
+        "id": st.none() | TEXTS,
+        "t": st.datetimes(datetime(1900, 1, 1)).map(lambda t: t.isoformat() + "Z") | st.sampled_from(["", "yesterday", "2026-13-01"]),
+        "amount": AMOUNTS | st.sampled_from(["", "NaN", "1,0"]),
+        "note": TEXTS,
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ROWS, max_size=12))
+def test_every_format_gives_the_events_and_rejects_that_plain_python_expects(rows: list[dict[str, str | None]]) -> None:
+    header = ["k", "id", "t", "amount", "note"]
+    expected = [(*expected_row(row),) for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a.csv", "a.tsv.gz", "a.jsonl", "a.json.zst", "a.parquet"):
+            counts, accepted, rejected = load(Path(folder), {name: encoded(name, rows, header)})
+            assert counts[0].rows == len(rows)
+            got = [(row["line"], row) for row in accepted] + [(row["line"], row) for row in rejected]
+            for (_, row), (good, wanted) in zip(sorted(got, key=lambda pair: pair[0]), expected, strict=True):
+                assert ("reason" not in row) == good, (name, row)
+                if good:
+                    assert (row["key"], row["id"], row["time"], row["c_amount"], row["c_note"]) == wanted
+
+
+def expected_row(row: dict[str, str | None]) -> tuple[bool, Any]:
+    key, time, amount = row["k"], row["t"] or None, row["amount"] or None
+    if not key or len(key.encode()) > 4096 or time in ("yesterday", "2026-13-01"):
+        return False, None
+    value = None
+    if amount is not None:
+        if amount in ("NaN", "1,0"):
+            return False, None
+        value = expected_decimal(amount, 18, 2)
+        if value is None:
+            return False, None
+    return True, (key, row["id"] or None, datetime.fromisoformat(time) if time else None, value, row["note"] or None)
