@@ -148,7 +148,7 @@ class Reconciliation:
 
         state = self.state()
         with table_of(self.store(), self.config, state) as connection:
-            return connection.execute(breaks_query(self.config, state)).to_arrow_table()
+            return connection.sql(breaks_query(self.config, state)).to_arrow_table()
 
     def breaks_summary(self) -> list[dict[str, Any]]:
         """Breaks by status and age."""

@@ -50,7 +50,7 @@ def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
 def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None) -> pa.Table:
     """All artifacts with contributions: key, status, measures, derived, windows, first_window, last_window; in order of key."""
     with table_of(store, config, state, as_of) as connection:
-        return connection.execute("FROM artifacts ORDER BY key").to_arrow_table()
+        return connection.sql("FROM artifacts ORDER BY key").to_arrow_table()
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
     connection.execute(f"CREATE OR REPLACE TEMP TABLE judging AS {query}")
     names = ["status", *(contributions.derived(item.name) for item in config.derived)]
     columns = ", ".join(["key", *names[:1], *(measure(item.name) for item in config.measures), *names[1:]])
-    table = connection.execute(f"SELECT {columns} FROM judging WHERE len(c) > 0").to_arrow_table()
+    table = connection.sql(f"SELECT {columns} FROM judging WHERE len(c) > 0").to_arrow_table()
     connection.register("judged_values", after_merge(config, table))
     return (
         f"SELECT judging.* EXCLUDE ({', '.join(names)}), {', '.join('judged.' + name for name in names)} "

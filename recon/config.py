@@ -1,7 +1,7 @@
 """``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
 
-Belongs here: the sections of the file, their defaults, and the rules version. Does not belong here: how any of it is carried
-out; what expressions mean (``recon.vocabulary``); what windows are (``recon.windows``).
+Belongs here: the sections of the file, their defaults, and the rules version. Does not belong here: how any of it is
+carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.windows``).
 
 Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
 """
@@ -188,10 +188,13 @@ class _Reader:
         if section.time is not None:
             with self.field("events", "time") as name:
                 if section.time in self.sections.key or section.time == section.id:
-                    raise WrongUsage(f"{name}: {section.time!r} is the key or id already; the time is a column of its own")
-                if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
                     raise WrongUsage(
-                        f"{name}: {section.time!r} is declared {types[section.time]}; the time is a timestamp, leave its type out"
+                        f"{name}: {section.time!r} is the key or id already; the time is a column of its own"
+                    )
+                if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
+                    declared = types[section.time]
+                    raise WrongUsage(
+                        f"{name}: {section.time!r} is declared {declared}; the time is a timestamp, leave its type out"
                     )
         return types
 
@@ -207,7 +210,9 @@ class _Reader:
             _check_name(name, field)
             kinds = [(kind, value) for kind, value in section if kind != "where" and value is not None]
             if len(kinds) != 1:
-                raise WrongUsage(f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}")
+                raise WrongUsage(
+                    f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}"
+                )
         kind, column = kinds[0]
         with self.field("measures", name, kind) as field:
             result = self._measure_type(kind, column, types, field)
@@ -244,19 +249,25 @@ class _Reader:
         for index, entry in enumerate(self.sections.status):
             with self.field("status", index) as field:
                 if len(entry) != 1:
-                    raise WrongUsage(f'{field}: each entry is one status and its condition, such as {{MATCHED: "balance = 0"}}')
+                    raise WrongUsage(
+                        f'{field}: each entry is one status and its condition, such as {{MATCHED: "balance = 0"}}'
+                    )
                 ((name, text),) = entry.items()
                 if not 1 <= len(name.strip()) <= STATUS_LENGTH_MAX or not name.isprintable():
                     raise WrongUsage(f"{field}: a status has 1 to {STATUS_LENGTH_MAX} printable characters")
             with self.field("status", index, name) as field:
                 if found and _always(found[-1].expression):
-                    raise WrongUsage(f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last')
+                    raise WrongUsage(
+                        f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last'
+                    )
                 expression = parse_expression(text, known, field)
                 _boolean(expression, field)
             found.append(Status(name, expression))
         with self.field("status"):
             if not found or not _always(found[-1].expression):
-                raise WrongUsage('status: the last condition must be "true", else a key may have no status; add {BREAK: "true"}')
+                raise WrongUsage(
+                    'status: the last condition must be "true", else a key may have no status; add {BREAK: "true"}'
+                )
         return tuple(found)
 
     def control(self, name: str, types: _EventColumns) -> Control:
@@ -265,7 +276,9 @@ class _Reader:
             if not _NAME.match(name):
                 raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
             if (section.count is None) == (section.sum is None):
-                raise WrongUsage(f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}')
+                raise WrongUsage(
+                    f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}'
+                )
         if section.count is not None:
             return Control(name, "count", None if section.count == "*" else section.count, section.by)
         with self.field("control", name, "sum") as field:
@@ -278,7 +291,9 @@ class _Reader:
             return None
         with self.field("store") as field:
             if "://" in store or not store.strip():
-                raise WrongUsage(f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
+                raise WrongUsage(
+                    f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix"
+                )
         return (self.file.path.parent / store).resolve()
 
     def logic(self) -> str | None:
@@ -292,7 +307,9 @@ class _Reader:
             module, function = match.groups()
             file = _module_file(module, self.file.path.parent)
             if file is None:
-                raise WrongUsage(f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path")
+                raise WrongUsage(
+                    f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path"
+                )
             try:
                 source = file.read_text("utf-8")
                 defined = {getattr(node, "name", None) for node in ast.parse(source).body}
@@ -313,14 +330,17 @@ def _check_name(name: str, field: str) -> None:
 def _summed(column_type: Type, column: str, field: str) -> Type:
     if not column_type.is_number:
         raise WrongUsage(
-            f"{field}: sum needs a number and {column!r} is {column_type}; declare it under events.types, such as decimal(18,2)"
+            f"{field}: sum needs a number and {column!r} is {column_type}; "
+            "declare it under events.types, such as decimal(18,2)"
         )
     return decimal(38, column_type.scale)
 
 
 def _boolean(expression: Expression, field: str) -> None:
     if expression.type.kind != "boolean":
-        raise WrongUsage(f"{field}: a condition is true or false, this one is {expression.type}; compare it with something")
+        raise WrongUsage(
+            f"{field}: a condition is true or false, this one is {expression.type}; compare it with something"
+        )
 
 
 def _always(expression: Expression) -> bool:
@@ -344,7 +364,11 @@ def _module_file(module: str, folder: Path) -> Path | None:
 
 
 def _columns(
-    sections: Sections, events: Events, measures: tuple[Measure, ...], control: tuple[Control, ...], types: _EventColumns
+    sections: Sections,
+    events: Events,
+    measures: tuple[Measure, ...],
+    control: tuple[Control, ...],
+    types: _EventColumns,
 ) -> dict[str, Type]:
     """Key, id, time, declared columns, then the others in the order of their first use."""
     names = [*sections.key, *filter(None, (events.id, events.time)), *sections.events.types]

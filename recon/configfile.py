@@ -1,10 +1,11 @@
 """The text of ``recon.yaml``: YAML with lines, the shape of its sections, and what a mistake in it is called.
 
-Belongs here: reading YAML, sections and their plain types, places of fields. Does not belong here: what the sections mean together
-(``recon.config``).
+Belongs here: reading YAML, sections and their plain types, places of fields. Does not belong here: what the sections
+mean together (``recon.config``).
 
-Scalars are read as the core schema of YAML 1.2 has it, so that nothing is guessed: ``null``, ``true``, ``false`` and whole numbers are
-what they look like; all else, ``NO``, ``0.10`` and ``2026-11-01`` included, is the text as written. Keys are always text.
+Scalars are read much as YAML 1.2's core schema has it, so that nothing is guessed: ``null``, ``true``, ``false`` and
+whole numbers are what they look like; all else, ``NO``, ``0.10`` and ``2026-11-01`` included, is the text as written.
+Keys are always text.
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
     line = node.start_mark.line + 1
     lines.setdefault(field, line)
     if id(node) in seen or len(field) > DEPTH_MAX:
-        raise WrongUsage(f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out")
+        raise WrongUsage(
+            f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out"
+        )
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
@@ -161,9 +164,13 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
     for key, value in node.value:
         inner = (*field, str(key.value))
         if not isinstance(key, yaml.ScalarNode):
-            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(field)}: a name is plain text, not a list or section")
+            raise WrongUsage(
+                f"{path}:{key.start_mark.line + 1}: {dotted(field)}: a name is plain text, not a list or section"
+            )
         if key.value in content:
-            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(inner)} is there twice, first in line {lines[inner]}")
+            raise WrongUsage(
+                f"{path}:{key.start_mark.line + 1}: {dotted(inner)} is there twice, first in line {lines[inner]}"
+            )
         lines[inner] = key.start_mark.line + 1
         content[key.value] = _constructed(path, value, inner, lines, seen)
     return content
@@ -204,7 +211,7 @@ def _reason(error: dict[str, Any], field: FieldPath) -> str:
     if kind == "extra_forbidden":
         known = _known(field[:-1])
         near = difflib.get_close_matches(str(field[-1]), known, 1)
-        return f"not known here; {f'did you mean {near[0]}?' if near else f'known are ' + ', '.join(known)}"
+        return f"not known here; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
     if kind == "missing":
         return "is missing; " + _EXAMPLES.get(str(error["loc"][-1]), "add it")
     if kind == "literal_error":

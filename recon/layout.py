@@ -6,7 +6,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
-    prefetched/<attempt>/artifacts.arrow                   records read ahead for one merge
+    prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
     state/<attempt>/tier.run                               several runs merged into one
     timeline/<commit>.json, timeline/checkpoints/<commit>.json
@@ -61,7 +61,7 @@ def stateless(window: datetime, revision: int, rules: str, attempt: str) -> str:
 
 
 def prefetched(attempt: str) -> str:
-    return f"prefetched/{attempt}/artifacts.arrow"
+    return f"prefetched/{attempt}.arrow"
 
 
 def part_file(attempt: str, number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recon import stateless
 from recon.config import Config
@@ -18,9 +18,6 @@ from recon.runs import hash_of, open_run, read_record
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
 from recon.windows import name_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | None:
@@ -112,6 +109,7 @@ def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:
     """The accepted events of a key in one window, each with its file and line; they are sorted by hash, so few are read."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from recon.prefetch import local_copy
@@ -122,7 +120,7 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
     files = sorted(stateless.read(store, held["folder"]).files, key=lambda file: str(file["digest"]))
     with scratch_folder(store) as scratch:
         path = local_copy(store, held["folder"] + stateless.EVENTS, scratch)
-        table: pa.Table = pq.read_table(path, filters=[("hi", "=", hi), ("key", "=", key)])
+        table = pq.read_table(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
     rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
     return [
         {

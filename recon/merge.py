@@ -238,7 +238,7 @@ def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequen
     windows, wrong = {}, []
     for figures in todo:
         moved = [s.moved[figures.window] for s in slices if figures.window in s.moved]
-        suppressed = total_of(part.totals for part in moved)
+        suppressed = figures.accepted.nothing() + total_of(part.totals for part in moved)
         counted = figures.accepted - suppressed
         in_records = sum(s.counted[figures.window].rows for s in slices if figures.window in s.counted)
         held_back = sum(s.suppressed.get(figures.window, 0) for s in slices)

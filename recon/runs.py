@@ -5,7 +5,7 @@ Belongs here: nothing but the door. Entries and their merging: ``runs_entries``.
 
 What "the newest run wins" rests on, the invariant: **a commit that writes a record writes all records whose keys have
 the same 128-bit hash, into the same part-file.** So the newest run that holds a hash holds every live record of it, and
-all else that older runs hold of it is superseded, whether or not different keys collide. A stage keeps it by looking up the
+what older runs hold of it is superseded, whether or not different keys collide. A stage keeps it by looking up the
 *hashes* of its keys and taking along every record it finds, whichever key that record has. It holds through merging of
 tiers, and through any dropping of entries that goes by hash.
 """

@@ -153,7 +153,7 @@ def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[npt.N
     order = hash_order(hi, lo)
     hi, lo, age = hi[order], lo[order], age[order]
     first = np.concatenate([[True], (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])])[: len(hi)]
-    # The order is stable and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
+    # Stable, and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
     newest = age == age[first][np.cumsum(first) - 1]
     return order[newest].astype(np.uint32), hi[newest], lo[newest]
 
@@ -161,7 +161,7 @@ def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[npt.N
 def merge_entries(runs: Sequence[Entries]) -> Entries:
     """Several runs, newest first, as one: of each hash all entries of the newest run that holds it.
 
-    That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. Also joins the
+    That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. It joins the
     part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
     Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
     """

@@ -6,7 +6,7 @@ Belongs here: the file's layout, its checks, single look-ups. Does not belong he
     six arrays        hi, lo, offset (u8), length, file, check (u4), each from a multiple of 8 on
     fence             hi of every 1,024th entry (u8)
     guard             CRC-32 of each block of 1,024 entries: of its hi, then its lo (u4)
-    footer            JSON: count, part_files, and per array its position, bytes and CRC-32 (of the padding after it, too)
+    footer            JSON: count, part_files, and per array its position, bytes and CRC-32 (with its padding)
     20 bytes          length (u8) and CRC-32 (u4) of the footer, magic
 
 All numbers are little-endian. Opening checks magic, footer, fence and guard; a look-up checks the blocks of hashes that

@@ -113,7 +113,7 @@ def _views(
 ) -> pa.BinaryViewArray:
     """Ranges of ``sources`` as one array that refers to them, by Arrow's layout of views.
 
-    16 bytes each: length (i4); then up to 12 bytes of content, or 4 bytes of it, the buffer's number (i4) and offset (i4).
+    16 bytes each: length (i4); then up to 12 bytes of content, or 4 bytes of it, a buffer's number (i4), offset (i4).
     """
     import pyarrow as pa
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -299,7 +300,7 @@ class LocalStore:
         return self._file(path)
 
     def sweep_temporary(self, older_than_s: float) -> int:
-        """Removes temporary files that were last written to more than ``older_than_s`` seconds ago. Returns how many.
+        """Removes temporary files and folders not written to for ``older_than_s`` seconds. Returns how many.
 
         A writer that comes back to a swept file raises TryAgain; its object is not created.
         """
@@ -307,10 +308,15 @@ class LocalStore:
         try:
             with os.scandir(self._temporary) as entries:
                 for entry in entries:
+                    path = Path(entry.path)
                     with suppress(FileNotFoundError):
-                        if entry.stat(follow_symlinks=False).st_mtime <= before:
-                            os.unlink(entry.path)
-                            swept += 1
+                        if max(p.lstat().st_mtime for p in (path, *path.rglob("*"))) > before:
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            shutil.rmtree(path)
+                        else:
+                            path.unlink()
+                        swept += 1
         except FileNotFoundError:
             return swept
         except OSError as error:

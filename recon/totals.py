@@ -27,6 +27,10 @@ class Totals:
     def __sub__(self, other: Totals) -> Totals:
         return self._combine(other, -1)
 
+    def nothing(self) -> Totals:
+        """Zero of the same controls and groups."""
+        return self - self
+
     def _combine(self, other: Totals, sign: int) -> Totals:
         money: Money = {name: dict(groups) for name, groups in self.money.items()}
         with localcontext() as exact:

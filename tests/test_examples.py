@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from test_examples_data import ACH, EXAMPLES, ach, transactions
 
 import recon
 from recon.demo import write_sample, write_story
 from recon.generate import generate
-
-pytestmark = pytest.mark.skipif(not hasattr(recon, "open"), reason="needs recon.open, the Python API")
 
 
 def opened(name: str, tmp_path: Path) -> tuple[Any, Path]:
@@ -42,7 +42,9 @@ def test_the_seed_batch_gives_25_and_50_and_the_same_after_a_replay(tmp_path: Pa
     assert {key: r.show(key)["measures"] for key in shown} == {key: one["measures"] for key, one in shown.items()}
 
 
-@pytest.mark.parametrize("by_day", [False, True], ids=["one window", "by day"])
+@pytest.mark.parametrize(
+    "by_day", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one window", "by day, 151 windows"]
+)
 def test_the_two_sides_of_the_transactions_match_11499_times(tmp_path: Path, by_day: bool) -> None:
     r, folder = opened("transactions", tmp_path)
     for window, files in transactions.prepare(folder / "data", folder / "events", by_day=by_day).items():
@@ -125,10 +127,6 @@ def test_the_sample_of_init_comes_out_as_it_says(tmp_path: Path) -> None:
 
 
 def test_generated_events_give_the_known_answers_key_by_key(tmp_path: Path) -> None:
-    import json
-
-    import pyarrow.parquet as pq
-
     out = tmp_path / "generated"
     answers = generate(20_000, 6_000, 8, 11, out, duplicate_share=0.05, reject_share=0.01)
     r = recon.open(out / "recon.yaml")

@@ -156,6 +156,16 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_gives_others(tm
     assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
 
 
+def test_duplicates_across_windows_reach_as_far_as_the_horizon_of_31_days_and_no_further(tmp_path: Path) -> None:
+    generate(3_000, 500, 100, 2, tmp_path / "out", every="1d", duplicate_share=0.3)
+    landed: dict[str, set[datetime]] = defaultdict(set)
+    for window, files in json.loads((tmp_path / "out" / "files.json").read_text()).items():
+        for event in (event for file in files for event in read(tmp_path / "out" / file) if is_good(event)):
+            landed[event["event_id"]].add(start_of(window))
+    distances = {(max(windows) - min(windows)).days for windows in landed.values()}
+    assert distances == set(range(32))
+
+
 def test_every_event_lies_in_the_time_of_the_window_that_it_first_lands_in(tmp_path: Path) -> None:
     generate(2_000, 500, 4, 3, tmp_path / "out", duplicate_share=0)
     for window, files in json.loads((tmp_path / "out" / "files.json").read_text()).items():

@@ -1,4 +1,4 @@
-"""Landed files become typed events: every row is accepted or rejected with file, line and reason, in every format alike."""
+"""Landed files become typed events: every row is accepted or rejected with file, line and reason, in all formats."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon.errors import WrongInput, WrongUsage
-from recon.intake import EventSpec, SourceFile, inspect, key_text, load_events
-from recon.intake import formats
+from recon.intake import EventSpec, SourceFile, formats, inspect, key_text, load_events
 from recon.vocabulary.types import Type
 
+CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests
 MONEY = Type("decimal", 18, 2)
 SPEC = EventSpec(("k",), "id", "t", {"amount": MONEY, "note": Type("text")})
 HEADER = "k,id,t,amount,note\n"
@@ -39,14 +39,13 @@ def load(folder: Path, files: dict[str, bytes], spec: EventSpec = SPEC, zone: st
         path = folder / f"landed-{number}"
         path.write_bytes(content)
         sources.append(SourceFile(name, path))
-    with duckdb.connect() as connection:
-        connection.execute(f"SET timezone = '{zone}'")
-        counts = load_events(connection, sources, spec, "events")
-        tables = []
-        for table in ("events", "events_rejects"):
-            cursor = connection.execute(f"SELECT * FROM {table} ORDER BY file, line")
-            names = [column[0] for column in cursor.description]
-            tables.append([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
+    CONNECTION.execute(f"SET timezone = '{zone}'")
+    counts = load_events(CONNECTION, sources, spec, "events")
+    tables = []
+    for table in ("events", "events_rejects"):
+        cursor = CONNECTION.execute(f"SELECT * FROM {table} ORDER BY file, line")
+        names = [column[0] for column in cursor.description]
+        tables.append([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
     for number, count in enumerate(counts):
         assert count.accepted == sum(row["file"] == number for row in tables[0])
         assert count.rejected == sum(row["file"] == number for row in tables[1])
@@ -116,13 +115,16 @@ def test_lines_are_those_of_the_file_whatever_stands_in_quotes_and_between(tmp_p
 
 
 def test_lines_and_blanks_are_right_across_block_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = "k,v\n" + "".join(f"{i},{'x' if i % 3 == 0 else i}\n" + "\n" * (i % 4) + '"a\nb",1\n' for i in range(60))
+    content = "k,v\n" + "".join(
+        f"{i},{'x' if i % 3 == 0 else i}\n" + "\n" * (i % 4) + '"ä\n🎉b",1\n' for i in range(60)
+    )
     spec = EventSpec(("k",), None, None, {"v": MONEY})
     whole = load(tmp_path, {"a.csv": content.encode()}, spec)
     for size in (20, 33, 50, 64):
         monkeypatch.setattr(formats.blocks, "__defaults__", (size,))
         monkeypatch.setattr(formats.text_blocks, "__defaults__", (size,))
         assert load(tmp_path, {"a.csv": content.encode()}, spec) == whole
+    assert {row["key"] for row in whole[1] if "\n" in row["key"]} == {"ä\n🎉b"}
     lines = content.split("\n")
     assert all(lines[row["line"] - 1] == row["raw"] for row in whole[2])
     assert len(whole[2]) == 20
@@ -130,12 +132,14 @@ def test_lines_and_blanks_are_right_across_block_borders(tmp_path: Path, monkeyp
 
 def test_a_record_of_one_column_may_be_blank_only_in_quotes(tmp_path: Path) -> None:
     spec = EventSpec(("k",), None, None, {})
-    counts, accepted, rejected = load(tmp_path, {"a.csv": b'k\na\n\n""\nb'}, spec)
+    _, accepted, rejected = load(tmp_path, {"a.csv": b'k\na\n\n""\nb'}, spec)
     assert [row["line"] for row in accepted] == [2, 5]
     assert [(row["line"], row["raw"]) for row in rejected] == [(4, '""')]
 
 
-@pytest.mark.parametrize("name", ["A.CSV", "a.tsv", "a.csv.gz", "a.tsv.zst", "a.jsonl", "a.ndjson.gz", "a.json.zst", "a.parquet"])
+@pytest.mark.parametrize(
+    "name", ["A.CSV", "a.tsv", "a.csv.gz", "a.tsv.zst", "a.jsonl", "a.ndjson.gz", "a.json.zst", "a.parquet"]
+)
 def test_the_name_tells_the_format(tmp_path: Path, name: str) -> None:
     path = tmp_path / "landed"
     path.write_bytes(encoded(name, [{"k": "ä", "v": "1.50"}, {"k": "b", "v": "x"}], ["k", "v"]))
@@ -176,8 +180,24 @@ def test_broken_utf8_is_one_reject_for_its_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["[1]", "5", "null", '"x"', "{", '{"k":"a",}', '{"k":NaN}', '{"k":"a","z":-Infinity}', '{"k":nan}', '{"k":1} x', "{'k':1}"]
-    + ['{"k":01}', '{"k":"\\ud800"}', '{"k":"a\tb"}', "x,y", '{"k":1}{"k":2}', '{"k":' + "[" * 3000 + "]" * 3000 + "}"],
+    [
+        "[1]",
+        "5",
+        "null",
+        '"x"',
+        "{",
+        '{"k":"a",}',
+        '{"k":NaN}',
+        '{"k":"a","z":-Infinity}',
+        '{"k":nan}',
+        '{"k":1} x',
+        "{'k':1}",
+        '{"k":01}',
+        '{"k":"\\ud800"}',
+        '{"k":"a\tb"}',
+        "x,y",
+        '{"k":1}{"k":2}',
+    ],
 )
 def test_a_line_that_is_no_json_object_is_rejected(tmp_path: Path, line: str) -> None:
     found = reasons(tmp_path, "a.jsonl", f'{{"k":"a"}}\n{line}\n{{"k":"b"}}\n')
@@ -207,7 +227,7 @@ def test_blank_lines_of_json_are_left_out(tmp_path: Path) -> None:
         ("0x10", "v: '0x10' is not a decimal(18,2)"),
         ("1 000", "v: '1 000' is not a decimal(18,2)"),
         (".", "v: '.' is not a decimal(18,2)"),
-        ("١", "v: '١' is not a decimal(18,2)"),
+        ("\u0661", "v: '\u0661' is not a decimal(18,2)"),
         ("1e1000", "v: '1e1000' is not a decimal(18,2)"),
         (" ", "v: ' ' is not a decimal(18,2)"),
         ("1.005", "v: '1.005' has more than 2 decimals"),
@@ -237,7 +257,10 @@ def test_decimals_are_exact_or_rejected_with_the_reason(tmp_path: Path, token: s
         ("boolean", "0", False),
         ("boolean", "yes", "v: 'yes' is not true, false, 1 or 0"),
         ("date", "2026-02-28", date(2026, 2, 28)),
-        *(("date", bad, f"v: '{bad}' is not a date such as 2026-11-01") for bad in ("2026-02-29", "infinity", "2026-1-1", "0000-01-01")),
+        *(
+            ("date", bad, f"v: '{bad}' is not a date such as 2026-11-01")
+            for bad in ("2026-02-29", "infinity", "2026-1-1", "0000-01-01")
+        ),
         ("timestamp", "2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
         ("timestamp", "2026-11-01 09:30", datetime(2026, 11, 1, 9, 30, tzinfo=UTC)),
         ("timestamp", "2026-11-01T09:30:00.123456", datetime(2026, 11, 1, 9, 30, 0, 123456, tzinfo=UTC)),
@@ -246,14 +269,26 @@ def test_decimals_are_exact_or_rejected_with_the_reason(tmp_path: Path, token: s
         *(
             ("timestamp", bad, f"v: '{bad}' is not a time such as 2026-11-01T09:30:00Z")
             for bad in (
-                "yesterday", "epoch", "infinity", "24:00", "2026-11-01T24:00Z", "2026-11-01T09:30:60Z", "2026-02-30T00:00Z",
-                "2026-11-01T09:30:00.1234567Z", "0001-01-01T00:00+14:00", "9999-12-31T23:59-10:00", "0000-01-01T00:00Z", "01/11/2026",
+                "yesterday",
+                "epoch",
+                "infinity",
+                "24:00",
+                "2026-11-01T24:00Z",
+                "2026-11-01T09:30:60Z",
+                "2026-02-30T00:00Z",
+                "2026-11-01T09:30:00.1234567Z",
+                "0001-01-01T00:00+14:00",
+                "9999-12-31T23:59-10:00",
+                "0000-01-01T00:00Z",
+                "01/11/2026",
                 "0044-03-15 (BC)",
-            )  # fmt: skip
+            )
         ),
     ],
 )
-def test_other_types_are_exact_or_rejected_with_the_reason(tmp_path: Path, kind: Any, token: str, expected: Any) -> None:
+def test_other_types_are_exact_or_rejected_with_the_reason(
+    tmp_path: Path, kind: Any, token: str, expected: Any
+) -> None:
     assert amount_of(tmp_path, token, Type(kind)) == expected
 
 
@@ -271,7 +306,11 @@ def test_a_bad_time_is_rejected_and_its_money_can_still_be_totalled(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("key", "reason"),
-    [("", "k: the key is empty"), ("a\0b", "k: the key holds a NUL character"), ("ä" * 2049, "k: the key is longer than 4096 bytes")],
+    [
+        ("", "k: the key is empty"),
+        ("a\0b", "k: the key holds a NUL character"),
+        ("ä" * 2049, "k: the key is longer than 4096 bytes"),
+    ],
 )
 def test_a_key_that_is_none_is_rejected(tmp_path: Path, key: str, reason: str) -> None:
     assert [found[1] for found in reasons(tmp_path, "a.jsonl", json.dumps({"k": key}) + "\n")] == [reason]
@@ -334,11 +373,14 @@ def parquet_bytes(**columns: Any) -> bytes:
         ("a.parquet", parquet_bytes(k=["a"]), "the schema has no column 'v'"),
         ("a.parquet", parquet_bytes(k=["a"], v=[1])[:-3], "not a whole Parquet file"),
         ("a.parquet", b"k,v\n", "the content is not Parquet"),
-        *((f"a.csv.{s}", c[:cut], "cut off") for s, c in (("gz", gzip.compress(GOOD)), ("zst", zstandard.compress(GOOD))) for cut in (-3, 30)),
+        *(("a.csv.gz", gzip.compress(GOOD)[:cut], "the gzip data is cut off") for cut in (-3, 30)),
+        *(("a.csv.zst", zstandard.compress(GOOD)[:cut], "the zstd data is cut off") for cut in (-3, 30)),
         ("a.csv.gz", gzip.compress(GOOD)[:40] + b"\xff" * 40 + gzip.compress(GOOD)[80:], "damaged gzip"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
     assert says in faults(tmp_path, name, content)
 
 
@@ -349,14 +391,20 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(tmp_path: 
         ("a.csv", b'k,v\na,1\nb,"2\nc,3', "a.csv: line 3: a quote that is never closed"),
         ("a.csv", b'k,v\n"b,2', "a.csv: line 2: a quote that is never closed"),
         ("a.csv", b"k,v\na\rb,1\n", "carriage returns without line feeds"),
-        ("a.csv", b'k,v\na,1\n"' + b"x,2\n" * 9_000_000, "a.csv: line 3: a quote that is never closed, or a record longer"),
+        (
+            "a.csv",
+            b'k,v\na,1\n"' + b"x,2\n" * 9_000_000,
+            "a.csv: line 3: a quote that is never closed, or a record of more than 16 MiB",
+        ),
         ("a.jsonl", b'{"k":"a"}\n{"k":"' + b"x" * 40_000_000, "a.jsonl: line 2 is longer than 16 MiB"),
         ("a.csv.gz", gzip.compress(GOOD)[:-9], "the gzip data is cut off"),
         ("a.csv", b"k\na\n", "line 1: the header has no column 'v'"),
         ("a.parquet", parquet_bytes(k=["a"], v=[[1]]), "column 'v' is a list"),
     ],
 )
-def test_a_file_that_can_not_be_read_to_its_end_stops_the_load(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_a_file_that_can_not_be_read_to_its_end_stops_the_load(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
     with pytest.raises(WrongInput) as caught:
         load(tmp_path, {name: content}, EventSpec(("k",), None, None, {"v": Type("text")}))
     assert says in str(caught.value)
@@ -370,7 +418,12 @@ def test_a_damaged_page_of_parquet_stops_the_load(tmp_path: Path) -> None:
 
 
 def test_good_files_pass_inspection(tmp_path: Path) -> None:
-    for name, content in {"a.csv": GOOD, "b.csv": b"k,v\n", "c.csv.gz": gzip.compress(GOOD) * 2, "d.jsonl": b'{"x":1}\n'}.items():
+    for name, content in {
+        "a.csv": GOOD,
+        "b.csv": b"k,v\n",
+        "c.csv.gz": gzip.compress(GOOD) * 2,
+        "d.jsonl": b'{"x":1}\n',
+    }.items():
         path = tmp_path / "landed"
         path.write_bytes(content)
         inspect(name, path, ["k", "v"])
@@ -384,15 +437,19 @@ def test_columns_that_differ_in_case_only_are_refused() -> None:
 # -------------------------------------------------------------------------------------------- exactness of each format
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False), max_size=20), st.data())
 def test_json_numbers_come_out_as_exact_as_their_text(numbers: list[Decimal], data: st.DataObject) -> None:
     plain = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
-    tokens = data.draw(st.lists(plain, min_size=1, max_size=30)) + [token for n in numbers if JSON_NUMBER.fullmatch(token := str(n))]
+    tokens = data.draw(st.lists(plain, min_size=1, max_size=30)) + [
+        token for n in numbers if JSON_NUMBER.fullmatch(token := str(n))
+    ]
     text = "".join(f'{{"k":{json.dumps(str(i))}, "v": {token}}}\n' for i, token in enumerate(tokens))
     with tempfile.TemporaryDirectory() as folder:
         kind = Type("decimal", 38, 10)
-        _, accepted, rejected = load(Path(folder), {"a.jsonl": text.encode()}, EventSpec(("k",), None, None, {"v": kind}))
+        _, accepted, rejected = load(
+            Path(folder), {"a.jsonl": text.encode()}, EventSpec(("k",), None, None, {"v": kind})
+        )
     values = {row["line"]: row["c_v"] for row in accepted} | {row["line"]: None for row in rejected}
     for line, token in enumerate(tokens, 1):
         assert values[line] == expected_decimal(token, 38, 10), token
@@ -410,7 +467,11 @@ def expected_decimal(token: str, precision: int, scale: int) -> Decimal | None:
     if shift < 0 and number % 10**-shift:
         return None
     scaled = number * 10**shift if shift >= 0 else number // 10**-shift if number >= 0 else -(-number // 10**-shift)
-    return Decimal(scaled).scaleb(-scale) if abs(scaled) < 10**precision and precision <= 28 else exact(scaled, precision, scale)
+    return (
+        Decimal(scaled).scaleb(-scale)
+        if abs(scaled) < 10**precision and precision <= 28
+        else exact(scaled, precision, scale)
+    )
 
 
 def exact(scaled: int, precision: int, scale: int) -> Decimal | None:
@@ -426,7 +487,8 @@ def test_of_a_member_given_twice_the_first_counts_however_the_line_is_parsed(tmp
 
 
 def test_text_columns_have_the_same_text_however_the_line_is_parsed(tmp_path: Path) -> None:
-    members = ['1.10', '100.00', '-0', '7', 'true', 'null', '"a\\u00e4\\n"', '{"x" : [1, 2.50, "q\\"", false, null],"x":{}}', "[]", '"1.10"']  # fmt: skip
+    members = ["1.10", "100.00", "-0", "7", "true", "null", '"a\\u00e4\\n"', "[]", '"1.10"']
+    members.append('{"x" : [1, 2.50, "q\\"", false, null],"x":{}}')
     spec = EventSpec(("k",), None, None, {"v": Type("text")})
     for member in members:
         lines = f'{{"k":"a","v":{member}}}\n{{"k":"a","v":{member},"x":1e5}}\n'
@@ -451,7 +513,9 @@ def test_parquet_types_come_out_exactly(tmp_path: Path) -> None:
     pq.write_table(table, sink)
     types = {"dec": Type("decimal", 38, 8), "flt": Type("decimal", 18, 7), "int": Type("integer"), "day": Type("date")}
     types |= {"utc": Type("timestamp"), "ns": Type("timestamp"), "ok": Type("boolean")}
-    _, accepted, rejected = load(tmp_path, {"a.parquet": sink.getvalue()}, EventSpec(("k",), None, None, types), "Asia/Tokyo")
+    _, accepted, rejected = load(
+        tmp_path, {"a.parquet": sink.getvalue()}, EventSpec(("k",), None, None, types), "Asia/Tokyo"
+    )
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     micro = timedelta(microseconds=1)
     values = [tuple(row[f"c_{name}"] for name in types) for row in accepted]
@@ -470,14 +534,13 @@ def test_a_parquet_decimal_of_finer_scale_is_rejected_not_rounded(tmp_path: Path
     assert [row["reason"] for row in rejected] == ["v: '1.005' has more than 2 decimals"]
 
 
-# --------------------------------------------------------------------------------------------------- keys, and all formats
+# ----------------------------------------------------------------------------------------------- keys, and all formats
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=2, max_size=3))
 def test_a_key_of_several_columns_has_the_same_text_in_python_and_duckdb(values: list[str]) -> None:
-    with duckdb.connect() as connection:
-        row = connection.execute("SELECT to_json(?::VARCHAR[])::VARCHAR", [values]).fetchone()
+    row = CONNECTION.execute("SELECT to_json(?::VARCHAR[])::VARCHAR", [values]).fetchone()
     assert row is not None
     assert key_text(values) == row[0]
 
@@ -516,32 +579,35 @@ def encoded(name: str, rows: list[dict[str, str | None]], header: list[str]) -> 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffe"), max_size=12) | st.sampled_from(
     ['a"b', '"', "a,b", "x\ty", "line\nfeed", "cr\r\nlf", "🎉", "é" * 1000, " ", "\ufffd", "NULL", "k"]
 )
-AMOUNTS = st.decimals(-(10**6), 10**6, places=2).map(str) | st.from_regex(r"[ +-]?[0-9]{1,20}(\.[0-9]{0,4})?([eE]-?[0-9])?", fullmatch=True)
+AMOUNTS = st.decimals(-(10**6), 10**6, places=2).map(str) | st.from_regex(
+    r"[ +-]?[0-9]{1,20}(\.[0-9]{0,4})?([eE]-?[0-9])?", fullmatch=True
+)
 ROWS = st.fixed_dictionaries(
     {
         "k": TEXTS,
         "id": st.none() | TEXTS,
-        "t": st.datetimes(datetime(1900, 1, 1)).map(lambda t: t.isoformat() + "Z") | st.sampled_from(["", "yesterday", "2026-13-01"]),
+        "t": st.datetimes().map(lambda t: t.isoformat() + "Z") | st.sampled_from(["", "yesterday", "2026-13-01"]),
         "amount": AMOUNTS | st.sampled_from(["", "NaN", "1,0"]),
         "note": TEXTS,
     }
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROWS, max_size=12))
 def test_every_format_gives_the_events_and_rejects_that_plain_python_expects(rows: list[dict[str, str | None]]) -> None:
     header = ["k", "id", "t", "amount", "note"]
     expected = [(*expected_row(row),) for row in rows]
+    names = ("a.csv", "a.tsv.gz", "a.jsonl", "a.json.zst", "a.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("a.csv", "a.tsv.gz", "a.jsonl", "a.json.zst", "a.parquet"):
-            counts, accepted, rejected = load(Path(folder), {name: encoded(name, rows, header)})
-            assert counts[0].rows == len(rows)
-            got = [(row["line"], row) for row in accepted] + [(row["line"], row) for row in rejected]
-            for (_, row), (good, wanted) in zip(sorted(got, key=lambda pair: pair[0]), expected, strict=True):
-                assert ("reason" not in row) == good, (name, row)
-                if good:
-                    assert (row["key"], row["id"], row["time"], row["c_amount"], row["c_note"]) == wanted
+        counts, *tables = load(Path(folder), {name: encoded(name, rows, header) for name in names})
+    for number, name in enumerate(names):
+        assert counts[number].rows == len(rows)
+        got = sorted((row for table in tables for row in table if row["file"] == number), key=lambda row: row["line"])
+        for row, (good, wanted) in zip(got, expected, strict=True):
+            assert ("reason" not in row) == good, (name, row)
+            if good:
+                assert (row["key"], row["id"], row["time"], row["c_amount"], row["c_note"]) == wanted
 
 
 def expected_row(row: dict[str, str | None]) -> tuple[bool, Any]:

@@ -154,7 +154,7 @@ hostile = st.sampled_from(
         "\x7f",
         "x" * 241,
         "/".join(["x" * 100] * 11),
-        "�",
+        chr(0xD800),  # half a surrogate pair
         "é" * 121,
     ]
 )
@@ -268,6 +268,18 @@ def test_a_writer_killed_at_any_moment_leaves_whole_objects_or_nothing(tmp_path)
     assert store.sweep_temporary(older_than_s=0) == left_over
     assert temporary_files(store) == []
     assert list(store.list("")) == paths
+
+
+def test_a_temporary_folder_is_swept_once_nothing_in_it_is_written_any_more(store):
+    for name, age_s in [("old", 100), ("busy", 0)]:
+        folder = store.root / "tmp" / name / "deep"
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(b"x")
+        for path in (folder.parent, folder, folder / "file"):
+            os.utime(path, times=(time.time() - 100,) * 2)
+        os.utime(folder / "file", times=(time.time() - age_s,) * 2)
+    assert store.sweep_temporary(older_than_s=50) == 1
+    assert temporary_files(store) == ["busy"]
 
 
 def test_a_writer_whose_temporary_file_was_swept_fails_and_creates_nothing(store):

@@ -1,9 +1,10 @@
 """The common checks: from texts to typed values, and for a row that fails the reason why, as DuckDB SQL.
 
-Belongs here: what text is a number, date, time, boolean or key, the same for every format. Does not belong here: reading files.
+Belongs here: what text is a number, date, time, boolean or key, the same for every format. Does not belong here:
+reading files.
 
-Each value is first tried the cheap way (the text is what the value itself would be written as, or a simple pattern says that the
-cast is exact); only texts that fail are looked at closely, and reasons are made for failing rows only.
+Each value is first tried the cheap way (the text is what the value itself would be written as, or a simple pattern
+says that the cast is exact); only texts that fail are looked at closely, and reasons are made for failing rows only.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ _TIME_EXAMPLE = "a time such as 2026-11-01T09:30:00Z"
 
 @dataclass(frozen=True)
 class Checks:
-    """SQL over a relation with line, span, problem and texts t0…: three selects on top of each other, inner first.
+    """SQL over a relation with line, span, problem and texts t0…: lists for selects on top of each other, inner first.
 
-    ``first`` adds the cheap tries, ``values`` the typed values v_…, ``reason`` is null for a row without fault.
+    ``attempts`` are the texts and the cheap tries at typed values; ``plain`` numbers without exponent where a try
+    proved nothing; ``values`` the typed values. ``reason`` is null for a row without fault.
     """
 
-    first: str
-    values: str
+    attempts: tuple[str, ...]
+    plain: tuple[str, ...]
+    values: tuple[str, ...]
     key: str
     reason: str
     id: str
@@ -50,13 +53,17 @@ def checks(spec: EventSpec) -> Checks:
     """The SQL that checks and types the columns ``spec.names``, which come as t0, t1, …"""
     text_of = {name: f"t{position}" for position, name in enumerate(spec.names)}
     first = [f"nullif({text}, '') AS {text}" for text in text_of.values()]
-    values, reasons, faults = [], ["problem"], ["problem IS NOT NULL"]
+    plain: list[str] = []
+    values: list[str] = []
+    reasons, faults = ["problem"], ["problem IS NOT NULL"]
 
     keys = [text_of[name] for name in spec.key]
     for name, text in zip(spec.key, keys, strict=True):
         faults.append(f"{text} IS NULL OR contains({text}, chr(0))")
         reasons.append(f"CASE WHEN {text} IS NULL THEN {literal(name + ': the key is empty')} END")
-        reasons.append(f"CASE WHEN contains({text}, chr(0)) THEN {literal(name + ': the key holds a NUL character')} END")
+        reasons.append(
+            f"CASE WHEN contains({text}, chr(0)) THEN {literal(name + ': the key holds a NUL character')} END"
+        )
     key = keys[0] if len(keys) == 1 else f"to_json([{', '.join(keys)}])::VARCHAR"
     faults.append(f"strlen({key}) > {KEY_BYTES_MAX}")
     too_long = f"{', '.join(spec.key)}: the key is longer than {KEY_BYTES_MAX} bytes"
@@ -66,17 +73,21 @@ def checks(spec: EventSpec) -> Checks:
     if spec.time is not None:
         typed.insert(0, (spec.time, "v_time", Type("timestamp")))
     for name, value, kind in typed:
-        text = text_of[name]
-        attempt = f"a{value[1:]}"
+        text, attempt, number = text_of[name], f"a{value[1:]}", f"p{value[1:]}"
         if tried := _attempt(text, kind):
             first.append(f"{tried} AS {attempt}")
-        values.append(f"{_value(text, attempt, kind)} AS {value}")
+        if kind.is_number:
+            plain.append(f"{_plain_if_unproven(text, attempt, kind)} AS {number}")
+        values.append(f"{_value(text, attempt, number, kind)} AS {value}")
         if kind.kind != "text":
             faults.append(f"({value} IS NULL AND {text} IS NOT NULL)")
-            reasons.append(f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, kind)} END")
+            reasons.append(
+                f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, number, kind)} END"
+            )
     return Checks(
-        first=", ".join(first),
-        values=", ".join(values),
+        attempts=tuple(first),
+        plain=tuple(plain),
+        values=tuple(values),
         key=key,
         reason=f"CASE WHEN {' OR '.join(faults)} THEN coalesce({', '.join(reasons)}) END",
         id=text_of[spec.id] if spec.id is not None else "NULL::VARCHAR",
@@ -98,26 +109,29 @@ def _attempt(text: str, kind: Type) -> str | None:
     return None
 
 
-def _value(text: str, attempt: str, kind: Type) -> str:
+def _plain_if_unproven(text: str, attempt: str, kind: Type) -> str:
+    """SQL: null where the attempt is the exact value for sure (or the text null), else the number without exponent."""
+    whole, scale = _digits(kind)
+    fraction = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
+    simple = rf"[+-]?[0-9]{{1,{max(whole, 1)}}}{fraction}"
+    proven = f"{attempt}::VARCHAR = {text} THEN NULL WHEN regexp_full_match({text}, '{simple}')"
+    return f"CASE WHEN {text} IS NULL THEN NULL WHEN {proven} THEN NULL ELSE {_plain(text)} END"
+
+
+def _value(text: str, attempt: str, number: str, kind: Type) -> str:
     """SQL of the typed value of ``text``; null if the text is none (or null)."""
+    trimmed = f"trim({text}, {_BLANKS})"
     if kind.kind == "text":
         return text
-    trimmed = f"trim({text}, {_BLANKS})"
-    if kind.kind in ("decimal", "integer"):
-        whole, scale = _digits(kind)
-        fraction = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
-        # The first branch proves itself. A bigint has 19 digits, but not all numbers of 19 digits are one: the cast decides.
-        simple = rf"[+-]?[0-9]{{1,{max(whole, 1)}}}{fraction}"
-        return (
-            f"CASE WHEN {text} IS NULL THEN NULL WHEN {attempt}::VARCHAR = {text} THEN {attempt} "
-            f"WHEN regexp_full_match({text}, '{simple}') THEN {attempt} "
-            f"ELSE try_cast({_exact(text, kind)} AS {kind.duckdb}) END"
-        )
+    if kind.is_number:
+        return f"CASE WHEN {number} IS NULL THEN {attempt} ELSE try_cast({_exact(number, kind)} AS {kind.duckdb}) END"
     if kind.kind == "boolean":
-        return f"CASE lower({trimmed}) WHEN 'true' THEN true WHEN '1' THEN true WHEN 'false' THEN false WHEN '0' THEN false END"
+        word = f"lower({trimmed})"
+        return f"CASE WHEN {word} IN ('true', '1') THEN true WHEN {word} IN ('false', '0') THEN false END"
     if kind.kind == "date":
         # Written back it must be the same, which excludes what DuckDB reads besides: infinity, epoch, BC, 2026-1-1.
-        return f"CASE WHEN length({trimmed}) = 10 AND try_cast({trimmed} AS DATE)::VARCHAR = {trimmed} THEN try_cast({trimmed} AS DATE) END"
+        day = f"try_cast({trimmed} AS DATE)"
+        return f"CASE WHEN length({trimmed}) = 10 AND {day}::VARCHAR = {trimmed} THEN {day} END"
     # An offset can push an instant out of the years that every engine and Python know.
     first, last = "TIMESTAMPTZ '0001-01-01 00:00:00Z'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999Z'"
     return f"CASE WHEN {attempt} BETWEEN {first} AND {last} THEN {attempt} END"
@@ -129,46 +143,46 @@ def _digits(kind: Type) -> tuple[int, int]:
 
 
 def _plain(text: str) -> str:
-    """SQL: a number's text without blanks and without exponent; other text comes back as it is."""
+    """SQL: a number's text without blanks and without exponent; other text comes back without blanks."""
     trimmed = f"trim({text}, {_BLANKS})"
-    part = f"regexp_extract({trimmed}, '^([+-]?)([0-9]*)\\.?([0-9]*)[eE]([+-]?[0-9]+)$', "
-    sign, whole, fraction, power = (f"{part}{group})" for group in (1, 2, 3, 4))
-    digits = f"({whole} || {fraction})"
-    point = f"(length({whole}) + {power}::INTEGER)"
+    pattern = r"'^([+-]?)([0-9]*)\.?([0-9]*)[eE]([+-]?[0-9]+)$', ['sign', 'whole', 'part', 'power']"
+    digits, point = "(m.whole || m.part)", "(length(m.whole) + m.power::INTEGER)"
     shifted = (
         f"CASE WHEN {point} <= 0 THEN '0.' || repeat('0', -{point}) || {digits} "
         f"WHEN {point} >= length({digits}) THEN {digits} || repeat('0', {point} - length({digits})) "
         f"ELSE left({digits}, {point}) || '.' || substr({digits}, {point} + 1) END"
     )
+    # The lambda is there to take the number apart only once.
+    moved = f"list_transform([regexp_extract({trimmed}, {pattern})], lambda m: m.sign || {shifted})[1]"
     has_exponent = f"contains(lower({text}), 'e') AND regexp_full_match({trimmed}, '{_NUMBER}')"
-    return f"CASE WHEN {has_exponent} THEN {sign} || {shifted} ELSE {trimmed} END"
+    return f"CASE WHEN {has_exponent} THEN {moved} ELSE {trimmed} END"
 
 
-def _exact(text: str, kind: Type) -> str:
-    """SQL: the text of a number that fits exactly, shortened to what its cast needs; null for any other."""
+def _exact(number: str, kind: Type) -> str:
+    """SQL: the plain ``number`` if it fits exactly, shortened to what its cast needs; null for any other."""
     whole, scale = _digits(kind)
-    plain = _plain(text)
     fits = rf"[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}}0*)?"
     needed = rf"^[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}})?"
     return (
-        f"CASE WHEN regexp_full_match({plain}, '{fits}') AND regexp_matches({plain}, '[0-9]') "
-        f"THEN regexp_extract({plain}, '{needed}') END"
+        f"CASE WHEN regexp_full_match({number}, '{fits}') AND regexp_matches({number}, '[0-9]') "
+        f"THEN regexp_extract({number}, '{needed}') END"
     )
 
 
-def _reason(name: str, text: str, kind: Type) -> str:
+def _reason(name: str, text: str, number: str, kind: Type) -> str:
     """SQL of what is wrong with ``text``, in one line."""
     flat = f"replace(replace({text}, chr(10), ' '), chr(13), ' ')"
-    shown = f"{literal(name)} || ': ''' || CASE WHEN length({text}) > 40 THEN left({flat}, 39) || '…' ELSE {flat} END || ''' '"
+    short = f"CASE WHEN length({text}) > 40 THEN left({flat}, 39) || '…' ELSE {flat} END"
+    shown = f"{literal(name + ': ' + chr(39))} || {short} || ''' '"
     if kind.kind == "boolean":
         return f"{shown} || 'is not true, false, 1 or 0'"
     if kind.kind == "date":
         return f"{shown} || 'is not a date such as 2026-11-01'"
     if kind.kind == "timestamp":
         return f"{shown} || {literal(f'is not {_TIME_EXAMPLE}')}"
-    whole, scale = _digits(kind)
+    scale = _digits(kind)[1]
     trimmed = f"trim({text}, {_BLANKS})"
-    excess = f"regexp_full_match({_plain(text)}, '[^.]*\\.[0-9]{{{scale}}}[0-9]*[1-9][0-9]*')"
+    excess = f"regexp_full_match(coalesce({number}, {text}), '[^.]*\\.[0-9]{{{scale}}}[0-9]*[1-9][0-9]*')"
     article = "an" if kind.kind == "integer" else "a"
     too_fine = "is not a whole number" if scale == 0 else f"has more than {scale} decimal{'s' * (scale != 1)}"
     too_big = "does not fit 64 bits" if kind.kind == "integer" else f"does not fit {kind}"

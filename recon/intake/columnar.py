@@ -25,11 +25,14 @@ def open_parquet(file: SourceFile) -> Any:
     except FileNotFoundError:
         raise WrongInput(f"{file.name}: the file is gone from {file.path}; land it again") from None
     except (OSError, pa.ArrowException) as error:
-        raise WrongInput(f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again") from None
+        raise WrongInput(
+            f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again"
+        ) from None
 
 
 def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
-    """Batches of line BIGINT (row number from 1), span INTEGER, problem VARCHAR, then the columns ``names`` as t0, t1, …
+    """Batches of line BIGINT (row number from 1), span INTEGER, problem VARCHAR, then the columns ``names`` as t0, t1,
+    …
 
     Raises WrongInput for a damaged file, or if a column is a list, a struct or a map.
     """
@@ -64,10 +67,11 @@ def _batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
 
 
 def as_text(column: Any, what: str) -> tuple[Any, Any]:
-    """A column as strings, and a mask of the values that are not UTF-8 (null there), or None. Raises WrongInput if nested.
+    """A column as strings, and a mask of the values that are not UTF-8 (null there), or None. Raises WrongInput if
+    nested.
 
-    Numbers come as decimal text that is exactly their value; floats as the shortest text that reads back as the same float.
-    Times come in UTC to the last digit that is not zero or to the microsecond.
+    Numbers come as decimal text that is exactly their value; floats as the shortest text that reads back as the same
+    float. Times come in UTC to the last digit that is not zero or to the microsecond.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -86,7 +90,9 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
             column = column.cast(pa.decimal256(76, 0))
         return _utf8(column)
     except pa.ArrowException as error:
-        raise WrongInput(f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text") from None
+        raise WrongInput(
+            f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text"
+        ) from None
 
 
 def _utf8(column: Any) -> tuple[Any, Any]:
@@ -133,5 +139,7 @@ def texts_of_all(file: SourceFile) -> Iterator[Any]:
         columns = []
         for column in batch.columns:
             nested = pa.types.is_nested(column.type)
-            columns.append(pa.array(map(str, column.to_pylist()), pa.string()) if nested else as_text(column, file.name)[0])
+            columns.append(
+                pa.array(map(str, column.to_pylist()), pa.string()) if nested else as_text(column, file.name)[0]
+            )
         yield pa.record_batch(columns, names=batch.schema.names)

@@ -1,6 +1,7 @@
 """CSV and TSV as Arrow batches of text columns, each record with the line on which it starts.
 
-Belongs here: tokenizing by Arrow, line numbers, rows that are no rows. Does not belong here: types and checks of the values.
+Belongs here: tokenizing by Arrow, line numbers, rows that are no rows. Does not belong here: types and checks of the
+values.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def _first_record(text: str) -> str:
 def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER (physical lines), problem VARCHAR, then the columns ``names`` as t0, t1, …
 
-    ``names`` stand in the header. Blank lines are left out. Raises WrongInput for a quote that is never closed, a record longer
-    than 16 MiB, mixed line ends.
+    ``names`` stand in the header. Blank lines are left out. Raises WrongInput for a quote that is never closed, a
+    record longer than 16 MiB, mixed line ends.
     """
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -70,7 +71,8 @@ def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
         records.invalid.append((row.number, row.actual_columns, row.text))
         return "skip"
 
-    # Columns are named by position, as a header may hold any text. All are read, since line feeds may lie in any of them.
+    # Columns are named by position, as a header may hold any text. All are read, since line feeds may lie in any of
+    # them.
     columns = [str(position) for position in range(len(header))]
     try:
         reader = pc.open_csv(
@@ -99,14 +101,15 @@ def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
 def _explain(name: str, line: int, error: Exception) -> str:
     if "straddl" in str(error):
         size = RECORD_BYTES_MAX >> 20
-        return f"{name}: line {line}: a quote that is never closed, or a record longer than {size} MiB; mend the record there"
+        return f"{name}: line {line}: a quote that is never closed, or a record of more than {size} MiB; mend it"
     return f"{name}: line {line}: can't be read as CSV: {one_line(error)}"
 
 
 class _Records:
     """Puts the records that Arrow hands out, the valid ones in batches and the invalid ones apart, on their lines.
 
-    Arrow numbers every record, so the two can be put in order again; a record takes one line and one for each line feed in it.
+    Arrow numbers every record, so the two can be put in order again; a record takes one line and one for each line
+    feed in it.
     """
 
     def __init__(self, name: str, header: list[str], picked: list[int], stream: BlockStream) -> None:
@@ -169,7 +172,8 @@ class _Records:
                 drop[row] = starts[row] == 1
         if starts[0] == 1 and not drop[0]:
             raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
-        # Arrow hands out an empty line as a record of empty fields, like one of delimiters only; that one is no blank line.
+        # Arrow hands out an empty line as a record of empty fields, like one of delimiters only; that one is no blank
+        # line.
         if self._stream.blank_lines:
             drop |= np.isin(starts, np.fromiter(self._stream.blank_lines, np.int64))
         drop[-1] |= len(self._header) == 1 and self._ended
@@ -191,7 +195,9 @@ class _Records:
     def tie(self) -> None:
         """Raises WrongInput if the file ended inside quotes, or if its lines are not the records' lines."""
         if not self._ended:
-            raise WrongInput(f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it")
+            raise WrongInput(
+                f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it"
+            )
         if self.next_line - 1 != self._stream.line_feeds:
             raise WrongInput(
                 f"{self._name}: carriage returns without line feeds stand between or in its records; "

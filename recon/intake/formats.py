@@ -1,6 +1,7 @@
 """A file's format by its name, and its bytes as a stream of blocks, decompressed.
 
-Belongs here: names and suffixes, decompression, the UTF-8 check of text files. Does not belong here: records and columns.
+Belongs here: names and suffixes, decompression, the UTF-8 check of text files. Does not belong here: records and
+columns.
 """
 
 from __future__ import annotations
@@ -53,13 +54,16 @@ def format_of(name: str) -> Format:
     kind = next((kind for suffix, kind in _KINDS.items() if stem.endswith(suffix)), None)
     if kind is None or (codec and kind == "parquet"):
         raise WrongUsage(
-            f"{name}: the name tells no format; use .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
+            f"{name}: the name tells no format; "
+            "expected .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
         )
     return Format(kind, codec)
 
 
 def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the end."""
+    """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the
+    end.
+    """
     import pyarrow as pa
 
     try:
@@ -78,7 +82,9 @@ def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) ->
 
 
 def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The same as valid UTF-8: without a byte order mark, whole characters only, bytes that are not UTF-8 as ``BROKEN``."""
+    """The same as valid UTF-8: without a byte order mark, whole characters only, bytes that are not UTF-8 as
+    ``BROKEN``.
+    """
     rest = b""
     first = True
     for block in blocks(name, path, codec, size):
@@ -123,9 +129,11 @@ def one_line(error: Exception) -> str:
 
 
 class BlockStream(io.RawIOBase):
-    """Blocks as a file object for a parser; ``tail`` comes last. Keeps what the parser does not tell about what has gone through.
+    """Blocks as a file object for a parser; ``tail`` comes last. Keeps what the parser does not tell about what has
+    gone through.
 
-    ``line_feeds`` counts them, ``blank_lines`` holds the numbers of empty lines, ``broken`` is whether ``BROKEN`` was there.
+    ``line_feeds`` counts them, ``blank_lines`` holds the numbers of empty lines, ``broken`` is whether ``BROKEN`` was
+    there.
     """
 
     def __init__(self, source: Iterator[bytes], tail: bytes) -> None:

@@ -1,7 +1,7 @@
 """JSON lines as Arrow batches of lines; which of them DuckDB may parse and which only Python parses exactly.
 
-Belongs here: splitting into lines, and the lines that DuckDB would read wrongly: it takes JSON numbers through double, and
-lets trailing commas, NaN and Infinity pass. Does not belong here: types and checks of the values.
+Belongs here: splitting into lines, and the lines that DuckDB would read wrongly: it takes JSON numbers through double,
+and lets trailing commas, NaN and Infinity pass. Does not belong here: types and checks of the values.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from recon.intake.model import SourceFile
 
 NOT_JSON = "not a JSON object"
 
-# Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need Python; and
-# so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
+# Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need
+# Python; and so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
 _NEEDS_PYTHON = r"[:,\[][ \t\r]*-?(?:[0-9.]{16,}|[0-9.]+[eE]|0\.000|[nNiI][^u])|,[ \t\r]*[}\]]"
 
 
 def line_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
-    """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or null).
+    """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or
+    null).
 
     Blank lines are left out. Raises WrongInput for a line longer than 16 MiB.
     """
@@ -34,7 +35,9 @@ def line_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
                 yield batch
     except _TooLong:
         size = RECORD_BYTES_MAX >> 20
-        raise WrongInput(f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line") from None
+        raise WrongInput(
+            f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line"
+        ) from None
 
 
 class _TooLong(Exception):  # noqa: N818 - never leaves this module
@@ -111,18 +114,20 @@ def _batch(block: bytes, first_line: int, names: Sequence[str]) -> tuple[Any, in
 
 
 class _Number(str):
-    """A JSON number as it is written, but without the fraction's trailing zeros, as DuckDB gives those of up to 15 digits."""
+    """A JSON number as it is written, but without the fraction's trailing zeros, as DuckDB gives those of up to 15
+    digits.
+    """
 
 
 class _Members(list[tuple[str, Any]]):
     """A JSON object's members in their order, doubled names included."""
 
 
-def _number(token: str) -> _Number:
-    if "." in token and "e" not in token.lower():
-        token = token.rstrip("0")
-        token += "0" if token.endswith(".") else ""
-    return _Number("0" if token == "-0" else token)
+def _number(digits: str) -> _Number:
+    if "." in digits and "e" not in digits.lower():
+        digits = digits.rstrip("0")
+        digits += "0" if digits.endswith(".") else ""
+    return _Number("0" if digits == "-0" else digits)
 
 
 def _no_constant(token: str) -> Any:
@@ -135,7 +140,8 @@ _DECODER = json.JSONDecoder(
 
 
 def exact_members(line: str, names: Sequence[str]) -> str | None:
-    """The members ``names`` of a JSON object as a JSON object whose numbers are strings; None if the line is no JSON object.
+    """The members ``names`` of a JSON object as a JSON object whose numbers are strings; None if the line is no JSON
+    object.
 
     The first of several members of one name counts, objects and arrays become their compact text: as DuckDB has it.
     """
@@ -168,5 +174,3 @@ def _compact(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_compact, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
-
-

@@ -1,7 +1,8 @@
-"""Landed files into two tables of a DuckDB connection: the accepted candidates, and the rejected rows with their reasons.
+"""Landed files into two tables of a DuckDB connection: the accepted candidates, and the rejected rows with their
+reasons.
 
-Belongs here: one pass over each file, and a second one for the raw text of rows that were rejected. Does not belong here: how
-a format is read, what makes a value right, and duplicates.
+Belongs here: one pass over each file, and a second one for the raw text of rows that were rejected. Does not belong
+here: how a format is read, what makes a value right, and duplicates.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def load_events(
 ) -> list[FileRows]:
     """Fills the temporary tables ``table`` and ``<table>_rejects`` (both made anew); returns the counts per file.
 
-    ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id VARCHAR, idh
-    UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line, reason, raw VARCHAR (at
-    most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. Raises WrongInput for a file that can't be read.
+    ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id
+    VARCHAR, idh UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line,
+    reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. Raises
+    WrongInput for a file that can't be read.
     """
     sql = checks(spec)
     accepted, rejects = quoted(table), quoted(f"{table}_rejects")
@@ -44,7 +46,8 @@ def load_events(
         f"id VARCHAR, idh UBIGINT, time TIMESTAMPTZ{types}, reason VARCHAR, span INTEGER)"
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {rejects} (file INTEGER, line BIGINT, reason VARCHAR, raw VARCHAR{types}, span INTEGER)"
+        f"CREATE OR REPLACE TEMP TABLE {rejects} (file INTEGER, line BIGINT, "
+        f"reason VARCHAR, raw VARCHAR{types}, span INTEGER)"
     )
     read = [_load_file(connection, number, file, spec, sql, accepted) for number, file in enumerate(files)]
 
@@ -115,7 +118,9 @@ def _load_file(
 
 
 def _members(view: str, names: Sequence[str]) -> str:
-    """SQL that turns JSON texts into the text columns t0, t1, …; what DuckDB can't parse becomes a problem, not an error."""
+    """SQL that turns JSON texts into the text columns t0, t1, …; what DuckDB can't parse becomes a problem, not an
+    error.
+    """
     structure = literal(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
     texts = "".join(f", struct_extract(j, {literal(name)}) AS t{position}" for position, name in enumerate(names))
     return (
@@ -125,16 +130,18 @@ def _members(view: str, names: Sequence[str]) -> str:
 
 
 def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:
-    values = f", {sql.values}" if sql.values else ""
+    """SQL of the table's columns; each inner select is a step that the next one uses, so that nothing is computed
+    twice.
+    """
     typed = "".join(f", v{position}" for position in range(len(spec.columns)))
-    id_hash = f"(md5_number({sql.id})::UHUGEINT & {_LOW_64_BITS})::UBIGINT" if spec.id is not None else "NULL"
-    return (
-        f"SELECT {number}, line, key, (hash >> 64)::UBIGINT, (hash & {_LOW_64_BITS})::UBIGINT, id, {id_hash.replace(sql.id, 'id')}, "
-        f"time{typed}, reason, span FROM ("
-        f"SELECT line, span, {sql.key} AS key, md5_number({sql.key})::UHUGEINT AS hash, {sql.id} AS id, {sql.time} AS time"
-        f"{typed}, {sql.reason} AS reason FROM ("
-        f"SELECT *{values} FROM (SELECT line, span, problem, {sql.first} FROM {source})))"
-    )
+    steps = source
+    for step in (("line", "span", "problem", *sql.attempts), ("*", *sql.plain), ("*", *sql.values)):
+        steps = f"(SELECT {', '.join(step)} FROM {steps})"
+    identity = f"{sql.key} AS key, md5_number({sql.key})::UHUGEINT AS hash, {sql.id} AS id, {sql.time} AS time"
+    checked = f"(SELECT line, span, {identity}{typed}, {sql.reason} AS reason FROM {steps})"
+    hashes = f"(hash >> 64)::UBIGINT, (hash & {_LOW_64_BITS})::UBIGINT"
+    id_hash = f"(md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"
+    return f"SELECT {number}, line, key, {hashes}, id, {id_hash}, time{typed}, reason, span FROM {checked}"
 
 
 def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, rejects: str) -> None:
@@ -143,8 +150,12 @@ def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFi
     view = "recon_intake_raw"
     for batch in raw_rows(file, wanted["line"], wanted["span"]):
         connection.register(view, batch)
-        connection.execute(f"UPDATE {rejects} AS r SET raw = b.raw FROM {view} AS b WHERE r.file = {number} AND r.line = b.line")
+        connection.execute(
+            f"UPDATE {rejects} AS r SET raw = b.raw FROM {view} AS b WHERE r.file = {number} AND r.line = b.line"
+        )
         connection.unregister(view)
     missing = connection.execute(f"SELECT min(line) FROM {rejects} WHERE file = {number} AND raw IS NULL").fetchone()
     if missing and missing[0] is not None:
-        raise WrongInput(f"{file.name}: line {missing[0]} is gone on the second reading; the file has changed, land it again")
+        raise WrongInput(
+            f"{file.name}: line {missing[0]} is gone on the second reading; the file has changed, land it again"
+        )

@@ -1,6 +1,7 @@
 """The shapes of the intake: what is asked for, what is read, what was counted, and how a key is written.
 
-Belongs here: frozen shapes that the other intake modules and the stages share. Does not belong here: how any format is read.
+Belongs here: frozen shapes that the other intake modules and the stages share. Does not belong here: how any format is
+read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 @dataclass(frozen=True)
 class EventSpec:
-    """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry along."""
+    """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry
+    along.
+    """
 
     key: tuple[str, ...]
     id: str | None
@@ -64,8 +67,8 @@ class FileRows:
 def key_text(values: Sequence[str]) -> str:
     """The text that stands for a key: a single value as it is, several as a compact JSON array of strings.
 
-    In the array only quotes, backslashes and control characters are escaped, these as ``\\b \\f \\n \\r \\t`` or ``\\u00XX`` with
-    upper-case digits: what DuckDB and Spark write by themselves.
+    In the array only quotes, backslashes and control characters are escaped, these as ``\\b \\f \\n \\r \\t`` or
+    ``\\u00XX`` with upper-case digits: what DuckDB and Spark write by themselves.
     """
     if len(values) == 1:
         return values[0]

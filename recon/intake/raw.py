@@ -15,7 +15,8 @@ from recon.intake.model import RAW_BYTES_MAX, SourceFile
 
 
 def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
-    """Arrow tables of line BIGINT, raw VARCHAR for the rows at ``lines`` (ascending), each ``spans`` physical lines long.
+    """Arrow tables of line BIGINT, raw VARCHAR for the rows at ``lines`` (ascending), each ``spans`` physical lines
+    long.
 
     A row of Parquet comes as JSON. Each raw text is cut at 64 KiB; bytes that are not UTF-8 are shown as U+FFFD.
     """

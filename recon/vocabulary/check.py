@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+from recon.vocabulary import reference
 from recon.vocabulary.tree import Node
 from recon.vocabulary.types import (
     BOOLEAN,
@@ -79,7 +80,7 @@ def brought(node: Node, to: Type) -> Node:
     if node.type == to:
         return node
     if node.op == "literal" and isinstance(node.value, int | Decimal):
-        return replace(node, type=to, value=Decimal(node.value))
+        return replace(node, type=to, value=reference.fit(node.value, to))
     return Node("bring", (node,), to, None, node.at)
 
 
@@ -95,7 +96,8 @@ def unified(nodes: Sequence[Node], what: str) -> tuple[Node, ...]:
     for node in typed[1:]:
         found = common(shared, _own_type(node, mixed))
         if found is None:
-            raise Unfit(f"{what}: {shared} and {node.type} don't mix{_remedy(shared, node)}", node.at)
+            remedy = _remedy(shared, node) or _remedy(node.type, typed[0])
+            raise Unfit(f"{what}: {shared} and {node.type} don't mix{remedy}", node.at)
         shared = found
     return tuple(brought(node, shared) for node in nodes)
 

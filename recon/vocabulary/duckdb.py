@@ -103,6 +103,12 @@ def _divide(node: Node, args: list[str]) -> str:
     return f"CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit} AS {node.type.duckdb})"
 
 
+def _modulo(node: Node, args: list[str]) -> str:
+    # Of the smallest integer and -1 DuckDB's BIGINT % is an overflow.
+    wide = "HUGEINT" if node.type.kind == "integer" else node.type.duckdb
+    return f"CAST(CAST({args[0]} AS {wide}) % nullif({args[1]}, {_zero(node.type)}) AS {node.type.duckdb})"
+
+
 def _whole(function: str) -> Callable[[Node, list[str]], str]:
     def emit(node: Node, args: list[str]) -> str:
         return f"CAST({function}({args[0]}) AS {node.type.duckdb})"
@@ -180,7 +186,7 @@ def _from_text(sql: str, to: Type) -> str:
 _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "bring": _bring,
     "div": _divide,
-    "mod": lambda node, args: f"TRY(CAST({args[0]} % nullif({args[1]}, {_zero(node.type)}) AS {node.type.duckdb}))",
+    "mod": _modulo,
     "neg": lambda node, args: (
         f"TRY({_zero(node.type)} - {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})"
     ),

@@ -48,6 +48,20 @@ _CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
 _ANONYMOUS = ("weekday", "add_days")
 # Flags by which sqlglot remembers the dialect; they carry no meaning of the text's.
 _INERT = {"typed", "safe", "coalesce", "ignore_nulls", "date_part_boundary", "nested", "quoted", "is_string", "_type"}
+# What the user sees of syntax that has no word.
+_SHOWN = {
+    "Alias": "a second value without an operator",
+    "Block": "';'",
+    "Bracket": "'[ ]'",
+    "IntDiv": "'//'",
+    "JSONExtract": "'->'",
+    "NullSafeEQ": "is not distinct from",
+    "NullSafeNEQ": "is distinct from",
+    "Placeholder": "a parameter",
+    "Select": "a query",
+    "Star": "'*' as a value",
+    "Subquery": "a subquery",
+}
 _NAMES = sorted({*check.FUNCTIONS, "concat", "cast", "try_cast", "date_trunc"} - {"month_start"})
 _SPELLINGS = {*_NAMES, "substring", "ceiling", "case", "in", "between", "like", "is", "not"}
 
@@ -68,6 +82,8 @@ def parse_expression(text: str, columns: Mapping[str, Type], field: str) -> Expr
 def _parsed(text: str) -> exp.Expr:
     if len(text) > LENGTH_MAX:
         raise Unfit(f"an expression has at most {LENGTH_MAX} characters, this one has {len(text)}", LENGTH_MAX)
+    if "\0" in text:
+        raise Unfit("an expression holds no NUL character", text.index("\0") + 1)
     if not text.strip():
         raise Unfit("the expression is empty", 1)
     import sqlglot
@@ -81,6 +97,7 @@ def _parsed(text: str) -> exp.Expr:
     except ParseError as error:
         first: dict[str, Any] = error.errors[0] if error.errors else {}
         why = str(first.get("description", "it is not an expression")).split(" for <class")[0].rstrip(".")
+        why = "something is missing here" if why.startswith("Required keyword") else why
         line, column = int(first.get("line") or 1), int(first.get("col") or 1)
         lines = text.split("\n")
         at = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + max(column, 1)
@@ -90,15 +107,32 @@ def _parsed(text: str) -> exp.Expr:
 
 
 def _bounded(tokens: list[Any]) -> None:
-    """Refuses what would exhaust the parser's stack, before it runs."""
-    depth = 0
-    for token in tokens:
-        opened = token.text.lower() in ("(", "case", "[", "{")
-        depth += opened - (token.text.lower() in (")", "end", "]", "}"))
+    """Refuses, before the parser runs, what would exhaust its stack or what it would complete on its own."""
+    depth, cast_to = 0, False
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        word = token.text.lower()
+        if cast_to and word in ("decimal", "numeric", "dec") and (following is None or following.text != "("):
+            # sqlglot would put in DuckDB's own default digits.
+            raise Unfit(f"{word} needs its digits; write decimal(18,2)", token.start + 1)
+        if token.comments:
+            raise Unfit(
+                "-- and /* begin a comment, which an expression doesn't have; write - (-x), comment in YAML",
+                token.end + 1,
+            )
+        if word == "@":
+            raise Unfit("@ is not part of the vocabulary; write abs(x)", token.start + 1)
+        cast_to = word in ("as", "::")
+        opened = word in ("(", "case", "[", "{")
+        depth += opened - (word in (")", "end", "]", "}"))
         if depth > BRACKETS_MAX:
             raise Unfit(
                 f"brackets and cases nest at most {BRACKETS_MAX} deep; split it into derived values", token.start + 1
             )
+
+
+def _unit(tree: exp.Expr) -> str:
+    unit = tree.args.get("unit")
+    return str(unit.name).lower() if unit is not None else ""
 
 
 def _one_line(text: str) -> str:
@@ -183,12 +217,17 @@ class _Reader:
         at = own + 1 if isinstance(own, int) else self.at(tree)
         word = re.match(r"\w+", self.text[at - 1 :])
         called = isinstance(own, int) or type(tree).__name__ == "Anonymous"
-        name = word[0].lower() if word and called else re.sub(r"(?<!^)(?=[A-Z])", " ", type(tree).__name__).lower()
-        near = difflib.get_close_matches(name, _NAMES, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(_NAMES)}"
-        return Unfit(f"{name} is not part of the vocabulary{hint}", at)
+        kind = type(tree).__name__
+        name = (
+            word[0].lower() if word and called else _SHOWN.get(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower())
+        )
+        near = [] if name in _NAMES else difflib.get_close_matches(name, _NAMES, 1)
+        hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists what is"
+        return Unfit(f"{name} is not part of the vocabulary; {hint}", at)
 
     def column(self, tree: exp.Column, depth: int) -> Node:
+        if tree.args.get("table"):
+            raise Unfit(f'names have no prefix; a name with a point in it is quoted, "{tree.sql()}"', self.at(tree))
         self.only(tree, "this")
         if type(tree.this).__name__ != "Identifier":
             raise self.foreign(tree.this)
@@ -249,9 +288,7 @@ class _Reader:
             v for k, v in tree.args.items() if k not in ("this", "expressions")
         ):
             raise Unfit(f"{name} is not a type of the vocabulary", at)
-        name = {"timestampntz": "timestamp", "decimal": "decimal"}.get(name, name)
-        if name == "decimal" and not digits:
-            raise Unfit("decimal needs its digits; write decimal(18,2)", at)
+        name = "timestamp" if name == "timestampntz" else name
         try:
             return parse_type(name + (f"({','.join(digits)})" if digits else ""), "cast")
         except WrongUsage as error:
@@ -279,14 +316,14 @@ class _Reader:
         return self.call(name, tree, [self.node(item, depth) for item in tree.expressions])
 
     def days_between(self, tree: exp.DateDiff, depth: int) -> Node:
-        if str(tree.args.get("unit") or "").lower() != "day":
+        if _unit(tree) != "day":
             raise Unfit("date_diff counts days only; write date_diff('day', first, last)", self.at(tree))
         self.only(tree, "this", "expression", "unit")
         last, first = self.node(tree.this, depth), self.node(tree.expression, depth)
         return self.call("date_diff", tree, [first, last])
 
     def month_start(self, tree: exp.Expr, depth: int) -> Node:
-        if str(tree.args.get("unit") or "").lower() != "month":
+        if _unit(tree) != "month":
             raise Unfit("date_trunc knows months only; write date_trunc('month', x)", self.at(tree))
         self.only(tree, "this", "unit")
         return self.call("month_start", tree, [self.node(tree.this, depth)])

@@ -41,7 +41,7 @@ def measures_struct(config: Config) -> str:
     for item in config.measures:
         value = measure(item.name)
         if item.kind in ("first", "last"):
-            value = f"CASE WHEN {value} IS NULL THEN NULL ELSE {{'t': {value}.t, 'i': {value}.i, 'v': {value}.v}} END"
+            value = f"CASE WHEN {value} IS NULL THEN NULL ELSE {{'t': {value}.t, 'i': CASE WHEN {value}.z THEN NULL ELSE {value}.i END, 'v': {value}.v}} END"
         parts.append(f"{literal(item.name)}: {value}")
     return f"{{{', '.join(parts)}}}"
 
@@ -77,7 +77,8 @@ def fold_measure(item: Measure) -> str:
         return f"list_{item.kind}({values})"
     # Ties in (time, id) between windows go by the window, as they go by file and line within one.
     held = f"list_filter(c, lambda x: {value} IS NOT NULL)"
-    ordered = f"list_transform({held}, lambda x: {{'t': {value}.t, 'i': {value}.i, 'w': x.w, 'v': {value}.v}})"
+    order = f"{{'t': {value}.t, 'z': {value}.i IS NULL, 'i': coalesce({value}.i, ''), 'w': x.w, 'v': {value}.v}}"
+    ordered = f"list_transform({held}, lambda x: {order})"
     return f"list_{'min' if item.kind == 'first' else 'max'}({ordered}).v"
 
 

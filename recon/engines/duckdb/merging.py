@@ -89,7 +89,7 @@ def merge_slice(
         FROM (SELECT hi, lo, old, {contributions.record(config)} AS record FROM finals)
         WHERE record IS DISTINCT FROM old OR hi IN (SELECT hi FROM finals GROUP BY hi HAVING count(*) > 1)""")
     counted, suppressed, measures = _window_sums(connection, config, windows)
-    records = connection.execute('SELECT hi, lo, length, "check", record FROM written ORDER BY hi, lo').to_arrow_table()
+    records = connection.sql('SELECT hi, lo, length, "check", record FROM written ORDER BY hi, lo').to_arrow_table()
     return Slice(records, _status_changes(connection), counted, suppressed, measures, moved, recounted)
 
 
@@ -150,7 +150,7 @@ def _fold(connection: duckdb.DuckDBPyConnection, config: Config, source: str) ->
         ["key", "status", *(measure(item.name) for item in config.measures)]
         + [contributions.derived(item.name) for item in config.derived]
     )
-    table = connection.execute(f"SELECT {judged_columns} FROM judging WHERE len(c) > 0").to_arrow_table()
+    table = connection.sql(f"SELECT {judged_columns} FROM judging WHERE len(c) > 0").to_arrow_table()
     connection.register("judged_values", after_merge(config, table))
     changeable = ["status", *(contributions.derived(item.name) for item in config.derived)]
     connection.execute(f"""

@@ -51,7 +51,10 @@ def aggregate(config: Config, item: Measure) -> str:
         return f"CAST(sum({value}){where} AS {item.type.duckdb})"
     if item.kind in ("min", "max"):
         return f"{item.kind}({value}){where}"
-    order = f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
+    # Structs compare field by field: time, then id (an event without one after all that have one), file and line.
+    order = (
+        f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
+    )
     return f"{'min' if item.kind == 'first' else 'max'}({order}){where}"
 
 
@@ -127,7 +130,9 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
         if control.name == "rows":
             continue
         rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1").fetchall()
-        money[control.name] = {group: Decimal(amount) for group, amount in rows if amount is not None}
+        money[control.name] = {group: Decimal(amount or 0) for group, amount in rows}
+        if control.by is None:
+            money[control.name].setdefault("", Decimal(0))
     return Totals(_one(connection, f"SELECT count(*) FROM {source}"), money)
 
 
@@ -155,7 +160,7 @@ def logical(connection: duckdb.DuckDBPyConnection, config: Config, query: str) -
     """What ``query`` (reduced events) gives after the user's logic, as a source for FROM."""
     if not config.logic:
         return f"({query})"
-    connection.register("judged", after_reduce(config, connection.execute(query).to_arrow_table()))
+    connection.register("judged", after_reduce(config, connection.sql(query).to_arrow_table()))
     return "judged"
 
 

@@ -5,8 +5,10 @@ Belongs here: connections and their settings. Does not belong here: any query of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,12 @@ from recon.errors import TryAgain
 
 if TYPE_CHECKING:
     import duckdb
+
+_SETTINGS = (
+    "TimeZone = 'UTC'",
+    "preserve_insertion_order = false",
+    "enable_progress_bar = false",
+)
 
 
 def quoted(name: str) -> str:
@@ -29,26 +37,32 @@ def literal(text: str) -> str:
 
 @contextmanager
 def connect(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private in-memory database that spills to ``scratch``. Times are read and written in UTC whatever the machine's zone is.
-
-    Raises TryAgain where the disk fills up while it spills or writes."""
+    """A connection with temporary tables of its own; the database is in memory and spills beside ``scratch``. Times are read and
+    written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes."""
     import duckdb
 
-    connection = duckdb.connect(
-        config={"threads": config.threads, "memory_limit": config.memory_limit, "temp_directory": str(scratch / "spill")}
-    )
+    connection = _database(os.getpid(), config.threads, config.memory_limit, str(scratch.parent / "spill")).cursor()
     try:
-        for setting in (
-            "TimeZone = 'UTC'",
-            "preserve_insertion_order = false",
-            "autoinstall_known_extensions = false",
-            "enable_progress_bar = false",
-        ):
+        for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
         yield connection
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         if "No space left" in str(error):
             raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         raise
     finally:
         connection.close()
+
+
+@lru_cache(maxsize=1)
+def _database(process: int, threads: int, memory_limit: str, spill: str) -> duckdb.DuckDBPyConnection:
+    """One database per process: making one takes longer than merging a small window."""
+    import duckdb
+
+    config = {
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "temp_directory": f"{spill}-{process}",
+        "autoinstall_known_extensions": False,
+    }
+    return duckdb.connect(config=config)

@@ -1,0 +1,47 @@
+# Only python3 (3.11 or newer) and make are needed: everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+CODE   := $(wildcard setup.py recon recon_assets resources jobs tests benchmarks examples)
+TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(name)/__init__.py),$(name)))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test soak lint format clean
+
+help:                 ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP)        ## install into .venv what this repository needs
+
+$(STAMP): setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not there; install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"make: $(PYTHON) is Python {v[0]}.{v[1]}; 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)        ## take sample events through the whole pipeline, in ./demo
+	@$(BIN)/recon demo demo
+
+test: $(STAMP)        ## lint, types, then all tests but the long ones
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(addprefix -p ,$(TYPED))
+	$(BIN)/pytest -m 'not soak' -n auto --color=no
+
+soak: $(STAMP)        ## the long tests
+	$(BIN)/pytest -m soak
+
+lint: $(STAMP)        ## ruff and mypy
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(addprefix -p ,$(TYPED))
+
+format: $(STAMP)      ## format the code
+	$(BIN)/ruff format $(CODE)
+
+clean:                ## remove what make has made: .venv, caches, the demo
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@if [ -f demo/.recon-demo ]; then rm -rf demo; fi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""The command line: ``recon COMMAND``. ``main`` turns what goes wrong into one line and an exit status.
+
+Belongs here: arguments, help, and how answers look on a screen or as JSON. Does not belong here: any of the work; that
+is one call of recon.api. Nothing heavy is imported before a command needs it, so that help and look-ups answer at once.
+
+Exit status: 0 done; 1 something found wrong; 2 wrong usage or configuration; 3 try again; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from recon.errors import ReconError
+
+INTERRUPTED, PIPE_CLOSED = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command (``sys.argv`` if not given) and returns its exit status. A failure is one line on stderr."""
+    from typer import Abort, TyperException
+    from typer.main import get_command
+
+    from recon.cli.app import app
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name need not be text, and still has to be named
+    try:
+        status = get_command(app).main(
+            list(sys.argv[1:] if arguments is None else arguments), prog_name="recon", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except ReconError as error:
+        return _failed(str(error), error.exit_status)
+    except TyperException as error:
+        return _failed(_wrong_usage(error), int(getattr(error, "exit_code", 2)))
+    except (KeyboardInterrupt, Abort):
+        status = INTERRUPTED
+    except (BrokenPipeError, SystemExit):
+        return _pipe_closed()
+    except OSError as error:
+        if os.environ.get("RECON_DEBUG"):
+            raise
+        return _failed(f"{error.filename or 'system'}: {error.strerror or error}; see to that and run it again", 1)
+    except Exception as error:
+        if os.environ.get("RECON_DEBUG"):
+            raise
+        kind = type(error).__name__
+        return _failed(f"{kind}: {error}: this is a bug; run again with --debug for the traceback", 1)
+    if status == INTERRUPTED:
+        return _failed("interrupted; nothing half-done is visible, run it again to go on", INTERRUPTED)
+    return int(status or 0)
+
+
+def _failed(message: str, status: int) -> int:
+    from recon.cli.screen import plain
+
+    print(f"recon: {plain(message)}", file=sys.stderr)
+    return status
+
+
+def _wrong_usage(error: Exception) -> str:
+    """What the parser of arguments says, with the command that helps."""
+    message = getattr(error, "format_message", lambda: str(error))()
+    context = getattr(error, "ctx", None)
+    return f"{message.rstrip('.')}; see '{context.command_path if context else 'recon'} --help'"
+
+
+def _pipe_closed() -> int:
+    """The reader went away (``recon … | head``): quiet, also when Python flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED

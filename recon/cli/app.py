@@ -1,0 +1,63 @@
+"""The ``recon`` application: its commands in the order in which its help lists them.
+
+Belongs here: putting the commands together. Does not belong here: any command.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recon.cli import files, looking, start, work
+
+app = typer.Typer(
+    name="recon",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Windows are named by their start in UTC: 2026-11-01T00:00Z. Every command has --help with an example.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from recon import __version__
+
+        typer.echo(f"recon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def recon(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Reconciles financial events: land files, run, look at what does not match. New here? recon demo"""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for _command in (
+    start.demo,
+    start.init,
+    start.generate,
+    files.land,
+    files.unland,
+    files.close,
+    work.run,
+    work.replay,
+    work.verify,
+    looking.status,
+    looking.certificate,
+    looking.show,
+    looking.breaks,
+    looking.rejects,
+    looking.export,
+):
+    app.command()(_command)

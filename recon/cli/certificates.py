@@ -1,0 +1,64 @@
+"""A certificate as a table that adds up: in = accepted + duplicates + rejected, in rows and in money, per currency.
+
+Belongs here: drawing certificates and sums of them. Does not belong here: making them (recon.certify).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from recon.cli.screen import amount, count, number, say, table
+from recon.totals import Totals
+
+PARTS = ("in", "accepted", "duplicates", "rejected")
+
+
+def totals_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, Totals]:
+    """Part → its totals over several certificates. Currencies stay apart."""
+    totals = {part: Totals() for part in PARTS}
+    for certificate in certificates:
+        for part in PARTS:
+            totals[part] += Totals.from_json(certificate[part])
+    return totals
+
+
+def say_totals(totals: Mapping[str, Totals]) -> None:
+    """One line for rows, one for each control total and group; each says whether it adds up."""
+    lines: list[tuple[str, list[Decimal]]] = [("rows", [Decimal(totals[part].rows) for part in PARTS])]
+    groups = {(name, by) for part in PARTS for name, by_group in totals[part].money.items() for by in by_group}
+    for name, by in sorted(groups):
+        values = [totals[part].money.get(name, {}).get(by, Decimal(0)) for part in PARTS]
+        # A part that holds nothing of a group is written in the scale of the others: 0.00 below 12.50.
+        scale = min(int(value.as_tuple().exponent) for value in values)
+        lines.append((f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
+    rows = [
+        (label, *map(amount, values), "ties" if values[0] == sum(values[1:], Decimal(0)) else "DOES NOT TIE")
+        for label, values in lines
+    ]
+    columns = ["in", "= accepted", "+ duplicates", "+ rejected"]
+    table(["", *columns, "ties"], rows, columns)
+
+
+def say_certificate(certificate: Mapping[str, Any]) -> None:
+    """One certificate, readable."""
+    change = certificate["changed_by"]
+    why = f" ({change['reason']})" if change["reason"] else ""
+    verdict = "it ties" if certificate["ties"] else "IT DOES NOT TIE"
+    named = f"certificate {number(certificate['number'])} of window {certificate['window']}"
+    say(f"{named}, {certificate['state']}: {verdict}")
+    made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
+    say(f"{made}, changed by {change['cause']}{why}")
+    say_totals(totals_of([certificate]))
+    say()
+    reduced = certificate["stages"]["reduce"]
+    if reduced["conflicting"]:
+        say(f"conflicting: {count(reduced['conflicting'], 'duplicate')} that differ from the row that counts")
+    if reduced["rejected"]["rows"]:
+        say(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
+    files = [(file["name"], number(file["rows"]), number(file["rejected"])) for file in certificate["files"]]
+    if files:
+        table(["file", "rows", "rejected"], files, ["rows", "rejected"])
+    say()
+    say(f"{count(certificate['keys'], 'key')}; {certificate['time']}")

@@ -1,0 +1,169 @@
+"""Commands on a window's files: land, unland, close.
+
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.batches).
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recon.cli.options import AsJson, ConfigFile, Debug, Window, opened, with_config
+from recon.cli.progress import Bar
+from recon.cli.screen import as_json, count, number, say
+from recon.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from recon.batches import Landing, Manifest
+
+
+def land(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")],
+    window: Window,
+    close: Annotated[bool, typer.Option("--close", help="The window is complete: close it.")] = False,
+    replace: Annotated[
+        str | None, typer.Option("--replace", metavar="OLD", help="Take the place of this file (name as landed).")
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="CONTROL=VALUE", help="Total that each file must come to; may be repeated."),
+    ] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Put files into a window.
+
+    The same file again is a no-op that says so; any other adds. A file that cannot be read is refused.
+
+    \b
+    recon land erp.csv psp.jsonl.gz --window 2026-11-01T00:00Z --close
+    recon land psp-fixed.jsonl --window 2026-11-01T00:00Z --replace psp.jsonl
+    recon land bank.csv -w 2026-11-01T00:00Z --expect rows=3 --expect amount:EUR=12.00
+    """
+    reconciliation = opened(config)
+    controls = [control.name for control in reconciliation.config.control]
+    declared = declared_totals(expect or [], controls)
+    with Bar(f"land {window}"):
+        landing = reconciliation.land(files, window, close=close, replace=replace, expect=declared)
+    if json:
+        already = [{"file": file, "as": name} for file, name in landing.already]
+        as_json({**_manifest(landing.manifest), "added": landing.added, "already": already})
+        return
+    _say_landing(landing, replace, with_config(config))
+
+
+def declared_totals(texts: list[str], controls: list[str]) -> dict[str, Any]:
+    """``rows=3``, ``amount=75.00``, ``amount:EUR=12.00`` → the totals as a manifest holds them. Raises WrongUsage."""
+    known = ["rows", *(name for name in controls if name != "rows")]
+    declared: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        control, colon, group = name.partition(":")
+        if not name:
+            raise WrongUsage(f"--expect {text}: write CONTROL=VALUE, such as rows=3, amount=75.00 or amount:EUR=12.00")
+        if control not in known:
+            raise WrongUsage(f"--expect {text}: {control!r} is no total under 'control'; there are {', '.join(known)}")
+        try:
+            exact = Decimal(value)
+        except InvalidOperation:
+            exact = Decimal("NaN")
+        if not exact.is_finite():
+            raise WrongUsage(f"--expect {text}: {value!r} is not a number; write it as 75.00")
+        if control == "rows" and (colon or exact != int(exact) or exact < 0):
+            raise WrongUsage(f"--expect {text}: rows are a whole number; write rows=3")
+        held = declared.get(control)
+        if held is not None and not (colon and isinstance(held, dict) and group not in held):
+            raise WrongUsage(f"--expect {text}: the total of {name!r} was declared before; declare it once")
+        if control == "rows":
+            declared[control] = int(exact)
+        elif colon:
+            declared[control] = {**(held or {}), group: value}
+        else:
+            declared[control] = value
+    return declared
+
+
+def unland(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Name as landed; 'recon status W' lists them.")],
+    window: Window,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the certificate will name it.")],
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Take a wrong file back out of a window.
+
+    Its bytes stay for the record; the next run takes its events out of every artifact.
+
+    \b
+    recon unland bank.csv --window 2026-11-01T00:00Z --reason "sent for the wrong bank"
+    """
+    manifest = opened(config).unland(file, window, reason)
+    if json:
+        as_json(_manifest(manifest))
+        return
+    say(f"took {file} back out of window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
+    _say_next(manifest, with_config(config))
+
+
+def close(
+    window: Annotated[str, typer.Argument(metavar="W", help="The window that is complete.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Said in the manifest.")] = "",
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Close a window: its files are complete.
+
+    A window without any file closes as empty, so that the watermark can pass it.
+
+    \b
+    recon close 2026-11-01T00:00Z
+    """
+    manifest, changed = opened(config).close(window, reason)
+    if json:
+        as_json({**_manifest(manifest), "changed": changed})
+        return
+    if not changed:
+        say(f"window {manifest.window} was closed already; nothing changed")
+        return
+    say(f"closed window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
+    _say_next(manifest, with_config(config))
+
+
+def _say_landing(landing: Landing, replaced: str | None, suffix: str) -> None:
+    manifest = landing.manifest
+    sizes = {file.name: file.bytes for file in manifest.files}
+    for name in landing.added:
+        instead = f" in place of {replaced}" if replaced else ""
+        say(f"landed {name} ({count(sizes[name], 'byte')}) in window {manifest.window}{instead}")
+    for file, name in landing.already:
+        as_name = "" if file == name else f" as {name}"
+        say(f"{file}: the same file has landed already{as_name}; nothing added")
+    state = "closed" if manifest.closed else "open"
+    say(f"window {manifest.window} is {state}: revision {number(manifest.revision)} {_holds(manifest)}")
+    if landing.added or not manifest.closed:
+        _say_next(manifest, suffix)
+
+
+def _say_next(manifest: Manifest, suffix: str) -> None:
+    if manifest.closed:
+        say(f"next: recon run{suffix}")
+    else:
+        say(f"next, when it is complete: recon close {shlex.quote(manifest.window)}{suffix}")
+
+
+def _holds(manifest: Manifest) -> str:
+    return f"holds {count(len(manifest.files), 'file')}" if manifest.files else "holds no file"
+
+
+def _manifest(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON, without where the bytes lie: that is the store's own."""
+    shown = asdict(manifest)
+    shown["files"] = [{name: file[name] for name in ("name", "digest", "bytes", "expect")} for file in shown["files"]]
+    return shown

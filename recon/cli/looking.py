@@ -1,0 +1,309 @@
+"""Commands that only look: status, certificate, show, breaks, rejects, export.
+
+Belongs here: their arguments, and tables for a screen. Does not belong here: where the answers come from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recon.cli.certificates import say_certificate
+from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.progress import Bar
+from recon.cli.screen import amount, as_json, count, number, say, table
+from recon.errors import WrongInput
+
+if TYPE_CHECKING:
+    from recon.config import Config
+
+WINDOWS_SHOWN = 20
+ROWS_SHOWN = 20
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="W", help="With every window up to and including W; or the end of one, with an offset."
+    ),
+]
+KnownAt = Annotated[
+    str | None,
+    typer.Option("--known-at", metavar="TIME", help="As it was known then (with zone): 2026-12-01T00:00-05:00."),
+]
+
+
+def status(
+    window: Annotated[
+        str | None, typer.Argument(metavar="[W]", help="One window, with its files and certificate.")
+    ] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show the windows, what waits, and the watermark.
+
+    Up to the watermark everything is closed and done. With a window: its files and its certificate.
+
+    \b
+    recon status
+    recon status 2026-11-01T00:00Z
+    """
+    answer = opened(config).status(window)
+    if json:
+        as_json(answer)
+    elif window is None:
+        _say_status(answer, with_config(config))
+    else:
+        _say_window(answer, with_config(config))
+
+
+def _say_status(answer: dict[str, Any], suffix: str) -> None:
+    say(f"{answer['name']}, commit {number(answer['commit'])}, rules {answer['rules']}")
+    say(f"watermark: {answer['watermark'] or 'none yet'} (every window up to and including it is closed and done)")
+    backlog = answer["backlog"]
+    waiting = f"{count(len(backlog), 'closed window')}, from {backlog[0]}: recon run{suffix}" if backlog else "nothing"
+    say(f"waiting for a run: {waiting}")
+    if still_open := answer["open"]:
+        named = ", ".join(still_open[:3]) + (" …" if len(still_open) > 3 else "")
+        say(
+            f"open, though they hold files: {named} ({number(len(still_open))}); close one with 'recon close W{suffix}'"
+        )
+    if answer["artifacts"]:
+        held = sum(answer["artifacts"].values())
+        say(f"artifacts: {number(held)}")
+        table(["status", "artifacts"], [(name, number(n)) for name, n in answer["artifacts"].items()], ["artifacts"])
+    windows = answer["windows"]
+    if not windows:
+        say("no window holds anything yet")
+        return
+    figures = ("rows", "accepted", "duplicates", "rejected", "keys")
+    if len(windows) > WINDOWS_SHOWN:
+        hidden = number(len(windows) - WINDOWS_SHOWN)
+        say(f"\nthe newest {WINDOWS_SHOWN} of {count(len(windows), 'window')}; --json has the other {hidden}")
+    rows = [
+        [line[name] for name in ("window", "stage", "landed", "committed")]
+        + [number(line[name]) if name in line else None for name in figures]
+        for line in windows[-WINDOWS_SHOWN:]
+    ]
+    table(["window", "stage", "landed", "committed", *figures], rows, ["landed", "committed", *figures])
+
+
+def _say_window(answer: dict[str, Any], suffix: str) -> None:
+    say(f"window {answer['window']} until {answer['until']}: {answer['stage']}")
+    if answer["last_change"] is None:
+        say(f"next: recon land FILE --window {answer['window']}{suffix}")
+        return
+    change = answer["last_change"]
+    why = f" ({change['reason']})" if change["reason"] else ""
+    say(f"revision {number(answer['landed_revision'])} landed, {number(answer['committed_revision'])} committed")
+    say(f"last change: {change['cause']}{why} by {change['by']}, {change['time']}")
+    if answer["files"]:
+        rows = [(file["name"], number(file["bytes"]), file["digest"][:16]) for file in answer["files"]]
+        table(["file", "bytes", "sha-256"], rows, ["bytes"])
+    say()
+    if answer["certificate"] is not None:
+        say_certificate(answer["certificate"])
+    elif answer["closed"]:
+        say(f"no certificate yet; next: recon run{suffix}")
+    else:
+        say(f"no certificate yet; next: recon close {answer['window']}{suffix}")
+
+
+def certificate(
+    window: Annotated[str, typer.Argument(metavar="W", help="The window.")],
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> int:
+    """Show a window's certificate, which adds up.
+
+    In = accepted + duplicates + rejected, in rows and in money, per currency. Exit status 1 if it does not tie.
+
+    \b
+    recon certificate 2026-11-01T00:00Z
+    """
+    found = opened(config).certificate(window)
+    if found is None:
+        raise WrongInput(f"window {window} has no certificate yet; 'recon status {window}' says what it waits for")
+    if json:
+        as_json(found)
+    else:
+        say_certificate(found)
+    return 0 if found["ties"] else 1
+
+
+def show(
+    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; one value for each of its columns.")],
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    events: Annotated[bool, typer.Option("--events", help="With every event, its file and line.")] = False,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show one artifact, by its key.
+
+    Its status, measures and derived values, and what each window contributed.
+
+    \b
+    recon show A112
+    recon show A112 --events
+    recon show A112 --as-of 2026-11-30T23:00Z --known-at 2026-12-05T09:00-05:00
+    recon show ACME INV-7        (a key of two columns)
+    recon show -- -7             (a key that begins with a dash)
+    """
+    reconciliation = opened(config)
+    found = reconciliation.show(*key, as_of=as_of, known_at=known_at, events=events)
+    if json:
+        as_json(contracted(found))
+    else:
+        _say_artifact(reconciliation.config, found, known_at)
+
+
+def contracted(found: dict[str, Any]) -> dict[str, Any]:
+    """An artifact in the contract's shape. Duplicates and withdrawn windows are named only where there are any."""
+    parts = [
+        {name: value for name, value in part.items() if name != "duplicates" or value}
+        for part in found["contributions"]
+    ]
+    return {name: value for name, value in found.items() if name != "withdrawn" or value} | {"contributions": parts}
+
+
+def _say_artifact(config: Config, found: dict[str, Any], known_at: str | None) -> None:
+    say(f"{found['key']}  {found['status'] or 'no contributions left'}")
+    known = f", as known at {known_at}" if known_at else ""
+    as_of = f", as of {found['as_of']}" if "as_of" in found else ""
+    say(f"commit {number(found['commit'])}{as_of}{known}")
+    numbers = {item.name for item in config.measures if item.type.is_number}
+    numbers |= {item.name for item in config.derived if item.expression.type.is_number}
+
+    def shown(name: str, value: object) -> object:
+        return amount(value) if name in numbers else value
+
+    values = [*found["measures"].items(), *found["derived"].items()]
+    table(["", "value"], [(name, shown(name, value)) for name, value in values], ["value"])
+    measures = list(found["measures"])
+    columns = ["window", "revision", "events", "duplicates", *measures]
+    rows = [
+        [part["window"], part["revision"], number(part["events"]), number(part["duplicates"])]
+        + [shown(name, part["measures"].get(name)) for name in measures]
+        for part in found["contributions"]
+    ]
+    table(columns, rows, [name for name in columns if name in numbers or name in ("revision", "events", "duplicates")])
+    if found["withdrawn"]:
+        say()
+        say(f"withdrawn, its events were taken back: {', '.join(found['withdrawn'])}")
+    listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
+    if listed:
+        names = list(listed[0][1])
+        right = [
+            name for name in names if name == "line" or (name in config.columns and config.columns[name].is_number)
+        ]
+        table(["window", *names], [(window, *(event[name] for name in names)) for window, event in listed], right)
+
+
+def breaks(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="Write all of them: csv, jsonl, parquet or xlsx.")
+    ] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show what is not matched, by status and age.
+
+    \b
+    recon breaks
+    recon breaks breaks.xlsx
+    """
+    reconciliation = opened(config)
+    if file is not None:
+        with Bar("breaks"):
+            rows = reconciliation.export_breaks(file)
+        _say_written(file, rows, "break", json)
+        return
+    summary = [
+        {name: line[name] for name in ("status", "age", "artifacts")} for line in reconciliation.breaks_summary()
+    ]
+    if json:
+        as_json({"summary": summary, "breaks": reconciliation.breaks().to_pylist()})
+        return
+    if not summary:
+        say("no breaks: everything is matched")
+        return
+    say(f"{count(sum(line['artifacts'] for line in summary), 'break')}")
+    table(
+        ["status", "age", "artifacts"],
+        [(line["status"], line["age"], number(line["artifacts"])) for line in summary],
+        ["artifacts"],
+    )
+    listed = reconciliation.breaks()
+    names = [name for name in listed.column_names if name not in ("windows", "last_window")]
+    numeric = [name for name in names if name not in ("key", "status", "first_window") and _is_number(listed, name)]
+    rows_shown = listed.select(names).slice(0, ROWS_SHOWN).to_pylist()
+    table(names, [[amount(row[n]) if n in numeric else row[n] for n in names] for row in rows_shown], numeric)
+    if listed.num_rows > ROWS_SHOWN:
+        say()
+        say(f"{count(listed.num_rows - ROWS_SHOWN, 'more')}: recon breaks breaks.xlsx{with_config(config)}")
+
+
+def _is_number(listed: Any, name: str) -> bool:
+    kind = str(listed.schema.field(name).type)
+    return kind.startswith(("decimal", "int", "uint"))
+
+
+def rejects(
+    window: Annotated[str | None, typer.Argument(metavar="[W]", help="Of one window only.")] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show rejected rows, each with its file, line and reason.
+
+    \b
+    recon rejects
+    recon rejects 2026-11-01T00:00Z --json
+    """
+    rows = opened(config).rejects(window)
+    if json:
+        as_json(rows.to_pylist())
+        return
+    if not rows.num_rows:
+        say("no rejected rows" + (f" in window {window}" if window else ""))
+        return
+    say(count(rows.num_rows, "rejected row"))
+    shown = rows.slice(0, ROWS_SHOWN).to_pylist()
+    table(rows.column_names, [tuple(row.values()) for row in shown], ["line"])
+    if rows.num_rows > ROWS_SHOWN:
+        say()
+        say(f"{number(rows.num_rows - ROWS_SHOWN)} more; --json has all")
+
+
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="csv, jsonl, parquet or xlsx, told by its suffix.")],
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write all artifacts to a file, one row each.
+
+    Columns: key, status, measures, derived values, windows, first_window, last_window.
+
+    \b
+    recon export artifacts.xlsx
+    recon export november.csv --as-of 2026-11-30T23:00Z
+    """
+    with Bar("export"):
+        rows = opened(config).export(file, as_of, known_at)
+    _say_written(file, rows, "artifact", json)
+
+
+def _say_written(file: str, rows: int, what: str, json: bool) -> None:
+    if json:
+        as_json({"file": file, "rows": rows})
+    else:
+        say(f"wrote {count(rows, what)} to {Path(file)}")

@@ -1,0 +1,89 @@
+"""How answers look: JSON for programs, tables and sentences for people.
+
+Belongs here: numbers, money, tables, JSON. Does not belong here: what is in them.
+rich is imported only when a table is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+Cell = object
+PLAIN_WIDTH = 2_000  # columns where no terminal bounds them: a table in a pipe is never cut or folded
+NOTHING = "\u2013"  # an en dash
+_JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
+
+
+def plain(text: str) -> str:
+    """Text that moves no cursor and breaks no line: control characters as their escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == _JOINER else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str = "") -> None:
+    """One line on stdout, as it is."""
+    print(plain(text))
+
+
+def number(value: int) -> str:
+    """1234567 → 1,234,567."""
+    return f"{value:,}"
+
+
+def amount(value: object) -> str:
+    """An exact decimal (text, int or Decimal) with separators, in its own scale; a dash for null. Other text as it is."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        exact = Decimal(str(value))
+    except ArithmeticError:
+        return plain(str(value))
+    return f"{exact:,f}" if exact.is_finite() else str(value)
+
+
+def count(value: int, one: str, many: str = "") -> str:
+    """``1 window``, ``1,200 windows``."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequence[str] = ()) -> None:
+    """A table on stdout after a blank line, columns named in ``right`` to the right. Cells are never read as markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        drawn.add_column(Text(plain(name)), justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(NOTHING if cell is None else plain(str(cell))) for cell in row))
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    with console.capture() as lines:
+        console.print(drawn)
+    print("\n" + "\n".join(line.rstrip() for line in lines.get().splitlines()))
+
+
+def as_json(answer: object) -> None:
+    """One JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null."""
+    print(json.dumps(answer, indent=2, ensure_ascii=False, default=_json_value))
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,127 @@
+"""The demo: the story of recon.demo carried out step by step, with what each step means.
+
+Belongs here: its folder, doing the steps, telling them. Does not belong here: the story and its files.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recon import api
+from recon.cli.certificates import say_totals, totals_of
+from recon.cli.screen import count, number, say, seconds, table
+from recon.demo import Step, write_story
+from recon.errors import WrongUsage
+
+MARK = ".recon-demo"
+"""The file that says that a folder is a demo's own, to be started afresh."""
+WIDTH = 100
+
+
+def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
+    """Carries the story out in ``folder`` and tells it; ``silent`` only returns what came out.
+
+    Raises WrongUsage for a folder that holds anything but an earlier demo."""
+    began = time.perf_counter()
+    steps = _fresh(folder)
+    reconciliation = api.open(folder / "recon.yaml")
+    for number_of_step, step in enumerate(steps, 1):
+        if not silent:
+            _say_step(number_of_step, step)
+        did = _do(reconciliation, folder, step)
+        if not silent:
+            say(f"    {did}")
+            _say_keys(reconciliation, step.look_at)
+    status = reconciliation.status()
+    certificates = [reconciliation.certificate(line["window"]) for line in status["windows"]]
+    totals = totals_of([certificate for certificate in certificates if certificate is not None])
+    answer = {
+        "folder": str(folder),
+        "windows": len(status["windows"]),
+        "events": totals["in"].rows,
+        "artifacts": status["artifacts"],
+        "totals": {part: total.to_json() for part, total in totals.items()},
+        "commit": status["commit"],
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    if not silent:
+        say()
+        say(
+            f"{count(answer['windows'], 'window')}, {count(answer['events'], 'event')}, "
+            f"{count(status['commit'], 'commit')}, {seconds(answer['seconds'])}. All certificates together:"
+        )
+        say_totals(totals)
+        rows = [(name, number(held)) for name, held in status["artifacts"].items()]
+        table(["status", "artifacts"], rows, ["artifacts"])
+        _say_next(folder, steps)
+    return answer
+
+
+def _fresh(folder: Path) -> tuple[Step, ...]:
+    """Writes the story's files into a new folder, or into that of an earlier demo, whose store is removed."""
+    mark = folder / MARK
+    if folder.exists() and not folder.is_dir():
+        raise WrongUsage(f"{folder}: this is a file; name a new folder: recon demo DIR")
+    if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
+        raise WrongUsage(f"{folder}: holds something that is no earlier demo; name a new folder: recon demo DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text("Made by 'recon demo', which starts afresh here and removes the store, data/.\n", encoding="utf-8")
+    steps = write_story(folder)
+    if (folder / "data").exists():
+        shutil.rmtree(folder / "data")
+    return steps
+
+
+def _do(reconciliation: api.Reconciliation, folder: Path, step: Step) -> str:
+    """Carries one step out; says what came of it."""
+    if step.action == "run":
+        report = reconciliation.run()
+        return (
+            f"→ {count(report.rows, 'row')} = {number(report.accepted)} accepted + "
+            f"{number(report.duplicates)} duplicates + {number(report.rejected)} rejected; {count(report.written, 'artifact')} written"
+        )
+    files = [folder / file for file in step.files]
+    landing = reconciliation.land(files, step.window, close=step.action == "land", replace=step.old or None)
+    return f"→ {count(len(landing.added), 'file')} landed, window {step.window} revision {landing.manifest.revision}"
+
+
+def _say_step(number_of_step: int, step: Step) -> None:
+    files = " ".join(shlex.quote(file) for file in step.files)
+    command = {
+        "run": "recon run",
+        "land": f"recon land {files} --window {step.window} --close",
+        "replace": f"recon land {files} --window {step.window} --replace {step.old}",
+    }[step.action]
+    say()
+    say(f"{number_of_step:2}. {command}")
+    for line in textwrap.wrap(step.text, WIDTH):
+        say(f"    {line}")
+
+
+def _say_keys(reconciliation: api.Reconciliation, keys: Sequence[str]) -> None:
+    if keys:
+        shown = [f"{key} {reconciliation.show(key)['status']}" for key in keys]
+        say(f"    {', '.join(shown)}")
+
+
+def _say_next(folder: Path, steps: Sequence[Step]) -> None:
+    key = next(step.look_at[0] for step in reversed(steps) if step.look_at)
+    say()
+    say("Look further:")
+    say(f"  cd {shlex.quote(str(folder))}")
+    for command in (
+        "recon status",
+        f"recon show {key} --events",
+        f"recon certificate {steps[0].window}",
+        "recon breaks",
+        "recon rejects",
+        "recon verify --full",
+        "recon export out.xlsx",
+    ):
+        say(f"  {command}")

@@ -1,0 +1,144 @@
+"""Commands that work on what has landed: run, replay, verify.
+
+Belongs here: their arguments and what they say. Does not belong here: what they do
+(recon.pipeline, recon.verification).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.progress import Bar
+from recon.cli.screen import as_json, count, number, plain, say
+from recon.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from recon.pipeline import RunReport
+
+NAMED_MAX = 20
+
+
+def run(
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="W", help="First window; the earliest if not given.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="W", help="Last window; the newest if not given.")] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> int:
+    """Process everything that is closed and not yet done.
+
+    A window that is bad is left out and named (exit status 1); the others go on without it.
+
+    \b
+    recon run
+    recon run --from 2026-11-01T00:00Z --to 2026-11-01T05:00Z
+    """
+    with Bar("run") as bar:
+        report = opened(config).run(first, last, bar)
+    if json:
+        as_json(asdict(report))
+    else:
+        say_run(report)
+        say_open(report.open, with_config(config))
+    for window, reason in report.bad.items():
+        named = reason if window in reason else f"window {window}: {reason}"
+        print(f"recon: left out: {plain(named)}", file=sys.stderr)
+    return 1 if report.bad else 0
+
+
+def say_run(report: RunReport) -> None:
+    """What a run did, in a few sentences."""
+    if not (report.windows or report.bad or report.certificates):
+        say("nothing to do: everything that is closed is done")
+        return
+    if report.windows:
+        say(f"processed {count(len(report.windows), 'window')}: {_span(report.windows)}")
+        counted = f"{number(report.accepted)} accepted + {number(report.duplicates)} duplicates"
+        say(f"rows: {number(report.rows)} in = {counted} + {number(report.rejected)} rejected")
+        keys = f"{count(report.keys, 'key')} touched, {count(report.written, 'artifact')} written"
+        commits = f"{count(len(report.commits), 'commit')} ({', '.join(number(n) for n in report.commits)})"
+        say(f"{keys} ({count(report.bytes, 'byte')}), {commits}, {count(report.certificates, 'certificate')}")
+    elif report.certificates:
+        say(f"certified {count(report.certificates, 'window')} that an earlier run had committed")
+    if report.recounted:
+        say(f"counted again because their duplicates changed: {_span(report.recounted)}")
+    say(f"seconds: {', '.join(f'{stage} {taken:.1f}' for stage, taken in report.seconds.items())}")
+
+
+def say_open(windows: list[str], suffix: str) -> None:
+    """Windows that hold files but are not closed: what a run passed over."""
+    for window in windows[:NAMED_MAX]:
+        say(f"still open: {window} holds files; when it is complete, close it with 'recon close {window}{suffix}'")
+    if len(windows) > NAMED_MAX:
+        say(f"still open: {count(len(windows) - NAMED_MAX, 'more window')}; 'recon status --json{suffix}' names them")
+
+
+def _span(windows: list[str]) -> str:
+    return ", ".join(windows) if len(windows) < 4 else f"{windows[0]} … {windows[-1]}"
+
+
+def replay(
+    windows: Annotated[str, typer.Argument(metavar="W[..W2]", help="A window, or a range with both its ends.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the certificate will name it.")] = "",
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Mark windows to be processed again by the next run.
+
+    A replay of the same files changes nothing; that is what makes it safe.
+
+    \b
+    recon replay 2026-11-01T00:00Z
+    recon replay 2026-11-01T00:00Z..2026-11-01T05:00Z && recon run
+    """
+    first, dots, last = windows.partition("..")
+    if not first or (dots and not last):
+        raise WrongUsage(f"{windows}: write a window, or a range as 2026-11-01T00:00Z..2026-11-01T05:00Z")
+    marked = opened(config).replay(first, last or None, reason)
+    if not marked:
+        raise WrongUsage(f"{windows}: nothing has landed there to be replayed; 'recon status' lists the windows")
+    if json:
+        as_json([{name: getattr(manifest, name) for name in ("window", "revision", "closed")} for manifest in marked])
+        return
+    named = _span([manifest.window for manifest in marked])
+    say(f"marked {count(len(marked), 'window')} to be processed again: {named}")
+    say(f"next: recon run{with_config(config)}")
+
+
+def verify(
+    full: Annotated[
+        bool, typer.Option("--full", help="Recompute every artifact from all landed events and compare.")
+    ] = False,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> int:
+    """Prove that the store holds what it should.
+
+    Every index entry leads to its record and every certificate ties; --full recomputes every artifact, too.
+
+    \b
+    recon verify
+    recon verify --full
+    """
+    with Bar("verify") as bar:
+        found = opened(config).verify(full, bar)
+    if json:
+        as_json({**asdict(found), "ok": not found.problems})
+    else:
+        proven = f"{count(found.records, 'record')} in {count(found.runs, 'run')}"
+        certified = f"{count(found.certificates, 'certificate')} of {count(found.windows, 'window')}"
+        recomputed = f", recomputed from {count(found.events, 'event')}" if full else ""
+        verdict = f"{count(len(found.problems), 'problem')} found" if found.problems else "all is as it should be"
+        say(f"commit {number(found.commit)}: {proven}, {certified}{recomputed}: {verdict}")
+    for problem in found.problems:
+        print(f"recon: {plain(problem)}", file=sys.stderr)
+    return 1 if found.problems else 0

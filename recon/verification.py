@@ -1,0 +1,137 @@
+"""Verify: proves a store by reading all of it; with ``full`` by computing every artifact again from the landed events.
+
+Belongs here: the order of the checks and their outcome. Does not belong here: any check; those stand in the modules beside this one,
+which use nothing of reduce, merge or the engines, so that one mistake cannot hide on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.config import Config
+from recon.errors import TryAgain
+from recon.scratch import scratch_folder
+from recon.store import ObjectStore
+from recon.verification_certificates import check_certificates
+from recon.verification_findings import Findings
+from recon.verification_compare import keep_stored, start_stored
+from recon.verification_full import Recomputation, check_artifacts
+from recon.verification_records import Seen, live_records
+from recon.verification_timeline import History, check_timeline
+from recon.verification_totals import add_sums, additive, check_sums, start_sums
+from recon.verification_windows import check_landed, check_stateless
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from recon.pipeline import Progress
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again from the
+    landed files, 0 unless ``full``. ``problems``: one line each; where there are too many, the last line counts the others."""
+
+    commit: int
+    records: int
+    runs: int
+    certificates: int
+    windows: int
+    events: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress | None) -> Verified:
+    """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed.
+
+    Raises TryAgain (the store is away, the disk is full) and WrongUsage (the user's logic does not do what it must)."""
+    findings, seen, events = Findings(), Seen(), 0
+
+    def told(stage: str) -> Callable[[str, float], None]:
+        return lambda window, share: progress(f"verify {stage}", window, share) if progress else None
+
+    told("timeline")("", 0)
+    history = check_timeline(store, findings)
+    damaged = check_landed(store, findings, told("landed files"))
+    certificates, newest = check_certificates(store, config, history, findings, told("certificates"))
+    with scratch_folder(store) as scratch, _database(config, scratch) as connection:
+        check_stateless(store, config, connection, history, scratch, findings, told("stateless files"))
+        _check_records(store, config, connection, history, seen, full, findings, told("records"))
+        if full:
+            task = Recomputation(store, config, connection, history, newest, seen, damaged, scratch, findings)
+            events = check_artifacts(task, told("events"))
+    state = history.state
+    return Verified(
+        state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines()
+    )
+
+
+def _check_records(
+    store: ObjectStore,
+    config: Config,
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    seen: Seen,
+    full: bool,
+    findings: Findings,
+    progress: Callable[[str, float], None],
+) -> None:
+    """Every record once: its bytes, its place in the sums, and with ``full`` its copy for the comparison."""
+    state = history.state
+    if state.commit and state.rules != config.rules_version:
+        findings.add(
+            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}); "
+            "measures were not added up or computed again; put the rules back and run 'recon verify' again"
+        )
+    measures = additive(config, state)
+    start_sums(connection, measures)
+    start_stored(connection)
+    for batch in live_records(store, connection, state, findings, seen, lambda share: progress("", share)):
+        connection.register("batch", batch)
+        add_sums(connection, measures)
+        if full:
+            keep_stored(connection)
+        connection.unregister("batch")
+    # What could not be read is named already; sums without it would only repeat that for every window.
+    if seen.whole:
+        check_sums(connection, config, state, measures, findings)
+
+
+@contextmanager
+def _database(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in a file of its own, so that tables of all events need no memory."""
+    import duckdb
+
+    connection = duckdb.connect(
+        str(scratch / "verify.duckdb"),
+        config={
+            "threads": config.threads,
+            "memory_limit": config.memory_limit,
+            "temp_directory": str(scratch / "spill"),
+        },
+    )
+    try:
+        for setting in (
+            "TimeZone = 'UTC'",
+            "preserve_insertion_order = false",
+            "autoinstall_known_extensions = false",
+            "enable_progress_bar = false",
+        ):
+            connection.execute(f"SET {setting}")
+        yield connection
+    except duckdb.IOException as error:
+        if "No space left" in str(error):
+            raise TryAgain(
+                f"{scratch}: the disk is full; free some room and verify again, nothing was changed"
+            ) from error
+        raise
+    finally:
+        connection.close()

@@ -1,0 +1,192 @@
+"""What the artifacts must be, computed from the judged events in one fold over each key.
+
+Belongs here: the tables ``contributed`` and ``expected``, as decision 001 words them. Does not belong here: comparing (see
+verification_compare), and any code of the engines: what is the same in both is the decision, not the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from recon.config import Config, Measure
+from recon.intake.checks import literal, quoted
+from recon.logic import after_merge, after_reduce
+from recon.vocabulary import emit_duckdb
+from recon.vocabulary.types import Type
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+IDS_MAX = 4096
+"""Ids of an artifact up to which its contributions hold them."""
+_LOGIC_ROWS = 200_000
+_TIME_TEXT = "'%Y-%m-%dT%H:%M:%S.%fZ'"
+
+
+def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Makes from ``judged`` (fate 0: counted, 1: suppressed) and ``named``:
+
+    ``contributed``: key, hi, lo, w, n, d, ids, m_<name>. ``expected``: key, status, measures, derived (JSON texts).
+    ``expected_parts``: key, w (name), body (JSON text of the contribution)."""
+    _contributed(connection, config)
+    _expected(connection, config)
+    parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
+    body = f"to_json({{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}})"
+    # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
+    held = (
+        f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END"
+        if config.events.id
+        else "ids"
+    )
+    connection.execute(
+        f"CREATE TABLE expected_parts AS SELECT key, name AS w, CAST({body} AS VARCHAR) AS body "
+        f"FROM (SELECT *, {held} AS held FROM contributed) JOIN named USING (w)"
+    )
+
+
+def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    measures = "".join(f", {_within_window(config, item)} AS {quoted('m_' + item.name)}" for item in config.measures)
+    connection.execute(f"""
+        CREATE TABLE contributed AS
+        SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, w, count(*) FILTER (WHERE fate = 0) AS n,
+               count(*) FILTER (WHERE fate = 1) AS d,
+               coalesce(list_sort(list(idh) FILTER (WHERE idh IS NOT NULL)), []::UBIGINT[]) AS ids,
+               coalesce(list_sort(list(idh) FILTER (WHERE idh IS NOT NULL AND fate = 0)), []::UBIGINT[]) AS counted_ids{measures}
+        FROM judged WHERE fate < 2 GROUP BY key, w""")
+    if config.logic is None:
+        return
+    names = ", ".join(quoted("m_" + item.name) for item in config.measures)
+    connection.execute("ALTER TABLE contributed RENAME TO unlogical")
+    connection.execute("CREATE TABLE contributed AS FROM unlogical WHERE n = 0")
+
+    def judged(table: pa.Table) -> pa.Table:
+        given = table.drop_columns(["w", "d", "all_ids"])
+        changed = after_reduce(config, given)
+        for name in ("w", "d", "all_ids"):
+            changed = changed.append_column(table.schema.field(name), table.column(name))
+        return changed
+
+    _through(
+        connection,
+        f"SELECT hi, lo, key, n, counted_ids AS ids, {names}, w, d, ids AS all_ids FROM unlogical WHERE n > 0",
+        judged,
+        f"INSERT INTO contributed SELECT hi, lo, key, w, n, d, all_ids, ids, {names} FROM logical",
+    )
+    connection.execute("DROP TABLE unlogical")
+
+
+def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    fold, source = (_over_key, "judged WHERE fate = 0") if config.logic is None else (_over_parts, "contributed")
+    folds = [f"{fold(config, item)} AS {quoted('m_' + item.name)}" for item in config.measures]
+    query = f"SELECT {', '.join(['key', *folds])} FROM {source} GROUP BY key"
+    names = {item.name: quoted("m_" + item.name) for item in config.measures}
+    for item in config.derived:
+        query = f"SELECT *, {emit_duckdb(item.expression, names)} AS {quoted('x_' + item.name)} FROM ({query})"
+        names[item.name] = quoted("x_" + item.name)
+    cases = " ".join(f"WHEN {emit_duckdb(item.expression, names)} THEN {literal(item.name)}" for item in config.status)
+    query = f"SELECT *, CASE {cases} END AS status FROM ({query})"
+    measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])
+    derived = _object([f"{literal(x.name)}: {_text(x.expression.type, quoted('x_' + x.name))}" for x in config.derived])
+    texts = (
+        f"SELECT key, status, CAST(to_json({measures}) AS VARCHAR) AS measures, "
+        f"CAST(to_json({derived}) AS VARCHAR) AS derived"
+    )
+    if config.logic is None:
+        connection.execute(f"CREATE TABLE expected AS {texts} FROM ({query})")
+        return
+    connection.execute("CREATE TABLE expected (key VARCHAR, status VARCHAR, measures VARCHAR, derived VARCHAR)")
+    columns = ["key", "status", *(name for name in names.values())]
+    # Logic may change status and derived values; the measures are taken from before.
+    kept = ", ".join(f"{quoted('m_' + m.name)} AS {quoted('k_' + m.name)}" for m in config.measures)
+    folded = f"SELECT {', '.join([*columns, kept])} FROM ({query})"
+
+    def judged(table: pa.Table) -> pa.Table:
+        own = [name for name in table.column_names if not name.startswith("k_")]
+        changed = after_merge(config, table.select(own))
+        for item in config.measures:
+            place = changed.column_names.index(f"m_{item.name}")
+            changed = changed.set_column(place, f"m_{item.name}", table.column(f"k_{item.name}"))
+        return changed
+
+    _through(connection, folded, judged, f"INSERT INTO expected {texts} FROM logical")
+
+
+def _through(
+    connection: duckdb.DuckDBPyConnection, query: str, change: Callable[[pa.Table], pa.Table], insert: str
+) -> None:
+    """Sends the rows of ``query`` through ``change`` and, as the view ``logical``, into ``insert``; batch by batch."""
+    import pyarrow as pa
+
+    with connection.cursor() as reading:
+        reading.execute("SET TimeZone = 'UTC'")
+        for batch in reading.execute(query).to_arrow_reader(_LOGIC_ROWS):
+            connection.register("logical", change(pa.Table.from_batches([batch])))
+            connection.execute(insert)
+            connection.unregister("logical")
+
+
+def _condition(config: Config, item: Measure) -> str:
+    """Which events a measure is taken over, among the counted ones."""
+    conditions = ["fate = 0"]
+    if item.where is not None:
+        conditions.append(f"({emit_duckdb(item.where, {name: quoted('c_' + name) for name in config.columns})})")
+    if item.kind in ("first", "last"):
+        conditions += [f"{_column(item)} IS NOT NULL", "time IS NOT NULL"]
+    return f"FILTER (WHERE {' AND '.join(conditions)})"
+
+
+def _column(item: Measure) -> str:
+    return "*" if item.column is None else quoted(f"c_{item.column}")
+
+
+def _plain(config: Config, item: Measure) -> str:
+    """A measure for which windows do not matter: sum, count, min, max."""
+    return f"CAST({item.kind}({_column(item)}) {_condition(config, item)} AS {item.type.duckdb})"
+
+
+def _over_key(config: Config, item: Measure) -> str:
+    """A measure over all counted events of a key, whatever their window."""
+    if item.kind not in ("first", "last"):
+        return _plain(config, item)
+    order = "row(time, coalesce(id, ''), w, file, line)"
+    return f"arg_{'min' if item.kind == 'first' else 'max'}({_column(item)}, {order}) {_condition(config, item)}"
+
+
+def _within_window(config: Config, item: Measure) -> str:
+    """A measure over the counted events of a key in one window; first and last with what they were chosen by."""
+    if item.kind not in ("first", "last"):
+        return _plain(config, item)
+    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {_column(item)}}}"
+    order = "row(time, coalesce(id, ''), file, line)"
+    return f"arg_{'min' if item.kind == 'first' else 'max'}({held}, {order}) {_condition(config, item)}"
+
+
+def _over_parts(config: Config, item: Measure) -> str:
+    """A measure over contributions: where user logic changed them, events cannot be folded directly."""
+    value = quoted(f"m_{item.name}")
+    if item.kind in ("first", "last"):
+        chosen = f"{value}.v, row({value}.t, {value}.i, w)"
+        return f"arg_{'min' if item.kind == 'first' else 'max'}({chosen}) FILTER (WHERE {value} IS NOT NULL)"
+    fold = "sum" if item.kind == "count" else item.kind
+    return f"CAST({fold}({value}) AS {item.type.duckdb})"
+
+
+def _object(parts: list[str]) -> str:
+    return f"{{{', '.join(parts)}}}" if parts else "CAST('{}' AS JSON)"
+
+
+def _text(kind: Type, value: str) -> str:
+    """A value as decision 001 writes it: decimals, dates and times as text, the rest as it is."""
+    if kind.kind == "timestamp":
+        return f"strftime({value}, {_TIME_TEXT})"
+    return f"CAST({value} AS VARCHAR)" if kind.kind in ("decimal", "date") else value
+
+
+def _part_text(item: Measure) -> str:
+    value = quoted(f"m_{item.name}")
+    if item.kind not in ("first", "last"):
+        return _text(item.type, value)
+    inner = f"{{'t': {value}.t, 'i': {value}.i, 'v': {_text(item.type, value + '.v')}}}"
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE {inner} END"

@@ -1,0 +1,55 @@
+"""What a verification finds: problems, listed up to a limit and counted beyond it.
+
+Belongs here: collecting. Does not belong here: looking for anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recon.errors import Damaged, WrongInput
+from recon.store import NotFound
+
+LISTED_MAX = 100
+
+UNREADABLE = (Damaged, WrongInput, NotFound, ValueError, TypeError, KeyError, AttributeError, StopIteration)
+"""What reading a damaged object can raise. TryAgain and WrongUsage are not damage: the store is away, or a rule is wrong."""
+
+
+@dataclass
+class Findings:
+    """Problems in the order in which they were found; the first LISTED_MAX are kept, all are counted."""
+
+    listed: list[str] = field(default_factory=list)
+    unlisted: int = 0
+
+    def add(self, problem: str) -> None:
+        """Adds one problem, as one line."""
+        if len(self.listed) < LISTED_MAX:
+            self.listed.append(" ".join(problem.split()))
+        else:
+            self.unlisted += 1
+
+    def more(self, count: int) -> None:
+        """Adds problems that are only counted."""
+        self.unlisted += count
+
+    @property
+    def room(self) -> int:
+        """How many further problems would be listed."""
+        return LISTED_MAX - len(self.listed)
+
+    def lines(self) -> list[str]:
+        """The listed problems, and a last line that counts the others."""
+        if not self.unlisted:
+            return self.listed
+        return [*self.listed, f"and {self.unlisted} more; mend the ones above first, then run 'recon verify' again"]
+
+
+def said(error: BaseException) -> str:
+    """An error in one line: its own words where it is one of ours, else with its kind."""
+    if isinstance(error, (Damaged, WrongInput)):
+        return str(error)
+    if isinstance(error, NotFound):
+        return "it is gone"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,216 @@
+"""Verifying by computing again: the landed events of all windows in one table, judged and folded in one pass, and compared.
+
+Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not belong here: the
+artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
+
+Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic); nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import stateless
+from recon.batches import read_manifest
+from recon.config import Config
+from recon.errors import WrongInput
+from recon.intake import EventSpec, SourceFile, load_events
+from recon.intake.checks import literal, quoted
+from recon.store import NotFound, ObjectStore
+from recon.totals import Totals
+from recon.verification_compare import compare
+from recon.verification_expected import compute
+from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification_records import Seen
+from recon.verification_timeline import History
+from recon.verification_totals import additive, is_beyond_sums, totals_by
+from recon.verification_windows import local_copy
+
+if TYPE_CHECKING:
+    import duckdb
+
+COUNTED, SUPPRESSED, DUPLICATE = 0, 1, 2
+"""Fates of an event: in the artifacts; of an identity that stands in an earlier window; not the first of its window."""
+_FATES = 3
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """What is computed again and against what. ``newest``: certificates by window. ``damaged``: paths of landed files that are not
+    what was landed."""
+
+    store: ObjectStore
+    config: Config
+    connection: duckdb.DuckDBPyConnection
+    history: History
+    newest: Mapping[str, Mapping[str, Any]]
+    seen: Seen
+    damaged: set[str]
+    scratch: Path
+    findings: Findings
+
+
+def check_artifacts(task: Recomputation, progress: Callable[[str, float], None]) -> int:
+    """Computes every artifact again and compares it with the table ``stored``. Returns the rows that it read.
+
+    Compares nothing where the rules changed or a run is lost: both are named already, and every key would differ."""
+    state = task.history.state
+    if state.rules != task.config.rules_version or task.seen.runs_lost:
+        return 0
+    arrived, unread = _load(task, progress)
+    _judge(task.connection, task.config)
+    compute(task.connection, task.config)
+    progress("", 1)
+    _check_windows(task, arrived)
+    _check_event_files(task, arrived)
+    compare(task.store, task.config, task.connection, task.history, task.seen, unread, task.scratch, task.findings)
+    return sum(arrived.values())
+
+
+def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[dict[str, int], list[str]]:
+    """Fills ``events`` (w: number of the window in the grid, file: rank by digest) and ``refused``. Returns the rows per window, and the
+    windows that cannot be read."""
+    connection, config = task.connection, task.config
+    columns = [quoted(f"c_{name}") for name in config.columns]
+    typed = "".join(f", {column} {kind.duckdb}" for column, kind in zip(columns, config.columns.values(), strict=True))
+    connection.execute(
+        "CREATE TABLE events (w INTEGER, key VARCHAR, hi UBIGINT, lo UBIGINT, id VARCHAR, idh UBIGINT, "
+        f"time TIMESTAMPTZ, file INTEGER, line BIGINT{typed})"
+    )
+    connection.execute(f"CREATE TABLE refused (w INTEGER{typed})")
+    connection.execute("CREATE TABLE named (w INTEGER, name VARCHAR)")
+    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns)
+    values = "".join(f", {column}" for column in columns)
+    arrived: dict[str, int] = {}
+    unread: list[str] = []
+    windows = sorted(task.history.state.windows.items())
+    for done, (name, held) in enumerate(windows):
+        progress(name, done / len(windows))
+        number = config.grid.index(config.grid.parse(name))
+        connection.execute("INSERT INTO named VALUES (?, ?)", [number, name])
+        try:
+            arrived[name] = _load_window(task, name, held["revision"], spec)
+        except _Unread as error:
+            unread.append(name)
+            task.findings.add(
+                f"window {name}: revision {held['revision']} cannot be read again ({error}); its keys were not compared; "
+                "restore its files from a copy of the store"
+            )
+            continue
+        connection.execute(
+            f"INSERT INTO events SELECT {number}, key, hi, lo, id, idh, time, file, line{values} FROM landed"
+        )
+        connection.execute(f"INSERT INTO refused SELECT {number}{values} FROM landed_rejects")
+    return arrived, unread
+
+
+class _Unread(Exception):
+    """Why the events of a window cannot be read again."""
+
+
+def _load_window(task: Recomputation, name: str, revision: int, spec: EventSpec) -> int:
+    """Makes the tables ``landed`` and ``landed_rejects``; returns the rows that the files held."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        manifest = read_manifest(task.store, task.config.grid.parse(name), revision)
+        if manifest is None:
+            raise WrongInput("its manifest is gone")
+        files = sorted(manifest.files, key=lambda file: file.digest)
+        damaged = [file.name for file in files if file.path in task.damaged]
+        if damaged:
+            raise WrongInput(f"{damaged[0]} is not what was landed")
+        sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch)) for file in files]
+        return sum(file.rows for file in load_events(task.connection, sources, spec, "landed"))
+    except (*UNREADABLE, duckdb.Error, pa.ArrowException, OSError) as error:
+        raise _Unread(said(error)) from error
+
+
+def _judge(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Turns ``events`` into ``judged``, with a fate for every event.
+
+    Within an identity, ordered by window and then by what decides within one, the event before is of the same window (a duplicate)
+    or of the nearest earlier window that accepted the identity, since that window's first event was accepted."""
+    if config.events.id is None:
+        connection.execute(f"CREATE VIEW judged AS SELECT *, {COUNTED} AS fate FROM events")
+        return
+    horizon = config.events.dedupe // config.grid.every
+    connection.execute(f"""
+        CREATE TABLE judged AS
+        SELECT * EXCLUDE (before),
+               CASE WHEN id IS NULL OR before IS NULL THEN {COUNTED} WHEN before = w THEN {DUPLICATE}
+                    WHEN w - before <= {horizon} THEN {SUPPRESSED} ELSE {COUNTED} END AS fate
+        FROM (SELECT *, lag(w) OVER (PARTITION BY key, id ORDER BY w, time ASC NULLS LAST, file, line) AS before FROM events)""")
+    connection.execute("DROP TABLE events")
+
+
+def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
+    """Each window's recounted rows, money, keys and measures against its commit, and so against its certificate."""
+    connection, config, state = task.connection, task.config, task.history.state
+    fates = totals_by(connection, config, "judged", f"w::BIGINT * {_FATES} + fate")
+    refused = totals_by(connection, config, "refused", "w")
+    measures = additive(config, state)
+    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
+    rows = connection.execute(f"SELECT w, count(*){sums} FROM contributed GROUP BY w").fetchall()
+    computed = {row[0]: row[1:] for row in rows}
+    for name in arrived:
+        held, number = state.windows[name], config.grid.index(config.grid.parse(name))
+        counted, suppressed, duplicates = (
+            fates.get(number * _FATES + fate, Totals()) for fate in (COUNTED, SUPPRESSED, DUPLICATE)
+        )
+        rejected = refused.get(number, Totals())
+        recounted = {
+            "arrived": Totals(arrived[name], (counted + suppressed + duplicates + rejected).money),
+            "accepted": counted + suppressed,
+            "duplicates": duplicates,
+            "rejected": rejected,
+            "suppressed": suppressed,
+            "counted": counted,
+        }
+        wrong = [
+            f"{field}: {difference}"
+            for field, totals in recounted.items()
+            for difference in Totals.from_json(held[field]).differences(totals)
+        ]
+        keys, *values = computed.get(number, (0, *(0 for _ in measures)))
+        wrong += [] if keys == held["keys"] else [f"keys {held['keys']} ≠ {keys}"]
+        if not is_beyond_sums(config, held):
+            for item, value in zip(measures, values, strict=True):
+                committed, again = Decimal(held["measures"].get(item.name, 0)), Decimal(value or 0)
+                wrong += [] if committed == again else [f"{item.name} {committed} ≠ {again}"]
+        if wrong:
+            certificate = task.newest.get(name)
+            named = f"certificate {certificate['number']} of " if certificate else ""
+            task.findings.add(
+                f"window {name}: {named}commit {held['commit']} does not tie with the landed events (stated ≠ computed again: "
+                f"{'; '.join(wrong)}); 'recon replay {name}'"
+            )
+
+
+def _check_event_files(task: Recomputation, arrived: Mapping[str, int]) -> None:
+    """The sorted event files, row by row as a set, against the accepted events."""
+    import duckdb
+
+    names = ["key", "hi", "lo", "id", "idh", "time", "file", "line", *(f"c_{name}" for name in task.config.columns)]
+    content = f"sum(hash({', '.join(quoted(name) for name in names)})::HUGEINT)"
+    rows = task.connection.execute(
+        f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w"
+    ).fetchall()
+    expected = {row[0]: row[1:] for row in rows}
+    for name in arrived:
+        path = task.history.state.windows[name]["folder"] + stateless.EVENTS
+        number = task.config.grid.index(task.config.grid.parse(name))
+        try:
+            source = literal(str(local_copy(task.store, path, task.scratch)))
+            found = task.connection.execute(f"SELECT count(*), {content} FROM read_parquet({source})").fetchone()
+        except (NotFound, duckdb.Error):
+            continue  # named by the check of the stateless files
+        if found != expected.get(number, (0, None)):
+            task.findings.add(
+                f"{path}: window {name}: the sorted events are not those of the landed files; 'recon replay {name}'"
+            )

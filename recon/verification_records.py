@@ -1,0 +1,227 @@
+"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record that it promises.
+
+Belongs here: runs, part-files, the bytes of records, and which of them are live. Does not belong here: whether what a record says
+is right (verification_totals, verification_compare).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recon.errors import Damaged
+from recon.runs import Entries, Found, Run, check_of, find_many, open_run, read_records
+from recon.store import NotFound, ObjectStore
+from recon.timeline import RunRef, State
+from recon.verification_findings import UNREADABLE, Findings, said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import duckdb
+    import pyarrow as pa
+
+BATCH_RECORDS = 200_000
+# A damaged batch is halved down to so many records, which are then read one by one.
+_ONE_BY_ONE = 1024
+_COPY = "restore it from a copy of the store"
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class Seen:
+    """What the records came to. ``live``: entries that no newer run supersedes. ``lost``: hashes (hi, lo) of live records that
+    could not be read. ``runs_lost``: runs that could not be, so that it is not known which of the others' entries are live."""
+
+    live: int = 0
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    runs_lost: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return not self.lost and not self.runs_lost
+
+
+def live_records(
+    store: ObjectStore,
+    connection: duckdb.DuckDBPyConnection,
+    state: State,
+    findings: Findings,
+    seen: Seen,
+    progress: Callable[[float], None],
+) -> Iterator[pa.Table]:
+    """Checks every entry of every live run. Yields the live records that are sound, each once: hi, lo, record (its JSON line)."""
+    import pyarrow as pa
+
+    runs = [_open(store, ref, findings) for ref in state.runs]
+    seen.runs_lost = sum(run is None for run in runs)
+    total, done = sum(ref.entries for ref in state.runs), 0
+    for number, (ref, run) in enumerate(zip(state.runs, runs, strict=True)):
+        if run is None:
+            continue
+        newer = [other for other in runs[:number] if other is not None]
+        entries = run.entries()
+        for batch in _batches(store, ref, entries, findings):
+            hi, lo = entries.hi[batch.taken], entries.lo[batch.taken]
+            live = np.ones(len(batch.taken), dtype=bool)
+            live[find_many(newer, hi, lo).query] = False
+            seen.live += int(live.sum())
+            sound = _sound(store, connection, _found(entries, batch), hi, lo, findings)
+            lost = np.ones(len(live), dtype=bool)
+            lost[sound.column("row").to_numpy()] = False
+            seen.lost += zip(hi[lost & live].tolist(), lo[lost & live].tolist(), strict=True)
+            yield sound.filter(pa.array(live[sound.column("row").to_numpy()])).drop_columns(["row"])
+            done += len(live)
+            progress(done / max(total, 1))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of a run's entries that lie in one part-file, by offset; ``readable``: whether their bytes can be there at all."""
+
+    taken: Rows
+    readable: npt.NDArray[np.bool_]
+
+
+def _open(store: ObjectStore, ref: RunRef, findings: Findings) -> Run | None:
+    """The run, every byte of it checked; None if it cannot be read."""
+    try:
+        run = open_run(store, ref.path)
+        run.verify()
+    except UNREADABLE as error:
+        findings.add(
+            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor anything that rests on all "
+            f"of them; {_COPY}"
+        )
+        return None
+    if run.count != ref.entries:
+        findings.add(f"{ref.path}: the run has {run.count} entries, its commit says {ref.entries}; {_COPY}")
+    return run
+
+
+def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findings) -> Iterator[_Batch]:
+    """All entries of a run in the order of their bytes, after checking that these bytes are a part-file's."""
+    order = np.lexsort((entries.offset, entries.file))
+    borders = np.searchsorted(entries.file[order], np.arange(len(entries.part_files) + 1))
+    written = 0
+    for number, path in enumerate(entries.part_files):
+        rows = order[borders[number] : borders[number + 1]]
+        offset, length = entries.offset[rows], entries.length[rows]
+        try:
+            size = store.size(path)
+        except NotFound:
+            findings.add(f"{path}: the part-file is gone, and with it {len(rows)} records of {ref.path}; {_COPY}")
+            size = 0
+        else:
+            written += size
+            _check_cover(path, ref, offset, length, size, findings)
+        readable = offset + length <= size
+        for start in range(0, len(rows), BATCH_RECORDS):
+            span = slice(start, start + BATCH_RECORDS)
+            yield _Batch(rows[span], readable[span])
+    if ref.part_bytes and written != ref.part_bytes:
+        findings.add(f"{ref.path}: its part-files have {written} bytes, its commit says {ref.part_bytes}; {_COPY}")
+
+
+def _check_cover(path: str, ref: RunRef, offset: Any, length: Any, size: int, findings: Findings) -> None:
+    """The entries of one part-file, by offset, against its size: no gap where the run was written with it, never an overlap."""
+    ends = offset + length
+    beyond = int((ends > size).sum())
+    if beyond:
+        findings.add(
+            f"{path}: cut short: it has {size} bytes, {int(ends[-1])} are expected; {beyond} records from offset "
+            f"{int(offset[ends > size][0])} on cannot be read; {_COPY}"
+        )
+    overlaps = np.flatnonzero(offset[1:] < ends[:-1])
+    if len(overlaps):
+        at = int(offset[overlaps[0] + 1])
+        findings.add(f"{path}: two entries of {ref.path} lie over each other at offset {at}; {_COPY}")
+    if not ref.part_bytes:
+        return  # a merged tier leaves out what newer runs hold
+    gaps = np.flatnonzero(np.append(offset, max(size, int(ends[-1]))) > np.append(0, ends))
+    if len(gaps):
+        at = int(np.append(0, ends)[gaps[0]])
+        findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {at} on; {_COPY}")
+
+
+def _found(entries: Entries, batch: _Batch) -> Found:
+    rows = batch.taken[batch.readable]
+    place = (entries.file[rows], entries.offset[rows], entries.length[rows], entries.check[rows])
+    return Found(entries.part_files, np.flatnonzero(batch.readable), *place)
+
+
+def _sound(
+    store: ObjectStore,
+    connection: duckdb.DuckDBPyConnection,
+    found: Found,
+    hi: Any,
+    lo: Any,
+    findings: Findings,
+) -> pa.Table:
+    """row, hi, lo, record of the records that are what their entries say: bytes, form, and key. ``row``: position in ``hi``."""
+    import pyarrow as pa
+
+    pieces = [
+        pa.table({"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records})
+        for part, records in _readable(store, found, findings)
+    ]
+    schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.string_view())])
+    table = pa.concat_tables([schema.empty_table(), *pieces])
+    connection.register("unchecked", table)
+    wrong = connection.execute("""
+        SELECT "row", key IS NULL FROM (
+            SELECT "row", hi, lo, CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.key' END AS key
+            FROM unchecked)
+        WHERE key IS NULL OR md5_number(key)::UHUGEINT <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
+    connection.unregister("unchecked")
+    if not wrong:
+        return table
+    places = dict(zip(found.query.tolist(), range(len(found)), strict=True))
+    for row, formless in wrong:
+        path, offset = _place(found, places[row])
+        what = "is no JSON line with a key" if formless else "is of another key than its run entry's hash"
+        findings.add(f"{path}: the record at offset {offset} {what}; {_COPY}")
+    return table.filter(pa.array(~np.isin(table.column("row").to_numpy(), [row for row, _ in wrong])))
+
+
+def _readable(store: ObjectStore, found: Found, findings: Findings) -> Iterator[tuple[Found, pa.StringViewArray]]:
+    """The records whose bytes have their check, in pieces; a piece that has a damaged one is narrowed down to it."""
+    if not len(found):
+        return
+    try:
+        yield found, read_records(store, found)
+    except Damaged:
+        if len(found) > _ONE_BY_ONE:
+            middle = len(found) // 2
+            yield from _readable(store, _part(found, slice(middle)), findings)
+            yield from _readable(store, _part(found, slice(middle, None)), findings)
+            return
+        good = [row for row in range(len(found)) if _checks(store, found, row, findings)]
+        if good:
+            part = _part(found, good)
+            yield part, read_records(store, part)
+
+
+def _checks(store: ObjectStore, found: Found, row: int, findings: Findings) -> bool:
+    path, offset = _place(found, row)
+    try:
+        if check_of(store.get_range(path, offset, int(found.length[row]))) == int(found.check[row]):
+            return True
+    except Damaged:
+        pass
+    findings.add(f"{path}: the record at offset {offset} is not what was written; {_COPY}")
+    return False
+
+
+def _part(found: Found, rows: slice | Sequence[int]) -> Found:
+    columns = (found.query, found.part, found.offset, found.length, found.check)
+    return Found(found.part_files, *(column[rows] for column in columns))
+
+
+def _place(found: Found, row: int) -> tuple[str, int]:
+    return found.part_files[int(found.part[row])], int(found.offset[row])

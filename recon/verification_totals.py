@@ -1,0 +1,112 @@
+"""Verifying that the live records add up to what the timeline says of them: statuses, and per window rows and measures.
+
+Belongs here: sums over stored records, control totals over events. Does not belong here: recomputing a record (verification_full).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from recon.config import Config, Measure
+from recon.intake.checks import literal, quoted
+from recon.timeline import State
+from recon.totals import Money, Totals
+from recon.verification_findings import Findings
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NEXT = "run 'recon verify --full' to learn which keys, then 'recon replay' the window"
+
+
+def additive(config: Config, state: State) -> list[Measure]:
+    """The measures that add up from window to window; none where the state was made by other rules."""
+    if config.rules_version != state.rules:
+        return []
+    return [item for item in config.measures if item.kind in ("sum", "count")]
+
+
+def start_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
+    """Makes the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>) and statuses (status, artifacts)."""
+    columns = "".join(f", {quoted('m_' + item.name)} {item.type.duckdb}" for item in measures)
+    connection.execute(f"CREATE TABLE window_sums (w VARCHAR, n HUGEINT, d HUGEINT{columns})")
+    connection.execute("CREATE TABLE statuses (status VARCHAR, artifacts BIGINT)")
+
+
+def add_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
+    """Adds the records of the view ``batch`` (column record: JSON lines)."""
+    one = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "m": {item.name: item.type.duckdb for item in measures}}
+    if not measures:
+        del one["m"]
+    structure = json.dumps({"status": "VARCHAR", "contributions": [one]}, ensure_ascii=False)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch"
+    )
+    sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in measures)
+    connection.execute(
+        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} "
+        "FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
+    )
+    connection.execute(
+        "INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed WHERE len(r.contributions) > 0 GROUP BY 1"
+    )
+
+
+def check_sums(
+    connection: duckdb.DuckDBPyConnection, config: Config, state: State, measures: Sequence[Measure], findings: Findings
+) -> None:
+    """Compares the sums over all live records with the state's totals and with each window's figures."""
+    found = dict(connection.execute("SELECT status, sum(artifacts)::BIGINT FROM statuses GROUP BY status").fetchall())
+    said = state.totals.get("statuses", {})
+    for status in sorted({*found, *said}):
+        if found.get(status, 0) != said.get(status, 0):
+            findings.add(
+                f"commit {state.commit}: {found.get(status, 0)} records have the status {status or 'null'}, the timeline "
+                f"says {said.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
+            )
+    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
+    rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM window_sums GROUP BY w").fetchall()
+    by_window = {row[0]: row[1:] for row in rows}
+    for name in sorted(set(by_window) - set(state.windows), key=str):
+        findings.add(f"window {name}: records hold {by_window[name][0]} rows of it, but no commit names it; {_NEXT}")
+    nothing = (0, 0, *(0 for _ in measures))
+    for name, held in sorted(state.windows.items()):
+        counted, suppressed, *values = by_window.get(name, nothing)
+        expected: list[tuple[str, object, object]] = [
+            ("rows counted", counted, held["counted"]["rows"]),
+            ("rows suppressed", suppressed, held["suppressed"]["rows"]),
+        ]
+        if not is_beyond_sums(config, held):
+            for item, value in zip(measures, values, strict=True):
+                expected.append((item.name, Decimal(value or 0), Decimal(held["measures"].get(item.name, 0))))
+        wrong = [f"{what} {is_now} ≠ {said_now}" for what, is_now, said_now in expected if is_now != said_now]
+        if wrong:
+            findings.add(
+                f"window {name}: its records do not tie with commit {held['commit']} ({'; '.join(wrong)}); {_NEXT}"
+            )
+
+
+def is_beyond_sums(config: Config, held: Mapping[str, Any]) -> bool:
+    """Whether a window's measures need not add up: user logic may change each part of a recounted window at will."""
+    return config.logic is not None and held["cause"] == "recount"
+
+
+def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str, by: str) -> dict[Any, Totals]:
+    """Rows and control totals of the events in ``source`` (an SQL relation with c_<name>), per value of its column ``by``."""
+    rows = connection.execute(f"SELECT {by}, count(*) FROM {source} GROUP BY 1").fetchall()
+    money: dict[Any, Money] = {group: {} for group, _ in rows}
+    for control in config.control:
+        if control.name == "rows":
+            continue
+        value = "*" if control.column is None else quoted(f"c_{control.column}")
+        part = "''" if control.by is None else f"coalesce(CAST({quoted('c_' + control.by)} AS VARCHAR), 'null')"
+        found = connection.execute(
+            f"SELECT {by}, {part}, {control.kind}({value}) FROM {source} GROUP BY 1, 2"
+        ).fetchall()
+        for group, named, amount in found:
+            if amount is not None:
+                money[group].setdefault(control.name, {})[named] = Decimal(amount)
+    return {group: Totals(count, money[group]) for group, count in rows}

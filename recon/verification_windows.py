@@ -1,0 +1,256 @@
+"""Verifying what lies beside the records: landed files, and the stateless files of every window.
+
+Belongs here: one window's objects against each other and against the timeline. Does not belong here: records (verification_records),
+certificates (verification_certificates).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import layout, stateless
+from recon.batches import Manifest, digest_of, landed_windows, read_manifest
+from recon.config import Config, Measure
+from recon.errors import Damaged
+from recon.intake.checks import literal, quoted
+from recon.stateless import Figures
+from recon.store import NotFound, ObjectStore
+from recon.totals import Totals
+from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification_timeline import History
+from recon.verification_totals import additive, totals_by
+from recon.windows import parse_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import duckdb
+
+_COPY = "restore it from a copy of the store"
+_LOW_64_BITS = "18446744073709551615::UHUGEINT"
+_FIGURES = (
+    "revision",
+    "folder",
+    "keys",
+    "arrived",
+    "accepted",
+    "duplicates",
+    "conflicting",
+    "rejected",
+    "unreadable",
+    "closed",
+)
+
+
+def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
+    """Manifests of every window, numbered without gaps, and the bytes of every file that any of them names.
+
+    Returns the paths of the files that are not what was landed."""
+    damaged: set[str] = set()
+    windows = sorted(_landed(store))
+    for done, (name, window) in enumerate(windows):
+        progress(name, done / len(windows))
+        paths = list(store.list(layout.manifests(window)))
+        expected = [layout.manifest(window, number) for number in range(1, len(paths) + 1)]
+        if missing := sorted(set(expected) - set(paths)):
+            findings.add(f"{missing[0]}: window {name}: the manifest is gone though later ones stand; {_COPY}")
+        seen: set[str] = set()
+        for path in paths:
+            try:
+                manifest = read_manifest(store, window, int(path[len(layout.manifests(window)) : -len(".json")]))
+                assert manifest is not None
+                if layout.manifest(window, manifest.revision) != path or manifest.window != name:
+                    raise Damaged(f"it says window {manifest.window}, revision {manifest.revision}")
+            except UNREADABLE as error:
+                findings.add(f"{path}: window {name}: the manifest cannot be read ({said(error)}); {_COPY}")
+                continue
+            damaged |= _check_files(store, manifest, seen, findings)
+    return damaged
+
+
+def _landed(store: ObjectStore) -> dict[str, datetime]:
+    return {name: parse_instant(name, "window") for name in landed_windows(store)}
+
+
+def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], findings: Findings) -> set[str]:
+    damaged = set()
+    for file in manifest.files:
+        if file.path in seen:
+            continue
+        seen.add(file.path)
+        try:
+            size, digest = store.size(file.path), _digest(store, file.path)
+            wrong = f"has {size} bytes, its manifest says {file.bytes}" if size != file.bytes else ""
+            if not wrong and digest != file.digest:
+                wrong = "has another SHA-256 than its manifest says"
+        except NotFound:
+            wrong = "is gone"
+        if wrong:
+            damaged.add(file.path)
+            findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {_COPY}")
+    return damaged
+
+
+def _digest(store: ObjectStore, path: str) -> str:
+    local = store.local(path)
+    return digest_of(local) if local is not None else hashlib.sha256(store.get(path)).hexdigest()
+
+
+def check_stateless(
+    store: ObjectStore,
+    config: Config,
+    connection: duckdb.DuckDBPyConnection,
+    history: History,
+    scratch: Path,
+    findings: Findings,
+    progress: Callable[[str, float], None],
+) -> None:
+    """Per committed window: figures as the commit has them, and Parquet files that come to these figures."""
+    windows = sorted(history.state.windows.items())
+    for done, (name, held) in enumerate(windows):
+        progress(name, done / len(windows))
+        path = f"{held['folder']}{stateless.FIGURES}"
+        try:
+            figures = stateless.read(store, held["folder"])
+        except UNREADABLE as error:
+            findings.add(
+                f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'"
+            )
+            continue
+        raw = figures.to_json()
+        if wrong := [field for field in _FIGURES if raw[field] != held[field]]:
+            findings.add(
+                f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong)}; "
+                f"{_COPY}, or 'recon replay {name}'"
+            )
+            continue
+        _check_manifest_of(store, config, figures, findings)
+        same_rules = figures.rules == config.rules_version
+        checked = _Checked(
+            connection, config, figures, additive(config, history.state) if same_rules else [], same_rules
+        )
+        for file in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE):
+            _check_parquet(store, checked, file, scratch, findings)
+
+
+def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, findings: Findings) -> None:
+    """The reduced files are those of the manifest of the same revision."""
+    try:
+        manifest = read_manifest(store, config.grid.parse(figures.window), figures.revision)
+        assert manifest is not None
+    except UNREADABLE:
+        return  # named by check_landed
+    landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
+    reduced = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
+    if landed != reduced:
+        findings.add(
+            f"{figures.folder}{stateless.FIGURES}: window {figures.window}: the reduced files are not those of the manifest of "
+            f"revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"
+        )
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What one window's Parquet files are held against. ``same_rules``: whether the configuration's names are theirs."""
+
+    connection: duckdb.DuckDBPyConnection
+    config: Config
+    figures: Figures
+    measures: Sequence[Measure]
+    same_rules: bool
+
+
+def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Path, findings: Findings) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    check = {stateless.EVENTS: _events, stateless.ARTIFACTS: _artifacts, stateless.SET_ASIDE: _set_aside}[file]
+    window, path = checked.figures.window, checked.figures.folder + file
+    try:
+        wrong = check(checked, local_copy(store, path, scratch))
+    except NotFound:
+        wrong = ["it is gone"]
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        wrong = [f"it cannot be read: {error}"]
+    if wrong:
+        findings.add(
+            f"{path}: window {window}: not as its figures say ({'; '.join(wrong)}); {_COPY}, or 'recon replay {window}'"
+        )
+
+
+def _events(checked: _Checked, path: Path) -> list[str]:
+    """What does not hold of the accepted events; keys and ids prove themselves by their hashes."""
+    source = f"read_parquet({literal(str(path))})"
+    (foreign_ids,) = _row(
+        checked.connection,
+        f"SELECT count(*) FROM {source} WHERE idh IS DISTINCT FROM (md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT",
+    )
+    wrong = [*_by_hash(checked, path), *([f"{foreign_ids} ids are not those of their hashes"] if foreign_ids else [])]
+    return wrong + _totals(checked, source, checked.figures.accepted)
+
+
+def _artifacts(checked: _Checked, path: Path) -> list[str]:
+    """What does not hold of the stateless artifacts."""
+    source = f"read_parquet({literal(str(path))})"
+    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in checked.measures)
+    keys, events, *values = _row(checked.connection, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {source}")
+    figures = checked.figures
+    expected = [("keys", keys, figures.keys), ("events", events, figures.accepted.rows)]
+    expected += [
+        (item.name, Decimal(value or 0), Decimal(figures.measures.get(item.name, 0)))
+        for item, value in zip(checked.measures, values, strict=True)
+    ]
+    return _by_hash(checked, path) + [f"{what} {found} ≠ {said}" for what, found, said in expected if found != said]
+
+
+def _set_aside(checked: _Checked, path: Path) -> list[str]:
+    """What does not hold of the rejected rows and the duplicates within the window."""
+    source = f"(SELECT * FROM read_parquet({literal(str(path))}) WHERE kind {{}} 'rejected')"
+    wrong = _totals(checked, source.format("="), checked.figures.rejected)
+    return wrong + _totals(checked, source.format("<>"), checked.figures.duplicates)
+
+
+def _by_hash(checked: _Checked, path: Path) -> list[str]:
+    """Reads every value, and checks that the rows lie in order of their keys' hashes, as look-ups and merges expect."""
+    import pyarrow.parquet as pq
+
+    (foreign, _) = _row(
+        checked.connection,
+        "SELECT count(*) FILTER (WHERE md5_number(key)::UHUGEINT IS DISTINCT FROM (hi::UHUGEINT << 64) + lo), "
+        f"bit_xor(hash(rows)) FROM read_parquet({literal(str(path))}) rows",
+    )
+    table = pq.read_table(path, columns=["hi", "lo"])
+    hi, lo = table.column("hi").to_numpy(), table.column("lo").to_numpy()
+    unordered = int(((hi[1:] < hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] < lo[:-1]))).sum())
+    wrong = [f"{foreign} keys are not those of their hashes"] if foreign else []
+    return wrong + ([f"{unordered} rows are out of the order of their hashes"] if unordered else [])
+
+
+def _totals(checked: _Checked, source: str, expected: Totals) -> list[str]:
+    if not checked.same_rules:
+        (rows,) = _row(checked.connection, f"SELECT count(*) FROM {source}")
+        return Totals(rows).differences(Totals(expected.rows))
+    return totals_by(checked.connection, checked.config, source, "1").get(1, Totals()).differences(expected)
+
+
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return tuple(row)
+
+
+def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
+    """An object as a local file: itself in a folder store, else a copy in ``scratch``. Raises NotFound."""
+    local = store.local(path)
+    if local is None:
+        local = scratch / hashlib.sha256(path.encode()).hexdigest()
+        local.write_bytes(store.get(path))
+    if not local.is_file():
+        raise NotFound(f"{path}: gone")
+    return local

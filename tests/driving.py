@@ -1,0 +1,168 @@
+"""Drives the library through histories and compares its store with the oracle.
+
+Belongs here: carrying out operations of ``strategies`` on a real store, and the comparison. Does not belong here: any test.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import strategies as s
+from oracle import Artifact, Picked, Result, Rules, oracle
+
+import recon
+from recon import certify
+from recon.api import Reconciliation
+from recon.artifacts import live_records
+from recon.stateless import Figures
+from recon.windows import name_of
+
+
+def open_in(folder: Path, text: str = s.STANDARD_YAML) -> Reconciliation:
+    """A reconciliation with this recon.yaml in an empty folder; its store is there already."""
+    (folder / "recon.yaml").write_text(text)
+    opened = recon.open(folder / "recon.yaml")
+    opened.store(create=True)
+    return opened
+
+
+def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
+    """One operation of a history on the library. A run takes just the windows that it names, in one range."""
+    if isinstance(operation, s.Run):
+        return run_range(r, operation.windows)
+    window = name_of(s.at(operation.window))
+    if isinstance(operation, (s.Land, s.Replace)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / operation.file.name
+            path.write_bytes(operation.file.content)
+            return r.land([path], window, replace=getattr(operation, "old", None))
+    if isinstance(operation, s.Unland):
+        return r.unland(operation.name, window, "a test takes it back")
+    if isinstance(operation, s.Close):
+        return r.close(window)
+    return r.replay(window)
+
+
+def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
+    """Processes those of ``windows`` that are due as one range, consecutive or not."""
+    from recon import pipeline
+    from recon.timeline import Timeline
+
+    timeline = Timeline(r.store())
+    names = {name_of(s.at(window)) for window in windows}
+    block = [m for m in pipeline.due(r.store(), r.config, timeline.head()).ready if m.window in names]
+    report = pipeline.RunReport()
+    if block:
+        pipeline._run_range(r.store(), r.config, timeline, block, report, lambda *a: None)
+    assert not report.bad, report.bad
+    return report
+
+
+def records(r: Reconciliation) -> dict[str, dict[str, Any]]:
+    """Every live record by key, those without contributions too."""
+    state = r.state()
+    found: dict[str, dict[str, Any]] = {}
+    for batch in live_records(r.store(), state) if state.runs else ():
+        for line in batch.column("record").to_pylist():
+            assert line.endswith("\n")
+            record = json.loads(line)
+            assert record["key"] not in found
+            found[record["key"]] = record
+    return found
+
+
+def value(raw: Any) -> Any:
+    """An oracle's value as it stands in a record."""
+    if isinstance(raw, Picked):
+        return value(raw.value)
+    if isinstance(raw, datetime):
+        return raw.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return raw
+
+
+def same(stored: Any, expected: Any) -> bool:
+    """Equal as numbers where the oracle has a decimal, else equal."""
+    expected = value(expected)
+    if isinstance(expected, Decimal) or (isinstance(expected, int) and isinstance(stored, str)):
+        return stored is not None and Decimal(stored) == expected
+    return bool(stored == expected)
+
+
+def check_artifact(record: Mapping[str, Any], expected: Artifact) -> None:
+    assert record["status"] == expected.status
+    for name, wanted in {**expected.measures, **expected.derived}.items():
+        stored = {**record["measures"], **record["derived"]}[name]
+        assert same(stored, wanted), f"{expected.key}: {name} {stored} ≠ {wanted}"
+    assert [part["w"] for part in record["contributions"]] == [name_of(c.window) for c in expected.contributions]
+    for part, contribution in zip(record["contributions"], expected.contributions, strict=True):
+        assert (part["n"], part["d"]) == (contribution.n, contribution.d)
+        for name, wanted in contribution.measures.items():
+            stored = part["m"][name]
+            if isinstance(stored, dict):
+                stored = stored["v"]
+            assert same(stored, wanted), f"{expected.key} in {part['w']}: {name} {stored} ≠ {wanted}"
+
+
+def check_store(r: Reconciliation, state: s.State, rules: Rules = s.STANDARD_RULES) -> None:
+    """The store answers just as the oracle does over the committed revisions."""
+    expected = oracle(state.committed_events(), rules)
+    held = records(r)
+    live = {key: record for key, record in held.items() if record["contributions"]}
+    assert set(live) == set(expected.artifacts)
+    for key, record in live.items():
+        check_artifact(record, expected.artifacts[key])
+    check_certificates(r, state, expected)
+    statuses: dict[str, int] = {}
+    for artifact in expected.artifacts.values():
+        statuses[artifact.status or ""] = statuses.get(artifact.status or "", 0) + 1
+    assert r.state().totals.get("statuses", {}) == statuses
+
+
+def check_certificates(r: Reconciliation, state: s.State, expected: Result) -> None:
+    for window in state.revisions:
+        certificate = r.certificate(name_of(s.at(window)))
+        assert certificate is not None
+        assert certificate["ties"]
+        assert not certify.ties(certificate)
+        assert certificate["commit"] == r.state().windows[name_of(s.at(window))]["commit"]
+        totals = expected.windows.get(s.at(window))
+        if totals is None:
+            assert certificate["in"]["rows"] == 0
+            continue
+        assert certificate["in"]["rows"] == totals.rows
+        assert certificate["accepted"]["rows"] == totals.counted
+        assert certificate["duplicates"]["rows"] == totals.duplicates + totals.suppressed
+        assert certificate["rejected"]["rows"] == len(totals.rejected)
+        assert certificate["keys"] == len(totals.keys)
+        assert certificate["stages"]["reduce"]["conflicting"] == len(totals.conflicting)
+        check_money(certificate, totals.money)
+        rejected = r.rejects(name_of(s.at(window))).to_pylist()
+        assert sorted((row["file"], row["line"]) for row in rejected) == sorted((f, n) for f, n, _ in totals.rejected)
+
+
+def check_money(certificate: Mapping[str, Any], money: Mapping[str, Any]) -> None:
+    sides = {"in": ("in",), "accepted": ("counted",), "duplicates": ("duplicate", "suppressed"), "rejected": ("rejected",)}
+    for side, verdicts in sides.items():
+        for control, by_verdict in money.items():
+            if control == "rows":
+                continue
+            wanted: dict[str, Decimal] = {}
+            for verdict in verdicts:
+                for group, amount in by_verdict.get(verdict, {}).items():
+                    name = "null" if group is None else group
+                    wanted[name] = wanted.get(name, Decimal(0)) + amount
+            stored = {name: Decimal(amount) for name, amount in certificate[side].get(control, {}).items()}
+            differ = {n for n in {*wanted, *stored} if wanted.get(n, Decimal(0)) != stored.get(n, Decimal(0))}
+            assert not differ, f"{side} {control}: {stored} ≠ {wanted}"
+
+
+def figures_of(r: Reconciliation, window: int) -> Figures:
+    from recon import stateless
+
+    return stateless.read(r.store(), r.state().windows[name_of(s.at(window))]["folder"])

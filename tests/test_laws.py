@@ -1,0 +1,129 @@
+"""The laws, as random histories against the oracle in plain Python.
+
+Belongs here: laws 1 to 7 on the embedded default. Does not belong here: kills and failing stores (test_crash), single examples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import strategies as s
+from driving import carry_out, check_store, open_in, records, run_range
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import oracle, withdrawn
+
+from recon.api import Reconciliation
+from recon.windows import name_of
+
+SLOW = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+
+
+@contextmanager
+def fresh(text: str = s.STANDARD_YAML) -> Iterator[Reconciliation]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield open_in(Path(folder), text)
+
+
+@SLOW
+@given(s.histories())
+def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_history(history: s.History) -> None:
+    with fresh() as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state)
+
+
+@SLOW
+@given(s.histories())
+def test_a_record_names_the_windows_that_once_held_its_key_and_no_longer_do(history: s.History) -> None:
+    with fresh() as r:
+        for operation in history.operations:
+            carry_out(r, operation)
+        gone = withdrawn(history.states()[-1].committed_revisions(), s.STANDARD_RULES)
+        held = {key: record["withdrawn"] for key, record in records(r).items() if record["withdrawn"]}
+        assert held == {key: [name_of(window) for window in windows] for key, windows in gone.items() if windows}
+
+
+@SLOW
+@given(s.batches(), st.data())
+def test_any_order_and_any_grouping_of_the_same_windows_gives_the_same_bytes(
+    batches: dict[int, tuple[s.File, ...]], data: st.DataObject
+) -> None:
+    seen = []
+    for _ in range(2):
+        order = data.draw(st.permutations(sorted(batches)))
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(order)))) | {0, len(order)})
+        with fresh() as r:
+            for window, files in batches.items():
+                for file in files:
+                    carry_out(r, s.Land(window, file))
+                carry_out(r, s.Close(window))
+            for start, end in itertools.pairwise(cuts):
+                run_range(r, tuple(order[start:end]))
+            seen.append(records(r))
+    assert seen[0] == seen[1]
+
+
+@SLOW
+@given(s.batches(max_windows=3), st.data())
+def test_a_replay_of_the_same_input_writes_no_artifact_again(
+    batches: dict[int, tuple[s.File, ...]], data: st.DataObject
+) -> None:
+    with fresh() as r:
+        for window, files in batches.items():
+            for file in files:
+                carry_out(r, s.Land(window, file))
+            carry_out(r, s.Close(window))
+        run_range(r, tuple(batches))
+        before = records(r)
+        replayed = data.draw(st.sets(st.sampled_from(sorted(batches)), min_size=1))
+        for window in replayed:
+            carry_out(r, s.Replay(window))
+        report = run_range(r, tuple(replayed))
+        assert report.written == 0
+        assert sorted(report.windows) == [name_of(s.at(window)) for window in sorted(replayed)]
+        assert records(r) == before
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=8), st.integers(0, 5))
+def test_as_of_a_window_is_what_the_windows_up_to_it_come_to(history: s.History, last: int) -> None:
+    with fresh() as r:
+        for operation in history.operations:
+            carry_out(r, operation)
+        state = history.states()[-1]
+        expected = oracle(state.committed_events(), s.STANDARD_RULES, as_of=s.at(last))
+        table = r.artifacts(as_of=name_of(s.at(last))).to_pylist()
+        assert [row["key"] for row in table] == sorted(expected.artifacts)
+        for row in table:
+            artifact = expected.artifacts[row["key"]]
+            assert row["status"] == artifact.status
+            assert row["billed"] == artifact.measures["billed"]
+            assert row["windows"] == len(artifact.contributions)
+            shown = r.show(row["key"], as_of=name_of(s.at(last)))
+            assert shown["status"] == artifact.status
+            assert [part["events"] for part in shown["contributions"]] == [c.n for c in artifact.contributions]
+
+
+@SLOW
+@given(s.batches(max_windows=3))
+def test_every_counted_cent_leads_back_to_an_event_with_its_file_and_line(batches: dict[int, tuple[s.File, ...]]) -> None:
+    with fresh() as r:
+        events = []
+        for window, files in batches.items():
+            for file in files:
+                carry_out(r, s.Land(window, file))
+                events += file.events(window)
+            carry_out(r, s.Close(window))
+        run_range(r, tuple(batches))
+        for key, artifact in oracle(events, s.STANDARD_RULES).artifacts.items():
+            shown = r.show(key, events=True)
+            for part, contribution in zip(shown["contributions"], artifact.contributions, strict=True):
+                found = sorted((event["file"], event["line"]) for event in part["event_list"])
+                assert found == sorted([*contribution.events, *contribution.suppressed])
