@@ -97,19 +97,21 @@ class Reconciliation:
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
         windows = self._range(first, last or first)
-        landed = [name for name in batches.landed_windows(self.store()) if windows[0] <= self.config.grid.parse(name) <= windows[1]]
+        landed = [
+            name
+            for name in batches.landed_windows(self.store())
+            if windows[0] <= self.config.grid.parse(name) <= windows[1]
+        ]
         return batches.replay(self.store(), [self.config.grid.parse(name) for name in landed], reason)
 
     def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
         """Processes everything that is closed and not yet done, from ``first`` to ``last``."""
         from recon import pipeline
 
-        bounds = [None if name is None else self.config.grid.parse(name) for name in (first, last)]
-        if bounds[0] and bounds[1] and bounds[0] > bounds[1]:
+        low, high = (None if name is None else self.config.grid.parse(name) for name in (first, last))
+        if low and high and low > high:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
-        if progress is None:
-            return pipeline.run(self.store(), self.config, *bounds)
-        return pipeline.run(self.store(), self.config, *bounds, progress=progress)
+        return pipeline.run(self.store(), self.config, low, high, progress or pipeline.silent)
 
     def show(
         self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False

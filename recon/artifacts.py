@@ -64,7 +64,9 @@ def table_of(
         for batch in live_records(store, state) if state.runs else ():
             connection.register("records", batch)
             query = _laid_out(connection, config, last)
-            connection.execute(f"CREATE TEMP TABLE artifacts AS {query}" if not made else f"INSERT INTO artifacts {query}")
+            connection.execute(
+                f"CREATE TEMP TABLE artifacts AS {query}" if not made else f"INSERT INTO artifacts {query}"
+            )
             connection.unregister("records")
             made = True
         if not made:
@@ -137,7 +139,9 @@ def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) ->
         raise WrongUsage(f"{file}: the suffix names no format; use .csv, .jsonl, .parquet or .xlsx")
     if suffix == ".jsonl":
         described = connection.execute(f"DESCRIBE {query}").fetchall()
-        texts = [f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name, kind, *_ in described if "DECIMAL" in kind]
+        texts = [
+            f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name, kind, *_ in described if "DECIMAL" in kind
+        ]
         query = f"SELECT * REPLACE ({', '.join(texts)}) FROM ({query})" if texts else query
     # Written beside and moved into place, so that a failure leaves no half of a file under the name that was asked for.
     beside = file.with_name(f".{file.name}.part")
@@ -152,8 +156,15 @@ def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, r
     import xlsxwriter
 
     if rows > XLSX_ROWS_MAX:
-        raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead")
-    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+        raise WrongUsage(
+            f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead"
+        )
+    options = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "strings_to_numbers": False,
+    }
     book = xlsxwriter.Workbook(str(file), options)
     sheet = book.add_worksheet("artifacts")
     bold = book.add_format({"bold": True})
@@ -206,7 +217,9 @@ def breaks_query(config: Config, state: State) -> str:
 def breaks_summary(store: ObjectStore, config: Config, state: State) -> list[dict[str, Any]]:
     """Breaks by status and age: status, age, artifacts, and the sum of each derived number, in order of status and age."""
     sums = "".join(
-        f", sum({quoted(item.name)}) AS {quoted(item.name)}" for item in config.derived if item.expression.type.is_number
+        f", sum({quoted(item.name)}) AS {quoted(item.name)}"
+        for item in config.derived
+        if item.expression.type.is_number
     )
     with table_of(store, config, state) as connection:
         result = connection.execute(

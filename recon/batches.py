@@ -174,7 +174,9 @@ def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Mani
 
 def close(store: ObjectStore, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
     """Closes a window. Returns its manifest and whether this call changed it. A window without any file closes as empty."""
-    return _revise(store, window, lambda now: None if now.closed else replace(now, closed=True, cause="close", reason=reason))
+    return _revise(
+        store, window, lambda now: None if now.closed else replace(now, closed=True, cause="close", reason=reason)
+    )
 
 
 def replay(store: ObjectStore, windows: Iterable[datetime], reason: str = "") -> list[Manifest]:

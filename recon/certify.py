@@ -22,7 +22,11 @@ from recon.windows import name_of
 
 
 def certify(
-    store: ObjectStore, config: Config, state: State, windows: Iterable[str], progress: Callable[[int], None] = lambda windows: None
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    windows: Iterable[str],
+    progress: Callable[[int], None] = lambda windows: None,
 ) -> list[dict[str, Any]]:
     """Certifies each window (by name) whose newest certificate does not name the commit that last changed it. Returns the new ones.
 

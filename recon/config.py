@@ -263,11 +263,6 @@ class _Reader:
                 expression = parse_expression(text, known, field)
                 _boolean(expression, field)
             found.append(Status(name, expression))
-        with self.field("status"):
-            if not found or not _always(found[-1].expression):
-                raise WrongUsage(
-                    'status: the last condition must be "true", else a key may have no status; add {BREAK: "true"}'
-                )
         return tuple(found)
 
     def control(self, name: str, types: _EventColumns) -> Control:

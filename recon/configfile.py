@@ -91,7 +91,7 @@ class Sections(_Section):
     events: EventColumns = EventColumns()
     measures: Annotated[dict[str, MeasureOf], Field(min_length=1)]
     derived: dict[str, Text] = {}
-    status: list[dict[str, Text]]
+    status: list[dict[str, Text]] = []
     control: dict[str, ControlOf] = {"rows": ControlOf(count="*")}
     logic: Text | None = None
     rejects: Literal["keep", "stop"] = "keep"

@@ -41,11 +41,17 @@ def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
-        raise WrongUsage(f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function") from None
+        raise WrongUsage(
+            f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function"
+        ) from None
     judged = function(table, stage)
     if judged.schema != table.schema:
-        raise WrongUsage(f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all")
+        raise WrongUsage(
+            f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all"
+        )
     for name in _KEPT[stage]:
         if not judged.column(name).equals(table.column(name)):
-            raise WrongUsage(f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay")
+            raise WrongUsage(
+                f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay"
+            )
     return judged

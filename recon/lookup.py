@@ -43,7 +43,9 @@ def show(
     ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events."""
     record = find_record(store, state, key)
     if record is None:
-        raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
+        raise WrongInput(
+            f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter"
+        )
     if as_of is not None:
         record = _as_of(config, record, as_of)
         if not record["contributions"]:

@@ -118,28 +118,26 @@ def _standing(
         later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
     if not later:
         return table
+    # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
     fresh = standing_records(store, later, *touched_keys(store, state, todo))
-    stale = np.isin(table.column("hi").to_numpy(), fresh.column("hi").to_numpy())
-    # A record of the same high half that is not stale is read again below, from the runs as they are now.
-    again_hi, again_lo = table.column("hi").to_numpy()[stale], table.column("lo").to_numpy()[stale]
-    hi = np.concatenate([again_hi, fresh.column("hi").to_numpy()])
-    lo = np.concatenate([again_lo, fresh.column("lo").to_numpy()])
-    pairs = np.unique(np.rec.fromarrays([hi, lo], names="hi,lo"))
-    current = standing_records(store, [run.path for run in state.runs], pairs["hi"].copy(), pairs["lo"].copy())
-    joined = pa.concat_tables(
-        [
-            table.filter(pa.array(~stale)).replace_schema_metadata(None),
-            current.cast(table.schema.remove_metadata()),
-        ]
-    )
+    kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
+    joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
     return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+
+
+def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
+    """hi and lo of each row as one value that can be compared."""
+    pairs = np.empty(table.num_rows, dtype=[("hi", "<u8"), ("lo", "<u8")])
+    pairs["hi"], pairs["lo"] = table.column("hi").to_numpy(), table.column("lo").to_numpy()
+    return pairs
 
 
 def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
     """Whether the file was made for these revisions, against the committed revisions that still stand."""
     standing = {f.window: state.windows[f.window]["folder"] for f in todo if f.window in state.windows}
     return all(
-        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == standing.get(f.window)
+        prefetched.revisions.get(f.window) == f.revision
+        and prefetched.committed.get(f.window) == standing.get(f.window)
         for f in todo
     )
 
@@ -200,7 +198,13 @@ def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:
 
 def _without_records(found: Slice) -> Slice:
     return Slice(
-        found.records.slice(0, 0), found.statuses, found.counted, found.suppressed, found.measures, found.moved, found.recounted
+        found.records.slice(0, 0),
+        found.statuses,
+        found.counted,
+        found.suppressed,
+        found.measures,
+        found.moved,
+        found.recounted,
     )
 
 
@@ -263,7 +267,9 @@ def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequen
         change = sum(s.recounted.get(name, 0) for s in slices)
         recounted[name] = _recounted(state.windows[name], moved, sorted(windows))
         if change != -total_of(part.totals for part in moved).rows:
-            wrong.append(f"{name}: {change} rows in the artifacts for {-total_of(p.totals for p in moved).rows} in the events")
+            wrong.append(
+                f"{name}: {change} rows in the artifacts for {-total_of(p.totals for p in moved).rows} in the events"
+            )
     if wrong:
         raise WrongInput(f"the merge does not tie ({'; '.join(wrong)}); nothing was committed; run 'recon verify'")
     statuses = dict(state.totals.get("statuses", {}))
@@ -318,4 +324,3 @@ def _sum_measures(parts: Sequence[Mapping[str, str | int]]) -> dict[str, str | i
         negative = subtract_measures(nothing, part)
         total = subtract_measures({**nothing, **total}, negative)
     return total
-

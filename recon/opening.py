@@ -25,16 +25,24 @@ def open_for(config: Config, create: bool = False) -> ObjectStore:
         raise WrongUsage(f"{folder}: there is no store yet; land a first file with 'recon land FILE --window W'")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {config.path.name} names a folder")
-    foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
+    foreign = (
+        folder is not None
+        and folder.is_dir()
+        and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
+    )
     store = open_store(config.store, config.path.parent)
     identity = _identity(config)
     try:
         held = json.loads(store.get(layout.STORE))
     except NotFound:
         if foreign:
-            raise WrongUsage(f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder") from None
+            raise WrongUsage(
+                f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder"
+            ) from None
         if not create:
-            raise WrongUsage(f"{config.store}: there is no store yet; land a first file with 'recon land FILE --window W'") from None
+            raise WrongUsage(
+                f"{config.store}: there is no store yet; land a first file with 'recon land FILE --window W'"
+            ) from None
         try:
             store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
         except AlreadyExists:

@@ -31,6 +31,10 @@ class Progress(Protocol):
     def __call__(self, stage: str, windows: str, share: float) -> None: ...
 
 
+def silent(stage: str, windows: str, share: float) -> None:
+    """No progress."""
+
+
 @dataclass
 class RunReport:
     """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
@@ -67,7 +71,9 @@ class Due:
     open: tuple[str, ...]
 
 
-def due(store: ObjectStore, config: Config, state: State, first: datetime | None = None, last: datetime | None = None) -> Due:
+def due(
+    store: ObjectStore, config: Config, state: State, first: datetime | None = None, last: datetime | None = None
+) -> Due:
     """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline."""
     ready, still_open = [], []
     for name, revision in landed_windows(store).items():
@@ -87,7 +93,9 @@ def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manif
     """Blocks of consecutive windows, at most ``config.max_windows`` long."""
     block: list[Manifest] = []
     for manifest in manifests:
-        follows = block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
+        follows = (
+            block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
+        )
         if block and (not follows or len(block) >= config.max_windows):
             yield block
             block = []
@@ -101,7 +109,7 @@ def run(
     config: Config,
     first: datetime | None = None,
     last: datetime | None = None,
-    progress: Progress = lambda stage, windows, share: None,
+    progress: Progress = silent,
 ) -> RunReport:
     """Processes everything that is closed and not yet done. A bad window is left out and named; the others go on without it."""
     timeline = Timeline(store)
@@ -118,7 +126,12 @@ def run(
 
 
 def _run_range(
-    store: ObjectStore, config: Config, timeline: Timeline, block: Sequence[Manifest], report: RunReport, progress: Progress
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    block: Sequence[Manifest],
+    report: RunReport,
+    progress: Progress,
 ) -> None:
     named = block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
     reduced: list[Figures] = []
@@ -135,7 +148,9 @@ def _run_range(
         progress("pre-fetch", named, 0)
         prefetched = prefetch(store, timeline.head(), reduced)
     with report.timed("merge"):
-        merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
+        merged = merge_windows(
+            store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share)
+        )
     store.delete(prefetched.path)
     with report.timed("index"):
         progress("index", named, 0)
@@ -158,5 +173,3 @@ def _run_range(
     with report.timed("certify"):
         progress("certify", named, 0)
         report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))
-
-

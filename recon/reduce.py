@@ -114,7 +114,9 @@ def _figures(
     if events != figures.accepted.rows:
         differences.append(f"events in artifacts {events} ≠ {figures.accepted.rows}")
     if differences:
-        raise WrongInput(f"window {manifest.window}: reduce does not tie ({'; '.join(differences)}); nothing was committed")
+        raise WrongInput(
+            f"window {manifest.window}: reduce does not tie ({'; '.join(differences)}); nothing was committed"
+        )
     return figures
 
 
@@ -169,5 +171,7 @@ def _local(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
         local = scratch / f"{file.digest}"
         local.write_bytes(store.get(file.path))
     if not local.exists():
-        raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace")
+        raise WrongInput(
+            f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace"
+        )
     return local

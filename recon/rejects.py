@@ -27,7 +27,13 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
 
     chosen = sorted(state.windows) if window is None else [name_of(window)]
     schema = pa.schema(
-        [("window", pa.string()), ("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())]
+        [
+            ("window", pa.string()),
+            ("file", pa.string()),
+            ("line", pa.int64()),
+            ("reason", pa.string()),
+            ("raw", pa.string()),
+        ]
     )
     tables = [schema.empty_table()]
     for name in chosen:
@@ -40,6 +46,10 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
             path = local_copy(store, held["folder"] + stateless.SET_ASIDE, scratch)
             table = pq.read_table(path, columns=["file", "line", "reason", "raw"], filters=[("kind", "=", "rejected")])
         names = pa.array([file["name"] for file in files], pa.string()).take(table.column("file").combine_chunks())
-        columns = [pa.array([name] * table.num_rows, pa.string()), names, *(table.column(c) for c in ("line", "reason", "raw"))]
+        columns = [
+            pa.array([name] * table.num_rows, pa.string()),
+            names,
+            *(table.column(c) for c in ("line", "reason", "raw")),
+        ]
         tables.append(pa.table(columns, schema=schema))
     return pa.concat_tables(tables).sort_by([("window", "ascending"), ("file", "ascending"), ("line", "ascending")])

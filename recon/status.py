@@ -31,7 +31,9 @@ def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
-        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()],
+        "windows": [
+            _line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()
+        ],
     }
 
 

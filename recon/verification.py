@@ -1,8 +1,8 @@
 """Verify: proves a store by reading all of it; with ``full`` by computing every artifact again from the landed events.
 
-Belongs here: the order of the checks and their outcome. Does not belong here: any check; those stand in the modules beside this one,
-which use nothing of reduce, merge or the engines, so that one mistake cannot hide on both sides.
-"""
+Belongs here: the order of the checks and their outcome. Does not belong here: any check; those stand in the
+modules beside this one, which use nothing of reduce, merge or the engines, so that one mistake cannot hide on both
+sides."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recon.errors import TryAgain
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.verification_certificates import check_certificates
-from recon.verification_findings import Findings
 from recon.verification_compare import keep_stored, start_stored
+from recon.verification_findings import Findings
 from recon.verification_full import Recomputation, check_artifacts
 from recon.verification_records import Seen, live_records
 from recon.verification_timeline import History, check_timeline
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again from the
-    landed files, 0 unless ``full``. ``problems``: one line each; where there are too many, the last line counts the others."""
+    """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again
+    from the landed files, 0 unless ``full``. ``problems``: one line each; of too many, the last line counts the
+    others."""
 
     commit: int
     records: int
@@ -88,7 +89,8 @@ def _check_records(
     state = history.state
     if state.commit and state.rules != config.rules_version:
         findings.add(
-            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}); "
+            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now "
+            f"{config.rules_version}); "
             "measures were not added up or computed again; put the rules back and run 'recon verify' again"
         )
     measures = additive(config, state)

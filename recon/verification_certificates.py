@@ -1,6 +1,7 @@
 """Verifying certificates: numbered without gaps, tying, and each as the timeline has the commit that it names.
 
-Belongs here: certificates against themselves and the timeline. Does not belong here: recounting what they say (verification_full).
+Belongs here: certificates against themselves and the timeline. Does not belong here: recounting what they
+say (verification_full).
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ _COPY = "restore it from a copy of the store"
 def check_certificates(
     store: ObjectStore, config: Config, history: History, findings: Findings, progress: Callable[[str, float], None]
 ) -> tuple[int, dict[str, Mapping[str, Any]]]:
-    """Checks every certificate of every committed window. Returns how many there are, and the newest sound one per window."""
-    total, newest = 0, {}
+    """Checks every certificate of every committed window. Returns how many there are, and the newest per window if
+    sound."""
+    total = 0
+    newest: dict[str, Mapping[str, Any]] = {}
     windows = sorted(history.state.windows.items())
     for done, (name, held) in enumerate(windows):
         progress(name, done / len(windows))
@@ -37,7 +40,8 @@ def check_certificates(
         total += len(paths)
         if not paths:
             findings.add(
-                f"{layout.certificates(window)}: window {name} has no certificate of commit {held['commit']}; 'recon run' makes it"
+                f"{layout.certificates(window)}: window {name} has no certificate of commit {held['commit']}; "
+                "'recon run' makes it"
             )
         earlier = 0
         for number in range(1, _last(paths) + 1):

@@ -1,6 +1,7 @@
 """Comparing the stored artifacts with those that were computed again, and saying how a key differs.
 
-Belongs here: the table ``stored``, differing keys, their one line each. Does not belong here: computing (verification_expected).
+Belongs here: the table ``stored``, differing keys, their one line each. Does not belong here: computing
+(verification_expected).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def keep_stored(connection: duckdb.DuckDBPyConnection) -> None:
     """Adds the records of the view ``batch`` (hi, lo, record)."""
     connection.execute(
         "INSERT INTO stored SELECT r.key, hi, lo, r.status, r.measures::VARCHAR, r.derived::VARCHAR, "
-        f"r.contributions::VARCHAR[], r.withdrawn FROM (SELECT hi, lo, from_json(record, {literal(_RECORD)}) AS r FROM batch)"
+        f"r.contributions::VARCHAR[], r.withdrawn "
+        f"FROM (SELECT hi, lo, from_json(record, {literal(_RECORD)}) AS r FROM batch)"
     )
 
 
@@ -63,8 +65,8 @@ def compare(
     scratch: Path,
     findings: Findings,
 ) -> None:
-    """Adds one problem per key whose stored artifact is not the computed one. Keys of which something could not be read, which is
-    named already, are passed over."""
+    """Adds one problem per key whose stored artifact is not the computed one. Keys of which something could not be
+    read, which is named already, are passed over."""
     connection.execute(
         "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body "
         "FROM (SELECT key, unnest(contributions) AS body FROM stored)"
@@ -121,7 +123,7 @@ def _withdrawn(
     scratch: Path,
     findings: Findings,
 ) -> None:
-    """The table ``expected_withdrawn``: key, w of windows of which a committed revision held the key and the latest does not."""
+    """The table ``expected_withdrawn``: key, w of windows of which an earlier revision held the key, the latest not."""
     import duckdb
 
     connection.execute("CREATE TABLE expected_withdrawn (key VARCHAR, w VARCHAR)")
@@ -130,19 +132,20 @@ def _withdrawn(
         connection.execute("INSERT INTO expected_withdrawn SELECT key, unnest(withdrawn) FROM stored")
         return
     for name, held in history.state.windows.items():
+        number = config.grid.index(config.grid.parse(name))
         earlier = {change["folder"] for change in history.changes[name].values()} - {held["folder"]}
         for folder in sorted(earlier) if name not in unread else ():
             path = folder + stateless.ARTIFACTS
             try:
                 source = literal(str(local_copy(store, path, scratch)))
                 connection.execute(
-                    f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM read_parquet({source}) ANTI JOIN "
-                    f"(SELECT key FROM contributed WHERE w = {config.grid.index(config.grid.parse(name))}) now USING (key)"
+                    f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM read_parquet({source}) "
+                    f"ANTI JOIN (SELECT key FROM contributed WHERE w = {number}) now USING (key)"
                 )
             except (NotFound, duckdb.Error):
                 findings.add(
-                    f"{path}: window {name}: the keys of an earlier revision cannot be read, so that withdrawn ones were not "
-                    "checked; restore the file from a copy of the store"
+                    f"{path}: window {name}: the keys of an earlier revision cannot be read, so withdrawn ones were "
+                    "not checked; restore the file from a copy of the store"
                 )
     connection.execute("CREATE OR REPLACE TABLE expected_withdrawn AS SELECT DISTINCT * FROM expected_withdrawn")
 

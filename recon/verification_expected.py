@@ -1,7 +1,7 @@
 """What the artifacts must be, computed from the judged events in one fold over each key.
 
-Belongs here: the tables ``contributed`` and ``expected``, as decision 001 words them. Does not belong here: comparing (see
-verification_compare), and any code of the engines: what is the same in both is the decision, not the text.
+Belongs here: the tables ``contributed`` and ``expected``, as decision 001 words them. Does not belong here: comparing
+(verification_compare), and any code of the engines: what is the same in both is the decision, not the text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 IDS_MAX = 4096
 """Ids of an artifact up to which its contributions hold them."""
 _LOGIC_ROWS = 200_000
+_ORDER = "time, id IS NULL, coalesce(id, '')"
+"""What first and last go by before window, file and line: an event without an id comes after the others of its time."""
 _TIME_TEXT = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 
 
@@ -48,12 +50,13 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     measures = "".join(f", {_within_window(config, item)} AS {quoted('m_' + item.name)}" for item in config.measures)
+    # Only user logic is shown which of the ids count.
+    counted_ids = f", {_ids('AND fate = 0')} AS counted_ids" if config.logic else ""
     connection.execute(f"""
         CREATE TABLE contributed AS
         SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, w, count(*) FILTER (WHERE fate = 0) AS n,
                count(*) FILTER (WHERE fate = 1) AS d,
-               coalesce(list_sort(list(idh) FILTER (WHERE idh IS NOT NULL)), []::UBIGINT[]) AS ids,
-               coalesce(list_sort(list(idh) FILTER (WHERE idh IS NOT NULL AND fate = 0)), []::UBIGINT[]) AS counted_ids{measures}
+               {_ids("")} AS ids{counted_ids}{measures}
         FROM judged WHERE fate < 2 GROUP BY key, w""")
     if config.logic is None:
         return
@@ -75,6 +78,10 @@ def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
         f"INSERT INTO contributed SELECT hi, lo, key, w, n, d, all_ids, ids, {names} FROM logical",
     )
     connection.execute("DROP TABLE unlogical")
+
+
+def _ids(condition: str) -> str:
+    return f"coalesce(list_sort(list(idh) FILTER (WHERE idh IS NOT NULL {condition})), []::UBIGINT[])"
 
 
 def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -121,7 +128,7 @@ def _through(
 
     with connection.cursor() as reading:
         reading.execute("SET TimeZone = 'UTC'")
-        for batch in reading.execute(query).to_arrow_reader(_LOGIC_ROWS):
+        for batch in reading.sql(query).to_arrow_reader(_LOGIC_ROWS):
             connection.register("logical", change(pa.Table.from_batches([batch])))
             connection.execute(insert)
             connection.unregister("logical")
@@ -150,7 +157,7 @@ def _over_key(config: Config, item: Measure) -> str:
     """A measure over all counted events of a key, whatever their window."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    order = "row(time, coalesce(id, ''), w, file, line)"
+    order = f"row({_ORDER}, w, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({_column(item)}, {order}) {_condition(config, item)}"
 
 
@@ -158,8 +165,11 @@ def _within_window(config: Config, item: Measure) -> str:
     """A measure over the counted events of a key in one window; first and last with what they were chosen by."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {_column(item)}}}"
-    order = "row(time, coalesce(id, ''), file, line)"
+    held = (
+        f"{{'t': strftime(time, {_TIME_TEXT}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, "
+        f"'v': {_column(item)}}}"
+    )
+    order = f"row({_ORDER}, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({held}, {order}) {_condition(config, item)}"
 
 
@@ -167,7 +177,7 @@ def _over_parts(config: Config, item: Measure) -> str:
     """A measure over contributions: where user logic changed them, events cannot be folded directly."""
     value = quoted(f"m_{item.name}")
     if item.kind in ("first", "last"):
-        chosen = f"{value}.v, row({value}.t, {value}.i, w)"
+        chosen = f"{value}.v, row({value}.t, {value}.z, {value}.i, w)"
         return f"arg_{'min' if item.kind == 'first' else 'max'}({chosen}) FILTER (WHERE {value} IS NOT NULL)"
     fold = "sum" if item.kind == "count" else item.kind
     return f"CAST({fold}({value}) AS {item.type.duckdb})"
@@ -188,5 +198,6 @@ def _part_text(item: Measure) -> str:
     value = quoted(f"m_{item.name}")
     if item.kind not in ("first", "last"):
         return _text(item.type, value)
-    inner = f"{{'t': {value}.t, 'i': {value}.i, 'v': {_text(item.type, value + '.v')}}}"
+    event_id = f"CASE WHEN {value}.z THEN NULL ELSE {value}.i END"
+    inner = f"{{'t': {value}.t, 'i': {event_id}, 'v': {_text(item.type, value + '.v')}}}"
     return f"CASE WHEN {value} IS NULL THEN NULL ELSE {inner} END"

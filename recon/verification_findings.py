@@ -13,7 +13,8 @@ from recon.store import NotFound
 LISTED_MAX = 100
 
 UNREADABLE = (Damaged, WrongInput, NotFound, ValueError, TypeError, KeyError, AttributeError, StopIteration)
-"""What reading a damaged object can raise. TryAgain and WrongUsage are not damage: the store is away, or a rule is wrong."""
+"""What reading a damaged object can raise. TryAgain and WrongUsage are no damage: the store is away, or a rule is
+wrong."""
 
 
 @dataclass

@@ -1,14 +1,15 @@
-"""Verifying by computing again: the landed events of all windows in one table, judged and folded in one pass, and compared.
+"""Verifying by computing again: the landed events of all windows in one table, judged, folded in one pass and compared.
 
-Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not belong here: the
-artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
+Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not
+belong here: the artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
 
-Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic); nothing else.
+Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic);
+nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -40,8 +41,8 @@ _FATES = 3
 
 @dataclass(frozen=True)
 class Recomputation:
-    """What is computed again and against what. ``newest``: certificates by window. ``damaged``: paths of landed files that are not
-    what was landed."""
+    """What is computed again and against what. ``newest``: certificates by window. ``damaged``: paths of landed files
+    that are not what was landed."""
 
     store: ObjectStore
     config: Config
@@ -65,15 +66,15 @@ def check_artifacts(task: Recomputation, progress: Callable[[str, float], None])
     _judge(task.connection, task.config)
     compute(task.connection, task.config)
     progress("", 1)
-    _check_windows(task, arrived)
+    _check_windows(task, arrived, unread)
     _check_event_files(task, arrived)
     compare(task.store, task.config, task.connection, task.history, task.seen, unread, task.scratch, task.findings)
     return sum(arrived.values())
 
 
 def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[dict[str, int], list[str]]:
-    """Fills ``events`` (w: number of the window in the grid, file: rank by digest) and ``refused``. Returns the rows per window, and the
-    windows that cannot be read."""
+    """Fills ``events`` (w: number of the window in the grid, file: rank by digest) and ``refused``. Returns the rows
+    per window, and the windows that cannot be read."""
     connection, config = task.connection, task.config
     columns = [quoted(f"c_{name}") for name in config.columns]
     typed = "".join(f", {column} {kind.duckdb}" for column, kind in zip(columns, config.columns.values(), strict=True))
@@ -94,10 +95,10 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
         connection.execute("INSERT INTO named VALUES (?, ?)", [number, name])
         try:
             arrived[name] = _load_window(task, name, held["revision"], spec)
-        except _Unread as error:
+        except _UnreadError as error:
             unread.append(name)
             task.findings.add(
-                f"window {name}: revision {held['revision']} cannot be read again ({error}); its keys were not compared; "
+                f"window {name}: revision {held['revision']} can't be read again ({error}); its keys are not compared; "
                 "restore its files from a copy of the store"
             )
             continue
@@ -108,7 +109,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
     return arrived, unread
 
 
-class _Unread(Exception):
+class _UnreadError(Exception):
     """Why the events of a window cannot be read again."""
 
 
@@ -128,14 +129,15 @@ def _load_window(task: Recomputation, name: str, revision: int, spec: EventSpec)
         sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch)) for file in files]
         return sum(file.rows for file in load_events(task.connection, sources, spec, "landed"))
     except (*UNREADABLE, duckdb.Error, pa.ArrowException, OSError) as error:
-        raise _Unread(said(error)) from error
+        raise _UnreadError(said(error)) from error
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """Turns ``events`` into ``judged``, with a fate for every event.
 
-    Within an identity, ordered by window and then by what decides within one, the event before is of the same window (a duplicate)
-    or of the nearest earlier window that accepted the identity, since that window's first event was accepted."""
+    Within an identity, ordered by window and then by what decides within one, the event before is of the same window (a
+    duplicate) or of the nearest earlier window that accepted the identity, since that window's first event was
+    accepted."""
     if config.events.id is None:
         connection.execute(f"CREATE VIEW judged AS SELECT *, {COUNTED} AS fate FROM events")
         return
@@ -145,12 +147,15 @@ def _judge(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
         SELECT * EXCLUDE (before),
                CASE WHEN id IS NULL OR before IS NULL THEN {COUNTED} WHEN before = w THEN {DUPLICATE}
                     WHEN w - before <= {horizon} THEN {SUPPRESSED} ELSE {COUNTED} END AS fate
-        FROM (SELECT *, lag(w) OVER (PARTITION BY key, id ORDER BY w, time ASC NULLS LAST, file, line) AS before FROM events)""")
+        FROM (SELECT *, lag(w) OVER (PARTITION BY key, id ORDER BY w, time ASC NULLS LAST, file, line) AS before
+              FROM events)""")
     connection.execute("DROP TABLE events")
 
 
-def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
-    """Each window's recounted rows, money, keys and measures against its commit, and so against its certificate."""
+def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequence[str]) -> None:
+    """Each window's recounted rows, money, keys and measures against its commit, and so against its certificate.
+
+    What is a duplicate of an unread window is not known, so the windows after it are compared up to that."""
     connection, config, state = task.connection, task.config, task.history.state
     fates = totals_by(connection, config, "judged", f"w::BIGINT * {_FATES} + fate")
     refused = totals_by(connection, config, "refused", "w")
@@ -158,6 +163,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
     rows = connection.execute(f"SELECT w, count(*){sums} FROM contributed GROUP BY w").fetchall()
     computed = {row[0]: row[1:] for row in rows}
+    missing = [config.grid.parse(name) for name in unread] if config.events.id else []
     for name in arrived:
         held, number = state.windows[name], config.grid.index(config.grid.parse(name))
         counted, suppressed, duplicates = (
@@ -169,9 +175,11 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
             "accepted": counted + suppressed,
             "duplicates": duplicates,
             "rejected": rejected,
-            "suppressed": suppressed,
-            "counted": counted,
         }
+        start = config.grid.parse(name)
+        settled = not any(start - config.events.dedupe <= other < start for other in missing)
+        if settled:
+            recounted |= {"suppressed": suppressed, "counted": counted}
         wrong = [
             f"{field}: {difference}"
             for field, totals in recounted.items()
@@ -179,7 +187,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
         ]
         keys, *values = computed.get(number, (0, *(0 for _ in measures)))
         wrong += [] if keys == held["keys"] else [f"keys {held['keys']} ≠ {keys}"]
-        if not is_beyond_sums(config, held):
+        if settled and not is_beyond_sums(config, held):
             for item, value in zip(measures, values, strict=True):
                 committed, again = Decimal(held["measures"].get(item.name, 0)), Decimal(value or 0)
                 wrong += [] if committed == again else [f"{item.name} {committed} ≠ {again}"]
@@ -187,8 +195,8 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int]) -> None:
             certificate = task.newest.get(name)
             named = f"certificate {certificate['number']} of " if certificate else ""
             task.findings.add(
-                f"window {name}: {named}commit {held['commit']} does not tie with the landed events (stated ≠ computed again: "
-                f"{'; '.join(wrong)}); 'recon replay {name}'"
+                f"window {name}: {named}commit {held['commit']} does not tie with the landed events (stated ≠ computed "
+                f"again: {'; '.join(wrong)}); 'recon replay {name}'"
             )
 
 
@@ -207,10 +215,10 @@ def _check_event_files(task: Recomputation, arrived: Mapping[str, int]) -> None:
         number = task.config.grid.index(task.config.grid.parse(name))
         try:
             source = literal(str(local_copy(task.store, path, task.scratch)))
-            found = task.connection.execute(f"SELECT count(*), {content} FROM read_parquet({source})").fetchone()
+            found = task.connection.execute(f"SELECT count(*), {content} FROM read_parquet({source})").fetchall()
         except (NotFound, duckdb.Error):
             continue  # named by the check of the stateless files
-        if found != expected.get(number, (0, None)):
+        if found != [expected.get(number, (0, None))]:
             task.findings.add(
                 f"{path}: window {name}: the sorted events are not those of the landed files; 'recon replay {name}'"
             )

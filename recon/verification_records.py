@@ -1,7 +1,7 @@
-"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record that it promises.
+"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record it promises.
 
-Belongs here: runs, part-files, the bytes of records, and which of them are live. Does not belong here: whether what a record says
-is right (verification_totals, verification_compare).
+Belongs here: runs, part-files, the bytes of records, and which of them are live. Does not belong here: whether what a
+record says is right (verification_totals, verification_compare).
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass
 class Seen:
-    """What the records came to. ``live``: entries that no newer run supersedes. ``lost``: hashes (hi, lo) of live records that
-    could not be read. ``runs_lost``: runs that could not be, so that it is not known which of the others' entries are live."""
+    """What the records came to. ``live``: entries that no newer run supersedes. ``lost``: hashes (hi, lo) of live
+    records that can't be read. ``runs_lost``: runs that can't be, so that it is not known which of the others' entries
+    are live."""
 
     live: int = 0
     lost: list[tuple[int, int]] = field(default_factory=list)
@@ -55,7 +56,8 @@ def live_records(
     seen: Seen,
     progress: Callable[[float], None],
 ) -> Iterator[pa.Table]:
-    """Checks every entry of every live run. Yields the live records that are sound, each once: hi, lo, record (its JSON line)."""
+    """Checks every entry of every live run. Yields the live records that are sound, each once: hi, lo, record (JSON
+    line)."""
     import pyarrow as pa
 
     runs = [_open(store, ref, findings) for ref in state.runs]
@@ -82,7 +84,7 @@ def live_records(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of a run's entries that lie in one part-file, by offset; ``readable``: whether their bytes can be there at all."""
+    """Rows of a run's entries in one part-file, by offset; ``readable``: whether their bytes can be there at all."""
 
     taken: Rows
     readable: npt.NDArray[np.bool_]
@@ -95,8 +97,8 @@ def _open(store: ObjectStore, ref: RunRef, findings: Findings) -> Run | None:
         run.verify()
     except UNREADABLE as error:
         findings.add(
-            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor anything that rests on all "
-            f"of them; {_COPY}"
+            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor what rests on "
+            f"all of them; {_COPY}"
         )
         return None
     if run.count != ref.entries:
@@ -129,7 +131,8 @@ def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findin
 
 
 def _check_cover(path: str, ref: RunRef, offset: Any, length: Any, size: int, findings: Findings) -> None:
-    """The entries of one part-file, by offset, against its size: no gap where the run was written with it, never an overlap."""
+    """The entries of a part-file, by offset, against its size: no gap where the run was written with it, no overlap
+    ever."""
     ends = offset + length
     beyond = int((ends > size).sum())
     if beyond:
@@ -163,19 +166,23 @@ def _sound(
     lo: Any,
     findings: Findings,
 ) -> pa.Table:
-    """row, hi, lo, record of the records that are what their entries say: bytes, form, and key. ``row``: position in ``hi``."""
+    """row, hi, lo, record of the records that are what their entries say: bytes, form, key. ``row``: position in
+    ``hi``."""
     import pyarrow as pa
 
     pieces = [
-        pa.table({"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records})
+        pa.table(
+            {"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records.cast(pa.large_string())}
+        )
         for part, records in _readable(store, found, findings)
     ]
-    schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.string_view())])
+    schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])
     table = pa.concat_tables([schema.empty_table(), *pieces])
     connection.register("unchecked", table)
     wrong = connection.execute("""
         SELECT "row", key IS NULL FROM (
-            SELECT "row", hi, lo, CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.key' END AS key
+            SELECT "row", hi, lo,
+                   CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.key' END AS key
             FROM unchecked)
         WHERE key IS NULL OR md5_number(key)::UHUGEINT <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
     connection.unregister("unchecked")

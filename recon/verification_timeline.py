@@ -23,8 +23,9 @@ _NAME = re.compile(r"(\d{12})\.json\Z")
 
 @dataclass(frozen=True)
 class History:
-    """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's figures as
-    that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all of them."""
+    """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's
+    figures as that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all
+    of them."""
 
     state: State
     changes: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class History:
 
 
 def check_timeline(store: ObjectStore, findings: Findings) -> History:
-    """Reads and folds every entry. Steps over a broken one by the next readable checkpoint; without one it ends before it."""
+    """Reads and folds every entry. Steps over a broken one by the next checkpoint; without one it ends before it."""
     timeline = Timeline(store)
     entries = _numbered(store, layout.TIMELINE)
     checkpoints = _numbered(store, layout.CHECKPOINTS)
@@ -49,8 +50,8 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
             resumed = _next_checkpoint(store, [n for n in sorted(checkpoints) if n >= number])
             onward = f"goes on from the checkpoint {resumed.commit}" if resumed else f"ends at commit {number - 1}"
             findings.add(
-                f"{layout.commit(number)}: the timeline entry is damaged or gone ({said(error)}); this verification {onward}; "
-                "restore the entry from a copy of the store"
+                f"{layout.commit(number)}: the timeline entry is damaged or gone ({said(error)}); this verification "
+                f"{onward}; restore the entry from a copy of the store"
             )
             if resumed is None:
                 break
@@ -104,6 +105,6 @@ def _check_checkpoint(store: ObjectStore, state: State, findings: Findings) -> N
     fold = json.loads(json.dumps({**state.__dict__, "runs": [run.to_json() for run in state.runs]}))
     if wrong := [name for name in sorted({*fold, *held}) if fold.get(name) != held.get(name)]:
         findings.add(
-            f"{path}: the checkpoint is not the fold of the commits 1 … {state.commit} (it differs in {', '.join(wrong)}); "
-            "delete it, the entries hold all that it says"
+            f"{path}: the checkpoint is not the fold of the commits 1 … {state.commit} (it differs in "
+            f"{', '.join(wrong)}); delete it, the entries hold all that it says"
         )

@@ -1,6 +1,7 @@
 """Verifying that the live records add up to what the timeline says of them: statuses, and per window rows and measures.
 
-Belongs here: sums over stored records, control totals over events. Does not belong here: recomputing a record (verification_full).
+Belongs here: sums over stored records, control totals over events. Does not belong here: computing a record again
+(verification_expected).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def add_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure])
         "FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
     )
     connection.execute(
-        "INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed WHERE len(r.contributions) > 0 GROUP BY 1"
+        "INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed "
+        "WHERE len(r.contributions) > 0 GROUP BY 1"
     )
 
 
@@ -64,8 +66,8 @@ def check_sums(
     for status in sorted({*found, *said}):
         if found.get(status, 0) != said.get(status, 0):
             findings.add(
-                f"commit {state.commit}: {found.get(status, 0)} records have the status {status or 'null'}, the timeline "
-                f"says {said.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
+                f"commit {state.commit}: {found.get(status, 0)} records have the status {status or 'null'}, the "
+                f"timeline says {said.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
             )
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM window_sums GROUP BY w").fetchall()
@@ -95,7 +97,7 @@ def is_beyond_sums(config: Config, held: Mapping[str, Any]) -> bool:
 
 
 def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str, by: str) -> dict[Any, Totals]:
-    """Rows and control totals of the events in ``source`` (an SQL relation with c_<name>), per value of its column ``by``."""
+    """Rows and control totals of the events in ``source`` (an SQL relation with c_<name>), per value of ``by``."""
     rows = connection.execute(f"SELECT {by}, count(*) FROM {source} GROUP BY 1").fetchall()
     money: dict[Any, Money] = {group: {} for group, _ in rows}
     for control in config.control:

@@ -1,7 +1,7 @@
 """Verifying what lies beside the records: landed files, and the stateless files of every window.
 
-Belongs here: one window's objects against each other and against the timeline. Does not belong here: records (verification_records),
-certificates (verification_certificates).
+Belongs here: one window's objects against each other and against the timeline. Does not belong here: records
+(verification_records), certificates (verification_certificates).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,9 +52,10 @@ def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str
 
     Returns the paths of the files that are not what was landed."""
     damaged: set[str] = set()
-    windows = sorted(_landed(store))
-    for done, (name, window) in enumerate(windows):
+    windows = sorted(landed_windows(store))
+    for done, name in enumerate(windows):
         progress(name, done / len(windows))
+        window = parse_instant(name, "window")
         paths = list(store.list(layout.manifests(window)))
         expected = [layout.manifest(window, number) for number in range(1, len(paths) + 1)]
         if missing := sorted(set(expected) - set(paths)):
@@ -64,18 +64,13 @@ def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str
         for path in paths:
             try:
                 manifest = read_manifest(store, window, int(path[len(layout.manifests(window)) : -len(".json")]))
-                assert manifest is not None
-                if layout.manifest(window, manifest.revision) != path or manifest.window != name:
-                    raise Damaged(f"it says window {manifest.window}, revision {manifest.revision}")
+                if manifest is None or (manifest.window, layout.manifest(window, manifest.revision)) != (name, path):
+                    raise Damaged("it is of another window or revision")
             except UNREADABLE as error:
                 findings.add(f"{path}: window {name}: the manifest cannot be read ({said(error)}); {_COPY}")
                 continue
             damaged |= _check_files(store, manifest, seen, findings)
     return damaged
-
-
-def _landed(store: ObjectStore) -> dict[str, datetime]:
-    return {name: parse_instant(name, "window") for name in landed_windows(store)}
 
 
 def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], findings: Findings) -> set[str]:
@@ -143,21 +138,22 @@ def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, fin
     """The reduced files are those of the manifest of the same revision."""
     try:
         manifest = read_manifest(store, config.grid.parse(figures.window), figures.revision)
-        assert manifest is not None
     except UNREADABLE:
+        manifest = None
+    if manifest is None:
         return  # named by check_landed
     landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
     reduced = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
     if landed != reduced:
         findings.add(
-            f"{figures.folder}{stateless.FIGURES}: window {figures.window}: the reduced files are not those of the manifest of "
-            f"revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"
+            f"{figures.folder}{stateless.FIGURES}: window {figures.window}: the reduced files are not those of the "
+            f"manifest of revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"
         )
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What one window's Parquet files are held against. ``same_rules``: whether the configuration's names are theirs."""
+    """What one window's Parquet files are held against. ``same_rules``: whether the configuration is theirs."""
 
     connection: duckdb.DuckDBPyConnection
     config: Config
@@ -187,10 +183,8 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
 def _events(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the accepted events; keys and ids prove themselves by their hashes."""
     source = f"read_parquet({literal(str(path))})"
-    (foreign_ids,) = _row(
-        checked.connection,
-        f"SELECT count(*) FROM {source} WHERE idh IS DISTINCT FROM (md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT",
-    )
+    id_hash = f"(md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"
+    (foreign_ids,) = _row(checked.connection, f"SELECT count(*) FROM {source} WHERE idh IS DISTINCT FROM {id_hash}")
     wrong = [*_by_hash(checked, path), *([f"{foreign_ids} ids are not those of their hashes"] if foreign_ids else [])]
     return wrong + _totals(checked, source, checked.figures.accepted)
 
@@ -201,7 +195,10 @@ def _artifacts(checked: _Checked, path: Path) -> list[str]:
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in checked.measures)
     keys, events, *values = _row(checked.connection, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {source}")
     figures = checked.figures
-    expected = [("keys", keys, figures.keys), ("events", events, figures.accepted.rows)]
+    expected: list[tuple[str, object, object]] = [
+        ("keys", keys, figures.keys),
+        ("events", events, figures.accepted.rows),
+    ]
     expected += [
         (item.name, Decimal(value or 0), Decimal(figures.measures.get(item.name, 0)))
         for item, value in zip(checked.measures, values, strict=True)
@@ -240,9 +237,7 @@ def _totals(checked: _Checked, source: str, expected: Totals) -> list[str]:
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return tuple(row)
+    return tuple(connection.execute(query).fetchall()[0])
 
 
 def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:

@@ -21,6 +21,7 @@ from recon import certify
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.stateless import Figures
+from recon.totals import Totals
 from recon.windows import name_of
 
 
@@ -147,7 +148,12 @@ def check_certificates(r: Reconciliation, state: s.State, expected: Result) -> N
 
 
 def check_money(certificate: Mapping[str, Any], money: Mapping[str, Any]) -> None:
-    sides = {"in": ("in",), "accepted": ("counted",), "duplicates": ("duplicate", "suppressed"), "rejected": ("rejected",)}
+    sides = {
+        "in": ("in",),
+        "accepted": ("counted",),
+        "duplicates": ("duplicate", "suppressed"),
+        "rejected": ("rejected",),
+    }
     for side, verdicts in sides.items():
         for control, by_verdict in money.items():
             if control == "rows":
@@ -157,7 +163,7 @@ def check_money(certificate: Mapping[str, Any], money: Mapping[str, Any]) -> Non
                 for group, amount in by_verdict.get(verdict, {}).items():
                     name = "null" if group is None else group
                     wanted[name] = wanted.get(name, Decimal(0)) + amount
-            stored = {name: Decimal(amount) for name, amount in certificate[side].get(control, {}).items()}
+            stored = Totals.from_json(certificate[side]).money.get(control, {})
             differ = {n for n in {*wanted, *stored} if wanted.get(n, Decimal(0)) != stored.get(n, Decimal(0))}
             assert not differ, f"{side} {control}: {stored} ≠ {wanted}"
 

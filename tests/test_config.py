@@ -208,7 +208,6 @@ MISTAKES = [
         "derived.balance: 'piad' is not known here; did you mean paid? (at column 32",
     ),
     ("balance = 0", "balance", 17, "status[0].MATCHED: a condition is true or false"),
-    ('  - {BREAK: "true"}\n', "", 16, 'status: the last condition must be "true"'),
     ("balance = 0", "true", 18, 'status[1].UNPAID: never reached, since MATCHED before it is "true"'),
     ("{UNPAID: ", "{UNPAID: 'true', ALSO: ", 18, "status[1]: each entry is one status and its condition"),
     ("by: currency", "per: currency", 20, "control.amount.per: not known here; known are count, sum, by"),

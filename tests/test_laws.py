@@ -6,26 +6,50 @@ Belongs here: laws 1 to 7 on the embedded default. Does not belong here: kills a
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import strategies as s
 from driving import carry_out, check_store, open_in, records, run_range
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import oracle, withdrawn
+from oracle import Control, Measure, Rules, oracle, withdrawn
 
 from recon.api import Reconciliation
+from recon.engines.duckdb import reduction
 from recon.windows import name_of
 
-SLOW = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+PLAIN_YAML = """\
+name: plain
+store: ./data
+key: [order_id, currency]
+windows: {start: 2026-11-01T00:00Z, every: 1h}
+events: {types: {amount: "decimal(18,2)"}}
+measures: {total: {sum: amount}, lines: {count: "*"}, types: {max: event_type}}
+status: [{POSITIVE: total > 0}]
+control: {amount: {sum: amount}}
+"""
+PLAIN_RULES = Rules(
+    key=("order_id", "currency"),
+    types={"amount": ("decimal", 18, 2), "event_type": "text", "currency": "text", "order_id": "text"},
+    measures=(Measure("total", "sum", "amount"), Measure("lines", "count"), Measure("types", "max", "event_type")),
+    status=(("POSITIVE", lambda scope: scope["total"] is not None and scope["total"] > 0),),
+    control=(Control("amount", "sum", "amount"),),
+)
+
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "20"))
+SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 @contextmanager
 def fresh(text: str = s.STANDARD_YAML) -> Iterator[Reconciliation]:
-    with tempfile.TemporaryDirectory() as folder:
+    # In memory where there is such a folder: a history syncs hundreds of small files. Durability is test_store's matter.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield open_in(Path(folder), text)
 
 
@@ -37,6 +61,26 @@ def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_his
             carry_out(r, operation)
             if isinstance(operation, s.Run):
                 check_store(r, state)
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=10))
+def test_a_key_with_more_ids_than_its_record_may_hold_comes_out_the_same(history: s.History) -> None:
+    with fresh() as r, patch.object(reduction, "IDS_MAX", 3):
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state)
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=6))
+def test_events_without_ids_and_times_are_all_counted_under_a_key_of_two_columns(history: s.History) -> None:
+    with fresh(PLAIN_YAML) as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state, PLAIN_RULES)
 
 
 @SLOW
@@ -113,7 +157,9 @@ def test_as_of_a_window_is_what_the_windows_up_to_it_come_to(history: s.History,
 
 @SLOW
 @given(s.batches(max_windows=3))
-def test_every_counted_cent_leads_back_to_an_event_with_its_file_and_line(batches: dict[int, tuple[s.File, ...]]) -> None:
+def test_every_counted_cent_leads_back_to_an_event_with_its_file_and_line(
+    batches: dict[int, tuple[s.File, ...]],
+) -> None:
     with fresh() as r:
         events = []
         for window, files in batches.items():

@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from typer import Abort, TyperException
+
 from recon.errors import ReconError
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -19,15 +21,14 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command (``sys.argv`` if not given) and returns its exit status. A failure is one line on stderr."""
-    from typer import Abort, TyperException
-    from typer.main import get_command
-
-    from recon.cli.app import app
-
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be text, and still has to be named
     try:
+        from typer.main import get_command
+
+        from recon.cli.app import app
+
         status = get_command(app).main(
             list(sys.argv[1:] if arguments is None else arguments), prog_name="recon", standalone_mode=False
         )

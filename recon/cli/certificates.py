@@ -51,8 +51,9 @@ def say_certificate(certificate: Mapping[str, Any]) -> None:
     made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
     say(f"{made}, changed by {change['cause']}{why}")
     say_totals(totals_of([certificate]))
-    say()
     reduced = certificate["stages"]["reduce"]
+    if reduced["conflicting"] or reduced["rejected"]["rows"]:
+        say()
     if reduced["conflicting"]:
         say(f"conflicting: {count(reduced['conflicting'], 'duplicate')} that differ from the row that counts")
     if reduced["rejected"]["rows"]:

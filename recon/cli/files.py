@@ -6,6 +6,7 @@ Belongs here: their arguments and what they say. Does not belong here: what they
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,8 +47,11 @@ def land(
     recon land bank.csv -w 2026-11-01T00:00Z --expect rows=3 --expect amount:EUR=12.00
     """
     reconciliation = opened(config)
-    controls = [control.name for control in reconciliation.config.control]
+    controls = {control.name: control.by for control in reconciliation.config.control}
     declared = declared_totals(expect or [], controls)
+    for file in files:
+        if any("\ud800" <= character <= "\udfff" for character in file):
+            raise WrongUsage(f"{file}: the name is not UTF-8 text; rename the file")
     with Bar(f"land {window}"):
         landing = reconciliation.land(files, window, close=close, replace=replace, expect=declared)
     if json:
@@ -57,9 +61,11 @@ def land(
     _say_landing(landing, replace, with_config(config))
 
 
-def declared_totals(texts: list[str], controls: list[str]) -> dict[str, Any]:
-    """``rows=3``, ``amount=75.00``, ``amount:EUR=12.00`` → the totals as a manifest holds them. Raises WrongUsage."""
-    known = ["rows", *(name for name in controls if name != "rows")]
+def declared_totals(texts: list[str], controls: Mapping[str, str | None]) -> dict[str, Any]:
+    """``rows=3``, ``amount=75.00``, ``amount:EUR=12.00`` → the totals as a manifest holds them. Raises WrongUsage.
+
+    ``controls``: name of each control total → the column that groups it, None where it is one total."""
+    known = {"rows": None, **controls}
     declared: dict[str, Any] = {}
     for text in texts:
         name, _, value = text.rpartition("=")
@@ -74,8 +80,11 @@ def declared_totals(texts: list[str], controls: list[str]) -> dict[str, Any]:
             exact = Decimal("NaN")
         if not exact.is_finite():
             raise WrongUsage(f"--expect {text}: {value!r} is not a number; write it as 75.00")
-        if control == "rows" and (colon or exact != int(exact) or exact < 0):
+        if control == "rows" and (exact != int(exact) or exact < 0):
             raise WrongUsage(f"--expect {text}: rows are a whole number; write rows=3")
+        if bool(colon) != (known[control] is not None):
+            form = f"{control}:EUR=12.00, one for each {known[control]}" if known[control] else f"{control}=12.00"
+            raise WrongUsage(f"--expect {text}: write {form}")
         held = declared.get(control)
         if held is not None and not (colon and isinstance(held, dict) and group not in held):
             raise WrongUsage(f"--expect {text}: the total of {name!r} was declared before; declare it once")

@@ -36,7 +36,7 @@ def number(value: int) -> str:
 
 
 def amount(value: object) -> str:
-    """An exact decimal (text, int or Decimal) with separators, in its own scale; a dash for null. Other text as it is."""
+    """An exact decimal (text, int, Decimal) with separators, in its own scale; a dash for null; other text as it is."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):

@@ -82,10 +82,9 @@ def _do(reconciliation: api.Reconciliation, folder: Path, step: Step) -> str:
     """Carries one step out; says what came of it."""
     if step.action == "run":
         report = reconciliation.run()
-        return (
-            f"→ {count(report.rows, 'row')} = {number(report.accepted)} accepted + "
-            f"{number(report.duplicates)} duplicates + {number(report.rejected)} rejected; {count(report.written, 'artifact')} written"
-        )
+        counted = f"{number(report.accepted)} accepted + {number(report.duplicates)} duplicates"
+        rows = f"{count(report.rows, 'row')} = {counted} + {number(report.rejected)} rejected"
+        return f"→ {rows}; {count(report.written, 'artifact')} written"
     files = [folder / file for file in step.files]
     landing = reconciliation.land(files, step.window, close=step.action == "land", replace=step.old or None)
     return f"→ {count(len(landing.added), 'file')} landed, window {step.window} revision {landing.manifest.revision}"

@@ -118,9 +118,7 @@ def record(config: Config) -> str:
         f"{literal(item.name)}: {as_text(item.expression.type, derived(item.name))}" for item in config.derived
     )
     parts = ", ".join(f"{literal(item.name)}: {_measure_text(item)}" for item in config.measures)
-    contributions = (
-        f"list_transform(c, lambda x: {{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {{{parts}}}}})"
-    )
+    contributions = f"list_transform(c, lambda x: {{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {{{parts}}}}})"
     derived_json = f"{{{values}}}" if values else "CAST('{}' AS JSON)"
     return (
         f"CAST(to_json({{'key': key, 'status': status, 'measures': {{{measures}}}, 'derived': {derived_json}, "

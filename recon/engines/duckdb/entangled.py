@@ -105,9 +105,7 @@ def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str
 
 def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]) -> None:
     """The table ``again``: key, w, n, m of every changed contribution, reduced from its events without the suppressed ones."""
-    measures = ", ".join(
-        f"{quoted(item.name)} {contributions.measure_type(item)}" for item in config.measures
-    )
+    measures = ", ".join(f"{quoted(item.name)} {contributions.measure_type(item)}" for item in config.measures)
     connection.execute(f"CREATE TEMP TABLE again (key VARCHAR, w VARCHAR, n BIGINT, m STRUCT({measures}))")
     for (window,) in connection.execute("SELECT DISTINCT w FROM changed").fetchall():
         name = literal(window)
@@ -120,9 +118,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
             f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}"
         )
     nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
-    connection.execute(
-        f"INSERT INTO again SELECT key, w, 0, {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)"
-    )
+    connection.execute(f"INSERT INTO again SELECT key, w, 0, {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)")
 
 
 def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -165,12 +161,12 @@ def _moved_totals(
                 (
                     reduction.totals_of(connection, config, source),
                     reduction.measure_totals(
-                        connection, config, reduction.logical(connection, config, reduction.reduce_events(config, source))
+                        connection,
+                        config,
+                        reduction.logical(connection, config, reduction.reduce_events(config, source)),
                     ),
                 )
             )
         (now, now_measures), (back, back_measures) = sides
-        found[window] = Moved(
-            Totals() + now - back, reduction.subtract_measures(now_measures, back_measures)
-        )
+        found[window] = Moved(Totals() + now - back, reduction.subtract_measures(now_measures, back_measures))
     return found

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, entangled
-from recon.engines.duckdb.reduction import IDS_MAX, as_totals, measure
+from recon.engines.duckdb import contributions, entangled, reduction
+from recon.engines.duckdb.reduction import as_totals, measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_merge
 from recon.totals import Totals
@@ -113,7 +113,7 @@ def _merged(config: Config, windows: Sequence[str]) -> str:
     none = f"CAST([] AS {contributions.contribution_type(config)}[])"
     entangled_if = f"""
         len(ids) <> list_unique(ids) OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
-        OR list_sum(list_transform(c, lambda x: x.n + x.d)) > {IDS_MAX}
+        OR list_sum(list_transform(c, lambda x: x.n + x.d)) > {reduction.IDS_MAX}
         OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0"""
     return f"""
         WITH paired AS (

@@ -52,9 +52,7 @@ def aggregate(config: Config, item: Measure) -> str:
     if item.kind in ("min", "max"):
         return f"{item.kind}({value}){where}"
     # Structs compare field by field: time, then id (an event without one after all that have one), file and line.
-    order = (
-        f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
-    )
+    order = f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
     return f"{'min' if item.kind == 'first' else 'max'}({order}){where}"
 
 

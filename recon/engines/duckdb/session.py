@@ -48,7 +48,9 @@ def connect(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection
         yield connection
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
+            raise TryAgain(
+                f"{scratch}: the disk is full; free some room and run again, nothing was committed"
+            ) from error
         raise
     finally:
         connection.close()
@@ -59,7 +61,7 @@ def _database(process: int, threads: int, memory_limit: str, spill: str) -> duck
     """One database per process: making one takes longer than merging a small window."""
     import duckdb
 
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
         "memory_limit": memory_limit,
         "temp_directory": f"{spill}-{process}",

@@ -1,0 +1,347 @@
+"""A kill, a full disk or a lost reply at any point loses nothing, doubles nothing and leaves nothing half visible.
+
+Belongs here: real kills of real processes, stores that fail. Does not belong here: writers that race (test_races).
+The laws: 4 (atomic) and 5 (fenced); the protocol: docs/decisions/002-timeline.md.
+
+A kill between two reads leaves the store as a kill after the last write before them does, so kills at every write, before
+and after its object has its name, are kills at every call.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import crash_child as c
+import faulty
+import pytest
+from driving import check_store, records
+
+import recon
+from recon import cli
+from recon.errors import ReconError, TryAgain
+from recon.timeline import Timeline
+
+SOAK = os.environ.get("RECON_SOAK") == "1"
+KILLS, SOAK_KILLS = 30, 1000
+BATCHES = 3
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[c.Server]:
+    server = c.Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def base(server: c.Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared store: 7 windows done, a correction and a new window to do."""
+    folder = tmp_path_factory.mktemp("crash") / "base"
+    server("make", folder=str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: c.Server, base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an undisturbed run writes and comes to, which the oracle confirms."""
+    folder = c.copy_of(base, tmp_path_factory.mktemp("undisturbed") / "store")
+    written = server("writes", config=str(folder / "recon.yaml"))
+    settled = server("settle", config=str(folder / "recon.yaml"), full=True)
+    assert settled["faults"] == []
+    assert written["kinds"][-3:] == ["merge", "tiers", "merge"]
+    assert written["recounted"], "the prepared run should count a window again"
+    check_store(recon.open(folder / "recon.yaml"), c.state_after((*c.history(), c.s.Run((2, 7)))))
+    return {**written, "outcome": settled["outcome"]}
+
+
+def check_settled(server: c.Server, folder: Path, undisturbed: dict[str, Any], what: str) -> None:
+    settled = server("settle", config=str(folder / "recon.yaml"))
+    assert settled["faults"] == [], f"{what}: {settled['faults']}"
+    assert settled["outcome"] == undisturbed["outcome"], what
+
+
+@pytest.mark.parametrize("kill", ["written", "linked", "delete"])
+def test_a_kill_at_any_write_loses_nothing_and_the_next_run_completes(
+    server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path, kill: str
+) -> None:
+    moments = undisturbed["deletes" if kill == "delete" else "objects"]
+    assert moments >= 2
+    for number in range(1, moments + 1):
+        folder = c.copy_of(base, tmp_path / str(number))
+        assert server("run", config=str(folder / "recon.yaml"), kill=kill, number=number) == {"signal": 9}
+        check_settled(server, folder, undisturbed, f"killed at {kill} {number} of {moments}")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_upon_kill_the_run_after_them_completes(
+    server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path, seed: int
+) -> None:
+    randomly = random.Random(seed)
+    folder = c.copy_of(base, tmp_path / "store")
+    kills = 0
+    for _ in range(100):
+        answer = server("run", config=str(folder / "recon.yaml"), kill="linked", number=randomly.randint(1, 9))
+        if "signal" not in answer:
+            break
+        kills += 1
+    assert kills >= 2
+    check_settled(server, folder, undisturbed, f"after {kills} kills")
+
+
+# ---- the console command ---------------------------------------------------------------------------------------------
+
+
+def recon_run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "recon.cli", "run", "--config", str(folder / "recon.yaml"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def paths_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder / "data")) for path in (folder / "data").rglob("*") if path.is_file()}
+
+
+def died_in(new: set[str]) -> str:
+    """The stage that a killed run had come to, by what it added to the store."""
+    certificates = sum(path.startswith("certificates/") for path in new)
+    commits = sum(path.startswith("timeline/") for path in new)
+    if certificates:
+        return "certify" if commits < 3 else "the last certify"
+    if commits:
+        return "index" if commits == 1 else "certify"
+    for beginning, stage in (("state/", "merge"), ("prefetched/", "merge"), ("stateless/", "reduce"), ("tmp/", "reduce")):
+        if any(path.startswith(beginning) for path in new):
+            return stage
+    return "start"
+
+
+@pytest.fixture(scope="module")
+def begin_and_end(base: Path, undisturbed: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[float, float]:
+    """When an undisturbed `recon run` begins to work and when it ends, in seconds from its start."""
+    folder = c.copy_of(base, tmp_path_factory.mktemp("measured") / "store")
+    start = time.monotonic()
+    out, errors = (running := recon_run(folder, "--json")).communicate(timeout=120)
+    end = time.monotonic() - start
+    assert running.returncode == 0, errors
+    return end - sum(json.loads(out)["seconds"].values()), end
+
+
+def kill_at_random(
+    server: c.Server,
+    base: Path,
+    undisturbed: dict[str, Any],
+    folder: Path,
+    span: tuple[float, float],
+    seed: int,
+    kills: int,
+) -> None:
+    randomly = random.Random(seed)
+    begin, end = span
+    stages: Counter[str] = Counter()
+    for number in range(kills):
+        store = c.copy_of(base, folder / str(number))
+        before = paths_in(store)
+        # Half of them while it works; the others at any moment.
+        moment = randomly.uniform(begin if number % 2 else 0, end)
+        running = recon_run(store)
+        try:
+            running.wait(moment)
+        except subprocess.TimeoutExpired:
+            running.kill()
+        _, errors = running.communicate()
+        assert running.returncode in (0, -9), errors
+        stages[died_in(paths_in(store) - before) if running.returncode else "not at all"] += 1
+        check_settled(server, store, undisturbed, f"seed {seed}: killed after {moment:.3f} s")
+    print(f"\nseed {seed}: {kills} runs died in: " + ", ".join(f"{stage} {n}" for stage, n in stages.most_common()))
+    assert stages.total() > stages["not at all"]
+
+
+@pytest.mark.parametrize("seed", range(BATCHES))
+def test_recon_run_killed_at_a_random_moment_is_completed_by_the_next(
+    server: c.Server,
+    base: Path,
+    undisturbed: dict[str, Any],
+    begin_and_end: tuple[float, float],
+    tmp_path: Path,
+    seed: int,
+) -> None:
+    kill_at_random(server, base, undisturbed, tmp_path, begin_and_end, seed, KILLS // BATCHES)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not SOAK, reason="set RECON_SOAK=1 for 1,000 kills")
+def test_recon_run_killed_a_thousand_times_is_completed_by_the_next(
+    server: c.Server, base: Path, undisturbed: dict[str, Any], begin_and_end: tuple[float, float], tmp_path: Path
+) -> None:
+    kill_at_random(server, base, undisturbed, tmp_path, begin_and_end, 1000, SOAK_KILLS)
+
+
+# ---- stores that fail ------------------------------------------------------------------------------------------------
+
+
+def moments_of(config: Path, kind: str) -> list[int]:
+    """The first, a middle and the last call of a kind in an undisturbed run."""
+    r = recon.open(config)
+    r._store = watched = faulty.WatchedStore(r.store())
+    r.run()
+    count = sum(call.kind == kind for call in watched.calls)
+    return sorted({1, (count + 1) // 2, count} - {0})
+
+
+@pytest.fixture(scope="module")
+def calls(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """How many calls of each kind an undisturbed run makes. A folder is mapped; part-files and runs are read by calls here."""
+    folder = c.copy_of(base, tmp_path_factory.mktemp("calls") / "store")
+    r = recon.open(folder / "recon.yaml")
+    r._store = watched = faulty.WatchedStore(r.store(), mapped=not_of_the_state)
+    r.run()
+    return Counter(call.kind for call in watched.calls)
+
+
+def not_of_the_state(path: str) -> bool:
+    return not path.startswith("state/")
+
+
+def settled_here(folder: Path, undisturbed: dict[str, Any]) -> None:
+    answer = c.settle(str(folder / "recon.yaml"))
+    assert answer["faults"] == []
+    assert answer["outcome"] == undisturbed["outcome"]
+
+
+def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any], Any]) -> int:
+    """`recon run` in this process on a wrapped store. Returns its exit status."""
+    from recon import api
+    from recon.opening import open_for
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "open_for", lambda config, create=False: wrap(open_for(config, create)))
+        return cli.main(["run", "--config", str(folder / "recon.yaml")])
+
+
+@pytest.mark.parametrize("kind", faulty.CALLS)
+def test_a_call_that_fails_once_is_one_clear_line_with_status_3_and_the_next_run_completes(
+    base: Path,
+    undisturbed: dict[str, Any],
+    calls: Counter[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    if not calls[kind]:
+        pytest.skip(f"a run makes no call of {kind}")
+    for number in sorted({1, (calls[kind] + 1) // 2, calls[kind]}):
+        folder = c.copy_of(base, tmp_path / str(number))
+        hook = faulty.failing_once(kind, number)
+        wrap = lambda store, hook=hook: faulty.WatchedStore(store, hook, mapped=not_of_the_state)  # noqa: E731
+        assert run_with(folder, monkeypatch, wrap) == 3, f"{kind} {number}"
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1, said
+        assert "the storage is away; run the same again" in said[0]
+        settled_here(folder, undisturbed)
+
+
+@pytest.mark.parametrize("function", ["fsync", "link"])
+def test_a_disk_that_is_full_once_is_one_clear_line_with_status_3_and_the_next_run_completes(
+    base: Path,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    function: str,
+) -> None:
+    for number in (3, 11, 17):
+        folder = c.copy_of(base, tmp_path / str(number))
+        real, seen = getattr(os, function), 0
+
+        def full_once(*arguments: Any, number: int = number, real: Any = real, **options: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, full_once)
+            assert cli.main(["run", "--config", str(folder / "recon.yaml")]) == 3
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1, said
+        assert "no space left" in said[0]
+        settled_here(folder, undisturbed)
+
+
+class ReplyLost(ReconError):
+    """The put has succeeded; the one who asked will never know."""
+
+
+def losing_the_reply(prefix: str) -> faulty.Hook:
+    """As a client that gets no answer and asks again: the object is there, and the second try finds it there."""
+    lost = False
+
+    def hook(call: faulty.Call) -> None:
+        nonlocal lost
+        if call.kind == "put_new" and call.path.startswith(prefix) and not lost:
+            lost = True
+            raise ReplyLost(call.path)
+
+    return hook
+
+
+class RetryingStore(faulty.WatchedStore):
+    """A client that repeats a put whose reply was lost, as clients of object stores do."""
+
+    def put_new(self, path: str, chunks: Any) -> int:
+        body = list(chunks)
+        try:
+            return super().put_new(path, body)
+        except ReplyLost:
+            return super().put_new(path, body)
+
+
+def test_a_commit_whose_reply_is_lost_and_is_put_again_is_known_by_its_writer_and_not_made_twice(
+    base: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = c.copy_of(base, tmp_path / "store")
+    r = recon.open(folder / "recon.yaml")
+    head = r.state().commit
+    r._store = RetryingStore(r.store(), after=losing_the_reply("timeline/"))
+    report = r.run()
+    assert report.commits[0] == head + 1
+    kinds = [entry.kind for n in range(head + 1, r.state().commit + 1) if (entry := Timeline(r.store()).entry(n))]
+    assert kinds == ["merge", "tiers", "merge"]
+    settled_here(folder, undisturbed)
+
+
+@pytest.mark.parametrize("prefix", ["timeline/", "certificates/", "state/", "prefetched/", "stateless/"])
+def test_a_put_that_succeeds_but_is_reported_as_failed_is_not_made_twice_by_the_next_run(
+    base: Path, undisturbed: dict[str, Any], tmp_path: Path, prefix: str
+) -> None:
+    folder = c.copy_of(base, tmp_path / "store")
+
+    def fails(call: faulty.Call) -> None:
+        if call.kind in ("put_new", "copy_in") and call.path.startswith(prefix):
+            raise TryAgain(f"{call.path}: the reply was lost; run the same again")
+
+    r = recon.open(folder / "recon.yaml")
+    r._store = faulty.WatchedStore(r.store(), after=fails)
+    with pytest.raises(TryAgain):
+        r.run()
+    settled_here(folder, undisturbed)
+
+
+def test_records_are_compared_in_full(base: Path, tmp_path: Path) -> None:
+    """The comparison above would notice: before the run the artifacts are others than after it."""
+    r = recon.open(c.copy_of(base, tmp_path / "store") / "recon.yaml")
+    before, outcome_before = records(r), c.outcome(r)
+    r.run()
+    assert records(r) != before
+    assert c.outcome(r) != outcome_before

@@ -1,0 +1,686 @@
+"""`recon verify`: a healthy store is proved whatever its history, and every kind of damage is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recon
+from recon.api import Reconciliation
+from recon.config import load_config
+from recon.runs import check_of, entries_of, hash_of, open_run, write_run
+from recon.timeline import Timeline
+from recon.verification import Verified
+from recon.verification_certificates import check_certificates
+from recon.verification_findings import LISTED_MAX, Findings
+from recon.verification_full import COUNTED, DUPLICATE, SUPPRESSED, _judge
+from recon.verification_timeline import check_timeline
+
+CONFIG = """
+name: orders
+store: ./data
+key: order_id
+windows: {start: 2026-11-01T00:00Z, every: 1h}
+events:
+  types: {amount: "decimal(18,2)", units: integer, due: date, urgent: boolean}
+  id: event_id
+  time: booked_at
+  dedupe: 3h
+measures:
+  billed: {sum: amount, where: "event_type = 'INVOICE'"}
+  paid: {sum: amount, where: "event_type = 'PAYMENT'"}
+  lines: {count: "*"}
+  units: {sum: units}
+  smallest: {min: amount}
+  due: {max: due}
+  latest: {max: booked_at}
+  opened: {first: event_type}
+  closed_by: {last: amount}
+derived:
+  balance: coalesce(billed, 0) - coalesce(paid, 0)
+  shown: concat('é ', opened)
+status:
+  - {MATCHED: "balance = 0"}
+  - {UNPAID: "paid is null"}
+  - {BREAK: "true"}
+control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
+"""
+HEAD = "order_id,event_id,event_type,amount,units,due,urgent,currency,booked_at"
+
+
+def window(hour: int) -> str:
+    return f"2026-11-01T{hour:02}:00Z"
+
+
+def row(order: str, event: str, kind: str, amount: str, hour: int, minute: int = 5, currency: str = "EUR") -> str:
+    return f"{order},{event},{kind},{amount},3,2026-12-0{hour + 1},true,{currency},2026-11-01T{hour:02}:{minute:02}:00Z"
+
+
+def land(r: Reconciliation, hour: int, name: str, rows: list[str], replace: str | None = None) -> None:
+    file = r.config.path.parent / name
+    file.write_text("\n".join([HEAD, *rows]) + "\n")
+    r.land([file], window(hour), close=True, replace=replace)
+
+
+def begin(folder: Path, config: str = CONFIG) -> Reconciliation:
+    folder.mkdir(exist_ok=True)
+    (folder / "recon.yaml").write_text(config)
+    return recon.open(folder / "recon.yaml")
+
+
+def make_history(r: Reconciliation) -> None:
+    """Several windows in a run, late windows, duplicates in and across windows, a correction, a replay, a file taken back."""
+    invoices = [row(f"A{n:03}", f"i{n}", "INVOICE", f"{100 + n}.25", 0, n % 60) for n in range(40)]
+    land(
+        r,
+        0,
+        "invoices.csv",
+        [*invoices, invoices[3], row("A001", "i1", "INVOICE", "9.99", 0, 0), "X,i99,INVOICE,nan,,,,EUR,"],
+    )
+    land(r, 1, "one.csv", [row(f"A{n:03}", f"p{n}", "PAYMENT", f"{100 + n}.25", 1) for n in range(30)])
+    # A006 and A007 come again within the horizon; without an id nothing is a duplicate.
+    land(
+        r,
+        3,
+        "three.csv",
+        [*invoices[6:8], row("A006", "p6", "PAYMENT", "1", 3), *[row("B1", "", "INVOICE", "2", 3)] * 2],
+    )
+    r.run()
+    # A late window: what came again in window 3 is now a duplicate of it, and not of window 0 only.
+    land(
+        r,
+        2,
+        "two.csv",
+        [*invoices[6:7], row("C1", "c1", "INVOICE", "5", 2, currency="USD"), row("C2", "c2", "PAYMENT", "7", 2)],
+    )
+    # Beyond the horizon of window 0, within that of window 3.
+    land(r, 6, "six.csv", [*invoices[6:9], row("W1", "w1", "INVOICE", "1", 6), row("W2", "w2", "INVOICE", "1", 6)])
+    r.run()
+    land(
+        r, 1, "one-right.csv", [row(f"A{n:03}", f"p{n}", "PAYMENT", f"{90 + n}.25", 1) for n in range(5, 35)], "one.csv"
+    )
+    r.run()
+    land(r, 6, "more.csv", [row("W3", "w3", "PAYMENT", "3", 6)])
+    r.run()
+    r.unland("six.csv", window(6), "sent by mistake")
+    r.replay(window(0), window(3), "to be sure")
+    r.run()
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("healthy")
+    make_history(begin(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two windows, three commits: invoices in window 0, payments in window 1, these corrected, another file taken back."""
+    folder = tmp_path_factory.mktemp("small")
+    r = begin(folder)
+    land(r, 0, "invoices.csv", [row(f"A{n:03}", f"i{n}", "INVOICE", f"{100 + n}.25", 0) for n in range(40)])
+    land(r, 1, "one.csv", [row("A005", "p5", "PAYMENT", "95.25", 1), row("A006", "i6", "INVOICE", "106.25", 1)])
+    r.run()
+    land(
+        r,
+        1,
+        "one-right.csv",
+        [row("A005", "p5", "PAYMENT", "96.25", 1), row("A007", "i7", "INVOICE", "1", 1)],
+        "one.csv",
+    )
+    land(r, 1, "wrong.csv", [row("W1", "w1", "INVOICE", "1", 1)])
+    r.run()
+    r.unland("wrong.csv", window(1), "sent by mistake")
+    r.run()
+    return folder
+
+
+@pytest.fixture
+def damaged(small: Path, tmp_path: Path) -> Reconciliation:
+    """A copy of the small store, for a test to damage."""
+    shutil.copytree(small, tmp_path / "copy")
+    return recon.open(tmp_path / "copy" / "recon.yaml")
+
+
+def store_of(r: Reconciliation) -> Path:
+    return r.config.path.parent / "data"
+
+
+def only(r: Reconciliation, pattern: str) -> Path:
+    """The first file of the store that matches, in order."""
+    return min(store_of(r).glob(pattern))
+
+
+def flip(file: Path, at: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[at] ^= 0x04
+    file.write_bytes(content)
+
+
+def named(verified: Verified, *words: str) -> bool:
+    """Whether one problem holds all the words, and each problem is one line."""
+    assert not verified.ok
+    assert all("\n" not in problem for problem in verified.problems)
+    return any(all(word in problem for word in words) for problem in verified.problems)
+
+
+def verified_as(findings: Findings) -> Verified:
+    return Verified(0, 0, 0, 0, 0, problems=findings.lines())
+
+
+def part_files(r: Reconciliation) -> list[Path]:
+    runs = [open_run(r.store(), ref.path) for ref in r.state().runs]
+    return [store_of(r) / path for run in runs for path in run.part_files]
+
+
+# What is healthy
+
+
+def test_a_store_with_duplicates_corrections_replays_and_withdrawn_files_is_proved(healthy: Path) -> None:
+    r = recon.open(healthy / "recon.yaml")
+    assert r.state().windows[window(3)]["suppressed"]["rows"] == 3  # else the history tests little
+    assert r.show("W1")["withdrawn"] == [window(6)]
+    before = {path: path.read_bytes() for path in store_of(r).rglob("*") if path.is_file()}
+    quick, full = r.verify(), r.verify(full=True)
+    assert (quick.problems, full.problems) == ([], [])
+    assert (full.commit, full.windows, full.runs) == (r.state().commit, 5, len(r.state().runs))
+    assert full.events == sum(held["arrived"]["rows"] for held in r.state().windows.values())
+    assert quick.events == 0
+    assert full.certificates == len(list(store_of(r).glob("certificates/*/*.json")))
+    assert {path: path.read_bytes() for path in store_of(r).rglob("*") if path.is_file()} == before
+
+
+def test_runs_merged_into_tiers_are_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, 2) if len(sizes) == 2 else None)
+    r = begin(tmp_path)
+    for hour in range(3):
+        land(
+            r,
+            hour,
+            f"{hour}.csv",
+            [row("A1", f"a{hour}", "INVOICE", "1", hour), row(f"B{hour}", "b", "PAYMENT", "1", hour)],
+        )
+        r.run()
+    assert [Timeline(r.store()).entry(n).kind for n in range(1, 6)] == ["merge", "merge", "tiers", "merge", "tiers"]
+    assert r.verify(full=True).problems == []
+
+
+def test_a_store_without_ids_and_without_derived_values_is_proved(tmp_path: Path) -> None:
+    config = CONFIG.replace("  id: event_id\n", "").replace("derived:", "derived: {balance: lines}\nunused:")
+    config = config[: config.index("unused:")] + config[config.index("status:") :]
+    r = begin(tmp_path, config.replace("balance = 0", "lines = 0"))
+    for hour in (0, 1):
+        land(r, hour, f"{hour}.csv", [row("A1", "a", "INVOICE", "1", hour)] * 2)
+    r.run()
+    verified = r.verify(full=True)
+    assert (verified.problems, r.show("A1")["measures"]["lines"]) == ([], 4)
+
+
+def test_user_logic_is_applied_where_the_pipeline_applies_it(tmp_path: Path) -> None:
+    tmp_path.joinpath("own_rules.py").write_text(
+        "import pyarrow as pa, pyarrow.compute as pc\n"
+        "def judge(table, stage):\n"
+        "    name = 'm_lines' if stage == 'reduce' else 'status'\n"
+        "    place = table.column_names.index(name)\n"
+        "    old = table.column(name)\n"
+        "    new = pc.multiply(old, 10) if stage == 'reduce' else pc.utf8_lower(old)\n"
+        "    return table.set_column(place, table.schema.field(name), new.cast(old.type))\n"
+    )
+    r = begin(tmp_path, CONFIG + "logic: own_rules:judge\n")
+    make_history(r)
+    assert r.show("A001")["measures"]["lines"] == 10
+    assert r.show("A001")["status"] == "unpaid"
+    assert r.verify(full=True).problems == []
+
+
+def test_a_key_with_more_ids_than_a_record_holds_is_proved(tmp_path: Path) -> None:
+    r = begin(tmp_path)
+    rows = [row("BIG", f"e{n}", "INVOICE", "1", 0) for n in range(4097)]
+    land(r, 0, "zero.csv", rows)
+    land(r, 1, "one.csv", rows[:5])
+    r.run()
+    assert r.verify(full=True).problems == []
+
+
+def test_an_empty_store_is_proved(tmp_path: Path) -> None:
+    r = begin(tmp_path)
+    r.close(window(0))
+    assert r.verify(full=True) == Verified(0, 0, 0, 0, 0)
+    r.run()
+    assert r.verify(full=True) == Verified(1, 0, 0, 1, 1)
+
+
+def test_verification_uses_nothing_of_reduce_merge_and_engines() -> None:
+    code = (
+        "import sys, recon.verification; "
+        "print([m for m in sys.modules if m.startswith(('recon.engines', 'recon.merge', 'recon.reduce', 'recon.prefetch', "
+        "'duckdb', 'pyarrow'))])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+# Records, part-files, runs
+
+
+def test_a_flipped_byte_in_a_part_file_is_named_by_its_record(damaged: Reconciliation) -> None:
+    file = part_files(damaged)[-1]
+    content = file.read_bytes()
+    second = content.index(b"\n") + 1
+    flip(file, second + 12)
+    verified = damaged.verify(full=True)
+    assert named(verified, file.name, f"offset {second} ")
+    assert len(verified.problems) == 1  # nothing else is wrong, and nothing follows from it
+
+
+def test_every_damaged_record_of_a_large_part_file_is_found_and_counted(tmp_path: Path) -> None:
+    r = begin(tmp_path)
+    land(r, 0, "many.csv", [row(f"K{n}", f"e{n}", "INVOICE", "1", 0) for n in range(2500)])
+    r.run()
+    (file,) = part_files(r)
+    content = bytearray(file.read_bytes())
+    starts = [0, *(int(at) + 1 for at in np.flatnonzero(np.frombuffer(content, np.uint8) == 10))][:-1]
+    for start in starts[100:2500:20]:
+        content[start + 8] ^= 1
+    file.write_bytes(content)
+    verified = r.verify()
+    assert len(verified.problems) == LISTED_MAX + 1
+    assert verified.problems[-1].startswith(f"and {120 - LISTED_MAX} more")
+
+
+def test_a_part_file_that_is_cut_is_named_with_what_is_lost(damaged: Reconciliation) -> None:
+    file = part_files(damaged)[-1]
+    file.write_bytes(file.read_bytes()[:-5])
+    assert named(damaged.verify(), file.name, "cut short", "1 records from offset")
+
+
+def test_a_part_file_that_is_gone_is_one_problem(damaged: Reconciliation) -> None:
+    file = part_files(damaged)[-1]
+    file.unlink()
+    verified = damaged.verify(full=True)
+    assert named(verified, file.name, "the part-file is gone")
+
+
+def test_bytes_that_no_entry_leads_to_are_found(damaged: Reconciliation) -> None:
+    file = part_files(damaged)[-1]
+    file.write_bytes(file.read_bytes() + b'{"key": "Z"}\n')
+    assert named(damaged.verify(), file.name, "no entry")
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
+def test_a_flipped_byte_in_a_run_is_found(damaged: Reconciliation, place: float) -> None:
+    file = store_of(damaged) / damaged.state().runs[0].path
+    flip(file, int(file.stat().st_size * place))
+    assert named(damaged.verify(full=True), file.parent.name, "the run cannot be read")
+
+
+def test_a_run_that_is_gone_is_found(damaged: Reconciliation) -> None:
+    file = store_of(damaged) / damaged.state().runs[-1].path
+    file.unlink()
+    assert named(damaged.verify(full=True), file.parent.name, "the run cannot be read")
+
+
+def rewrite(r: Reconciliation, change: Callable[[bytes], bytes], key: str = "A") -> None:
+    """Rewrites the part-file that holds a key, and its run so that every check is right again."""
+    ref = next(ref for ref in r.state().runs if open_run(r.store(), ref.path).find(*hash_of(key)))
+    entries = open_run(r.store(), ref.path).entries()
+    (path,) = entries.part_files
+    order = np.argsort(entries.offset)
+    hi, lo = np.array(entries.hi[order]), np.array(entries.lo[order])
+    lines = [change(line) for line in (store_of(r) / path).read_bytes().splitlines(keepends=True)]
+    for name in (path, ref.path):
+        (store_of(r) / name).unlink()
+    r.store().put_new(path, lines)
+    lengths = np.array([len(line) for line in lines], np.uint32)
+    checks = np.array([check_of(line) for line in lines], np.uint32)
+    write_run(r.store(), ref.path, entries_of(path, hi, lo, lengths, checks))
+
+
+def test_a_wrong_amount_under_a_right_check_is_found_by_its_windows_sums(damaged: Reconciliation) -> None:
+    rewrite(damaged, lambda line: line.replace(b'"paid":"96.25"', b'"paid":"97.25"'), "A005")
+    assert named(damaged.verify(), window(1), "paid 97.25 ≠ 96.25")
+
+
+def test_two_wrong_amounts_that_cancel_out_are_found_by_full_alone(tmp_path: Path) -> None:
+    r = begin(tmp_path)
+    land(
+        r,
+        0,
+        "two.csv",
+        [row("A", "a", "INVOICE", "10", 0), row("B", "b", "INVOICE", "20", 0), row("C", "c", "INVOICE", "7", 0)],
+    )
+    r.run()
+    swapped = {b'"A"': (b"10.00", b"11.00"), b'"B"': (b"20.00", b"19.00")}
+
+    def change(line: bytes) -> bytes:
+        return next((line.replace(*amounts) for key, amounts in swapped.items() if b'"key":' + key in line), line)
+
+    rewrite(r, change)
+    assert r.verify().ok
+    verified = r.verify(full=True)
+    assert named(verified, 'key "A"', "billed 11.00 ≠ 10.00")
+    assert named(verified, 'key "B"', "billed 19.00 ≠ 20.00")
+    assert len(verified.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"status":"UNPAID"', b'"status":"UNPAIX"', ["status UNPAIX ≠ UNPAID"]),
+        (b'"balance":"10.00"', b'"balance":"10.01"', ["balance 10.01 ≠ 10.00"]),
+        (b'"opened":"INVOICE"', b'"opened":"INVOICX"', ["opened INVOICX ≠ INVOICE"]),
+        (b'"ids":[', b'"ids":[1', ["ids"]),
+        (b'"withdrawn":[]', b'"withdrawn":["2026-11-01T00:00Z"]', ["withdrawn"]),
+    ],
+)
+def test_full_names_what_is_wrong_in_a_record(tmp_path: Path, old: bytes, new: bytes, words: list[str]) -> None:
+    r = begin(tmp_path)
+    land(r, 0, "one.csv", [row("A", "a", "INVOICE", "10", 0)])
+    r.run()
+    rewrite(r, lambda line: line.replace(old, new))
+    assert named(r.verify(full=True), 'key "A"', *words)
+
+
+def test_a_record_under_the_hash_of_another_key_is_found(damaged: Reconciliation) -> None:
+    rewrite(damaged, lambda line: line.replace(b'"key":"A005"', b'"key":"A999"'), "A005")
+    verified = damaged.verify(full=True)
+    assert named(verified, "is of another key than its run entry's hash")
+
+
+def test_a_record_that_is_no_json_is_found(damaged: Reconciliation) -> None:
+    rewrite(damaged, lambda line: line.replace(b'{"key":"A005"', b'["key":"A005"'), "A005")
+    assert named(damaged.verify(full=True), "is no JSON line with a key")
+
+
+# Timeline
+
+
+def edit(file: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_a_timeline_entry_that_cannot_be_read_is_named(damaged: Reconciliation) -> None:
+    file = sorted(store_of(damaged).glob("timeline/*.json"))[-1]
+    file.write_text(file.read_text()[:-7])
+    verified = damaged.verify(full=True)
+    assert named(verified, f"timeline/{file.name}")
+    assert verified.commit == int(file.stem) - 1
+
+
+def test_a_timeline_entry_that_is_gone_is_named_though_later_ones_stand(damaged: Reconciliation) -> None:
+    file = sorted(store_of(damaged).glob("timeline/*.json"))[1]
+    file.unlink()
+    assert named(damaged.verify(), f"timeline/{file.name}", "gone")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("counted", {"rows": 1}),
+        ("revision", 9),
+        ("keys", 99),
+        ("measures", {"billed": "0"}),
+        ("cause", "replay"),
+        ("closed", False),
+    ],
+)
+def test_an_edited_figure_of_a_window_is_found(damaged: Reconciliation, field: str, value: object) -> None:
+    commit = damaged.state().windows[window(1)]["commit"]
+    file = store_of(damaged) / f"timeline/{commit:012}.json"
+    edit(file, lambda entry: entry["windows"][window(1)].update({field: value}))
+    assert named(damaged.verify(), window(1))
+
+
+def test_edited_statuses_are_found(damaged: Reconciliation) -> None:
+    for file in store_of(damaged).glob("timeline/*.json"):
+        edit(file, lambda entry: entry["totals"].get("statuses", {}).update(MATCHED=7))
+    assert named(damaged.verify(), "have the status MATCHED", "says 7")
+
+
+def test_an_edited_run_is_found(damaged: Reconciliation) -> None:
+    file = min(store_of(damaged).glob("timeline/*.json"))
+    edit(file, lambda entry: entry["runs_added"][0].__setitem__(1, 3))
+    assert named(damaged.verify(), "its commit says 3")
+
+
+def test_a_checkpoint_that_is_not_the_fold_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recon.timeline.CHECKPOINT_EVERY", 2)
+    r = begin(tmp_path)
+    for hour in (0, 1):
+        land(r, hour, f"{hour}.csv", [row("A", f"a{hour}", "INVOICE", "10", hour)])
+        r.run()
+    assert r.verify().ok
+    (file,) = store_of(r).glob("timeline/checkpoints/*.json")
+    edit(file, lambda state: state["windows"][window(0)].update(revision=7))
+    assert named(r.verify(), file.name, "not the fold", "windows")
+    file.write_text("{")
+    assert named(r.verify(), file.name, "cannot be read")
+
+
+# Landed and stateless files
+
+
+def test_a_flipped_byte_in_a_landed_file_is_found(damaged: Reconciliation) -> None:
+    file = only(damaged, "events/*/files/*/invoices.csv")
+    flip(file, 200)
+    verified = damaged.verify(full=True)
+    assert named(verified, "invoices.csv", "another SHA-256")
+    assert named(verified, window(0), "its keys are not compared")
+    assert len(verified.problems) == 2
+
+
+@pytest.mark.parametrize("name", ["invoices.csv", "wrong.csv"])
+def test_a_landed_file_that_is_gone_is_found_even_if_it_was_taken_back(damaged: Reconciliation, name: str) -> None:
+    only(damaged, f"events/*/files/*/{name}").unlink()
+    assert named(damaged.verify(full=True), name, "is gone")
+
+
+def test_a_manifest_that_is_gone_or_damaged_is_found(damaged: Reconciliation) -> None:
+    first, second = sorted(store_of(damaged).glob("events/2026-11-01T0100Z/manifests/*.json"))[:2]
+    first.unlink()
+    second.write_text("{}")
+    verified = damaged.verify(full=True)
+    assert named(verified, first.name, "the manifest is gone")
+    assert named(verified, second.name, "the manifest cannot be read")
+
+
+def committed(r: Reconciliation, hour: int, name: str) -> Path:
+    return store_of(r) / r.state().windows[window(hour)]["folder"] / name
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "artifacts.parquet", "set_aside.parquet"])
+def test_a_stateless_file_that_is_cut_or_gone_is_found(damaged: Reconciliation, name: str) -> None:
+    committed(damaged, 0, name).write_bytes(committed(damaged, 0, name).read_bytes()[:-20])
+    committed(damaged, 1, name).unlink()
+    verified = damaged.verify()
+    assert named(verified, window(0), name, "cannot be read")
+    assert named(verified, window(1), name, "it is gone")
+
+
+def test_a_flipped_byte_in_the_sorted_events_is_found(damaged: Reconciliation) -> None:
+    file = committed(damaged, 0, "events.parquet")
+    flip(file, file.stat().st_size // 4)
+    assert named(damaged.verify(full=True), "events.parquet", window(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "full"),
+    [
+        ("amount", False),
+        ("currency", False),
+        ("key", False),
+        ("id", False),
+        ("order", False),
+        ("line", True),
+        ("due", True),
+    ],
+)
+def test_a_wrong_value_in_the_sorted_events_is_found(damaged: Reconciliation, change: str, full: bool) -> None:
+    file = committed(damaged, 0, "events.parquet")
+    values = {
+        "amount": "REPLACE (c_amount + 1 AS c_amount)",
+        "currency": "REPLACE ('USD' AS c_currency)",
+        "key": "REPLACE (key || 'x' AS key)",
+        "id": "REPLACE (id || 'x' AS id)",
+        "line": "REPLACE (line + 1 AS line)",
+        "due": "REPLACE (c_due + 1 AS c_due)",
+        "order": "",
+    }[change]
+    order = "hi DESC" if change == "order" else "hi, lo"
+    other = file.with_name("other.parquet")
+    duckdb.sql(f"COPY (SELECT * {values} FROM '{file}' ORDER BY {order}) TO '{other}' (FORMAT parquet)")
+    other.replace(file)
+    assert named(damaged.verify(full=full), "events.parquet", window(0))
+
+
+def test_edited_figures_are_found(damaged: Reconciliation) -> None:
+    edit(committed(damaged, 0, "figures.json"), lambda figures: figures["accepted"].update(rows=39))
+    assert named(damaged.verify(), "figures.json", window(0), "accepted")
+    committed(damaged, 0, "figures.json").write_text("nothing")
+    assert named(damaged.verify(), "figures.json", window(0), "cannot be read")
+
+
+# Certificates
+
+
+def certificates(r: Reconciliation, hour: int) -> list[Path]:
+    return sorted(store_of(r).glob(f"certificates/2026-11-01T{hour:02}00Z/*.json"))
+
+
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("accepted", {"rows": 1}),
+        ("ties", False),
+        ("commit", 99),
+        ("number", 7),
+        ("keys", 5),
+        ("window", "2026-11-01T05:00Z"),
+    ],
+)
+def test_an_edited_certificate_is_found_be_it_the_newest_or_not(
+    damaged: Reconciliation, which: int, field: str, value: object
+) -> None:
+    file = certificates(damaged, 1)[which]
+    edit(file, lambda certificate: certificate.update({field: value}))
+    findings = Findings()
+    history = check_timeline(damaged.store(), findings)
+    check_certificates(damaged.store(), damaged.config, history, findings, lambda name, share: None)
+    assert named(verified_as(findings), window(1), file.name, "the certificate is wrong")
+
+
+def test_a_certificate_that_cannot_be_read_is_named(damaged: Reconciliation) -> None:
+    file = certificates(damaged, 1)[0]
+    file.write_text("[1]")
+    assert named(damaged.verify(), file.name, "the certificate cannot be read")
+
+
+def test_a_missing_certificate_is_found_first_middle_or_last(damaged: Reconciliation) -> None:
+    first, *_, last = certificates(damaged, 1)
+    first.unlink()
+    last.unlink()
+    certificates(damaged, 0)[0].unlink()
+    verified = damaged.verify()
+    assert named(verified, window(1), "000001.json", "gone")
+    assert named(verified, window(1), "changed the window since", "recon run")
+    assert named(verified, window(0), "has no certificate")
+
+
+# Full: what the timeline and certificates say against the events
+
+
+def test_a_certificate_that_agrees_with_a_forged_commit_is_found_by_full(damaged: Reconciliation) -> None:
+    held = damaged.state().windows[window(6)]
+    forged = json.dumps(held["arrived"]).replace("3.00", "4.00"), json.dumps(held["arrived"])
+    assert forged[0] != forged[1]
+    paths = [
+        *store_of(damaged).glob("timeline/*.json"),
+        *certificates(damaged, 6),
+        committed(damaged, 6, "figures.json"),
+    ]
+    for path in paths:
+        path.write_text(path.read_text().replace("3.00", "4.00"))
+    assert named(recon.open(damaged.config.path).verify(full=True), window(6), "does not tie with the landed events")
+
+
+def test_changed_rules_are_one_problem_and_stop_the_comparison_only(damaged: Reconciliation) -> None:
+    text = damaged.config.path.read_text()
+    damaged.config.path.write_text(text.replace("balance = 0", "balance <= 0"))
+    verified = recon.open(damaged.config.path).verify(full=True)
+    assert named(verified, "the rules changed")
+    assert len(verified.problems) == 1
+    assert verified.records == 41
+
+
+# The rule for duplicates, against plain Python
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 6),  # window
+        st.sampled_from(["k", "l"]),
+        st.sampled_from([None, "a", "b"]),
+        st.sampled_from([None, 1, 2]),  # time
+        st.integers(0, 2),  # file
+    ),
+    max_size=14,
+)
+
+
+@pytest.fixture(scope="module")
+def judge(small: Path) -> Callable[[list[tuple[object, ...]], int], dict[int, int]]:
+    """Rows of window, key, id, minute, file, line, and a horizon in windows → fate by line."""
+    config = load_config(small / "recon.yaml")
+    connection = duckdb.connect()
+    minute = "TIMESTAMPTZ '2026-11-01 00:00:00Z' + to_minutes(minute)"
+
+    def judged(rows: list[tuple[object, ...]], horizon: int) -> dict[int, int]:
+        connection.execute("DROP TABLE IF EXISTS judged")
+        connection.execute(
+            "CREATE TABLE given (w INTEGER, key VARCHAR, id VARCHAR, minute INTEGER, file INTEGER, line BIGINT)"
+        )
+        if rows:
+            connection.executemany("INSERT INTO given VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.execute(f'CREATE TABLE events AS SELECT * EXCLUDE (minute), {minute} AS "time" FROM given')
+        connection.execute("DROP TABLE given")
+        events = replace(config.events, dedupe=timedelta(hours=horizon))
+        _judge(connection, replace(config, events=events))
+        return dict(connection.execute("SELECT line, fate FROM judged").fetchall())
+
+    return judged
+
+
+@given(events=EVENTS, horizon=st.integers(1, 5))
+@settings(max_examples=50, deadline=None)
+def test_every_event_has_the_fate_that_the_rule_for_duplicates_gives_it(
+    judge: Callable[[list[tuple[object, ...]], int], dict[int, int]],
+    events: list[tuple[int, str, str | None, int | None, int]],
+    horizon: int,
+) -> None:
+    rows = [(*event, line) for line, event in enumerate(events)]
+    expected = {}
+    for w, key, id, _, _, line in rows:
+        same = [(v, t is None, t or 0, f, n) for v, k, i, t, f, n in rows if (k, i) == (key, id)]
+        if id is None:
+            expected[line] = COUNTED
+        elif min(other for other in same if other[0] == w)[-1] != line:
+            expected[line] = DUPLICATE
+        else:
+            expected[line] = SUPPRESSED if any(w - horizon <= other[0] < w for other in same) else COUNTED
+    assert judge(rows, horizon) == expected
