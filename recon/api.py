@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import batches
-from recon.config import Config, load_config
+from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.opening import open_for
 from recon.store import ObjectStore
@@ -34,25 +35,40 @@ if TYPE_CHECKING:
 
 def open(path: str | Path = "recon.yaml") -> Reconciliation:
     """The reconciliation that ``path`` (a recon.yaml) describes. Raises WrongUsage naming file and field."""
-    return Reconciliation(load_config(Path(path)))
+    opened = Reconciliation(Path(path))
+    opened.config  # noqa: B018 - a mistake in the rules is told now, not at the first command that needs them
+    return opened
 
 
 class Reconciliation:
-    """One reconciliation: its configuration and its store."""
+    """One reconciliation: its configuration, its store and its timeline. The rules are read when something first asks for them."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._store: ObjectStore | None = None
+        self._timeline: Timeline | None = None
+
+    @cached_property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return load_config(self._path)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where it lies and how its keys and windows are named."""
+        return vars(self).get("config") or load_place(self._path)
 
     def store(self, create: bool = False) -> ObjectStore:
         """The store. Raises WrongUsage where there is none yet, unless ``create``."""
         if self._store is None:
-            self._store = open_for(self.config, create)
+            self._store = open_for(self.place, create)
         return self._store
 
     def state(self, known_at: str | None = None) -> State:
         """The newest state, or the one that readers saw at an instant (with zone)."""
-        timeline = Timeline(self.store())
+        if self._timeline is None:
+            self._timeline = Timeline(self.store())
+        timeline = self._timeline
         if known_at is None:
             return timeline.head()
         from recon.lookup import known_at as state_known_at
@@ -119,15 +135,16 @@ class Reconciliation:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
         from recon.lookup import show
 
-        state = self.state(known_at)
-        return show(self.store(), self.config, state, self.key_text(key), self._as_of(as_of), events)
+        state, last = self.state(known_at), self._as_of(as_of)
+        rules = self.config if last is not None or events else None
+        return show(self.store(), state, self.key_text(key), rules, last, events)
 
     def key_text(self, values: Sequence[str]) -> str:
         """The text of a key from its values, or as it stands where one is given."""
         if len(values) == 1:
             return values[0]
-        if len(values) != len(self.config.key):
-            raise WrongUsage(f"KEY: {len(values)} values were given; the key is {', '.join(self.config.key)}")
+        if len(values) != len(self.place.key):
+            raise WrongUsage(f"KEY: {len(values)} values were given; the key is {', '.join(self.place.key)}")
         from recon.intake import key_text
 
         return key_text(list(values))
@@ -205,12 +222,12 @@ class Reconciliation:
             return None
         instant = parse_instant(text, "--as-of")
         if text.endswith("Z"):
-            return self.config.grid.parse(text, "--as-of")
-        end = instant - self.config.grid.every
-        if self.config.grid.at(self.config.grid.index(end)) != end:
-            below = self.config.grid.at(self.config.grid.index(instant))
+            return self.place.grid.parse(text, "--as-of")
+        end = instant - self.place.grid.every
+        if self.place.grid.at(self.place.grid.index(end)) != end:
+            below = self.place.grid.at(self.place.grid.index(instant))
             raise WrongUsage(
                 f"--as-of: {text} lies on no window's border; the nearest before it is {name_of(below)}, "
-                f"the next is {name_of(below + self.config.grid.every)}"
+                f"the next is {name_of(below + self.place.grid.every)}"
             )
         return end

@@ -215,16 +215,10 @@ def breaks_query(config: Config, state: State) -> str:
 
 
 def breaks_summary(store: ObjectStore, config: Config, state: State) -> list[dict[str, Any]]:
-    """Breaks by status and age: status, age, artifacts, and the sum of each derived number, in order of status and age."""
-    sums = "".join(
-        f", sum({quoted(item.name)}) AS {quoted(item.name)}"
-        for item in config.derived
-        if item.expression.type.is_number
-    )
+    """Breaks by status and age: status, age, artifacts. No amounts: keys of different currencies stand in one line."""
     with table_of(store, config, state) as connection:
-        result = connection.execute(
-            f"SELECT status, {BREAK_AGES.replace('days', 'age_days')} AS age, count(*) AS artifacts{sums} "
+        rows = connection.execute(
+            f"SELECT status, {BREAK_AGES.replace('days', 'age_days')} AS age, count(*) "
             f"FROM ({breaks_query(config, state)}) GROUP BY ALL ORDER BY status, min(age_days)"
-        )
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        ).fetchall()
+    return [dict(zip(("status", "age", "artifacts"), row, strict=True)) for row in rows]

@@ -85,8 +85,10 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Config:
-    """One reconciliation. ``columns``: every event column that anything uses, in a fixed order, with its type."""
+class Place:
+    """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
+
+    ``numbers``: the measures that are numbers."""
 
     name: str
     path: Path
@@ -94,6 +96,13 @@ class Config:
     store_path: Path | None
     key: tuple[str, ...]
     grid: Grid
+    numbers: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Config(Place):
+    """One reconciliation. ``columns``: every event column that anything uses, in a fixed order, with its type."""
+
     events: Events
     measures: tuple[Measure, ...]
     derived: tuple[Derived, ...]
@@ -116,6 +125,24 @@ class _EventColumns(dict[str, Type]):
         return TEXT
 
 
+def load_place(path: Path) -> Place:
+    """The part of a ``recon.yaml`` that a look-up needs; its expressions are not read, which saves loading their parser."""
+    path = path.absolute()
+    file = configfile.read(path)
+    sections = configfile.validated(file)
+    reader = _Reader(file, sections)
+    return _place(reader, path, sections)
+
+
+def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
+    types = reader.types()
+    columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
+    numbers = {
+        name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number
+    }
+    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers))
+
+
 def load_config(path: Path) -> Config:
     """Reads one ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
     path = path.absolute()
@@ -128,15 +155,10 @@ def load_config(path: Path) -> Config:
     derived = tuple(reader.derived(name, known) for name in sections.derived)
     status = reader.status(known)
     control = tuple(reader.control(name, types) for name in sections.control)
-    grid, events = reader.grid(), reader.events(types)
+    place, events = _place(reader, path, sections), reader.events(types)
     source = reader.logic()
     return Config(
-        name=sections.name,
-        path=path,
-        store=sections.store,
-        store_path=reader.store_path(),
-        key=sections.key,
-        grid=grid,
+        **vars(place),
         events=events,
         measures=measures,
         derived=derived,
@@ -148,7 +170,7 @@ def load_config(path: Path) -> Config:
         threads=sections.threads or os.cpu_count() or 1,
         max_windows=sections.caps.windows,
         columns=_columns(sections, events, measures, control, types),
-        rules_version=_rules_version(sections, grid, events, measures, derived, status, control, source),
+        rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
     )
 

@@ -36,17 +36,17 @@ def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | 
 
 
 def show(
-    store: ObjectStore, config: Config, state: State, key: str, as_of: datetime | None = None, events: bool = False
+    store: ObjectStore, state: State, key: str, config: Config | None = None, as_of: datetime | None = None, events: bool = False
 ) -> dict[str, Any]:
     """One artifact as `recon show --json` prints it. Raises WrongInput where the key is unknown (then or at all).
 
-    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events."""
+    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events. Either needs
+    the rules in ``config``."""
     record = find_record(store, state, key)
     if record is None:
-        raise WrongInput(
-            f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter"
-        )
+        raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
     if as_of is not None:
+        assert config is not None
         record = _as_of(config, record, as_of)
         if not record["contributions"]:
             raise WrongInput(f"{key}: no window up to and including {name_of(as_of)} holds this key")
@@ -62,9 +62,19 @@ def show(
     if as_of is not None:
         shown["as_of"] = name_of(as_of)
     if events:
+        assert config is not None
+        held = {part["window"]: _events(store, config, state, part["window"], key) for part in shown["contributions"]}
         for part in shown["contributions"]:
-            part["event_list"] = _events(store, config, state, part["window"], key)
+            earlier = _ids_before(config, held, part["window"]) if part["duplicates"] else set()
+            part["event_list"] = [{**event, "counted": event["id"] not in earlier} for event in held[part["window"]]]
     return shown
+
+
+def _ids_before(config: Config, held: Mapping[str, list[dict[str, Any]]], window: str) -> set[str]:
+    """The ids that suppress an event of ``window``: those of earlier windows within the horizon."""
+    start = config.grid.parse(window)
+    near = [name for name in held if start - config.events.dedupe <= config.grid.parse(name) < start]
+    return {event["id"] for name in near for event in held[name] if event["id"] is not None}
 
 
 def known_at(timeline: Timeline, instant: datetime) -> State:

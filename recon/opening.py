@@ -9,29 +9,29 @@ import json
 from typing import Any
 
 from recon import layout
-from recon.config import Config
+from recon.config import Place
 from recon.errors import Damaged, WrongUsage
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
 FORMAT = 1
 
 
-def open_for(config: Config, create: bool = False) -> ObjectStore:
-    """The store of a configuration. ``create`` makes it where there is none yet.
+def open_for(place: Place, create: bool = False) -> ObjectStore:
+    """The store of a reconciliation. ``create`` makes it where there is none yet.
 
     Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
-    folder = config.store_path
+    folder = place.store_path
     if folder is not None and not create and not folder.exists():
         raise WrongUsage(f"{folder}: there is no store yet; land a first file with 'recon land FILE --window W'")
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise WrongUsage(f"{folder}: this is a file; 'store' in {config.path.name} names a folder")
+        raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
     foreign = (
         folder is not None
         and folder.is_dir()
         and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
     )
-    store = open_store(config.store, config.path.parent)
-    identity = _identity(config)
+    store = open_store(place.store, place.path.parent)
+    identity = _identity(place)
     try:
         held = json.loads(store.get(layout.STORE))
     except NotFound:
@@ -41,28 +41,28 @@ def open_for(config: Config, create: bool = False) -> ObjectStore:
             ) from None
         if not create:
             raise WrongUsage(
-                f"{config.store}: there is no store yet; land a first file with 'recon land FILE --window W'"
+                f"{place.store}: there is no store yet; land a first file with 'recon land FILE --window W'"
             ) from None
         try:
             store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
         except AlreadyExists:
-            return open_for(config, create)
+            return open_for(place, create)
         return store
     except ValueError as error:
-        raise Damaged(f"{config.store}: store.json is damaged ({error}); restore it from a copy") from None
+        raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
     for field, expected in identity.items():
         if held.get(field) != expected:
             raise WrongUsage(
-                f"{config.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; "
+                f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; "
                 "put it back, or name a new store"
             )
     return store
 
 
-def _identity(config: Config) -> dict[str, Any]:
+def _identity(place: Place) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "name": config.name,
-        "windows.start": config.grid.start.isoformat(),
-        "windows.every": str(config.grid.every),
+        "name": place.name,
+        "windows.start": place.grid.start.isoformat(),
+        "windows.every": str(place.grid.every),
     }

@@ -70,9 +70,7 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
             task = Recomputation(store, config, connection, history, newest, seen, damaged, scratch, findings)
             events = check_artifacts(task, told("events"))
     state = history.state
-    return Verified(
-        state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines()
-    )
+    return Verified(state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines())
 
 
 def _check_records(
@@ -131,9 +129,7 @@ def _database(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnecti
         yield connection
     except duckdb.IOException as error:
         if "No space left" in str(error):
-            raise TryAgain(
-                f"{scratch}: the disk is full; free some room and verify again, nothing was changed"
-            ) from error
+            raise TryAgain(f"{scratch}: the disk is full; free some room and verify again, nothing was changed") from error
         raise
     finally:
         connection.close()

@@ -40,8 +40,7 @@ def check_certificates(
         total += len(paths)
         if not paths:
             findings.add(
-                f"{layout.certificates(window)}: window {name} has no certificate of commit {held['commit']}; "
-                "'recon run' makes it"
+                f"{layout.certificates(window)}: window {name} has no certificate of commit {held['commit']}; 'recon run' makes it"
             )
         earlier = 0
         for number in range(1, _last(paths) + 1):
@@ -87,8 +86,7 @@ def _wrong(certificate: Mapping[str, Any], name: str, number: int, earlier: int,
     expected = as_certified(held)
     differing = [field for field in expected if certificate[field] != expected[field]]
     return wrong + [
-        f"{field} {_short(certificate[field])}, by commit {certificate['commit']} {_short(expected[field])}"
-        for field in differing
+        f"{field} {_short(certificate[field])}, by commit {certificate['commit']} {_short(expected[field])}" for field in differing
     ]
 
 

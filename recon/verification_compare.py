@@ -68,8 +68,7 @@ def compare(
     """Adds one problem per key whose stored artifact is not the computed one. Keys of which something could not be
     read, which is named already, are passed over."""
     connection.execute(
-        "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body "
-        "FROM (SELECT key, unnest(contributions) AS body FROM stored)"
+        "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body FROM (SELECT key, unnest(contributions) AS body FROM stored)"
     )
     _pass_over(connection, seen, unread)
     _withdrawn(store, config, connection, history, unread, scratch, findings)
@@ -91,9 +90,7 @@ def compare(
             FULL JOIN expected_withdrawn e ON s.key = e.key AND s.w = e.w WHERE s.key IS NULL OR e.key IS NULL
         ) ANTI JOIN passed_over USING (key)""")
     (total,) = connection.execute("SELECT count(*) FROM differing").fetchall()[0]
-    shown = [
-        key for (key,) in connection.execute(f"SELECT key FROM differing ORDER BY key LIMIT {findings.room}").fetchall()
-    ]
+    shown = [key for (key,) in connection.execute(f"SELECT key FROM differing ORDER BY key LIMIT {findings.room}").fetchall()]
     for key in shown:
         findings.add(_line(connection, key))
     findings.more(total - len(shown))

@@ -37,11 +37,7 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
     body = f"to_json({{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}})"
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
-    held = (
-        f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END"
-        if config.events.id
-        else "ids"
-    )
+    held = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
         f"CREATE TABLE expected_parts AS SELECT key, name AS w, CAST({body} AS VARCHAR) AS body "
         f"FROM (SELECT *, {held} AS held FROM contributed) JOIN named USING (w)"
@@ -96,10 +92,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     query = f"SELECT *, CASE {cases} END AS status FROM ({query})"
     measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])
     derived = _object([f"{literal(x.name)}: {_text(x.expression.type, quoted('x_' + x.name))}" for x in config.derived])
-    texts = (
-        f"SELECT key, status, CAST(to_json({measures}) AS VARCHAR) AS measures, "
-        f"CAST(to_json({derived}) AS VARCHAR) AS derived"
-    )
+    texts = f"SELECT key, status, CAST(to_json({measures}) AS VARCHAR) AS measures, CAST(to_json({derived}) AS VARCHAR) AS derived"
     if config.logic is None:
         connection.execute(f"CREATE TABLE expected AS {texts} FROM ({query})")
         return
@@ -120,9 +113,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     _through(connection, folded, judged, f"INSERT INTO expected {texts} FROM logical")
 
 
-def _through(
-    connection: duckdb.DuckDBPyConnection, query: str, change: Callable[[pa.Table], pa.Table], insert: str
-) -> None:
+def _through(connection: duckdb.DuckDBPyConnection, query: str, change: Callable[[pa.Table], pa.Table], insert: str) -> None:
     """Sends the rows of ``query`` through ``change`` and, as the view ``logical``, into ``insert``; batch by batch."""
     import pyarrow as pa
 
@@ -165,10 +156,7 @@ def _within_window(config: Config, item: Measure) -> str:
     """A measure over the counted events of a key in one window; first and last with what they were chosen by."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    held = (
-        f"{{'t': strftime(time, {_TIME_TEXT}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, "
-        f"'v': {_column(item)}}}"
-    )
+    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {_column(item)}}}"
     order = f"row({_ORDER}, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({held}, {order}) {_condition(config, item)}"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon import stateless
 from recon.batches import read_manifest
-from recon.config import Config
+from recon.config import Config, Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events
 from recon.intake.checks import literal, quoted
@@ -67,7 +67,7 @@ def check_artifacts(task: Recomputation, progress: Callable[[str, float], None])
     compute(task.connection, task.config)
     progress("", 1)
     _check_windows(task, arrived, unread)
-    _check_event_files(task, arrived)
+    _check_stateless_content(task, arrived)
     compare(task.store, task.config, task.connection, task.history, task.seen, unread, task.scratch, task.findings)
     return sum(arrived.values())
 
@@ -102,9 +102,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
                 "restore its files from a copy of the store"
             )
             continue
-        connection.execute(
-            f"INSERT INTO events SELECT {number}, key, hi, lo, id, idh, time, file, line{values} FROM landed"
-        )
+        connection.execute(f"INSERT INTO events SELECT {number}, key, hi, lo, id, idh, time, file, line{values} FROM landed")
         connection.execute(f"INSERT INTO refused SELECT {number}{values} FROM landed_rejects")
     return arrived, unread
 
@@ -166,9 +164,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
     missing = [config.grid.parse(name) for name in unread] if config.events.id else []
     for name in arrived:
         held, number = state.windows[name], config.grid.index(config.grid.parse(name))
-        counted, suppressed, duplicates = (
-            fates.get(number * _FATES + fate, Totals()) for fate in (COUNTED, SUPPRESSED, DUPLICATE)
-        )
+        counted, suppressed, duplicates = (fates.get(number * _FATES + fate, Totals()) for fate in (COUNTED, SUPPRESSED, DUPLICATE))
         rejected = refused.get(number, Totals())
         recounted = {
             "arrived": Totals(arrived[name], (counted + suppressed + duplicates + rejected).money),
@@ -200,25 +196,47 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
             )
 
 
-def _check_event_files(task: Recomputation, arrived: Mapping[str, int]) -> None:
-    """The sorted event files, row by row as a set, against the accepted events."""
+def _check_stateless_content(task: Recomputation, arrived: Mapping[str, int]) -> None:
+    """The sorted events and the stateless artifacts, each row by row as a set, against what was computed again."""
+    columns = ["key", "hi", "lo", "id", "idh", "time", "file", "line", *(f"c_{name}" for name in task.config.columns)]
+    content = f"sum(hash({', '.join(quoted(name) for name in columns)})::HUGEINT)"
+    rows = task.connection.execute(f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w").fetchall()
+    _compare_content(task, arrived, stateless.EVENTS, dict.fromkeys(arrived, content), rows)
+
+    # Artifacts are reduced before anything is suppressed: where something was, their measures are not computed again.
+    plain = "key, hi, lo, {n}, ids"
+    full = plain + "".join(f", {_value(item)}" for item in task.config.measures)
+    rows = task.connection.execute(f"""
+        SELECT w, count(*), CASE WHEN sum(d) = 0 THEN sum(hash({full.format(n="n")})::HUGEINT)
+                                 ELSE sum(hash({plain.format(n="n + d")})::HUGEINT) END, sum(d)
+        FROM contributed GROUP BY w""").fetchall()
+    moved = {number for number, *_, suppressed in rows if suppressed}
+    numbers = {name: task.config.grid.index(task.config.grid.parse(name)) for name in arrived}
+    stored = {name: f"sum(hash({(plain if number in moved else full).format(n='n')})::HUGEINT)" for name, number in numbers.items()}
+    _compare_content(task, arrived, stateless.ARTIFACTS, stored, [row[:3] for row in rows])
+
+
+def _value(item: Measure) -> str:
+    """A measure's value in the table ``contributed`` and in stateless artifacts."""
+    name = quoted(f"m_{item.name}")
+    return f"{name}.v" if item.kind in ("first", "last") else name
+
+
+def _compare_content(
+    task: Recomputation, arrived: Mapping[str, int], file: str, content: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """``content``: per window the SQL aggregate over the file; ``rows``: number of the window, rows and content expected."""
     import duckdb
 
-    names = ["key", "hi", "lo", "id", "idh", "time", "file", "line", *(f"c_{name}" for name in task.config.columns)]
-    content = f"sum(hash({', '.join(quoted(name) for name in names)})::HUGEINT)"
-    rows = task.connection.execute(
-        f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w"
-    ).fetchall()
     expected = {row[0]: row[1:] for row in rows}
     for name in arrived:
-        path = task.history.state.windows[name]["folder"] + stateless.EVENTS
+        path = task.history.state.windows[name]["folder"] + file
         number = task.config.grid.index(task.config.grid.parse(name))
         try:
             source = literal(str(local_copy(task.store, path, task.scratch)))
-            found = task.connection.execute(f"SELECT count(*), {content} FROM read_parquet({source})").fetchall()
+            query = f"SELECT count(*), {content[name]} FROM read_parquet({source})"
+            found = task.connection.execute(query).fetchall()
         except (NotFound, duckdb.Error):
             continue  # named by the check of the stateless files
         if found != [expected.get(number, (0, None))]:
-            task.findings.add(
-                f"{path}: window {name}: the sorted events are not those of the landed files; 'recon replay {name}'"
-            )
+            task.findings.add(f"{path}: window {name}: its rows are not those that the landed files give; 'recon replay {name}'")

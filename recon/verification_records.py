@@ -97,8 +97,7 @@ def _open(store: ObjectStore, ref: RunRef, findings: Findings) -> Run | None:
         run.verify()
     except UNREADABLE as error:
         findings.add(
-            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor what rests on "
-            f"all of them; {_COPY}"
+            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor what rests on all of them; {_COPY}"
         )
         return None
     if run.count != ref.entries:
@@ -171,9 +170,7 @@ def _sound(
     import pyarrow as pa
 
     pieces = [
-        pa.table(
-            {"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records.cast(pa.large_string())}
-        )
+        pa.table({"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records.cast(pa.large_string())})
         for part, records in _readable(store, found, findings)
     ]
     schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])

@@ -98,9 +98,7 @@ def _check_checkpoint(store: ObjectStore, state: State, findings: Findings) -> N
     try:
         held = json.loads(store.get(path))
     except UNREADABLE as error:
-        findings.add(
-            f"{path}: the checkpoint cannot be read ({said(error)}); delete it, the entries hold all that it says"
-        )
+        findings.add(f"{path}: the checkpoint cannot be read ({said(error)}); delete it, the entries hold all that it says")
         return
     fold = json.loads(json.dumps({**state.__dict__, "runs": [run.to_json() for run in state.runs]}))
     if wrong := [name for name in sorted({*fold, *held}) if fold.get(name) != held.get(name)]:

@@ -43,18 +43,12 @@ def add_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure])
     if not measures:
         del one["m"]
     structure = json.dumps({"status": "VARCHAR", "contributions": [one]}, ensure_ascii=False)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch"
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch")
     sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in measures)
     connection.execute(
-        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} "
-        "FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
+        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
     )
-    connection.execute(
-        "INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed "
-        "WHERE len(r.contributions) > 0 GROUP BY 1"
-    )
+    connection.execute("INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed WHERE len(r.contributions) > 0 GROUP BY 1")
 
 
 def check_sums(
@@ -86,9 +80,7 @@ def check_sums(
                 expected.append((item.name, Decimal(value or 0), Decimal(held["measures"].get(item.name, 0))))
         wrong = [f"{what} {is_now} ≠ {said_now}" for what, is_now, said_now in expected if is_now != said_now]
         if wrong:
-            findings.add(
-                f"window {name}: its records do not tie with commit {held['commit']} ({'; '.join(wrong)}); {_NEXT}"
-            )
+            findings.add(f"window {name}: its records do not tie with commit {held['commit']} ({'; '.join(wrong)}); {_NEXT}")
 
 
 def is_beyond_sums(config: Config, held: Mapping[str, Any]) -> bool:
@@ -105,9 +97,7 @@ def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str
             continue
         value = "*" if control.column is None else quoted(f"c_{control.column}")
         part = "''" if control.by is None else f"coalesce(CAST({quoted('c_' + control.by)} AS VARCHAR), 'null')"
-        found = connection.execute(
-            f"SELECT {by}, {part}, {control.kind}({value}) FROM {source} GROUP BY 1, 2"
-        ).fetchall()
+        found = connection.execute(f"SELECT {by}, {part}, {control.kind}({value}) FROM {source} GROUP BY 1, 2").fetchall()
         for group, named, amount in found:
             if amount is not None:
                 money[group].setdefault(control.name, {})[named] = Decimal(amount)

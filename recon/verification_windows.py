@@ -114,9 +114,7 @@ def check_stateless(
         try:
             figures = stateless.read(store, held["folder"])
         except UNREADABLE as error:
-            findings.add(
-                f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'"
-            )
+            findings.add(f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'")
             continue
         raw = figures.to_json()
         if wrong := [field for field in _FIGURES if raw[field] != held[field]]:
@@ -127,9 +125,7 @@ def check_stateless(
             continue
         _check_manifest_of(store, config, figures, findings)
         same_rules = figures.rules == config.rules_version
-        checked = _Checked(
-            connection, config, figures, additive(config, history.state) if same_rules else [], same_rules
-        )
+        checked = _Checked(connection, config, figures, additive(config, history.state) if same_rules else [], same_rules)
         for file in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE):
             _check_parquet(store, checked, file, scratch, findings)
 
@@ -175,9 +171,7 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         wrong = [f"it cannot be read: {error}"]
     if wrong:
-        findings.add(
-            f"{path}: window {window}: not as its figures say ({'; '.join(wrong)}); {_COPY}, or 'recon replay {window}'"
-        )
+        findings.add(f"{path}: window {window}: not as its figures say ({'; '.join(wrong)}); {_COPY}, or 'recon replay {window}'")
 
 
 def _events(checked: _Checked, path: Path) -> list[str]:

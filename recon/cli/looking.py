@@ -5,18 +5,20 @@ Belongs here: their arguments, and tables for a screen. Does not belong here: wh
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recon.cli.certificates import say_certificate
-from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table
 from recon.errors import WrongInput
 
 if TYPE_CHECKING:
+    from recon.api import Reconciliation
     from recon.config import Config
 
 WINDOWS_SHOWN = 20
@@ -154,12 +156,12 @@ def show(
     recon show ACME INV-7        (a key of two columns)
     recon show -- -7             (a key that begins with a dash)
     """
-    reconciliation = opened(config)
+    reconciliation = located(config)
     found = reconciliation.show(*key, as_of=as_of, known_at=known_at, events=events)
     if json:
         as_json(contracted(found))
     else:
-        _say_artifact(reconciliation.config, found, known_at)
+        _say_artifact(reconciliation, found, known_at)
 
 
 def contracted(found: dict[str, Any]) -> dict[str, Any]:
@@ -171,13 +173,12 @@ def contracted(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "withdrawn" or value} | {"contributions": parts}
 
 
-def _say_artifact(config: Config, found: dict[str, Any], known_at: str | None) -> None:
+def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_at: str | None) -> None:
     say(f"{found['key']}  {found['status'] or 'no contributions left'}")
     known = f", as known at {known_at}" if known_at else ""
     as_of = f", as of {found['as_of']}" if "as_of" in found else ""
     say(f"commit {number(found['commit'])}{as_of}{known}")
-    numbers = {item.name for item in config.measures if item.type.is_number}
-    numbers |= {item.name for item in config.derived if item.expression.type.is_number}
+    numbers = reconciliation.place.numbers | {name for name, value in found["derived"].items() if _reads_as_amount(value)}
 
     def shown(name: str, value: object) -> object:
         return amount(value) if name in numbers else value
@@ -198,10 +199,14 @@ def _say_artifact(config: Config, found: dict[str, Any], known_at: str | None) -
     listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
     if listed:
         names = list(listed[0][1])
-        right = [
-            name for name in names if name == "line" or (name in config.columns and config.columns[name].is_number)
-        ]
+        columns_known = reconciliation.config.columns
+        right = [name for name in names if name == "line" or (name in columns_known and columns_known[name].is_number)]
         table(["window", *names], [(window, *(event[name] for name in names)) for window, event in listed], right)
+
+
+def _reads_as_amount(value: object) -> bool:
+    """Whether a derived value is laid out as a number. Its type is known to the rules only, which a look-up does not read."""
+    return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+", value) is not None)
 
 
 def breaks(
@@ -224,9 +229,7 @@ def breaks(
             rows = reconciliation.export_breaks(file)
         _say_written(file, rows, "break", json)
         return
-    summary = [
-        {name: line[name] for name in ("status", "age", "artifacts")} for line in reconciliation.breaks_summary()
-    ]
+    summary = reconciliation.breaks_summary()
     if json:
         as_json({"summary": summary, "breaks": reconciliation.breaks().to_pylist()})
         return

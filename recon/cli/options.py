@@ -61,6 +61,13 @@ def opened(given: str | None) -> Reconciliation:
     return recon.open(config_path(given))
 
 
+def located(given: str | None) -> Reconciliation:
+    """The reconciliation for a look-up: its rules are read only if something asks for them, since that takes longer than looking."""
+    from recon.api import Reconciliation
+
+    return Reconciliation(config_path(given))
+
+
 def with_config(given: str | None) -> str:
     """What a command to copy needs at its end to mean the same reconciliation."""
     import shlex
