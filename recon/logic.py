@@ -9,8 +9,12 @@ result must depend on a row alone: rows come in batches of any size and order.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import sys
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
@@ -34,16 +38,10 @@ def after_merge(config: Config, table: pa.Table) -> pa.Table:
 
 def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
     assert config.logic is not None
-    module_name, _, function_name = config.logic.partition(":")
-    folder = str(config.path.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise WrongUsage(
-            f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function"
-        ) from None
+        function = _function(config.path.parent, *config.logic.split(":", 1))
+    except (ImportError, AttributeError, OSError) as error:
+        raise WrongUsage(f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function") from None
     judged = function(table, stage)
     if judged.schema != table.schema:
         raise WrongUsage(
@@ -55,3 +53,22 @@ def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
                 f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay"
             )
     return judged
+
+
+@lru_cache(maxsize=64)
+def _function(folder: Path, module_name: str, function_name: str) -> Callable[[pa.Table, str], pa.Table]:
+    """The function of a module beside recon.yaml, else of an installed one.
+
+    A module beside is loaded by its path and under a name of its own: two reconciliations may both have a ``rules.py``."""
+    file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
+    if file.is_file():
+        unique = f"recon_logic_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+        spec = importlib.util.spec_from_file_location(unique, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(module_name)
+    function: Callable[[pa.Table, str], pa.Table] = getattr(module, function_name)
+    return function

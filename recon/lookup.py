@@ -140,7 +140,7 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
             "line": row["line"],
             "id": row["id"],
             "time": None if row["time"] is None else row["time"].isoformat(),
-            **{name: _text(row[f"c_{name}"]) for name in config.columns},
+            **{name: _text(row[f"c_{name}"]) for name in stateless.event_columns(config)},
         }
         for row in rows
     ]

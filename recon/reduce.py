@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import layout, stateless
-from recon.batches import LandedFile, Manifest
+from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config
 from recon.engines.duckdb import reduction
 from recon.engines.duckdb.session import connect
@@ -50,7 +50,7 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
     # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
     files = sorted(manifest.files, key=lambda file: file.digest)
-    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns)
+    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
         sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]
         try:
@@ -62,7 +62,7 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
             _tie_with_declared(connection, config, manifest, file, number, read[number])
         reduction.set_duplicates_aside(connection, config)
         written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
-        reduction.write_events(connection, written[stateless.EVENTS])
+        reduction.write_events(connection, config, written[stateless.EVENTS])
         artifacts = reduction.logical(connection, config, reduction.reduce_events(config, "events"))
         reduction.write_artifacts(connection, written[stateless.ARTIFACTS], artifacts)
         reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE])
@@ -106,6 +106,7 @@ def _figures(
         conflicting=conflicting,
         unreadable=reduction.unreadable_of(connection, config, rejected),
         measures=reduction.measure_totals(connection, config, artifacts),
+        digests={name: digest_of(path) for name, path in written.items()},
         cause=manifest.cause,
         reason=manifest.reason,
         closed=manifest.closed,
@@ -129,8 +130,9 @@ def _refuse_if_configured(
 ) -> None:
     if config.rejects == "keep":
         return
-    first = connection.execute("SELECT file, line, reason FROM landed_rejects ORDER BY file, line LIMIT 1").fetchone()
-    if first:
+    rows = connection.execute("SELECT file, line, reason FROM landed_rejects ORDER BY file, line LIMIT 1").fetchall()
+    if rows:
+        first = rows[0]
         raise WrongInput(
             f"window {manifest.window}: {files[first[0]].name}, line {first[1]}: {first[2]}; "
             "correct it with 'recon land --replace', or set 'rejects: keep' to set such rows aside"

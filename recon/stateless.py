@@ -11,14 +11,24 @@ from datetime import datetime
 from typing import Any
 
 from recon import layout
+from recon.config import Config
 from recon.errors import Damaged
 from recon.store import ObjectStore
 from recon.totals import Totals
+from recon.vocabulary.types import Type
 
 ARTIFACTS = "artifacts.parquet"
 EVENTS = "events.parquet"
 SET_ASIDE = "set_aside.parquet"
 FIGURES = "figures.json"
+
+
+def event_columns(config: Config) -> dict[str, Type]:
+    """The columns that the event files hold as c_<name>, beside hi, key, id, time, file and line, which hold the key, id and time
+    columns already; a column of a control total is among them even so, since rejected rows have no key."""
+    held = {config.events.id, config.events.time, *(config.key if len(config.key) == 1 else ())}
+    totalled = {name for control in config.control for name in (control.column, control.by)}
+    return {name: kind for name, kind in config.columns.items() if name not in held or name in totalled}
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,8 @@ class Figures:
     """Per control total, rejected rows whose amount could not be read and so is in no total."""
     measures: dict[str, str | int] = field(default_factory=dict)
     """Totals of the sum and count measures over the accepted events."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each Parquet file of the folder."""
     cause: str = ""
     reason: str = ""
     closed: bool = True

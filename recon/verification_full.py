@@ -198,7 +198,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
 
 def _check_stateless_content(task: Recomputation, arrived: Mapping[str, int]) -> None:
     """The sorted events and the stateless artifacts, each row by row as a set, against what was computed again."""
-    columns = ["key", "hi", "lo", "id", "idh", "time", "file", "line", *(f"c_{name}" for name in task.config.columns)]
+    columns = ["key", "hi", "id", "time", "file", "line", *(f"c_{name}" for name in stateless.event_columns(task.config))]
     content = f"sum(hash({', '.join(quoted(name) for name in columns)})::HUGEINT)"
     rows = task.connection.execute(f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w").fetchall()
     _compare_content(task, arrived, stateless.EVENTS, dict.fromkeys(arrived, content), rows)

@@ -165,7 +165,10 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
     check = {stateless.EVENTS: _events, stateless.ARTIFACTS: _artifacts, stateless.SET_ASIDE: _set_aside}[file]
     window, path = checked.figures.window, checked.figures.folder + file
     try:
-        wrong = check(checked, local_copy(store, path, scratch))
+        local = local_copy(store, path, scratch)
+        wrong = check(checked, local)
+        if digest_of(local) != checked.figures.digests.get(file):
+            wrong.append("its bytes are not those of its digest")
     except NotFound:
         wrong = ["it is gone"]
     except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -175,12 +178,9 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
 
 
 def _events(checked: _Checked, path: Path) -> list[str]:
-    """What does not hold of the accepted events; keys and ids prove themselves by their hashes."""
+    """What does not hold of the accepted events; of a key's hash they hold the high half."""
     source = f"read_parquet({literal(str(path))})"
-    id_hash = f"(md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"
-    (foreign_ids,) = _row(checked.connection, f"SELECT count(*) FROM {source} WHERE idh IS DISTINCT FROM {id_hash}")
-    wrong = [*_by_hash(checked, path), *([f"{foreign_ids} ids are not those of their hashes"] if foreign_ids else [])]
-    return wrong + _totals(checked, source, checked.figures.accepted)
+    return _by_hash(checked, path, ("hi",)) + _totals(checked, source, checked.figures.accepted)
 
 
 def _artifacts(checked: _Checked, path: Path) -> list[str]:
@@ -197,7 +197,7 @@ def _artifacts(checked: _Checked, path: Path) -> list[str]:
         (item.name, Decimal(value or 0), Decimal(figures.measures.get(item.name, 0)))
         for item, value in zip(checked.measures, values, strict=True)
     ]
-    return _by_hash(checked, path) + [f"{what} {found} ≠ {said}" for what, found, said in expected if found != said]
+    return _by_hash(checked, path, ("hi", "lo")) + [f"{what} {found} ≠ {said}" for what, found, said in expected if found != said]
 
 
 def _set_aside(checked: _Checked, path: Path) -> list[str]:
@@ -207,19 +207,24 @@ def _set_aside(checked: _Checked, path: Path) -> list[str]:
     return wrong + _totals(checked, source.format("<>"), checked.figures.duplicates)
 
 
-def _by_hash(checked: _Checked, path: Path) -> list[str]:
+def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:
     """Reads every value, and checks that the rows lie in order of their keys' hashes, as look-ups and merges expect."""
+    import numpy as np
     import pyarrow.parquet as pq
 
+    of_key = {"hi": "(md5_number(key)::UHUGEINT >> 64)::UBIGINT", "lo": f"(md5_number(key)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"}
+    differs = " OR ".join(f"{half} IS DISTINCT FROM {of_key[half]}" for half in halves)
     (foreign, _) = _row(
         checked.connection,
-        "SELECT count(*) FILTER (WHERE md5_number(key)::UHUGEINT IS DISTINCT FROM (hi::UHUGEINT << 64) + lo), "
-        f"bit_xor(hash(rows)) FROM read_parquet({literal(str(path))}) rows",
+        f"SELECT count(*) FILTER (WHERE {differs}), bit_xor(hash(rows)) FROM read_parquet({literal(str(path))}) rows",
     )
-    table = pq.read_table(path, columns=["hi", "lo"])
-    hi, lo = table.column("hi").to_numpy(), table.column("lo").to_numpy()
-    unordered = int(((hi[1:] < hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] < lo[:-1]))).sum())
+    table = pq.read_table(path, columns=list(halves))
+    columns = [table.column(half).to_numpy() for half in halves]
+    after = columns[-1][1:] < columns[-1][:-1]
+    for column in reversed(columns[:-1]):
+        after = (column[1:] < column[:-1]) | ((column[1:] == column[:-1]) & after)
     wrong = [f"{foreign} keys are not those of their hashes"] if foreign else []
+    unordered = int(np.count_nonzero(after))
     return wrong + ([f"{unordered} rows are out of the order of their hashes"] if unordered else [])
 
 

@@ -621,6 +621,13 @@ def test_an_edited_certificate_is_found_be_it_the_newest_or_not(damaged: Reconci
     assert named(of_timeline_and_certificates(damaged), window(1), file.name, "the certificate is wrong")
 
 
+def test_a_second_certificate_of_one_commit_is_found(damaged: Reconciliation) -> None:
+    newest = certificates(damaged, 1)[-1]
+    again = newest.with_name("000004.json")
+    again.write_text(newest.read_text().replace('"number": 3', '"number": 4'))
+    assert named(of_timeline_and_certificates(damaged), again.name, "it names commit 3, the one before it 3")
+
+
 def test_a_certificate_that_cannot_be_read_is_named(damaged: Reconciliation) -> None:
     file = certificates(damaged, 1)[0]
     file.write_text("[1]")

@@ -88,7 +88,7 @@ def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Mapping[str, 
     for (window,) in absent:
         connection.execute(f"""
             INSERT INTO ids_{side}
-            SELECT e.key, {literal(window)}, e.idh FROM read_parquet({literal(str(events[window]))}) e
+            SELECT e.key, {literal(window)}, e.idh FROM {reduction.written_events(events[window])} e
             SEMI JOIN (SELECT key FROM pairs_{side} WHERE w = {literal(window)} AND ids IS NULL) p ON p.key = e.key
             WHERE e.idh IS NOT NULL""")
 
@@ -110,7 +110,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
     for (window,) in connection.execute("SELECT DISTINCT w FROM changed").fetchall():
         name = literal(window)
         kept = f"""(
-            SELECT e.* FROM read_parquet({literal(str(events[window]))}) e
+            SELECT e.* FROM {reduction.written_events(events[window])} e
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
             ANTI JOIN (SELECT key, idh FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.idh = e.idh)"""
         reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
@@ -154,7 +154,7 @@ def _moved_totals(
         sides = []
         for sign in (1, -1):
             source = (
-                f"(SELECT e.* FROM read_parquet({literal(str(events[window]))}) e SEMI JOIN "
+                f"(SELECT e.* FROM {reduction.written_events(events[window])} e SEMI JOIN "
                 f"(SELECT key, idh FROM moved WHERE w = {literal(window)} AND sign = {sign}) m ON m.key = e.key AND m.idh = e.idh)"
             )
             sides.append(

@@ -11,6 +11,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon import stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_reduce
@@ -27,9 +28,16 @@ _WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
 _TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def column(name: str) -> str:
+def column(config: Config, name: str) -> str:
     """SQL reference of an event column."""
-    return quoted(f"c_{name}")
+    if name in stateless.event_columns(config):
+        return quoted(f"c_{name}")
+    return "id" if name == config.events.id else "time" if name == config.events.time else "key"
+
+
+def id_hash(value: str) -> str:
+    """SQL of the hash of an event id: the low 64 bits of its MD5."""
+    return f"(md5_number({value})::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT"
 
 
 def measure(name: str) -> str:
@@ -39,9 +47,9 @@ def measure(name: str) -> str:
 
 def aggregate(config: Config, item: Measure) -> str:
     """The SQL aggregate that takes one measure over events ordered by (time, id, file, line); ``file`` is the rank by digest."""
-    names = {name: column(name) for name in config.columns}
+    names = {name: column(config, name) for name in config.columns}
     conditions = [] if item.where is None else [f"({emit_duckdb(item.where, names)})"]
-    value = "" if item.column is None else column(item.column)
+    value = "" if item.column is None else column(config, item.column)
     if item.kind in ("first", "last"):
         conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
     where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
@@ -81,7 +89,7 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
         )
         suspects = _one(connection, "SELECT count(*) FROM suspects")
     if suspects:
-        values = ", ".join(["time", *(column(name) for name in config.columns)])
+        values = ", ".join(["time", *(column(config, name) for name in stateless.event_columns(config))])
         connection.execute(f"""
             INSERT INTO duplicates
             SELECT file, line, content IS DISTINCT FROM first_content FROM (
@@ -94,9 +102,16 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
     connection.execute(f"CREATE TEMP VIEW events AS SELECT * FROM landed {left_out}")
 
 
-def write_events(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """The accepted events, sorted by key hash, so that one key lies in one row group."""
-    connection.execute(f"COPY (SELECT * FROM events ORDER BY hi, lo) TO {literal(str(file))} {_WRITE}")
+def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
+    """The accepted events, sorted by key hash, so that one key lies in one row group: hi, key, id, time, file, line, c_<name>."""
+    columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
+    query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
+    connection.execute(f"COPY ({query}) TO {literal(str(file))} {_WRITE}")
+
+
+def written_events(file: Path) -> str:
+    """A window's event file as a source of events: with ``idh``, and without the low half of the key's hash (null)."""
+    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet(file)})"
 
 
 def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
@@ -106,7 +121,7 @@ def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts
 
 def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
     """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id and the typed columns."""
-    columns = "".join(f", {column(name)}" for name in config.columns)
+    columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
     connection.execute(f"""
         COPY (
             SELECT 'rejected' AS kind, file, line, reason, raw, NULL::VARCHAR AS key, NULL::VARCHAR AS id{columns}
@@ -123,8 +138,8 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
     """Rows and control totals over ``source``, a table, view, subquery or Parquet scan of events."""
     money: Money = {}
     for control in config.control:
-        value = "*" if control.column is None else column(control.column)
-        by = "''" if control.by is None else f"coalesce(CAST({column(control.by)} AS VARCHAR), 'null')"
+        value = "*" if control.column is None else column(config, control.column)
+        by = "''" if control.by is None else f"coalesce(CAST({column(config, control.by)} AS VARCHAR), 'null')"
         if control.name == "rows":
             continue
         rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1").fetchall()
@@ -137,7 +152,7 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
 def unreadable_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, int]:
     """Per sum control, rows of ``source`` without a readable amount."""
     return {
-        control.name: _one(connection, f"SELECT count(*) FROM {source} WHERE {column(control.column)} IS NULL")
+        control.name: _one(connection, f"SELECT count(*) FROM {source} WHERE {column(config, control.column)} IS NULL")
         for control in config.control
         if control.kind == "sum" and control.column
     }
@@ -149,8 +164,7 @@ def measure_totals(connection: duckdb.DuckDBPyConnection, config: Config, source
     if not additive:
         return {}
     sums = ", ".join(f"sum({measure(item.name)})" for item in additive)
-    row = connection.execute(f"SELECT {sums} FROM {source}").fetchone()
-    assert row is not None
+    row = connection.execute(f"SELECT {sums} FROM {source}").fetchall()[0]
     return as_totals([item.name for item in additive], row)
 
 
@@ -181,6 +195,5 @@ def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+    # fetchall, not fetchone: a result that is left open would block the next query on its tables.
+    return int(connection.execute(query).fetchall()[0][0])
