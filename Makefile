@@ -8,7 +8,7 @@ CODE   := $(wildcard setup.py recon recon_assets resources jobs tests benchmarks
 TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(name)/__init__.py),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint format clean
+.PHONY: help venv demo test soak benchmark lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
 	$(BIN)/pytest -m 'not soak' -n auto --color=no
 
-soak: $(STAMP)        ## the long tests
-	$(BIN)/pytest -m soak
+soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
+	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py
+
+benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage
+	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core.json
 
 lint: $(STAMP)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -124,15 +124,16 @@ def recon_run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def paths_in(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder / "data")) for path in (folder / "data").rglob("*") if path.is_file()}
+    """Files, and the folders of unfinished work."""
+    return {str(path.relative_to(folder / "data")) for path in (folder / "data").rglob("*")}
 
 
 def died_in(new: set[str]) -> str:
     """The stage that a killed run had come to, by what it added to the store."""
-    certificates = sum(path.startswith("certificates/") for path in new)
+    certificates = sum(path.startswith("certificates/") and path.endswith(".json") for path in new)
     commits = sum(path.startswith("timeline/") for path in new)
     if certificates:
-        return "certify" if commits < 3 else "the last certify"
+        return "the second range" if commits < 3 else "the last certify"
     if commits:
         return "index" if commits == 1 else "certify"
     for beginning, stage in (("state/", "merge"), ("prefetched/", "merge"), ("stateless/", "reduce"), ("tmp/", "reduce")):
@@ -158,14 +159,15 @@ def span(base: Path, undisturbed: dict[str, Any], tmp_path_factory: pytest.TempP
     return Span(time.monotonic() - start, sum(json.loads(out)["seconds"].values()))
 
 
-def wait_for_work(running: subprocess.Popen[str], store: Path) -> None:
-    """Until the run has made its first intermediate folder: a slow start of Python must not take all the kills."""
-    while running.poll() is None and not any((store / "data" / "tmp").glob("recon-*")):
+def wait_for(running: subprocess.Popen[str], store: Path, pattern: str) -> None:
+    """Until the run has made one path more that matches: a slow start of Python must not take all the kills."""
+    before = len(list(store.glob(pattern)))
+    while running.poll() is None and len(list(store.glob(pattern))) == before:
         time.sleep(0.005)
 
 
 def kill_at_random(server: c.Server, base: Path, undisturbed: dict[str, Any], folder: Path, span: Span, seed: int, kills: int) -> None:
-    """Three of four kills fall into the work, one at any moment from the start of Python on."""
+    """Of four kills one falls at any moment from the start of Python on, one into the work, two after the first reduce."""
     randomly = random.Random(seed)
     stages: Counter[str] = Counter()
     for number in range(kills):
@@ -173,8 +175,8 @@ def kill_at_random(server: c.Server, base: Path, undisturbed: dict[str, Any], fo
         before = paths_in(store)
         running = recon_run(store)
         if number % 4:
-            wait_for_work(running, store)
-        moment = randomly.uniform(0, span.work if number % 4 else span.whole)
+            wait_for(running, store, "data/tmp/recon-*" if number % 4 == 1 else "data/stateless/*/*/figures.json")
+        moment = randomly.uniform(0, (span.whole, span.work, span.work / 2, span.work / 2)[number % 4])
         try:
             running.wait(moment)
         except subprocess.TimeoutExpired:

@@ -137,3 +137,20 @@ def test_generated_events_give_the_known_answers_key_by_key(tmp_path: Path) -> N
     expected = pq.read_table(out / "answers.parquet").select(columns).sort_by("key")
     assert r.artifacts().select(columns).sort_by("key").to_pylist() == expected.to_pylist()
     assert Counter(statuses(r).values()) == answers["artifacts"]["by_status"]
+
+
+def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
+    r, folder = opened("logic", tmp_path)
+    r.land([folder / "events.csv"], window="2026-11-01T00:00Z", close=True)
+    r.run()
+    table = r.artifacts()
+    causes = dict(zip(table["key"].to_pylist(), table["cause"].to_pylist(), strict=True))
+    assert causes == {
+        "INV-1": None,
+        "INV-2": "two digits swapped",
+        "INV-3": "decimal point slipped",
+        "INV-4": "unexplained",
+        "INV-5": None,
+    }
+    assert r.show("INV-2")["derived"]["cause"] == "two digits swapped"
+    assert not r.verify(full=True).problems

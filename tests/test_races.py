@@ -137,7 +137,7 @@ MEANWHILE: dict[str, Meanwhile] = {
     "another window of the same keys is committed": does(*landed(3), s.Run((3,))),
     "an earlier window with the same events is corrected": does(*landed(0, revised=True), s.Run((0,))),
     "an earlier window is taken back": does(s.Unland(0, "w0.csv"), s.Run((0,))),
-    "tiers are merged": lambda r, operations: small_commits(r, operations, 8),
+    "tiers are merged": lambda r, operations: small_commits(r, operations, 7),
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
+from recon.intake.checks import literal, quoted
 from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
 
@@ -28,6 +29,28 @@ def open_parquet(file: SourceFile) -> Any:
         raise WrongInput(
             f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again"
         ) from None
+
+
+def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | None:
+    """SQL in which DuckDB itself reads the columns, and the number of rows; as ``row_batches``, at half the cost.
+
+    None where a column's type is not one that DuckDB writes as the same text: text, whole numbers, decimals, dates and booleans
+    are. The names must be columns of the file. Bytes that are no UTF-8 make the query fail: ``row_batches`` tells which."""
+    import pyarrow as pa
+
+    parquet = open_parquet(file)
+    kinds = {field.name: field.type for field in parquet.schema_arrow}
+    if len({name.casefold() for name in parquet.schema_arrow.names}) < len(parquet.schema_arrow.names):
+        return None  # DuckDB does not tell such names apart
+    plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_date32, pa.types.is_boolean)
+    for name in names:
+        kind = kinds[name]
+        if not (any(check(kind) for check in plain) or (pa.types.is_decimal128(kind) and kind.scale >= 0)):
+            return None
+    texts = "".join(f", CAST({quoted(name)} AS VARCHAR) AS t{position}" for position, name in enumerate(names))
+    scan = f"read_parquet({literal(str(file.path))}, file_row_number = true)"
+    query = f"(SELECT file_row_number + 1 AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{texts} FROM {scan})"
+    return query, parquet.metadata.num_rows
 
 
 def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:

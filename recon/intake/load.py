@@ -7,13 +7,14 @@ here: how a format is read, what makes a value right, and duplicates.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
 from recon.intake.checks import Checks, checks, literal, quoted
-from recon.intake.columnar import row_batches
+from recon.intake.columnar import direct_scan, row_batches
 from recon.intake.delimited import record_batches
 from recon.intake.formats import format_of
 from recon.intake.jsonlines import NOT_JSON, line_batches
@@ -97,6 +98,11 @@ def _load_file(
 
     require_columns(file, spec.names)
     kind = format_of(file.name).kind
+    if kind == "parquet" and (direct := direct_scan(file, spec.names)) is not None:
+        # What fails here (bytes that are not UTF-8, a damaged page) is read again below, where it is told row by row.
+        with contextlib.suppress(duckdb.Error):
+            connection.execute(f"INSERT INTO {table} {_select(number, direct[0], spec, sql)}")
+            return direct[1]
     texts = ["text"] if kind == "json" else [f"t{position}" for position in range(len(spec.names))]
     schema = pa.schema(
         [("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)]
