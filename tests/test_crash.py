@@ -35,8 +35,8 @@ from recon.timeline import Timeline
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 VERIFY_EVERY = 1 if SOAK else 4
-KILLS, SOAK_KILLS = 30, 1000
-BATCHES = 3
+KILLS, BATCHES = 30, 3
+SOAK_KILLS, SOAK_BATCHES = 1000, 20
 
 
 def is_verified(number: int) -> bool:
@@ -205,10 +205,11 @@ def test_recon_run_killed_at_a_random_moment_is_completed_by_the_next(
 
 @pytest.mark.soak
 @pytest.mark.skipif(not SOAK, reason="set RECON_SOAK=1 for 1,000 kills")
+@pytest.mark.parametrize("seed", range(100, 100 + SOAK_BATCHES))
 def test_recon_run_killed_a_thousand_times_is_completed_by_the_next(
-    server: c.Server, base: Path, undisturbed: dict[str, Any], span: Span, tmp_path: Path
+    server: c.Server, base: Path, undisturbed: dict[str, Any], span: Span, tmp_path: Path, seed: int
 ) -> None:
-    kill_at_random(server, base, undisturbed, tmp_path, span, 1000, SOAK_KILLS)
+    kill_at_random(server, base, undisturbed, tmp_path, span, seed, SOAK_KILLS // SOAK_BATCHES)
 
 
 # ---- stores that fail ------------------------------------------------------------------------------------------------
