@@ -28,6 +28,8 @@ setup(
         "xlsxwriter>=3.2",
         "zstandard>=0.25",
         "tzdata",
+        "dagster>=1.13.27,<2",
+        "dagster-webserver>=1.13.27,<2",
     ],
     extras_require={
         "test": TEST,

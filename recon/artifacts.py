@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BATCH_RECORDS = 200_000
 XLSX_ROWS_MAX = 1_048_575
+XLSX_TEXT_MAX = 32_767
 
 
 def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
@@ -179,6 +180,11 @@ def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, r
                 if value is None:
                     continue
                 digits = str(value)
+                if len(digits) > XLSX_TEXT_MAX:
+                    raise WrongUsage(
+                        f"{file}: row {row_number}: a text of {len(digits):,} characters does not fit a cell of "
+                        f"{XLSX_TEXT_MAX:,}; export .csv or .parquet instead"
+                    )
                 if isinstance(value, bool) or not _is_number(value) or len(digits.strip("-").replace(".", "")) > 15:
                     sheet.write_string(row_number, column, digits)
                 else:

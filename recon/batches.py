@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import layout
+from recon import landings, layout
 from recon.errors import Damaged, WrongInput, WrongUsage
 from recon.store import AlreadyExists, ObjectStore
 from recon.windows import Grid, name_of
@@ -27,18 +27,22 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LandedFile:
-    """One file of a window: its name as landed, SHA-256, size, where its bytes lie, and the totals that its sender declared."""
+    """One file of a window: its name as landed, SHA-256, size, where its bytes lie, and the totals that its sender declared.
+
+    ``reason`` and ``by`` stand for a correction only: why it was made, and its maker."""
 
     name: str
     digest: str
     bytes: int
     path: str
     expect: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One revision of a window. ``cause``: land, replace, unland, close or replay."""
+    """One revision of a window. ``cause``: land, replace, unland, correct, close or replay."""
 
     window: str
     revision: int
@@ -48,6 +52,11 @@ class Manifest:
     reason: str = ""
     by: str = ""
     time: str = ""
+
+    @property
+    def received(self) -> tuple[LandedFile, ...]:
+        """The files that senders landed: all but the corrections."""
+        return tuple(file for file in self.files if not file.reason)
 
 
 @dataclass(frozen=True)
@@ -129,27 +138,31 @@ def land(
     stored: dict[str, LandedFile] = {}
     already: list[tuple[str, str]] = []
     known = {landed.digest: landed.name for landed in (before.files if before else ()) if landed.name != replacing}
+    declared, given = dict(expect or {}), set()
     for file in files:
         digest = digest_of(file)
+        given.add(digest)
         if digest in known:
             already.append((file.name, known[digest]))
             continue
         path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
         size = store.copy_in(path, file)
-        stored[digest] = LandedFile(file.name, digest, size, path, dict(expect or {}))
+        stored[digest] = LandedFile(file.name, digest, size, path, declared)
         known[digest] = file.name
 
     def change(current: Manifest) -> Manifest | None:
         kept = [landed for landed in current.files if landed.name != replacing]
         if replacing is not None and len(kept) == len(current.files):
             raise WrongUsage(_no_such_file(current, replacing))
+        # Totals declared for a file that is there already are not dropped: they are what it is held to from now on.
+        kept = [replace(file, expect=declared) if declared and file.digest in given else file for file in kept]
         here = {landed.digest for landed in kept}
         for digest, landed in stored.items():
             if digest not in here:
                 kept.append(replace(landed, name=_free_name(landed.name, [other.name for other in kept])))
         if tuple(kept) == current.files and (current.closed or not close):
             return None
-        cause = "replace" if replacing else "land" if stored else "close"
+        cause = "replace" if replacing else "close" if tuple(kept) == current.files else "land"
         return replace(current, files=tuple(kept), closed=current.closed or close, cause=cause, reason="")
 
     manifest, _ = _revise(store, window, change)
@@ -172,11 +185,34 @@ def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Mani
     return _revise(store, window, change)[0]
 
 
+def land_correction(store: ObjectStore, window: datetime, file: Path, reason: str) -> Manifest:
+    """Puts a file of corrections (its name is new) into a window, with the reason and its maker."""
+    digest = digest_of(file)
+    path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
+    size = store.copy_in(path, file)
+    landed = LandedFile(file.name, digest, size, path, reason=reason, by=operator())
+
+    def change(current: Manifest) -> Manifest:
+        return replace(current, files=(*current.files, landed), cause="correct", reason=reason)
+
+    return _revise(store, window, change)[0]
+
+
 def close(store: ObjectStore, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
     """Closes a window. Returns its manifest and whether this call changed it. A window without any file closes as empty."""
-    return _revise(
-        store, window, lambda now: None if now.closed else replace(now, closed=True, cause="close", reason=reason)
-    )
+    return close_if(store, window, lambda now: reason)
+
+
+def close_if(store: ObjectStore, window: datetime, why: Callable[[Manifest], str | None]) -> tuple[Manifest, bool]:
+    """Closes an open window for the reason that ``why`` gives of its newest manifest, or leaves it where that is None.
+
+    ``why`` is asked again where another landed something in between. Returns the manifest and whether this call closed it."""
+
+    def change(current: Manifest) -> Manifest | None:
+        reason = None if current.closed else why(current)
+        return None if reason is None else replace(current, closed=True, cause="close", reason=reason)
+
+    return _revise(store, window, change)
 
 
 def replay(store: ObjectStore, windows: Iterable[datetime], reason: str = "") -> list[Manifest]:
@@ -209,6 +245,7 @@ def _revise(
             revised, revision=current.revision + 1, by=operator(), time=datetime.now(UTC).isoformat(timespec="seconds")
         )
         body = {**revised.__dict__, "files": [file.__dict__ for file in revised.files]}
+        landings.note(store, window, revised.revision)
         try:
             store.put_new(layout.manifest(window, revised.revision), [json.dumps(body, indent=1).encode()])
             return revised, True

@@ -5,6 +5,9 @@ Belongs here: path names. Does not belong here: reading or writing them.
     store.json                                             what this store is
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
+    landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
+    leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
+    quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
@@ -23,6 +26,8 @@ STORE = "store.json"
 EVENTS = "events/"
 TIMELINE = "timeline/"
 CHECKPOINTS = "timeline/checkpoints/"
+LANDINGS = "landings/"
+LEASES = "leases/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -43,6 +48,49 @@ def manifests(window: datetime) -> str:
 
 def manifest(window: datetime, revision: int) -> str:
     return f"{manifests(window)}{revision:06d}.json"
+
+
+def landing_day(instant: datetime) -> str:
+    return instant.strftime(f"{LANDINGS}%Y-%m-%d/")
+
+
+def landing_hour(instant: datetime) -> str:
+    return instant.strftime(f"{LANDINGS}%Y-%m-%d/%H/")
+
+
+def landing_instant(instant: datetime) -> str:
+    """What the names of the notes of one instant begin with."""
+    return f"{landing_hour(instant)}{instant:%M%S.%f}"
+
+
+def landing(instant: datetime, window: datetime, revision: int, attempt: str) -> str:
+    """The name says all: when (UTC), which window, the number of its revision, and an attempt that makes it the only one."""
+    return f"{landing_instant(instant)}-{folder_name(window)}-{revision:06d}-{attempt}"
+
+
+def lease(name: str) -> str:
+    return f"{LEASES}{name}/"
+
+
+def lease_taken(name: str, number: int) -> str:
+    return f"{lease(name)}{number:08d}/taken"
+
+
+def lease_beat(name: str, number: int, beat: int) -> str:
+    return f"{lease(name)}{number:08d}/beats/{beat:08d}"
+
+
+def lease_released(name: str, number: int) -> str:
+    return f"{lease(name)}{number:08d}/released"
+
+
+def quarantine_of(window: datetime, revision: int, rules: str) -> str:
+    """What the names of all reasons begin with for which this revision could not be processed by these rules."""
+    return f"{quarantine(window)}{revision:06d}-{rules}-"
+
+
+def quarantine(window: datetime) -> str:
+    return f"quarantine/{folder_name(window)}/"
 
 
 def landed_file(window: datetime, digest: str, attempt: str, name: str) -> str:

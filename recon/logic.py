@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import WrongUsage
+from recon.errors import ReconError, WrongInput, WrongUsage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,11 +39,18 @@ def after_merge(config: Config, table: pa.Table) -> pa.Table:
 def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
     assert config.logic is not None
     try:
-        function = _function(config.path.parent, *config.logic.split(":", 1))
-    except (ImportError, AttributeError, OSError) as error:
+        function = _function(config.path.parent, *config.logic.split(":", 1), config.rules_version)
+    except Exception as error:  # whatever the module does as it is loaded
         raise WrongUsage(f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function") from None
-    judged = function(table, stage)
-    if judged.schema != table.schema:
+    try:
+        judged = function(table, stage)
+    except ReconError:
+        raise
+    except Exception as error:
+        raise WrongInput(
+            f"{config.path}: logic: {config.logic} failed after {stage} ({type(error).__name__}: {error}); nothing was committed"
+        ) from error
+    if getattr(judged, "schema", None) != table.schema:
         raise WrongUsage(
             f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all"
         )
@@ -56,18 +63,21 @@ def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
 
 
 @lru_cache(maxsize=64)
-def _function(folder: Path, module_name: str, function_name: str) -> Callable[[pa.Table, str], pa.Table]:
+def _function(
+    folder: Path, module_name: str, function_name: str, rules_version: str
+) -> Callable[[pa.Table, str], pa.Table]:
     """The function of a module beside recon.yaml, else of an installed one.
 
-    A module beside is loaded by its path and under a name of its own: two reconciliations may both have a ``rules.py``."""
+    A module beside is loaded by its path and under a name of its own: two reconciliations may both have a ``rules.py``.
+    ``rules_version`` is a digest of its source too: a process that lives on must not judge by what the file said before."""
     file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
     if file.is_file():
         unique = f"recon_logic_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
         spec = importlib.util.spec_from_file_location(unique, file)
         assert spec is not None
-        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        # Not by the loader, which may take a stale .pyc where the file was edited within the same second.
+        exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102 - the user's own rules
     else:
         module = importlib.import_module(module_name)
     function: Callable[[pa.Table, str], pa.Table] = getattr(module, function_name)

@@ -134,13 +134,16 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
         path = local_copy(store, held["folder"] + stateless.EVENTS, scratch)
         table = pq.read_table(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
     rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
+    # A column of the user's may be called file or line too: what leads back to the event must not be covered by it.
+    told = {"file", "line", "id", "time", "counted"}
+    names = {name: f"{name} (column)" if name in told else name for name in stateless.event_columns(config)}
     return [
         {
             "file": files[row["file"]]["name"],
             "line": row["line"],
             "id": row["id"],
             "time": None if row["time"] is None else row["time"].isoformat(),
-            **{name: _text(row[f"c_{name}"]) for name in stateless.event_columns(config)},
+            **{shown: _text(row[f"c_{name}"]) for name, shown in names.items()},
         }
         for row in rows
     ]

@@ -15,7 +15,7 @@ from typing import Protocol
 from recon.batches import Manifest, landed_windows, read_manifest
 from recon.certify import certify, uncertified
 from recon.config import Config
-from recon.errors import WrongInput
+from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
 from recon.merge import merge_windows, refuse_other_rules
 from recon.prefetch import prefetch
@@ -142,16 +142,40 @@ def _run_range(
                 reduced += reduce_windows(store, config, [manifest])
             except WrongInput as error:
                 report.bad[manifest.window] = str(error)
-    if not reduced:
-        return
+    if reduced:
+        _merge_range(store, config, timeline, reduced, report, progress)
+
+
+def _merge_range(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    reduced: Sequence[Figures],
+    report: RunReport,
+    progress: Progress,
+) -> None:
+    """From pre-fetch to certificates for reduced windows. Where the range cannot be merged, each of its windows is tried alone, so
+    that one bad window does not hold up the others."""
+    named = reduced[0].window if len(reduced) == 1 else f"{reduced[0].window}..{reduced[-1].window}"
     with report.timed("prefetch"):
         progress("pre-fetch", named, 0)
         prefetched = prefetch(store, timeline.head(), reduced)
-    with report.timed("merge"):
-        merged = merge_windows(
-            store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share)
-        )
-    store.delete(prefetched.path)
+    try:
+        with report.timed("merge"):
+            merged = merge_windows(
+                store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share)
+            )
+    except Damaged:
+        raise
+    except WrongInput as error:
+        if len(reduced) == 1:
+            report.bad[reduced[0].window] = str(error)
+        else:
+            for figures in reduced:
+                _merge_range(store, config, timeline, [figures], report, progress)
+        return
+    finally:
+        store.delete(prefetched.path)
     with report.timed("index"):
         progress("index", named, 0)
         index_runs(store, config, timeline)

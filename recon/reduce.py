@@ -51,9 +51,9 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
     # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
     files = sorted(manifest.files, key=lambda file: file.digest)
     spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
-        sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]
+    with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
         try:
+            sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]
             read = load_events(connection, sources, spec, "landed")
         except WrongInput as error:
             raise WrongInput(f"window {manifest.window}: {error}") from None
@@ -152,7 +152,13 @@ def _tie_with_declared(
         return
     source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
     found = Totals(read.rows, reduction.totals_of(connection, config, source).money)
-    declared = Totals.from_json({"rows": found.rows, **file.expect})
+    try:
+        declared = Totals.from_json({"rows": found.rows, **file.expect})
+    except (ArithmeticError, TypeError, ValueError):
+        raise WrongInput(
+            f"window {manifest.window}: {file.name}: its declared control totals {file.expect} are not all numbers; "
+            f"land it again with --replace {file.name} and right totals"
+        ) from None
     unknown = sorted(set(declared.money) - set(found.money))
     if unknown:
         raise WrongInput(
@@ -175,5 +181,10 @@ def _local(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
     if not local.exists():
         raise WrongInput(
             f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace"
+        )
+    if digest_of(local) != file.digest:
+        raise WrongInput(
+            f"{file.name}: its bytes in the store ({file.path}) are not those that landed (SHA-256 {file.digest[:16]}…); "
+            "land it again with --replace"
         )
     return local

@@ -58,7 +58,7 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         money = {
-            name: str(groups[""]) if set(groups) == {""} else {by: str(groups[by]) for by in sorted(groups)}
+            name: plain(groups[""]) if set(groups) == {""} else {by: plain(groups[by]) for by in sorted(groups)}
             for name, groups in self.money.items()
         }
         return {"rows": self.rows, **money}
@@ -69,8 +69,20 @@ class Totals:
         for name, value in raw.items():
             if name != "rows":
                 groups = value if isinstance(value, dict) else {"": value}
-                money[name] = {by: Decimal(amount) for by, amount in groups.items()}
+                money[name] = {by: Decimal(str(amount)) for by, amount in groups.items()}
         return Totals(raw["rows"], money)
+
+
+def exact_sum(values: Iterable[Decimal | str | int]) -> Decimal:
+    """The sum of numbers of up to 38 digits each; Python's own arithmetic would round it to 28."""
+    with localcontext() as exact:
+        exact.prec = 80
+        return sum((Decimal(value) for value in values), Decimal(0))
+
+
+def plain(amount: Decimal) -> str:
+    """An amount in plain digits: ``str`` would write a small one as 1E-10."""
+    return format(amount, "f")
 
 
 def total_of(parts: Iterable[Totals]) -> Totals:

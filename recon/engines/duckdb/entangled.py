@@ -19,7 +19,7 @@ from recon.windows import name_of
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.engines.duckdb.merging import Moved, Sources
+    from recon.engines.duckdb.merging import Moved, Recount, Sources
 
 _TABLES = (
     "tangled", "pairs_old", "pairs_new", "zones", "ids_old", "ids_new", "suppressed_old", "suppressed_new",
@@ -29,10 +29,10 @@ _TABLES = (
 
 def untangle(
     connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str]
-) -> tuple[dict[str, Moved], dict[str, int]]:
+) -> tuple[dict[str, Moved], dict[str, Recount]]:
     """Makes the table ``untangled`` from the entangled keys of ``merged``.
 
-    Returns per window what became suppressed (net), and for windows outside the range the change in rows counted."""
+    Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
     for table in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -59,9 +59,7 @@ def untangle(
     connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
     _reduce_again(connection, config, sources.events_new)
     _rebuild(connection, config)
-    recounted = connection.execute("""
-        SELECT w, sum(a.n - p.n) FROM again a JOIN pairs_new p USING (key, w) WHERE NOT p.ranged GROUP BY w""").fetchall()
-    return _moved_totals(connection, config, sources.events_new), {window: int(change) for window, change in recounted}
+    return _moved_totals(connection, config, sources.events_new), _recounts(connection, config)
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
@@ -140,6 +138,22 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
         SELECT t.hi, t.lo, t.key, t.old, t.old_c, t.withdrawn,
                coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS c
         FROM tangled t LEFT JOIN listed l USING (key)""")
+
+
+def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str, Recount]:
+    """Windows outside the range: rows and additive measures of their changed contributions, after less before."""
+    from recon.engines.duckdb.merging import Recount
+
+    names = [item.name for item in config.measures if item.kind in ("sum", "count")]
+    sums = "".join(f", sum({side}.m.{quoted(name)})" for side in ("a", "p") for name in names)
+    rows = connection.execute(f"""
+        SELECT w, sum(a.n) - sum(p.n){sums} FROM again a JOIN pairs_new p USING (key, w)
+        WHERE NOT p.ranged GROUP BY w""").fetchall()
+    found = {}
+    for window, change, *values in rows:
+        after, before = (reduction.as_totals(names, part) for part in (values[: len(names)], values[len(names) :]))
+        found[window] = Recount(int(change), reduction.subtract_measures(after, before))
+    return found
 
 
 def _moved_totals(

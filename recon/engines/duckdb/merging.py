@@ -41,6 +41,14 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Recount:
+    """Change in what the contributions of a window outside the range come to: rows counted and additive measures."""
+
+    rows: int
+    measures: dict[str, str | int]
+
+
+@dataclass(frozen=True)
 class Slice:
     """What the merge of one slice came to. ``records``: hi, lo, length (bytes), check and record (JSON line), in order of hash."""
 
@@ -52,8 +60,8 @@ class Slice:
     suppressed: dict[str, int]
     measures: dict[str, dict[str, str | int]]
     moved: dict[str, Moved] = field(default_factory=dict)
-    recounted: dict[str, int] = field(default_factory=dict)
-    """Windows outside the range: change in rows counted over the records, which must tie with ``moved``."""
+    recounted: dict[str, Recount] = field(default_factory=dict)
+    """Windows outside the range: what changed in the records, which must tie with ``moved``."""
 
 
 def merge_slice(
@@ -75,7 +83,7 @@ def merge_slice(
     connection.unregister("standing_records")
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, windows)}")
     moved: dict[str, Moved] = {}
-    recounted: dict[str, int] = {}
+    recounted: dict[str, Recount] = {}
     tangled = connection.execute("SELECT count(*) FROM merged WHERE entangled").fetchall()[0][0]
     if tangled:
         moved, recounted = entangled.untangle(connection, config, sources, windows)

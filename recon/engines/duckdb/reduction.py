@@ -15,7 +15,7 @@ from recon import stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_reduce
-from recon.totals import Money, Totals
+from recon.totals import Money, Totals, plain
 from recon.vocabulary import emit_duckdb
 
 if TYPE_CHECKING:
@@ -180,12 +180,12 @@ def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | i
     """Totals of additive measures, less others."""
     with localcontext() as exact:
         exact.prec = 80
-        return {name: str(Decimal(left[name]) - Decimal(right[name])) for name in left}
+        return {name: plain(Decimal(left[name]) - Decimal(right[name])) for name in left}
 
 
 def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
     """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
-    return {name: str(value if value is not None else 0) for name, value in zip(names, values, strict=True)}
+    return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}
 
 
 def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:

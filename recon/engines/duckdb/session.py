@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import TryAgain
+from recon.errors import TryAgain, WrongInput
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,9 +36,10 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def connect(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with temporary tables of its own; the database is in memory and spills beside ``scratch``. Times are read and
-    written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes."""
+    written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes, and WrongInput,
+    which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded."""
     import duckdb
 
     connection = _database(os.getpid(), config.threads, config.memory_limit, str(scratch.parent / "spill")).cursor()
@@ -46,6 +47,11 @@ def connect(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
         yield connection
+    except duckdb.OutOfRangeException as error:
+        raise WrongInput(
+            f"{place}a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}); "
+            "look for amounts that are far too large and correct their file with 'recon land --replace'"
+        ) from error
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise TryAgain(
