@@ -131,16 +131,12 @@ def plan_merge(runs: Sequence[Entries]) -> MergePlan:
     kept = []
     for stretch in stretches:
         rows, hi, lo = _newest_of(runs, stretch)
-        file = np.concatenate(
-            [run.file[part] + first for run, part, first in zip(runs, stretch, firsts, strict=False)]
-        )[rows]
+        file = np.concatenate([run.file[part] + first for run, part, first in zip(runs, stretch, firsts, strict=False)])[rows]
         check_together(hi, lo, file, all_files)
         used[file] = True
         kept.append(rows)
     names: dict[str, int] = {}
-    new = np.array(
-        [names.setdefault(n, len(names)) if u else 0 for n, u in zip(all_files, used, strict=True)], np.uint32
-    )
+    new = np.array([names.setdefault(n, len(names)) if u else 0 for n, u in zip(all_files, used, strict=True)], np.uint32)
     numbers = tuple(new[firsts[i] : firsts[i + 1]] for i in range(len(runs)))
     return MergePlan(stretches, tuple(kept), tuple(names), numbers)
 

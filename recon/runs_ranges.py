@@ -30,9 +30,7 @@ def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt
     return np.flatnonzero(np.concatenate([[True], far | over])[: len(starts)])
 
 
-def read_ranges(
-    store: ObjectStore, paths: Sequence[str], offsets: Iterable[int], lengths: Iterable[int]
-) -> list[bytes]:
+def read_ranges(store: ObjectStore, paths: Sequence[str], offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
     """Several ranges, in order, REQUESTS_AT_ONCE side by side. Raises what ``get_range`` raises."""
     requests = [(path, int(offset), int(length)) for path, offset, length in zip(paths, offsets, lengths, strict=True)]
     if len(requests) < 2:

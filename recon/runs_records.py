@@ -73,7 +73,7 @@ def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     sources = []
     for path, size in zip(paths, sizes.tolist(), strict=True):
         file = store.local(path)
-        assert file is not None, path  # noqa: S101 - one store has either files or none
+        assert file is not None, path
         with open(file, "rb") as handle:
             sources.append(np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8))
     return _views(sources, source.astype(np.int32), found.offset.astype(np.int64), found.length.astype(np.int32))
@@ -161,9 +161,7 @@ def _check(found: Found, records: pa.BinaryViewArray) -> None:
     rows = pa.table({"row": np.arange(len(found)), "check": found.check, "record": records})
     with duckdb.connect() as connection:
         connection.register("rows", rows)
-        wrong = connection.execute(
-            'select min("row") from rows where (md5_number(record) & 4294967295)::uinteger <> "check"'
-        ).fetchall()
+        wrong = connection.execute('select min("row") from rows where (md5_number(record) & 4294967295)::uinteger <> "check"').fetchall()
     if wrong[0][0] is not None:
         row = wrong[0][0]
         raise _damaged(found.part_files[int(found.part[row])], int(found.offset[row]))

@@ -89,7 +89,8 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
         query = f"SELECT *, {emit_duckdb(item.expression, names)} AS {quoted('x_' + item.name)} FROM ({query})"
         names[item.name] = quoted("x_" + item.name)
     cases = " ".join(f"WHEN {emit_duckdb(item.expression, names)} THEN {literal(item.name)}" for item in config.status)
-    query = f"SELECT *, CASE {cases} END AS status FROM ({query})"
+    status = f"CASE {cases} END" if cases else "CAST(NULL AS VARCHAR)"
+    query = f"SELECT *, {status} AS status FROM ({query})"
     measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])
     derived = _object([f"{literal(x.name)}: {_text(x.expression.type, quoted('x_' + x.name))}" for x in config.derived])
     texts = f"SELECT key, status, CAST(to_json({measures}) AS VARCHAR) AS measures, CAST(to_json({derived}) AS VARCHAR) AS derived"
@@ -179,7 +180,11 @@ def _text(kind: Type, value: str) -> str:
     """A value as decision 001 writes it: decimals, dates and times as text, the rest as it is."""
     if kind.kind == "timestamp":
         return f"strftime({value}, {_TIME_TEXT})"
-    return f"CAST({value} AS VARCHAR)" if kind.kind in ("decimal", "date") else value
+    text = f"CAST({value} AS VARCHAR)"
+    if kind.kind == "decimal" and kind.precision == kind.scale:
+        # DuckDB leaves out the zero before the point of such a decimal.
+        text = f"replace(replace(' ' || {text}, ' .', ' 0.'), ' -.', ' -0.')[2:]"
+    return text if kind.kind in ("decimal", "date") else value
 
 
 def _part_text(item: Measure) -> str:

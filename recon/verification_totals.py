@@ -96,9 +96,14 @@ def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str
         if control.name == "rows":
             continue
         value = "*" if control.column is None else quoted(f"c_{control.column}")
-        part = "''" if control.by is None else f"coalesce(CAST({quoted('c_' + control.by)} AS VARCHAR), 'null')"
+        part = "''" if control.by is None else _group_name(f"CAST({quoted('c_' + control.by)} AS VARCHAR)")
         found = connection.execute(f"SELECT {by}, {part}, {control.kind}({value}) FROM {source} GROUP BY 1, 2").fetchall()
         for group, named, amount in found:
             if amount is not None:
                 money[group].setdefault(control.name, {})[named] = Decimal(amount)
     return {group: Totals(count, money[group]) for group, count in rows}
+
+
+def _group_name(by: str) -> str:
+    """A control group's name: ``null`` for none; a value that reads like that, or begins with a quote, stands in quotes."""
+    return f"coalesce(CASE WHEN {by} = 'null' OR starts_with({by}, '\"') THEN '\"' || {by} || '\"' ELSE {by} END, 'null')"

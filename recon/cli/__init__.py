@@ -29,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         from recon.cli.app import app
 
-        status = get_command(app).main(
-            list(sys.argv[1:] if arguments is None else arguments), prog_name="recon", standalone_mode=False
-        )
+        status = get_command(app).main(list(sys.argv[1:] if arguments is None else arguments), prog_name="recon", standalone_mode=False)
         sys.stdout.flush()
     except ReconError as error:
         return _failed(str(error), error.exit_status)

@@ -34,9 +34,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def recon(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Reconciles financial events: land files, run, look at what does not match. New here? recon demo"""
     if context.invoked_subcommand is None:
@@ -50,6 +48,7 @@ for _command in (
     files.land,
     files.unland,
     files.close,
+    files.correct,
     work.run,
     work.replay,
     work.verify,

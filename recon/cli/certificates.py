@@ -34,8 +34,7 @@ def say_totals(totals: Mapping[str, Totals]) -> None:
         scale = min(int(value.as_tuple().exponent) for value in values)
         lines.append((f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
     rows = [
-        (label, *map(amount, values), "ties" if values[0] == sum(values[1:], Decimal(0)) else "DOES NOT TIE")
-        for label, values in lines
+        (label, *map(amount, values), "ties" if values[0] == sum(values[1:], Decimal(0)) else "DOES NOT TIE") for label, values in lines
     ]
     columns = ["in", "= accepted", "+ duplicates", "+ rejected"]
     table(["", *columns, "ties"], rows, columns)

@@ -1,4 +1,4 @@
-"""Commands on a window's files: land, unland, close.
+"""Commands on a window's files: land, unland, close, correct.
 
 Belongs here: their arguments and what they say. Does not belong here: what they do (recon.batches).
 """
@@ -26,9 +26,7 @@ def land(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")],
     window: Window,
     close: Annotated[bool, typer.Option("--close", help="The window is complete: close it.")] = False,
-    replace: Annotated[
-        str | None, typer.Option("--replace", metavar="OLD", help="Take the place of this file (name as landed).")
-    ] = None,
+    replace: Annotated[str | None, typer.Option("--replace", metavar="OLD", help="Take the place of this file (name as landed).")] = None,
     expect: Annotated[
         list[str] | None,
         typer.Option("--expect", metavar="CONTROL=VALUE", help="Total that each file must come to; may be repeated."),
@@ -129,10 +127,12 @@ def close(
 ) -> None:
     """Close a window: its files are complete.
 
-    A window without any file closes as empty, so that the watermark can pass it.
+    A window without any file closes as empty, so that the watermark can pass it. One that is short of the files that
+    'closing' expects needs a reason.
 
     \b
     recon close 2026-11-01T00:00Z
+    recon close 2026-11-01T00:00Z --reason "the bank is on holiday"
     """
     manifest, changed = opened(config).close(window, reason)
     if json:
@@ -142,6 +142,42 @@ def close(
         say(f"window {manifest.window} was closed already; nothing changed")
         return
     say(f"closed window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
+    _say_next(manifest, with_config(config))
+
+
+def correct(
+    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; one value for each of its columns.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; 'recon show KEY --events' tells it.")],
+    event: Annotated[
+        list[str] | None,
+        typer.Option("--event", metavar="COLUMN=VALUE", help="A column of the event; repeat it for each."),
+    ] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Add one event to a key, with a reason.
+
+    It lands as a file in the window that it is now and counts once that window is processed. The maker is the user of the operating
+    system. Its time is now, its id is made.
+
+    \b
+    recon correct A113 --event event_type=PAYMENT --event amount=40.00 --event currency=USD --reason "paid in cash"
+    """
+    columns: dict[str, str] = {}
+    for text in event or []:
+        column, equals, value = text.partition("=")
+        if not column or not equals:
+            raise WrongUsage(f"--event {text}: write COLUMN=VALUE, such as amount=12.50")
+        if column in columns:
+            raise WrongUsage(f"--event {text}: {column!r} was given before; give it once")
+        columns[column] = value
+    manifest = opened(config).correct(*key, event=columns, reason=reason)
+    landed = manifest.files[-1]
+    if json:
+        as_json({**_manifest(manifest), "added": [landed.name]})
+        return
+    say(f"landed {landed.name} by {landed.by} in window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
     _say_next(manifest, with_config(config))
 
 
@@ -174,5 +210,8 @@ def _holds(manifest: Manifest) -> str:
 def _manifest(manifest: Manifest) -> dict[str, Any]:
     """A manifest as JSON, without where the bytes lie: that is the store's own."""
     shown = asdict(manifest)
-    shown["files"] = [{name: file[name] for name in ("name", "digest", "bytes", "expect")} for file in shown["files"]]
+    shown["files"] = [
+        {name: file[name] for name in ("name", "digest", "bytes", "expect", *(("reason", "by") if file["reason"] else ()))}
+        for file in shown["files"]
+    ]
     return shown

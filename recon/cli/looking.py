@@ -19,16 +19,13 @@ from recon.errors import WrongInput
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
-    from recon.config import Config
 
 WINDOWS_SHOWN = 20
 ROWS_SHOWN = 20
 
 AsOf = Annotated[
     str | None,
-    typer.Option(
-        "--as-of", metavar="W", help="With every window up to and including W; or the end of one, with an offset."
-    ),
+    typer.Option("--as-of", metavar="W", help="With every window up to and including W; or the end of one, with an offset."),
 ]
 KnownAt = Annotated[
     str | None,
@@ -37,9 +34,7 @@ KnownAt = Annotated[
 
 
 def status(
-    window: Annotated[
-        str | None, typer.Argument(metavar="[W]", help="One window, with its files and certificate.")
-    ] = None,
+    window: Annotated[str | None, typer.Argument(metavar="[W]", help="One window, with its files and certificate.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -69,9 +64,7 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
     say(f"waiting for a run: {waiting}")
     if still_open := answer["open"]:
         named = ", ".join(still_open[:3]) + (" …" if len(still_open) > 3 else "")
-        say(
-            f"open, though they hold files: {named} ({number(len(still_open))}); close one with 'recon close W{suffix}'"
-        )
+        say(f"open, though they hold files: {named} ({number(len(still_open))}); close one with 'recon close W{suffix}'")
     if answer["artifacts"]:
         held = sum(answer["artifacts"].values())
         say(f"artifacts: {number(held)}")
@@ -166,10 +159,7 @@ def show(
 
 def contracted(found: dict[str, Any]) -> dict[str, Any]:
     """An artifact in the contract's shape. Duplicates and withdrawn windows are named only where there are any."""
-    parts = [
-        {name: value for name, value in part.items() if name != "duplicates" or value}
-        for part in found["contributions"]
-    ]
+    parts = [{name: value for name, value in part.items() if name != "duplicates" or value} for part in found["contributions"]]
     return {name: value for name, value in found.items() if name != "withdrawn" or value} | {"contributions": parts}
 
 
@@ -198,10 +188,16 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
         say(f"withdrawn, its events were taken back: {', '.join(found['withdrawn'])}")
     listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
     if listed:
-        names = list(listed[0][1])
+        made = [event["correction"] for _, event in listed if isinstance(event.get("correction"), dict)]
+        names = [name for name in listed[0][1] if name != "correction" or not made]
         columns_known = reconciliation.config.columns
         right = [name for name in names if name == "line" or (name in columns_known and columns_known[name].is_number)]
-        table(["window", *names], [(window, *(event[name] for name in names)) for window, event in listed], right)
+        rows = [[window, *(event.get(name) for name in names)] for window, event in listed]
+        if made:
+            for row, (_, event) in zip(rows, listed, strict=True):
+                row += [event["correction"][name] if event.get("correction") in made else None for name in ("by", "reason")]
+            names += ["corrected by", "reason"]
+        table(["window", *names], rows, right)
 
 
 def _reads_as_amount(value: object) -> bool:
@@ -210,9 +206,7 @@ def _reads_as_amount(value: object) -> bool:
 
 
 def breaks(
-    file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="Write all of them: csv, jsonl, parquet or xlsx.")
-    ] = None,
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Write all of them: csv, jsonl, parquet or xlsx.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,

@@ -27,17 +27,11 @@ def _debug(wanted: bool) -> bool:
 
 ConfigFile = Annotated[
     str | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="The configuration; recon.yaml if not given, else $RECON_CONFIG."
-    ),
+    typer.Option("--config", "-c", metavar="FILE", help="The configuration; recon.yaml if not given, else $RECON_CONFIG."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an unexpected failure.", callback=_debug, is_eager=True)
-]
-Window = Annotated[
-    str, typer.Option("--window", "-w", metavar="W", help="The window, named by its start in UTC: 2026-11-01T00:00Z.")
-]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected failure.", callback=_debug, is_eager=True)]
+Window = Annotated[str, typer.Option("--window", "-w", metavar="W", help="The window, named by its start in UTC: 2026-11-01T00:00Z.")]
 
 
 def config_path(given: str | None) -> Path:
@@ -49,9 +43,7 @@ def config_path(given: str | None) -> Path:
         return here
     if named:
         return Path(named)
-    raise WrongUsage(
-        f"{DEFAULT_CONFIG}: no such file in {Path.cwd()}; name one with --config, or make one with 'recon init DIR'"
-    )
+    raise WrongUsage(f"{DEFAULT_CONFIG}: no such file in {Path.cwd()}; name one with --config, or make one with 'recon init DIR'")
 
 
 def opened(given: str | None) -> Reconciliation:

@@ -39,9 +39,7 @@ class Bar:
             self._timer.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._timer.cancel()
         with self._lock:
             if self._drawn is not None:
@@ -56,7 +54,5 @@ class Bar:
         with self._lock:
             columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
             self._drawn = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._task = self._drawn.add_task(
-                escape(self._stage), total=1 if self._known else None, completed=int(self._share)
-            )
+            self._task = self._drawn.add_task(escape(self._stage), total=1 if self._known else None, completed=int(self._share))
             self._drawn.start()

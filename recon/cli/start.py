@@ -76,9 +76,7 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same events.")] = 1,
     start: Annotated[str, typer.Option("--start", metavar="W", help="The first window.")] = "2026-11-01T00:00Z",
     every: Annotated[str, typer.Option("--every", metavar="LENGTH", help="Length of a window.")] = "1h",
-    formats: Annotated[
-        list[str] | None, typer.Option("--format", metavar="F", help="csv, jsonl or parquet; may be repeated.")
-    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="csv, jsonl or parquet; may be repeated.")] = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:

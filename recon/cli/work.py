@@ -24,9 +24,7 @@ NAMED_MAX = 20
 
 
 def run(
-    first: Annotated[
-        str | None, typer.Option("--from", metavar="W", help="First window; the earliest if not given.")
-    ] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="W", help="First window; the earliest if not given.")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="W", help="Last window; the newest if not given.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
@@ -114,9 +112,7 @@ def replay(
 
 
 def verify(
-    full: Annotated[
-        bool, typer.Option("--full", help="Recompute every artifact from all landed events and compare.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Recompute every artifact from all landed events and compare.")] = False,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,

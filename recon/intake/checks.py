@@ -61,9 +61,7 @@ def checks(spec: EventSpec) -> Checks:
     for name, text in zip(spec.key, keys, strict=True):
         faults.append(f"{text} IS NULL OR contains({text}, chr(0))")
         reasons.append(f"CASE WHEN {text} IS NULL THEN {literal(name + ': the key is empty')} END")
-        reasons.append(
-            f"CASE WHEN contains({text}, chr(0)) THEN {literal(name + ': the key holds a NUL character')} END"
-        )
+        reasons.append(f"CASE WHEN contains({text}, chr(0)) THEN {literal(name + ': the key holds a NUL character')} END")
     key = keys[0] if len(keys) == 1 else f"to_json([{', '.join(keys)}])::VARCHAR"
     faults.append(f"strlen({key}) > {KEY_BYTES_MAX}")
     too_long = f"{', '.join(spec.key)}: the key is longer than {KEY_BYTES_MAX} bytes"
@@ -81,9 +79,7 @@ def checks(spec: EventSpec) -> Checks:
         values.append(f"{_value(text, attempt, number, kind)} AS {value}")
         if kind.kind != "text":
             faults.append(f"({value} IS NULL AND {text} IS NOT NULL)")
-            reasons.append(
-                f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, number, kind)} END"
-            )
+            reasons.append(f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, number, kind)} END")
     return Checks(
         attempts=tuple(first),
         plain=tuple(plain),

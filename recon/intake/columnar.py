@@ -26,9 +26,7 @@ def open_parquet(file: SourceFile) -> Any:
     except FileNotFoundError:
         raise WrongInput(f"{file.name}: the file is gone from {file.path}; land it again") from None
     except (OSError, pa.ArrowException) as error:
-        raise WrongInput(
-            f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again"
-        ) from None
+        raise WrongInput(f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again") from None
 
 
 def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | None:
@@ -113,9 +111,7 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
             column = column.cast(pa.decimal256(76, 0))
         return _utf8(column)
     except pa.ArrowException as error:
-        raise WrongInput(
-            f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text"
-        ) from None
+        raise WrongInput(f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text") from None
 
 
 def _utf8(column: Any) -> tuple[Any, Any]:
@@ -162,7 +158,5 @@ def texts_of_all(file: SourceFile) -> Iterator[Any]:
         columns = []
         for column in batch.columns:
             nested = pa.types.is_nested(column.type)
-            columns.append(
-                pa.array(map(str, column.to_pylist()), pa.string()) if nested else as_text(column, file.name)[0]
-            )
+            columns.append(pa.array(map(str, column.to_pylist()), pa.string()) if nested else as_text(column, file.name)[0])
         yield pa.record_batch(columns, names=batch.schema.names)

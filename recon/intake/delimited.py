@@ -186,8 +186,7 @@ class _Records:
         width = len(self._header)
         keep = [not (fields == 1 and (text == _END or not text.strip())) for _, fields, text in invalid]
         problem = [
-            BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}"
-            for _, fields, text in invalid
+            BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}" for _, fields, text in invalid
         ]
         texts = [pa.nulls(len(invalid), pa.string())] * len(self._picked)
         return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(keep))
@@ -195,9 +194,7 @@ class _Records:
     def tie(self) -> None:
         """Raises WrongInput if the file ended inside quotes, or if its lines are not the records' lines."""
         if not self._ended:
-            raise WrongInput(
-                f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it"
-            )
+            raise WrongInput(f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it")
         if self.next_line - 1 != self._stream.line_feeds:
             raise WrongInput(
                 f"{self._name}: carriage returns without line feeds stand between or in its records; "

@@ -54,8 +54,7 @@ def format_of(name: str) -> Format:
     kind = next((kind for suffix, kind in _KINDS.items() if stem.endswith(suffix)), None)
     if kind is None or (codec and kind == "parquet"):
         raise WrongUsage(
-            f"{name}: the name tells no format; "
-            "expected .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
+            f"{name}: the name tells no format; expected .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
         )
     return Format(kind, codec)
 

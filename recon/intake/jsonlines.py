@@ -35,12 +35,10 @@ def line_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
                 yield batch
     except _TooLong:
         size = RECORD_BYTES_MAX >> 20
-        raise WrongInput(
-            f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line"
-        ) from None
+        raise WrongInput(f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line") from None
 
 
-class _TooLong(Exception):  # noqa: N818 - never leaves this module
+class _TooLong(Exception):
     """A line does not end within ``RECORD_BYTES_MAX``."""
 
 
@@ -134,9 +132,7 @@ def _no_constant(token: str) -> Any:
     raise ValueError(f"{token} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    parse_float=_number, parse_int=_number, parse_constant=_no_constant, object_pairs_hook=_Members
-)
+_DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_no_constant, object_pairs_hook=_Members)
 
 
 def exact_members(line: str, names: Sequence[str]) -> str | None:

@@ -59,10 +59,7 @@ def _check_magic(name: str, start: bytes, expected: str | None) -> None:
     promised = expected or "plain text"
     if found == "UTF-16 text":
         raise WrongInput(f"{name}: the file is UTF-16 text; save it as UTF-8")
-    raise WrongInput(
-        f"{name}: the content is {found or f'not {promised}'}, the name says {promised}; "
-        "rename the file or write it anew"
-    )
+    raise WrongInput(f"{name}: the content is {found or f'not {promised}'}, the name says {promised}; rename the file or write it anew")
 
 
 def _check_text(name: str, path: Path, form: Format) -> None:
@@ -76,23 +73,15 @@ def _check_text(name: str, path: Path, form: Format) -> None:
         raise WrongInput(f"{name}: lines end with carriage returns only; end them with line feeds")
     if form.kind != "json":
         if first.startswith('{"'):
-            raise WrongInput(
-                f"{name}: line 1 is a JSON object, the name says {form.kind.upper()}; name the file .jsonl"
-            )
+            raise WrongInput(f"{name}: line 1 is a JSON object, the name says {form.kind.upper()}; name the file .jsonl")
         if BROKEN in first:
             raise WrongInput(f"{name}: line 1: the header is not UTF-8; save the file as UTF-8")
     elif first.startswith("["):
-        raise WrongInput(
-            f"{name}: line 1 begins a JSON array; expected JSON lines: one object a line, no brackets around"
-        )
+        raise WrongInput(f"{name}: line 1 begins a JSON array; expected JSON lines: one object a line, no brackets around")
     elif first == "{":
-        raise WrongInput(
-            f"{name}: line 1 begins an object that goes on below; expected JSON lines: one whole object a line"
-        )
+        raise WrongInput(f"{name}: line 1 begins an object that goes on below; expected JSON lines: one whole object a line")
     elif first and not first.startswith("{"):
-        raise WrongInput(
-            f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv"
-        )
+        raise WrongInput(f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv")
 
 
 def require_columns(file: SourceFile, columns: Sequence[str]) -> None:

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _LOW_64_BITS = "18446744073709551615::UHUGEINT"
 
 
-def load_events(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], spec: EventSpec, table: str
-) -> list[FileRows]:
+def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], spec: EventSpec, table: str) -> list[FileRows]:
     """Fills the temporary tables ``table`` and ``<table>_rejects`` (both made anew); returns the counts per file.
 
     ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id
@@ -47,15 +45,12 @@ def load_events(
         f"id VARCHAR, idh UBIGINT, time TIMESTAMPTZ{types}, reason VARCHAR, span INTEGER)"
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {rejects} (file INTEGER, line BIGINT, "
-        f"reason VARCHAR, raw VARCHAR{types}, span INTEGER)"
+        f"CREATE OR REPLACE TEMP TABLE {rejects} (file INTEGER, line BIGINT, reason VARCHAR, raw VARCHAR{types}, span INTEGER)"
     )
     read = [_load_file(connection, number, file, spec, sql, accepted) for number, file in enumerate(files)]
 
     typed = "".join(f", {column}" for column in columns)
-    connection.execute(
-        f"INSERT INTO {rejects} SELECT file, line, reason, NULL{typed}, span FROM {accepted} WHERE reason IS NOT NULL"
-    )
+    connection.execute(f"INSERT INTO {rejects} SELECT file, line, reason, NULL{typed}, span FROM {accepted} WHERE reason IS NOT NULL")
     rejected = dict(connection.execute(f"SELECT file, count(*) FROM {rejects} GROUP BY file").fetchall())
     if rejected:
         connection.execute(f"DELETE FROM {accepted} WHERE reason IS NOT NULL")
@@ -89,9 +84,7 @@ class _Counted:
             raise
 
 
-def _load_file(
-    connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, spec: EventSpec, sql: Checks, table: str
-) -> int:
+def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, spec: EventSpec, sql: Checks, table: str) -> int:
     """Inserts the rows of one file, good and bad; returns how many were read."""
     import duckdb
     import pyarrow as pa
@@ -104,9 +97,7 @@ def _load_file(
             connection.execute(f"INSERT INTO {table} {_select(number, direct[0], spec, sql)}")
             return direct[1]
     texts = ["text"] if kind == "json" else [f"t{position}" for position in range(len(spec.names))]
-    schema = pa.schema(
-        [("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)]
-    )
+    schema = pa.schema([("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)])
     batches = line_batches if kind == "json" else row_batches if kind == "parquet" else record_batches
     counted = _Counted(batches(file, spec.names))
     view = "recon_intake_batches"
@@ -156,12 +147,8 @@ def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFi
     view = "recon_intake_raw"
     for batch in raw_rows(file, wanted["line"], wanted["span"]):
         connection.register(view, batch)
-        connection.execute(
-            f"UPDATE {rejects} AS r SET raw = b.raw FROM {view} AS b WHERE r.file = {number} AND r.line = b.line"
-        )
+        connection.execute(f"UPDATE {rejects} AS r SET raw = b.raw FROM {view} AS b WHERE r.file = {number} AND r.line = b.line")
         connection.unregister(view)
     missing = connection.execute(f"SELECT min(line) FROM {rejects} WHERE file = {number} AND raw IS NULL").fetchone()
     if missing and missing[0] is not None:
-        raise WrongInput(
-            f"{file.name}: line {missing[0]} is gone on the second reading; the file has changed, land it again"
-        )
+        raise WrongInput(f"{file.name}: line {missing[0]} is gone on the second reading; the file has changed, land it again")

@@ -46,7 +46,7 @@ CASTS: dict[Kind, tuple[Kind, ...]] = {
 """From a kind, to which kinds ``cast`` leads."""
 
 
-class Unfit(Exception):  # noqa: N818 - as in recon.errors, the name says what it is
+class Unfit(Exception):
     """The text is not an expression of the vocabulary; ``at`` is the column, from 1."""
 
     def __init__(self, why: str, at: int) -> None:
@@ -88,9 +88,7 @@ def unified(nodes: Sequence[Node], what: str) -> tuple[Node, ...]:
     """All nodes at their common type."""
     typed = [node for node in nodes if not is_null(node)]
     if not typed:
-        raise Unfit(
-            f"{what}: null has no type of its own; write cast(null as decimal(18,2)) or another type", nodes[0].at
-        )
+        raise Unfit(f"{what}: null has no type of its own; write cast(null as decimal(18,2)) or another type", nodes[0].at)
     mixed = any(node.type.kind == "decimal" for node in typed)
     shared = _own_type(typed[0], mixed)
     for node in typed[1:]:
@@ -185,9 +183,7 @@ def case(branches: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
         _need(condition, "case when", "boolean")
     values = unified([value for _, value in branches] + [otherwise], "case")
     pairs = zip((brought(condition, BOOLEAN) for condition, _ in branches), values, strict=False)
-    return Node(
-        "case", (*(node for pair in pairs for node in pair), values[-1]), values[0].type, None, branches[0][0].at
-    )
+    return Node("case", (*(node for pair in pairs for node in pair), values[-1]), values[0].type, None, branches[0][0].at)
 
 
 def cast(node: Node, to: Type) -> Node:
@@ -324,4 +320,4 @@ def _remedy(wanted: Type, node: Node) -> str:
     return ""
 
 
-assert len(str(INTEGER_MAX)) == INTEGER_DIGITS  # noqa: S101 - the two say the same
+assert len(str(INTEGER_MAX)) == INTEGER_DIGITS

@@ -128,7 +128,7 @@ def _letters(function: str, source: str, target: str) -> Callable[[Node, list[st
 
 
 def _part(node: Node, args: list[str]) -> str:
-    assert isinstance(node.value, tuple)  # noqa: S101 - check.part makes it
+    assert isinstance(node.value, tuple)
     start, length = node.value
     return f"substr({args[0]}, {start})" if length is None else f"substr({args[0]}, {start}, {length})"
 
@@ -150,7 +150,7 @@ def _add_days(node: Node, args: list[str]) -> str:
 def _cast(node: Node, args: list[str]) -> str:
     sql, source, to = args[0], node.args[0].type, node.type
     if to.kind == "text":
-        return _to_text(sql, source)
+        return to_text(sql, source)
     if source.kind == "text":
         return _from_text(sql, to)
     if to.kind == "date":
@@ -162,7 +162,8 @@ def _cast(node: Node, args: list[str]) -> str:
     return _bound(sql, f"CASE WHEN v = trunc(v, {to.scale}) THEN TRY_CAST(v AS {to.duckdb}) END")
 
 
-def _to_text(sql: str, source: Type) -> str:
+def to_text(sql: str, source: Type) -> str:
+    """A value as its one text: decimals in plain digits, dates and times in ISO 8601, times in UTC to the microsecond."""
     if source.kind == "timestamp":
         return f"strftime({_naive(sql)}, '%Y-%m-%dT%H:%M:%S.%fZ')"
     text = f"CAST({sql} AS VARCHAR)"
@@ -187,9 +188,7 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "bring": _bring,
     "div": _divide,
     "mod": _modulo,
-    "neg": lambda node, args: (
-        f"TRY({_zero(node.type)} - {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})"
-    ),
+    "neg": lambda node, args: f"TRY({_zero(node.type)} - {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})",
     "not": lambda node, args: f"(NOT {args[0]})",
     "is_null": lambda node, args: f"({args[0]} IS NULL)",
     "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",
@@ -208,9 +207,7 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "concat": lambda node, args: f"({' || '.join(args)})",
     "cast": _cast,
     "month_start": lambda node, args: f"CAST(date_trunc('month', {_day(args[0], node.args[0].type)}) AS DATE)",
-    "date_diff": lambda node, args: (
-        f"date_diff('day', {_day(args[0], node.args[0].type)}, {_day(args[1], node.args[1].type)})"
-    ),
+    "date_diff": lambda node, args: f"date_diff('day', {_day(args[0], node.args[0].type)}, {_day(args[1], node.args[1].type)})",
     "add_days": _add_days,
 }
 

@@ -125,9 +125,7 @@ def _bounded(tokens: list[Any]) -> None:
         opened = word in ("(", "case", "[", "{")
         depth += opened - (word in (")", "end", "]", "}"))
         if depth > BRACKETS_MAX:
-            raise Unfit(
-                f"brackets and cases nest at most {BRACKETS_MAX} deep; split it into derived values", token.start + 1
-            )
+            raise Unfit(f"brackets and cases nest at most {BRACKETS_MAX} deep; split it into derived values", token.start + 1)
 
 
 def _unit(tree: exp.Expr) -> str:
@@ -148,9 +146,7 @@ class _Reader:
 
     def node(self, tree: exp.Expr, depth: int) -> Node:
         if depth > DEPTH_MAX:
-            raise Unfit(
-                f"the expression is more than {DEPTH_MAX} operations deep; split it into derived values", self.at(tree)
-            )
+            raise Unfit(f"the expression is more than {DEPTH_MAX} operations deep; split it into derived values", self.at(tree))
         kind = type(tree).__name__
         read = self._forms().get(kind)
         if read is not None:
@@ -218,9 +214,7 @@ class _Reader:
         word = re.match(r"\w+", self.text[at - 1 :])
         called = isinstance(own, int) or type(tree).__name__ == "Anonymous"
         kind = type(tree).__name__
-        name = (
-            word[0].lower() if word and called else _SHOWN.get(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower())
-        )
+        name = word[0].lower() if word and called else _SHOWN.get(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower())
         near = [] if name in _NAMES else difflib.get_close_matches(name, _NAMES, 1)
         hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists what is"
         return Unfit(f"{name} is not part of the vocabulary; {hint}", at)
@@ -280,13 +274,9 @@ class _Reader:
         return result
 
     def type(self, tree: exp.Expr, at: int) -> Type:
-        digits = [
-            str(parameter.this.this) for parameter in tree.expressions if type(parameter).__name__ == "DataTypeParam"
-        ]
+        digits = [str(parameter.this.this) for parameter in tree.expressions if type(parameter).__name__ == "DataTypeParam"]
         name = str(getattr(tree.this, "value", tree.this)).lower()
-        if len(digits) != len(tree.expressions) or any(
-            v for k, v in tree.args.items() if k not in ("this", "expressions")
-        ):
+        if len(digits) != len(tree.expressions) or any(v for k, v in tree.args.items() if k not in ("this", "expressions")):
             raise Unfit(f"{name} is not a type of the vocabulary", at)
         name = "timestamp" if name == "timestampntz" else name
         try:

@@ -25,10 +25,7 @@ _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 NUMBER_TEXT = r"[+-]?[0-9]+(?:\.[0-9]+)?"
 _YEAR = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 DATE_TEXT = _YEAR + "-[0-9]{2}-[0-9]{2}"
-TIMESTAMP_TEXT = (
-    DATE_TEXT
-    + r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
-)
+TIMESTAMP_TEXT = DATE_TEXT + r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 
 
 def evaluate(expression: Expression, row: Mapping[str, object]) -> object:
@@ -174,7 +171,7 @@ def _like(node: Node, values: list[Any]) -> bool:
 
 
 def _part(node: Node, values: list[Any]) -> str:
-    assert isinstance(node.value, tuple)  # noqa: S101 - check.part makes it
+    assert isinstance(node.value, tuple)
     start, length = node.value
     rest = str(values[0])[start - 1 :]
     return rest if length is None else rest[:length]

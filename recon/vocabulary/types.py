@@ -76,18 +76,14 @@ def parse_type(text: str, field: str) -> Type:
         raise WrongUsage(f"{field}: {text} does not hold money exactly; declare a decimal such as decimal(18,2)")
     kind = _ALIASES.get(name) if name else None
     if kind is None or (precision is not None and kind != "decimal"):
-        raise WrongUsage(
-            f"{field}: {text!r} is not a type; write decimal(18,2), integer, text, boolean, date or timestamp"
-        )
+        raise WrongUsage(f"{field}: {text!r} is not a type; write decimal(18,2), integer, text, boolean, date or timestamp")
     if kind != "decimal":
         return Type(kind)
     if precision is None:
         raise WrongUsage(f"{field}: {text} needs its digits; write them as in decimal(18,2)")
     digits, after = int(precision), int(scale or 0)
     if not 1 <= digits <= DIGITS_MAX or after > digits:
-        raise WrongUsage(
-            f"{field}: {text} is not possible; a decimal has 1 to 38 digits, of which at most all after the point"
-        )
+        raise WrongUsage(f"{field}: {text} is not possible; a decimal has 1 to 38 digits, of which at most all after the point")
     return Type("decimal", digits, after)
 
 
@@ -112,7 +108,7 @@ def sum_type(one: Type, two: Type) -> Type:
     if one.kind == two.kind == "integer":
         return INTEGER
     shared = common(as_decimal(one), as_decimal(two))
-    assert shared is not None  # noqa: S101 - both are decimals
+    assert shared is not None
     return decimal(shared.precision + 1, shared.scale)
 
 

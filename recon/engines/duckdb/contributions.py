@@ -12,9 +12,8 @@ from recon.config import Config, Measure
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.vocabulary import emit_duckdb
+from recon.vocabulary.duckdb import to_text
 from recon.vocabulary.types import Type
-
-_TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def measure_type(item: Measure) -> str:
@@ -90,7 +89,8 @@ def folded(config: Config, source: str, carried: str = "") -> str:
     query = f"SELECT {carried} c, {measures} FROM {source}"
     names = {item.name: measure(item.name) for item in config.measures}
     for item in config.derived:
-        query = f"SELECT *, {emit_duckdb(item.expression, names)} AS {derived(item.name)} FROM ({query})"
+        value = f"CASE WHEN len(c) > 0 THEN {emit_duckdb(item.expression, names)} END"
+        query = f"SELECT *, {value} AS {derived(item.name)} FROM ({query})"
         names[item.name] = derived(item.name)
     cases = " ".join(f"WHEN {emit_duckdb(item.expression, names)} THEN {literal(item.name)}" for item in config.status)
     status = f"CASE WHEN len(c) = 0 THEN NULL {cases} END" if cases else "CAST(NULL AS VARCHAR)"
@@ -104,19 +104,13 @@ def derived(name: str) -> str:
 
 def as_text(kind: Type, value: str) -> str:
     """A value as it stands in a record: decimals, dates and times as text, the rest as it is."""
-    if kind.kind == "timestamp":
-        return f"strftime({value}, {literal(_TIME_TEXT)})"
-    if kind.kind in ("decimal", "date"):
-        return f"CAST({value} AS VARCHAR)"
-    return value
+    return to_text(value, kind) if kind.kind in ("decimal", "date", "timestamp") else value
 
 
 def record(config: Config) -> str:
     """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, c and withdrawn."""
     measures = ", ".join(f"{literal(item.name)}: {as_text(item.type, measure(item.name))}" for item in config.measures)
-    values = ", ".join(
-        f"{literal(item.name)}: {as_text(item.expression.type, derived(item.name))}" for item in config.derived
-    )
+    values = ", ".join(f"{literal(item.name)}: {as_text(item.expression.type, derived(item.name))}" for item in config.derived)
     parts = ", ".join(f"{literal(item.name)}: {_measure_text(item)}" for item in config.measures)
     contributions = f"list_transform(c, lambda x: {{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {{{parts}}}}})"
     derived_json = f"{{{values}}}" if values else "CAST('{}' AS JSON)"

@@ -77,9 +77,7 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
 
 def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Mapping[str, Path]) -> None:
     """The table ``ids_<side>``: key, w, idh of every contribution on that side, from the record or else from the event files."""
-    connection.execute(
-        f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL"
-    )
+    connection.execute(f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
     absent = connection.execute(f"""
         SELECT DISTINCT p.w FROM pairs_{side} p JOIN zones z USING (key)
         WHERE p.ids IS NULL AND p.w >= z.first AND p.w <= z.last""").fetchall()
@@ -112,9 +110,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
             ANTI JOIN (SELECT key, idh FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.idh = e.idh)"""
         reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
-        connection.execute(
-            f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}"
-        )
+        connection.execute(f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}")
     nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
     connection.execute(f"INSERT INTO again SELECT key, w, 0, {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)")
 
@@ -156,9 +152,7 @@ def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str
     return found
 
 
-def _moved_totals(
-    connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]
-) -> dict[str, Moved]:
+def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]) -> dict[str, Moved]:
     """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
     from recon.engines.duckdb.merging import Moved
     from recon.totals import Totals

@@ -110,8 +110,7 @@ def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, 
     if len(scans) == 1:
         return f"SELECT hi, lo, key, [x] AS c FROM ({scans[0]})"
     return (
-        "SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c "
-        f"FROM ({' UNION ALL '.join(scans)}) GROUP BY key"
+        f"SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c FROM ({' UNION ALL '.join(scans)}) GROUP BY key"
     )
 
 
@@ -155,8 +154,7 @@ def _fold(connection: duckdb.DuckDBPyConnection, config: Config, source: str) ->
         return
     connection.execute(f"CREATE TEMP TABLE judging AS {query}")
     judged_columns = ", ".join(
-        ["key", "status", *(measure(item.name) for item in config.measures)]
-        + [contributions.derived(item.name) for item in config.derived]
+        ["key", "status", *(measure(item.name) for item in config.measures)] + [contributions.derived(item.name) for item in config.derived]
     )
     table = connection.sql(f"SELECT {judged_columns} FROM judging WHERE len(c) > 0").to_arrow_table()
     connection.register("judged_values", after_merge(config, table))

@@ -84,9 +84,7 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
     suspects = 0
     if config.events.id:
         # By hash first: the exact comparison is then needed for a handful of rows only.
-        connection.execute(
-            "CREATE TEMP TABLE suspects AS SELECT idh FROM landed WHERE idh IS NOT NULL GROUP BY idh HAVING count(*) > 1"
-        )
+        connection.execute("CREATE TEMP TABLE suspects AS SELECT idh FROM landed WHERE idh IS NOT NULL GROUP BY idh HAVING count(*) > 1")
         suspects = _one(connection, "SELECT count(*) FROM suspects")
     if suspects:
         values = ", ".join(["time", *(column(config, name) for name in stateless.event_columns(config))])
@@ -139,7 +137,7 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
     money: Money = {}
     for control in config.control:
         value = "*" if control.column is None else column(config, control.column)
-        by = "''" if control.by is None else f"coalesce(CAST({column(config, control.by)} AS VARCHAR), 'null')"
+        by = "''" if control.by is None else group_name(f"CAST({column(config, control.by)} AS VARCHAR)")
         if control.name == "rows":
             continue
         rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1").fetchall()
@@ -147,6 +145,12 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
         if control.by is None:
             money[control.name].setdefault("", Decimal(0))
     return Totals(_one(connection, f"SELECT count(*) FROM {source}"), money)
+
+
+def group_name(by: str) -> str:
+    """SQL of a control group's name: the value of its ``by`` column, ``null`` where that is empty; a value that would read as
+    that, or as another's quoted name, is put in quotes."""
+    return f"CASE WHEN {by} IS NULL THEN 'null' WHEN {by} = 'null' OR {by} LIKE '\"%' THEN '\"' || {by} || '\"' ELSE {by} END"
 
 
 def unreadable_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, int]:

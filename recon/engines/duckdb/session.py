@@ -54,9 +54,7 @@ def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.D
         ) from error
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise TryAgain(
-                f"{scratch}: the disk is full; free some room and run again, nothing was committed"
-            ) from error
+            raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         raise
     finally:
         connection.close()
