@@ -1,5 +1,7 @@
 """Packaging of Recon: the library, its Dagster code and the ``recon`` command."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7"]
@@ -9,7 +11,7 @@ setup(
     name="recon",
     version="0.1.0",
     description="Reconciles financial events at high volume: complete per window, safe to replay, exact, traceable",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -140,7 +140,8 @@ def main() -> None:
             (place / "recon.yaml").write_text(CONFIG)
             r = recon.open(place / "recon.yaml")
             for number, file in enumerate(files):
-                title = f"{file.stem} of {given.events if file is batch else given.state:,} events into {name if number or len(files) == 1 else 'nothing'}"
+                into = name if number or len(files) == 1 else "nothing"
+                title = f"{file.stem} of {given.events if file is batch else given.state:,} events into {into}"
                 print(f"  {title}", flush=True)
                 result[title] = run_batch(r, file, f"2026-01-01T0{number}:00Z")
             result[f"look-ups, {name}"] = look_up(r, given.state if len(files) > 1 else 1) if len(files) > 1 else {}

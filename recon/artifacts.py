@@ -55,9 +55,7 @@ def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime 
 
 
 @contextmanager
-def table_of(
-    store: ObjectStore, config: Config, state: State, as_of: datetime | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def table_of(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the table ``artifacts``, columns as in the contract. It spills to disk where memory does not hold it."""
     last = None if as_of is None else name_of(as_of)
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
@@ -65,9 +63,7 @@ def table_of(
         for batch in live_records(store, state) if state.runs else ():
             connection.register("records", batch)
             query = _laid_out(connection, config, last)
-            connection.execute(
-                f"CREATE TEMP TABLE artifacts AS {query}" if not made else f"INSERT INTO artifacts {query}"
-            )
+            connection.execute(f"CREATE TEMP TABLE artifacts AS {query}" if not made else f"INSERT INTO artifacts {query}")
             connection.unregister("records")
             made = True
         if not made:
@@ -140,9 +136,7 @@ def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) ->
         raise WrongUsage(f"{file}: the suffix names no format; use .csv, .jsonl, .parquet or .xlsx")
     if suffix == ".jsonl":
         described = connection.execute(f"DESCRIBE {query}").fetchall()
-        texts = [
-            f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name, kind, *_ in described if "DECIMAL" in kind
-        ]
+        texts = [f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name, kind, *_ in described if "DECIMAL" in kind]
         query = f"SELECT * REPLACE ({', '.join(texts)}) FROM ({query})" if texts else query
     # Written beside and moved into place, so that a failure leaves no half of a file under the name that was asked for.
     beside = file.with_name(f".{file.name}.part")
@@ -157,9 +151,7 @@ def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, r
     import xlsxwriter
 
     if rows > XLSX_ROWS_MAX:
-        raise WrongUsage(
-            f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead"
-        )
+        raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead")
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
@@ -206,7 +198,10 @@ def matched_status(config: Config) -> str | None:
     return "MATCHED" if "MATCHED" in names else names[0] if names else None
 
 
-BREAK_AGES = "CASE WHEN days < 1 THEN 'under 1 day' WHEN days < 7 THEN '1–6 days' WHEN days < 30 THEN '7–29 days' ELSE '30 days and more' END"
+BREAK_AGES = (
+    "CASE WHEN age_days < 1 THEN 'under 1 day' WHEN age_days < 7 THEN '1–6 days' "
+    "WHEN age_days < 30 THEN '7–29 days' ELSE '30 days and more' END"
+)
 
 
 def breaks_query(config: Config, state: State) -> str:
@@ -224,7 +219,6 @@ def breaks_summary(store: ObjectStore, config: Config, state: State) -> list[dic
     """Breaks by status and age: status, age, artifacts. No amounts: keys of different currencies stand in one line."""
     with table_of(store, config, state) as connection:
         rows = connection.execute(
-            f"SELECT status, {BREAK_AGES.replace('days', 'age_days')} AS age, count(*) "
-            f"FROM ({breaks_query(config, state)}) GROUP BY ALL ORDER BY status, min(age_days)"
+            f"SELECT status, {BREAK_AGES} AS age, count(*) FROM ({breaks_query(config, state)}) GROUP BY ALL ORDER BY status, min(age_days)"
         ).fetchall()
     return [dict(zip(("status", "age", "artifacts"), row, strict=True)) for row in rows]

@@ -40,7 +40,9 @@ def measures_struct(config: Config) -> str:
     for item in config.measures:
         value = measure(item.name)
         if item.kind in ("first", "last"):
-            value = f"CASE WHEN {value} IS NULL THEN NULL ELSE {{'t': {value}.t, 'i': CASE WHEN {value}.z THEN NULL ELSE {value}.i END, 'v': {value}.v}} END"
+            event_id = f"CASE WHEN {value}.z THEN NULL ELSE {value}.i END"
+            picked = f"{{'t': {value}.t, 'i': {event_id}, 'v': {value}.v}}"
+            value = f"CASE WHEN {value} IS NULL THEN NULL ELSE {picked} END"
         parts.append(f"{literal(item.name)}: {value}")
     return f"{{{', '.join(parts)}}}"
 
