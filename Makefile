@@ -6,9 +6,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CODE   := $(wildcard setup.py recon recon_assets resources jobs tests benchmarks examples)
 TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(name)/__init__.py),$(name)))
+CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak benchmark lint format clean
+.PHONY: help venv demo ui test soak benchmark lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ $(STAMP): setup.py
 
 demo: $(STAMP)        ## take sample events through the whole pipeline, in ./demo
 	@$(BIN)/recon demo demo
+
+ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon.yaml, else the demo: make ui CONFIG=FILE
+	@$(BIN)/python -m jobs.ui $(CONFIG)
 
 test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)

@@ -105,19 +105,23 @@ class Reconciliation:
         return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
-        """Closes a window; says whether it was open."""
+        """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
         start = self.config.grid.parse(window)
         batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
-        return batches.close(self.store(create=True), start, reason)
+        from recon.closing import close_by_hand
+
+        return close_by_hand(self.store(create=True), self.config, start, reason)
+
+    def correct(self, *key: str, event: Mapping[str, str], reason: str) -> batches.Manifest:
+        """Lands one event of a key in the window that it is now; see recon.corrections. The maker is the operating system's user."""
+        from recon.corrections import correct
+
+        return correct(self.store(create=True), self.config, key, event, reason)
 
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
         windows = self._range(first, last or first)
-        landed = [
-            name
-            for name in batches.landed_windows(self.store())
-            if windows[0] <= self.config.grid.parse(name) <= windows[1]
-        ]
+        landed = [name for name in batches.landed_windows(self.store()) if windows[0] <= self.config.grid.parse(name) <= windows[1]]
         return batches.replay(self.store(), [self.config.grid.parse(name) for name in landed], reason)
 
     def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
@@ -129,15 +133,18 @@ class Reconciliation:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
         return pipeline.run(self.store(), self.config, low, high, progress or pipeline.silent)
 
-    def show(
-        self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False
-    ) -> dict[str, Any]:
+    def show(self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False) -> dict[str, Any]:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
         from recon.lookup import show
 
         state, last = self.state(known_at), self._as_of(as_of)
         rules = self.config if last is not None or events else None
-        return show(self.store(), state, self.key_text(key), rules, last, events)
+        shown = show(self.store(), state, self.key_text(key), rules, last, events)
+        if events:
+            from recon.corrections import explain
+
+            explain(self.store(), self.config, shown)
+        return shown
 
     def key_text(self, values: Sequence[str]) -> str:
         """The text of a key from its values, or as it stands where one is given."""

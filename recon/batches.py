@@ -232,18 +232,14 @@ def refuse_unbegun(grid: Grid, window: datetime, now: datetime) -> None:
         )
 
 
-def _revise(
-    store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None]
-) -> tuple[Manifest, bool]:
+def _revise(store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None]) -> tuple[Manifest, bool]:
     """Puts the next manifest of a window: ``change`` of the newest one, or nothing where it returns None."""
     while True:
         current = read_manifest(store, window) or Manifest(name_of(window), 0, (), closed=False, cause="")
         revised = change(current)
         if revised is None:
             return current, False
-        revised = replace(
-            revised, revision=current.revision + 1, by=operator(), time=datetime.now(UTC).isoformat(timespec="seconds")
-        )
+        revised = replace(revised, revision=current.revision + 1, by=operator(), time=datetime.now(UTC).isoformat(timespec="seconds"))
         body = {**revised.__dict__, "files": [file.__dict__ for file in revised.files]}
         landings.note(store, window, revised.revision)
         try:

@@ -101,9 +101,7 @@ def _put(store: ObjectStore, config: Config, state: State, name: str, held: Mapp
             continue
 
 
-def _certificate(
-    store: ObjectStore, config: Config, state: State, name: str, held: Mapping[str, Any], number: int
-) -> dict[str, Any]:
+def _certificate(store: ObjectStore, config: Config, state: State, name: str, held: Mapping[str, Any], number: int) -> dict[str, Any]:
     within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
     certificate = {
         "reconciliation": config.name,

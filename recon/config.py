@@ -30,7 +30,7 @@ from recon.windows import Grid, parse_duration, parse_instant
 
 Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
-RESERVED = {"key", "status", "windows", "first_window", "last_window"}
+RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
 """Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -85,6 +85,15 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Closing:
+    """When a window closes by itself: with so many ``files``, or so long after its end; and whether it is processed before."""
+
+    files: int | None = None
+    deadline: timedelta | None = None
+    process_open: bool = False
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
@@ -113,6 +122,7 @@ class Config(Place):
     memory_limit: str
     threads: int
     max_windows: int
+    closing: Closing
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -137,9 +147,7 @@ def load_place(path: Path) -> Place:
 def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
-    numbers = {
-        name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number
-    }
+    numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
     return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers))
 
 
@@ -169,6 +177,7 @@ def load_config(path: Path) -> Config:
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
         max_windows=sections.caps.windows,
+        closing=reader.closing(),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
@@ -210,14 +219,10 @@ class _Reader:
         if section.time is not None:
             with self.field("events", "time") as name:
                 if section.time in self.sections.key or section.time == section.id:
-                    raise WrongUsage(
-                        f"{name}: {section.time!r} is the key or id already; the time is a column of its own"
-                    )
+                    raise WrongUsage(f"{name}: {section.time!r} is the key or id already; the time is a column of its own")
                 if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
                     declared = types[section.time]
-                    raise WrongUsage(
-                        f"{name}: {section.time!r} is declared {declared}; the time is a timestamp, leave its type out"
-                    )
+                    raise WrongUsage(f"{name}: {section.time!r} is declared {declared}; the time is a timestamp, leave its type out")
         return types
 
     def events(self, types: Mapping[str, Type]) -> Events:
@@ -226,15 +231,19 @@ class _Reader:
             dedupe = parse_duration(section.dedupe, name)
         return Events(dict(types), section.id, section.time, dedupe)
 
+    def closing(self) -> Closing:
+        section = self.sections.closing
+        with self.field("closing", "deadline") as name:
+            deadline = None if section.deadline is None else parse_duration(section.deadline, name)
+        return Closing(section.files, deadline, section.process_open)
+
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
         with self.field("measures", name) as field:
             _check_name(name, field)
             kinds = [(kind, value) for kind, value in section if kind != "where" and value is not None]
             if len(kinds) != 1:
-                raise WrongUsage(
-                    f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}"
-                )
+                raise WrongUsage(f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}")
         kind, column = kinds[0]
         with self.field("measures", name, kind) as field:
             result = self._measure_type(kind, column, types, field)
@@ -271,17 +280,13 @@ class _Reader:
         for index, entry in enumerate(self.sections.status):
             with self.field("status", index) as field:
                 if len(entry) != 1:
-                    raise WrongUsage(
-                        f'{field}: each entry is one status and its condition, such as {{MATCHED: "balance = 0"}}'
-                    )
+                    raise WrongUsage(f'{field}: each entry is one status and its condition, such as {{MATCHED: "balance = 0"}}')
                 ((name, text),) = entry.items()
                 if not 1 <= len(name.strip()) <= STATUS_LENGTH_MAX or not name.isprintable():
                     raise WrongUsage(f"{field}: a status has 1 to {STATUS_LENGTH_MAX} printable characters")
             with self.field("status", index, name) as field:
                 if found and _always(found[-1].expression):
-                    raise WrongUsage(
-                        f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last'
-                    )
+                    raise WrongUsage(f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last')
                 expression = parse_expression(text, known, field)
                 _boolean(expression, field)
             found.append(Status(name, expression))
@@ -293,9 +298,7 @@ class _Reader:
             if not _NAME.match(name):
                 raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
             if (section.count is None) == (section.sum is None):
-                raise WrongUsage(
-                    f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}'
-                )
+                raise WrongUsage(f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}')
         if section.count is not None:
             return Control(name, "count", None if section.count == "*" else section.count, section.by)
         with self.field("control", name, "sum") as field:
@@ -308,9 +311,7 @@ class _Reader:
             return None
         with self.field("store") as field:
             if "://" in store or not store.strip():
-                raise WrongUsage(
-                    f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix"
-                )
+                raise WrongUsage(f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
         return (self.file.path.parent / store).resolve()
 
     def logic(self) -> str | None:
@@ -324,9 +325,7 @@ class _Reader:
             module, function = match.groups()
             file = _module_file(module, self.file.path.parent)
             if file is None:
-                raise WrongUsage(
-                    f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path"
-                )
+                raise WrongUsage(f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path")
             try:
                 source = file.read_text("utf-8")
                 defined = {getattr(node, "name", None) for node in ast.parse(source).body}
@@ -347,17 +346,14 @@ def _check_name(name: str, field: str) -> None:
 def _summed(column_type: Type, column: str, field: str) -> Type:
     if not column_type.is_number:
         raise WrongUsage(
-            f"{field}: sum needs a number and {column!r} is {column_type}; "
-            "declare it under events.types, such as decimal(18,2)"
+            f"{field}: sum needs a number and {column!r} is {column_type}; declare it under events.types, such as decimal(18,2)"
         )
     return decimal(38, column_type.scale)
 
 
 def _boolean(expression: Expression, field: str) -> None:
     if expression.type.kind != "boolean":
-        raise WrongUsage(
-            f"{field}: a condition is true or false, this one is {expression.type}; compare it with something"
-        )
+        raise WrongUsage(f"{field}: a condition is true or false, this one is {expression.type}; compare it with something")
 
 
 def _always(expression: Expression) -> bool:

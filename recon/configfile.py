@@ -77,6 +77,12 @@ class ControlOf(_Section):
     by: Text | None = None
 
 
+class ClosingOf(_Section):
+    files: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    deadline: Text | None = None
+    process_open: bool = False
+
+
 class Caps(_Section):
     windows: Annotated[int, Field(ge=1, le=10_000)] = 48
 
@@ -98,6 +104,7 @@ class Sections(_Section):
     memory_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")] = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     caps: Caps = Caps()
+    closing: ClosingOf = ClosingOf()
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,7 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
     line = node.start_mark.line + 1
     lines.setdefault(field, line)
     if id(node) in seen or len(field) > DEPTH_MAX:
-        raise WrongUsage(
-            f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out"
-        )
+        raise WrongUsage(f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out")
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
@@ -164,13 +169,9 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
     for key, value in node.value:
         inner = (*field, str(key.value))
         if not isinstance(key, yaml.ScalarNode):
-            raise WrongUsage(
-                f"{path}:{key.start_mark.line + 1}: {dotted(field)}: a name is plain text, not a list or section"
-            )
+            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(field)}: a name is plain text, not a list or section")
         if key.value in content:
-            raise WrongUsage(
-                f"{path}:{key.start_mark.line + 1}: {dotted(inner)} is there twice, first in line {lines[inner]}"
-            )
+            raise WrongUsage(f"{path}:{key.start_mark.line + 1}: {dotted(inner)} is there twice, first in line {lines[inner]}")
         lines[inner] = key.start_mark.line + 1
         content[key.value] = _constructed(path, value, inner, lines, seen)
     return content
@@ -231,9 +232,12 @@ _EXAMPLES = {
     "measures": 'write measures such as lines: {count: "*"}',
     "status": 'write a list such as - {BREAK: "true"}',
     "memory_limit": "write a size such as memory_limit: 2GB",
+    "files": "write the number of files that make a window complete, such as files: 4",
+    "deadline": "write how long after its end a window is waited for, such as deadline: 30m",
+    "process_open": "write true or false",
     "threads": "write a whole number from 1 to 1024",
 }
-_MODELS: dict[str, type[BaseModel]] = {"windows": Windows, "events": EventColumns, "caps": Caps}
+_MODELS: dict[str, type[BaseModel]] = {"windows": Windows, "events": EventColumns, "caps": Caps, "closing": ClosingOf}
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 
 

@@ -59,15 +59,13 @@ STORY = (
     ),
     Step(
         "land",
-        "The files of 02:00 do not come, those of 03:00 do. Nobody waits. The provider writes one amount as 49,90, "
-        "where 49.90 is meant.",
+        "The files of 02:00 do not come, those of 03:00 do. Nobody waits. The provider writes one amount as 49,90, where 49.90 is meant.",
         WINDOWS[3],
         ("events/erp-0300.csv", "events/psp-0300.jsonl"),
     ),
     Step(
         "land",
-        "04:00. By mistake the provider delivers its twelve events of 01:00 once more, and the ERP bills an amount "
-        "of TBC.",
+        "04:00. By mistake the provider delivers its twelve events of 01:00 once more, and the ERP bills an amount of TBC.",
         WINDOWS[4],
         ("events/erp-0400.csv", "events/psp-0400.jsonl"),
     ),
@@ -92,8 +90,7 @@ STORY = (
     ),
     Step(
         "replace",
-        "The provider corrects its file of 03:00: the payment of 49.90 can be read, and DE-77126 paid 845.00, not "
-        "84.50.",
+        "The provider corrects its file of 03:00: the payment of 49.90 can be read, and DE-77126 paid 845.00, not 84.50.",
         WINDOWS[3],
         ("events/psp-0300-corrected.jsonl",),
         old="psp-0300.jsonl",

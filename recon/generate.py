@@ -103,9 +103,7 @@ def generate(
     rejected = _part(events, reject_share)
     base = events - repeated - rejected
     if keys > base:
-        raise WrongUsage(
-            f"keys: {keys} orders need as many events, and of {events} only {base} are neither duplicates nor rejects"
-        )
+        raise WrongUsage(f"keys: {keys} orders need as many events, and of {events} only {base} are neither duplicates nor rejects")
     originals, orders = draw_events(draw, base, keys, windows, int(grid.every.total_seconds()))
     copies = draw_duplicates(draw, originals, repeated, windows, grid.every)
     bad = draw_rejects(draw, originals, rejected, base)
@@ -125,23 +123,17 @@ def generate(
     _write_orders(out / "answers.parquet", orders)
     (out / "files.json").write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
     (out / "answers.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-    text = _YAML.format(
-        events=events, keys=keys, windows=windows, seed=seed, start=name_of(grid.start), every=every, dedupe=DEDUPE_DAYS
-    )
+    text = _YAML.format(events=events, keys=keys, windows=windows, seed=seed, start=name_of(grid.start), every=every, dedupe=DEDUPE_DAYS)
     (out / "recon.yaml").write_text(text, encoding="utf-8")
     return answers
 
 
-def _check(
-    events: int, keys: int, windows: int, seed: int, formats: tuple[str, ...], duplicates: float, rejects: float
-) -> None:
+def _check(events: int, keys: int, windows: int, seed: int, formats: tuple[str, ...], duplicates: float, rejects: float) -> None:
     for name, count in (("events", events), ("keys", keys), ("windows", windows)):
         if not 1 <= count <= EVENTS_MAX:
             raise WrongUsage(f"{name}: {count} is not a number from 1 to {EVENTS_MAX:,}")
     if not formats or len(set(formats)) < len(formats) or not set(formats) <= set(FORMATS):
-        raise WrongUsage(
-            f"formats: {', '.join(formats) or 'none'}; name one or more of {', '.join(FORMATS)}, each once"
-        )
+        raise WrongUsage(f"formats: {', '.join(formats) or 'none'}; name one or more of {', '.join(FORMATS)}, each once")
     if seed < 0:
         raise WrongUsage(f"seed: {seed} is negative; name 0 or more")
     for name, share in (("duplicate_share", duplicates), ("reject_share", rejects)):
@@ -178,8 +170,7 @@ def _answers(rows: Rows, orders: Orders, grid: Grid, windows: int) -> dict[str, 
         return {
             **{name: int(count[places].sum()) for name, count in counts.items()},
             "amount": {
-                currency: {name: _text(int(cents[place])) for name, cents in sums.items()}
-                for place, currency in enumerate(CURRENCIES)
+                currency: {name: _text(int(cents[place])) for name, cents in sums.items()} for place, currency in enumerate(CURRENCIES)
             },
         }
 
@@ -249,9 +240,7 @@ def _chosen(names: tuple[str, ...], places: Integers) -> pa.Array:
     return pa.array(names).take(pa.array(places))
 
 
-def _write_events(
-    out: Path, rows: Rows, shape: Integers, orders: Orders, grid: Grid, formats: tuple[str, ...]
-) -> dict[str, list[str]]:
+def _write_events(out: Path, rows: Rows, shape: Integers, orders: Orders, grid: Grid, formats: tuple[str, ...]) -> dict[str, list[str]]:
     """One file per window and format that has rows. Returns {window: [path below ``out``, …]} in the windows' order."""
     import numpy as np
 

@@ -96,9 +96,7 @@ def draw_events(draw: np.random.Generator, count: int, keys: int, windows: int, 
     cents[firsts[settled]] = billed_once[settled]
 
     billed = np.add.reduceat(np.where(kind == INVOICE, cents, 0), firsts)
-    orders = Orders(
-        billed, paid, np.add.reduceat((kind == PAYMENT).astype(np.int64), firsts), sizes, draw.integers(0, 3, keys)
-    )
+    orders = Orders(billed, paid, np.add.reduceat((kind == PAYMENT).astype(np.int64), firsts), sizes, draw.integers(0, 3, keys))
     second = window * every_s + draw.integers(0, every_s, count)
     nothing = np.zeros(count, dtype=np.int64)
     return Rows(np.arange(count), order, kind, cents, window, second, nothing + GOOD, nothing - 1), orders

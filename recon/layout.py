@@ -72,16 +72,21 @@ def lease(name: str) -> str:
     return f"{LEASES}{name}/"
 
 
+def lease_object(name: str, number: int, what: str) -> str:
+    """``what``: ``taken``, ``released`` or ``beats/<number>``."""
+    return f"{lease(name)}{number:08d}/{what}"
+
+
 def lease_taken(name: str, number: int) -> str:
-    return f"{lease(name)}{number:08d}/taken"
+    return lease_object(name, number, "taken")
 
 
 def lease_beat(name: str, number: int, beat: int) -> str:
-    return f"{lease(name)}{number:08d}/beats/{beat:08d}"
+    return lease_object(name, number, f"beats/{beat:08d}")
 
 
 def lease_released(name: str, number: int) -> str:
-    return f"{lease(name)}{number:08d}/released"
+    return lease_object(name, number, "released")
 
 
 def quarantine_of(window: datetime, revision: int, rules: str) -> str:

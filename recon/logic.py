@@ -51,21 +51,15 @@ def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
             f"{config.path}: logic: {config.logic} failed after {stage} ({type(error).__name__}: {error}); nothing was committed"
         ) from error
     if getattr(judged, "schema", None) != table.schema:
-        raise WrongUsage(
-            f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all"
-        )
+        raise WrongUsage(f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all")
     for name in _KEPT[stage]:
         if not judged.column(name).equals(table.column(name)):
-            raise WrongUsage(
-                f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay"
-            )
+            raise WrongUsage(f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay")
     return judged
 
 
 @lru_cache(maxsize=64)
-def _function(
-    folder: Path, module_name: str, function_name: str, rules_version: str
-) -> Callable[[pa.Table, str], pa.Table]:
+def _function(folder: Path, module_name: str, function_name: str, rules_version: str) -> Callable[[pa.Table, str], pa.Table]:
     """The function of a module beside recon.yaml, else of an installed one.
 
     A module beside is loaded by its path and under a name of its own: two reconciliations may both have a ``rules.py``.

@@ -107,8 +107,7 @@ def _as_of(config: Config, record: Mapping[str, Any], as_of: datetime) -> dict[s
 def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
     """A contribution as shown: first and last by their values, the revision as the timeline has it."""
     measures = {
-        name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value
-        for name, value in part["m"].items()
+        name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value for name, value in part["m"].items()
     }
     return {
         "window": part["w"],

@@ -102,9 +102,7 @@ def refuse_other_rules(config: Config, state: State) -> None:
         )
 
 
-def _standing(
-    store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None
-) -> pa.Table:
+def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None) -> pa.Table:
     """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew."""
     import pyarrow as pa
 
@@ -139,9 +137,7 @@ def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool
     """Whether the file was made for these revisions, against the committed revisions that still stand."""
     standing = {f.window: state.windows[f.window]["folder"] for f in todo if f.window in state.windows}
     return all(
-        prefetched.revisions.get(f.window) == f.revision
-        and prefetched.committed.get(f.window) == standing.get(f.window)
-        for f in todo
+        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == standing.get(f.window) for f in todo
     )
 
 
@@ -281,9 +277,7 @@ def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequen
     return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals)
 
 
-def _committed(
-    figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]
-) -> dict[str, Any]:
+def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]) -> dict[str, Any]:
     """A window as its commit names it."""
     return {
         "revision": figures.revision,
@@ -317,9 +311,7 @@ def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequen
     return found
 
 
-def _recounted(
-    held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]
-) -> dict[str, Any]:
+def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]) -> dict[str, Any]:
     """The new figures of a window outside the range, some of whose events are now (or no longer) duplicates of the range's."""
     change = total_of(part.totals for part in moved)
     measures = _sum_measures([held["measures"], *(change.measures for change in changes)])

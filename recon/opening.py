@@ -25,24 +25,16 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
         raise WrongUsage(f"{folder}: there is no store yet; land a first file with 'recon land FILE --window W'")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
-    foreign = (
-        folder is not None
-        and folder.is_dir()
-        and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
-    )
+    foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
     store = open_store(place.store, place.path.parent)
     identity = _identity(place)
     try:
         held = json.loads(store.get(layout.STORE))
     except NotFound:
         if foreign:
-            raise WrongUsage(
-                f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder"
-            ) from None
+            raise WrongUsage(f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder") from None
         if not create:
-            raise WrongUsage(
-                f"{place.store}: there is no store yet; land a first file with 'recon land FILE --window W'"
-            ) from None
+            raise WrongUsage(f"{place.store}: there is no store yet; land a first file with 'recon land FILE --window W'") from None
         try:
             store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
         except AlreadyExists:
@@ -53,8 +45,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
     for field, expected in identity.items():
         if held.get(field) != expected:
             raise WrongUsage(
-                f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; "
-                "put it back, or name a new store"
+                f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; put it back, or name a new store"
             )
     return store
 

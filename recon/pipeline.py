@@ -6,14 +6,16 @@ Belongs here: what is due, in which ranges, and what to do with a window that is
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
+from recon import quarantine
 from recon.batches import Manifest, landed_windows, read_manifest
 from recon.certify import certify, uncertified
+from recon.closing import close_due, past_deadline, processed
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
@@ -72,30 +74,40 @@ class Due:
 
 
 def due(
-    store: ObjectStore, config: Config, state: State, first: datetime | None = None, last: datetime | None = None
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    windows: Collection[str] | None = None,
 ) -> Due:
-    """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline."""
+    """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline, in order of time.
+
+    ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all that ever landed are listed."""
     ready, still_open = [], []
-    for name, revision in landed_windows(store).items():
+    for name in _newer(store, state) if windows is None else sorted(windows):
         window = config.grid.parse(name)
-        if (first and window < first) or (last and window > last) or revision <= state.revision(name):
+        if (first and window < first) or (last and window > last):
             continue
         manifest = read_manifest(store, window)
-        assert manifest is not None
-        if manifest.closed:
+        if manifest is None or manifest.revision <= state.revision(name):
+            continue  # only noted so far, or done meanwhile
+        if processed(config, state, manifest):
             ready.append(manifest)
         elif manifest.files:
             still_open.append(name)
     return Due(tuple(ready), tuple(still_open))
 
 
+def _newer(store: ObjectStore, state: State) -> Iterator[str]:
+    return (name for name, revision in landed_windows(store).items() if revision > state.revision(name))
+
+
 def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
     """Blocks of consecutive windows, at most ``config.max_windows`` long."""
     block: list[Manifest] = []
     for manifest in manifests:
-        follows = (
-            block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
-        )
+        follows = block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
         if block and (not follows or len(block) >= config.max_windows):
             yield block
             block = []
@@ -116,6 +128,8 @@ def run(
     state = timeline.head()
     refuse_other_rules(config, state)
     todo = due(store, config, state, first, last)
+    if config.closing.files is not None or config.closing.deadline is not None:
+        todo = _closed_first(store, config, state, todo, first, last)
     report = RunReport(open=list(todo.open))
     for block in ranges(config, todo.ready):
         _run_range(store, config, timeline, block, report, progress)
@@ -123,6 +137,19 @@ def run(
         state = timeline.head()
         report.certificates += len(certify(store, config, state, uncertified(store, config, state)))
     return report
+
+
+def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, first: datetime | None, last: datetime | None) -> Due:
+    """Closes what is due to be closed; what is to be done then."""
+    now = datetime.now(UTC)
+    still_open = {*todo.open, *(manifest.window for manifest in todo.ready if not manifest.closed)}
+    for name in past_deadline(config, state, now):
+        if last and config.grid.parse(name) > last:
+            break
+        if not (first and config.grid.parse(name) < first):
+            still_open.add(name)
+    closed = close_due(store, config, now, sorted(still_open))
+    return due(store, config, state, first, last) if closed else todo
 
 
 def _run_range(
@@ -141,9 +168,14 @@ def _run_range(
             try:
                 reduced += reduce_windows(store, config, [manifest])
             except WrongInput as error:
-                report.bad[manifest.window] = str(error)
+                _leave_out(store, config, report, manifest.window, manifest.revision, error)
     if reduced:
         _merge_range(store, config, timeline, reduced, report, progress)
+
+
+def _leave_out(store: ObjectStore, config: Config, report: RunReport, window: str, revision: int, error: WrongInput) -> None:
+    report.bad[window] = str(error)
+    quarantine.put(store, config.grid.parse(window), window, revision, config.rules_version, str(error))
 
 
 def _merge_range(
@@ -162,14 +194,12 @@ def _merge_range(
         prefetched = prefetch(store, timeline.head(), reduced)
     try:
         with report.timed("merge"):
-            merged = merge_windows(
-                store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share)
-            )
+            merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
     except Damaged:
         raise
     except WrongInput as error:
         if len(reduced) == 1:
-            report.bad[reduced[0].window] = str(error)
+            _leave_out(store, config, report, reduced[0].window, reduced[0].revision, error)
         else:
             for figures in reduced:
                 _merge_range(store, config, timeline, [figures], report, progress)

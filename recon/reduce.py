@@ -115,9 +115,7 @@ def _figures(
     if events != figures.accepted.rows:
         differences.append(f"events in artifacts {events} ≠ {figures.accepted.rows}")
     if differences:
-        raise WrongInput(
-            f"window {manifest.window}: reduce does not tie ({'; '.join(differences)}); nothing was committed"
-        )
+        raise WrongInput(f"window {manifest.window}: reduce does not tie ({'; '.join(differences)}); nothing was committed")
     return figures
 
 
@@ -125,9 +123,7 @@ def _file_figures(file: LandedFile, rows: FileRows) -> dict[str, Any]:
     return {"name": file.name, "digest": file.digest, "bytes": file.bytes, "rows": rows.rows, "rejected": rows.rejected}
 
 
-def _refuse_if_configured(
-    connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]
-) -> None:
+def _refuse_if_configured(connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]) -> None:
     if config.rejects == "keep":
         return
     rows = connection.execute("SELECT file, line, reason FROM landed_rejects ORDER BY file, line LIMIT 1").fetchall()
@@ -179,9 +175,7 @@ def _local(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
         local = scratch / f"{file.digest}"
         local.write_bytes(store.get(file.path))
     if not local.exists():
-        raise WrongInput(
-            f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace"
-        )
+        raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace")
     if digest_of(local) != file.digest:
         raise WrongInput(
             f"{file.name}: its bytes in the store ({file.path}) are not those that landed (SHA-256 {file.digest[:16]}…); "

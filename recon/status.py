@@ -10,6 +10,8 @@ from typing import Any
 
 from recon.batches import landed_windows, read_manifest
 from recon.certify import lag, read_certificates, watermark
+from recon.closing import processed, why_not
+from recon.completeness import completeness
 from recon.config import Config
 from recon.pipeline import due
 from recon.store import ObjectStore
@@ -31,15 +33,15 @@ def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
-        "windows": [
-            _line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()
-        ],
+        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()],
     }
 
 
 def _line(state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...]) -> dict[str, Any]:
     held = state.windows.get(name)
-    stage = "open" if name in still_open else "ready" if name in ready else "done"
+    # A window may be processed before it is closed: done, but open.
+    finished = "done" if held is not None and held["closed"] else "open"
+    stage = "open" if name in still_open else "ready" if name in ready else finished
     line: dict[str, Any] = {"window": name, "landed": revision, "committed": state.revision(name), "stage": stage}
     if held is not None:
         line |= {
@@ -53,7 +55,7 @@ def _line(state: State, name: str, revision: int, ready: set[str], still_open: t
 
 
 def window_status(store: ObjectStore, config: Config, state: State, window: datetime) -> dict[str, Any]:
-    """One window: its files, its revisions, its stage and its certificates."""
+    """One window: did it close, and does it tie? Its files, revisions, stage and certificates, and what is expected of it."""
     manifest = read_manifest(store, window)
     certificates = read_certificates(store, window)
     name = name_of(window)
@@ -61,13 +63,17 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
     if manifest is None:
         stage = "nothing landed"
     elif committed >= manifest.revision:
-        stage = "done"
+        stage = "done" if manifest.closed else "open"
     else:
-        stage = "ready" if manifest.closed else "open"
+        stage = "ready" if processed(config, state, manifest) else "open"
     return {
         "window": name,
         "until": name_of(window + config.grid.every),
         "stage": stage,
+        "why": why_not(store, config, state, window, datetime.now(UTC)),
+        "watermark": watermark(config, state),
+        "ties": certificates[-1]["ties"] if certificates else None,
+        **completeness(store, config, state, window, manifest),
         "closed": manifest is not None and manifest.closed,
         "landed_revision": manifest.revision if manifest else 0,
         "committed_revision": committed,

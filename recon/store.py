@@ -150,9 +150,7 @@ class LocalStore:
                 _sync(folder.parent)
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         except (FileExistsError, NotADirectoryError):
-            raise WrongUsage(
-                f"store {self.root}: it, a folder above it or its '{TEMPORARY}' is a file; name a folder"
-            ) from None
+            raise WrongUsage(f"store {self.root}: it, a folder above it or its '{TEMPORARY}' is a file; name a folder") from None
         except OSError as error:
             if error.errno in _READ_ONLY and self.root.is_dir():
                 return
@@ -354,9 +352,5 @@ def _fail(error: OSError, path: str, doing: str) -> NoReturn:
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
         raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
     if error.errno in _READ_ONLY:
-        raise TryAgain(
-            f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again"
-        ) from error
-    raise TryAgain(
-        f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again"
-    ) from error
+        raise TryAgain(f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again") from error
+    raise TryAgain(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error

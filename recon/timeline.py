@@ -105,9 +105,7 @@ class Timeline:
         while state.commit < commit:
             entry = self.entry(state.commit + 1)
             if entry is None:
-                raise Damaged(
-                    f"{layout.commit(state.commit + 1)}: the timeline has no such commit; the newest is {state.commit}"
-                )
+                raise Damaged(f"{layout.commit(state.commit + 1)}: the timeline has no such commit; the newest is {state.commit}")
             state = apply(state, entry)
         return state
 
@@ -119,9 +117,7 @@ class Timeline:
         except NotFound:
             return None
         except ValueError as error:
-            raise Damaged(
-                f"{path}: the timeline entry is damaged ({error}); restore it from a copy of the store"
-            ) from None
+            raise Damaged(f"{path}: the timeline entry is damaged ({error}); restore it from a copy of the store") from None
         return Entry(
             **{
                 **raw,
@@ -130,9 +126,7 @@ class Timeline:
             }
         )
 
-    def commit(
-        self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> State | None:
+    def commit(self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State | None:
         """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then."""
         entry = replace(entry, number=onto.commit + 1, time=now().isoformat(timespec="microseconds"))
         body = {**entry.__dict__, "runs_added": [run.to_json() for run in entry.runs_added]}

@@ -58,9 +58,7 @@ class Grid:
             )
         midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
         if (self.start - midnight) % every != timedelta(0):
-            raise WrongUsage(
-                f"windows.start: {self.start.isoformat()} does not lie on the grid of {every} counted from midnight UTC"
-            )
+            raise WrongUsage(f"windows.start: {self.start.isoformat()} does not lie on the grid of {every} counted from midnight UTC")
 
     def index(self, start: datetime) -> int:
         """The number of the window that starts at ``start``, from 0; negative before the grid's start."""

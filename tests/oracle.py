@@ -168,9 +168,7 @@ def withdrawn(revisions: Mapping[datetime, Sequence[Sequence[Event]]], rules: Ru
     """Key → windows whose last committed revision holds it no more; ``revisions`` per window, oldest first."""
     gone: dict[str, list[datetime]] = defaultdict(list)
     for window in sorted(revisions):
-        held = [
-            {row.key for row in (read(e, rules) for e in events) if row.why is None} for events in revisions[window]
-        ]
+        held = [{row.key for row in (read(e, rules) for e in events) if row.why is None} for events in revisions[window]]
         for key in set().union(*held) - held[-1]:
             gone[key].append(window)
     return dict(gone)
@@ -186,9 +184,7 @@ class UnreadableError(Exception):
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
-)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
 
 
 def read(event: Event, rules: Rules) -> Row:

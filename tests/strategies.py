@@ -170,9 +170,7 @@ class File:
     def events(self, window: int) -> list[Event]:
         first_line = 2 if self.format == "csv" else 1
         digest = self.digest
-        return [
-            Event(at(window), self.name, digest, line, _values(row)) for line, row in enumerate(self.rows, first_line)
-        ]
+        return [Event(at(window), self.name, digest, line, _values(row)) for line, row in enumerate(self.rows, first_line)]
 
 
 def at(window: int) -> datetime:
@@ -372,20 +370,15 @@ def batches(draw: st.DrawFn, max_windows: int = 6, formats: Sequence[str] = FORM
     """1 to ``max_windows`` windows with 1 to 3 files each: for tests of order and grouping without corrections."""
     numbers = draw(st.lists(st.integers(0, max_windows - 1), min_size=1, max_size=max_windows, unique=True))
     return {
-        window: tuple(draw(files(f"w{window}-{n}", formats=formats)) for n in range(draw(st.integers(1, 3))))
-        for window in sorted(numbers)
+        window: tuple(draw(files(f"w{window}-{n}", formats=formats)) for n in range(draw(st.integers(1, 3)))) for window in sorted(numbers)
     }
 
 
 @st.composite
-def histories(
-    draw: st.DrawFn, max_windows: int = 6, max_operations: int = 15, formats: Sequence[str] = FORMATS
-) -> History:
+def histories(draw: st.DrawFn, max_windows: int = 6, max_operations: int = 15, formats: Sequence[str] = FORMATS) -> History:
     """A file in every window, then applicable operations in random order; at the end all is closed and run."""
     windows = draw(st.integers(1, max_windows))
-    operations: list[Operation] = [
-        Land(window, draw(files(f"w{window}", formats=formats))) for window in range(windows)
-    ]
+    operations: list[Operation] = [Land(window, draw(files(f"w{window}", formats=formats))) for window in range(windows)]
     state = reduce(apply, operations, State())
     for number in range(draw(st.integers(1, max_operations))):
         operation = draw(_operations(state, windows, f"f{number}", formats))

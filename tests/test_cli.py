@@ -114,9 +114,7 @@ def manifests_and_commits(folder: Path) -> list[Path]:
 
 
 def shell(*arguments: str | bytes, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "recon.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False, **options
-    )
+    return subprocess.run([sys.executable, "-m", "recon.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False, **options)
 
 
 # What each command answers
@@ -127,7 +125,7 @@ def test_help_lists_every_command_in_one_line_each(recon: Call) -> None:
     assert answer.status == 0
     listed = answer.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == [
-        *("demo", "init", "generate", "land", "unland", "close", "run", "replay", "verify"),
+        *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify"),
         *("status", "certificate", "show", "breaks", "rejects", "export"),
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
@@ -140,7 +138,7 @@ def test_without_a_command_the_help_is_shown(recon: Call) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("demo", "init", "generate", "land", "unland", "close", "run", "replay", "verify"),
+        *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify"),
         *("status", "certificate", "show", "breaks", "rejects", "export"),
     ],
 )
@@ -249,9 +247,7 @@ def test_breaks_are_counted_by_status_and_age_and_listed(recon: Call, here: Path
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
-def test_artifacts_and_breaks_are_written_in_the_format_of_the_suffix(
-    recon: Call, here: Path, tmp_path: Path, suffix: str
-) -> None:
+def test_artifacts_and_breaks_are_written_in_the_format_of_the_suffix(recon: Call, here: Path, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"all.{suffix}"
     assert recon("export", str(file)).out == f"wrote 4 artifacts to {file}\n"
     assert file.stat().st_size > 0
@@ -357,9 +353,7 @@ def test_init_writes_a_folder_whose_next_steps_work_and_overwrites_nothing(
     assert (tmp_path / "my orders" / "recon.yaml").read_text() == "name: mine\n"
 
 
-def test_the_demo_tells_its_story_and_starts_afresh_in_its_own_folder(
-    recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_tells_its_story_and_starts_afresh_in_its_own_folder(recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     answer = recon("demo")
     assert answer.status == 0, answer.err
@@ -445,9 +439,7 @@ MISTAKES: list[tuple[int, str, Sequence[str]]] = [
 
 
 @pytest.mark.parametrize(("status", "text", "arguments"), MISTAKES, ids=[" ".join(m[2])[:60] for m in MISTAKES])
-def test_a_mistake_is_one_line_and_changes_nothing(
-    recon: Call, here: Path, status: int, text: str, arguments: Sequence[str]
-) -> None:
+def test_a_mistake_is_one_line_and_changes_nothing(recon: Call, here: Path, status: int, text: str, arguments: Sequence[str]) -> None:
     (here / "recon.csv").write_text(HEADER + "X9,A119,INVOICE,1.00,USD,2026-11-01T00:05:00Z\n")
     before = manifests_and_commits(here)
     answer = recon(*arguments)
@@ -477,9 +469,7 @@ def test_a_file_that_cannot_be_read_as_its_name_says_is_refused_when_landed(
     assert manifests_and_commits(here) == before
 
 
-def test_without_a_configuration_the_way_out_is_named(
-    recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_configuration_the_way_out_is_named(recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     answer = recon("status")
     assert answer.status == 2
@@ -523,9 +513,7 @@ def test_a_foreign_folder_is_never_taken_for_a_store(recon: Call, fresh: Path) -
     assert not (fresh / "data" / "events").exists()
 
 
-def test_an_unexpected_failure_is_one_line_that_says_how_to_see_more(
-    recon: Call, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_failure_is_one_line_that_says_how_to_see_more(recon: Call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("by nothing\nat all")
 
@@ -549,9 +537,7 @@ def test_debug_is_an_option_of_every_command(here: Path, monkeypatch: pytest.Mon
         main(["status", "--debug"])
 
 
-def test_an_interruption_says_that_nothing_is_half_done(
-    recon: Call, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_says_that_nothing_is_half_done(recon: Call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -572,8 +558,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     keys = ["😀", "it's", 'say "x"', "two\nlines", "[bold]red[/bold]", "-7", "--json", "a\x1b[31mb", "../../etc", " "]
     keys += ["100%", "{x}", "naïve", "👩‍👩‍👧"]
     events = [
-        {"event_id": f"E{n}", "order_id": key, "event_type": "INVOICE", "amount": "1.00", "currency": "EUR"}
-        for n, key in enumerate(keys)
+        {"event_id": f"E{n}", "order_id": key, "event_type": "INVOICE", "amount": "1.00", "currency": "EUR"} for n, key in enumerate(keys)
     ]
     lines = [json.dumps({**event, "booked_at": "2026-11-01T00:01:00Z"}) for event in events]
     (folder / "keys.jsonl").write_text("\n".join(lines) + "\n")
@@ -612,9 +597,7 @@ def test_a_key_of_several_columns_is_given_as_several_values(recon: Call, fresh:
     assert recon("show", found["key"], "--json").json == found
 
 
-@pytest.mark.parametrize(
-    "name", ["a b'c\".csv", "-x.csv", "😀.csv", "new\nline.csv", "%s{0}.csv", "[red].csv", "a\x1bb.csv"]
-)
+@pytest.mark.parametrize("name", ["a b'c\".csv", "-x.csv", "😀.csv", "new\nline.csv", "%s{0}.csv", "[red].csv", "a\x1bb.csv"])
 def test_any_name_of_a_file_can_be_landed_told_and_taken_back(recon: Call, fresh: Path, name: str) -> None:
     (fresh / name).write_bytes((fresh / "events" / "orders-0000.csv").read_bytes())
     landed = recon("land", "-w", FIRST, "--", name)
@@ -697,9 +680,7 @@ def test_help_and_look_ups_load_no_engine(here: Path) -> None:
         "print([name for name in ('duckdb', 'pyarrow', 'pandas') if name in sys.modules], file=sys.stderr)"
     )
     for arguments in (["--help"], ["show", "A112"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=here, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=here, capture_output=True, text=True, check=True)
         assert done.stderr == "[]\n"
 
 

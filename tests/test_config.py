@@ -94,9 +94,7 @@ def test_what_is_not_written_has_its_default(load: Load) -> None:
 
 
 def test_a_key_may_be_a_list_and_further_sections_may_be_set(load: Load) -> None:
-    config = load(
-        "key: order_id", "key: [shop, order_id]\nthreads: 3\nrejects: stop\ncaps: {windows: 5}\nmemory_limit: 512MB"
-    )
+    config = load("key: order_id", "key: [shop, order_id]\nthreads: 3\nrejects: stop\ncaps: {windows: 5}\nmemory_limit: 512MB")
     assert config.key == ("shop", "order_id")
     assert (config.threads, config.rejects, config.max_windows, config.memory_limit) == (3, "stop", 5, "512MB")
 
@@ -106,9 +104,7 @@ def test_a_bucket_has_no_path_here(load: Load) -> None:
 
 
 def test_yaml_guesses_nothing_about_names_and_values(load: Load) -> None:
-    config = load(
-        '  - {UNPAID: "paid is null"}\n  - {BREAK: "true"}', "  - {NO: billed > 0.10}\n  - {2026-11-01: true}"
-    )
+    config = load('  - {UNPAID: "paid is null"}\n  - {BREAK: "true"}', "  - {NO: billed > 0.10}\n  - {2026-11-01: true}")
     assert [s.name for s in config.status] == ["MATCHED", "NO", "2026-11-01"]
 
 
@@ -146,9 +142,7 @@ MEANING = [
 
 
 @pytest.mark.parametrize(("old", "new", "same"), MEANING, ids=[new[:30] for _, new, _ in MEANING])
-def test_the_rules_version_changes_with_the_meaning_and_with_nothing_else(
-    load: Load, old: str, new: str, same: bool
-) -> None:
+def test_the_rules_version_changes_with_the_meaning_and_with_nothing_else(load: Load, old: str, new: str, same: bool) -> None:
     before = load()
     assert (load(old, new).rules_version == before.rules_version) is same
 
@@ -242,15 +236,11 @@ def test_a_mistake_is_one_line_with_file_line_and_field(
 
 
 def test_first_and_last_need_the_events_time(load: Load) -> None:
-    with pytest.raises(
-        WrongUsage, match=r"recon.yaml:12: measures.lines.last: last goes by the events' time; name its column"
-    ):
+    with pytest.raises(WrongUsage, match=r"recon.yaml:12: measures.lines.last: last goes by the events' time; name its column"):
         load('lines:  {count: "*"}', "lines:  {last: amount}", EXAMPLE.replace("  time: booked_at\n", ""))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"- a\n", b"just text", b"\xff\xfe\x00", b"a: \x07", b"? [a]\n: b\n", b"[" * 5000]
-)
+@pytest.mark.parametrize("content", [b"", b"- a\n", b"just text", b"\xff\xfe\x00", b"a: \x07", b"? [a]\n: b\n", b"[" * 5000])
 def test_what_is_no_configuration_at_all_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "recon.yaml"
     path.write_bytes(content)

@@ -42,9 +42,7 @@ def test_the_seed_batch_gives_25_and_50_and_the_same_after_a_replay(tmp_path: Pa
     assert {key: r.show(key)["measures"] for key in shown} == {key: one["measures"] for key, one in shown.items()}
 
 
-@pytest.mark.parametrize(
-    "by_day", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one window", "by day, 151 windows"]
-)
+@pytest.mark.parametrize("by_day", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one window", "by day, 151 windows"])
 def test_the_two_sides_of_the_transactions_match_11499_times(tmp_path: Path, by_day: bool) -> None:
     r, folder = opened("transactions", tmp_path)
     for window, files in transactions.prepare(folder / "data", folder / "events", by_day=by_day).items():

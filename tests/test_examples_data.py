@@ -85,9 +85,7 @@ def test_event_ids_differ_between_the_sides(sides: dict[str, pa.Table]) -> None:
 
 
 @pytest.mark.parametrize(("by_day", "windows", "files"), [(False, 1, 2), (True, 151, 279)])
-def test_prepared_files_hold_every_row_once_in_its_window(
-    tmp_path: Path, by_day: bool, windows: int, files: int
-) -> None:
+def test_prepared_files_hold_every_row_once_in_its_window(tmp_path: Path, by_day: bool, windows: int, files: int) -> None:
     prepared = transactions.prepare(EXAMPLES / "transactions" / "data", tmp_path, by_day=by_day)
     assert (len(prepared), sum(len(paths) for paths in prepared.values())) == (windows, files)
     names = [path.name for paths in prepared.values() for path in paths]

@@ -116,9 +116,7 @@ def test_any_order_and_any_grouping_of_the_same_windows_gives_the_same_bytes(
 
 @SLOW
 @given(s.batches(max_windows=3), st.data())
-def test_a_replay_of_the_same_input_writes_no_artifact_again(
-    batches: dict[int, tuple[s.File, ...]], data: st.DataObject
-) -> None:
+def test_a_replay_of_the_same_input_writes_no_artifact_again(batches: dict[int, tuple[s.File, ...]], data: st.DataObject) -> None:
     with fresh() as r:
         for window, files in batches.items():
             for file in files:

@@ -374,9 +374,7 @@ def test_a_run_commits_what_is_closed_and_changed_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(("format", "first_line"), [("csv", 2), ("jsonl", 1), ("jsonl-numbers", 1)])
 def test_rendered_files_hold_on_each_line_the_row_that_its_event_says(format: str, first_line: int) -> None:
-    file = File(
-        "f", (Row(amount="1.50"), Row(order_id='k,"é"', amount=None, event_id="x-3"), Row(amount="abc")), format
-    )
+    file = File("f", (Row(amount="1.50"), Row(order_id='k,"é"', amount=None, event_id="x-3"), Row(amount="abc")), format)
     lines = file.content.decode().split("\n")
     assert [event.line for event in file.events(0)] == [first_line, first_line + 1, first_line + 2]
     second = lines[first_line]
@@ -466,9 +464,7 @@ def test_batches_have_one_to_three_files_in_each_window(batch: dict[int, tuple[F
 
 
 def _some_window(holds: Callable[[WindowTotals], Any]) -> Callable[[History], bool]:
-    return lambda history: any(
-        holds(totals) for totals in oracle(current_events(history), STANDARD_RULES).windows.values()
-    )
+    return lambda history: any(holds(totals) for totals in oracle(current_events(history), STANDARD_RULES).windows.values())
 
 
 def _edge_of_horizon(history: History) -> bool:

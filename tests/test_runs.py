@@ -90,9 +90,7 @@ def look_up_all(store, runs, keys, hash_key=small_hash):
     array = read_records(store, found)
     array.validate(full=True)
     records = array.to_pylist()
-    right = [
-        (keys[q], record) for q, record in zip(found.query, records, strict=True) if key_of(record.encode()) == keys[q]
-    ]
+    right = [(keys[q], record) for q, record in zip(found.query, records, strict=True) if key_of(record.encode()) == keys[q]]
     assert len({key for key, _ in right}) == len(right)
     return {key: record.partition("|")[2].removesuffix("\n") for key, record in right}
 
@@ -120,10 +118,7 @@ def test_runs_hold_what_a_dict_holds_however_their_tiers_are_merged(commits, dat
             # The invariant: what shares a hash with a written record is written with it.
             written = {key: body for key, body in {**model, **commit}.items() if small_hash(key) in touched}
             model |= commit
-            parts = [
-                write_part(local, f"{number}/{p}", {k: b for k, b in written.items() if small_hash(k)[1] % 2 == p})
-                for p in (0, 1)
-            ]
+            parts = [write_part(local, f"{number}/{p}", {k: b for k, b in written.items() if small_hash(k)[1] % 2 == p}) for p in (0, 1)]
             write_run(local, f"{number}/run", merge_entries(parts))
             paths.insert(0, f"{number}/run")
         for merge in range(data.draw(st.integers(0, 3))):
@@ -312,10 +307,7 @@ def test_records_come_in_the_order_found_from_several_part_files_and_sizes_acros
     monkeypatch.setattr(runs_ranges, "REQUEST_MAX_BYTES", 100)
     monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", 10)
     records = {f"{n}": "x" * (n % 60) for n in range(200)}
-    parts = [
-        write_part(store, f"part{p}", {k: b for k, b in records.items() if hash_of(k)[0] % 3 == p}, hash_of)
-        for p in range(3)
-    ]
+    parts = [write_part(store, f"part{p}", {k: b for k, b in records.items() if hash_of(k)[0] % 3 == p}, hash_of) for p in range(3)]
     write_run(store, "run", merge_entries(parts))
     assert look_up_all(store, [open_run(store, "run")], [*records], hash_of) == records
 

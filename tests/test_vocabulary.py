@@ -35,13 +35,7 @@ DATABASE.execute("SET TimeZone = 'America/New_York'")
 def as_sql(value: object, kind: Type) -> str:
     if value is None:
         return f"CAST(NULL AS {kind.duckdb})"
-    text = (
-        value.isoformat()
-        if isinstance(value, date)
-        else format(value, "f")
-        if isinstance(value, Decimal)
-        else str(value)
-    )
+    text = value.isoformat() if isinstance(value, date) else format(value, "f") if isinstance(value, Decimal) else str(value)
     return f"CAST('{text.replace(chr(39), chr(39) * 2)}' AS {kind.duckdb})"
 
 
@@ -50,8 +44,7 @@ def in_duckdb(text: str, rows: list[dict[str, Any]]) -> tuple[str, list[object]]
     expression = parse_expression(text, COLUMNS, "test")
     names = {name: f'"{name}"' for name in COLUMNS}
     values = ", ".join(
-        f"({place}, {', '.join(as_sql(row[name], kind) for name, kind in COLUMNS.items())})"
-        for place, row in enumerate(rows)
+        f"({place}, {', '.join(as_sql(row[name], kind) for name, kind in COLUMNS.items())})" for place, row in enumerate(rows)
     )
     table = f"(VALUES {values}) AS t(place, {', '.join(names.values())})"
     sql = emit_duckdb(expression, names)
@@ -226,9 +219,7 @@ def digits(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 DATES = st.sampled_from([date(1, 1, 1), date(9999, 12, 31), date(2024, 2, 29), date(2026, 1, 31)]) | st.dates()
 TIMES = st.datetimes(timezones=st.just(UTC)) | st.sampled_from([datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)])
-TEXTS = st.sampled_from(
-    ["", "a", "A", "é", " x", "1", "-1.50", "1.005", "true", "2026-02-29", "2026-01-01T00:00Z", "%", "''"]
-)
+TEXTS = st.sampled_from(["", "a", "A", "é", " x", "1", "-1.50", "1.005", "true", "2026-02-29", "2026-01-01T00:00Z", "%", "''"])
 TEXTS |= st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 INTEGERS = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)]) | st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -240,9 +231,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "due": DATES,
     "at": TIMES,
 }
-ROWS = st.lists(
-    st.fixed_dictionaries({name: st.none() | value for name, value in VALUES.items()}), min_size=1, max_size=6
-)
+ROWS = st.lists(st.fixed_dictionaries({name: st.none() | value for name, value in VALUES.items()}), min_size=1, max_size=6)
 LEAVES: dict[str, list[str]] = {
     "number": [
         "amount",
@@ -356,9 +345,7 @@ def expressions(draw: st.DrawFn, kind: str, depth: int) -> str:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(FORMS)).flatmap(lambda kind: expressions(kind, 3)), ROWS)
-def test_duckdb_gives_the_reference_value_and_type_for_any_expression_on_any_row(
-    text: str, rows: list[dict[str, Any]]
-) -> None:
+def test_duckdb_gives_the_reference_value_and_type_for_any_expression_on_any_row(text: str, rows: list[dict[str, Any]]) -> None:
     try:
         expression = parse_expression(text, COLUMNS, "test")
     except WrongUsage as refused:
@@ -501,9 +488,7 @@ def test_types_have_the_usual_names(text: str, name: str) -> None:
     assert str(parse_type(text, "f")) == name
 
 
-@pytest.mark.parametrize(
-    "text", ["float", "double precision", "REAL", "decimal", "decimal(39,2)", "decimal(2,3)", "date(3)", "money", ""]
-)
+@pytest.mark.parametrize("text", ["float", "double precision", "REAL", "decimal", "decimal(39,2)", "decimal(2,3)", "date(3)", "money", ""])
 def test_a_type_that_is_inexact_or_unknown_is_refused_by_field(text: str) -> None:
     with pytest.raises(WrongUsage, match=r"^events\.types\.x: "):
         parse_type(text, "events.types.x")

@@ -82,9 +82,7 @@ class Records:
         bad = np.flatnonzero(((digits < 0) | (digits > 9)).any(axis=1))
         if len(bad):
             found = bytes(self.text[rows[bad[0]], first - 1 : last]).decode("latin-1")
-            raise ValueError(
-                f"{self.name}, line {rows[bad[0]] + 1}: {what}, {found!r}, has characters other than digits"
-            )
+            raise ValueError(f"{self.name}, line {rows[bad[0]] + 1}: {what}, {found!r}, has characters other than digits")
         return digits @ 10 ** np.arange(last - first, -1, -1)
 
 
@@ -156,9 +154,7 @@ def _check_counts(records: Records) -> None:
         declared = int(records.number(control, first, last, f"the number of {what}")[0])
         if declared != found:
             at = f"{records.name}, line {control[0] + 1}"
-            raise ValueError(
-                f"{at}: the file control declares {declared} {what}, the file holds {found}: fetch it anew"
-            )
+            raise ValueError(f"{at}: the file control declares {declared} {what}, the file holds {found}: fetch it anew")
 
 
 def _money(cents: Integers, given: npt.NDArray[np.bool_] | None = None) -> pa.Array:
@@ -201,9 +197,7 @@ def _entries(records: Records) -> pa.Table:
 def _addenda(records: Records) -> pa.Table:
     rows = records.where("7")
     # The line makes it an identity of its own even where sequences are wrong: a count that is off must not be hidden.
-    return _events(
-        records, "7", {"event_id": pc.binary_join_element_wise("addenda", pa.array(rows + 1).cast(pa.string()), "-")}
-    )
+    return _events(records, "7", {"event_id": pc.binary_join_element_wise("addenda", pa.array(rows + 1).cast(pa.string()), "-")})
 
 
 def _controls(records: Records) -> pa.Table:

@@ -40,6 +40,42 @@ def say_totals(totals: Mapping[str, Totals]) -> None:
     table(["", *columns, "ties"], rows, columns)
 
 
+def say_completeness(answer: Mapping[str, Any]) -> None:
+    """A window's files, rows and money side by side: expected, received, and what of that was late, doubled or rejected."""
+    if (closed := answer["closed_by"]) is not None:
+        why = f": {closed['reason']}" if closed["reason"] else ""
+        say(f"closed by {closed['by']}, {closed['time']}, revision {number(closed['revision'])}{why}")
+    parts = ("expected", "received", "late", "duplicates", "rejected")
+    totals = {name: Totals.from_json(_controls(answer[name])) for name in parts if answer[name]["rows"] is not None}
+    groups = sorted({(name, by) for total in totals.values() for name, by_group in total.money.items() for by in by_group})
+    labels = {"late": "of those late"}
+    rows = [[labels.get(name, name), _files(answer, name), *_cells(totals.get(name), groups)] for name in parts]
+    columns = ["files", "rows", *(f"{name} {by}".strip() for name, by in groups)]
+    table(["", *columns], rows, columns)
+    for correction in answer["received"]["corrections"]:
+        say(f"{correction['name']}: a correction by {correction['by']}: {correction['reason']}")
+    for name in answer["late"]["files"]:
+        say(f"{name}: late, it landed after the window was closed")
+    say(f"watermark: {answer['watermark'] or 'none yet'}")
+
+
+def _controls(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in ("files", "declared_by", "bytes", "corrections")}
+
+
+def _files(answer: Mapping[str, Any], name: str) -> str | None:
+    """Files of one part; expected ones are a number that may not be known."""
+    files = answer[name].get("files")
+    return None if files is None else number(files if isinstance(files, int) else len(files))
+
+
+def _cells(totals: Totals | None, groups: Iterable[tuple[str, str]]) -> list[str | None]:
+    if totals is None:
+        return [None, *(None for _ in groups)]
+    money = (totals.money.get(name, {}).get(by) for name, by in groups)
+    return [number(totals.rows), *(None if value is None else amount(value) for value in money)]
+
+
 def say_certificate(certificate: Mapping[str, Any]) -> None:
     """One certificate, readable."""
     change = certificate["changed_by"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.certificates import say_certificate
+from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table
@@ -41,7 +41,8 @@ def status(
 ) -> None:
     """Show the windows, what waits, and the watermark.
 
-    Up to the watermark everything is closed and done. With a window: its files and its certificate.
+    Up to the watermark everything is closed and done. With a window: did it close, and does it tie? What was expected, what came, what
+    was late, doubled or rejected; its files and its certificate.
 
     \b
     recon status
@@ -87,6 +88,7 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
 
 def _say_window(answer: dict[str, Any], suffix: str) -> None:
     say(f"window {answer['window']} until {answer['until']}: {answer['stage']}")
+    say(answer["why"])
     if answer["last_change"] is None:
         say(f"next: recon land FILE --window {answer['window']}{suffix}")
         return
@@ -98,8 +100,12 @@ def _say_window(answer: dict[str, Any], suffix: str) -> None:
         rows = [(file["name"], number(file["bytes"]), file["digest"][:16]) for file in answer["files"]]
         table(["file", "bytes", "sha-256"], rows, ["bytes"])
     say()
+    say_completeness(answer)
+    say()
     if answer["certificate"] is not None:
         say_certificate(answer["certificate"])
+    elif answer["quarantined"] is not None:
+        say("no certificate yet; it waits for a corrected file")
     elif answer["closed"]:
         say(f"no certificate yet; next: recon run{suffix}")
     else:
@@ -188,15 +194,14 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
         say(f"withdrawn, its events were taken back: {', '.join(found['withdrawn'])}")
     listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
     if listed:
-        made = [event["correction"] for _, event in listed if isinstance(event.get("correction"), dict)]
-        names = [name for name in listed[0][1] if name != "correction" or not made]
+        names = [name for name in listed[0][1] if name != "correction"]
         columns_known = reconciliation.config.columns
         right = [name for name in names if name == "line" or (name in columns_known and columns_known[name].is_number)]
         rows = [[window, *(event.get(name) for name in names)] for window, event in listed]
-        if made:
+        if any("correction" in event for _, event in listed):
             for row, (_, event) in zip(rows, listed, strict=True):
-                row += [event["correction"][name] if event.get("correction") in made else None for name in ("by", "reason")]
-            names += ["corrected by", "reason"]
+                row += [event.get("correction", {}).get(name) for name in ("by", "reason")]
+            names += ["corrected by", "because"]
         table(["window", *names], rows, right)
 
 

@@ -1,0 +1,68 @@
+"""Puts the definitions together: assets, checks, jobs, sensors and resources of every reconciliation.
+
+Belongs here: the wiring. Does not belong here: any part that is wired. No store is opened here and no window enumerated.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from jobs.configurations import Configurations, read_configurations
+from jobs.sensors import due_windows_sensor
+from jobs.stage_jobs import job_name, reconciliation_jobs
+from recon.config import Config
+from recon_assets.assets import reconciliation_assets
+from recon_assets.checks import reconciliation_checks
+from resources.instance import configuration_path
+from resources.stores import ReconciliationStore, resource_key
+
+_LOG = logging.getLogger(__name__)
+
+
+def build_definitions(configuration: str | Path | None = None, **overrides: Any) -> dg.Definitions:
+    """The definitions of all reconciliations of ``configuration``: a file, or a folder of such files; else $RECON_CONFIG, else
+    recon.yaml in the working directory. ``overrides``: resources by key (``orders_store``) that take the place of the usual ones.
+
+    A broken file disables its own reconciliation only: an asset named <file>_configuration_error says what is wrong.
+    Raises WrongUsage where there is no file at all."""
+    found = read_configurations(configuration_path(configuration))
+    return _definitions(found, overrides)
+
+
+def everything_job(config: Config, **overrides: Any) -> dg.JobDefinition:
+    """The job over all assets of one reconciliation, ready to be executed in process."""
+    definitions = _definitions(Configurations((config,), {}), overrides)
+    return definitions.resolve_job_def(job_name(config))
+
+
+def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definitions:
+    stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path)) for config in found.good}
+    return dg.Definitions(
+        assets=[
+            *(asset for config in found.good for asset in reconciliation_assets(config)),
+            *(_marker(file, error) for file, error in found.broken.items()),
+        ],
+        asset_checks=[check for config in found.good for check in reconciliation_checks(config)],
+        jobs=[job for config in found.good for job in reconciliation_jobs(config)],
+        sensors=[due_windows_sensor(config) for config in found.good],
+        resources={**stores, **overrides},
+        # Backfills from the UI use the implicit job, which takes its executor from here.
+        executor=dg.in_process_executor,
+    )
+
+
+def _marker(file: Path, error: str) -> dg.AssetSpec:
+    """What a person sees of a broken file: an asset that cannot be materialized and says why."""
+    _LOG.warning("configuration error, this reconciliation is disabled: %s", error)
+    return dg.AssetSpec(
+        key=re.sub(r"[^A-Za-z0-9_]", "_", file.stem) + "_configuration_error",
+        description=error,
+        group_name="configuration_errors",
+        metadata={"error": error, "file": dg.MetadataValue.path(str(file))},
+        tags={"recon/configuration_error": "true"},
+    )

@@ -1,0 +1,48 @@
+"""The configuration files that a code location serves: one file, or a folder of them.
+
+Belongs here: finding and reading them, keeping the good ones apart from the broken. Does not belong here: what stands in one
+(recon.config).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.config import Config, load_config
+from recon.errors import ReconError, WrongUsage
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """``good``: what could be read. ``broken``: file → why not, in one line."""
+
+    good: tuple[Config, ...]
+    broken: dict[Path, str]
+
+
+def read_configurations(path: Path) -> Configurations:
+    """Reads a file, or all \\*.yaml and \\*.yml of a folder, in order of their names. A broken file, or a second one of the same name,
+    disables only itself. Raises WrongUsage where there is no file at all."""
+    good: dict[str, Config] = {}
+    broken: dict[Path, str] = {}
+    for file in _files(path):
+        try:
+            config = load_config(file)
+            if config.name in good:
+                raise WrongUsage(f"{file}: name: {config.name!r} is the name in {good[config.name].path} already; choose another")
+            good[config.name] = config
+        except ReconError as error:
+            broken[file] = str(error)
+    return Configurations(tuple(good.values()), broken)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise WrongUsage(f"{path}: no such file; name one in RECON_CONFIG, or make one with 'recon init DIR'")
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
+    if not found:
+        raise WrongUsage(f"{path}: there is no *.yaml file in this folder; make one with 'recon init DIR'")
+    return found

@@ -1,0 +1,53 @@
+"""Starts the UI and the daemon: ``python -m jobs.ui [CONFIG]``, which ``make ui`` does.
+
+Belongs here: which home, which workspace, which port. Does not belong here: what the code location holds (jobs.definitions).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from jobs.definitions import refuse_foreign_modules
+from recon.errors import ReconError, WrongUsage
+from resources.instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
+
+PORT, PORTS_TRIED = 3000, 50
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Replaces this process by ``dagster dev``; where that cannot be, says why in one line and exits."""
+    try:
+        refuse_foreign_modules()
+        configuration = configuration_path(arguments[0] if arguments else None)
+        if not configuration.exists():
+            raise WrongUsage(f"{configuration}: no such file; name a configuration, or make one with 'recon init DIR'")
+        home, port = prepared_home(configuration), free_port(PORT)
+        workspace = top_level_file(WORKSPACE_YAML)
+    except ReconError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
+    os.environ |= {"DAGSTER_HOME": str(home), "RECON_CONFIG": str(configuration)}
+    dagster = Path(sys.executable).with_name("dagster")
+    print(f"http://127.0.0.1:{port} shows {configuration}; Dagster's home is {home}", flush=True)
+    os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port)])  # noqa: S606 - no shell is wanted
+
+
+def free_port(first: int) -> int:
+    """The first port from ``first`` on that nobody listens on. Raises WrongUsage if there is none among the next ones."""
+    for port in range(first, first + PORTS_TRIED):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise WrongUsage(f"no free port from {first} to {first + PORTS_TRIED - 1}; stop another server first")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

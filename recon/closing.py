@@ -1,0 +1,165 @@
+"""Closing: when a window's files count as complete, and why a window is not processed yet.
+
+Belongs here: closing by a number of files, by a deadline, or by hand, and the sentence that says what a window waits for. Does not belong
+here: manifests (recon.batches), and what is processed in which order (recon.pipeline).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+
+from recon import quarantine, stateless
+from recon.batches import Manifest, close_if, read_manifest
+from recon.certify import watermark
+from recon.config import Config
+from recon.errors import WrongUsage
+from recon.store import ObjectStore
+from recon.timeline import State
+from recon.windows import name_of
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A window that was closed just now, by its name, and the reason that its manifest gives."""
+
+    window: str
+    reason: str
+
+
+def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterable[str]) -> list[Closed]:
+    """Closes those of ``windows`` (names) that hold as many files as are expected, or whose deadline has passed.
+
+    A deadline closes a window that is short or empty, too. Returns those that this call closed."""
+    closed = []
+    for name in windows:
+        manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now))
+        if changed:
+            closed.append(Closed(name, manifest.reason))
+    return closed
+
+
+def past_deadline(config: Config, state: State, now: datetime, after: datetime | None = None) -> Iterator[str]:
+    """Names of the windows whose deadline has passed, in order of time, from the one after ``after`` on; else after the watermark.
+
+    All of them are closed once ``close_due`` was given them, for good: the last one is the next call's ``after``."""
+    if config.closing.deadline is None:
+        return
+    if after is None and (mark := watermark(config, state)) is not None:
+        after = config.grid.parse(mark)
+    first = 0 if after is None else config.grid.index(after) + 1
+    for index in count(first):
+        window = config.grid.at(index)
+        if now < _deadline(config, window, config.closing.deadline):
+            return
+        if not _is_closed(state, name_of(window)):
+            yield name_of(window)
+
+
+def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
+    """Closes a window. Returns its manifest and whether this call changed it.
+
+    Raises WrongUsage where it is short of files and no reason is given."""
+
+    def why(held: Manifest) -> str:
+        expected, received = config.closing.files, len(held.received)
+        if expected is not None and received < expected and not reason.strip():
+            missing = expected - received
+            raise WrongUsage(
+                f"window {held.window} holds {_files(config, held)}, {missing} {'is' if missing == 1 else 'are'} missing; "
+                "land what is missing, or say with --reason why it is closed without"
+            )
+        return reason
+
+    return close_if(store, window, why)
+
+
+def why_not(store: ObjectStore, config: Config, state: State, window: datetime, now: datetime) -> str:
+    """One sentence on why a window is not processed, or that it is: ``… is not closed: 3 of 4 files, 812,000 bytes``."""
+    name = name_of(window)
+    if window > now:
+        return f"{name} has not begun"
+    manifest = read_manifest(store, window)
+    if manifest is None:
+        return f"{name} is not closed: {_files(config, None)}{_closes(config, window, now)}"
+    committed = state.revision(name)
+    still_open = f"not closed: {_holds(store, config, state, window, manifest)}{_closes(config, window, now)}"
+    if committed >= manifest.revision:
+        done = f"{name} is done: revision {committed} stands in commit {state.windows[name]['commit']}"
+        return done if manifest.closed else f"{done}, but {still_open}"
+    if not processed(config, state, manifest):
+        return f"{name} is {still_open}"
+    wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
+    if wrong is not None:
+        return f"{name} could not be processed at {wrong.time}: {wrong.reason}"
+    return (
+        f"{name} is {'closed' if manifest.closed else 'open'} and waits for a run: revision {manifest.revision}, {_files(config, manifest)}"
+    )
+
+
+def processed(config: Config, state: State, manifest: Manifest) -> bool:
+    """Whether a revision that is not committed is to be processed: the window is closed, or open ones are processed, too."""
+    # An open window whose last file was taken back has to lose its events, too.
+    return manifest.closed or (config.closing.process_open and bool(manifest.files or state.revision(manifest.window)))
+
+
+def _due(config: Config, held: Manifest, now: datetime) -> str | None:
+    """The reason for which a window closes now, None if it does not."""
+    closing, files = config.closing, _files(config, held)
+    if closing.files is not None and len(held.received) >= closing.files:
+        return files
+    if closing.deadline is not None and now >= _deadline(config, config.grid.parse(held.window), closing.deadline):
+        return f"deadline {_length(closing.deadline)} after the window's end; {files}"
+    return None
+
+
+def _deadline(config: Config, window: datetime, waited: timedelta) -> datetime:
+    return window + config.grid.every + waited
+
+
+def _is_closed(state: State, name: str) -> bool:
+    held = state.windows.get(name)
+    return held is not None and bool(held["closed"])
+
+
+def _files(config: Config, manifest: Manifest | None) -> str:
+    """``3 of 4 files``; without an expected number ``3 files``."""
+    received, expected = len(manifest.received) if manifest else 0, config.closing.files
+    if expected is not None:
+        return f"{received:,} of {expected:,} file{'' if expected == 1 else 's'}"
+    return f"{received:,} file{'' if received == 1 else 's'}" if received else "no files"
+
+
+def _holds(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest) -> str:
+    """Files, and rows of those declared as far as both are known, else bytes."""
+    files, received = _files(config, manifest), manifest.received
+    if not received:
+        return files
+    declared = [int(file.expect["rows"]) for file in received if "rows" in file.expect]
+    if len(declared) < len(received):
+        return f"{files}, {sum(file.bytes for file in received):,} bytes"
+    read = stateless.find(store, window, manifest.revision, config.rules_version)
+    if read is None and (held := state.windows.get(manifest.window)) is not None:
+        read = stateless.read(store, held["folder"])
+    if read is None:
+        return f"{files}, {sum(declared):,} rows declared"
+    rows = {str(file["digest"]): int(file["rows"]) for file in read.files}
+    return f"{files}, {sum(rows.get(file.digest, 0) for file in received):,} of {sum(declared):,} rows"
+
+
+def _closes(config: Config, window: datetime, now: datetime) -> str:
+    if config.closing.deadline is None:
+        return ""
+    deadline = _deadline(config, window, config.closing.deadline)
+    return f"; its deadline {'passed at' if now >= deadline else 'is'} {name_of(deadline)}"
+
+
+def _length(length: timedelta) -> str:
+    """As recon.yaml has it: 30m, 2h, 1d."""
+    minutes = int(length.total_seconds()) // 60
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"

@@ -1,0 +1,103 @@
+"""Completeness of a window: what was expected, what came, what came late, was doubled or rejected; in files, rows and money.
+
+Belongs here: putting a window's manifests, figures and reasons side by side. Does not belong here: counting events (reduce and merge have),
+and closing a window (recon.closing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from recon import quarantine, stateless
+from recon.batches import LandedFile, Manifest, read_manifest
+from recon.config import Config
+from recon.store import ObjectStore
+from recon.timeline import State
+from recon.totals import Totals, total_of
+from recon.windows import name_of
+
+
+def completeness(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest | None) -> dict[str, Any]:
+    """``expected``, ``received``, ``late``, ``duplicates`` and ``rejected`` of a window: files by the newest ``manifest``, rows and control
+    totals by the committed revision (null before there is one; expected ones as the senders declared them, null where none did).
+
+    Late is what landed after the window was closed (``closed_by``: when, by whom, why). ``quarantined`` says why the newest revision
+    could not be processed, if so."""
+    files = manifest.files if manifest else ()
+    first_closed = None if manifest is None or not manifest.closed else _first_closed(store, window, manifest)
+    on_time = {file.path for file in (first_closed.files if first_closed else files)}
+    late = [file for file in files if file.path not in on_time]
+    held = state.windows.get(name_of(window))
+    figures = stateless.read(store, held["folder"]) if held else None
+    declared = [_declared(file) for file in files if file.expect]
+    return {
+        "expected": {
+            "files": config.closing.files,
+            "declared_by": len(declared),
+            **(total_of(declared).to_json() if declared else {"rows": None}),
+        },
+        "received": {
+            "files": len(manifest.received) if manifest else 0,
+            "bytes": sum(file.bytes for file in files),
+            "corrections": [{"name": file.name, "reason": file.reason, "by": file.by} for file in files if file.reason],
+            **(held["arrived"] if held else {"rows": None}),
+        },
+        "late": {"files": [file.name for file in late], **(_late_totals(store, config, figures, late) if figures else {"rows": None})},
+        "duplicates": (Totals.from_json(held["duplicates"]) + Totals.from_json(held["suppressed"])).to_json() if held else {"rows": None},
+        "rejected": {
+            "files": [file["name"] for file in figures.files if file["rejected"]] if figures else [],
+            **(held["rejected"] if held else {"rows": None}),
+        },
+        "closed_by": None
+        if first_closed is None
+        else {name: getattr(first_closed, name) for name in ("revision", "time", "by", "cause", "reason")},
+        "quarantined": _quarantined(store, config, state, window, manifest),
+    }
+
+
+def _declared(file: LandedFile) -> Totals:
+    return Totals.from_json({"rows": 0, **file.expect})
+
+
+def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Manifest:
+    """The manifest that closed the window. A closed window stays closed, so that its number is found by halving."""
+    low, high, found = 1, newest.revision, newest
+    while low < high:
+        middle = (low + high) // 2
+        manifest = read_manifest(store, window, middle)
+        if manifest is not None and manifest.closed:
+            high, found = middle, manifest
+        else:
+            low = middle + 1
+    return found
+
+
+def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures, late: Sequence[LandedFile]) -> dict[str, Any]:
+    """Rows and control totals of the late files that the committed revision holds, before duplicates and rejects are taken off."""
+    digests = {file.digest for file in late}
+    ranked = sorted(figures.files, key=lambda file: str(file["digest"]))
+    ranks = [rank for rank, file in enumerate(ranked) if file["digest"] in digests]
+    rows = sum(int(ranked[rank]["rows"]) for rank in ranks)
+    if not ranks:
+        return figures.arrived.nothing().to_json()
+    from recon.engines.duckdb import reduction
+    from recon.engines.duckdb.session import connect
+    from recon.prefetch import local_copy
+    from recon.scratch import scratch_folder
+
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        events, aside = (
+            reduction.parquet(local_copy(store, figures.folder + name, scratch)) for name in (stateless.EVENTS, stateless.SET_ASIDE)
+        )
+        source = f"(FROM (FROM {events} UNION ALL BY NAME FROM {aside}) WHERE file IN ({', '.join(map(str, ranks))}))"
+        return Totals(rows, reduction.totals_of(connection, config, source).money).to_json()
+
+
+def _quarantined(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest | None) -> dict[str, Any] | None:
+    if manifest is None or state.revision(manifest.window) >= manifest.revision:
+        return None
+    wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
+    return None if wrong is None else asdict(wrong)

@@ -1,0 +1,127 @@
+"""Corrections: one event that a person adds, with a reason, and that stays what it is: an event with a file, a line and a maker.
+
+Belongs here: making the file of a correction and checking it before it lands, and telling who made one and why. Does not belong here:
+what an event does to an artifact; a correction goes the way of every landed file, so that replays and rebuilds hold it too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recon import layout, stateless
+from recon.batches import Manifest, land_correction, read_manifest
+from recon.config import Config
+from recon.errors import WrongUsage
+from recon.store import ObjectStore
+from recon.windows import name_of
+
+PREFIX = "correction-"
+"""What the names of the files of corrections begin with."""
+REASON_LENGTH_MAX = 1000
+
+
+def correct(
+    store: ObjectStore, config: Config, key: Sequence[str], event: Mapping[str, str], reason: str, now: datetime | None = None
+) -> Manifest:
+    """Lands one event of a key in the window that lies ``now``. Returns the window's manifest; the event's file is its last.
+
+    ``key``: one value per key column, or the key as `show` prints it. ``event``: column → value as text. An event id is made, and the
+    time is ``now`` unless it is given. The maker is the operating system's user. Raises WrongUsage for what the intake would reject."""
+    now = now or datetime.now(UTC)
+    if not reason.strip():
+        raise WrongUsage("--reason: say why the correction is made; 'recon show KEY --events' will tell it")
+    if len(reason) > REASON_LENGTH_MAX:
+        raise WrongUsage(f"--reason: {len(reason):,} characters are too many; at most {REASON_LENGTH_MAX:,}")
+    if now < config.grid.start:
+        raise WrongUsage(
+            f"the first window, {name_of(config.grid.start)}, has not begun yet; a correction lands in the window that it is now"
+        )
+    attempt = layout.new_attempt()
+    row = {**_key_columns(config, key), **_event_columns(config, event)}
+    if config.events.id is not None and config.events.id not in config.key:
+        row[config.events.id] = f"{PREFIX}{attempt}"
+    if config.events.time is not None:
+        row.setdefault(config.events.time, now.astimezone(UTC).isoformat())
+    with tempfile.TemporaryDirectory(prefix="recon-") as folder:
+        file = Path(folder) / f"{PREFIX}{attempt}.jsonl"
+        file.write_bytes(_line(row, reason))
+        _refuse_rejected(config, file)
+        return land_correction(store, config.grid.last_begun(now), file, reason)
+
+
+def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[str, Any]:
+    """An artifact shown with its events; those of corrections get ``correction``: {reason, by}."""
+    for part in shown["contributions"]:
+        events = part.get("event_list", [])
+        if "correction" in config.columns:  # as with the other names that lead back to the event, a column of the user's makes room
+            for event in events:
+                event["correction (column)"] = event.pop("correction", None)
+        corrected = [event for event in events if str(event["file"]).startswith(PREFIX)]
+        if not corrected:
+            continue
+        manifest = read_manifest(store, config.grid.parse(part["window"]), part["revision"])
+        made = {file.name: file for file in (manifest.files if manifest else ()) if file.reason}
+        for event in corrected:
+            if (file := made.get(event["file"])) is not None:
+                event["correction"] = {"reason": file.reason, "by": file.by}
+    return shown
+
+
+def _key_columns(config: Config, values: Sequence[str]) -> dict[str, str]:
+    named, given = config.key, list(values)
+    if len(given) == 1 and len(named) > 1:
+        try:
+            parsed = json.loads(given[0])
+        except ValueError:
+            parsed = None
+        given = parsed if isinstance(parsed, list) and all(isinstance(value, str) for value in parsed) else given
+    if len(given) != len(named):
+        were = "1 value was" if len(given) == 1 else f"{len(given)} values were"
+        raise WrongUsage(f"KEY: {were} given; the key is {', '.join(named)}, and each column of the event is written --event column=value")
+    return dict(zip(named, given, strict=True))
+
+
+def _event_columns(config: Config, event: Mapping[str, str]) -> dict[str, str]:
+    if not event:
+        raise WrongUsage("--event: say what the event holds, column by column: --event amount=12.50 --event currency=EUR")
+    given = [name for name in config.columns if name not in config.key and name != config.events.id]
+    for name in event:
+        if name in config.key:
+            raise WrongUsage(f"--event {name}: is the key, which stands before the options already; leave it out")
+        if name == config.events.id:
+            raise WrongUsage(f"--event {name}: the id of a correction is made anew, so that it is no duplicate; leave it out")
+        if name not in given:
+            folded = {known.casefold(): known for known in given}
+            near = [folded[close] for close in difflib.get_close_matches(name.casefold(), folded, 2)]
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(given)}"
+            raise WrongUsage(f"--event {name}: no rule in {config.path.name} knows this column; {hint}")
+    return dict(event)
+
+
+def _line(row: Mapping[str, str], reason: str) -> bytes:
+    try:
+        reason.encode()
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        raise WrongUsage("KEY, --event or --reason holds bytes that are not UTF-8 text; write it as UTF-8") from None
+
+
+def _refuse_rejected(config: Config, file: Path) -> None:
+    """Raises WrongUsage with the intake's own reason where its rules reject the event."""
+    import duckdb
+
+    from recon.intake import EventSpec, SourceFile, load_events
+
+    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        load_events(connection, [SourceFile(file.name, file)], spec, "correction")
+        rejected = connection.execute("SELECT reason FROM correction_rejects").fetchone()
+    if rejected is not None:
+        raise WrongUsage(f"{rejected[0]}; correct the value, nothing has landed")

@@ -1,0 +1,101 @@
+"""The log of landings: which windows changed lately, without listing all of them.
+
+Belongs here: notes that a window's revision is about to be put, and following them. Does not belong here: manifests
+(recon.batches), which alone decide what a window holds; a note only says where to look.
+
+The protocol and why no manifest can be missed: docs/decisions/005-leases-and-landings.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from recon import layout
+from recon.errors import WrongUsage
+from recon.store import ObjectStore
+from recon.timeline import State
+
+OVERLAP = timedelta(minutes=10)
+"""How far a follower looks back behind its cursor: what clocks may differ, and a note may take to become visible."""
+_VISIBLE_WITHIN = OVERLAP / 2
+
+_NOTE = re.compile(r"landings/\d{4}-\d\d-\d\d/\d\d/\d{4}\.\d{6}-(\d{4}-\d\d-\d\dT\d\d)(\d\dZ)-(\d{6,})-[0-9a-f]+\Z")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def note(store: ObjectStore, window: datetime, revision: int, now: Callable[[], datetime] = _now) -> None:
+    """Notes that ``revision`` of ``window`` is about to be put. To be called before every put of a manifest.
+
+    A note that took so long that a follower could have passed it by already is written again."""
+    while True:
+        noted = now()
+        store.put_new(layout.landing(noted, window, revision, layout.new_attempt()), [b""])
+        if timedelta(0) <= now() - noted < _VISIBLE_WITHIN:
+            return
+
+
+def since(store: ObjectStore, cursor: str | None = None, now: Callable[[], datetime] = _now) -> tuple[dict[str, int], str]:
+    """Windows touched since the cursor (all that ever were, without one) → newest noted revision, in order of time; and the new cursor.
+
+    Some were told before, and a noted revision may not stand yet, or never: the manifests decide. Keep a window in mind until its noted
+    revision is committed, as ``follow`` does. Raises WrongUsage for a cursor that is none."""
+    begun = now()
+    first = None if cursor is None else min(_instant(cursor), begun) - OVERLAP
+    earliest = "" if first is None else layout.landing_instant(first)  # paths sort as their times do
+    touched: dict[str, int] = {}
+    for path in store.list(layout.LANDINGS) if first is None else _listed(store, first, begun + OVERLAP):
+        found = _NOTE.match(path)
+        if found is not None and path >= earliest:
+            window = f"{found[1]}:{found[2]}"
+            touched[window] = max(touched.get(window, 0), int(found[3]))
+    return dict(sorted(touched.items())), begun.isoformat()
+
+
+def follow(store: ObjectStore, state: State, cursor: str | None = None, now: Callable[[], datetime] = _now) -> tuple[dict[str, int], str]:
+    """Windows of which a noted revision is not committed yet → that revision, in order of time; and the new cursor, which keeps them.
+
+    Costs what has landed since, and what waits; never what is done."""
+    at, before = (None, {}) if cursor is None else _kept(cursor)
+    touched, at = since(store, at, now)
+    waiting = {
+        window: revision
+        for window in sorted({*before, *touched})
+        if (revision := max(before.get(window, 0), touched.get(window, 0))) > state.revision(window)
+    }
+    return waiting, json.dumps({"at": at, "waiting": waiting}, separators=(",", ":"))
+
+
+def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
+    """What ``follow`` put into a cursor: the instant, and the windows that waited then."""
+    try:
+        kept = json.loads(cursor)
+        return str(kept["at"]), {str(window): int(revision) for window, revision in kept["waiting"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise WrongUsage(
+            f"cursor {cursor[:60]!r} was not made by recon.landings.follow; clear it, and all windows are looked at once"
+        ) from None
+
+
+def _instant(cursor: str) -> datetime:
+    try:
+        return datetime.fromisoformat(cursor).astimezone(UTC)
+    except ValueError:
+        raise WrongUsage(f"cursor {cursor[:60]!r} is not a time; clear it, and all windows are looked at once") from None
+
+
+def _listed(store: ObjectStore, first: datetime, last: datetime) -> Iterator[str]:
+    """Notes of the hours from ``first`` to ``last``; of days that lie between, a day at a time."""
+    hour = first
+    while hour.replace(minute=0, second=0, microsecond=0) <= last:
+        if hour.hour == 0 and first.date() < hour.date() < last.date():
+            yield from store.list(layout.landing_day(hour))
+            hour += timedelta(days=1)
+        else:
+            yield from store.list(layout.landing_hour(hour))
+            hour += timedelta(hours=1)

@@ -1,0 +1,151 @@
+"""The assets of one reconciliation, on the grid of its windows, and how Dagster runs them.
+
+Belongs here: what Dagster shows of each asset, and the one body that they share. Does not belong here: the stages
+(recon_assets.stages), jobs and sensors (jobs).
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from recon.config import Config
+from recon.timeline import Timeline
+from recon_assets import stages
+from recon_assets.failures import COMPUTE, INDEX, Retries, told_to_dagster
+from recon_assets.grid import partitions_of, windows_asked
+from recon_assets.metadata import column_schemas
+from recon_assets.readiness import Work
+from recon_assets.stages import PerWindow
+from resources.stores import resource_key
+
+
+@dataclass(frozen=True)
+class StageAsset:
+    """One stage as Dagster shows it. ``stage`` names its job, pool and tag; ``deps`` are the assets before it."""
+
+    name: str
+    stage: str
+    deps: tuple[str, ...]
+    kinds: frozenset[str]
+    description: str
+    work: Callable[[Work, Sequence[datetime]], PerWindow]
+    retries: Retries = COMPUTE
+
+
+STAGE_ASSETS = (
+    StageAsset(
+        "event_batches",
+        "land",
+        (),
+        frozenset({"file"}),
+        "The files of each window, complete and closed by a manifest. `recon land` puts them there; materializing a window reports "
+        "its batch, and refuses one that is missing or still open.",
+        stages.land,
+    ),
+    StageAsset(
+        "stateless_artifacts",
+        "reduce",
+        ("event_batches",),
+        frozenset({"duckdb", "parquet"}),
+        "Each window's events reduced to one small artifact per key, with the accepted events beside it. Every row is accepted, "
+        "a duplicate or rejected with file, line and reason; rows and money tie before anything is kept.",
+        stages.reduce,
+    ),
+    StageAsset(
+        "prefetched_artifacts",
+        "prefetch",
+        ("stateless_artifacts",),
+        frozenset({"arrow"}),
+        "The standing records of just those keys that the range touches, read ahead into one file for the merge. It is removed "
+        "when the merge has used it; a merge without it reads the records itself.",
+        stages.read_ahead,
+    ),
+    StageAsset(
+        "stateful_artifacts",
+        "merge",
+        ("stateless_artifacts", "prefetched_artifacts"),
+        frozenset({"duckdb", "json"}),
+        "The running record of every key. A range of windows replaces what these windows contributed before, ties the totals, and "
+        "becomes visible by one commit of the timeline, or not at all. Safe in any order and any number of times.",
+        stages.merge,
+    ),
+    StageAsset(
+        "artifact_index",
+        "index",
+        ("stateful_artifacts",),
+        frozenset({"python"}),
+        "The sorted runs that lead from any key to its record: file, offset, length. Small runs are merged into larger tiers.",
+        stages.index,
+        INDEX,
+    ),
+    StageAsset(
+        "window_certificates",
+        "certify",
+        ("stateful_artifacts", "artifact_index"),
+        frozenset({"json"}),
+        "One numbered certificate per window and change: rows in = accepted + duplicates + rejected, and the same for money, per "
+        "currency, with the files it was made of and what changed it. Never overwritten.",
+        stages.certify_range,
+    ),
+)
+
+
+def asset_key(reconciliation: str, name: str) -> dg.AssetKey:
+    """``orders/event_batches``: keys begin with the reconciliation's name."""
+    return dg.AssetKey([reconciliation, name])
+
+
+def stage_tag(reconciliation: str, stage: str) -> dict[str, str]:
+    """The tag that limits concurrency. It holds the reconciliation's name: else reconciliations would wait for each other."""
+    return {"recon/stage": f"{reconciliation}.{stage}"}
+
+
+def reconciliation_assets(config: Config) -> list[dg.AssetsDefinition]:
+    """The six assets of a reconciliation, on one shared grid."""
+    partitions, columns = partitions_of(config.grid), column_schemas(config)
+    with warnings.catch_warnings():
+        # `backfill_policy` is in beta; without it a range would be one run a window.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return [_asset(config, spec, partitions, columns[spec.name]) for spec in STAGE_ASSETS]
+
+
+def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitionsDefinition, columns: dg.TableSchema) -> dg.AssetsDefinition:
+    store = resource_key(config.name)
+
+    @dg.asset(
+        key=asset_key(config.name, spec.name),
+        deps=[asset_key(config.name, name) for name in spec.deps],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"{config.name}_{spec.stage}",
+        group_name=config.name,
+        owners=[f"team:{config.name}"],
+        kinds=set(spec.kinds),
+        tags={"recon/reconciliation": config.name, **stage_tag(config.name, spec.stage)},
+        description=spec.description,
+        metadata={"dagster/column_schema": columns, "recon/configuration": dg.MetadataValue.path(str(config.path))},
+        code_version=config.rules_version,
+        required_resource_keys={store},
+    )
+    def stage(context: dg.AssetExecutionContext) -> None:
+        with told_to_dagster(context, spec.retries):
+            windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
+            opened = getattr(context.resources, store).open()
+            _report(context, spec.work(Work(opened, config, Timeline(opened)), windows), stages.names(windows))
+
+    return stage
+
+
+def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set[str]) -> None:
+    """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation."""
+    for window, figures in per_window:
+        metadata: dict[str, Any] = {"window": window, **figures}
+        if window in asked:
+            context.add_asset_metadata(metadata, partition_key=window)
+        else:
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
+        context.log.info(f"window {window}: {context.asset_key.path[-1]} done")

@@ -1,0 +1,56 @@
+"""The grid of windows as Dagster partitions, and the windows that a run is asked for.
+
+Belongs here: the partitions, and refusing a range that is not one. Does not belong here: whether its windows are ready.
+
+Dagster does not check the tags of a range: an end off the grid takes in one window too many, and a range that is reversed or lies in
+the future succeeds with nothing done. So the range is read from the tags and checked here, by arithmetic: nothing lists the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from recon.errors import WrongUsage
+from recon.windows import Grid, name_of
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
+_NAME = "%Y-%m-%dT%H:%MZ"
+
+
+def partitions_of(grid: Grid) -> dg.TimeWindowPartitionsDefinition:
+    """One partition a window, the open one too. All assets of a reconciliation share one, else their backfills are split."""
+    return dg.TimeWindowPartitionsDefinition(
+        start=grid.start.replace(tzinfo=None), fmt=_NAME, cron_schedule=_cron(grid.every), timezone="UTC", end_offset=1
+    )
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags of a run over the windows from ``first`` to ``last``, both included."""
+    return {RANGE_START: first, RANGE_END: last}
+
+
+def windows_asked(grid: Grid, tags: Mapping[str, str], now: datetime) -> list[datetime]:
+    """Starts of the windows that a run's tags name. Raises WrongUsage off the grid, reversed, or not begun yet."""
+    named = tags.get(RANGE_START) or tags.get(PARTITION), tags.get(RANGE_END) or tags.get(PARTITION)
+    if named[0] is None or named[1] is None:
+        raise WrongUsage("the run names no windows; choose a window, or the first and the last one of a range")
+    first, last = grid.parse(named[0], "first window"), grid.parse(named[1], "last window")
+    if first > last:
+        raise WrongUsage(f"{named[0]}..{named[1]}: the range ends before it begins; swap its ends")
+    if last > now:
+        raise WrongUsage(f"window {name_of(last)} has not begun yet; the newest is {name_of(grid.last_begun(now))}")
+    return list(grid.between(first, last))
+
+
+def _cron(every: timedelta) -> str:
+    minutes = int(every.total_seconds()) // 60
+    if minutes < 60:
+        return f"*/{minutes} * * * *"
+    if minutes < 24 * 60:
+        return f"0 */{minutes // 60} * * *"
+    return "0 0 * * *"

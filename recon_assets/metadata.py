@@ -1,0 +1,166 @@
+"""Figures of the library as Dagster metadata: what the UI shows of a window.
+
+Belongs here: names, units and tables. Does not belong here: counting anything. Money is text, exact, and never adds across currencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from recon.batches import Manifest
+from recon.config import Config
+from recon.stateless import Figures
+from recon.totals import Totals
+
+Metadata = dict[str, Any]
+
+_TOTALS = dg.TableSchema(
+    [
+        dg.TableColumn("total", "string", "a control total, with its currency or other group"),
+        dg.TableColumn("in", "string"),
+        dg.TableColumn("accepted", "string"),
+        dg.TableColumn("duplicates", "string"),
+        dg.TableColumn("rejected", "string"),
+        dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
+    ]
+)
+
+
+def of_batch(manifest: Manifest) -> Metadata:
+    """What landed in a window."""
+    return {
+        "revision": manifest.revision,
+        "state": "CLOSED" if manifest.closed else "OPEN",
+        "files": len(manifest.files),
+        "bytes": sum(file.bytes for file in manifest.files),
+        "file_names": ", ".join(file.name for file in manifest.files) or "none",
+        "changed_by": _cause(manifest.cause, manifest.reason),
+        "landed": _instant(manifest.time),
+    }
+
+
+def of_reduced(figures: Figures, seconds: float) -> Metadata:
+    """What the reduction of a window came to."""
+    sides = {
+        "in": figures.arrived,
+        "accepted": figures.accepted,
+        "duplicates": figures.duplicates,
+        "rejected": figures.rejected,
+    }
+    return {
+        "dagster/row_count": figures.keys,
+        "revision": figures.revision,
+        **_rows_and_money(sides),
+        "conflicting_duplicates": figures.conflicting,
+        "keys": figures.keys,
+        "bytes": sum(int(file["bytes"]) for file in figures.files),
+        "seconds": round(seconds, 3),
+    }
+
+
+def of_prefetched(figures: Figures, done: bool, range_figures: Mapping[str, float | int]) -> Metadata:
+    """A window's share in a pre-fetch. ``range_figures``: what was read for its block of windows as a whole."""
+    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **range_figures}
+
+
+def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | int]) -> Metadata:
+    """A window as the timeline holds it. ``range_figures``: what the merge of its block wrote as a whole."""
+    return {
+        "dagster/row_count": held["keys"],
+        "revision": held["revision"],
+        "commit": held["commit"],
+        **_rows_and_money(_sides(held)),
+        "keys": held["keys"],
+        **range_figures,
+    }
+
+
+def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
+    """The newest certificate of a window, as a table."""
+    sides = {side: Totals.from_json(certificate[side]) for side in ("in", "accepted", "duplicates", "rejected")}
+    changed_by = certificate["changed_by"]
+    return {
+        "certificate": dg.MetadataValue.table(_table(sides), _TOTALS),
+        "number": certificate["number"],
+        "state": certificate["state"],
+        "ties": bool(certificate["ties"]),
+        "revision": certificate["revision"],
+        "commit": certificate["commit"],
+        **_rows_and_money(sides),
+        "files": len(certificate["files"]),
+        "keys": certificate["keys"],
+        "rules": certificate["rules"],
+        "changed_by": _cause(changed_by["cause"], changed_by["reason"]),
+        "certified": _instant(certificate["time"]),
+    }
+
+
+def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
+    """Asset name → the columns of what it holds."""
+    key = {"key": "text"}
+    measures = {measure.name: str(measure.type) for measure in config.measures}
+    derived = {value.name: str(value.expression.type) for value in config.derived}
+    columns = {
+        "event_batches": {name: str(kind) for name, kind in config.columns.items()},
+        "stateless_artifacts": {**key, "n": "integer", **measures},
+        "prefetched_artifacts": {"hi": "integer", "lo": "integer", "record": "text"},
+        "stateful_artifacts": {**key, "status": "text", **measures, **derived, "contributions": "list", "withdrawn": "list"},
+        "artifact_index": dict.fromkeys(("hi", "lo", "file", "offset", "length", "check"), "integer"),
+        "window_certificates": {
+            "window": "text",
+            "number": "integer",
+            **dict.fromkeys(("in", "accepted", "duplicates", "rejected"), "totals"),
+            "ties": "boolean",
+        },
+    }
+    return {name: dg.TableSchema([dg.TableColumn(n, t) for n, t in held.items()]) for name, held in columns.items()}
+
+
+def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:
+    """The four sides of a window's equation as the timeline holds them; duplicates are those within and across windows."""
+    within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
+    return {
+        "in": Totals.from_json(held["arrived"]),
+        "accepted": Totals.from_json(held["counted"]),
+        "duplicates": within + earlier,
+        "rejected": Totals.from_json(held["rejected"]),
+    }
+
+
+def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
+    """Counts as numbers, so that the UI plots them; money as text, ``amount EUR 124.25, amount USD 154.90``."""
+    rows = {f"rows_{side}": totals.rows for side, totals in sides.items()}
+    return {**rows, **{f"money_{side}": _money(totals) for side, totals in sides.items()}}
+
+
+def _money(totals: Totals) -> str:
+    amounts = [f"{_total(name, by)} {amount}" for name, groups in sorted(totals.money.items()) for by, amount in sorted(groups.items())]
+    return ", ".join(amounts) or "none"
+
+
+def _table(sides: Mapping[str, Totals]) -> list[dg.TableRecord]:
+    names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
+    lines: list[tuple[str, list[Any]]] = [("rows", [totals.rows for totals in sides.values()])]
+    lines += [(_total(name, by), [totals.money.get(name, {}).get(by, 0) for totals in sides.values()]) for name, by in names]
+    return [dg.TableRecord({"total": name, **dict(zip(sides, map(str, line), strict=True)), "ties": _ties(line)}) for name, line in lines]
+
+
+def _ties(line: list[Any]) -> str:
+    arrived, accepted, duplicates, rejected = line
+    return "ties" if arrived == accepted + duplicates + rejected else "does not tie"
+
+
+def _total(name: str, by: str) -> str:
+    return f"{name} {by}" if by else name
+
+
+def _cause(cause: str, reason: str) -> str:
+    return f"{cause}: {reason}" if reason else cause
+
+
+def _instant(text: str) -> Any:
+    return dg.MetadataValue.timestamp(datetime.fromisoformat(text))

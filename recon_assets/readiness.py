@@ -1,0 +1,117 @@
+"""What stands ready for a stage, asked of the store and its timeline, never of Dagster's event log.
+
+Belongs here: telling, before any work, which windows of a range cannot be taken and why. Does not belong here: the work.
+
+A window whose newest revision the timeline holds is done and taken as it stands. A newer revision may arrive between two stages
+of a run: it waits for the next run, and the one under way goes on with the revision that it has begun with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recon import stateless
+from recon.batches import Manifest, read_manifest
+from recon.config import Config
+from recon.errors import WrongInput
+from recon.merge import refuse_other_rules
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+from recon.windows import name_of
+
+_NAMED_MAX = 12
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage works on: one reconciliation's store, its rules and its timeline."""
+
+    store: ObjectStore
+    config: Config
+    timeline: Timeline
+
+    def head(self) -> State:
+        """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""
+        state = self.timeline.head()
+        refuse_other_rules(self.config, state)
+        return state
+
+
+def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:
+    """The newest manifest of each window. Raises WrongInput naming those that hold nothing or are still open."""
+    work.head()
+    missing: dict[datetime, str] = {}
+    found: list[Manifest] = []
+    for window in windows:
+        manifest = read_manifest(work.store, window)
+        if manifest is None:
+            missing[window] = "nothing has landed"
+        elif not manifest.closed:
+            missing[window] = "still open"
+        else:
+            found.append(manifest)
+    _refuse(work, missing, "land their files and close them ('recon land FILE --window W --close')")
+    return found
+
+
+def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
+    """Figures of each window's newest reduced revision, of the committed one where nothing newer has landed.
+
+    Raises WrongInput naming the windows of which neither stands."""
+    state = work.head()
+    missing: dict[datetime, str] = {}
+    found: list[Figures] = []
+    for window in windows:
+        figures = _newest_reduced(work, state, window)
+        if figures is None:
+            missing[window] = "not reduced yet"
+        else:
+            found.append(figures)
+    _refuse(work, missing, f"materialize {work.config.name}/stateless_artifacts for them first")
+    return found
+
+
+def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, Mapping[str, Any]]:
+    """Window name → its figures as the timeline holds them. Raises WrongInput naming the windows that it does not hold."""
+    state = work.head()
+    missing = {window: "not merged yet" for window in windows if name_of(window) not in state.windows}
+    _refuse(work, missing, f"materialize {work.config.name}/stateful_artifacts for them first")
+    return {name_of(window): state.windows[name_of(window)] for window in windows}
+
+
+def to_merge(state: State, figures: Sequence[Figures]) -> list[Figures]:
+    """Those of a range that the timeline does not hold yet."""
+    return [one for one in figures if one.revision > state.revision(one.window)]
+
+
+def _newest_reduced(work: Work, state: State, window: datetime) -> Figures | None:
+    name = name_of(window)
+    manifest = read_manifest(work.store, window)
+    if manifest is None:
+        return None
+    for revision in range(manifest.revision, state.revision(name), -1):
+        if figures := stateless.find(work.store, window, revision, work.config.rules_version):
+            return figures
+    if manifest.revision == state.revision(name):
+        return stateless.read(work.store, state.windows[name]["folder"])
+    return None
+
+
+def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None:
+    """One line that names every window that is missing, those that follow each other for the same reason as one range."""
+    if not missing:
+        return
+    blocks: list[tuple[datetime, datetime, str]] = []
+    for window, reason in missing.items():
+        if blocks and blocks[-1][2] == reason and window - blocks[-1][1] == work.config.grid.every:
+            blocks[-1] = (blocks[-1][0], window, reason)
+        else:
+            blocks.append((window, window, reason))
+    named = [f"{name_of(first)}{'' if first == last else f'..{name_of(last)}'} ({reason})" for first, last, reason in blocks[:_NAMED_MAX]]
+    more = f" and {len(blocks) - _NAMED_MAX} more ranges" if len(blocks) > _NAMED_MAX else ""
+    count = f"{len(missing)} window{'' if len(missing) == 1 else 's'} not ready"
+    raise WrongInput(f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done")

@@ -1,0 +1,149 @@
+"""The six stages as assets do them: make sure that the range is ready, ask the library for the stage, give the figures per window.
+
+Belongs here: one function a stage, from a range of windows to (window, metadata). Does not belong here: Dagster's machinery
+(recon_assets.assets) and the work itself (recon). Done again, each takes what stands in the store and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from recon.batches import read_manifest
+from recon.certify import certify, read_certificate
+from recon.errors import Damaged
+from recon.index import index_runs
+from recon.merge import Merged, merge_windows
+from recon.prefetch import prefetch
+from recon.reduce import reduce_windows
+from recon.stateless import Figures
+from recon.windows import name_of
+from recon_assets import metadata
+from recon_assets.handover import blocks, find_prefetched
+from recon_assets.metadata import Metadata
+from recon_assets.readiness import Work, closed_batches, committed_windows, reduced_batches, to_merge
+
+Windows = Sequence[datetime]
+PerWindow = Iterator[tuple[str, Metadata]]
+
+
+def land(work: Work, windows: Windows) -> PerWindow:
+    """Files have landed already, by ``recon land`` or by whoever delivers them: each window's batch is there, and closed."""
+    for manifest in closed_batches(work, windows):
+        yield manifest.window, metadata.of_batch(manifest)
+
+
+def reduce(work: Work, windows: Windows) -> PerWindow:
+    """Each window's batch → its stateless artifacts."""
+    for manifest in closed_batches(work, windows):
+        start = time.perf_counter()
+        (figures,) = reduce_windows(work.store, work.config, [manifest])
+        yield manifest.window, metadata.of_reduced(figures, time.perf_counter() - start)
+
+
+def read_ahead(work: Work, windows: Windows) -> PerWindow:
+    """The standing records of the keys that the range touches → one file for each merge to come."""
+    figures = reduced_batches(work, windows)
+    state = work.head()
+    todo = to_merge(state, figures)
+    read: dict[str, dict[str, float | int]] = {}
+    for block in blocks(work.config, todo):
+        start = time.perf_counter()
+        found = find_prefetched(work.store, block) or prefetch(work.store, state, block)
+        seconds = round(time.perf_counter() - start, 3)
+        of_block = {
+            "range_keys": found.keys,
+            "range_records_found": found.found,
+            "range_bytes": found.bytes,
+            "range_seconds": seconds,
+            "read_at_commit": found.commit,
+        }
+        read |= {one.window: of_block for one in block}
+    for one in figures:
+        yield one.window, metadata.of_prefetched(one, one.window not in read, read.get(one.window, {}))
+
+
+def merge(work: Work, windows: Windows) -> PerWindow:
+    """The range's stateless artifacts into the stateful ones, by one commit a block."""
+    figures = reduced_batches(work, windows)
+    written: dict[str, dict[str, float | int]] = {}
+    for block in blocks(work.config, to_merge(work.head(), figures)):
+        start = time.perf_counter()
+        merged = _merge_block(work, block)
+        of_block = {
+            "range_windows": len(merged.windows),
+            "range_records_written": merged.written,
+            "range_bytes": merged.bytes,
+            "range_seconds": round(time.perf_counter() - start, 3),
+            "recounted_windows": len(merged.recounted),
+        }
+        written |= dict.fromkeys(merged.windows, of_block)
+    for name, held in committed_windows(work, windows).items():
+        shown = metadata.of_committed(held, written.get(name, {}))
+        if name in written and (waited := _landed_to_visible(work, name, held["revision"], held["commit"])):
+            shown["landed_to_visible_seconds"] = round(waited.total_seconds(), 3)
+        yield name, shown
+
+
+def index(work: Work, windows: Windows) -> PerWindow:
+    """The runs that lead from keys to records, merged into tiers where that is due."""
+    held = committed_windows(work, windows)
+    start = time.perf_counter()
+    indexed = index_runs(work.store, work.config, work.timeline)
+    seconds = round(time.perf_counter() - start, 3)
+    state = work.head()
+    for name in held:
+        yield (
+            name,
+            {
+                "commit": held[name]["commit"],
+                "keys": held[name]["keys"],
+                "runs": indexed.runs,
+                "runs_merged": indexed.merged,
+                "entries": sum(run.entries for run in state.runs),
+                "range_seconds": seconds,
+            },
+        )
+
+
+def certify_range(work: Work, windows: Windows) -> PerWindow:
+    """A certificate for each window, and for those outside the range whose duplicates its commits changed: they come after it."""
+    held = committed_windows(work, windows)
+    state = work.head()
+    commits = {one["commit"] for one in held.values()}
+    recounted = sorted(name for name, one in state.windows.items() if one["commit"] in commits and name not in held)
+    made = certify(work.store, work.config, state, [*held, *recounted])
+    newly = {certificate["window"] for certificate in made}
+    for name in [*held, *(name for name in recounted if name in newly)]:
+        certificate = read_certificate(work.store, work.config.grid.parse(name))
+        if certificate is None:
+            raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
+        yield name, metadata.of_certificate(certificate)
+
+
+def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
+    found = find_prefetched(work.store, block)
+    try:
+        merged = merge_windows(work.store, work.config, work.timeline, block, found)
+    except Damaged:
+        # Another worker that did the same range may have removed the file between our finding and our reading it.
+        if found is None or work.store.exists(found.path):
+            raise
+        merged = merge_windows(work.store, work.config, work.timeline, block)
+    if found is not None:
+        work.store.delete(found.path)
+    return merged
+
+
+def _landed_to_visible(work: Work, name: str, revision: int, commit: int) -> timedelta | None:
+    """From the last file of the window's revision to the commit that made it visible."""
+    entry, manifest = work.timeline.entry(commit), read_manifest(work.store, work.config.grid.parse(name), revision)
+    if entry is None or manifest is None:
+        return None
+    return datetime.fromisoformat(entry.time) - datetime.fromisoformat(manifest.time)
+
+
+def names(windows: Windows) -> set[str]:
+    """The windows' names."""
+    return {name_of(window) for window in windows}

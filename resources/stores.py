@@ -1,0 +1,29 @@
+"""The store of a reconciliation as a Dagster resource.
+
+Belongs here: opening the store when a run needs it, never when definitions are loaded. Does not belong here: what lies in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from recon.config import load_place
+from recon.opening import open_for
+from recon.store import ObjectStore
+
+
+class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
+    """The store that a ``recon.yaml`` names. ``config_file`` is the file's absolute path."""
+
+    config_file: str
+
+    def open(self) -> ObjectStore:
+        """Opens the store. Raises WrongUsage where there is none yet, or where it belongs to another reconciliation."""
+        return open_for(load_place(Path(self.config_file)))
+
+
+def resource_key(reconciliation: str) -> str:
+    """The name under which a reconciliation's store is found in a run: one code location serves several."""
+    return f"{reconciliation}_store"
