@@ -26,6 +26,7 @@ from recon.store import AlreadyExists, NotFound, ObjectStore
 SKEW_S = 5.0
 """What the clocks of two machines may differ beyond the time to live, before one takes the other for dead."""
 BEATS_PER_TTL = 4
+_LOOKS_MAX = 100
 
 _OBJECT = re.compile(r"leases/(.+)/(\d{8})/(taken|released|beats/\d{8})\Z")
 
@@ -170,7 +171,7 @@ def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
 
 def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, set[str]], Holding | None]:
     """What lies in the store under a lease's name, and who holds it."""
-    while True:
+    for _ in range(_LOOKS_MAX):
         numbers = _numbers(store, name)
         number = _newest(numbers)
         if number == 0 or "released" in numbers[number]:
@@ -184,6 +185,7 @@ def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, se
         ttl_s, since = float(taken["ttl_s"]), datetime.fromisoformat(taken["time"])
         expired = abs((clock() - beat).total_seconds()) > ttl_s + SKEW_S
         return numbers, Holding(name, number, str(taken["holder"]), since, beat, ttl_s, expired)
+    raise TryAgain(f"{layout.lease(name)}: what is listed there cannot be read; check that the store answers rightly, then run it again")
 
 
 def _numbers(store: ObjectStore, name: str) -> dict[int, set[str]]:

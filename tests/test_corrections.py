@@ -78,18 +78,20 @@ def test_a_correction_counts_once_its_window_is_processed_and_tells_its_maker_an
     assert event["correction"] == {"reason": "paid in cash", "by": "maria"}
 
 
-def test_a_correction_survives_replays_later_files_and_another_store_built_from_the_landed_files(r: Reconciliation, tmp_path: Path) -> None:
+def test_a_correction_survives_replays_and_later_files_and_is_recomputed_from_the_landed_files(r: Reconciliation, tmp_path: Path) -> None:
+    carry_out(r, s.Land(2, s.File("b", (s.Row(order_id="B", event_id="8"),))))
     corrected(r)
     processed(r)
     before = r.show("A", events=True)
-    for operation in (s.Replay(0), s.Replay(2), s.Land(2, s.File("b", (s.Row(order_id="B", event_id="9"),))), s.Run((0, 2))):
+    assert before["contributions"][1]["event_list"][0]["correction"]["reason"] == "paid in cash"
+    for operation in (s.Replay(0), s.Replay(2), s.Land(2, s.File("c", (s.Row(order_id="B", event_id="9"),))), s.Run((0, 2))):
         carry_out(r, operation)
     after = r.show("A", events=True)
     assert (after["measures"], after["contributions"][1]["event_list"]) == (before["measures"], before["contributions"][1]["event_list"])
     assert after["contributions"][1]["revision"] > before["contributions"][1]["revision"]
     manifest = read_manifest(r.store(), s.at(2))
     assert manifest
-    assert [file.reason for file in manifest.files] == ["paid in cash", ""]
+    assert [file.reason for file in manifest.files] == ["", "paid in cash", ""]
     assert r.verify(full=True).problems == []
 
 

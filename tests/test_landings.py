@@ -92,6 +92,7 @@ def test_a_step_lists_the_hours_since_the_cursor_and_whole_days_only_in_between(
     landings.since(watched, (NOON - timedelta(days=60)).isoformat(), at(NOON))
     assert len(watched.calls) < 60 + 24 + 24
     assert "landings/2026-10-25/" in [call.path for call in watched.calls]
+    assert watched.calls[-1].path == "landings/2026-11-22/12/"
 
 
 @given(st.integers(0, 60 * 24 * 5), st.integers(0, 60 * 24 * 5), st.integers(0, 59))
@@ -105,6 +106,12 @@ def test_the_folders_of_a_step_hold_every_instant_from_cursor_to_now(before: int
 
     folders = list(landings._listed(Listing(), first, last))  # type: ignore[arg-type]
     assert sum(layout.landing_hour(instant).startswith(folder) for folder in folders) == 1
+
+
+def test_a_writer_whose_clock_is_five_minutes_behind_is_not_passed_by(store: LocalStore) -> None:
+    _, cursor = landings.since(store, None, at(NOON))
+    landings.note(store, W[0], 1, at(NOON - timedelta(minutes=5)))
+    assert landings.since(store, cursor, at(NOON + timedelta(minutes=1)))[0] == {name_of(W[0]): 1}
 
 
 def test_a_note_that_took_long_to_be_written_is_written_again(store: LocalStore) -> None:
@@ -135,7 +142,10 @@ def test_a_noted_revision_waits_until_it_is_committed_however_long_its_writer_ta
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "finish", "crash", "step", "commit"]), st.integers(0, 3), st.integers(-240, 240), st.integers(0, 40_000)
+        st.sampled_from(["begin", "finish", "crash", "step", "commit"]),
+        st.integers(0, 3),
+        st.integers(-240, 240),
+        st.integers(0, 100) | st.integers(0, 40_000),
     ),
     max_size=40,
 )

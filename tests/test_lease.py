@@ -172,6 +172,20 @@ def test_an_acquirer_suspended_before_its_put_cannot_take_a_number_that_was_give
     assert holding.holder == "run-2"
 
 
+def test_a_beat_that_comes_after_its_lease_was_swept_means_nothing(store: LocalStore, clock: Clock) -> None:
+    for _ in range(2):
+        lease = acquire(store, "orders", "run-1", TTL_S, clock)
+        assert lease
+        lease.release()
+    clock.go(86_400)
+    assert sweep(store, clock()) == 1
+    store.put_new(layout.lease_beat("orders", 2, 7), [b'{"time": "2026-11-23T14:00:00+00:00"}'])
+    assert current(store, "orders", clock) is None
+    again = acquire(store, "orders", "run-2", TTL_S, clock)
+    assert again
+    assert again.beat()
+
+
 @pytest.mark.parametrize("behind_s", [-SKEW_S, SKEW_S])
 def test_a_clock_that_differs_by_some_seconds_takes_no_living_holder_for_dead(store: LocalStore, clock: Clock, behind_s: float) -> None:
     other = Clock()
