@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7"]
+TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77"]
 DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1"]
 
 setup(
@@ -17,6 +17,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
     package_data={"recon": ["py.typed", "samples/*/*"]},
+    # Where resources.instance.top_level_file looks for them, if Recon is installed and there is no source tree.
+    data_files=[("share/recon", ["workspace.yaml", "dagster.yaml"])],
     install_requires=[
         "duckdb>=2.0,<3",
         "pyarrow>=26",

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> NoReturn:
         if not configuration.exists():
             raise WrongUsage(f"{configuration}: no such file; name a configuration, or make one with 'recon init DIR'")
         home, port = prepared_home(configuration), free_port(PORT)
-        workspace = top_level_file(WORKSPACE_YAML)
+        workspace = workspace_file(home)
     except ReconError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
@@ -34,6 +34,21 @@ def main(arguments: list[str]) -> NoReturn:
     dagster = Path(sys.executable).with_name("dagster")
     print(f"http://127.0.0.1:{port} shows {configuration}; Dagster's home is {home}", flush=True)
     os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port)])  # noqa: S606 - no shell is wanted
+
+
+def workspace_file(home: Path) -> Path:
+    """The source tree's workspace.yaml. Of an installed package it lies apart from the code that it names: then a copy in Dagster's
+    home, made anew each time, that names the code by its full path."""
+    given, code = top_level_file(WORKSPACE_YAML), Path(__file__).resolve().parents[1]
+    if (given.parent / "jobs" / "definitions.py").is_file():
+        return given
+    text = given.read_text(encoding="utf-8")
+    text = text.replace("relative_path: jobs/", f"relative_path: {code}/jobs/").replace(
+        "working_directory: .", f"working_directory: {code}"
+    )
+    copy = home / WORKSPACE_YAML
+    copy.write_text(text, encoding="utf-8")
+    return copy
 
 
 def free_port(first: int) -> int:

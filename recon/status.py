@@ -21,7 +21,8 @@ from recon.windows import name_of
 
 def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
     """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window."""
-    waiting = due(store, config, state)
+    landed = landed_windows(store)  # the dearest thing here, so it is asked for once
+    waiting = due(store, config, state, windows=[name for name, revision in landed.items() if revision > state.revision(name)])
     ready = {manifest.window for manifest in waiting.ready}
     behind = lag(config, state, datetime.now(UTC))
     return {
@@ -33,7 +34,7 @@ def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
-        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed_windows(store).items()],
+        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed.items()],
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
@@ -21,13 +22,35 @@ Metadata = dict[str, Any]
 _TOTALS = dg.TableSchema(
     [
         dg.TableColumn("total", "string", "a control total, with its currency or other group"),
-        dg.TableColumn("in", "string"),
-        dg.TableColumn("accepted", "string"),
-        dg.TableColumn("duplicates", "string"),
-        dg.TableColumn("rejected", "string"),
+        dg.TableColumn("in", "string", "all that stood in the window's files"),
+        dg.TableColumn("accepted", "string", "what counts in the records"),
+        dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
+        dg.TableColumn("rejected", "string", "rows set aside with file, line and reason"),
         dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
     ]
 )
+_COLUMNS = {
+    "key": "what is reconciled, such as an order",
+    "n": "accepted events of the key in this window",
+    "hi": "upper half of the key's hash, by which runs are sorted",
+    "lo": "lower half of the key's hash",
+    "record": "the key's running record, as JSON",
+    "status": "the first status of the configuration that holds",
+    "contributions": "what each window has added",
+    "withdrawn": "windows that added something once and do so no more",
+    "file": "number of the part-file",
+    "offset": "where the record begins, in bytes",
+    "length": "bytes of the record",
+    "check": "checksum of the record",
+    "window": "start of the window, UTC",
+    "number": "counts the certificates of a window; none is ever overwritten",
+    "in": "rows and money of all files",
+    "accepted": "what counts in the records",
+    "duplicates": "events that had come before, in this window or another",
+    "rejected": "rows set aside with file, line and reason",
+    "ties": "in = accepted + duplicates + rejected",
+}
+"""What the columns mean that are not the configuration's own."""
 
 
 def of_batch(manifest: Manifest) -> Metadata:
@@ -85,17 +108,17 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
     changed_by = certificate["changed_by"]
     return {
         "certificate": dg.MetadataValue.table(_table(sides), _TOTALS),
-        "number": certificate["number"],
-        "state": certificate["state"],
         "ties": bool(certificate["ties"]),
-        "revision": certificate["revision"],
-        "commit": certificate["commit"],
-        **_rows_and_money(sides),
-        "files": len(certificate["files"]),
-        "keys": certificate["keys"],
-        "rules": certificate["rules"],
+        "state": certificate["state"],
+        "number": certificate["number"],
         "changed_by": _cause(changed_by["cause"], changed_by["reason"]),
         "certified": _instant(certificate["time"]),
+        "revision": certificate["revision"],
+        "commit": certificate["commit"],
+        "files": len(certificate["files"]),
+        "keys": certificate["keys"],
+        **_rows_and_money(sides),
+        "rules": certificate["rules"],
     }
 
 
@@ -117,7 +140,10 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
             "ties": "boolean",
         },
     }
-    return {name: dg.TableSchema([dg.TableColumn(n, t) for n, t in held.items()]) for name, held in columns.items()}
+    # What the sender's columns and the configuration's measures mean is not ours to say.
+    theirs = {*config.columns, *measures, *derived}
+    ours = {name: text for name, text in _COLUMNS.items() if name not in theirs}
+    return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
 
 
 def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:
@@ -146,7 +172,15 @@ def _table(sides: Mapping[str, Totals]) -> list[dg.TableRecord]:
     names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
     lines: list[tuple[str, list[Any]]] = [("rows", [totals.rows for totals in sides.values()])]
     lines += [(_total(name, by), [totals.money.get(name, {}).get(by, 0) for totals in sides.values()]) for name, by in names]
-    return [dg.TableRecord({"total": name, **dict(zip(sides, map(str, line), strict=True)), "ties": _ties(line)}) for name, line in lines]
+    return [
+        dg.TableRecord({"total": name, **dict(zip(sides, _written_alike(line), strict=True)), "ties": _ties(line)}) for name, line in lines
+    ]
+
+
+def _written_alike(line: list[Any]) -> list[str]:
+    """``1,234.50``; all numbers of a line with as many digits after the point as the one that has most, so that nothing is cut."""
+    places = max(max(0, -int(Decimal(amount).as_tuple().exponent)) for amount in line)
+    return [f"{amount:,.{places}f}" for amount in map(Decimal, line)]
 
 
 def _ties(line: list[Any]) -> str:

@@ -1,0 +1,189 @@
+"""A long timeline: how long everything takes that looks at windows, when 100,000 of one minute each are committed.
+
+    python benchmarks/windows.py [--windows 100000] [--commits 2000] [--out FILE.json]
+
+The store is synthetic but in the true format: manifests, stateless figures, timeline entries, checkpoints, certificates and the notes of
+landings, one file a window, as a store of 69 days holds them. Events and records are left out, since nothing that is measured reads them.
+Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+import recon
+from jobs.build import build_definitions
+from jobs.sensors import due_windows_sensor
+from recon import landings, layout
+from recon.batches import LandedFile, Manifest, landed_windows
+from recon.certify import read_certificate, uncertified, watermark
+from recon.config import Config
+from recon.pipeline import due
+from recon.stateless import FIGURES, Figures
+from recon.timeline import CHECKPOINT_EVERY, Entry, State, Timeline, apply
+from recon.totals import Totals
+from recon.windows import name_of
+from recon_assets.checks import STAGE_CHECKS
+from recon_assets.readiness import Work
+from resources.stores import ReconciliationStore, resource_key
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CONFIG = """\
+name: orders
+store: ./data
+key: order_id
+windows: {start: 2026-01-01T00:00Z, every: 1m}
+events: {types: {amount: "decimal(18,2)"}, id: event_id}
+measures: {billed: {sum: amount}, lines: {count: "*"}}
+status: [{MATCHED: "billed = 0"}, {BREAK: "true"}]
+control: {amount: {sum: amount, by: currency}}
+"""
+ROWS = {"rows": 20, "amount": {"EUR": "1234.50", "USD": "99.10"}}
+NOTHING = {"rows": 0, "amount": {}}
+
+
+def committed(folder: str) -> dict[str, Any]:
+    """What a timeline entry says of one window."""
+    sides = {"arrived": ROWS, "accepted": ROWS, "duplicates": NOTHING, "rejected": NOTHING, "counted": ROWS, "suppressed": NOTHING}
+    more = {"keys": 12, "conflicting": 0, "unreadable": {}, "measures": {"billed": "1333.60", "lines": 20}}
+    return {"revision": 1, "folder": folder, **sides, **more, "cause": "land", "reason": "", "closed": True}
+
+
+def write(root: Path, path: str, body: Any) -> None:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(body if isinstance(body, str) else json.dumps(body, separators=(",", ":")))
+
+
+def window_files(root: Path, config: Config, window: datetime) -> tuple[str, dict[str, Any]]:
+    """Manifest, figures, note of the landing and certificate of a window; its name and what the timeline says of it."""
+    name, landed = name_of(window), window + timedelta(minutes=2)
+    digest = f"{int(window.timestamp()):064x}"
+    path = layout.landed_file(window, digest, digest[-16:], "orders.csv")
+    manifest = Manifest(name, 1, (LandedFile("orders.csv", digest, 1480, path),), True, "land", by="benchmark", time=landed.isoformat())
+    write(root, layout.manifest(window, 1), {**manifest.__dict__, "files": [file.__dict__ for file in manifest.files]})
+    write(root, layout.landing(landed, window, 1, digest[-16:]), "")
+    folder = layout.stateless(window, 1, config.rules_version, digest[-16:])
+    held = committed(folder)
+    totals = {side: Totals.from_json(held[side]) for side in ("arrived", "accepted", "duplicates", "rejected")}
+    files = [{"name": "orders.csv", "digest": digest, "bytes": 1480, "rows": 20, "rejected": 0}]
+    figures = Figures(name, 1, config.rules_version, folder, files, 12, **totals, conflicting=0, cause="land")
+    write(root, folder + FIGURES, figures.to_json())
+    return name, held
+
+
+def certificate(config: Config, name: str, held: dict[str, Any], commit: int) -> dict[str, Any]:
+    sides = {"in": held["arrived"], "accepted": held["counted"], "duplicates": NOTHING, "rejected": NOTHING}
+    last = {"number": 1, "state": "CLOSED", "files": [], "keys": 12, "commit": commit, "rules": config.rules_version, "ties": True}
+    return {"reconciliation": config.name, "window": name, "revision": 1, **sides, **last, "changed_by": {"cause": "land", "reason": ""}}
+
+
+def make_store(root: Path, config: Config, windows: int, commits: int) -> None:
+    """``windows`` windows in ``commits`` commits of equal size, the last of them landed but not committed."""
+    state = State()
+    per_commit = -(-windows // commits)
+    for first in range(0, windows, per_commit):
+        starts = [START + timedelta(minutes=number) for number in range(first, min(first + per_commit, windows))]
+        held = dict(window_files(root, config, window) for window in starts)
+        entry = Entry("merge", "benchmark", config.rules_version, held, totals={"statuses": {"BREAK": 12 * (first + len(held))}})
+        entry = replace(entry, number=state.commit + 1, time=(starts[-1] + timedelta(minutes=3)).isoformat())
+        write(root, layout.commit(entry.number), {**entry.__dict__, "runs_added": [], "runs_removed": []})
+        state = apply(state, entry)
+        # Of the checkpoints only the newest are written: nobody reads the older ones, and together they are many gigabytes.
+        if entry.number % CHECKPOINT_EVERY == 0 and entry.number > commits - 3 * CHECKPOINT_EVERY:
+            write(root, layout.checkpoint(entry.number), {**state.__dict__, "runs": []})
+        for name, figures in held.items():
+            write(root, layout.certificate(config.grid.parse(name), 1), certificate(config, name, figures, entry.number))
+    window_files(root, config, START + timedelta(minutes=windows))  # landed and closed, not committed yet
+
+
+def measured(figures: dict[str, float], what: str, action: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    result = action()
+    figures[what] = round(time.perf_counter() - start, 3)
+    print(f"    {figures[what]:9.3f} s  {what}", flush=True)
+    return result
+
+
+def tick(config: Config, instance: dg.DagsterInstance) -> Any:
+    """One evaluation of the sensor, as the daemon does it. Asserts that it asks for a run: there is one window to do."""
+    store = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
+    context = dg.build_sensor_context(instance=instance, resources=store)
+    asked = due_windows_sensor(config)(context)
+    assert isinstance(asked, dg.RunRequest), asked
+    return asked
+
+
+def checked(store: Any, config: Config) -> int:
+    """Both checks over all windows, without their Dagster run: how many windows they find failing."""
+    work = Work(store, config, Timeline(store))
+    held = work.head().windows
+    return sum(bool(spec.fault(one)) for spec in STAGE_CHECKS if spec.name == "windows_tie" for one in held.values())
+
+
+def measure(opened: recon.Reconciliation) -> dict[str, float]:
+    config, store, found = opened.config, opened.store(), dict[str, float]()
+    timeline = Timeline(store)
+    state = measured(found, "Timeline.head(), opening", timeline.head)
+    measured(found, "Timeline.head(), again", timeline.head)
+    measured(found, "landed_windows (lists all manifests)", lambda: landed_windows(store))
+    measured(found, "due (what waits)", lambda: due(store, config, state))
+    measured(found, "landings.since (all notes)", lambda: landings.since(store))
+    _, cursor = measured(found, "landings.follow, opening", lambda: landings.follow(store, state))
+    measured(found, "landings.follow, with its cursor", lambda: landings.follow(store, state, cursor))
+    measured(found, "watermark", lambda: watermark(config, state))
+    measured(found, "uncertified (reads all certificates)", lambda: uncertified(store, config, state))
+    measured(found, "one certificate", lambda: read_certificate(store, START))
+    measured(found, "recon status", opened.status)
+    measured(found, "recon status WINDOW", lambda: opened.status(name_of(START)))
+    measured(found, "loading the definitions", lambda: dg.Definitions.validate_loadable(build_definitions(config.path)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        measured(found, "a sensor tick", lambda: tick(config, instance))
+    measured(found, "windows_tie over all windows", lambda: checked(store, config))
+    return found
+
+
+def sizes(root: Path) -> Iterator[tuple[str, int]]:
+    newest = max(file.stat().st_size for file in (root / layout.CHECKPOINTS).glob("*.json"))
+    commits = sum(1 for _ in (root / layout.TIMELINE).glob("*.json"))
+    yield "newest checkpoint", newest
+    yield "all checkpoints, had they been written", newest * (commits // CHECKPOINT_EVERY) // 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, default=100_000)
+    parser.add_argument("--commits", type=int, default=2_000)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "recon.yaml").write_text(CONFIG)
+        opened = recon.open(Path(folder) / "recon.yaml")
+        opened.store(create=True)
+        print(f"  a store of {given.windows:,} windows in {given.commits:,} commits", flush=True)
+        start = time.perf_counter()
+        make_store(Path(folder) / "data", opened.config, given.windows, given.commits)
+        print(f"    written in {time.perf_counter() - start:.0f} s", flush=True)
+        figures = measure(opened)
+        bytes_of = dict(sizes(Path(folder) / "data"))
+    print("  " + ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in bytes_of.items()))
+    if given.out:
+        machine = {"processor": platform.machine(), "python": platform.python_version(), "dagster": dg.__version__}
+        result = {"machine": machine, "windows": given.windows, "commits": given.commits, "seconds": figures, "bytes": bytes_of}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
