@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -25,6 +26,7 @@ PART_LENGTH_MAX_BYTES = 240
 COPY_CHUNK_BYTES = 1 << 20
 TEMPORARY = "tmp"
 
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 # What link() answers where hard links are not supported.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
@@ -85,7 +87,7 @@ def check_path(path: str) -> str:
     parts = path.split("/")
     if not path or any(part in ("", ".", "..") for part in parts):
         _refuse(path, "it has empty, '.' or '..' parts; write parts joined by single slashes, not beginning with one")
-    if "\\" in path or any(ord(c) < 32 or ord(c) == 127 for c in path):
+    if _FORBIDDEN.search(path):
         _refuse(path, "backslashes and control characters are not allowed")
     try:
         lengths = [len(part.encode()) for part in parts]
