@@ -33,7 +33,7 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak' -n auto --color=no
+	$(BIN)/pytest -m 'not soak and not e2e' -n auto --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py
