@@ -9,7 +9,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak browser benchmark lint format clean
+.PHONY: help venv demo ui test soak browser e2e benchmark lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak and not browser' -n auto --color=no
+	$(BIN)/pytest -m 'not soak and not browser and not e2e' -n auto --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py
@@ -41,6 +41,9 @@ soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
 browser: $(STAMP)     ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install -y --quiet chromium
 	$(BIN)/pytest -m browser --color=no tests/test_ui.py
+
+e2e: $(STAMP)         ## windows through a real Dagster daemon, with a kill; some minutes
+	$(BIN)/pytest -m e2e --color=no tests/test_daemon.py
 
 benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows
 	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core.json

@@ -13,7 +13,8 @@ from typing import Any
 import dagster as dg
 
 from jobs.configurations import Configurations, read_configurations
-from jobs.sensors import due_windows_sensor
+from jobs.schedules import reconciliation_schedules, upkeep_job
+from jobs.sensors import reconciliation_sensors
 from jobs.stage_jobs import job_name, reconciliation_jobs
 from recon.config import Config
 from recon_assets.assets import reconciliation_assets
@@ -48,8 +49,9 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
             *(_marker(file, error) for file, error in found.broken.items()),
         ],
         asset_checks=[check for config in found.good for check in reconciliation_checks(config)],
-        jobs=[job for config in found.good for job in reconciliation_jobs(config)],
-        sensors=[due_windows_sensor(config) for config in found.good],
+        jobs=[job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config))],
+        sensors=[sensor for config in found.good for sensor in reconciliation_sensors(config)],
+        schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **overrides},
         # Backfills from the UI use the implicit job, which takes its executor from here.
         executor=dg.in_process_executor,

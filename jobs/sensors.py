@@ -1,152 +1,186 @@
-"""The sensor that keeps a reconciliation up to date by itself.
+"""The sensors that keep a reconciliation up to date by themselves: one a stage, and one that closes windows.
 
-Belongs here: which block of windows is started next, and saying exactly why nothing is. Does not belong here: what is due
-(recon.pipeline) and doing it (recon_assets).
+Belongs here: a tick from its cursor to the run that it starts, or to the reason why it starts none. Does not belong here: what is ready
+(jobs.ready), which block of it (jobs.blocks), who is at work (jobs.in_flight), and doing it (recon_assets).
 
-A tick takes the oldest block of consecutive windows that are closed and not done, up to the cap. A gap or a bad window does not hold up
-later ones. A block that fails on its data is halved until the bad window stands alone; that one is left out until it is corrected,
-which makes a new revision. Any other failure is tried again, ever later.
+A stage's sensor takes the oldest block of consecutive windows that the stage before has finished, up to the cap, unless a run is at that
+stage. So stages of successive ranges overlap like an assembly line, and ranges grow with the backlog. A gap or a bad window does not
+hold up later ones.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 import dagster as dg
 
-from jobs.stage_jobs import EVERYTHING, job_name
-from recon.batches import Manifest, read_manifest
+from jobs import in_flight
+from jobs.blocks import Earlier, choose, digest_of, named
+from jobs.ready import candidates, ready, why_nothing
+from jobs.stage_jobs import SENSED, job_name, stages_of
+from recon import landings
+from recon.batches import read_manifest
+from recon.closing import close_due, past_deadline
 from recon.config import Config
-from recon.errors import ReconError
-from recon.pipeline import Due, due, ranges
+from recon.errors import ReconError, WrongUsage
+from recon.merge import refuse_other_rules
 from recon.store import ObjectStore
 from recon.timeline import Timeline
 from recon_assets.failures import FAILURE_TAG
 from recon_assets.grid import range_tags
-from recon_assets.readiness import Work
 from resources.stores import resource_key
 
 BLOCK_TAG = "recon/block"
-INTERVAL_S = 30
-WAIT_S, WAIT_S_MAX = 60, 3600
-_IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+TICK = "RECON_TICK_S"
+"""Environment: seconds between two ticks of a sensor."""
+_TICK_S = 10
+_EARLIER_MAX = 500
+_CLOSED_MAX = 500
+
+Answer = dg.RunRequest | dg.SkipReason
+Tick = Callable[[ObjectStore, Timeline, dg.DagsterInstance, str | None], tuple[Answer, str]]
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """An earlier run over a block at the same revisions that did not succeed. ``failure``: the class of its error, if it had one."""
+def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
+    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, and ``<name>_closing_sensor`` where the configuration closes windows."""
+    sensors = [
+        _sensor(config, stage, job_name(config, job), said, _stage_tick(config, stage))
+        for stage, job, said in (
+            ("reduce", SENSED["reduce"], "Takes closed windows that are not reduced."),
+            ("merge", SENSED["merge"], "Takes reduced windows that are not committed through pre-fetch and merge."),
+            ("index", SENSED["index"], "Takes committed windows that the index has not taken in."),
+            ("certify", SENSED["certify"], "Takes indexed windows without a certificate of their last change."),
+        )
+    ]
+    if config.closing.files is not None or config.closing.deadline is not None:
+        said = "Closes windows that hold as many files as are expected, or whose deadline has passed. Starts no runs."
+        sensors.append(_sensor(config, "closing", None, said, _closing_tick(config)))
+    return sensors
 
-    run_id: str
-    failure: str
-    ended: datetime
+
+def tick_s() -> int:
+    """Seconds between two ticks. Raises WrongUsage where $RECON_TICK_S is no whole number above 0."""
+    told = os.environ.get(TICK, "")
+    if told and not (told.isascii() and told.isdigit() and int(told)):
+        raise WrongUsage(f"{TICK}: {told!r} is no whole number of seconds above 0")
+    return int(told) if told else _TICK_S
 
 
-@dataclass
-class Choice:
-    """The block to start, if any, and why others were passed over."""
-
-    block: Sequence[Manifest] = ()
-    attempt: int = 1
-    passed: list[str] = field(default_factory=list)
-
-
-def due_windows_sensor(config: Config) -> dg.SensorDefinition:
-    """``<name>_due_windows``: starts ``<name>_everything`` over what is closed and not done. On by default."""
-    store = resource_key(config.name)
+def _sensor(config: Config, stage: str, job: str | None, said: str, tick: Tick) -> dg.SensorDefinition:
+    store, seen = resource_key(config.name), _Seen()
 
     @dg.sensor(
-        name=f"{config.name}_due_windows",
-        job_name=job_name(config, EVERYTHING),
-        minimum_interval_seconds=INTERVAL_S,
+        name=f"{config.name}_{stage}_sensor",
+        job_name=job,
+        minimum_interval_seconds=tick_s(),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes the oldest block of consecutive windows that are closed and not done through all stages.",
+        description=said,
         required_resource_keys={store},
     )
-    def due_windows(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            return _tick(config, getattr(context.resources, store).open(), context.instance)
+            opened = getattr(context.resources, store).open()
+            answer, cursor = tick(opened, seen.timeline(opened), context.instance, context.cursor)
         except ReconError as error:
             return dg.SkipReason(str(error))
+        if isinstance(answer, dg.RunRequest):
+            return dg.SensorResult(run_requests=[answer], cursor=cursor)
+        return dg.SensorResult(skip_reason=answer, cursor=cursor)
 
-    return due_windows
-
-
-def _tick(config: Config, store: ObjectStore, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    busy = instance.get_run_records(dg.RunsFilter(job_name=job_name(config, EVERYTHING), statuses=_IN_FLIGHT), limit=1)
-    if busy:
-        run = busy[0].dagster_run
-        return dg.SkipReason(
-            f"run {run.run_id} is still {run.status.value} since {busy[0].create_timestamp:%Y-%m-%dT%H:%MZ}; "
-            "if its process is gone, terminate it with 'force termination'"
-        )
-    waiting = due(store, config, Work(store, config, Timeline(store)).head())
-    now = datetime.now(UTC)
-    choice = choose(config, waiting, lambda digest: _earlier(instance, digest), now)
-    if not choice.block:
-        return dg.SkipReason(_why_nothing(config, store, waiting, choice))
-    first, last, digest = choice.block[0].window, choice.block[-1].window, digest_of_block(choice.block)
-    return dg.RunRequest(
-        run_key=f"{config.name}:{EVERYTHING}:{first}..{last}:{digest}:{choice.attempt}",
-        tags={**range_tags(first, last), BLOCK_TAG: digest},
-    )
+    return evaluate
 
 
-def digest_of_block(block: Sequence[Manifest]) -> str:
-    """Names the windows *and* their revisions: a window that was corrected is another block, with no failures so far."""
-    return hashlib.sha256(";".join(f"{one.window}/{one.revision}" for one in block).encode()).hexdigest()[:16]
+class _Seen:
+    """The timeline as far as it was read by the last tick: a state of 100,000 windows is not to be read every few seconds."""
+
+    def __init__(self) -> None:
+        self._first: object = None
+        self._timeline: Timeline | None = None
+
+    def timeline(self, store: ObjectStore) -> Timeline:
+        entry = Timeline(store).entry(1)
+        first = entry and (entry.writer, entry.time)
+        if self._timeline is None or first is None or first != self._first:  # none yet, or another store in its place
+            self._first, self._timeline = first, Timeline(store)
+        return self._timeline
 
 
-def choose(config: Config, waiting: Due, earlier: Callable[[str], list[Earlier]], now: datetime) -> Choice:
-    """The oldest block that may be started at ``now``, given the runs that each block had before."""
-    choice = Choice()
-    for whole in ranges(config, waiting.ready):
-        for block in _parts(whole, earlier):
-            runs = earlier(digest_of_block(block))
-            named = block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
-            if any(run.failure == "WrongInput" for run in runs):
-                choice.passed.append(f"{named} is left out since run {runs[0].run_id} failed on its data; correct the file and land it")
-                continue
-            wait = timedelta(seconds=min(WAIT_S_MAX, WAIT_S * 2 ** min(10, len(runs) - 1))) if runs else timedelta(0)
-            if runs and now < (again := max(run.ended for run in runs) + wait):
-                choice.passed.append(f"{named} is tried again at {again:%H:%M:%SZ}: run {runs[0].run_id} did not succeed")
-                continue
-            return Choice(block, len(runs) + 1, choice.passed)
-    return choice
+def _stage_tick(config: Config, stage: str) -> Tick:
+    job = job_name(config, SENSED[stage])
+
+    def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
+        now, kept = datetime.now(UTC), _kept(cursor)
+        found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
+        state = timeline.head()
+        refuse_other_rules(config, state)
+        waiting = candidates(store, timeline, state, config, stage, kept.get("followed"))
+        after = json.dumps({"followed": waiting.cursor, "unheard": found_dead.unheard}, separators=(",", ":"))
+        if found_dead.busy:
+            return dg.SkipReason("; ".join([*found_dead.failed, *found_dead.busy])), after
+        choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(instance, job), now)
+        if not choice.block:
+            told = [*found_dead.failed, *choice.passed]
+            if not choice.passed or waiting.told:
+                told.append(why_nothing(store, state, config, stage, waiting, now))
+            return dg.SkipReason("; ".join(told)), after
+        digest = digest_of(stage, choice.block)
+        attempt = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={BLOCK_TAG: digest})) + 1
+        return dg.RunRequest(
+            run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:{attempt}",
+            tags={
+                **range_tags(choice.block[0].window, choice.block[-1].window),
+                BLOCK_TAG: digest,
+                # The next tick takes over from a run that died; Dagster is not to start a second one beside it.
+                "dagster/max_retries": "0",
+            },
+        ), after
+
+    return tick
 
 
-def _parts(block: list[Manifest], earlier: Callable[[str], list[Earlier]]) -> Iterator[list[Manifest]]:
-    """The block, or where it failed on its data its halves, until a bad window stands alone."""
-    if len(block) > 1 and any(run.failure == "WrongInput" for run in earlier(digest_of_block(block))):
-        middle = len(block) // 2
-        yield from _parts(block[:middle], earlier)
-        yield from _parts(block[middle:], earlier)
-    else:
-        yield block
+def _closing_tick(config: Config) -> Tick:
+    def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
+        now, kept = datetime.now(UTC), _kept(cursor)
+        state = timeline.head()
+        touched, at = landings.since(store, kept.get("at"))
+        begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None
+        late = list(islice(past_deadline(config, state, now, begun), _CLOSED_MAX))
+        still_open = sorted({*kept.get("open", []), *touched, *late})
+        closed = close_due(store, config, now, still_open)
+        left = [name for name in still_open if not ((manifest := read_manifest(store, config.grid.parse(name))) and manifest.closed)]
+        closed_to = late[-1] if late else kept.get("closed_to")
+        told = "; ".join(f"{one.window} was closed: {one.reason}" for one in closed) or f"nothing to close; {len(left)} windows are open"
+        return dg.SkipReason(told), json.dumps({"at": at, "open": left, "closed_to": closed_to}, separators=(",", ":"))
+
+    return tick
 
 
-def _earlier(instance: dg.DagsterInstance, digest: str) -> list[Earlier]:
-    """Runs over a block that failed or were cancelled, newest first."""
+def _kept(cursor: str | None) -> dict[str, Any]:
+    """A cursor that is none, or was made by another version, costs a look at everything, once."""
+    try:
+        kept = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _earlier(instance: dg.DagsterInstance, job: str) -> list[Earlier]:
+    """Runs of the stage that failed or were cancelled, newest first."""
     statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    records = instance.get_run_records(dg.RunsFilter(tags={BLOCK_TAG: digest}, statuses=statuses))
-    return [
-        Earlier(record.dagster_run.run_id, record.dagster_run.tags.get(FAILURE_TAG, ""), record.update_timestamp.replace(tzinfo=UTC))
-        for record in records
-    ]
-
-
-def _why_nothing(config: Config, store: ObjectStore, waiting: Due, choice: Choice) -> str:
-    told = list(choice.passed)
-    for name in waiting.open:
-        manifest = read_manifest(store, config.grid.parse(name))
-        files = len(manifest.files) if manifest else 0
-        told.append(f"{name} is not closed: {files} file{'' if files == 1 else 's'} landed; 'recon close {name}' closes it")
-    return "; ".join(told) or "everything that is closed is done"
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=_EARLIER_MAX):
+        tags = record.dagster_run.tags
+        first, last = range_tags("", "").keys()
+        if BLOCK_TAG in tags:
+            ended = record.update_timestamp if record.update_timestamp.tzinfo else record.update_timestamp.replace(tzinfo=UTC)
+            found.append(
+                Earlier(
+                    record.dagster_run.run_id, tags.get(FAILURE_TAG, ""), ended, tags.get(first, ""), tags.get(last, ""), tags[BLOCK_TAG]
+                )
+            )
+    return found

@@ -1,4 +1,4 @@
-"""Jobs of a reconciliation: one a stage, and one over all stages.
+"""Jobs of a reconciliation: one a stage, those that the sensors start, and one over all stages.
 
 Belongs here: which assets a job takes. Does not belong here: when it starts (jobs.sensors) and what it does (recon_assets).
 """
@@ -13,11 +13,19 @@ from recon.config import Config
 from recon_assets.assets import STAGE_ASSETS, asset_key, stage_tag
 
 EVERYTHING = "everything"
+SENSED = {"reduce": "land_and_reduce", "merge": "prefetch_and_merge", "index": "index", "certify": "certify"}
+"""Stage of a sensor → the job that it starts. Pre-fetch and merge are one run: a file read ahead is of use to just the next merge,
+and a hand-off between two runs would take longer than both."""
 
 
 def job_name(config: Config, stage: str = EVERYTHING) -> str:
     """``orders_merge``, ``orders_everything``."""
     return f"{config.name}_{stage}"
+
+
+def stages_of(stage: str) -> tuple[str, ...]:
+    """The stages that the job of a stage's sensor goes through."""
+    return {"reduce": ("land", "reduce"), "merge": ("prefetch", "merge")}.get(stage, (stage,))
 
 
 def reconciliation_jobs(config: Config) -> list[Any]:
@@ -26,13 +34,24 @@ def reconciliation_jobs(config: Config) -> list[Any]:
         _job(config, spec.stage, [asset_key(config.name, spec.name)], f"The stage {spec.stage} over a range of windows.")
         for spec in STAGE_ASSETS
     ]
+    both = [
+        _job(
+            config, stage, [_key(config, one) for one in stages_of(stage)], f"The stages {' and '.join(stages_of(stage))} in one run.", job
+        )
+        for stage, job in SENSED.items()
+        if len(stages_of(stage)) > 1
+    ]
     keys = [asset_key(config.name, spec.name) for spec in STAGE_ASSETS]
-    return [*each, _job(config, EVERYTHING, keys, "All stages over a range of windows, from landed files to certificates.")]
+    return [*each, *both, _job(config, EVERYTHING, keys, "All stages over a range of windows, from landed files to certificates.")]
 
 
-def _job(config: Config, stage: str, keys: list[dg.AssetKey], description: str) -> Any:
+def _key(config: Config, stage: str) -> dg.AssetKey:
+    return next(asset_key(config.name, spec.name) for spec in STAGE_ASSETS if spec.stage == stage)
+
+
+def _job(config: Config, stage: str, keys: list[dg.AssetKey], description: str, name: str = "") -> Any:
     return dg.define_asset_job(
-        job_name(config, stage),
+        job_name(config, name or stage),
         selection=dg.AssetSelection.assets(*keys),
         description=description,
         tags={"recon/reconciliation": config.name, **stage_tag(config.name, stage)},

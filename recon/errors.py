@@ -19,6 +19,10 @@ class WrongInput(ReconError):
     exit_status = 1
 
 
+class NotReady(WrongInput):
+    """A stage was asked for windows that it cannot take yet; nothing was done. Not the fault of their data."""
+
+
 class Damaged(WrongInput):
     """Stored bytes are not what was written: a part-file cut short, a flipped byte. Never answered with data."""
 

@@ -5,12 +5,14 @@ Belongs here: which runs merge into a larger tier, and that commit. Does not bel
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from recon import layout
 from recon.config import Config
 from recon.runs import choose_tiers, open_run, write_merged
-from recon.store import ObjectStore
+from recon.store import AlreadyExists, ObjectStore
 from recon.timeline import Entry, RunRef, Timeline
 
 
@@ -45,3 +47,17 @@ def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexe
         )
         if timeline.commit(entry, onto=state) is not None:
             merged, entries = merged + len(chosen), entries + tier.count
+
+
+def note_indexed(store: ObjectStore, window: datetime, commit: int) -> None:
+    """Notes that the runs were put in order after ``commit`` had changed the window: what the next stage waits for."""
+    earlier = [path for path in store.list(layout.indexed(window)) if path < layout.indexed_commit(window, commit)]
+    with suppress(AlreadyExists):
+        store.put_new(layout.indexed_commit(window, commit), [b""])
+    for path in earlier:
+        store.delete(path)
+
+
+def indexed_at(store: ObjectStore, window: datetime) -> int:
+    """The newest commit of a window that was noted, 0 if none was."""
+    return max((int(path.rpartition("/")[2]) for path in store.list(layout.indexed(window))), default=0)

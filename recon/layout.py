@@ -13,6 +13,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
     state/<attempt>/tier.run                               several runs merged into one
     timeline/<commit>.json, timeline/checkpoints/<commit>.json
+    indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
 """
 
@@ -28,6 +29,7 @@ TIMELINE = "timeline/"
 CHECKPOINTS = "timeline/checkpoints/"
 LANDINGS = "landings/"
 LEASES = "leases/"
+PREFETCHED = "prefetched/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -114,7 +116,7 @@ def stateless(window: datetime, revision: int, rules: str, attempt: str) -> str:
 
 
 def prefetched(attempt: str) -> str:
-    return f"prefetched/{attempt}.arrow"
+    return f"{PREFETCHED}{attempt}.arrow"
 
 
 def part_file(attempt: str, number: int) -> str:
@@ -135,6 +137,14 @@ def commit(number: int) -> str:
 
 def checkpoint(number: int) -> str:
     return f"{CHECKPOINTS}{number:012d}.json"
+
+
+def indexed(window: datetime) -> str:
+    return f"indexed/{folder_name(window)}/"
+
+
+def indexed_commit(window: datetime, commit: int) -> str:
+    return f"{indexed(window)}{commit:012d}"
 
 
 def certificates(window: datetime) -> str:

@@ -9,7 +9,7 @@ reads anew what later commits touched. Bytes read follow the keys of the batch, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,24 @@ def read_prefetched(store: ObjectStore, prefetched: Prefetched) -> pa.Table:
         return pa.ipc.open_file(source).read_all()
     except (OSError, NotFound, pa.ArrowInvalid) as error:
         raise Damaged(f"{prefetched.path}: the pre-fetched file is damaged or gone ({error}); run again") from None
+
+
+def prefetched_files(store: ObjectStore) -> Iterator[tuple[str, Prefetched | None]]:
+    """Path → what the file says of itself, of all that lie in the store; None where it is damaged. One that went meanwhile is left out."""
+    import pyarrow as pa
+
+    for path in store.list(layout.PREFETCHED):
+        try:
+            local = store.local(path)
+            source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(path))
+            reader = pa.ipc.open_file(source)
+            meta: dict[str, Any] = json.loads(reader.schema.metadata[_META])
+            rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+            yield path, Prefetched(path, found=rows, bytes=source.size(), **meta)
+        except (FileNotFoundError, NotFound):
+            continue
+        except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError):
+            yield path, None
 
 
 def touched_keys(

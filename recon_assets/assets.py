@@ -13,10 +13,12 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
+from recon.errors import WrongInput
 from recon.timeline import Timeline
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, INDEX, Retries, told_to_dagster
 from recon_assets.grid import partitions_of, windows_asked
+from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.readiness import Work
 from recon_assets.stages import PerWindow
@@ -135,17 +137,28 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
         with told_to_dagster(context, spec.retries):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             opened = getattr(context.resources, store).open()
-            _report(context, spec.work(Work(opened, config, Timeline(opened)), windows), stages.names(windows))
+            with at_work(opened, spec.stage, context.run.run_id):
+                _report(context, spec.work(Work(opened, config, Timeline(opened)), windows), stages.names(windows))
 
     return stage
 
 
 def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set[str]) -> None:
-    """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation."""
-    for window, figures in per_window:
-        metadata: dict[str, Any] = {"window": window, **figures}
-        if window in asked:
-            context.add_asset_metadata(metadata, partition_key=window)
-        else:
-            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
-        context.log.info(f"window {window}: {context.asset_key.path[-1]} done")
+    """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation.
+
+    Where the range fails on the data of some windows, Dagster would show all of them as failed: those that are done are reported
+    one by one, since nobody will come back to them."""
+    done: dict[str, dict[str, Any]] = {}
+    try:
+        for window, figures in per_window:
+            metadata: dict[str, Any] = {"window": window, **figures}
+            if window in asked:
+                context.add_asset_metadata(metadata, partition_key=window)
+                done[window] = metadata
+            else:
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
+            context.log.info(f"window {window}: {context.asset_key.path[-1]} done")
+    except WrongInput:
+        for window, metadata in done.items():
+            context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=window))
+        raise

@@ -25,7 +25,7 @@ _NAME = "%Y-%m-%dT%H:%MZ"
 def partitions_of(grid: Grid) -> dg.TimeWindowPartitionsDefinition:
     """One partition a window, the open one too. All assets of a reconciliation share one, else their backfills are split."""
     return dg.TimeWindowPartitionsDefinition(
-        start=grid.start.replace(tzinfo=None), fmt=_NAME, cron_schedule=_cron(grid.every), timezone="UTC", end_offset=1
+        start=grid.start.replace(tzinfo=None), fmt=_NAME, cron_schedule=cron_of(grid.every), timezone="UTC", end_offset=1
     )
 
 
@@ -47,7 +47,8 @@ def windows_asked(grid: Grid, tags: Mapping[str, str], now: datetime) -> list[da
     return list(grid.between(first, last))
 
 
-def _cron(every: timedelta) -> str:
+def cron_of(every: timedelta) -> str:
+    """The clock of the grid: when a window ends and the next begins."""
     minutes = int(every.total_seconds()) // 60
     if minutes < 60:
         return f"*/{minutes} * * * *"

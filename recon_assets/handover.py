@@ -5,18 +5,13 @@ Belongs here: finding the pre-fetched file that was made for just these revision
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from recon import layout
 from recon.config import Config
-from recon.prefetch import Prefetched
+from recon.prefetch import Prefetched, prefetched_files
 from recon.stateless import Figures
-from recon.store import NotFound, ObjectStore
+from recon.store import ObjectStore
 from recon.windows import parse_instant
-
-_FOLDER = layout.prefetched("any").rpartition("/")[0] + "/"
 
 
 def blocks(config: Config, figures: Sequence[Figures]) -> Iterator[list[Figures]]:
@@ -36,20 +31,5 @@ def blocks(config: Config, figures: Sequence[Figures]) -> Iterator[list[Figures]
 def find_prefetched(store: ObjectStore, block: Sequence[Figures]) -> Prefetched | None:
     """The file made for exactly these windows and revisions that was read at the newest commit; None if there is none."""
     revisions = {figures.window: figures.revision for figures in block}
-    fitting = [found for path in store.list(_FOLDER) if (found := _read(store, path)) and found.revisions == revisions]
+    fitting = [found for _, found in prefetched_files(store) if found is not None and found.revisions == revisions]
     return max(fitting, key=lambda one: one.commit, default=None)
-
-
-def _read(store: ObjectStore, path: str) -> Prefetched | None:
-    """What a file says of itself; None where it is gone or damaged, since a merge without it reads the records itself."""
-    import pyarrow as pa
-
-    local = store.local(path)
-    try:
-        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(path))
-        reader = pa.ipc.open_file(source)
-        meta: dict[str, Any] = json.loads(reader.schema.metadata[b"recon"])
-        rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-    except (OSError, NotFound, pa.ArrowInvalid, ValueError, KeyError, TypeError):
-        return None
-    return Prefetched(path, found=rows, bytes=source.size(), **meta)

@@ -15,8 +15,9 @@ from typing import Any
 
 from recon import stateless
 from recon.batches import Manifest, read_manifest
+from recon.closing import processed
 from recon.config import Config
-from recon.errors import WrongInput
+from recon.errors import NotReady
 from recon.merge import refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -42,15 +43,16 @@ class Work:
 
 
 def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:
-    """The newest manifest of each window. Raises WrongInput naming those that hold nothing or are still open."""
-    work.head()
+    """The newest manifest of each window. Raises NotReady naming those that hold nothing, or are still open where
+    open ones are not processed."""
+    state = work.head()
     missing: dict[datetime, str] = {}
     found: list[Manifest] = []
     for window in windows:
         manifest = read_manifest(work.store, window)
         if manifest is None:
             missing[window] = "nothing has landed"
-        elif not manifest.closed:
+        elif not processed(work.config, state, manifest):
             missing[window] = "still open"
         else:
             found.append(manifest)
@@ -61,7 +63,7 @@ def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:
 def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
     """Figures of each window's newest reduced revision, of the committed one where nothing newer has landed.
 
-    Raises WrongInput naming the windows of which neither stands."""
+    Raises NotReady naming the windows of which neither stands."""
     state = work.head()
     missing: dict[datetime, str] = {}
     found: list[Figures] = []
@@ -76,7 +78,7 @@ def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
 
 
 def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, Mapping[str, Any]]:
-    """Window name → its figures as the timeline holds them. Raises WrongInput naming the windows that it does not hold."""
+    """Window name → its figures as the timeline holds them. Raises NotReady naming the windows that it does not hold."""
     state = work.head()
     missing = {window: "not merged yet" for window in windows if name_of(window) not in state.windows}
     _refuse(work, missing, f"materialize {work.config.name}/stateful_artifacts for them first")
@@ -114,4 +116,4 @@ def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None
     named = [f"{name_of(first)}{'' if first == last else f'..{name_of(last)}'} ({reason})" for first, last, reason in blocks[:_NAMED_MAX]]
     more = f" and {len(blocks) - _NAMED_MAX} more ranges" if len(blocks) > _NAMED_MAX else ""
     count = f"{len(missing)} window{'' if len(missing) == 1 else 's'} not ready"
-    raise WrongInput(f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done")
+    raise NotReady(f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done")

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from recon import quarantine
 from recon.batches import read_manifest
 from recon.certify import certify, read_certificate
-from recon.errors import Damaged
-from recon.index import index_runs
+from recon.errors import Damaged, WrongInput
+from recon.index import index_runs, note_indexed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
@@ -25,6 +26,8 @@ from recon_assets.metadata import Metadata
 from recon_assets.readiness import Work, closed_batches, committed_windows, reduced_batches, to_merge
 
 Windows = Sequence[datetime]
+_NAMED_MAX = 12
+
 PerWindow = Iterator[tuple[str, Metadata]]
 
 
@@ -35,11 +38,20 @@ def land(work: Work, windows: Windows) -> PerWindow:
 
 
 def reduce(work: Work, windows: Windows) -> PerWindow:
-    """Each window's batch → its stateless artifacts."""
+    """Each window's batch → its stateless artifacts. One that fails on its data is put in quarantine; the others are done before that
+    is raised."""
+    failed: list[WrongInput] = []
     for manifest in closed_batches(work, windows):
         start = time.perf_counter()
-        (figures,) = reduce_windows(work.store, work.config, [manifest])
+        try:
+            (figures,) = reduce_windows(work.store, work.config, [manifest])
+        except WrongInput as error:
+            _quarantine(work, manifest.window, manifest.revision, error)
+            failed.append(error)
+            continue
         yield manifest.window, metadata.of_reduced(figures, time.perf_counter() - start)
+    if failed:
+        raise WrongInput("; ".join(map(str, failed[:_NAMED_MAX])) + (f"; and {len(failed) - _NAMED_MAX} more" * (len(failed) > _NAMED_MAX)))
 
 
 def read_ahead(work: Work, windows: Windows) -> PerWindow:
@@ -70,7 +82,13 @@ def merge(work: Work, windows: Windows) -> PerWindow:
     written: dict[str, dict[str, float | int]] = {}
     for block in blocks(work.config, to_merge(work.head(), figures)):
         start = time.perf_counter()
-        merged = _merge_block(work, block)
+        try:
+            merged = _merge_block(work, block)
+        except WrongInput as error:
+            # Of several windows nobody knows which one is bad: the sensor halves the range until it stands alone.
+            if len(block) == 1:
+                _quarantine(work, block[0].window, block[0].revision, error)
+            raise
         of_block = {
             "range_windows": len(merged.windows),
             "range_records_written": merged.written,
@@ -94,6 +112,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
     seconds = round(time.perf_counter() - start, 3)
     state = work.head()
     for name in held:
+        note_indexed(work.store, work.config.grid.parse(name), int(held[name]["commit"]))
         yield (
             name,
             {
@@ -120,6 +139,13 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
         if certificate is None:
             raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
         yield name, metadata.of_certificate(certificate)
+
+
+def _quarantine(work: Work, window: str, revision: int, error: WrongInput) -> None:
+    """Keeps why a window could not be processed. Damaged objects are no fault of the window's files."""
+    if isinstance(error, Damaged):
+        raise error
+    quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
 
 
 def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:

@@ -1,23 +1,34 @@
-"""The sensor that keeps up: which block it takes, how often, and that it says why it takes none."""
+"""The sensors that keep up: which block each takes, how often, who is in flight, and that a tick says why it starts nothing."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster_store import QUIET, landed, made, window
 
+from jobs import in_flight
+from jobs.blocks import Earlier, Ready, choose, digest_of
 from jobs.build import build_definitions
-from jobs.sensors import Earlier, choose, digest_of_block
+from jobs.stage_jobs import SENSED
+from recon import lease, quarantine
 from recon.api import Reconciliation
-from recon.pipeline import Due, due
+from recon.certify import uncertified
+from recon.errors import WrongInput
+from recon.prefetch import prefetch
+from recon.upkeep import tidy
+from recon_assets import stages
 from recon_assets.failures import FAILURE_TAG
+from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+STAGES = ("reduce", "merge", "index", "certify")
 
 
 @pytest.fixture
@@ -26,21 +37,44 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made_instance
 
 
-def tick(opened: Reconciliation, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    (sensor,) = build_definitions(opened.config.path).sensors or ()
-    assert isinstance(sensor, dg.SensorDefinition)
-    stores = {"orders_store": ReconciliationStore(config_file=str(opened.config.path))}
-    with dg.build_sensor_context(instance=instance, resources=stores) as context:
-        answer = sensor.evaluate_tick(context)
-    (request,) = answer.run_requests or (None,)
-    return request or dg.SkipReason(answer.skip_message)
+class Sensors:
+    """Ticks as the daemon does them, each sensor with its cursor."""
 
+    def __init__(self, opened: Reconciliation, instance: dg.DagsterInstance) -> None:
+        self.opened, self.instance = opened, instance
+        self.cursors: dict[str, str | None] = {}
 
-def launched(opened: Reconciliation, request: object, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Does what the daemon does with a request."""
-    assert isinstance(request, dg.RunRequest), request
-    job = build_definitions(opened.config.path).resolve_job_def("orders_everything")
-    return job.execute_in_process(instance=instance, tags=dict(request.tags), run_config=QUIET, raise_on_error=False)
+    def tick(self, stage: str) -> dg.RunRequest | str:
+        built = build_definitions(self.opened.config.path)
+        (sensor,) = [one for one in built.sensors or () if one.name == f"orders_{stage}_sensor"]
+        assert isinstance(sensor, dg.SensorDefinition)
+        stores = {"orders_store": ReconciliationStore(config_file=str(self.opened.config.path))}
+        with dg.build_sensor_context(instance=self.instance, resources=stores, cursor=self.cursors.get(stage)) as context:
+            answer = sensor.evaluate_tick(context)
+        self.cursors[stage] = answer.cursor or self.cursors.get(stage)
+        (request,) = answer.run_requests or (None,)
+        return request or str(answer.skip_message)
+
+    def launched(self, stage: str, request: object) -> dg.ExecuteInProcessResult:
+        assert isinstance(request, dg.RunRequest), request
+        job = build_definitions(self.opened.config.path).resolve_job_def(f"orders_{SENSED[stage]}")
+        return job.execute_in_process(instance=self.instance, tags=dict(request.tags), run_config=QUIET, raise_on_error=False)
+
+    def until_nothing_starts(self) -> list[tuple[str, str, str, str | None]]:
+        """(stage, first, last, kind of failure) of all runs, and the ticks' last words in ``said``."""
+        runs, self.said = [], dict[str, str]()
+        while len(self.said) < len(STAGES):
+            for stage in STAGES:
+                answer = self.tick(stage)
+                if isinstance(answer, str):
+                    self.said[stage] = answer
+                    continue
+                self.said = {}
+                run = self.instance.get_run_by_id(self.launched(stage, answer).run_id)
+                assert run is not None
+                runs.append((stage, *asked(answer), run.tags.get(FAILURE_TAG)))
+                assert len(runs) < 40, runs
+        return runs
 
 
 def asked(request: object) -> tuple[str, str]:
@@ -48,99 +82,259 @@ def asked(request: object) -> tuple[str, str]:
     return request.tags["dagster/asset_partition_range_start"], request.tags["dagster/asset_partition_range_end"]
 
 
-def test_a_backlog_is_taken_in_blocks_of_consecutive_windows_oldest_first_and_a_gap_holds_up_nothing(
+def test_each_stage_takes_the_oldest_block_that_the_stage_before_has_finished_and_a_gap_holds_up_nothing(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     opened = made(tmp_path, hours=3)
     landed(opened, 4)
     landed(opened, 5, close=False)
-    first = tick(opened, instance)
-    assert asked(first) == (window(0), window(2))
-    assert launched(opened, first, instance).success
-    second = tick(opened, instance)
-    assert asked(second) == (window(4), window(4))
-    assert launched(opened, second, instance).success
+    sensors = Sensors(opened, instance)
+    assert sensors.tick("merge") == "; ".join([*(f"{window(hour)} is not reduced yet" for hour in (0, 1, 2, 4))])
+    first, second = (window(0), window(2)), (window(4), window(4))
+    assert sensors.until_nothing_starts() == [
+        *((stage, *first, None) for stage in STAGES),
+        *((stage, *second, None) for stage in STAGES),
+    ]
     assert set(opened.state().windows) == {window(hour) for hour in (0, 1, 2, 4)}
-    third = tick(opened, instance)
-    assert isinstance(third, dg.SkipReason)
-    assert third.skip_message == f"{window(5)} is not closed: 1 file landed; 'recon close {window(5)}' closes it"
+    assert not uncertified(opened.store(), opened.config, opened.state())
+    assert sensors.said["reduce"].startswith(f"{window(5)} is not closed: 1 file, ")
+    assert sensors.said["merge"] == "everything that is reduced is merged"
+    assert sensors.said["index"] == "everything that is merged is indexed"
+    assert sensors.said["certify"] == "everything that is merged is certified"
+
+
+def test_a_tick_says_what_the_next_window_waits_for(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    sensors = Sensors(made(tmp_path), instance)
+    assert sensors.tick("reduce") == f"everything that is closed is reduced; {window(0)} is not closed: no files"
+
+
+def test_windows_that_land_while_a_range_is_on_its_way_are_taken_together(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    sensors = Sensors(opened, instance)
+    assert sensors.launched("reduce", sensors.tick("reduce")).success
+    for hour in (1, 2):
+        landed(opened, hour)
+    assert asked(sensors.tick("merge")) == (window(0), window(0))
+    assert asked(sensors.tick("reduce")) == (window(1), window(2))
 
 
 def test_a_corrected_window_is_launched_again_under_another_run_key(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path, hours=1)
-    first = tick(opened, instance)
-    block = digest_of_block(waiting_of(opened).ready)
+    sensors = Sensors(opened, instance)
+    first = sensors.tick("reduce")
     assert isinstance(first, dg.RunRequest)
-    assert first.run_key == f"orders:everything:{window(0)}..{window(0)}:{block}:1"
-    assert launched(opened, first, instance).success
-    nothing = tick(opened, instance)
-    assert isinstance(nothing, dg.SkipReason)
-    assert nothing.skip_message == "everything that is closed is done"
+    assert first.run_key == f"orders:reduce:{window(0)}:{digest_of('reduce', [Ready(window(0), 1)])}:1"
+    assert len(sensors.until_nothing_starts()) == 4
     opened.replay(window(0))
-    again = tick(opened, instance)
+    again = sensors.tick("reduce")
     assert asked(again) == asked(first)
     assert isinstance(again, dg.RunRequest)
     assert again.run_key != first.run_key
+    assert len(sensors.until_nothing_starts()) == 4
 
 
-def test_without_a_store_or_with_other_rules_the_tick_says_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_a_store_done_by_others_needs_no_runs_and_a_lost_cursor_starts_none(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=3)
+    opened.run()
+    sensors = Sensors(opened, instance)
+    assert sensors.until_nothing_starts() == []
+    sensors.cursors = dict.fromkeys(STAGES, "no cursor")
+    assert sensors.until_nothing_starts() == []
+
+
+def test_with_other_rules_the_tick_says_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path, hours=1)
-    assert launched(opened, tick(opened, instance), instance).success
+    opened.run()
     opened.config.path.write_text(opened.config.path.read_text().replace("balance = 0", "balance = 1"))
-    answer = tick(opened, instance)
-    assert isinstance(answer, dg.SkipReason)
-    assert "the rules changed since commit 1" in str(answer.skip_message)
+    assert "the rules changed since commit 1" in str(Sensors(opened, instance).tick("merge"))
 
 
-def test_a_run_under_way_is_waited_for_and_named(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+# ---- in flight -------------------------------------------------------------------------------------------------------
+
+
+def started(instance: dg.DagsterInstance, opened: Reconciliation, stage: str, status: dg.DagsterRunStatus) -> str:
+    job = build_definitions(opened.config.path).resolve_job_def(f"orders_{SENSED[stage]}")
+    return instance.create_run_for_job(job, status=status, tags=range_tags(window(0), window(0))).run_id
+
+
+def test_a_run_at_work_is_waited_for_and_named_but_only_by_its_own_stage(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path, hours=1)
-    job = build_definitions(opened.config.path).resolve_job_def("orders_everything")
-    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    answer = tick(opened, instance)
-    assert isinstance(answer, dg.SkipReason)
-    assert f"run {run.run_id} is still STARTED since" in str(answer.skip_message)
+    sensors = Sensors(opened, instance)
+    held = lease.acquire(opened.store(), "stages/reduce", "r1", 60)
+    assert held is not None
+    assert str(sensors.tick("reduce")).startswith("run r1 is at reduce since ")
+    assert "run r1" not in str(sensors.tick("merge"))
+    held.release()
+    assert asked(sensors.tick("reduce")) == (window(0), window(0))
 
 
-def test_a_range_that_fails_on_its_data_is_halved_until_the_bad_window_stands_alone_and_is_named(
-    tmp_path: Path, instance: dg.DagsterInstance
+def test_a_run_whose_heart_stopped_is_failed_in_dagster_and_taken_over(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    dead = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    assert lease.acquire(opened.store(), "stages/reduce", dead, 60, lambda: long_ago) is not None
+    assert asked(Sensors(opened, instance).tick("reduce")) == (window(0), window(0))
+    run = instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert lease.current(opened.store(), "stages/reduce") is None
+
+
+def test_a_run_that_never_comes_to_its_lease_is_failed_after_a_while(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    dead = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)
+    look = lambda before, now: in_flight.look(instance, opened.store(), "orders_land_and_reduce", ("land", "reduce"), before, now)  # noqa: E731
+    first = look({}, NOW)
+    assert f"run {dead} is STARTED without a heartbeat yet" in first.busy[0]
+    assert look(first.unheard, NOW + timedelta(seconds=119)).busy
+    after = look(first.unheard, NOW + timedelta(seconds=121))
+    assert not after.busy
+    assert dead in after.failed[0]
+
+
+def test_a_stage_beats_while_it_works_and_gives_its_lease_back(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened = made(tmp_path, hours=1)
+    seen: list[Any] = []
+    real = stages.reduce_windows
+    monkeypatch.setattr(stages, "reduce_windows", lambda *a: (seen.append(lease.current(opened.store(), "stages/reduce")), real(*a))[1])
+    sensors = Sensors(opened, instance)
+    result = sensors.launched("reduce", sensors.tick("reduce"))
+    assert [one.holder for one in seen] == [result.run_id]
+    assert lease.held(opened.store(), "stages") == {}
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_window_that_cannot_be_reduced_is_put_in_quarantine_and_the_others_go_on(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path)
     opened.config.path.write_text(opened.config.path.read_text() + "rejects: stop\n")
     opened = Reconciliation(opened.config.path)
     for hour in range(5):
         landed(opened, hour, "A,1,INVOICE,bad,EUR\n" if hour == 3 else None)
-    runs = []
-    while isinstance(answer := tick(opened, instance), dg.RunRequest):
-        result = launched(opened, answer, instance)
-        run = instance.get_run_by_id(result.run_id)
-        assert run is not None
-        runs.append((*asked(answer), run.tags.get(FAILURE_TAG)))
-        assert len(runs) < 12
-    assert runs[0] == (window(0), window(4), "WrongInput")
-    assert (window(3), window(3), "WrongInput") in runs
-    assert set(opened.state().windows) == {window(hour) for hour in (0, 1, 2, 4)}
-    assert f"{window(3)} is left out since run" in str(answer.skip_message)
+    sensors = Sensors(opened, instance)
+    runs = sensors.until_nothing_starts()
+    assert runs[0] == ("reduce", window(0), window(4), "WrongInput")
+    assert [run[:3] for run in runs if run[0] == "merge"] == [("merge", window(0), window(2)), ("merge", window(4), window(4))]
+    assert f"{window(3)} could not be processed at" in sensors.said["reduce"]
+    assert "file-03.csv, line 2" in sensors.said["reduce"]
+    shown = instance.get_materialized_partitions(dg.AssetKey(["orders", "stateless_artifacts"]))
+    assert shown == {window(hour) for hour in (0, 1, 2, 4)}
     landed(opened, 3, replace="file-03.csv")
-    assert asked(tick(opened, instance)) == (window(3), window(3))
+    assert asked(sensors.tick("reduce")) == (window(3), window(3))
 
 
-def waiting_of(opened: Reconciliation) -> Due:
-    return due(opened.store(), opened.config, opened.state())
+def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_stands_alone(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = made(tmp_path, hours=6)
+    real = stages.merge_windows
+
+    def merge(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
+        if window(4) in {figures.window for figures in block}:
+            raise WrongInput("the totals do not tie")
+        return real(store, config, timeline, block, *more)
+
+    monkeypatch.setattr(stages, "merge_windows", merge)
+    sensors = Sensors(opened, instance)
+    runs = [(first, last, failure) for stage, first, last, failure in sensors.until_nothing_starts() if stage == "merge"]
+    assert runs[0] == (window(0), window(5), "WrongInput")
+    assert (window(4), window(4), "WrongInput") in runs
+    assert set(opened.state().windows) == {window(hour) for hour in (0, 1, 2, 3, 5)}
+    held = quarantine.read(opened.store(), opened.config.grid.parse(window(4)), 1, opened.config.rules_version)
+    assert held is not None
+    assert f"{window(4)} could not be processed at {held.time}: the totals do not tie" in sensors.said["merge"]
 
 
-def test_another_failure_is_tried_again_ever_later_and_holds_up_no_other_block(tmp_path: Path) -> None:
-    opened = made(tmp_path, hours=1)
-    landed(opened, 2)
-    waiting = waiting_of(opened)
-    failed = digest_of_block(waiting.ready[:1])
+def earlier(stage: str, block: list[Ready], failure: str, runs: int = 1) -> list[Earlier]:
+    return [Earlier(f"r{number}", failure, NOW, block[0].window, block[-1].window, digest_of(stage, block)) for number in range(runs)]
 
-    def earlier(runs: int) -> list[Earlier]:
-        return [Earlier(f"r{number}", "TryAgain", NOW) for number in range(runs)]
 
-    soon = choose(opened.config, waiting, lambda digest: earlier(1) if digest == failed else [], NOW)
-    assert soon.block[0].window == window(2)
-    assert "is tried again at 12:01:00Z: run r0 did not succeed" in soon.passed[0]
-    later = choose(opened.config, waiting, lambda d: earlier(3) if d == failed else [], NOW + timedelta(seconds=60 * 4 - 1))
-    assert later.block[0].window == window(2)
-    then = choose(opened.config, waiting, lambda d: earlier(3) if d == failed else [], NOW + timedelta(seconds=60 * 4))
-    assert (then.block[0].window, then.attempt) == (window(0), 4)
+def test_another_failure_is_tried_again_ever_later_and_holds_up_nothing_behind_it(tmp_path: Path) -> None:
+    config = made(tmp_path).config
+    block = [Ready(window(0), 1), Ready(window(1), 1)]
+    grown = [*block, Ready(window(2), 1)]
+    soon = choose(config, "merge", grown, earlier("merge", block, "TryAgain"), NOW)
+    assert list(soon.block) == grown[2:]
+    assert f"{window(0)}..{window(1)} is tried again at 12:01:00Z: run r0 did not succeed" in soon.passed[0]
+    three = earlier("merge", block, "TryAgain", 3)
+    assert not choose(config, "merge", block, three, NOW + timedelta(seconds=60 * 4 - 1)).block
+    assert list(choose(config, "merge", grown, three, NOW + timedelta(seconds=60 * 4)).block) == block
+
+
+def test_a_block_that_failed_on_its_data_stays_halved_while_the_backlog_grows(tmp_path: Path) -> None:
+    config = made(tmp_path).config
+    grown = [Ready(window(hour), 1) for hour in range(6)]
+    runs = earlier("merge", grown[:4], "WrongInput")
+    assert list(choose(config, "merge", grown, runs, NOW).block) == grown[:2]
+    runs += [*earlier("merge", grown[:2], "WrongInput"), *earlier("merge", grown[:1], "WrongInput")]
+    choice = choose(config, "merge", grown, runs, NOW)
+    assert list(choice.block) == grown[1:2]
+    assert f"{window(0)} is left out since run r0 failed on its data" in choice.passed[0]
+    corrected = [Ready(window(0), 2), *grown[1:]]
+    assert list(choose(config, "merge", corrected, runs, NOW).block) == corrected
+
+
+# ---- closing and upkeep ----------------------------------------------------------------------------------------------
+
+
+def test_windows_are_closed_by_a_number_of_files_and_by_a_deadline(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path)
+    opened.config.path.write_text(opened.config.path.read_text() + "closing: {files: 1}\n")
+    opened = Reconciliation(opened.config.path)
+    sensors = Sensors(opened, instance)
+    assert sensors.tick("closing") == "nothing to close; 0 windows are open"
+    landed(opened, 1, close=False)
+    assert sensors.tick("closing") == f"{window(1)} was closed: 1 of 1 file"
+    assert sensors.tick("closing") == "nothing to close; 0 windows are open"
+    assert sensors.until_nothing_starts()[0] == ("reduce", window(1), window(1), None)
+    days = (datetime.now(UTC) - opened.config.grid.start).days - 1
+    opened.config.path.write_text(opened.config.path.read_text().replace("{files: 1}", f"{{files: 2, deadline: {days}d}}"))
+    told = str(sensors.tick("closing"))
+    assert f"{window(0)} was closed: deadline {days}d after the window's end; 0 of 2 files" in told
+    assert json.loads(sensors.cursors["closing"] or "")["open"] == []
+    assert sensors.tick("closing") == "nothing to close; 0 windows are open"
+
+
+def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=3)
+    store = opened.store()
+    sensors = Sensors(opened, instance)
+    assert sensors.launched("reduce", sensors.tick("reduce")).success
+    assert sensors.launched("merge", sensors.tick("merge")).success
+    assert len(uncertified(store, opened.config, opened.state())) == 3
+    landed(opened, 3)
+    assert sensors.launched("reduce", sensors.tick("reduce")).success
+    done, ahead = (
+        prefetch(store, opened.state(), [stages.reduce_windows(store, opened.config, [manifest])[0]])
+        for manifest in (opened_manifest(opened, 0), opened_manifest(opened, 3))
+    )
+    job = build_definitions(opened.config.path).resolve_job_def("orders_upkeep")
+    result = job.execute_in_process(instance=instance, run_config=QUIET)
+    assert result.success
+    assert not uncertified(store, opened.config, opened.state())
+    assert not store.exists(done.path)
+    assert store.exists(ahead.path)
+    again = tidy(store, opened.config, opened.state(), datetime.now(UTC))
+    assert (again.certificates, again.prefetched) == (0, 0)
+
+
+def opened_manifest(opened: Reconciliation, hour: int) -> Any:
+    from recon.batches import read_manifest
+
+    return read_manifest(opened.store(), opened.config.grid.parse(window(hour)))
+
+
+def test_the_clock_is_off_until_it_is_wanted_and_takes_what_is_closed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=2)
+    landed(opened, 3)
+    built = build_definitions(opened.config.path).schedules or ()
+    schedules = {one.name: one for one in built if isinstance(one, dg.ScheduleDefinition)}
+    assert schedules["orders_on_the_clock"].default_status is dg.DefaultScheduleStatus.STOPPED
+    assert schedules["orders_nightly"].default_status is dg.DefaultScheduleStatus.RUNNING
+    stores = {"orders_store": ReconciliationStore(config_file=str(opened.config.path))}
+    with dg.build_schedule_context(instance=instance, resources=stores, scheduled_execution_time=NOW) as context:
+        requests = schedules["orders_on_the_clock"].evaluate_tick(context).run_requests or []
+    assert [asked(one) for one in requests] == [(window(0), window(1)), (window(3), window(3))]

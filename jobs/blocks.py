@@ -1,0 +1,119 @@
+"""Which block of consecutive windows a stage takes next.
+
+Belongs here: blocks up to the cap, halving those that failed on their data, waiting after other failures. Does not belong here: which
+windows are ready (jobs.ready), and starting a run (jobs.sensors).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from recon.config import Config
+
+WAIT_S, WAIT_S_MAX = 60, 3600
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A window that a stage may take, at a version: its revision, or the commit that changed it last."""
+
+    window: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier run that did not succeed, by its first and last window and the digest of its block. ``failure``: the class of its
+    error, if it had one."""
+
+    run_id: str
+    failure: str
+    ended: datetime
+    first: str
+    last: str
+    digest: str
+
+    @property
+    def on_data(self) -> bool:
+        return self.failure == "WrongInput"
+
+
+@dataclass
+class Choice:
+    """The block to start, if any, and why others were passed over."""
+
+    block: Sequence[Ready] = ()
+    passed: list[str] = field(default_factory=list)
+
+
+def digest_of(stage: str, block: Sequence[Ready]) -> str:
+    """Names the stage, the windows *and* their versions: a window that was corrected is another block, with no failures so far."""
+    return hashlib.sha256(";".join([stage, *(f"{one.window}/{one.version}" for one in block)]).encode()).hexdigest()[:16]
+
+
+def named(block: Sequence[Ready]) -> str:
+    """``2026-11-01T00:00Z..2026-11-01T05:00Z``."""
+    return block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
+
+
+def blocks(config: Config, ready: Iterable[Ready]) -> Iterator[list[Ready]]:
+    """Blocks of consecutive windows, at most ``config.max_windows`` long; what is not asked for is not read."""
+    block: list[Ready] = []
+    for one in ready:
+        follows = block and config.grid.parse(one.window) - config.grid.parse(block[-1].window) == config.grid.every
+        if block and (not follows or len(block) >= config.max_windows):
+            yield block
+            block = []
+        block.append(one)
+    if block:
+        yield block
+
+
+def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence[Earlier], now: datetime) -> Choice:
+    """The oldest block that may be started at ``now``, given the runs that did not succeed."""
+    choice = Choice()
+    for whole in blocks(config, ready):
+        for block in _parts(stage, whole, earlier):
+            digest = digest_of(stage, block)
+            runs = [run for run in earlier if run.digest == digest]
+            if bad := [run for run in runs if run.on_data]:
+                choice.passed.append(
+                    f"{named(block)} is left out since run {bad[0].run_id} failed on its data; correct the file and land it"
+                )
+                continue
+            wait = timedelta(seconds=min(WAIT_S_MAX, WAIT_S * 2 ** min(10, len(runs) - 1))) if runs else timedelta(0)
+            if runs and now < (again := max(run.ended for run in runs) + wait):
+                choice.passed.append(f"{named(block)} is tried again at {again:%H:%M:%SZ}: run {runs[0].run_id} did not succeed")
+                continue
+            choice.block = block
+            return choice
+    return choice
+
+
+def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:
+    """The block; where it holds one that did not succeed, what is before that, it (in halves if its data were at fault), and the rest.
+
+    So a backlog that grows behind a failed block neither hides its failure nor has to wait for it."""
+    at = {one.window: number for number, one in enumerate(block)}
+    failed: dict[tuple[int, int], bool] = {}
+    for run in earlier:
+        first, last = at.get(run.first, -1), at.get(run.last, -1)
+        if 0 <= first <= last and digest_of(stage, block[first : last + 1]) == run.digest:
+            failed[first, last] = failed.get((first, last), False) or run.on_data
+    if not failed:
+        if block:
+            yield block
+        return
+    first, last = max(failed, key=lambda ends: (ends[1] - ends[0], -ends[0]))
+    part = block[first : last + 1]
+    yield from _parts(stage, block[:first], earlier)
+    if failed[first, last] and len(part) > 1:
+        middle = len(part) // 2
+        yield from _parts(stage, part[:middle], earlier)
+        yield from _parts(stage, part[middle:], earlier)
+    else:
+        yield part
+    yield from _parts(stage, block[last + 1 :], earlier)

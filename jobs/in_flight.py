@@ -1,0 +1,94 @@
+"""What is in flight at a stage, and taking over from a run that died.
+
+Belongs here: telling who is at work, by the leases in the store, and reporting to Dagster those runs that went silent as failed.
+Does not belong here: taking a lease (recon_assets.holding), and what is started next (jobs.blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from recon import lease
+from recon.store import ObjectStore
+from recon_assets.failures import AGAIN_AT_TAG
+from recon_assets.holding import heartbeat_s, lease_of
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+UNHEARD_S = 120.0
+"""How long a run may take to come to its lease, at least: a busy machine needs a while to load everything."""
+_RUNS_MAX = 20
+
+
+@dataclass
+class InFlight:
+    """``busy``: who is at work, in words. ``failed``: runs that were found dead by this look, in words. ``unheard``: run → since when it
+    has been seen without a lease; to be given to the next look."""
+
+    busy: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unheard: dict[str, str] = field(default_factory=dict)
+
+
+def look(
+    instance: dg.DagsterInstance, store: ObjectStore, job: str, stages: Sequence[str], before: Mapping[str, str], now: datetime
+) -> InFlight:
+    """Who is at one of ``stages``, by a lease that beats, or as a run of ``job`` that has not come to its lease yet.
+
+    A run whose heart stopped is failed in Dagster and its lease given back. So is one that was seen without a lease for too long."""
+    found, living = InFlight(), set[str]()
+    for stage in stages:
+        for name, holding in lease.held(store, lease_of(stage)).items():
+            if not holding.expired:
+                living.add(holding.holder)
+                found.busy.append(
+                    f"run {holding.holder} is at {stage} since {_clock(holding.since)}, last heard of at {_clock(holding.beat)}"
+                )
+                continue
+            told = f"run {holding.holder}: not heard of since {holding.beat:%Y-%m-%dT%H:%M:%SZ}; its process is gone"
+            _fail(instance, holding.holder, told, found)
+            if (taken := lease.acquire(store, name, "sensor", holding.ttl_s)) is not None:
+                taken.release()
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=_RUNS_MAX):
+        run = record.dagster_run
+        if run.run_id not in living:
+            _without_lease(instance, run, record.create_timestamp, before, now, found)
+    return found
+
+
+def _without_lease(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, created: datetime, before: Mapping[str, str], now: datetime, found: InFlight
+) -> None:
+    """A run that is queued, on its way to its lease, waiting for its next attempt, just done, or dead."""
+    if run.status is dg.DagsterRunStatus.QUEUED:
+        found.busy.append(f"run {run.run_id} waits in Dagster's queue since {_clock(created)}")
+        return
+    since = datetime.fromisoformat(before.get(run.run_id, now.isoformat()))
+    if again_at := run.tags.get(AGAIN_AT_TAG):
+        since = max(since, datetime.fromisoformat(again_at))
+    if now - since <= timedelta(seconds=max(UNHEARD_S, 2 * heartbeat_s())):
+        found.unheard[run.run_id] = since.isoformat()
+        said = "waits for its next attempt at" if since > now else f"is {run.status.value} without a heartbeat yet, since"
+        found.busy.append(f"run {run.run_id} {said} {_clock(since)}")
+        return
+    _fail(instance, run.run_id, f"run {run.run_id}: {run.status.value} but without a heartbeat since {_clock(since)}", found)
+
+
+def _fail(instance: dg.DagsterInstance, run_id: str, told: str, found: InFlight) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, f"{told}; its windows are taken over by the next run")
+        found.failed.append(told)
+
+
+def _clock(instant: datetime) -> str:
+    return f"{(instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC):%H:%M:%SZ}"

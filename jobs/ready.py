@@ -1,0 +1,88 @@
+"""Which windows stand ready for a stage, asked of the store: what its upstream stage has finished and it has not.
+
+Belongs here: candidates by the log of landings and by the timeline, followed with a cursor, and the sentence on why a window is none.
+Does not belong here: in which blocks they are taken (jobs.blocks).
+
+Nothing lists all windows: a look costs what has changed since the last one, and what waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobs.blocks import Ready
+from recon import closing, commits, landings, quarantine, stateless
+from recon.batches import read_manifest
+from recon.config import Config
+from recon.index import indexed_at
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+
+_TOLD_MAX = 8
+
+
+@dataclass
+class Candidates:
+    """``waiting``: windows to look at, in order of time, with their newest noted revision or commit. ``told``: why those that were looked
+    at are not ready. ``cursor``: for the next look."""
+
+    waiting: dict[str, int]
+    cursor: str
+    told: list[str] = field(default_factory=list)
+
+
+def candidates(store: ObjectStore, timeline: Timeline, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
+    """What may be ready for ``stage``: landed and not committed before the merge, committed and not certified after it."""
+    if stage in ("reduce", "merge"):
+        return Candidates(*landings.follow(store, state, cursor))
+    return Candidates(*commits.follow(store, config, timeline, state, cursor))
+
+
+def ready(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> Iterator[Ready]:
+    """Those that are ready, in order of time, read one by one as they are asked for."""
+    for name in list(found.waiting):
+        window = config.grid.parse(name)
+        version = (
+            _landed(store, state, config, stage, window, found, now)
+            if stage in ("reduce", "merge")
+            else _committed(store, state, stage, name, window, found)
+        )
+        if version is not None:
+            yield Ready(name, version)
+
+
+def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
+    """Why nothing starts, once all candidates were looked at; else what the next window of the grid waits for."""
+    told = [*found.told[:_TOLD_MAX], *([f"{len(found.told) - _TOLD_MAX} more windows wait"] if len(found.told) > _TOLD_MAX else [])]
+    if told:
+        return "; ".join(told)
+    done = {"reduce": "everything that is closed is reduced", "merge": "everything that is reduced is merged"}
+    said = done.get(stage, f"everything that is merged is {'indexed' if stage == 'index' else 'certified'}")
+    if stage != "reduce":
+        return said
+    newest = config.grid.parse(max(state.windows)) + config.grid.every if state.windows else config.grid.start
+    return f"{said}; {closing.why_not(store, config, state, newest, now)}"
+
+
+def _landed(store: ObjectStore, state: State, config: Config, stage: str, window: datetime, found: Candidates, now: datetime) -> int | None:
+    manifest = read_manifest(store, window)
+    if manifest is None or manifest.revision <= state.revision(manifest.window):
+        return None  # only noted so far, or done meanwhile
+    if not closing.processed(config, state, manifest) or quarantine.read(store, window, manifest.revision, config.rules_version):
+        if stage == "reduce" or closing.processed(config, state, manifest):
+            found.told.append(closing.why_not(store, config, state, window, now))
+        return None
+    reduced = stateless.find(store, window, manifest.revision, config.rules_version) is not None
+    if stage == "merge" and not reduced:
+        found.told.append(f"{manifest.window} is not reduced yet")
+    return manifest.revision if reduced == (stage == "merge") else None
+
+
+def _committed(store: ObjectStore, state: State, stage: str, name: str, window: datetime, found: Candidates) -> int | None:
+    commit = int(state.windows[name]["commit"])
+    indexed = indexed_at(store, window) >= commit
+    if stage == "certify" and not indexed:
+        found.told.append(f"{name} is not indexed yet")
+    return commit if indexed == (stage == "certify") else None

@@ -1,0 +1,96 @@
+"""Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night.
+
+Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and which windows are due (recon.pipeline).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from jobs.stage_jobs import EVERYTHING, job_name
+from recon.closing import close_due, past_deadline
+from recon.config import Config
+from recon.errors import ReconError
+from recon.pipeline import due, ranges
+from recon.timeline import Timeline
+from recon.upkeep import tidy
+from recon_assets.failures import COMPUTE, told_to_dagster
+from recon_assets.grid import cron_of, range_tags
+from recon_assets.readiness import Work
+from resources.stores import resource_key
+
+UPKEEP = "upkeep"
+_RUNS_MAX = 10
+
+
+def reconciliation_schedules(config: Config) -> list[dg.ScheduleDefinition]:
+    """``<name>_on_the_clock`` (off) and ``<name>_nightly`` (on)."""
+    nightly = dg.ScheduleDefinition(
+        name=f"{config.name}_nightly",
+        job_name=job_name(config, UPKEEP),
+        cron_schedule="17 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Certifies what has no certificate of its last change, and sweeps what died runs left behind.",
+    )
+    return [_on_the_clock(config), nightly]
+
+
+def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
+    store = resource_key(config.name)
+
+    @dg.schedule(
+        name=f"{config.name}_on_the_clock",
+        job_name=job_name(config, EVERYTHING),
+        cron_schedule=cron_of(config.grid.every),
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Closed windows through all stages once a window, in place of the sensors: turn those off when you turn this on.",
+        required_resource_keys={store},
+    )
+    def on_the_clock(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        try:
+            opened = getattr(context.resources, store).open()
+            state = Work(opened, config, Timeline(opened)).head()
+            now = datetime.now(UTC)
+            waiting = due(opened, config, state)
+            if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
+                waiting = due(opened, config, state)
+        except ReconError as error:
+            yield dg.SkipReason(str(error))
+            return
+        blocks = list(ranges(config, waiting.ready))[:_RUNS_MAX]
+        for block in blocks:
+            first, last = block[0].window, block[-1].window
+            # The tick's own time: what failed at one tick is to be launched again at a later one.
+            yield dg.RunRequest(run_key=f"{config.name}:{first}..{last}:{now:%Y-%m-%dT%H:%MZ}", tags=range_tags(first, last))
+        if not blocks:
+            yield dg.SkipReason("everything that is closed is done")
+
+    return on_the_clock
+
+
+def upkeep_job(config: Config) -> dg.JobDefinition:
+    """``<name>_upkeep``: one step, without windows."""
+    store = resource_key(config.name)
+
+    @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
+    def step(context: dg.OpExecutionContext) -> None:
+        with told_to_dagster(context, COMPUTE):
+            opened = getattr(context.resources, store).open()
+            state = Work(opened, config, Timeline(opened)).head()
+            done = tidy(opened, config, state, datetime.now(UTC))
+            context.add_output_metadata(done.__dict__)
+            context.log.info(str(done))
+
+    @dg.job(
+        name=job_name(config, UPKEEP),
+        description="Certifies what has no certificate of its last change, and sweeps what died runs left behind.",
+        tags={"recon/reconciliation": config.name, "recon/stage": f"{config.name}.{UPKEEP}"},
+        executor_def=dg.in_process_executor,
+    )
+    def upkeep() -> None:
+        step()
+
+    return upkeep

@@ -1,0 +1,43 @@
+"""Upkeep, once a night: certificates that a died run did not come to, and the files that it left behind.
+
+Belongs here: finding both without harm to whoever is at work. Does not belong here: compaction, and removing anything that the timeline
+or a reader may still name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recon import lease
+from recon.certify import certify, uncertified
+from recon.config import Config
+from recon.prefetch import prefetched_files
+from recon.store import LocalStore, ObjectStore
+from recon.timeline import State
+
+GRACE = timedelta(days=1)
+"""How long a temporary file that nobody writes to, and a lease that was given back, stay."""
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """How many certificates were made, and how many pre-fetched files, temporary files and leases were swept."""
+
+    certificates: int
+    prefetched: int
+    temporary: int
+    leases: int
+
+
+def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tidied:
+    """Certifies and sweeps. Done again it finds nothing to do; beside runs at work it takes nothing that they need."""
+    certificates = certify(store, config, state, uncertified(store, config, state))
+    swept = 0
+    for path, found in prefetched_files(store):
+        # What is committed, or newer than it, will never be merged from this file; what cannot be read is of no use to anybody.
+        if found is None or all(state.revision(name) >= revision for name, revision in found.revisions.items()):
+            store.delete(path)
+            swept += 1
+    temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
+    return Tidied(len(certificates), swept, temporary, lease.sweep(store, now - GRACE))
