@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77"]
-DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1"]
+DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
     name="recon",
