@@ -24,7 +24,6 @@ import dagster as dg
 
 import recon
 from jobs.build import build_definitions
-from jobs.sensors import due_windows_sensor
 from recon import landings, layout
 from recon.batches import LandedFile, Manifest, landed_windows
 from recon.certify import read_certificate, uncertified, watermark
@@ -118,10 +117,12 @@ def measured(figures: dict[str, float], what: str, action: Callable[[], Any]) ->
 
 def tick(config: Config, instance: dg.DagsterInstance) -> Any:
     """One evaluation of the sensor, as the daemon does it. Asserts that it asks for a run: there is one window to do."""
-    store = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
-    context = dg.build_sensor_context(instance=instance, resources=store)
-    asked = due_windows_sensor(config)(context)
-    assert isinstance(asked, dg.RunRequest), asked
+    stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
+    (sensor,) = build_definitions(config.path).sensors or ()
+    assert isinstance(sensor, dg.SensorDefinition)
+    with dg.build_sensor_context(instance=instance, resources=stores) as context:
+        (asked,) = sensor.evaluate_tick(context).run_requests or (None,)
+    assert asked is not None, "the sensor found nothing to do"
     return asked
 
 
