@@ -36,7 +36,7 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/pytest -m 'not soak and not browser and not e2e' -n auto --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
-	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py
+	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -s
 
 browser: $(STAMP)     ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install -y --quiet chromium
@@ -46,7 +46,8 @@ e2e: $(STAMP)         ## windows through a real Dagster daemon, with a kill; som
 	$(BIN)/pytest -m e2e --color=no tests/test_daemon.py
 
 benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows
-	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core.json
+	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core-parquet.json
+	$(BIN)/python benchmarks/core.py --format jsonl --out docs/benchmarks/core-jsonl.json
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
 
 lint: $(STAMP)        ## ruff and mypy
