@@ -36,7 +36,7 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/pytest -m 'not soak and not browser and not e2e' -n auto --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
-	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -s
+	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -rP
 
 browser: $(STAMP)     ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install -y --quiet chromium
