@@ -11,16 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from jobs.blocks import Ready
-from recon import closing, commits, landings, quarantine, stateless
+from recon import closing, landings, quarantine, stateless
 from recon.batches import read_manifest
+from recon.certify import is_certified, maybe_uncertified, note_certified
 from recon.config import Config
 from recon.index import indexed_at
 from recon.store import ObjectStore
-from recon.timeline import State, Timeline
+from recon.timeline import State
 
 _TOLD_MAX = 8
+LOOKED_MAX = 2_000
+"""Committed windows that one tick looks at: it must not take longer than the daemon gives it, whatever has piled up."""
 
 
 @dataclass
@@ -33,21 +37,23 @@ class Candidates:
     told: list[str] = field(default_factory=list)
 
 
-def candidates(store: ObjectStore, timeline: Timeline, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
+def candidates(store: ObjectStore, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
     """What may be ready for ``stage``: landed and not committed before the merge, committed and not certified after it."""
     if stage in ("reduce", "merge"):
         return Candidates(*landings.follow(store, state, cursor))
-    return Candidates(*commits.follow(store, config, timeline, state, cursor))
+    note_certified(store, config, state)
+    return Candidates(maybe_uncertified(store, state), "")
 
 
 def ready(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> Iterator[Ready]:
     """Those that are ready, in order of time, read one by one as they are asked for."""
-    for name in list(found.waiting):
+    landed = stage in ("reduce", "merge")
+    for name in islice(list(found.waiting), None if landed else LOOKED_MAX):
         window = config.grid.parse(name)
         version = (
             _landed(store, state, config, stage, window, found, now)
-            if stage in ("reduce", "merge")
-            else _committed(store, state, stage, name, window, found)
+            if landed
+            else _committed(store, config, state, stage, name, window, found)
         )
         if version is not None:
             yield Ready(name, version)
@@ -80,8 +86,10 @@ def _landed(store: ObjectStore, state: State, config: Config, stage: str, window
     return manifest.revision if reduced == (stage == "merge") else None
 
 
-def _committed(store: ObjectStore, state: State, stage: str, name: str, window: datetime, found: Candidates) -> int | None:
-    commit = int(state.windows[name]["commit"])
+def _committed(store: ObjectStore, config: Config, state: State, stage: str, name: str, window: datetime, found: Candidates) -> int | None:
+    commit = state.windows[name].commit
+    if is_certified(store, config, name, state.windows[name]):
+        return None
     indexed = indexed_at(store, window) >= commit
     if stage == "certify" and not indexed:
         found.told.append(f"{name} is not indexed yet")

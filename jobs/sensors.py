@@ -118,7 +118,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
         state = timeline.head()
         refuse_other_rules(config, state)
-        waiting = candidates(store, timeline, state, config, stage, kept.get("followed"))
+        waiting = candidates(store, state, config, stage, kept.get("followed"))
         after = json.dumps({"followed": waiting.cursor, "unheard": found_dead.unheard}, separators=(",", ":"))
         if found_dead.busy:
             return dg.SkipReason("; ".join([*found_dead.failed, *found_dead.busy])), after

@@ -203,12 +203,12 @@ class Reconciliation:
 
         return read_certificate(self.store(), self.config.grid.parse(window))
 
-    def status(self, window: str | None = None) -> dict[str, Any]:
-        """Windows, their stages, backlog and watermark; or one window in full."""
+    def status(self, window: str | None = None, figures_of: int | None = None) -> dict[str, Any]:
+        """Windows, their stages, backlog and watermark, with the rows of the newest ``figures_of`` (else of all); or one window in full."""
         from recon.status import status, window_status
 
         if window is None:
-            return status(self.store(), self.config, self.state())
+            return status(self.store(), self.config, self.state(), figures_of)
         return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
 
     def verify(self, full: bool = False, progress: Progress | None = None) -> Verified:

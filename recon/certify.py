@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recon import layout, stateless
+from recon import frontiers, layout, stateless
 from recon.config import Config
 from recon.errors import Damaged
 from recon.store import AlreadyExists, ObjectStore
-from recon.timeline import State
+from recon.timeline import Held, State, committed_figures
 from recon.totals import Totals
 from recon.windows import name_of
+
+_CERTIFIED = "certified"
 
 
 def certify(
@@ -32,8 +34,7 @@ def certify(
 
     Certificates are numbered and never overwritten; running it again adds nothing."""
     made = []
-    for name in windows:
-        held = state.windows[name]
+    for name, held in committed_figures(store, state, windows).items():
         newest = read_certificate(store, config.grid.parse(name))
         if newest is None or newest["commit"] < held["commit"]:
             made += _put(store, config, state, name, held)
@@ -42,14 +43,37 @@ def certify(
 
 
 def uncertified(store: ObjectStore, config: Config, state: State) -> list[str]:
-    """Names of the windows that a commit changed after their newest certificate, in order."""
-    numbers = {path.split("/")[1]: path for path in store.list("certificates/")}  # the newest per window, as paths sort
-    late = []
-    for name, held in sorted(state.windows.items()):
-        path = numbers.get(layout.folder_name(config.grid.parse(name)))
-        if path is None or _read(store, path)["commit"] < held["commit"]:
-            late.append(name)
-    return late
+    """Names of the windows that a commit changed after their newest certificate, in order of time.
+
+    Costs the windows that changed since the commit up to which all are known to be certified; see ``note_certified``."""
+    return [name for name in maybe_uncertified(store, state) if not is_certified(store, config, name, state.windows[name])]
+
+
+def note_certified(store: ObjectStore, config: Config, state: State, at_most: int = 2_000) -> None:
+    """Notes the newest commit up to which every window is certified, for whoever asks next. Looks at no more than ``at_most`` windows."""
+    done, _ = frontiers.read(store, _CERTIFIED)
+    upto = state.commit
+    later = sorted((held.commit, name) for name, held in state.windows.items() if held.commit > done)
+    for number, (commit, name) in enumerate(later):
+        if number == at_most or not is_certified(store, config, name, state.windows[name]):
+            upto = commit - 1
+            break
+    if upto > done:
+        frontiers.advance(store, _CERTIFIED, upto)
+
+
+def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
+    """Windows that changed after the commit up to which all are certified → the commit that changed them, in order of time.
+
+    Some may have their certificate already: whoever takes them looks at those that it takes, see ``is_certified``."""
+    done, _ = frontiers.read(store, _CERTIFIED)
+    return {name: held.commit for name, held in sorted(state.windows.items()) if held.commit > done}
+
+
+def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> bool:
+    """Whether the window's newest certificate names the commit that changed it last."""
+    newest = read_certificate(store, config.grid.parse(name))
+    return newest is not None and newest["commit"] >= held.commit
 
 
 def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:
@@ -70,11 +94,15 @@ def ties(certificate: Mapping[str, Any]) -> list[str]:
     return arrived.differences(accepted + duplicates + rejected)
 
 
-def watermark(config: Config, state: State) -> str | None:
-    """The newest window up to which every window of the grid is committed and closed; None if the first is not."""
-    window, last = config.grid.start, None
-    while (held := state.windows.get(name_of(window))) is not None and held["closed"]:
-        last, window = name_of(window), window + config.grid.every
+def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) -> str:
+    """The newest window up to which every window of the grid is committed and closed, once ``closed`` (name → whether it is) is
+    committed onto ``state``; "" if the first is not. It never moves back: nothing opens a closed window again."""
+    last = state.watermark
+    window = config.grid.parse(last) + config.grid.every if last else config.grid.start
+    while (name := name_of(window)) in closed or name in state.windows:
+        if not (closed[name] if name in closed else state.windows[name].closed):
+            break
+        last, window = name, window + config.grid.every
     return last
 
 
@@ -139,5 +167,4 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
 
 def lag(config: Config, state: State, now: datetime) -> timedelta | None:
     """How far the watermark's end lies behind ``now``; None without a watermark."""
-    held = watermark(config, state)
-    return None if held is None else now - (config.grid.parse(held) + config.grid.every)
+    return now - (config.grid.parse(state.watermark) + config.grid.every) if state.watermark else None

@@ -13,7 +13,6 @@ from itertools import count
 
 from recon import quarantine, stateless
 from recon.batches import Manifest, close_if, read_manifest
-from recon.certify import watermark
 from recon.config import Config
 from recon.errors import WrongUsage
 from recon.store import ObjectStore
@@ -47,8 +46,8 @@ def past_deadline(config: Config, state: State, now: datetime, after: datetime |
     All of them are closed once ``close_due`` was given them, for good: the last one is the next call's ``after``."""
     if config.closing.deadline is None:
         return
-    if after is None and (mark := watermark(config, state)) is not None:
-        after = config.grid.parse(mark)
+    if after is None and state.watermark:
+        after = config.grid.parse(state.watermark)
     first = 0 if after is None else config.grid.index(after) + 1
     for index in count(first):
         window = config.grid.at(index)
@@ -87,7 +86,7 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
     committed = state.revision(name)
     still_open = f"not closed: {_holds(store, config, state, window, manifest)}{_closes(config, window, now)}"
     if committed >= manifest.revision:
-        done = f"{name} is done: revision {committed} stands in commit {state.windows[name]['commit']}"
+        done = f"{name} is done: revision {committed} stands in commit {state.windows[name].commit}"
         return done if manifest.closed else f"{done}, but {still_open}"
     if not processed(config, state, manifest):
         return f"{name} is {still_open}"
@@ -121,7 +120,7 @@ def _deadline(config: Config, window: datetime, waited: timedelta) -> datetime:
 
 def _is_closed(state: State, name: str) -> bool:
     held = state.windows.get(name)
-    return held is not None and bool(held["closed"])
+    return held is not None and held.closed
 
 
 def _files(config: Config, manifest: Manifest | None) -> str:
@@ -142,7 +141,7 @@ def _holds(store: ObjectStore, config: Config, state: State, window: datetime, m
         return f"{files}, {sum(file.bytes for file in received):,} bytes"
     read = stateless.find(store, window, manifest.revision, config.rules_version)
     if read is None and (held := state.windows.get(manifest.window)) is not None:
-        read = stateless.read(store, held["folder"])
+        read = stateless.read(store, held.folder)
     if read is None:
         return f"{files}, {sum(declared):,} rows declared"
     rows = {str(file["digest"]): int(file["rows"]) for file in read.files}

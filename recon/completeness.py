@@ -15,7 +15,7 @@ from recon import quarantine, stateless
 from recon.batches import LandedFile, Manifest, read_manifest
 from recon.config import Config
 from recon.store import ObjectStore
-from recon.timeline import State
+from recon.timeline import State, committed_figures
 from recon.totals import Totals, total_of
 from recon.windows import name_of
 
@@ -30,7 +30,7 @@ def completeness(store: ObjectStore, config: Config, state: State, window: datet
     first_closed = None if manifest is None or not manifest.closed else _first_closed(store, window, manifest)
     on_time = {file.path for file in (first_closed.files if first_closed else files)}
     late = [file for file in files if file.path not in on_time]
-    held = state.windows.get(name_of(window))
+    held = committed_figures(store, state, [name_of(window)]).get(name_of(window))
     figures = stateless.read(store, held["folder"]) if held else None
     declared = [_declared(file) for file in files if file.expect]
     return {

@@ -12,7 +12,9 @@ Belongs here: path names. Does not belong here: reading or writing them.
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
     state/<attempt>/tier.run                               several runs merged into one
-    timeline/<commit>.json, timeline/checkpoints/<commit>.json
+    timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
+    generations/<attempt>/timeline/…                       the timeline of a rebuild in the making
+    frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
 """
@@ -26,7 +28,6 @@ from datetime import datetime
 STORE = "store.json"
 EVENTS = "events/"
 TIMELINE = "timeline/"
-CHECKPOINTS = "timeline/checkpoints/"
 LANDINGS = "landings/"
 LEASES = "leases/"
 PREFETCHED = "prefetched/"
@@ -131,12 +132,30 @@ def tier_run(attempt: str) -> str:
     return f"state/{attempt}/tier.run"
 
 
-def commit(number: int) -> str:
-    return f"{TIMELINE}{number:012d}.json"
+def generation(attempt: str) -> str:
+    """The folder of the timeline of a rebuild."""
+    return f"generations/{attempt}/{TIMELINE}"
 
 
-def checkpoint(number: int) -> str:
-    return f"{CHECKPOINTS}{number:012d}.json"
+def commit(number: int, timeline: str = TIMELINE) -> str:
+    """``timeline``: the folder of the timeline that the commit belongs to."""
+    return f"{timeline}{number:012d}.json"
+
+
+def checkpoints(timeline: str = TIMELINE) -> str:
+    return f"{timeline}checkpoints/"
+
+
+def checkpoint(number: int, level: int, timeline: str = TIMELINE) -> str:
+    return f"{checkpoints(timeline)}{level}/{number:012d}"
+
+
+def frontier(name: str) -> str:
+    return f"frontiers/{name}/"
+
+
+def frontier_at(name: str, number: int) -> str:
+    return f"{frontier(name)}{number:012d}.json"
 
 
 def indexed(window: datetime) -> str:

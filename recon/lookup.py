@@ -128,9 +128,9 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
 
     held = state.windows[window]
     hi, _ = hash_of(key)
-    files = sorted(stateless.read(store, held["folder"]).files, key=lambda file: str(file["digest"]))
+    files = sorted(stateless.read(store, held.folder).files, key=lambda file: str(file["digest"]))
     with scratch_folder(store) as scratch:
-        path = local_copy(store, held["folder"] + stateless.EVENTS, scratch)
+        path = local_copy(store, held.folder + stateless.EVENTS, scratch)
         table = pq.read_table(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
     rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
     # A column of the user's may be called file or line too: what leads back to the event must not be covered by it.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import layout, stateless
+from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
 from recon.engines.duckdb.reduction import subtract_measures
@@ -24,7 +25,7 @@ from recon.runs import Entries, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.timeline import Entry, RunRef, State, Timeline
+from recon.timeline import Entry, RunRef, State, Timeline, committed_figures
 from recon.totals import Totals, exact_sum, total_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def merge_windows(
         standing = _standing(store, timeline, state, todo, prefetched)
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
         slices, entries, part_bytes = _write_part_files(store, config, state, todo, standing, writer, progress)
-        entry = _entry(config, state, todo, slices, writer)
+        entry = _entry(store, config, state, todo, slices, writer)
         if len(entries.hi):
             path = layout.merge_run(writer)
             write_run(store, path, entries)
@@ -135,7 +136,7 @@ def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
 
 def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
     """Whether the file was made for these revisions, against the committed revisions that still stand."""
-    standing = {f.window: state.windows[f.window]["folder"] for f in todo if f.window in state.windows}
+    standing = {f.window: state.windows[f.window].folder for f in todo if f.window in state.windows}
     return all(
         prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == standing.get(f.window) for f in todo
     )
@@ -229,7 +230,7 @@ class _WindowFiles(Mapping[str, "Path"]):
 
 def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
     new = {figures.window: figures.folder for figures in todo}
-    committed = {window: held["folder"] for window, held in state.windows.items()}
+    committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(
         artifacts=_WindowFiles(store, scratch, new, stateless.ARTIFACTS),
         events_new=_WindowFiles(store, scratch, {**committed, **new}, stateless.EVENTS),
@@ -237,7 +238,7 @@ def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch:
     )
 
 
-def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:
+def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:
     """The commit, after everything in it has been tied. Raises WrongInput naming what does not tie."""
     windows, wrong = {}, []
     for figures in todo:
@@ -262,10 +263,10 @@ def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequen
         windows[figures.window] = _committed(figures, suppressed, counted, measures or figures.measures)
     recounted = {}
     outside = sorted({name for s in slices for name in s.moved} - set(windows))
-    for name in outside:
+    for name, held in committed_figures(store, state, outside).items():
         moved = [s.moved[name] for s in slices if name in s.moved]
         changes = [s.recounted[name] for s in slices if name in s.recounted]
-        recounted[name] = _recounted(state.windows[name], moved, changes, sorted(windows))
+        recounted[name] = _recounted(held, moved, changes, sorted(windows))
         wrong += [f"{name}: recounted, {what}" for what in _recount_differences(config, moved, changes)]
     if wrong:
         raise WrongInput(f"the merge does not tie ({'; '.join(wrong)}); nothing was committed; run 'recon verify'")
@@ -274,7 +275,8 @@ def _entry(config: Config, state: State, todo: Sequence[Figures], slices: Sequen
         for status, change in found.statuses.items():
             statuses[status] = statuses.get(status, 0) + change
     totals = {"statuses": {status: count for status, count in sorted(statuses.items()) if count}}
-    return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals)
+    watermark = watermark_after(config, state, {name: committed["closed"] for name, committed in windows.items()})
+    return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals, watermark=watermark)
 
 
 def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]) -> dict[str, Any]:
@@ -317,6 +319,7 @@ def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequenc
     measures = _sum_measures([held["measures"], *(change.measures for change in changes)])
     named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")
     return {
+        **{field: value for field, value in held.items() if field != "commit"},
         "suppressed": (Totals.from_json(held["suppressed"]) + change).to_json(),
         "counted": (Totals.from_json(held["counted"]) - change).to_json(),
         "measures": measures,

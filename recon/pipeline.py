@@ -14,7 +14,7 @@ from typing import Protocol
 
 from recon import quarantine
 from recon.batches import Manifest, landed_windows, read_manifest
-from recon.certify import certify, uncertified
+from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
@@ -24,7 +24,7 @@ from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.timeline import State, Timeline
+from recon.timeline import State, Timeline, committed_figures
 
 
 class Progress(Protocol):
@@ -136,6 +136,7 @@ def run(
     with report.timed("certify"):
         state = timeline.head()
         report.certificates += len(certify(store, config, state, uncertified(store, config, state)))
+        note_certified(store, config, state)
     return report
 
 
@@ -218,8 +219,9 @@ def _merge_range(
     report.bytes += merged.bytes
     report.recounted += [name for name in merged.recounted if name not in report.recounted]
     state = timeline.head()
+    committed = committed_figures(store, state, [figures.window for figures in reduced])
     for figures in reduced:
-        held = state.windows[figures.window]
+        held = committed[figures.window]
         report.rows += figures.arrived.rows
         report.rejected += figures.rejected.rows
         report.accepted += int(held["counted"]["rows"])

@@ -54,7 +54,7 @@ def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures])
     meta: dict[str, Any] = {
         "commit": state.commit,
         "revisions": {figures.window: figures.revision for figures in range_figures},
-        "committed": {name: state.windows[name]["folder"] for name in windows if name in state.windows},
+        "committed": {name: state.windows[name].folder for name in windows if name in state.windows},
         "keys": len(hi),
     }
     path = layout.prefetched(layout.new_attempt())
@@ -97,7 +97,7 @@ def touched_keys(
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], np.ndarray[Any, np.dtype[np.uint64]]]:
     """Distinct key hashes (hi, lo), sorted, of the new and the committed revision of each window of the range."""
     folders = [figures.folder for figures in range_figures]
-    folders += [state.windows[f.window]["folder"] for f in range_figures if f.window in state.windows]
+    folders += [state.windows[f.window].folder for f in range_figures if f.window in state.windows]
     columns = [_hashes(store, folder) for folder in dict.fromkeys(folders)]
     hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
     lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])

@@ -13,7 +13,7 @@ from recon.config import Config
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
-from recon.timeline import State
+from recon.timeline import State, committed_figures
 from recon.windows import name_of
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
         ]
     )
     tables = [schema.empty_table()]
-    for name in chosen:
-        held = state.windows.get(name)
-        if held is None or not held["rejected"]["rows"]:
+    for name, held in committed_figures(store, state, chosen).items():
+        if not held["rejected"]["rows"]:
             continue
         figures = stateless.read(store, held["folder"])
         files = sorted(figures.files, key=lambda file: str(file["digest"]))

@@ -5,43 +5,49 @@ Belongs here: putting together what manifests, timeline and certificates say. Do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from recon.batches import landed_windows, read_manifest
-from recon.certify import lag, read_certificates, watermark
+from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
 from recon.config import Config
 from recon.pipeline import due
 from recon.store import ObjectStore
-from recon.timeline import State
+from recon.timeline import State, committed_figures
 from recon.windows import name_of
 
 
-def status(store: ObjectStore, config: Config, state: State) -> dict[str, Any]:
-    """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window."""
+def status(store: ObjectStore, config: Config, state: State, figures_of: int | None = None) -> dict[str, Any]:
+    """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window.
+
+    ``figures_of``: the newest windows whose lines have rows and keys, since these cost more to read; all if not given."""
     landed = landed_windows(store)  # the dearest thing here, so it is asked for once
     waiting = due(store, config, state, windows=[name for name, revision in landed.items() if revision > state.revision(name)])
     ready = {manifest.window for manifest in waiting.ready}
     behind = lag(config, state, datetime.now(UTC))
+    newest = list(landed) if figures_of is None else list(landed)[-figures_of:]
+    figures = committed_figures(store, state, newest)
     return {
         "name": config.name,
         "commit": state.commit,
         "rules": state.rules or config.rules_version,
-        "watermark": watermark(config, state),
+        "watermark": state.watermark or None,
         "lag_s": None if behind is None else int(behind.total_seconds()),
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
-        "windows": [_line(state, name, revision, ready, waiting.open) for name, revision in landed.items()],
+        "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
 
 
-def _line(state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...]) -> dict[str, Any]:
-    held = state.windows.get(name)
+def _line(
+    state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...], held: Mapping[str, Any] | None
+) -> dict[str, Any]:
     # A window may be processed before it is closed: done, but open.
-    finished = "done" if held is not None and held["closed"] else "open"
+    finished = "done" if name in state.windows and state.windows[name].closed else "open"
     stage = "open" if name in still_open else "ready" if name in ready else finished
     line: dict[str, Any] = {"window": name, "landed": revision, "committed": state.revision(name), "stage": stage}
     if held is not None:
@@ -72,7 +78,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "until": name_of(window + config.grid.every),
         "stage": stage,
         "why": why_not(store, config, state, window, datetime.now(UTC)),
-        "watermark": watermark(config, state),
+        "watermark": state.watermark or None,
         "ties": certificates[-1]["ties"] if certificates else None,
         **completeness(store, config, state, window, manifest),
         "closed": manifest is not None and manifest.closed,

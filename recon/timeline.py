@@ -1,6 +1,7 @@
 """The timeline: commits 1, 2, 3 …, each made visible by one conditional put; the state is their fold.
 
-Belongs here: entries, their fold, finding the head, committing. Does not belong here: what a merge or a compaction writes.
+Belongs here: entries, their fold, finding the head, committing. Does not belong here: what a merge or a compaction writes, and the
+form of a checkpoint (recon.checkpoints).
 The protocol and what was rejected: docs/decisions/002-timeline.md.
 """
 
@@ -8,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from recon import layout
+from recon import checkpoints, layout
 from recon.errors import Damaged
 from recon.store import AlreadyExists, NotFound, ObjectStore
-
-CHECKPOINT_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,22 @@ class RunRef:
         return [self.path, self.entries, self.part_bytes]
 
 
+class Held(NamedTuple):
+    """A window as the state holds it: small, since a state may hold 100,000 of them. ``commit``: the one that changed it last, whose
+    entry has the figures (see ``committed_figures``). ``folder``: its stateless files."""
+
+    revision: int
+    commit: int
+    closed: bool
+    folder: str
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One commit as it is stored. ``windows``: name → revision, stateless folder, figures. ``recounted``: name → figures of windows
-    outside the range whose duplicates changed. ``totals``: artifacts by status and additive measures of the whole state."""
+    """One commit as it is stored. ``windows``: name → revision, stateless folder, figures. ``recounted``: the same of windows outside
+    the range whose duplicates changed. ``totals``: artifacts by status and the like, of the whole state. ``watermark``: the newest
+    window up to which every window of the grid is committed and closed, "" where the commit does not say. ``generation``: a timeline
+    of its own (its id and commit) whose state takes the place of all that stood before: a rebuild."""
 
     kind: str
     writer: str
@@ -45,119 +56,226 @@ class Entry:
     runs_added: tuple[RunRef, ...] = ()
     runs_removed: tuple[str, ...] = ()
     totals: dict[str, Any] = field(default_factory=dict)
+    watermark: str = ""
+    generation: tuple[str, int] | None = None
     number: int = 0
     time: str = ""
+
+    def to_json(self) -> bytes:
+        body = {**self.__dict__, "runs_added": [run.to_json() for run in self.runs_added]}
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    @staticmethod
+    def from_json(raw: bytes) -> Entry:
+        """Raises ValueError, TypeError or KeyError where it is none."""
+        body = json.loads(raw)
+        generation = body["generation"]
+        added, removed = tuple(RunRef(*run) for run in body["runs_added"]), tuple(body["runs_removed"])
+        read = {"runs_added": added, "runs_removed": removed, "generation": generation and (str(generation[0]), int(generation[1]))}
+        return Entry(**{**body, **read})
 
 
 @dataclass(frozen=True)
 class State:
-    """The fold of the commits 1 … ``commit``. ``runs`` are newest first; ``windows``: name → the latest figures, with the commit
-    that last changed them (``commit``) and what it was (``cause``)."""
+    """The fold of the commits 1 … ``commit`` of the timeline that lies in ``folder``. ``runs`` are newest first."""
 
     commit: int = 0
     rules: str = ""
     time: str = ""
     runs: tuple[RunRef, ...] = ()
-    windows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    totals: dict[str, Any] = field(default_factory=dict)
+    windows: Mapping[str, Held] = field(default_factory=dict)
+    totals: Mapping[str, Any] = field(default_factory=dict)
+    watermark: str = ""
+    folder: str = layout.TIMELINE
 
     def revision(self, window: str) -> int:
         """The committed revision of a window, 0 if there is none."""
-        return int(self.windows[window]["revision"]) if window in self.windows else 0
+        held = self.windows.get(window)
+        return 0 if held is None else held.revision
 
 
-def apply(state: State, entry: Entry) -> State:
-    """The state after one more commit."""
-    windows = dict(state.windows)
-    for name, committed in entry.windows.items():
-        windows[name] = {**committed, "commit": entry.number}
-    for name, changed in entry.recounted.items():
-        windows[name] = {**windows[name], **changed, "commit": entry.number}
-    removed = set(entry.runs_removed)
-    if removed:
-        # A merged tier takes the place of the runs that it was made from, so that newer runs stay above it.
-        first = next(i for i, run in enumerate(state.runs) if run.path in removed)
-        kept = [run for run in state.runs if run.path not in removed]
-        runs = (*kept[:first], *entry.runs_added, *kept[first:])
-    else:
-        runs = (*entry.runs_added, *state.runs)
-    return State(entry.number, entry.rules, entry.time, tuple(runs), windows, entry.totals or state.totals)
+class Fold:
+    """A state that grows by one commit after the other, in place: a copy of 100,000 windows for each would be slow."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self._windows = state, dict(state.windows)
+
+    @property
+    def commit(self) -> int:
+        return self._state.commit
+
+    def add(self, entry: Entry, rebuilt: State | None = None) -> None:
+        """One more commit; ``rebuilt`` is the state that its ``generation`` names."""
+        state, added, runs = self._state, entry.runs_added, self._state.runs
+        if rebuilt is not None:
+            self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
+            state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark), rebuilt.runs
+        for name, committed in (*entry.windows.items(), *entry.recounted.items()):
+            self._windows[name] = Held(committed["revision"], entry.number, committed["closed"], committed["folder"])
+        self._state = replace(
+            state,
+            commit=entry.number,
+            rules=entry.rules,
+            time=entry.time,
+            runs=_with(runs, added, set(entry.runs_removed)),
+            totals=entry.totals or state.totals,
+            watermark=entry.watermark or state.watermark,
+        )
+
+    def lay(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """All commits from one that the state has already to the checkpoint's own, at once."""
+        self._windows.update((name, Held._make(columns)) for name, columns in checkpoint.windows().items())
+        at = checkpoint.at
+        self._state = replace(
+            self._state,
+            commit=at["commit"],
+            rules=at["rules"],
+            time=at["time"],
+            runs=tuple(RunRef(*run) for run in at["runs"]),
+            totals=at["totals"],
+            watermark=at["watermark"],
+        )
+
+    def checkpoint(self, place: checkpoints.Place) -> checkpoints.Checkpoint:
+        """What the commits of the span of ``place``, which ends here, came to."""
+        state = self._state
+        changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
+        at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark")}
+        at["runs"] = [run.to_json() for run in state.runs]
+        return checkpoints.Checkpoint(at, tuple(changed), tuple(zip(*changed.values(), strict=True)) or ((), (), (), ()))
+
+    def state(self) -> State:
+        """The state so far; it does not change with what is added later."""
+        return replace(self._state, windows=dict(self._windows))
+
+
+def _with(runs: tuple[RunRef, ...], added: tuple[RunRef, ...], removed: set[str]) -> tuple[RunRef, ...]:
+    """Newest first. What takes the place of removed runs stands where the newest of them stood, so that newer runs stay above it."""
+    if not removed:
+        return (*added, *runs)
+    first = next((i for i, run in enumerate(runs) if run.path in removed), None)
+    if first is None:
+        raise Damaged(f"the timeline removes runs that do not stand: {', '.join(sorted(removed)[:3])}; run 'recon verify'")
+    kept = [run for run in runs if run.path not in removed]
+    return (*kept[:first], *added, *kept[first:])
 
 
 class Timeline:
-    """Reads and extends one store's timeline. Holds the last state that it saw; any number of them may work at once."""
+    """Reads and extends a timeline: the store's own, or that of a generation in the making. Holds the last state that it saw; any
+    number of them may work at once."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, folder: str = layout.TIMELINE) -> None:
         self._store = store
-        self._seen = State()
+        self.folder = folder
+        self._seen = State(folder=folder)
 
     def head(self) -> State:
         """The newest state, read forward from what was last seen."""
-        if self._seen.commit == 0:
-            self._seen = self._newest_checkpoint()
-        while (entry := self.entry(self._seen.commit + 1)) is not None:
-            self._seen = apply(self._seen, entry)
+        self._seen = self._onward(self._seen, None)
         return self._seen
 
     def at(self, commit: int) -> State:
         """The state as it was at ``commit`` ≤ head."""
-        state = self._newest_checkpoint(commit)
-        while state.commit < commit:
-            entry = self.entry(state.commit + 1)
-            if entry is None:
-                raise Damaged(f"{layout.commit(state.commit + 1)}: the timeline has no such commit; the newest is {state.commit}")
-            state = apply(state, entry)
+        begin = self._seen if self._seen.commit <= commit else State(folder=self.folder)
+        state = self._onward(begin, commit)
+        if state.commit < commit:
+            raise Damaged(f"{layout.commit(state.commit + 1, self.folder)}: the timeline has no such commit; the newest is {state.commit}")
         return state
 
     def entry(self, number: int) -> Entry | None:
         """The entry of one commit, None beyond the head. Raises Damaged if it cannot be read."""
-        path = layout.commit(number)
+        path = layout.commit(number, self.folder)
         try:
-            raw = json.loads(self._store.get(path))
+            return Entry.from_json(self._store.get(path))
         except NotFound:
             return None
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise Damaged(f"{path}: the timeline entry is damaged ({error}); restore it from a copy of the store") from None
-        return Entry(
-            **{
-                **raw,
-                "runs_added": tuple(RunRef(*run) for run in raw["runs_added"]),
-                "runs_removed": tuple(raw["runs_removed"]),
-            }
-        )
 
     def commit(self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State | None:
         """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then."""
         entry = replace(entry, number=onto.commit + 1, time=now().isoformat(timespec="microseconds"))
-        body = {**entry.__dict__, "runs_added": [run.to_json() for run in entry.runs_added]}
         try:
-            self._store.put_new(layout.commit(entry.number), [json.dumps(body, separators=(",", ":")).encode()])
+            self._store.put_new(layout.commit(entry.number, self.folder), [entry.to_json()])
         except AlreadyExists:
             standing = self.entry(entry.number)
             # One's own writer id means that an earlier put had succeeded and only its reply was lost.
             if standing is None or standing.writer != entry.writer:
                 return None
             entry = standing
-        state = apply(onto, entry)
-        self._seen = state
-        if entry.number % CHECKPOINT_EVERY == 0:
-            self._write_checkpoint(state)
-        return state
+        fold = Fold(onto)
+        fold.add(entry, self._rebuilt(entry))
+        self._seen = fold.state()
+        self._write_checkpoints(fold)
+        return self._seen
 
-    def _write_checkpoint(self, state: State) -> None:
-        body = {**state.__dict__, "runs": [run.to_json() for run in state.runs]}
-        with contextlib.suppress(AlreadyExists):
-            self._store.put_new(layout.checkpoint(state.commit), [json.dumps(body, separators=(",", ":")).encode()])
+    def mend_checkpoints(self) -> int:
+        """Writes the checkpoints that a died writer did not come to. Returns how many."""
+        listed = checkpoints.listed(self._store, self.folder)
+        head = self.head().commit
+        missing = [n for n in range(checkpoints.UNIT, head + 1, checkpoints.UNIT) if not set(checkpoints.due(n)) <= listed]
+        for number in missing:
+            self._write_checkpoints(Fold(self.at(number)))
+        return len(missing)
 
-    def _newest_checkpoint(self, at_most: int | None = None) -> State:
-        """The newest readable checkpoint; a damaged one costs time only."""
-        names = [path for path in self._store.list(layout.CHECKPOINTS) if path.endswith(".json")]
-        for path in reversed(names):
-            if at_most is not None and int(path[len(layout.CHECKPOINTS) : -5]) > at_most:
+    def _write_checkpoints(self, fold: Fold) -> None:
+        for place in checkpoints.due(fold.commit):
+            with contextlib.suppress(AlreadyExists):
+                checkpoints.write(self._store, self.folder, place, fold.checkpoint(place))
+
+    def _onward(self, state: State, target: int | None) -> State:
+        """The state at ``target``, or the newest, by the fewest objects: checkpoints as far as there are any, then entries."""
+        # A reader that was here a moment ago finds the next few entries without a list of the checkpoints.
+        far = state.commit == 0 or (target is not None and target - state.commit > checkpoints.UNIT)
+        listed = checkpoints.listed(self._store, self.folder) if far else set()
+        fold: Fold | None = None
+        while target is None or (fold or state).commit < target:
+            at = (fold or state).commit
+            if (place := checkpoints.furthest(listed, at, target)) is not None:
+                listed.discard(place)
+                with contextlib.suppress(Damaged, NotFound):  # it costs time only
+                    found = checkpoints.read(self._store, self.folder, place)
+                    fold = fold or Fold(state)
+                    fold.lay(found)
                 continue
-            try:
-                raw = json.loads(self._store.get(path))
-                return State(**{**raw, "runs": tuple(RunRef(*run) for run in raw["runs"])})
-            except (ValueError, TypeError, KeyError):
-                continue
-        return State()
+            entry = self.entry(at + 1)
+            if entry is None:
+                break
+            fold = fold or Fold(state)
+            fold.add(entry, self._rebuilt(entry))
+        return state if fold is None else fold.state()
+
+    def _rebuilt(self, entry: Entry) -> State | None:
+        if entry.generation is None:
+            return None
+        generation, commit = entry.generation
+        return Timeline(self._store, layout.generation(generation)).at(commit)
+
+
+def committed_figures(store: ObjectStore, state: State, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Window → its figures as the commit that changed it last has them, with that ``commit``; names that the state does not hold are
+    left out. Reads one entry for all windows of one commit."""
+    timeline = Timeline(store, state.folder)
+    by_commit: dict[int, list[str]] = {}
+    for name in names:
+        if (held := state.windows.get(name)) is not None:
+            by_commit.setdefault(held.commit, []).append(name)
+    found: dict[str, dict[str, Any]] = {}
+    for commit, changed in by_commit.items():
+        found |= {name: {**figures, "commit": commit} for name, figures in _figures_of(store, timeline, commit, changed).items()}
+    return {name: found[name] for held in by_commit.values() for name in held}
+
+
+def _figures_of(store: ObjectStore, timeline: Timeline, commit: int, names: list[str]) -> dict[str, dict[str, Any]]:
+    entry = timeline.entry(commit)
+    if entry is None:
+        raise Damaged(f"{layout.commit(commit, timeline.folder)}: the timeline entry is gone; restore it from a copy of the store")
+    held = {**entry.windows, **entry.recounted}
+    if entry.generation is not None:
+        generation, at = entry.generation
+        rebuilt = Timeline(store, layout.generation(generation)).at(at)
+        held = {**committed_figures(store, rebuilt, [name for name in names if name not in held]), **held}
+    try:
+        return {name: held[name] for name in names}
+    except KeyError as missing:
+        raise Damaged(f"{layout.commit(commit, timeline.folder)}: it says nothing of window {missing}; run 'recon verify'") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recon import lease
-from recon.certify import certify, uncertified
+from recon.certify import certify, note_certified, uncertified
 from recon.config import Config
 from recon.prefetch import prefetched_files
 from recon.store import LocalStore, ObjectStore
@@ -33,6 +33,7 @@ class Tidied:
 def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tidied:
     """Certifies and sweeps. Done again it finds nothing to do; beside runs at work it takes nothing that they need."""
     certificates = certify(store, config, state, uncertified(store, config, state))
+    note_certified(store, config, state, at_most=len(state.windows))
     swept = 0
     for path, found in prefetched_files(store):
         # What is committed, or newer than it, will never be merged from this file; what cannot be read is of no use to anybody.

@@ -21,7 +21,7 @@ from recon.verification_compare import keep_stored, start_stored
 from recon.verification_findings import Findings
 from recon.verification_full import Recomputation, check_artifacts
 from recon.verification_records import Seen, live_records
-from recon.verification_timeline import History, check_timeline
+from recon.verification_timeline import History, check_timeline, check_watermark
 from recon.verification_totals import add_sums, additive, check_sums, start_sums
 from recon.verification_windows import check_landed, check_stateless
 
@@ -61,6 +61,7 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
 
     told("timeline")("", 0)
     history = check_timeline(store, findings)
+    check_watermark(config, history, findings)
     damaged = check_landed(store, findings, told("landed files"))
     certificates, newest = check_certificates(store, config, history, findings, told("certificates"))
     with scratch_folder(store) as scratch, _database(config, scratch) as connection:
@@ -102,7 +103,7 @@ def _check_records(
         connection.unregister("batch")
     # What could not be read is named already; sums without it would only repeat that for every window.
     if seen.whole:
-        check_sums(connection, config, state, measures, findings)
+        check_sums(connection, config, history, measures, findings)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def check_certificates(
     sound."""
     total = 0
     newest: dict[str, Mapping[str, Any]] = {}
-    windows = sorted(history.state.windows.items())
+    windows = list(history.windows.items())
     for done, (name, held) in enumerate(windows):
         progress(name, done / len(windows))
         window = config.grid.parse(name)

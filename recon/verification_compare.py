@@ -128,7 +128,7 @@ def _withdrawn(
         # Which revisions were committed is not known any more; what is stored cannot be disputed.
         connection.execute("INSERT INTO expected_withdrawn SELECT key, unnest(withdrawn) FROM stored")
         return
-    for name, held in history.state.windows.items():
+    for name, held in history.windows.items():
         number = config.grid.index(config.grid.parse(name))
         earlier = {change["folder"] for change in history.changes[name].values()} - {held["folder"]}
         for folder in sorted(earlier) if name not in unread else ():

@@ -88,7 +88,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
     values = "".join(f", {column}" for column in columns)
     arrived: dict[str, int] = {}
     unread: list[str] = []
-    windows = sorted(task.history.state.windows.items())
+    windows = list(task.history.windows.items())
     for done, (name, held) in enumerate(windows):
         progress(name, done / len(windows))
         number = config.grid.index(config.grid.parse(name))
@@ -163,7 +163,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
     computed = {row[0]: row[1:] for row in rows}
     missing = [config.grid.parse(name) for name in unread] if config.events.id else []
     for name in arrived:
-        held, number = state.windows[name], config.grid.index(config.grid.parse(name))
+        held, number = task.history.windows[name], config.grid.index(config.grid.parse(name))
         counted, suppressed, duplicates = (fates.get(number * _FATES + fate, Totals()) for fate in (COUNTED, SUPPRESSED, DUPLICATE))
         rejected = refused.get(number, Totals())
         recounted = {
@@ -230,7 +230,7 @@ def _compare_content(
 
     expected = {row[0]: row[1:] for row in rows}
     for name in arrived:
-        path = task.history.state.windows[name]["folder"] + file
+        path = task.history.windows[name]["folder"] + file
         number = task.config.grid.index(task.config.grid.parse(name))
         try:
             source = literal(str(local_copy(task.store, path, task.scratch)))

@@ -5,18 +5,21 @@ Belongs here: entries and checkpoints. Does not belong here: whether what the en
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from recon import layout
+from recon import checkpoints, layout
+from recon.checkpoints import Place
+from recon.config import Config
 from recon.errors import Damaged
 from recon.store import ObjectStore
-from recon.timeline import Entry, RunRef, State, Timeline, apply
+from recon.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.verification_findings import UNREADABLE, Findings, said
+from recon.windows import name_of
 
 _NAME = re.compile(r"(\d{12})\.json\Z")
 
@@ -31,38 +34,64 @@ class History:
     changes: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     whole: bool = True
 
+    @cached_property
+    def windows(self) -> dict[str, Mapping[str, Any]]:
+        """Window → its figures as its last change left them, in order; without those that a lost commit changed last."""
+        held = sorted(self.state.windows.items())
+        return {name: figures for name, one in held if (figures := self.changes.get(name, {}).get(one.commit)) is not None}
+
 
 def check_timeline(store: ObjectStore, findings: Findings) -> History:
     """Reads and folds every entry. Steps over a broken one by the next checkpoint; without one it ends before it."""
     timeline = Timeline(store)
-    entries = _numbered(store, layout.TIMELINE)
-    checkpoints = _numbered(store, layout.CHECKPOINTS)
-    head = max([*entries, *checkpoints], default=0)
-    state, whole = State(), True
+    listed = checkpoints.listed(store, layout.TIMELINE)
+    head = max([*_numbered(store, layout.TIMELINE), *(place.commit for place in listed)], default=0)
+    fold, whole = Fold(State()), True
     changes: dict[str, dict[int, Mapping[str, Any]]] = {}
-    while state.commit < head:
-        number = state.commit + 1
+    while fold.commit < head:
+        number = fold.commit + 1
         try:
             entry = _entry(timeline, number)
-            following = apply(state, entry)
+            rebuilt = None if entry.generation is None else _rebuilt(store, entry.generation, changes, number)
+            fold.add(entry, rebuilt)
         except UNREADABLE as error:
             whole = False
-            resumed = _next_checkpoint(store, [n for n in sorted(checkpoints) if n >= number])
-            onward = f"goes on from the checkpoint {resumed.commit}" if resumed else f"ends at commit {number - 1}"
+            resumed = _step_over(store, fold, listed)
+            onward = f"goes on from the checkpoint {fold.commit}" if resumed else f"ends at commit {number - 1}"
             findings.add(
                 f"{layout.commit(number)}: the timeline entry is damaged or gone ({said(error)}); this verification "
                 f"{onward}; restore the entry from a copy of the store"
             )
-            if resumed is None:
+            if not resumed:
                 break
-            state = resumed
             continue
-        state = following
-        for name in (*entry.windows, *entry.recounted):
-            changes.setdefault(name, {})[number] = state.windows[name]
-        if number in checkpoints:
-            _check_checkpoint(store, state, findings)
-    return History(state, changes, whole)
+        for name, figures in (*entry.windows.items(), *entry.recounted.items()):
+            changes.setdefault(name, {})[number] = {**figures, "commit": number}
+        for place in checkpoints.due(number):
+            if place in listed:
+                _check_checkpoint(store, fold, place, findings)
+    return History(fold.state(), changes, whole)
+
+
+def check_watermark(config: Config, history: History, findings: Findings) -> None:
+    """The watermark that the newest commit states, against a walk over the grid."""
+    state, last, window = history.state, "", config.grid.start
+    while (held := state.windows.get(name_of(window))) is not None and held.closed:
+        last, window = name_of(window), window + config.grid.every
+    if history.whole and last != state.watermark:
+        findings.add(
+            f"{layout.commit(state.commit)}: the watermark is said to be {state.watermark or 'none'}, the windows that are closed "
+            f"reach to {last or 'none'}; restore the timeline from a copy of the store"
+        )
+
+
+def _rebuilt(store: ObjectStore, generation: tuple[str, int], changes: dict[str, dict[int, Mapping[str, Any]]], number: int) -> State:
+    """The state that a rebuild's own timeline came to; its windows' figures are changes of the commit that switched to it."""
+    name, commit = generation
+    rebuilt = Timeline(store, layout.generation(name)).at(commit)
+    for window, figures in committed_figures(store, rebuilt, rebuilt.windows).items():
+        changes.setdefault(window, {})[number] = {**figures, "commit": number}
+    return rebuilt
 
 
 def _numbered(store: ObjectStore, folder: str) -> set[int]:
@@ -82,27 +111,30 @@ def _entry(timeline: Timeline, number: int) -> Entry:
     return entry
 
 
-def _next_checkpoint(store: ObjectStore, numbers: list[int]) -> State | None:
-    """The first of the checkpoints that can be read."""
-    for number in numbers:
+def _step_over(store: ObjectStore, fold: Fold, listed: set[Place]) -> bool:
+    """Lays the nearest checkpoint that leads past the commit that cannot be read. False if there is none."""
+    for place in sorted(place for place in listed if place.since <= fold.commit < place.commit):
         try:
-            raw = json.loads(store.get(layout.checkpoint(number)))
-            return State(**{**raw, "runs": tuple(RunRef(*run) for run in raw["runs"])})
+            fold.lay(checkpoints.read(store, layout.TIMELINE, place))
         except UNREADABLE:
             continue
-    return None
+        return True
+    return False
 
 
-def _check_checkpoint(store: ObjectStore, state: State, findings: Findings) -> None:
-    path = layout.checkpoint(state.commit)
+def _check_checkpoint(store: ObjectStore, fold: Fold, place: Place, findings: Findings) -> None:
+    path = layout.checkpoint(*place)
     try:
-        held = json.loads(store.get(path))
+        held = checkpoints.read(store, layout.TIMELINE, place)
     except UNREADABLE as error:
         findings.add(f"{path}: the checkpoint cannot be read ({said(error)}); delete it, the entries hold all that it says")
         return
-    fold = json.loads(json.dumps({**state.__dict__, "runs": [run.to_json() for run in state.runs]}))
-    if wrong := [name for name in sorted({*fold, *held}) if fold.get(name) != held.get(name)]:
+    expected = fold.checkpoint(place)
+    wrong = [name for name in sorted({*expected.at, *held.at}) if expected.at.get(name) != held.at.get(name)]
+    if held.windows() != expected.windows():
+        wrong.append("windows")
+    if wrong:
         findings.add(
-            f"{path}: the checkpoint is not the fold of the commits 1 … {state.commit} (it differs in "
+            f"{path}: the checkpoint is not the fold of the commits 1 … {place.commit} (it differs in "
             f"{', '.join(wrong)}); delete it, the entries hold all that it says"
         )

@@ -16,6 +16,7 @@ from recon.intake.checks import literal, quoted
 from recon.timeline import State
 from recon.totals import Money, Totals
 from recon.verification_findings import Findings
+from recon.verification_timeline import History
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,9 +53,10 @@ def add_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure])
 
 
 def check_sums(
-    connection: duckdb.DuckDBPyConnection, config: Config, state: State, measures: Sequence[Measure], findings: Findings
+    connection: duckdb.DuckDBPyConnection, config: Config, history: History, measures: Sequence[Measure], findings: Findings
 ) -> None:
     """Compares the sums over all live records with the state's totals and with each window's figures."""
+    state = history.state
     found = dict(connection.execute("SELECT status, sum(artifacts)::BIGINT FROM statuses GROUP BY status").fetchall())
     said = state.totals.get("statuses", {})
     for status in sorted({*found, *said}):
@@ -69,7 +71,7 @@ def check_sums(
     for name in sorted(set(by_window) - set(state.windows), key=str):
         findings.add(f"window {name}: records hold {by_window[name][0]} rows of it, but no commit names it; {_NEXT}")
     nothing = (0, 0, *(0 for _ in measures))
-    for name, held in sorted(state.windows.items()):
+    for name, held in history.windows.items():
         counted, suppressed, *values = by_window.get(name, nothing)
         expected: list[tuple[str, object, object]] = [
             ("rows counted", counted, held["counted"]["rows"]),

@@ -16,7 +16,7 @@ import dagster as dg
 
 from recon.config import Config
 from recon.stateless import Figures
-from recon.timeline import Timeline
+from recon.timeline import Timeline, committed_figures
 from recon.totals import Totals
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
@@ -104,7 +104,8 @@ def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
             if RANGE_START in tags or PARTITION in tags:
                 held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
             else:
-                held = iter(work.head().windows.items())
+                state = work.head()
+                held = iter(committed_figures(opened, state, state.windows).items())
             return _result(spec, held)
 
     return check

@@ -21,7 +21,7 @@ from recon.errors import NotReady
 from recon.merge import refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.timeline import State, Timeline
+from recon.timeline import State, Timeline, committed_figures
 from recon.windows import name_of
 
 _NAMED_MAX = 12
@@ -77,12 +77,12 @@ def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
     return found
 
 
-def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, Mapping[str, Any]]:
+def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, dict[str, Any]]:
     """Window name → its figures as the timeline holds them. Raises NotReady naming the windows that it does not hold."""
     state = work.head()
     missing = {window: "not merged yet" for window in windows if name_of(window) not in state.windows}
     _refuse(work, missing, f"materialize {work.config.name}/stateful_artifacts for them first")
-    return {name_of(window): state.windows[name_of(window)] for window in windows}
+    return committed_figures(work.store, state, map(name_of, windows))
 
 
 def to_merge(state: State, figures: Sequence[Figures]) -> list[Figures]:
@@ -99,7 +99,7 @@ def _newest_reduced(work: Work, state: State, window: datetime) -> Figures | Non
         if figures := stateless.find(work.store, window, revision, work.config.rules_version):
             return figures
     if manifest.revision == state.revision(name):
-        return stateless.read(work.store, state.windows[name]["folder"])
+        return stateless.read(work.store, state.windows[name].folder)
     return None
 
 

@@ -131,7 +131,7 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
     held = committed_windows(work, windows)
     state = work.head()
     commits = {one["commit"] for one in held.values()}
-    recounted = sorted(name for name, one in state.windows.items() if one["commit"] in commits and name not in held)
+    recounted = sorted(name for name, one in state.windows.items() if one.commit in commits and name not in held)
     made = certify(work.store, work.config, state, [*held, *recounted])
     newly = {certificate["window"] for certificate in made}
     for name in [*held, *(name for name in recounted if name in newly)]:

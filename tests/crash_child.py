@@ -28,7 +28,7 @@ from driving import carry_out, open_in, records, run_range
 import recon
 from recon.api import Reconciliation
 from recon.certify import read_certificates, ties
-from recon.timeline import Timeline
+from recon.timeline import Timeline, committed_figures
 
 YAML = s.STANDARD_YAML + "threads: 1\ncaps: {windows: 2}\n"
 COUNTED = ("revision", "closed", "keys", "arrived", "accepted", "duplicates", "rejected", "suppressed", "counted", "measures")
@@ -89,6 +89,12 @@ def copy_of(base: Path, folder: Path) -> Path:
 # ---- what a store comes to -------------------------------------------------------------------------------------------
 
 
+def figures_of_all(r: Reconciliation) -> dict[str, dict[str, Any]]:
+    """Window → its figures as the timeline holds them."""
+    state = r.state()
+    return committed_figures(r.store(), state, state.windows)
+
+
 def outcome(r: Reconciliation) -> dict[str, Any]:
     """All that must be equal whatever happened on the way: artifacts, statuses, figures per window, certified figures."""
     state = r.state()
@@ -98,7 +104,7 @@ def outcome(r: Reconciliation) -> dict[str, Any]:
             {
                 "records": records(r),
                 "statuses": state.totals.get("statuses", {}),
-                "windows": {name: {field: held[field] for field in COUNTED} for name, held in state.windows.items()},
+                "windows": {name: {field: held[field] for field in COUNTED} for name, held in figures_of_all(r).items()},
                 "certified": {
                     name: {field: made[field] for field in ("revision", "state", "in", "accepted", "duplicates", "rejected")}
                     for name, made in certified.items()
@@ -123,8 +129,8 @@ def faults(r: Reconciliation, verify: bool = True, full: bool = False) -> list[s
                 found.append(f"commits {earlier} and {number} both hold {name} in revision {held['revision']}")
     for name, held in state.windows.items():
         made = read_certificates(r.store(), r.config.grid.parse(name))
-        if not made or made[-1]["commit"] != held["commit"]:
-            found.append(f"{name}: not certified as of commit {held['commit']}")
+        if not made or made[-1]["commit"] != held.commit:
+            found.append(f"{name}: not certified as of commit {held.commit}")
         found += [f"{name}: certificate {c['number']} does not tie" for c in made if not c["ties"] or ties(c)]
         if [c["number"] for c in made] != list(range(1, len(made) + 1)):
             found.append(f"{name}: certificates are numbered {[c['number'] for c in made]}")

@@ -131,7 +131,7 @@ def check_certificates(r: Reconciliation, state: s.State, expected: Result) -> N
         assert certificate is not None
         assert certificate["ties"]
         assert not certify.ties(certificate)
-        assert certificate["commit"] == r.state().windows[name_of(s.at(window))]["commit"]
+        assert certificate["commit"] == r.state().windows[name_of(s.at(window))].commit
         totals = expected.windows.get(s.at(window))
         if totals is None:
             assert certificate["in"]["rows"] == 0
@@ -171,4 +171,4 @@ def check_money(certificate: Mapping[str, Any], money: Mapping[str, Any]) -> Non
 def figures_of(r: Reconciliation, window: int) -> Figures:
     from recon import stateless
 
-    return stateless.read(r.store(), r.state().windows[name_of(s.at(window))]["folder"])
+    return stateless.read(r.store(), r.state().windows[name_of(s.at(window))].folder)

@@ -319,7 +319,7 @@ def test_a_long_range_is_cut_into_blocks_of_the_configured_size(tmp_path: Path, 
     for hour in range(5):
         landed(opened, hour)
     assert run(opened, range_tags(window(0), window(4)), instance).success
-    commits = [opened.state().windows[window(hour)]["commit"] for hour in range(5)]
+    commits = [opened.state().windows[window(hour)].commit for hour in range(5)]
     assert commits == [1, 1, 2, 2, 3]
     assert list(opened.store().list("prefetched/")) == []
     assert opened.verify(full=True).problems == []

@@ -22,13 +22,12 @@ from hypothesis import strategies as st
 from recon import corrections
 from recon.api import Reconciliation
 from recon.batches import read_manifest, unland
-from recon.certify import watermark
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.config import Closing
 from recon.errors import WrongUsage
 from recon.pipeline import due
-from recon.timeline import State
+from recon.timeline import Held, State
 from recon.windows import name_of
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
@@ -134,7 +133,7 @@ def test_windows_past_their_deadline_are_told_from_the_watermark_or_a_given_one_
     r = reconciliation(tmp_path)
     now = s.START + timedelta(hours=4)
     assert list(past_deadline(r.config, State(), now)) == [name_of(s.at(window)) for window in range(3)]
-    state = State(windows={W0: {"closed": True}, W2: {"closed": True}})
+    state = State(windows={name: Held(1, 1, True, "") for name in (W0, W2)}, watermark=W0)
     assert list(past_deadline(r.config, state, now)) == [W1]
     assert list(past_deadline(r.config, state, now, after=s.at(1))) == []
     years = past_deadline(r.config, State(), s.START + timedelta(days=100_000))
@@ -270,7 +269,7 @@ def test_an_open_window_is_processed_if_configured_its_certificate_says_open_and
 
     do(s.Land(0, s.File("a", tuple(rows[:3]))), s.Land(1, s.File("b", tuple(rows[3:6]))), s.Close(1), s.Run((0, 1)))
     assert certificates() == [("OPEN", 1), ("CLOSED", 2)]
-    assert watermark(r.config, r.state()) is None
+    assert r.state().watermark == ""
     assert r.status(W0)["stage"] == "open"
     assert r.status()["windows"][0]["stage"] == "open"
     assert due(r.store(), r.config, r.state()).ready == ()
@@ -278,7 +277,7 @@ def test_an_open_window_is_processed_if_configured_its_certificate_says_open_and
     assert certificates() == [("OPEN", 2), ("CLOSED", 2)]
     do(s.Close(0), s.Run((0,)))
     assert certificates() == [("CLOSED", 3), ("CLOSED", 2)]
-    assert watermark(r.config, r.state()) == W1
+    assert r.state().watermark == W1
     state = s.State()
     for operation in history:
         state = s.apply(state, operation)

@@ -21,7 +21,7 @@ from recon import landings, layout, pipeline
 from recon.batches import landed_windows
 from recon.errors import WrongUsage
 from recon.store import LocalStore
-from recon.timeline import State
+from recon.timeline import Held, State
 from recon.windows import name_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ def at(now: datetime) -> Callable[[], datetime]:
 
 
 def committed(**revisions: int) -> State:
-    return State(windows={name_of(W[int(name[1:])]): {"revision": revision} for name, revision in revisions.items()})
+    return State(windows={name_of(W[int(name[1:])]): Held(revision, 1, True, "") for name, revision in revisions.items()})
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recon
+from recon import checkpoints, layout
 from recon.api import Reconciliation
 from recon.batches import digest_of
 from recon.config import load_config
 from recon.runs import check_of, entries_of, hash_of, open_run, write_run
-from recon.timeline import Timeline
+from recon.timeline import Timeline, committed_figures
 from recon.verification import Verified
 from recon.verification_certificates import check_certificates
 from recon.verification_findings import LISTED_MAX, Findings
@@ -154,6 +156,12 @@ def damaged(small: Path, tmp_path: Path) -> Reconciliation:
     return recon.open(tmp_path / "copy" / "recon.yaml")
 
 
+def figures(r: Reconciliation) -> dict[str, dict[str, Any]]:
+    """Window → its figures as the timeline holds them."""
+    state = r.state()
+    return committed_figures(r.store(), state, state.windows)
+
+
 def store_of(r: Reconciliation) -> Path:
     return r.config.path.parent / "data"
 
@@ -194,13 +202,13 @@ def part_files(r: Reconciliation) -> list[Path]:
 
 def test_a_store_with_duplicates_corrections_replays_and_withdrawn_files_is_proved(healthy: Path) -> None:
     r = recon.open(healthy / "recon.yaml")
-    assert r.state().windows[window(3)]["suppressed"]["rows"] == 3  # else the history tests little
+    assert figures(r)[window(3)]["suppressed"]["rows"] == 3  # else the history tests little
     assert r.show("W1")["withdrawn"] == [window(6)]
     before = {path: path.read_bytes() for path in store_of(r).rglob("*") if path.is_file()}
     quick, full = r.verify(), r.verify(full=True)
     assert (quick.problems, full.problems) == ([], [])
     assert (full.commit, full.windows, full.runs) == (r.state().commit, 5, len(r.state().runs))
-    assert full.events == sum(held["arrived"]["rows"] for held in r.state().windows.values())
+    assert full.events == sum(held["arrived"]["rows"] for held in figures(r).values())
     assert quick.events == 0
     assert full.certificates == len(list(store_of(r).glob("certificates/*/*.json")))
     assert {path: path.read_bytes() for path in store_of(r).rglob("*") if path.is_file()} == before
@@ -470,7 +478,7 @@ def test_a_timeline_entry_that_is_gone_is_named_though_later_ones_stand(damaged:
     ],
 )
 def test_an_edited_figure_of_a_window_is_found(damaged: Reconciliation, field: str, value: object) -> None:
-    commit = damaged.state().windows[window(1)]["commit"]
+    commit = damaged.state().windows[window(1)].commit
     file = store_of(damaged) / f"timeline/{commit:012}.json"
     edit(file, lambda entry: entry["windows"][window(1)].update({field: value}))
     assert named(of_timeline_and_certificates(damaged), window(1), "the certificate is wrong")
@@ -489,17 +497,22 @@ def test_an_edited_run_is_found(damaged: Reconciliation) -> None:
 
 
 def test_a_checkpoint_that_is_not_the_fold_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.timeline.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("recon.checkpoints.UNIT", 2)
     r = begin(tmp_path)
     for hour in (0, 1):
         land(r, hour, f"{hour}.csv", [row("A", f"a{hour}", "INVOICE", "10", hour)])
         r.run()
     assert r.verify().ok
-    (file,) = store_of(r).glob("timeline/checkpoints/*.json")
-    edit(file, lambda state: state["windows"][window(0)].update(revision=7))
+    (file,) = store_of(r).glob("timeline/checkpoints/0/*")
+    place = checkpoints.Place(2, 0)
+    held = checkpoints.read(r.store(), layout.TIMELINE, place)
+    revisions, *others = held.columns
+    file.unlink()
+    checkpoints.write(r.store(), layout.TIMELINE, place, replace(held, columns=([7, *revisions[1:]], *others)))
     assert named(r.verify(), file.name, "not the fold", "windows")
-    file.write_text("{")
+    flip(file, 200)
     assert named(r.verify(), file.name, "cannot be read")
+    assert r.state().revision(window(0)) == 1  # nobody takes it for the truth
 
 
 # Landed and stateless files
@@ -532,7 +545,7 @@ def test_a_manifest_that_is_gone_or_damaged_is_found(damaged: Reconciliation) ->
 
 
 def committed(r: Reconciliation, hour: int, name: str) -> Path:
-    return store_of(r) / r.state().windows[window(hour)]["folder"] / name
+    return store_of(r) / r.state().windows[window(hour)].folder / name
 
 
 def test_stateless_files_that_are_cut_or_gone_are_found(damaged: Reconciliation) -> None:
@@ -653,7 +666,7 @@ def test_a_missing_certificate_is_found_first_middle_or_last(damaged: Reconcilia
 
 
 def test_a_certificate_that_agrees_with_a_forged_commit_is_found_by_full(damaged: Reconciliation) -> None:
-    assert damaged.state().windows[window(1)]["arrived"]["amount"] == {"EUR": "97.25"}
+    assert figures(damaged)[window(1)]["arrived"]["amount"] == {"EUR": "97.25"}
     paths = [*store_of(damaged).glob("timeline/*.json"), *certificates(damaged, 1), committed(damaged, 1, "figures.json")]
     for path in paths:
         path.write_text(path.read_text().replace('"97.25"', '"98.25"'))

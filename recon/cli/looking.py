@@ -48,7 +48,7 @@ def status(
     recon status
     recon status 2026-11-01T00:00Z
     """
-    answer = opened(config).status(window)
+    answer = opened(config).status(window, None if json else WINDOWS_SHOWN)
     if json:
         as_json(answer)
     elif window is None:

@@ -1,0 +1,36 @@
+"""Frontiers: how far something has come, so that it need not look at all windows again.
+
+Belongs here: keeping such a value in the store. Does not belong here: what a value means. A frontier only spares work: without it, or with
+an old one, everything is looked at from further back.
+
+A value is an object of its own under a number that only grows; whoever puts a higher one removes those below.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from recon import layout
+from recon.store import AlreadyExists, NotFound, ObjectStore
+
+
+def read(store: ObjectStore, name: str) -> tuple[int, Any]:
+    """The newest number and its value; (0, None) where there is none that can be read."""
+    for path in reversed(list(store.list(layout.frontier(name)))):
+        with suppress(NotFound, ValueError):  # removed by whoever went further just now, or damaged
+            return int(path[len(layout.frontier(name)) : -len(".json")]), json.loads(store.get(path))
+    return 0, None
+
+
+def advance(store: ObjectStore, name: str, number: int, value: Any = None) -> None:
+    """Puts a value under a higher number than stands; a lower one changes nothing."""
+    standing = list(store.list(layout.frontier(name)))
+    path = layout.frontier_at(name, number)
+    if standing and standing[-1] >= path:
+        return
+    with suppress(AlreadyExists):  # another came as far at the same moment
+        store.put_new(path, [json.dumps(value, separators=(",", ":")).encode()])
+    for older in standing:
+        store.delete(older)
