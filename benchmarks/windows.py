@@ -14,7 +14,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +24,14 @@ import dagster as dg
 
 import recon
 from jobs.build import build_definitions
-from recon import landings, layout
-from recon.batches import LandedFile, Manifest, landed_windows
-from recon.certify import read_certificate, uncertified, watermark
+from recon import checkpoints, frontiers, landings, layout
+from recon.batches import LandedFile, Manifest
+from recon.certify import read_certificate, uncertified
 from recon.config import Config
 from recon.pipeline import due
 from recon.stateless import FIGURES, Figures
-from recon.timeline import CHECKPOINT_EVERY, Entry, State, Timeline, apply
+from recon.store import LocalStore
+from recon.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.totals import Totals
 from recon.windows import name_of
 from recon_assets.checks import STAGE_CHECKS
@@ -90,21 +91,22 @@ def certificate(config: Config, name: str, held: dict[str, Any], commit: int) ->
 
 def make_store(root: Path, config: Config, windows: int, commits: int) -> None:
     """``windows`` windows in ``commits`` commits of equal size, the last of them landed but not committed."""
-    state = State()
+    fold = Fold(State())
     per_commit = -(-windows // commits)
     for first in range(0, windows, per_commit):
         starts = [START + timedelta(minutes=number) for number in range(first, min(first + per_commit, windows))]
         held = dict(window_files(root, config, window) for window in starts)
-        entry = Entry("merge", "benchmark", config.rules_version, held, totals={"statuses": {"BREAK": 12 * (first + len(held))}})
-        entry = replace(entry, number=state.commit + 1, time=(starts[-1] + timedelta(minutes=3)).isoformat())
-        write(root, layout.commit(entry.number), {**entry.__dict__, "runs_added": [], "runs_removed": []})
-        state = apply(state, entry)
-        # Of the checkpoints only the newest are written: nobody reads the older ones, and together they are many gigabytes.
-        if entry.number % CHECKPOINT_EVERY == 0 and entry.number > commits - 3 * CHECKPOINT_EVERY:
-            write(root, layout.checkpoint(entry.number), {**state.__dict__, "runs": []})
+        watermark, totals = name_of(starts[-1]), {"statuses": {"BREAK": 12 * (first + len(held))}}
+        entry = Entry("merge", "benchmark", config.rules_version, held, totals=totals, watermark=watermark)
+        entry = replace(entry, number=fold.commit + 1, time=(starts[-1] + timedelta(minutes=3)).isoformat())
+        write(root, layout.commit(entry.number), entry.to_json().decode())
+        fold.add(entry)
+        for place in checkpoints.due(entry.number):
+            checkpoints.write(LocalStore(root), layout.TIMELINE, place, fold.checkpoint(place))
         for name, figures in held.items():
             write(root, layout.certificate(config.grid.parse(name), 1), certificate(config, name, figures, entry.number))
     window_files(root, config, START + timedelta(minutes=windows))  # landed and closed, not committed yet
+    frontiers.advance(LocalStore(root), "certified", fold.commit)
 
 
 def measured(figures: dict[str, float], what: str, action: Callable[[], Any]) -> Any:
@@ -115,21 +117,28 @@ def measured(figures: dict[str, float], what: str, action: Callable[[], Any]) ->
     return result
 
 
-def tick(config: Config, instance: dg.DagsterInstance) -> Any:
-    """One evaluation of the sensor, as the daemon does it. Asserts that it asks for a run: there is one window to do."""
+def tick(built: Any, config: Config, stage: str, instance: dg.DagsterInstance, cursor: str | None) -> Any:
+    """One evaluation of a stage's sensor, as the daemon does it. Merge has to ask for a run: there is one window to do."""
     stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
-    (sensor,) = build_definitions(config.path).sensors or ()
+    (sensor,) = [one for one in built.sensors or () if one.name == f"{config.name}_{stage}_sensor"]
     assert isinstance(sensor, dg.SensorDefinition)
-    with dg.build_sensor_context(instance=instance, resources=stores) as context:
-        (asked,) = sensor.evaluate_tick(context).run_requests or (None,)
-    assert asked is not None, "the sensor found nothing to do"
-    return asked
+    with dg.build_sensor_context(instance=instance, resources=stores, cursor=cursor) as context:
+        answer = sensor.evaluate_tick(context)
+    assert answer.run_requests or stage != "merge", f"the sensor found nothing to do: {answer.skip_message}"
+    return answer.cursor
+
+
+def loaded(config: Config) -> dg.Definitions:
+    built = build_definitions(config.path)
+    dg.Definitions.validate_loadable(built)
+    return built
 
 
 def checked(store: Any, config: Config) -> int:
     """Both checks over all windows, without their Dagster run: how many windows they find failing."""
     work = Work(store, config, Timeline(store))
-    held = work.head().windows
+    state = work.head()
+    held = committed_figures(store, state, state.windows)
     return sum(bool(spec.fault(one)) for spec in STAGE_CHECKS if spec.name == "windows_tie" for one in held.values())
 
 
@@ -138,28 +147,27 @@ def measure(opened: recon.Reconciliation) -> dict[str, float]:
     timeline = Timeline(store)
     state = measured(found, "Timeline.head(), opening", timeline.head)
     measured(found, "Timeline.head(), again", timeline.head)
-    measured(found, "landed_windows (lists all manifests)", lambda: landed_windows(store))
     measured(found, "due (what waits)", lambda: due(store, config, state))
     measured(found, "landings.since (all notes)", lambda: landings.since(store))
     _, cursor = measured(found, "landings.follow, opening", lambda: landings.follow(store, state))
     measured(found, "landings.follow, with its cursor", lambda: landings.follow(store, state, cursor))
-    measured(found, "watermark", lambda: watermark(config, state))
-    measured(found, "uncertified (reads all certificates)", lambda: uncertified(store, config, state))
+    measured(found, "uncertified", lambda: uncertified(store, config, state))
     measured(found, "one certificate", lambda: read_certificate(store, START))
-    measured(found, "recon status", opened.status)
+    measured(found, "recon status, as on the screen", lambda: opened.status(figures_of=20))
+    measured(found, "recon status --json", opened.status)
     measured(found, "recon status WINDOW", lambda: opened.status(name_of(START)))
-    measured(found, "loading the definitions", lambda: dg.Definitions.validate_loadable(build_definitions(config.path)))
+    built = measured(found, "loading the definitions", lambda: loaded(config))
     with dg.DagsterInstance.ephemeral() as instance:
-        measured(found, "a sensor tick", lambda: tick(config, instance))
+        for stage in ("reduce", "merge", "index", "certify"):
+            cursor = measured(found, f"first tick of the {stage} sensor", lambda: tick(built, config, stage, instance, None))  # noqa: B023
+            measured(found, f"a tick of the {stage} sensor", lambda: tick(built, config, stage, instance, cursor))  # noqa: B023
     measured(found, "windows_tie over all windows", lambda: checked(store, config))
     return found
 
 
-def sizes(root: Path) -> Iterator[tuple[str, int]]:
-    newest = max(file.stat().st_size for file in (root / layout.CHECKPOINTS).glob("*.json"))
-    commits = sum(1 for _ in (root / layout.TIMELINE).glob("*.json"))
-    yield "newest checkpoint", newest
-    yield "all checkpoints, had they been written", newest * (commits // CHECKPOINT_EVERY) // 2
+def sizes(root: Path) -> dict[str, int]:
+    files = [file for file in (root / layout.checkpoints()).rglob("*") if file.is_file()]
+    return {"checkpoints": sum(file.stat().st_size for file in files), "largest checkpoint": max(file.stat().st_size for file in files)}
 
 
 def main() -> None:
@@ -177,7 +185,7 @@ def main() -> None:
         make_store(Path(folder) / "data", opened.config, given.windows, given.commits)
         print(f"    written in {time.perf_counter() - start:.0f} s", flush=True)
         figures = measure(opened)
-        bytes_of = dict(sizes(Path(folder) / "data"))
+        bytes_of = sizes(Path(folder) / "data")
     print("  " + ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in bytes_of.items()))
     if given.out:
         machine = {"processor": platform.machine(), "python": platform.python_version(), "dagster": dg.__version__}

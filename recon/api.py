@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import batches
+from recon import batches, landings
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.opening import open_for
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
     from recon.pipeline import Progress, RunReport
     from recon.verification import Verified
+
+
+_LOOKED_AT_MAX = 1_000
+"""Windows of a range that are looked at one by one; of a longer one, those in which anything landed are listed."""
 
 
 def open(path: str | Path = "recon.yaml") -> Reconciliation:
@@ -121,8 +125,11 @@ class Reconciliation:
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
         windows = self._range(first, last or first)
-        landed = [name for name in batches.landed_windows(self.store()) if windows[0] <= self.config.grid.parse(name) <= windows[1]]
-        return batches.replay(self.store(), [self.config.grid.parse(name) for name in landed], reason)
+        grid = self.config.grid
+        if grid.index(windows[1]) - grid.index(windows[0]) < _LOOKED_AT_MAX:
+            return batches.replay(self.store(), grid.between(*windows), reason)
+        landed = (grid.parse(name) for name in landings.since(self.store())[0])
+        return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
 
     def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
         """Processes everything that is closed and not yet done, from ``first`` to ``last``."""

@@ -67,7 +67,7 @@ def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
 
     Some may have their certificate already: whoever takes them looks at those that it takes, see ``is_certified``."""
     done, _ = frontiers.read(store, _CERTIFIED)
-    return {name: held.commit for name, held in sorted(state.windows.items()) if held.commit > done}
+    return dict(sorted((name, held.commit) for name, held in state.windows.items() if held.commit > done))
 
 
 def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from recon import quarantine
-from recon.batches import Manifest, landed_windows, read_manifest
+from recon import landings, quarantine
+from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
 from recon.config import Config
@@ -83,7 +83,8 @@ def due(
 ) -> Due:
     """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline, in order of time.
 
-    ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all that ever landed are listed."""
+    ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all notes of landings are listed, which needs
+    no clock to be right."""
     ready, still_open = [], []
     for name in _newer(store, state) if windows is None else sorted(windows):
         window = config.grid.parse(name)
@@ -100,7 +101,7 @@ def due(
 
 
 def _newer(store: ObjectStore, state: State) -> Iterator[str]:
-    return (name for name, revision in landed_windows(store).items() if revision > state.revision(name))
+    return (name for name, revision in landings.since(store)[0].items() if revision > state.revision(name))
 
 
 def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from recon.batches import landed_windows, read_manifest
+from recon import landings
+from recon.batches import read_manifest
 from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
@@ -24,7 +25,7 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
     """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window.
 
     ``figures_of``: the newest windows whose lines have rows and keys, since these cost more to read; all if not given."""
-    landed = landed_windows(store)  # the dearest thing here, so it is asked for once
+    landed = _landed(store, config, state)
     waiting = due(store, config, state, windows=[name for name, revision in landed.items() if revision > state.revision(name)])
     ready = {manifest.window for manifest in waiting.ready}
     behind = lag(config, state, datetime.now(UTC))
@@ -41,6 +42,17 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "artifacts": state.totals.get("statuses", {}),
         "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
+
+
+def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:
+    """Window → its newest revision, of all in which anything landed. Only of those that wait the manifest is read: a note may say more."""
+    landed = {}
+    for name, noted in landings.since(store)[0].items():
+        if noted <= state.revision(name):
+            landed[name] = state.revision(name)
+        elif (manifest := read_manifest(store, config.grid.parse(name))) is not None:
+            landed[name] = manifest.revision
+    return landed
 
 
 def _line(

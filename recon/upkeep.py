@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import lease
+from recon import landings, lease
 from recon.certify import certify, note_certified, uncertified
 from recon.config import Config
 from recon.prefetch import prefetched_files
 from recon.store import LocalStore, ObjectStore
-from recon.timeline import State
+from recon.timeline import State, Timeline
+from recon.windows import parse_instant
 
 GRACE = timedelta(days=1)
 """How long a temporary file that nobody writes to, and a lease that was given back, stay."""
@@ -34,6 +35,8 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     """Certifies and sweeps. Done again it finds nothing to do; beside runs at work it takes nothing that they need."""
     certificates = certify(store, config, state, uncertified(store, config, state))
     note_certified(store, config, state, at_most=len(state.windows))
+    Timeline(store).mend_checkpoints()
+    _note_landings(store, state)
     swept = 0
     for path, found in prefetched_files(store):
         # What is committed, or newer than it, will never be merged from this file; what cannot be read is of no use to anybody.
@@ -42,3 +45,10 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
             swept += 1
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
     return Tidied(len(certificates), swept, temporary, lease.sweep(store, now - GRACE))
+
+
+def _note_landings(store: ObjectStore, state: State) -> None:
+    """Notes once more what waits: followers pass over the note of a machine whose clock was far off."""
+    for name, revision in landings.since(store)[0].items():
+        if revision > state.revision(name):
+            landings.note(store, parse_instant(name, "window"), revision)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import layout, stateless
+from recon import landings, layout, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.config import Config, Measure
 from recon.errors import Damaged
@@ -52,11 +52,16 @@ def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str
 
     Returns the paths of the files that are not what was landed."""
     damaged: set[str] = set()
-    windows = sorted(landed_windows(store))
+    windows, (noted, _) = sorted(landed_windows(store)), landings.since(store)
     for done, name in enumerate(windows):
         progress(name, done / len(windows))
         window = parse_instant(name, "window")
         paths = list(store.list(layout.manifests(window)))
+        if len(paths) > noted.get(name, 0):
+            findings.add(
+                f"{layout.LANDINGS}: window {name}: the note of its revision {len(paths)} is gone, so that no run would find it; "
+                f"{_COPY}, or 'recon replay {name}'"
+            )
         expected = [layout.manifest(window, number) for number in range(1, len(paths) + 1)]
         if missing := sorted(set(expected) - set(paths)):
             findings.add(f"{missing[0]}: window {name}: the manifest is gone though later ones stand; {_COPY}")

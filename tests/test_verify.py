@@ -527,6 +527,12 @@ def test_a_flipped_byte_in_a_landed_file_is_found(damaged: Reconciliation) -> No
     assert len(verified.problems) == 2
 
 
+def test_a_note_of_a_landing_that_is_gone_is_found(damaged: Reconciliation) -> None:
+    for file in store_of(damaged).glob(f"landings/*/*/*-{window(1).replace(':', '')}-*"):
+        file.unlink()
+    assert named(damaged.verify(), window(1), "the note of its revision", "'recon replay")
+
+
 def test_landed_files_that_are_gone_are_found_even_if_they_were_taken_back(damaged: Reconciliation) -> None:
     for name in ("invoices.csv", "wrong.csv"):
         only(damaged, f"events/*/files/*/{name}").unlink()
