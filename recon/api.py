@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.pipeline import Progress, RunReport
+    from recon.rebuild import Preview, Rebuilt
     from recon.verification import Verified
 
 
@@ -145,7 +146,7 @@ class Reconciliation:
         from recon.lookup import show
 
         state, last = self.state(known_at), self._as_of(as_of)
-        rules = self.config if last is not None or events else None
+        rules = self._rules(state) if last is not None or events else None
         shown = show(self.store(), state, self.key_text(key), rules, last, events)
         if events:
             from recon.corrections import explain
@@ -167,13 +168,15 @@ class Reconciliation:
         """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key."""
         from recon.artifacts import artifacts
 
-        return artifacts(self.store(), self.config, self.state(known_at), self._as_of(as_of))
+        state = self.state(known_at)
+        return artifacts(self.store(), self._rules(state), state, self._as_of(as_of))
 
     def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None) -> int:
         """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
         from recon.artifacts import export
 
-        return export(self.store(), self.config, self.state(known_at), Path(file), self._as_of(as_of))
+        state = self.state(known_at)
+        return export(self.store(), self._rules(state), state, Path(file), self._as_of(as_of))
 
     def breaks(self) -> pa.Table:
         """What is not matched: the columns of ``artifacts`` and age_days, in order of status, age and key."""
@@ -223,6 +226,32 @@ class Reconciliation:
         from recon.verification import verify
 
         return verify(self.store(), self.config, full=full, progress=progress)
+
+    def rebuild(self, progress: Progress | None = None) -> Rebuilt:
+        """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""
+        from recon.pipeline import silent
+        from recon.rebuild import rebuild
+
+        return rebuild(self.store(), self.config, progress or silent)
+
+    def preview_rebuild(self, file: str | Path | None = None, progress: Progress | None = None) -> tuple[Preview, pa.Table]:
+        """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
+        visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
+        from recon.artifacts import write_rows
+        from recon.pipeline import silent
+        from recon.rebuild import previewed
+
+        keys = "FROM changes ORDER BY status_before, status_after, key"
+        with previewed(self.store(), self.config, progress or silent) as (preview, connection):
+            if file is not None:
+                write_rows(connection, keys, Path(file))
+            return preview, connection.sql(keys).to_arrow_table()
+
+    def _rules(self, state: State) -> Config:
+        """The rules by which a state was made: those of now, or as the store kept them."""
+        from recon.rules import rules_of
+
+        return rules_of(self.store(), self.config, state.rules)
 
     def _range(self, first: str, last: str) -> tuple[datetime, datetime]:
         low, high = self.config.grid.parse(first), self.config.grid.parse(last)

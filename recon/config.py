@@ -126,6 +126,8 @@ class Config(Place):
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
+    logic_sources: dict[str, str]
+    """Sources of the logic that lies beside the configuration, by their paths from there; what is installed is not among them."""
 
 
 class _EventColumns(dict[str, Type]):
@@ -181,6 +183,7 @@ def load_config(path: Path) -> Config:
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
+        logic_sources=_beside(path.parent, sections.logic, source),
     )
 
 
@@ -374,6 +377,11 @@ def _module_file(module: str, folder: Path) -> Path | None:
             return None
         locations = list(spec.submodule_search_locations or [])
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _beside(folder: Path, logic: str | None, source: str | None) -> dict[str, str]:
+    file = _module_file(logic.partition(":")[0], folder) if logic else None
+    return {str(file.relative_to(folder)): source} if file is not None and source is not None and file.is_relative_to(folder) else {}
 
 
 def _columns(

@@ -12,8 +12,9 @@ Belongs here: path names. Does not belong here: reading or writing them.
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
     state/<attempt>/tier.run                               several runs merged into one
+    rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
-    generations/<attempt>/timeline/…                       the timeline of a rebuild in the making
+    generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
@@ -30,6 +31,7 @@ EVENTS = "events/"
 TIMELINE = "timeline/"
 LANDINGS = "landings/"
 LEASES = "leases/"
+GENERATIONS = "generations/"
 PREFETCHED = "prefetched/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -132,9 +134,22 @@ def tier_run(attempt: str) -> str:
     return f"state/{attempt}/tier.run"
 
 
+def rules(version: str) -> str:
+    return f"rules/{version}.json"
+
+
 def generation(attempt: str) -> str:
     """The folder of the timeline of a rebuild."""
-    return f"generations/{attempt}/{TIMELINE}"
+    return f"{GENERATIONS}{attempt}/{TIMELINE}"
+
+
+def generation_begun(attempt: str) -> str:
+    return f"{GENERATIONS}{attempt}/begun.json"
+
+
+def generation_switched(attempt: str) -> str:
+    """A note, without content, that the store's timeline names this generation."""
+    return f"{GENERATIONS}{attempt}/switched"
 
 
 def commit(number: int, timeline: str = TIMELINE) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import layout, stateless
+from recon import layout, rules, stateless
 from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
@@ -69,6 +69,7 @@ def merge_windows(
         attempts += 1
         state = timeline.head()
         refuse_other_rules(config, state)
+        rules.keep(store, config)
         todo = [figures for figures in range_figures if figures.revision > state.revision(figures.window)]
         if not todo:
             return Merged(None, attempts=attempts)
@@ -99,7 +100,8 @@ def refuse_other_rules(config: Config, state: State) -> None:
     if state.rules and state.rules != config.rules_version:
         raise WrongUsage(
             f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}): "
-            "key, windows, events, measures, derived, status, control or logic; put them back, or use a new store"
+            "key, windows, events, measures, derived, status, control or logic; see what would change with "
+            "'recon rebuild --preview', then 'recon rebuild', or put them back"
         )
 
 

@@ -32,15 +32,16 @@ def reduce_windows(
     config: Config,
     manifests: Sequence[Manifest],
     progress: Callable[[int], None] = lambda windows: None,
+    again: bool = False,
 ) -> list[Figures]:
-    """Reduces each manifest's window; a window that is reduced already by these rules is taken as it stands.
+    """Reduces each manifest's window; a window that is reduced already by these rules is taken as it stands, unless ``again``.
 
     Returns one Figures per manifest. Raises WrongInput where a window does not tie or a file cannot be read; windows reduced
     before it in the range stay reduced."""
     done = []
     for manifest in manifests:
         window = config.grid.parse(manifest.window)
-        figures = stateless.find(store, window, manifest.revision, config.rules_version)
+        figures = None if again else stateless.find(store, window, manifest.revision, config.rules_version)
         done.append(figures or _reduce_window(store, config, manifest, window))
         progress(1)
     return done

@@ -272,10 +272,19 @@ def _figures_of(store: ObjectStore, timeline: Timeline, commit: int, names: list
         raise Damaged(f"{layout.commit(commit, timeline.folder)}: the timeline entry is gone; restore it from a copy of the store")
     held = {**entry.windows, **entry.recounted}
     if entry.generation is not None:
-        generation, at = entry.generation
-        rebuilt = Timeline(store, layout.generation(generation)).at(at)
-        held = {**committed_figures(store, rebuilt, [name for name in names if name not in held]), **held}
+        held = {**rebuilt_figures(store, entry, [name for name in names if name not in held]), **held}
     try:
         return {name: held[name] for name in names}
     except KeyError as missing:
         raise Damaged(f"{layout.commit(commit, timeline.folder)}: it says nothing of window {missing}; run 'recon verify'") from None
+
+
+def rebuilt_figures(store: ObjectStore, entry: Entry, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Window → its figures (of all without ``names``) in the generation that an entry switches to; that is what changed them."""
+    if entry.generation is None:
+        return {}
+    generation, at = entry.generation
+    state = Timeline(store, layout.generation(generation)).at(at)
+    found = committed_figures(store, state, state.windows if names is None else names)
+    changed = {"commit": entry.number, "cause": "rebuild", "reason": f"by the rules {entry.rules}"}
+    return {name: {**figures, **changed} for name, figures in found.items()}

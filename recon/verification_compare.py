@@ -130,7 +130,7 @@ def _withdrawn(
         return
     for name, held in history.windows.items():
         number = config.grid.index(config.grid.parse(name))
-        earlier = {change["folder"] for change in history.changes[name].values()} - {held["folder"]}
+        earlier = history.folders[name] - {held["folder"]}
         for folder in sorted(earlier) if name not in unread else ():
             path = folder + stateless.ARTIFACTS
             try:

@@ -17,7 +17,7 @@ from recon.checkpoints import Place
 from recon.config import Config
 from recon.errors import Damaged
 from recon.store import ObjectStore
-from recon.timeline import Entry, Fold, State, Timeline, committed_figures
+from recon.timeline import Entry, Fold, State, Timeline, rebuilt_figures
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.windows import name_of
 
@@ -28,11 +28,12 @@ _NAME = re.compile(r"(\d{12})\.json\Z")
 class History:
     """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's
     figures as that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all
-    of them."""
+    of them. ``folders``: window → the stateless folders that it has had since the last rebuild."""
 
     state: State
     changes: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     whole: bool = True
+    folders: Mapping[str, set[str]] = field(default_factory=dict)
 
     @cached_property
     def windows(self) -> dict[str, Mapping[str, Any]]:
@@ -48,11 +49,12 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
     head = max([*_numbered(store, layout.TIMELINE), *(place.commit for place in listed)], default=0)
     fold, whole = Fold(State()), True
     changes: dict[str, dict[int, Mapping[str, Any]]] = {}
+    folders: dict[str, set[str]] = {}
     while fold.commit < head:
         number = fold.commit + 1
         try:
             entry = _entry(timeline, number)
-            rebuilt = None if entry.generation is None else _rebuilt(store, entry.generation, changes, number)
+            rebuilt = None if entry.generation is None else _rebuilt(store, entry, changes, folders)
             fold.add(entry, rebuilt)
         except UNREADABLE as error:
             whole = False
@@ -67,10 +69,11 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
             continue
         for name, figures in (*entry.windows.items(), *entry.recounted.items()):
             changes.setdefault(name, {})[number] = {**figures, "commit": number}
+            folders.setdefault(name, set()).add(figures["folder"])
         for place in checkpoints.due(number):
             if place in listed:
                 _check_checkpoint(store, fold, place, findings)
-    return History(fold.state(), changes, whole)
+    return History(fold.state(), changes, whole, folders)
 
 
 def check_watermark(config: Config, history: History, findings: Findings) -> None:
@@ -85,13 +88,21 @@ def check_watermark(config: Config, history: History, findings: Findings) -> Non
         )
 
 
-def _rebuilt(store: ObjectStore, generation: tuple[str, int], changes: dict[str, dict[int, Mapping[str, Any]]], number: int) -> State:
-    """The state that a rebuild's own timeline came to; its windows' figures are changes of the commit that switched to it."""
-    name, commit = generation
-    rebuilt = Timeline(store, layout.generation(name)).at(commit)
-    for window, figures in committed_figures(store, rebuilt, rebuilt.windows).items():
-        changes.setdefault(window, {})[number] = {**figures, "commit": number}
-    return rebuilt
+def _rebuilt(store: ObjectStore, entry: Entry, changes: dict[str, dict[int, Mapping[str, Any]]], folders: dict[str, set[str]]) -> State:
+    """The state that a rebuild's own timeline came to. Its windows' figures are changes of the commit that switched to it, and the
+    folders that they had on the way there are those that later ones withdraw keys of."""
+    assert entry.generation is not None
+    generation, commit = entry.generation
+    timeline = Timeline(store, layout.generation(generation))
+    for window, figures in rebuilt_figures(store, entry).items():
+        changes.setdefault(window, {})[entry.number] = figures
+    folders.clear()
+    for number in range(1, commit + 1):
+        if (made := timeline.entry(number)) is None:
+            raise Damaged(f"{layout.commit(number, timeline.folder)} is gone")
+        for window, figures in made.windows.items():
+            folders.setdefault(window, set()).add(figures["folder"])
+    return timeline.at(commit)
 
 
 def _numbered(store: ObjectStore, folder: str) -> set[int]:

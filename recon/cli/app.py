@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from recon.cli import files, looking, start, work
+from recon.cli import files, looking, renewing, start, work
 
 app = typer.Typer(
     name="recon",
@@ -52,6 +52,7 @@ for _command in (
     work.run,
     work.replay,
     work.verify,
+    renewing.rebuild,
     looking.status,
     looking.certificate,
     looking.show,

@@ -1,0 +1,96 @@
+"""Commands that renew what stands: rebuild.
+
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.progress import Bar
+from recon.cli.screen import as_json, count, number, say, table
+from recon.errors import WrongUsage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recon.rebuild import Preview
+
+KEYS_SHOWN = 20
+
+
+def rebuild(
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only say what would change: statuses before and after, and which keys.")
+    ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="With --preview: write all keys that would change; csv, jsonl, parquet or xlsx."),
+    ] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Take everything again from the landed events, by the rules as they are now.
+
+    For after a change of recon.yaml. Readers see the old records until all new ones are there; then all at once. Killed, it goes on
+    where it was; windows that arrive meanwhile are not missed. What was known before stays known: 'recon show --known-at'.
+
+    \b
+    recon rebuild --preview
+    recon rebuild --preview --out changes.xlsx
+    recon rebuild
+    """
+    if out is not None and not preview:
+        raise WrongUsage("--out: goes with --preview, which finds the keys that would change")
+    with Bar("rebuild") as bar:
+        if preview:
+            found, changes = opened(config).preview_rebuild(out, bar)
+        else:
+            rebuilt = opened(config).rebuild(bar)
+    if preview:
+        _say_preview(found, changes, out, with_config(config), json)
+    elif json:
+        as_json(asdict(rebuilt))
+    else:
+        say(f"rebuilt {count(rebuilt.windows, 'window')} in commit {number(rebuilt.commit)}, {count(rebuilt.certificates, 'certificate')}")
+        _say_statuses(rebuilt.before, rebuilt.after)
+
+
+def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str, json: bool) -> None:
+    if json:
+        as_json({**asdict(found), "keys": [{name: _plain(value) for name, value in row.items()} for row in changes.to_pylist()]})
+        return
+    old, new = found.rules
+    say(f"rules {old} → {new}, {count(found.windows, 'window')}; nothing has changed yet")
+    _say_statuses(found.before, found.after)
+    for names, what in ((found.added, "only the new rules have"), (found.removed, "only the old rules have")):
+        if names:
+            say(f"{what}: {', '.join(names)}")
+    told = [f"{number(n)} {what}" for n, what in ((found.appear, "would appear"), (found.vanish, "would vanish")) if n]
+    say(f"{count(found.changed, 'key')} would change{' (' + ', '.join(told) + ')' if told else ''}")
+    columns = ["key", "status_before", "status_after", "change"]
+    rows = changes.select(columns).slice(0, KEYS_SHOWN).to_pylist()
+    if rows:
+        table(columns, [tuple(row[name] for name in columns) for row in rows])
+    if found.changed > KEYS_SHOWN and out is None:
+        say(f"… and {number(found.changed - KEYS_SHOWN)} more; --out FILE writes all of them")
+    if out is not None:
+        say(f"wrote {count(found.changed, 'key')} to {out}")
+    say(f"next: recon rebuild{suffix}, or put the old rules back")
+
+
+def _say_statuses(before: dict[str, int], after: dict[str, int]) -> None:
+    rows = [
+        (name or "no status", number(before.get(name, 0)), number(after.get(name, 0)), f"{after.get(name, 0) - before.get(name, 0):+,}")
+        for name in sorted({*before, *after})
+    ]
+    table(["status", "before", "after", "change"], rows, ["before", "after", "change"])
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

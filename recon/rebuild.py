@@ -1,0 +1,233 @@
+"""Rebuild: everything again from the landed events by the rules as they are now, and what that would change.
+
+Belongs here: a generation from its beginning to the switch, and comparing two states. Does not belong here: any stage's work, and how a
+generation takes its place in the timeline (recon.timeline).
+The protocol and what was rejected: docs/decisions/006-rebuilds.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon import layout
+from recon.artifacts import table_of
+from recon.batches import Manifest, read_manifest
+from recon.certify import certify, note_certified, uncertified
+from recon.config import Config
+from recon.engines.duckdb.session import connect, literal, quoted
+from recon.errors import Damaged, WrongInput, WrongUsage
+from recon.index import index_runs
+from recon.merge import merge_windows
+from recon.prefetch import prefetch
+from recon.reduce import reduce_windows
+from recon.rules import rules_of
+from recon.scratch import scratch_folder
+from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.timeline import Entry, State, Timeline
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from recon.pipeline import Progress
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did: the commit that switched to it, its windows, and statuses before and after."""
+
+    commit: int
+    windows: int
+    before: dict[str, int]
+    after: dict[str, int]
+    certificates: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rebuild would change. ``changed``: keys whose status or a value that both rules know would differ; of these so many would
+    ``appear`` or ``vanish``. ``added`` and ``removed``: columns that only the new or the old rules have."""
+
+    rules: tuple[str, str]
+    windows: int
+    before: dict[str, int]
+    after: dict[str, int]
+    changed: int
+    appear: int
+    vanish: int
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+
+def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
+    """Makes a generation by the rules of ``config``, or goes on with one that was begun, switches to it and certifies every window.
+
+    Raises WrongUsage where nothing is committed yet, and WrongInput for a window that these rules cannot process: nothing is switched."""
+    timeline = Timeline(store)
+    generation = _generation(store, config, timeline.head())
+    while True:
+        state = timeline.head()
+        made = _caught_up(store, config, generation, state, progress)
+        entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
+        if (switched := timeline.commit(entry, onto=state)) is not None:
+            break
+    with suppress(AlreadyExists):
+        store.put_new(layout.generation_switched(generation), [b""])
+    late = uncertified(store, config, switched)
+    certified = count(1)
+    made_certificates = certify(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))
+    note_certified(store, config, switched, at_most=len(switched.windows))
+    return Rebuilt(switched.commit, len(made.windows), _statuses(state), _statuses(made), len(made_certificates))
+
+
+@contextmanager
+def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterator[tuple[Preview, duckdb.DuckDBPyConnection]]:
+    """Makes the generation but does not switch to it. The connection has the table ``changes``: key, status_before, status_after, changed
+    (names of the columns that differ), then <column>_before and _after of every measure and derived value."""
+    state = Timeline(store).head()
+    made = _caught_up(store, config, _generation(store, config, state), state, progress)
+    old = rules_of(store, config, state.rules)
+    with scratch_folder(store) as scratch:
+        progress("compare", "", 0)
+        before = _written(store, old, state, scratch / "before.parquet")
+        progress("compare", "", 0.5)
+        after = _written(store, config, made, scratch / "after.parquet")
+        with connect(config, scratch) as connection:
+            added, removed = _compare(connection, before, after)
+            changed, appear, vanish = connection.execute(
+                "SELECT count(*), count(*) FILTER (WHERE change = 'appears'), count(*) FILTER (WHERE change = 'vanishes') FROM changes"
+            ).fetchall()[0]
+            rules = (state.rules, config.rules_version)
+            yield (
+                Preview(rules, len(made.windows), _statuses(state), _statuses(made), changed, appear, vanish, added, removed),
+                connection,
+            )
+
+
+def unswitched(store: ObjectStore) -> dict[str, dict[str, str]]:
+    """Generations that were begun and not switched to: id → rules and time, oldest first."""
+    found: dict[str, dict[str, str]] = {}
+    paths = set(store.list(layout.GENERATIONS))
+    for path in sorted(paths):
+        generation = path[len(layout.GENERATIONS) :].partition("/")[0]
+        if path == layout.generation_begun(generation) and layout.generation_switched(generation) not in paths:
+            try:
+                found[generation] = {name: str(text) for name, text in json.loads(store.get(path)).items()}
+            except (ValueError, AttributeError, NotFound):
+                continue
+    return dict(sorted(found.items(), key=lambda one: one[1].get("time", "")))
+
+
+def _generation(store: ObjectStore, config: Config, state: State) -> str:
+    """One of these rules that was begun and not switched to, else a new one."""
+    if state.commit == 0:
+        raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
+    begun = [name for name, told in unswitched(store).items() if told.get("rules") == config.rules_version]
+    # One that the newest state stands on was switched to, though the note of that is missing.
+    if begun and not any(run.path in {one.path for one in state.runs} for run in Timeline(store, layout.generation(begun[-1])).head().runs):
+        return begun[-1]
+    generation = layout.new_attempt()
+    body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    store.put_new(layout.generation_begun(generation), [json.dumps(body).encode()])
+    return generation
+
+
+def _caught_up(store: ObjectStore, config: Config, generation: str, state: State, progress: Progress) -> State:
+    """The generation's state once it holds every window of ``state`` in its revision."""
+    timeline = Timeline(store, layout.generation(generation))
+    made = timeline.head()
+    todo = [name for name, held in sorted(state.windows.items()) if held.revision > made.revision(name)]
+    again = config.rules_version == state.rules
+    for start in range(0, len(todo), config.max_windows):
+        block = todo[start : start + config.max_windows]
+        named = block[0] if len(block) == 1 else f"{block[0]}..{block[-1]}"
+
+        def told(stage: str, share: float, start: int = start, named: str = named, size: int = len(block)) -> None:
+            progress(f"rebuild: {stage}", named, (start + share * size) / len(todo))
+
+        told("reduce", 0)
+        manifests = [_manifest(store, config, name, state.windows[name].revision) for name in block]
+        _take(store, config, timeline, manifests, again, told)
+    return timeline.head()
+
+
+def _take(
+    store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], again: bool, told: Callable[[str, float], None]
+) -> None:
+    """A range of windows into the generation."""
+    try:
+        reduced = []
+        for number, manifest in enumerate(manifests):
+            reduced += reduce_windows(store, config, [manifest], again=again)
+            told("reduce", (number + 1) / len(manifests) / 2)
+        fetched = prefetch(store, timeline.head(), reduced)
+        try:
+            merge_windows(store, config, timeline, reduced, fetched, lambda share: told("merge", 0.5 + share / 2))
+        finally:
+            store.delete(fetched.path)
+    except Damaged:
+        raise
+    except WrongInput as error:
+        raise WrongInput(
+            f"the rebuild stops, nothing was switched: {error}; correct the rules or the window, then rebuild again"
+        ) from error
+    index_runs(store, config, timeline)
+
+
+def _manifest(store: ObjectStore, config: Config, name: str, revision: int) -> Manifest:
+    try:
+        manifest = read_manifest(store, config.grid.parse(name), revision)
+    except NotFound:
+        manifest = None
+    if manifest is None:
+        raise Damaged(f"window {name}: the manifest of revision {revision} is gone; restore it from a copy of the store")
+    return manifest
+
+
+def _written(store: ObjectStore, config: Config, state: State, file: Path) -> Path:
+    """All artifacts of a state as a Parquet file."""
+    with table_of(store, config, state) as connection:
+        connection.execute(f"COPY artifacts TO {literal(str(file))} (FORMAT parquet)")
+    return file
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> tuple[list[str], list[str]]:
+    """The table ``changes``; returns the columns that only the new rules have, and only the old ones."""
+    sides = {"b": f"read_parquet({literal(str(before))})", "a": f"read_parquet({literal(str(after))})"}
+    fixed = {"key", "status", "windows", "first_window", "last_window"}
+    columns = {side: [row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()] for side, source in sides.items()}
+    old, new = ([name for name in columns[side] if name not in fixed] for side in ("b", "a"))
+    both = ["status", *(name for name in old if name in new)]
+    differ = {name: f"{_compared('b', name)} IS DISTINCT FROM {_compared('a', name)}" for name in both}
+    named = ", ".join(f"CASE WHEN {differs} THEN {literal(name)} END" for name, differs in differ.items())
+    shown = "".join(
+        f", {side}.{quoted(name)} AS {quoted(f'{name}_{told}')}"
+        for name in dict.fromkeys((*old, *new))
+        for side, told, names in (("b", "before", old), ("a", "after", new))
+        if name in names
+    )
+    connection.execute(f"""
+        CREATE TEMP TABLE changes AS
+        SELECT coalesce(b.key, a.key) AS key, b.status AS status_before, a.status AS status_after,
+               CASE WHEN b.key IS NULL THEN 'appears' WHEN a.key IS NULL THEN 'vanishes' ELSE concat_ws(', ', {named}) END AS change
+               {shown}
+        FROM {sides["b"]} b FULL JOIN {sides["a"]} a ON b.key = a.key
+        WHERE b.key IS NULL OR a.key IS NULL OR {" OR ".join(differ.values())}""")
+    return [name for name in new if name not in old], [name for name in old if name not in new]
+
+
+def _compared(side: str, name: str) -> str:
+    """SQL of a value as text; numbers without a fraction's trailing zeros, since another scale alone is no change."""
+    value = f"{side}.{quoted(name)}"
+    text = f"CAST({value} AS VARCHAR)"
+    return f"CASE WHEN typeof({value}) LIKE 'DECIMAL%' AND contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END"
+
+
+def _statuses(state: State) -> dict[str, int]:
+    return dict(state.totals.get("statuses", {}))

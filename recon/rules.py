@@ -1,0 +1,72 @@
+"""The rules of earlier commits: kept in the store, so that what was known then is still judged as it was then.
+
+Belongs here: keeping a configuration's rules, and loading them again. Does not belong here: what is part of the rules version
+(recon.config), and a rebuild by new ones (recon.rebuild).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from recon import layout
+from recon.config import Config, load_config
+from recon.errors import Damaged, WrongUsage
+from recon.store import AlreadyExists, NotFound, ObjectStore
+
+
+def keep(store: ObjectStore, config: Config) -> None:
+    """Keeps the configuration and its logic's source under the rules version; done again it changes nothing."""
+    path = layout.rules(config.rules_version)
+    if store.exists(path):
+        return
+    body = {"configuration": config.raw, "logic": config.logic_sources}
+    with suppress(AlreadyExists):
+        store.put_new(path, [json.dumps(body, ensure_ascii=False, indent=1).encode()])
+
+
+def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
+    """The configuration with the rules of ``version``: the given one if they are its own, else as the store kept them.
+
+    Raises WrongUsage where the store does not hold them, or they need an installed module that is not what it was."""
+    if version in ("", config.rules_version):
+        return config
+    path = layout.rules(version)
+    try:
+        kept = json.loads(store.get(path))
+        text, sources = json.dumps({**kept["configuration"], "store": config.store}), dict(kept["logic"])
+    except NotFound:
+        raise WrongUsage(
+            f"{path}: the rules of version {version} are not in the store; put them back into {config.path} to ask for what was known then"
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{path}: damaged ({error}); restore it from a copy of the store") from None
+    found = load_config(_unpacked(version, text, tuple(sorted(sources.items()))) / "recon.yaml")
+    if found.rules_version != version:
+        raise WrongUsage(
+            f"{path}: the rules of version {version} give {found.rules_version} now; their logic, {found.logic}, is not what it was: "
+            "install it as it was then"
+        )
+    return found
+
+
+@lru_cache(maxsize=16)
+def _unpacked(version: str, text: str, sources: tuple[tuple[str, str], ...]) -> Path:
+    """A folder with the configuration and its logic, for as long as this process lives."""
+    folder = tempfile.TemporaryDirectory(prefix=f"recon-rules-{version}-")
+    _KEPT_ALIVE.append(folder)
+    place = Path(folder.name)
+    (place / "recon.yaml").write_text(text, encoding="utf-8")
+    for name, source in sources:
+        file = (place / name).resolve()
+        if not file.is_relative_to(place.resolve()):
+            raise Damaged(f"{layout.rules(version)}: it names a file outside its folder ({name}); restore it from a copy of the store")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source, encoding="utf-8")
+    return place
+
+
+_KEPT_ALIVE: list[tempfile.TemporaryDirectory[str]] = []
