@@ -1,6 +1,6 @@
-"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all.
+"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula.
 
-Belongs here: the formats, and putting a finished file in its place. Does not belong here: which
+Belongs here: the formats, what a spreadsheet must not be handed, and putting a finished file in its place. Does not belong here: which
 rows there are (recon.artifacts).
 """
 
@@ -31,6 +31,10 @@ FORMATS = {
     ".parquet": "FORMAT parquet, COMPRESSION zstd",
     ".xlsx": "",
 }
+FORMULA = r"^'*([\x00-\x20]*[=+@\-\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|[\t\r\n])"
+"""RE2: texts of which a spreadsheet might make a formula when it opens a CSV file (OWASP, "CSV Injection"): = + - @ and their
+full-width forms, also after blanks, and a leading tab, CR or LF. Apostrophes before are passed over, so that one apostrophe more is
+undone by one less: what begins with an apostrophe and still matches without it was given it here."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -51,7 +55,8 @@ def check_format(file: Path) -> str:
 def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
     """Writes a query's rows to a file of the format that its suffix names. Returns the rows.
 
-    Decimals are texts in JSON and plain digits in CSV. Raises WrongUsage and TryAgain; ``file`` is then what it was before."""
+    Decimals are texts in JSON and plain digits in CSV. A text that a spreadsheet might take for a formula gets an apostrophe in front
+    in CSV, see ``FORMULA``. Raises WrongUsage and TryAgain; ``file`` is then what it was before."""
     suffix = check_format(file)
     rows = int(connection.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0])
     with _put_in_place(file) as new:
@@ -64,10 +69,13 @@ def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) ->
 
 
 def _as_written(connection: duckdb.DuckDBPyConnection, query: str, suffix: str) -> str:
-    """The query with what the format cannot hold as it is: exact decimals in JSON."""
+    """The query with what the format cannot hold as it is: exact decimals in JSON, formulas in CSV."""
     columns = [(quoted(name), str(kind)) for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
     if suffix == ".jsonl":
         changed = {name: f"CAST({name} AS VARCHAR)" for name, kind in columns if "DECIMAL" in kind}
+    elif suffix == ".csv":
+        guarded = "CASE WHEN regexp_matches({0}, {1}) THEN '''' || {0} ELSE {0} END"
+        changed = {name: guarded.format(name, literal(FORMULA)) for name, kind in columns if kind == "VARCHAR"}
     else:
         changed = {}
     replaced = ", ".join(f"{expression} AS {name}" for name, expression in changed.items())

@@ -79,6 +79,29 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Reconciliation:
     return r
 
 
+def test_no_text_in_a_csv_file_reads_as_a_formula_and_all_of_them_come_back(hostile: Reconciliation, tmp_path: Path) -> None:
+    for written in (hostile.export, hostile.export_breaks):
+        written(tmp_path / "all.csv")
+        with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as opened:
+            rows = list(csv.DictReader(opened))
+        assert {undone(row["key"]) for row in rows} == set(filter(None, FORMULAS + HARMLESS))
+        assert {row["status"] for row in rows} == {"'-UNPAID"}
+        assert {row["latest"] for row in rows} == {"'=PAYMENT()"}
+        assert not [row["key"] for row in rows if SPREADSHEET.match(row["key"])]
+        # Numbers are numbers, also where they begin with a minus.
+        assert {(row["smallest"], row["unexplained"]) for row in rows} == {("-5.00", "5.00")}
+
+
+def test_a_sheet_holds_texts_as_texts_numbers_as_numbers_and_no_formula(hostile: Reconciliation, tmp_path: Path) -> None:
+    hostile.export(tmp_path / "all.xlsx")
+    texts = xlsx_texts(tmp_path / "all.xlsx")
+    assert set(filter(None, FORMULAS + HARMLESS)) <= set(texts)
+    assert {"-UNPAID", "=PAYMENT()"} <= set(texts)
+    namespace = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    assert not list(sheet(tmp_path / "all.xlsx").iter(f"{namespace}f"))
+    assert "-5" in {value.text for value in sheet(tmp_path / "all.xlsx").iter(f"{namespace}v")}
+
+
 def test_jsonl_and_parquet_hold_every_text_as_it_is(hostile: Reconciliation, tmp_path: Path) -> None:
     hostile.export(tmp_path / "all.jsonl")
     hostile.export(tmp_path / "all.parquet")
@@ -87,6 +110,24 @@ def test_jsonl_and_parquet_hold_every_text_as_it_is(hostile: Reconciliation, tmp
     for rows in (lines, table):
         assert {row["key"] for row in rows} == set(filter(None, FORMULAS + HARMLESS))
         assert {Decimal(row["smallest"]) for row in rows} == {Decimal("-5.00")}
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+CONNECTION = duckdb.connect()
+LIKELY = st.text("'=+-@\t\r\n a1\uff1d,\"", max_size=6)
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS | LIKELY, min_size=1, max_size=20))
+def test_any_text_comes_back_from_csv_and_none_is_a_formula(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    file = tmp_path_factory.mktemp("texts") / "x.csv"
+    connection = CONNECTION.cursor()
+    connection.register("texts", pa.table({"n": list(range(len(texts))), "text": pa.array(texts, pa.string())}))
+    assert write_rows(connection, "FROM texts ORDER BY n", file) == len(texts)
+    cells = [cell for _, cell in csv_rows(file)]
+    assert not [cell for cell in cells if SPREADSHEET.match(cell)]
+    assert [undone(cell) for cell in cells] == texts
+    assert all(cell == text or SPREADSHEET.match(text.lstrip("'")) for cell, text in zip(cells, texts, strict=True))
 
 
 # Whole or not at all
