@@ -117,7 +117,7 @@ CONNECTION = duckdb.connect()
 LIKELY = st.text("'=+-@\t\r\n a1\uff1d,\"", max_size=6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=200)
 @given(st.lists(TEXTS | LIKELY, min_size=1, max_size=20))
 def test_any_text_comes_back_from_csv_and_none_is_a_formula(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     file = tmp_path_factory.mktemp("texts") / "x.csv"
