@@ -194,11 +194,9 @@ class Reconciliation:
 
     def export_breaks(self, file: str | Path) -> int:
         """Writes the breaks to a file. Returns the rows."""
-        from recon.artifacts import breaks_query, table_of, write_rows
+        from recon.artifacts import export_breaks
 
-        state = self.state()
-        with table_of(self.store(), self.config, state) as connection:
-            return write_rows(connection, breaks_query(self.config, state), Path(file))
+        return export_breaks(self.store(), self.config, self.state(), Path(file))
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""

@@ -1,6 +1,7 @@
-"""All artifacts at once: as Arrow, as files, as of a window; and the breaks among them.
+"""All artifacts at once: as Arrow, for files, as of a window; and the breaks among them.
 
-Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key (recon.lookup).
+Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key
+(recon.lookup); the formats of files (recon.exports).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recon.config import Config
 from recon.engines.duckdb import contributions
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import connect, literal, quoted
-from recon.errors import WrongUsage
+from recon.exports import check_format, write_rows
 from recon.logic import after_merge
 from recon.runs import Found, merge_entries, open_run, read_records
 from recon.scratch import scratch_folder
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_RECORDS = 200_000
-XLSX_ROWS_MAX = 1_048_575
-XLSX_TEXT_MAX = 32_767
 
 
 def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
@@ -117,79 +116,17 @@ def _laid_out(connection: duckdb.DuckDBPyConnection, config: Config, last: str |
 
 
 def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None) -> int:
-    """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage."""
+    """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+    check_format(file)
     with table_of(store, config, state, as_of) as connection:
         return write_rows(connection, "FROM artifacts ORDER BY key", file)
 
 
-def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
-    """Writes a query's rows to a file of the format that its suffix names. Decimals in JSON are texts, in CSV plain digits."""
-    formats = {".csv": "FORMAT csv, HEADER", ".jsonl": "FORMAT json", ".parquet": "FORMAT parquet, COMPRESSION zstd"}
-    suffix = file.suffix.lower()
-    rows = connection.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0]
-    if not file.parent.is_dir():
-        raise WrongUsage(f"{file}: the folder {file.parent} does not exist; make it first")
-    if suffix == ".xlsx":
-        _write_xlsx(connection, query, file, rows)
-        return int(rows)
-    if suffix not in formats:
-        raise WrongUsage(f"{file}: the suffix names no format; use .csv, .jsonl, .parquet or .xlsx")
-    if suffix == ".jsonl":
-        described = connection.execute(f"DESCRIBE {query}").fetchall()
-        texts = [f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name, kind, *_ in described if "DECIMAL" in kind]
-        query = f"SELECT * REPLACE ({', '.join(texts)}) FROM ({query})" if texts else query
-    # Written beside and moved into place, so that a failure leaves no half of a file under the name that was asked for.
-    beside = file.with_name(f".{file.name}.part")
-    connection.execute("SET preserve_insertion_order = true")
-    connection.execute(f"COPY ({query}) TO {literal(str(beside))} ({formats[suffix]})")
-    beside.replace(file)
-    return int(rows)
-
-
-def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, rows: int) -> None:
-    """One sheet. Numbers of more than 15 digits, which a spreadsheet would round, are written as text."""
-    import xlsxwriter
-
-    if rows > XLSX_ROWS_MAX:
-        raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead")
-    options = {
-        "constant_memory": True,
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "strings_to_numbers": False,
-    }
-    book = xlsxwriter.Workbook(str(file), options)
-    sheet = book.add_worksheet("artifacts")
-    bold = book.add_format({"bold": True})
-    result = connection.execute(query)
-    for column, description in enumerate(result.description or ()):
-        sheet.write_string(0, column, description[0], bold)
-    row_number = 0
-    while batch := result.fetchmany(10_000):
-        for row in batch:
-            row_number += 1
-            for column, value in enumerate(row):
-                if value is None:
-                    continue
-                digits = str(value)
-                if len(digits) > XLSX_TEXT_MAX:
-                    raise WrongUsage(
-                        f"{file}: row {row_number}: a text of {len(digits):,} characters does not fit a cell of "
-                        f"{XLSX_TEXT_MAX:,}; export .csv or .parquet instead"
-                    )
-                if isinstance(value, bool) or not _is_number(value) or len(digits.strip("-").replace(".", "")) > 15:
-                    sheet.write_string(row_number, column, digits)
-                else:
-                    sheet.write_number(row_number, column, float(value))
-    sheet.freeze_panes(1, 0)
-    sheet.autofilter(0, 0, row_number, max(0, len(result.description or ()) - 1))
-    book.close()
-
-
-def _is_number(value: object) -> bool:
-    from decimal import Decimal
-
-    return isinstance(value, (int, Decimal))
+def export_breaks(store: ObjectStore, config: Config, state: State, file: Path) -> int:
+    """Writes what is not matched to ``file``, in order of status, age and key; see ``export``."""
+    check_format(file)
+    with table_of(store, config, state) as connection:
+        return write_rows(connection, breaks_query(config, state), file)
 
 
 def matched_status(config: Config) -> str | None:

@@ -8,9 +8,7 @@ Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -19,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recon import configfile
 from recon.configfile import Sections
@@ -27,6 +25,9 @@ from recon.errors import WrongUsage
 from recon.vocabulary import MEANING, Expression, parse_expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 from recon.windows import Grid, parse_duration, parse_instant
+
+if TYPE_CHECKING:
+    from recon.logic_source import LogicSource
 
 Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
@@ -118,6 +119,7 @@ class Config(Place):
     status: tuple[Status, ...]
     control: tuple[Control, ...]
     logic: str | None
+    logic_source: LogicSource | None
     rejects: Literal["keep", "stop"]
     memory_limit: str
     threads: int
@@ -126,8 +128,6 @@ class Config(Place):
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
-    logic_sources: dict[str, str]
-    """Sources of the logic that lies beside the configuration, by their paths from there; what is installed is not among them."""
 
 
 class _EventColumns(dict[str, Type]):
@@ -175,6 +175,7 @@ def load_config(path: Path) -> Config:
         status=status,
         control=control,
         logic=sections.logic,
+        logic_source=source,
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
@@ -183,7 +184,6 @@ def load_config(path: Path) -> Config:
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
-        logic_sources=_beside(path.parent, sections.logic, source),
     )
 
 
@@ -317,26 +317,17 @@ class _Reader:
                 raise WrongUsage(f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
         return (self.file.path.parent / store).resolve()
 
-    def logic(self) -> str | None:
-        """The source of the logic's module, found without running it."""
+    def logic(self) -> LogicSource | None:
+        """What the logic is made of, found without running it."""
         if self.sections.logic is None:
             return None
+        from recon.logic_source import find
+
         with self.field("logic") as field:
             match = _LOGIC.match(self.sections.logic)
             if match is None:
                 raise WrongUsage(f"{field}: {self.sections.logic!r} is not module:function")
-            module, function = match.groups()
-            file = _module_file(module, self.file.path.parent)
-            if file is None:
-                raise WrongUsage(f"{field}: there is no module {module} beside {self.file.path.name} or on the Python path")
-            try:
-                source = file.read_text("utf-8")
-                defined = {getattr(node, "name", None) for node in ast.parse(source).body}
-            except (OSError, SyntaxError, ValueError) as error:
-                raise WrongUsage(f"{field}: {file} cannot be read as Python ({error})") from None
-            if function not in defined:
-                raise WrongUsage(f"{field}: {file} defines no function {function}")
-        return source
+            return find(match[1], match[2], self.file.path.parent, field)
 
 
 def _check_name(name: str, field: str) -> None:
@@ -361,27 +352,6 @@ def _boolean(expression: Expression, field: str) -> None:
 
 def _always(expression: Expression) -> bool:
     return expression.tree.op == "literal" and expression.tree.value is True
-
-
-def _module_file(module: str, folder: Path) -> Path | None:
-    """The module's source, beside the configuration first; neither it nor its packages are run."""
-    path = folder.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    locations: list[str] | None = None
-    parts = module.split(".")
-    for index in range(len(parts)):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), locations)
-        if spec is None:
-            return None
-        locations = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _beside(folder: Path, logic: str | None, source: str | None) -> dict[str, str]:
-    file = _module_file(logic.partition(":")[0], folder) if logic else None
-    return {str(file.relative_to(folder)): source} if file is not None and source is not None and file.is_relative_to(folder) else {}
 
 
 def _columns(
@@ -409,7 +379,7 @@ def _rules_version(
     derived: tuple[Derived, ...],
     status: tuple[Status, ...],
     control: tuple[Control, ...],
-    source: str | None,
+    source: LogicSource | None,
 ) -> str:
     """16 hex characters over what gives artifacts their meaning, in a form that spacing and comments don't change."""
 
@@ -426,6 +396,6 @@ def _rules_version(
         "derived": [[d.name, tree(d.expression)] for d in derived],
         "status": [[s.name, tree(s.expression)] for s in status],
         "control": [[c.name, c.kind, c.column, c.by] for c in control],
-        "logic": [sections.logic, source],
+        "logic": [sections.logic, *(source.meaning() if source else [None])],
     }
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """User logic: a function ``module:function`` on Arrow tables, after reduce and after merge, where the vocabulary ends.
 
-Belongs here: finding, calling and checking that function. Does not belong here: any rule of reconciliation.
+Belongs here: loading, calling and checking that function. Does not belong here: finding it (recon.logic_source); any rule of
+reconciliation.
 
 The function is called as ``function(table, stage)`` with ``stage`` ``"reduce"`` or ``"merge"`` and returns a table of the same rows in
 the same order with the same columns and types; it may change values of measures (reduce), derived values and status (merge). A
@@ -9,12 +10,15 @@ result must depend on a row alone: rows come in batches of any size and order.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
+from threading import RLock
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from recon.config import Config
@@ -22,6 +26,8 @@ from recon.errors import ReconError, WrongInput, WrongUsage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from recon.logic_source import LogicSource
 
 _KEPT = {"reduce": ("hi", "lo", "key", "n", "ids"), "merge": ("key",)}
 
@@ -37,9 +43,11 @@ def after_merge(config: Config, table: pa.Table) -> pa.Table:
 
 
 def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
-    assert config.logic is not None
+    assert config.logic_source is not None
     try:
-        function = _function(config.path.parent, *config.logic.split(":", 1), config.rules_version)
+        function = _function(config.logic_source)
+    except ReconError as error:
+        raise type(error)(f"{config.path}: logic: {error}") from None
     except Exception as error:  # whatever the module does as it is loaded
         raise WrongUsage(f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function") from None
     try:
@@ -59,20 +67,81 @@ def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
 
 
 @lru_cache(maxsize=64)
-def _function(folder: Path, module_name: str, function_name: str, rules_version: str) -> Callable[[pa.Table, str], pa.Table]:
-    """The function of a module beside recon.yaml, else of an installed one.
-
-    A module beside is loaded by its path and under a name of its own: two reconciliations may both have a ``rules.py``.
-    ``rules_version`` is a digest of its source too: a process that lives on must not judge by what the file said before."""
-    file = folder.joinpath(*module_name.split(".")).with_suffix(".py")
-    if file.is_file():
-        unique = f"recon_logic_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
-        spec = importlib.util.spec_from_file_location(unique, file)
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        # Not by the loader, which may take a stale .pyc where the file was edited within the same second.
-        exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102 - the user's own rules
-    else:
-        module = importlib.import_module(module_name)
-    function: Callable[[pa.Table, str], pa.Table] = getattr(module, function_name)
+def _function(source: LogicSource) -> Callable[[pa.Table, str], pa.Table]:
+    """The function, of the very text that the rules version is a digest of: a process that lives on neither judges by what a file said
+    before, nor by what it says since."""
+    name = source.module.name
+    with _loading:
+        if not source.installed:
+            module = _OwnModules(source).load(name)
+        elif _installed.setdefault(name, source) != source:
+            raise WrongUsage(f"{name} was installed anew since this process loaded it; start the process again")
+        else:
+            module = importlib.import_module(name)
+    function: Callable[[pa.Table, str], pa.Table] = getattr(module, source.function)
     return function
+
+
+_loading = RLock()
+_installed: dict[str, LogicSource] = {}
+"""Installed modules that this process has loaded. Python keeps them, and what they import, as they were."""
+
+
+class _OwnModules:
+    """The user's own modules of one version of the rules, apart from those of every other version and reconciliation, which may have
+    modules of the same names. They are real modules under a prefix; their import statements find each other by plain names."""
+
+    def __init__(self, source: LogicSource) -> None:
+        self._modules = {module.name: module for module in (source.module, *source.own)}
+        texts = "".join(f"{module.path}\0{module.text}\0" for module in self._modules.values())
+        self._prefix = f"recon_logic_{hashlib.sha256(texts.encode()).hexdigest()[:16]}"
+        self._builtins = {**vars(builtins), "__import__": self._import}
+        root = ModuleType(self._prefix)
+        root.__path__ = []
+        self._root = sys.modules.setdefault(self._prefix, root)
+
+    def load(self, name: str) -> ModuleType:
+        """The module of this name, executed once, after the packages that it lies in."""
+        if not name:
+            return self._root
+        full = f"{self._prefix}.{name}"
+        if full in sys.modules:
+            return sys.modules[full]
+        if name not in self._modules:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        held = self._modules[name]
+        package, _, last = name.rpartition(".")
+        above = self.load(package)
+        module = ModuleType(full)
+        vars(module).update(__file__=str(held.path), __builtins__=self._builtins)
+        module.__package__ = full if held.package else above.__name__
+        if held.package:
+            module.__path__ = []
+        sys.modules[full] = module
+        try:
+            exec(compile(held.text, str(held.path), "exec"), vars(module))  # noqa: S102 - the user's own rules
+        except BaseException:
+            del sys.modules[full]
+            raise
+        setattr(above, last, module)
+        return module
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """What an import statement in one of the modules does: Python's own ``__import__`` but for the user's own modules."""
+        if level:
+            absolute = importlib.util.resolve_name("." * level + name, str((globals or {})["__package__"]))
+            name = absolute[len(self._prefix) + 1 :]
+        elif name.partition(".")[0] not in self._modules:
+            return __import__(name, globals, locals, fromlist or (), 0)
+        module = self.load(name)
+        for item in fromlist or ():
+            if f"{name}.{item}".lstrip(".") in self._modules:
+                self.load(f"{name}.{item}".lstrip("."))
+        return module if fromlist else self.load(name.partition(".")[0])

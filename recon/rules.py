@@ -23,9 +23,18 @@ def keep(store: ObjectStore, config: Config) -> None:
     path = layout.rules(config.rules_version)
     if store.exists(path):
         return
-    body = {"configuration": config.raw, "logic": config.logic_sources}
+    body = {"configuration": config.raw, "logic": _sources(config)}
     with suppress(AlreadyExists):
         store.put_new(path, [json.dumps(body, ensure_ascii=False, indent=1).encode()])
+
+
+def _sources(config: Config) -> dict[str, str]:
+    """The texts of the user's own modules, by the files that they are to be found in again; what is installed is not among them."""
+    source = config.logic_source
+    if source is None or source.installed:
+        return {}
+    modules = [module for module in (source.module, *source.own) if module.path.is_file()]
+    return {module.name.replace(".", "/") + ("/__init__.py" if module.package else ".py"): module.text for module in modules}
 
 
 def rules_of(store: ObjectStore, config: Config, version: str) -> Config:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +40,7 @@ def literal(text: str) -> str:
 def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with temporary tables of its own; the database is in memory and spills beside ``scratch``. Times are read and
     written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes, and WrongInput,
-    which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded."""
+    which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded. Ctrl-C in a query is KeyboardInterrupt."""
     import duckdb
 
     connection = _database(os.getpid(), config.threads, config.memory_limit, str(scratch.parent / "spill")).cursor()
@@ -55,9 +56,27 @@ def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.D
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
+        if isinstance(error, duckdb.InterruptException):
+            raise KeyboardInterrupt from error
+        raise
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
+            raise KeyboardInterrupt from error
         raise
     finally:
         connection.close()
+
+
+def execute_interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Executes a long statement so that Ctrl-C ends it at once. DuckDB itself often notices only when all of it is done, since the
+    thread that would see the signal is busy with it; here that thread waits."""
+    with ThreadPoolExecutor(1) as beside:
+        done = beside.submit(connection.execute, statement)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 @lru_cache(maxsize=1)

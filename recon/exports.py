@@ -1,0 +1,175 @@
+"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula.
+
+Belongs here: the formats, what a spreadsheet must not be handed, and putting a finished file in its place. Does not belong here: which
+rows there are (recon.artifacts).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from recon.engines.duckdb.session import execute_interruptible, literal, quoted
+from recon.errors import TryAgain, WrongUsage
+
+if TYPE_CHECKING:
+    import duckdb
+
+XLSX_ROWS_MAX = 1_048_575
+XLSX_TEXT_MAX = 32_767
+FORMATS = {
+    ".csv": "FORMAT csv, HEADER",
+    ".jsonl": "FORMAT json",
+    ".parquet": "FORMAT parquet, COMPRESSION zstd",
+    ".xlsx": "",
+}
+FORMULA = r"^'*([\x00-\x20]*[=+@\-\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|[\t\r\n])"
+"""RE2: texts of which a spreadsheet might make a formula when it opens a CSV file (OWASP, "CSV Injection"): = + - @ and their
+full-width forms, also after blanks, and a leading tab, CR or LF. Apostrophes before are passed over, so that one apostrophe more is
+undone by one less: what begins with an apostrophe and still matches without it was given it here."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def check_format(file: Path) -> str:
+    """The suffix that names the format. Raises WrongUsage for any other, and for a place where no file can be written."""
+    suffix = file.suffix.lower()
+    if suffix not in FORMATS:
+        raise WrongUsage(f"{file}: the suffix names no format; use .csv, .jsonl, .parquet or .xlsx")
+    if not os.path.isdir(file.parent):
+        raise WrongUsage(f"{file}: the folder {file.parent} does not exist; make it first")
+    if os.path.isdir(file):
+        raise WrongUsage(f"{file}: this is a folder; name a file")
+    if os.path.exists(file) and not os.access(file, os.W_OK):
+        raise WrongUsage(f"{file}: is write-protected and stays as it is; name another file")
+    return suffix
+
+
+def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
+    """Writes a query's rows to a file of the format that its suffix names. Returns the rows.
+
+    Decimals are texts in JSON and plain digits in CSV. A text that a spreadsheet might take for a formula gets an apostrophe in front
+    in CSV, see ``FORMULA``. Raises WrongUsage and TryAgain; ``file`` is then what it was before."""
+    suffix = check_format(file)
+    rows = int(connection.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0])
+    with _put_in_place(file) as new:
+        if suffix == ".xlsx":
+            _write_xlsx(connection, query, file, new, rows)
+        else:
+            connection.execute("SET preserve_insertion_order = true")
+            execute_interruptible(connection, f"COPY ({_as_written(connection, query, suffix)}) TO {literal(str(new))} ({FORMATS[suffix]})")
+    return rows
+
+
+def _as_written(connection: duckdb.DuckDBPyConnection, query: str, suffix: str) -> str:
+    """The query with what the format cannot hold as it is: exact decimals in JSON, formulas in CSV."""
+    columns = [(quoted(name), str(kind)) for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
+    if suffix == ".jsonl":
+        changed = {name: f"CAST({name} AS VARCHAR)" for name, kind in columns if "DECIMAL" in kind}
+    elif suffix == ".csv":
+        guarded = "CASE WHEN regexp_matches({0}, {1}) THEN '''' || {0} ELSE {0} END"
+        changed = {name: guarded.format(name, literal(FORMULA)) for name, kind in columns if kind == "VARCHAR"}
+    else:
+        changed = {}
+    replaced = ", ".join(f"{expression} AS {name}" for name, expression in changed.items())
+    return f"SELECT * REPLACE ({replaced}) FROM ({query})" if replaced else query
+
+
+@contextmanager
+def _put_in_place(file: Path) -> Iterator[Path]:
+    """A name to write to, on the same disk. What is written there takes the place of ``file`` at the end, synced; on any failure, Ctrl-C
+    included, ``file`` stays as it was and nothing is left beside it."""
+    import duckdb
+
+    target = Path(os.path.realpath(file))  # a link stays a link, to the new content
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".recon-", dir=target.parent))
+        new = folder / f"new{target.suffix}"
+        yield new
+        if target.exists():
+            shutil.copymode(target, new)
+        _sync(new)
+        os.replace(new, target)
+        _sync(target.parent)
+    except OSError as error:
+        _cannot_write(file, error.errno, error)
+    except duckdb.IOException as error:
+        number = re.search(r'"errno":"(\d+)"', str(error))
+        if folder is None or str(folder) not in str(error) or number is None:
+            raise  # about another file, such as what the query spilled
+        _cannot_write(file, int(number[1]), error)
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cannot_write(file: Path, number: int | None, error: Exception) -> NoReturn:
+    if number in _FULL:
+        raise TryAgain(f"{file}: the disk is full ({os.strerror(number)}); free some room and export again, nothing was changed") from error
+    why = os.strerror(number) if number is not None else str(error)
+    raise WrongUsage(f"{file}: cannot be written ({why}); name a file in a folder of your own") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, new: Path, rows: int) -> None:
+    """One sheet. Numbers of more than 15 digits, which a spreadsheet would round, are written as text; a text is never a formula."""
+    import xlsxwriter
+    from xlsxwriter.exceptions import FileCreateError
+
+    if rows > XLSX_ROWS_MAX:
+        raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead")
+    options = {
+        "constant_memory": True,
+        "tmpdir": str(new.parent),
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "strings_to_numbers": False,
+    }
+    book = xlsxwriter.Workbook(str(new), options)
+    sheet = book.add_worksheet("artifacts")
+    bold = book.add_format({"bold": True})
+    result = connection.execute(query)
+    for column, description in enumerate(result.description or ()):
+        sheet.write_string(0, column, description[0], bold)
+    row_number = 0
+    while batch := result.fetchmany(10_000):
+        for row in batch:
+            row_number += 1
+            for column, value in enumerate(row):
+                if value is None:
+                    continue
+                digits = str(value)
+                if len(digits) > XLSX_TEXT_MAX:
+                    raise WrongUsage(
+                        f"{file}: row {row_number}: a text of {len(digits):,} characters does not fit a cell of "
+                        f"{XLSX_TEXT_MAX:,}; export .csv or .parquet instead"
+                    )
+                if isinstance(value, bool) or not _is_number(value) or len(digits.strip("-").replace(".", "")) > 15:
+                    sheet.write_string(row_number, column, digits)
+                else:
+                    sheet.write_number(row_number, column, float(value))
+    sheet.freeze_panes(1, 0)
+    sheet.autofilter(0, 0, row_number, max(0, len(result.description or ()) - 1))
+    try:
+        book.close()
+    except FileCreateError as error:
+        raise error.args[0] from error  # the OSError itself
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, Decimal))
