@@ -235,7 +235,7 @@ class Reconciliation:
     def preview_rebuild(self, file: str | Path | None = None, progress: Progress | None = None) -> tuple[Preview, pa.Table]:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
-        from recon.artifacts import write_rows
+        from recon.exports import write_rows
         from recon.pipeline import silent
         from recon.rebuild import previewed
 

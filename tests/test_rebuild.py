@@ -257,3 +257,29 @@ def test_what_was_known_before_needs_the_rules_of_then_and_says_so_where_they_ar
         r.store().delete(path)
     with pytest.raises(WrongUsage, match=r"rules/.*\.json: the rules of version .* are not in the store"):
         picture(other, known_at=known)
+
+
+def test_what_was_known_by_logic_of_several_modules_is_still_judged_by_their_texts_of_then(tmp_path: Path) -> None:
+    (tmp_path / "judging").mkdir()
+    (tmp_path / "judging" / "__init__.py").write_text("")
+    (tmp_path / "judging" / "names.py").write_text("NAME = 'SETTLED'\n")
+    logic = (
+        "import pyarrow as pa\nfrom judging.names import NAME\n\n"
+        "def judge(table, stage):\n"
+        "    if stage == 'reduce':\n        return table\n"
+        "    status = pa.array([NAME] * table.num_rows, pa.string())\n"
+        "    return table.set_column(table.schema.get_field_index('status'), 'status', status)\n"
+    )
+    (tmp_path / "judge.py").write_text(logic)
+    r = open_in(tmp_path, s.STANDARD_YAML + "logic: judge:judge\n")
+    for operation in (s.Land(0, s.File("w0", (s.Row(),))), s.Close(0), s.Run((0,))):
+        carry_out(r, operation)
+    known = r.state().time
+    (tmp_path / "judging" / "names.py").write_text("NAME = 'DONE'\n")
+    changed = recon.open(tmp_path / "recon.yaml")
+    changed.rebuild()
+    assert [row["status"] for row in picture(changed)] == ["DONE"]
+    assert [row["status"] for row in picture(changed, known_at=known)] == ["SETTLED"]
+    as_of = name_of(s.at(0))
+    assert changed.show("A", as_of=as_of)["status"] == "DONE"
+    assert changed.show("A", as_of=as_of, known_at=known)["status"] == "SETTLED", "judged again, by the texts of then"
