@@ -95,6 +95,14 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long what was known is kept (None: for ever), and what was superseded, for readers that still use it."""
+
+    history: timedelta | None
+    grace: timedelta
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
@@ -124,6 +132,8 @@ class Config(Place):
     memory_limit: str
     threads: int
     max_windows: int
+    compaction_disk: float
+    retention: Retention
     closing: Closing
     columns: dict[str, Type]
     rules_version: str
@@ -180,6 +190,8 @@ def load_config(path: Path) -> Config:
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
         max_windows=sections.caps.windows,
+        compaction_disk=sections.compaction.disk,
+        retention=reader.retention(),
         closing=reader.closing(),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
@@ -239,6 +251,16 @@ class _Reader:
         with self.field("closing", "deadline") as name:
             deadline = None if section.deadline is None else parse_duration(section.deadline, name)
         return Closing(section.files, deadline, section.process_open)
+
+    def retention(self) -> Retention:
+        section = self.sections.retention
+        with self.field("retention", "history") as name:
+            history = None if section.history is None else parse_duration(section.history, name)
+        with self.field("retention", "grace") as name:
+            grace = parse_duration(section.grace, name)
+            if history is not None and history < grace:
+                raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
+        return Retention(history, grace)
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]

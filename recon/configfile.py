@@ -42,6 +42,11 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _a_share(value: object) -> object:
+    """A number as it is written: decimals are texts in this file."""
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
+
+
 Text = Annotated[str, BeforeValidator(_written), Field(min_length=1)]
 
 
@@ -87,6 +92,15 @@ class Caps(_Section):
     windows: Annotated[int, Field(ge=1, le=10_000)] = 48
 
 
+class CompactionOf(_Section):
+    disk: Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)] = 1.5
+
+
+class RetentionOf(_Section):
+    history: Text | None = None
+    grace: Text = "1d"
+
+
 class Sections(_Section):
     """The whole file."""
 
@@ -105,6 +119,8 @@ class Sections(_Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     caps: Caps = Caps()
     closing: ClosingOf = ClosingOf()
+    compaction: CompactionOf = CompactionOf()
+    retention: RetentionOf = RetentionOf()
 
 
 @dataclass(frozen=True)
@@ -235,9 +251,19 @@ _EXAMPLES = {
     "files": "write the number of files that make a window complete, such as files: 4",
     "deadline": "write how long after its end a window is waited for, such as deadline: 30m",
     "process_open": "write true or false",
+    "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",
+    "history": "write how long what was known is kept, such as history: 400d",
+    "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "threads": "write a whole number from 1 to 1024",
 }
-_MODELS: dict[str, type[BaseModel]] = {"windows": Windows, "events": EventColumns, "caps": Caps, "closing": ClosingOf}
+_MODELS: dict[str, type[BaseModel]] = {
+    "windows": Windows,
+    "events": EventColumns,
+    "caps": Caps,
+    "closing": ClosingOf,
+    "compaction": CompactionOf,
+    "retention": RetentionOf,
+}
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 
 

@@ -11,7 +11,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
-    state/<attempt>/tier.run                               several runs merged into one
+    state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
     rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
     generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
@@ -32,6 +32,8 @@ TIMELINE = "timeline/"
 LANDINGS = "landings/"
 LEASES = "leases/"
 GENERATIONS = "generations/"
+STATE = "state/"
+STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -132,6 +134,16 @@ def merge_run(attempt: str) -> str:
 
 def tier_run(attempt: str) -> str:
     return f"state/{attempt}/tier.run"
+
+
+def compacted_run(attempt: str, number: int) -> str:
+    """The run of a compaction's ``number``-th try."""
+    return f"state/{attempt}/compact-{number:04d}.run"
+
+
+def attempt_of(path: str) -> str:
+    """The attempt that a part-file or run below ``state/`` belongs to."""
+    return path.split("/")[1]
 
 
 def rules(version: str) -> str:

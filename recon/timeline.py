@@ -46,7 +46,8 @@ class Entry:
     """One commit as it is stored. ``windows``: name → revision, stateless folder, figures. ``recounted``: the same of windows outside
     the range whose duplicates changed. ``totals``: artifacts by status and the like, of the whole state. ``watermark``: the newest
     window up to which every window of the grid is committed and closed, "" where the commit does not say. ``generation``: a timeline
-    of its own (its id and commit) whose state takes the place of all that stood before: a rebuild."""
+    of its own (its id and commit) whose state takes the place of all that stood before: a rebuild. ``dropped``: part-files that hold
+    nothing live any more. ``swept``: attempts and paths that are removed from now on."""
 
     kind: str
     writer: str
@@ -58,6 +59,8 @@ class Entry:
     totals: dict[str, Any] = field(default_factory=dict)
     watermark: str = ""
     generation: tuple[str, int] | None = None
+    dropped: tuple[str, ...] = ()
+    swept: tuple[str, ...] = ()
     number: int = 0
     time: str = ""
 
@@ -72,7 +75,7 @@ class Entry:
         generation = body["generation"]
         added, removed = tuple(RunRef(*run) for run in body["runs_added"]), tuple(body["runs_removed"])
         read = {"runs_added": added, "runs_removed": removed, "generation": generation and (str(generation[0]), int(generation[1]))}
-        return Entry(**{**body, **read})
+        return Entry(**{**body, **read, "dropped": tuple(body["dropped"]), "swept": tuple(body["swept"])})
 
 
 @dataclass(frozen=True)
