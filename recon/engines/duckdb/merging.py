@@ -192,7 +192,10 @@ def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str)
                len(old_c) > 0 AS stood, old_status, appended OR len(fresh) > 0 AS stands, status,
                record IS DISTINCT FROM old{together} AS changed
         FROM (SELECT *, {contributions.record(config, listed)} AS record FROM {finals}) ORDER BY hi, lo""").to_arrow_table()
-    return table.filter(table.column("changed"))
+    import pyarrow.compute as pc
+
+    changed = table.column("changed")
+    return table if pc.all(changed).as_py() else table.filter(changed)  # a filter copies
 
 
 def _window_sums(
