@@ -82,7 +82,8 @@ def fold_records(config: Config, lines: Sequence[str], last: str | None) -> list
     connection.execute("SET TimeZone = 'UTC'")
     connection.register("records", pa.table({"record": pa.array(list(lines), pa.string())}))
     query = _folded(connection, config, last)
-    rows = connection.execute(f"SELECT {contributions.record(config)} FROM ({query})").fetchall()
+    record = contributions.record(config, contributions.list_text(config, "c"))
+    rows = connection.execute(f"SELECT {record} FROM ({query})").fetchall()
     return [json.loads(row[0]) for row in rows]
 
 
@@ -92,7 +93,7 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
     source = f"""
         (SELECT r.key AS key, r.withdrawn AS withdrawn, {upto or "r.contributions"} AS c
          FROM (SELECT from_json_strict(record, {contributions.record_structure(config)}) AS r FROM records))"""
-    query = contributions.folded(config, source, "key, withdrawn,")
+    query = contributions.folded(config, source, "key, withdrawn, c,")
     if not config.logic:
         return query
     connection.execute(f"CREATE OR REPLACE TEMP TABLE judging AS {query}")

@@ -36,7 +36,10 @@ def untangle(
     for table in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
-    connection.execute("CREATE TEMP TABLE tangled AS SELECT * FROM merged WHERE entangled")
+    connection.execute("""
+        CREATE TEMP TABLE tangled AS
+        SELECT hi, lo, key, old, old_status, old_c, withdrawn, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
+        FROM merged WHERE entangled""")
     for side, column in (("old", "old_c"), ("new", "c")):
         connection.execute(
             f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
@@ -131,8 +134,8 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
             LEFT JOIN again a ON a.key = p.key AND a.w = p.w
             LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w
         ), listed AS (SELECT key, list(x ORDER BY x.w) AS new_list FROM put GROUP BY key)
-        SELECT t.hi, t.lo, t.key, t.old, t.old_c, t.withdrawn,
-               coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS c
+        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, false AS appended,
+               coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS fresh, CAST(NULL AS VARCHAR) AS text
         FROM tangled t LEFT JOIN listed l USING (key)""")
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, text, withdrawn"
+"""What is known of a touched key once its contributions are settled: see ``_merged``."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """Local Parquet files by window name: artifacts of the range's new revisions; events of every window as it will stand, and as
@@ -73,110 +77,139 @@ def merge_slice(
 ) -> Slice:
     """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``standing``: hi, lo, record of just these keys."""
     windows = sorted(sources.artifacts)
-    for table in ("arriving", "standing", "merged", "finals", "written"):
+    for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    connection.execute(f"CREATE TEMP TABLE arriving AS {_arriving(config, sources.artifacts, bounds)}")
     connection.register("standing_records", standing)
-    connection.execute(f"""
-        CREATE TEMP TABLE standing AS
-        SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r FROM standing_records""")
+    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _arriving(config, sources.artifacts, bounds), windows)}")
     connection.unregister("standing_records")
-    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, windows)}")
     moved: dict[str, Moved] = {}
     recounted: dict[str, Recount] = {}
-    tangled = connection.execute("SELECT count(*) FROM merged WHERE entangled").fetchall()[0][0]
-    if tangled:
+    settled = f"(SELECT {_SETTLED} FROM merged WHERE NOT entangled)"
+    if _any(connection, "SELECT 1 FROM merged WHERE entangled"):
         moved, recounted = entangled.untangle(connection, config, sources, windows)
-    source = "SELECT hi, lo, key, old, old_c, c, withdrawn FROM merged WHERE NOT entangled"
-    if tangled:
-        source += " UNION ALL BY NAME SELECT hi, lo, key, old, old_c, c, withdrawn FROM untangled"
-    _fold(connection, config, source)
-    connection.execute(f"""
-        CREATE TEMP TABLE written AS
-        SELECT hi, lo, record, strlen(record)::UINTEGER AS length, (md5_number(record) & 4294967295)::UINTEGER AS "check"
-        FROM (SELECT hi, lo, old, {contributions.record(config)} AS record FROM finals)
-        WHERE record IS DISTINCT FROM old OR hi IN (SELECT hi FROM finals GROUP BY hi HAVING count(*) > 1)""")
-    counted, suppressed, measures = _window_sums(connection, config, windows)
-    records = connection.sql('SELECT hi, lo, length, "check", record FROM written ORDER BY hi, lo').to_arrow_table()
-    return Slice(records, _status_changes(connection), counted, suppressed, measures, moved, recounted)
+        settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED} FROM untangled)"
+    counted, suppressed, measures = _window_sums(connection, config, windows, settled)
+    written = _written(connection, config, _finals(connection, config, settled))
+    records = written.select(["hi", "lo", "length", "check", "record"])
+    return Slice(records, _status_changes(connection, written), counted, suppressed, measures, moved, recounted)
 
 
 def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, int]) -> str:
+    """Per arriving key its contributions ``c``, in order of windows, and their JSON ``text``, comma between."""
     scans = [
-        f"SELECT hi, lo, key, {contributions.from_artifact(config, literal(window))} AS x "
+        f"SELECT hi, lo, key, {contributions.from_artifact(config, literal(window))} AS x, "
+        f"{contributions.artifact_text(config, window)} AS text "
         f"FROM read_parquet({literal(str(path))}) WHERE hi >= {bounds[0]} AND hi < {bounds[1]}"
         for window, path in artifacts.items()
     ]
     if len(scans) == 1:
-        return f"SELECT hi, lo, key, [x] AS c FROM ({scans[0]})"
+        return f"SELECT hi, lo, key, [x] AS c, text FROM ({scans[0]})"
     return (
-        f"SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c FROM ({' UNION ALL '.join(scans)}) GROUP BY key"
+        "SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c, string_agg(text, ',' ORDER BY x.w) AS text "
+        f"FROM ({' UNION ALL '.join(scans)}) GROUP BY key"
     )
 
 
-def _merged(config: Config, windows: Sequence[str]) -> str:
-    """Every touched key with its old and its new list of contributions (in order of windows), and whether ids overlap."""
+def _each(value: str) -> str:
+    """The list of ``value`` (SQL of a contribution ``x``) over the contributions of a row of ``merged`` as they will stand."""
+    values = f"list_transform(fresh, lambda x: {value})"
+    return f"CASE WHEN appended THEN list_concat(list_transform(old_c, lambda x: {value}), {values}) ELSE {values} END"
+
+
+def _merged(config: Config, arriving: str, windows: Sequence[str]) -> str:
+    """Every touched key: its record, status and contributions as they stand (``old``, ``old_status``, ``old_c``), its
+    contributions as they will stand (in order of windows), and whether ids overlap (``entangled``).
+
+    Nearly always the arriving windows come after all that stand. Such a row is ``appended``: its contributions will be those of
+    ``old_c``, which are neither taken apart nor written anew, and then those of ``fresh``. In other rows ``fresh`` is all of them.
+    ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
-    none = f"CAST([] AS {contributions.contribution_type(config)}[])"
+    kind = contributions.contribution_type(config)
+    # A key of one window holds nothing twice: within a window the ids themselves were compared.
     entangled_if = f"""
-        len(ids) <> list_unique(ids) OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
-        OR list_sum(list_transform(c, lambda x: x.n + x.d)) > {reduction.IDS_MAX}
-        OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0"""
+        CASE WHEN len(fresh) = 1 AND NOT appended AND old_c IS NULL THEN fresh[1].n > {reduction.IDS_MAX}
+        ELSE len(flatten({_each("x.ids")})) <> list_unique(flatten({_each("x.ids")}))
+            OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
+            OR list_sum({_each("x.n + x.d")}) > {reduction.IDS_MAX}
+            OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0 END"""
     return f"""
-        WITH paired AS (
+        WITH standing AS (
+            SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r FROM standing_records
+        ), paired AS (
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
-                   s.r.status AS old_status, coalesce(s.r.contributions, {none}) AS old_c, coalesce(a.c, {none}) AS new_c,
-                   coalesce(s.r.withdrawn, CAST([] AS VARCHAR[])) AS old_withdrawn
-            FROM standing s FULL JOIN arriving a ON s.r.key = a.key
+                   s.r.status AS old_status, s.r.contributions AS old_c, a.c AS new_c, a.text AS new_text, s.r.withdrawn AS old_withdrawn,
+                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false) AS appended
+            FROM standing s FULL JOIN ({arriving}) a ON s.r.key = a.key
         ), replaced AS (
-            SELECT *, list_filter(old_c, lambda x: NOT list_contains({ranged}, x.w)) AS kept FROM paired
-        ), joined AS (
-            SELECT hi, lo, key, old, old_status, old_c, new_c,
-                   CASE WHEN len(kept) = 0 THEN new_c WHEN len(new_c) = 0 THEN kept
-                        WHEN kept[-1].w < new_c[1].w THEN list_concat(kept, new_c)
-                        ELSE list_sort(list_concat(kept, new_c)) END AS c,
-                   CASE WHEN len(kept) = len(old_c) AND len(old_withdrawn) = 0 THEN old_withdrawn
-                        ELSE list_sort(list_distinct(list_filter(
-                            list_concat(old_withdrawn, list_transform(list_filter(old_c, lambda x: list_contains({ranged}, x.w)),
-                                                                      lambda x: x.w)),
-                            lambda w: NOT list_contains(list_transform(new_c, lambda x: x.w), w)))) END AS withdrawn
-            FROM replaced
+            SELECT hi, lo, key, old, old_status, old_c, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
+                   CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
+                   CASE WHEN appended OR old IS NULL THEN CAST([] AS VARCHAR[]) ELSE {_withdrawn(ranged)} END AS withdrawn
+            FROM paired
         )
-        SELECT * EXCLUDE (ids), {"coalesce(" + entangled_if + ", false)" if config.events.id else "false"} AS entangled
-        FROM (SELECT *, flatten(list_transform(c, lambda x: x.ids)) AS ids FROM joined)"""
+        SELECT *, {"coalesce(" + entangled_if + ", false)" if config.events.id else "false"} AS entangled FROM replaced"""
 
 
-def _fold(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> None:
-    """The table ``finals``: hi, lo, key, old, withdrawn, c, measures, derived values and status of every touched key."""
-    query = contributions.folded(config, f"({source})", "hi, lo, key, old, withdrawn,")
+def _replaced(ranged: str, kind: str) -> str:
+    """The standing contributions without those of the range's windows, with the arriving ones, in order of windows."""
+    kept = f"list_filter(old_c, lambda x: NOT list_contains({ranged}, x.w))"
+    return f"list_sort(list_concat({kept}, coalesce(new_c, CAST([] AS {kind}[]))))"
+
+
+def _withdrawn(ranged: str) -> str:
+    """The windows that once contributed and do not any more, in order."""
+    gone = f"list_transform(list_filter(old_c, lambda x: list_contains({ranged}, x.w)), lambda x: x.w)"
+    arrived = "list_transform(coalesce(new_c, []), lambda x: x.w)"
+    return f"list_sort(list_distinct(list_filter(list_concat(old_withdrawn, {gone}), lambda w: NOT list_contains({arrived}, w))))"
+
+
+def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) -> str:
+    """A source for FROM: the settled rows of every touched key with measures, derived values and status."""
+    query = contributions.folded(config, settled, f"{_SETTLED},", _each, "(appended OR len(fresh) > 0)")
     if not config.logic:
-        connection.execute(f"CREATE TEMP TABLE finals AS {query}")
-        return
+        return f"({query})"
     connection.execute(f"CREATE TEMP TABLE judging AS {query}")
     judged_columns = ", ".join(
         ["key", "status", *(measure(item.name) for item in config.measures)] + [contributions.derived(item.name) for item in config.derived]
     )
-    table = connection.sql(f"SELECT {judged_columns} FROM judging WHERE len(c) > 0").to_arrow_table()
+    table = connection.sql(f"SELECT {judged_columns} FROM judging WHERE appended OR len(fresh) > 0").to_arrow_table()
     connection.register("judged_values", after_merge(config, table))
     changeable = ["status", *(contributions.derived(item.name) for item in config.derived)]
-    connection.execute(f"""
-        CREATE TEMP TABLE finals AS
+    return f"""(
         SELECT judging.* EXCLUDE ({", ".join(changeable)}), {", ".join("judged." + name for name in changeable)}
-        FROM judging LEFT JOIN judged_values judged USING (key)""")
-    connection.unregister("judged_values")
-    connection.execute("DROP TABLE judging")
+        FROM judging LEFT JOIN judged_values judged USING (key))"""
+
+
+def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str) -> pa.Table:
+    """The records that are not what stands, in order of hash, with what ``_status_changes`` counts."""
+    twins = connection.execute("SELECT hi FROM merged GROUP BY hi HAVING count(*) > 1").fetchall()
+    # By the invariant of runs the records of one hash are written together.
+    together = f" OR hi IN ({', '.join(str(hi) for (hi,) in twins)})" if twins else ""
+    listed = f"""CASE WHEN text IS NULL THEN {contributions.list_text(config, "fresh")}
+        WHEN appended THEN concat({contributions.standing_list_text("old")}, ',', text, ']') ELSE concat('[', text, ']') END"""
+    # Whether it changed is a column: a condition would be pushed down below the record, which would then be made twice.
+    table = connection.sql(f"""
+        SELECT hi, lo, strlen(record)::UINTEGER AS length, (md5_number(record) & 4294967295)::UINTEGER AS "check", record,
+               len(old_c) > 0 AS stood, old_status, appended OR len(fresh) > 0 AS stands, status,
+               record IS DISTINCT FROM old{together} AS changed
+        FROM (SELECT *, {contributions.record(config, listed)} AS record FROM {finals}) ORDER BY hi, lo""").to_arrow_table()
+    import pyarrow.compute as pc
+
+    changed = table.column("changed")
+    return table if pc.all(changed).as_py() else table.filter(changed)  # a filter copies
 
 
 def _window_sums(
-    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str
 ) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
-    """Per window of the range, what the contributions hold as they will stand: rows counted, rows suppressed, additive measures."""
+    """Per window of the range, what the contributions hold as they will stand: rows counted, rows suppressed, additive measures.
+
+    Where ``fresh`` is not the whole list, what stands before it is of other windows."""
     additive = [item for item in config.measures if item.kind in ("sum", "count")]
     sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in additive)
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     rows = connection.execute(f"""
         SELECT x.w, sum(x.n), sum(x.d){sums}
-        FROM (SELECT unnest(list_filter(c, lambda x: list_contains({ranged}, x.w))) AS x FROM finals) GROUP BY 1""").fetchall()
+        FROM (SELECT unnest(list_filter(fresh, lambda x: list_contains({ranged}, x.w))) AS x FROM {settled}) GROUP BY 1""").fetchall()
     names = [item.name for item in additive]
     return (
         {row[0]: Totals(int(row[1])) for row in rows},
@@ -185,11 +218,18 @@ def _window_sums(
     )
 
 
-def _status_changes(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def _status_changes(connection: duckdb.DuckDBPyConnection, written: pa.Table) -> dict[str, int]:
+    """Change in the number of artifacts by status. A record that is not written has the status that it had."""
+    connection.register("written_records", written.select(["stood", "old_status", "stands", "status"]))
     rows = connection.execute("""
         SELECT status, sum(change) FROM (
-            SELECT coalesce(status, '') AS status, 1 AS change FROM finals WHERE len(c) > 0
+            SELECT coalesce(status, '') AS status, 1 AS change FROM written_records WHERE stands
             UNION ALL
-            SELECT coalesce(r.status, ''), -1 FROM standing WHERE len(r.contributions) > 0
+            SELECT coalesce(old_status, ''), -1 FROM written_records WHERE stood
         ) GROUP BY 1 HAVING sum(change) <> 0""").fetchall()
+    connection.unregister("written_records")
     return {status: int(change) for status, change in rows}
+
+
+def _any(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    return bool(connection.execute(f"{query} LIMIT 1").fetchall())
