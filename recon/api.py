@@ -29,8 +29,10 @@ from recon.windows import name_of, parse_instant
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recon.compaction import Compacted
     from recon.pipeline import Progress, RunReport
     from recon.rebuild import Preview, Rebuilt
+    from recon.sweeping import Swept
     from recon.verification import Verified
 
 
@@ -244,6 +246,16 @@ class Reconciliation:
             if file is not None:
                 write_rows(connection, keys, Path(file))
             return preview, connection.sql(keys).to_arrow_table()
+
+    def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
+        """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
+        from recon.compaction import compact
+        from recon.sweeping import sweep
+
+        timeline = Timeline(self.store())
+        told = progress or (lambda stage, windows, share: None)
+        done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
+        return done, sweep(self.store(), self.config, timeline, datetime.now(UTC))
 
     def _rules(self, state: State) -> Config:
         """The rules by which a state was made: those of now, or as the store kept them."""

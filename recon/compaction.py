@@ -100,7 +100,7 @@ def _attempt(store: ObjectStore, config: Config, timeline: Timeline, begun: Stat
         while (committed := timeline.commit(entry, onto=state)) is None:
             state = timeline.head()
             between = [timeline.entry(n) for n in range(begun.commit + 1, state.commit + 1)]
-            if any(one and (one.generation or attempt in one.swept) for one in between):
+            if any(one and (one.generation or attempt in map(layout.attempt_of, one.swept)) for one in between):
                 return None
             standing = {run.path for run in state.runs}
             if not set(entry.runs_removed) <= standing:

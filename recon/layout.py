@@ -142,8 +142,8 @@ def compacted_run(attempt: str, number: int) -> str:
 
 
 def attempt_of(path: str) -> str:
-    """The attempt that a part-file or run below ``state/`` belongs to."""
-    return path.split("/")[1]
+    """The attempt that a part-file or run belongs to, "" of any other path."""
+    return path.split("/")[1] if path.startswith(STATE) else ""
 
 
 def rules(version: str) -> str:

@@ -76,8 +76,9 @@ def merge_windows(
         writer = layout.new_attempt()
         standing = _standing(store, timeline, state, todo, prefetched)
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
-        slices, entries, part_bytes = _write_part_files(store, config, state, todo, standing, writer, progress)
+        slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
         entry = _entry(store, config, state, todo, slices, writer)
+        entry = replace(entry, totals={**entry.totals, "bytes": _bytes(state, part_bytes, superseded)})
         if len(entries.hi):
             path = layout.merge_run(writer)
             write_run(store, path, entries)
@@ -152,26 +153,44 @@ def _write_part_files(
     standing: pa.Table,
     writer: str,
     progress: Callable[[float], None],
-) -> tuple[list[Slice], Entries, int]:
-    """Merges slice by slice; each slice that changes anything becomes one part-file."""
+) -> tuple[list[Slice], Entries, int, int]:
+    """Merges slice by slice; each slice that changes anything becomes one part-file. Returns what the slices came to, the entries of
+    their records, the bytes of the part-files, and those of the standing records that are superseded by them."""
     merged: list[Slice] = []
     parts: list[Entries] = []
-    part_bytes = 0
+    part_bytes = superseded = 0
     place = f"the merge of {', '.join(figures.window for figures in todo)}: "
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
         sources = _sources(store, state, todo, scratch)
         rows = sum(figures.keys for figures in todo) + standing.num_rows
         bounds = list(_bounds(max(1, -(-rows // SLICE_ROWS))))
         for number, (first, end) in enumerate(bounds):
-            found = merge_slice(connection, config, sources, _between(standing, first, end), (first, end))
+            stands = _between(standing, first, end)
+            found = merge_slice(connection, config, sources, stands, (first, end))
             if found.records.num_rows:
                 path = layout.part_file(writer, len(parts))
                 part_bytes += store.put_new(path, _buffers(found.records.column("record")))
                 columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
                 parts.append(entries_of(path, *columns))
+                superseded += _superseded(stands, found.records)
             merged.append(_without_records(found))
             progress((number + 1) / len(bounds))
-    return merged, merge_entries(parts), part_bytes
+    return merged, merge_entries(parts), part_bytes, superseded
+
+
+def _superseded(standing: pa.Table, written: pa.Table) -> int:
+    """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
+    import pyarrow.compute as pc
+
+    gone = np.isin(_hashes(standing), _hashes(written))
+    lengths = pc.binary_length(standing.column("record")).to_numpy()
+    return int(lengths[gone].sum(dtype=np.int64))
+
+
+def _bytes(state: State, written: int, superseded: int) -> dict[str, int]:
+    """``parts``: bytes of all part-files that hold anything live; ``live``: those of the live records in them."""
+    held = state.totals.get("bytes", {"parts": 0, "live": 0})
+    return {"parts": held["parts"] + written, "live": held["live"] + written - superseded}
 
 
 def _bounds(slices: int) -> Iterator[tuple[int, int]]:
@@ -276,7 +295,7 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
     for found in slices:
         for status, change in found.statuses.items():
             statuses[status] = statuses.get(status, 0) + change
-    totals = {"statuses": {status: count for status, count in sorted(statuses.items()) if count}}
+    totals: dict[str, Any] = {"statuses": {status: count for status, count in sorted(statuses.items()) if count}}
     watermark = watermark_after(config, state, {name: committed["closed"] for name, committed in windows.items()})
     return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals, watermark=watermark)
 

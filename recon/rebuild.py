@@ -28,6 +28,7 @@ from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.rules import rules_of
+from recon.runs import open_run
 from recon.scratch import scratch_folder
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
@@ -73,6 +74,8 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
     generation = _generation(store, config, timeline.head())
     while True:
         state = timeline.head()
+        if _was_swept(store, timeline, generation, state):
+            generation = _begun(store, config, state)
         made = _caught_up(store, config, generation, state, progress)
         entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
         if (switched := timeline.commit(entry, onto=state)) is not None:
@@ -132,10 +135,29 @@ def _generation(store: ObjectStore, config: Config, state: State) -> str:
     # One that the newest state stands on was switched to, though the note of that is missing.
     if begun and not any(run.path in {one.path for one in state.runs} for run in Timeline(store, layout.generation(begun[-1])).head().runs):
         return begun[-1]
+    return _begun(store, config, state)
+
+
+def _begun(store: ObjectStore, config: Config, state: State) -> str:
+    """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
     generation = layout.new_attempt()
-    body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
     store.put_new(layout.generation_begun(generation), [json.dumps(body).encode()])
     return generation
+
+
+def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
+    """Whether a sweep took the generation, or anything that its state stands on, for given up: then it cannot be switched to."""
+    try:
+        begun = json.loads(store.get(layout.generation_begun(generation)))
+    except (NotFound, ValueError):
+        return True
+    swept = {path for n in range(int(begun["commit"]) + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}
+    if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
+        return bool(swept)
+    made = Timeline(store, layout.generation(generation)).head()
+    runs = [open_run(store, run.path) for run in made.runs if run.path not in swept]
+    return len(runs) < len(made.runs) or not swept.isdisjoint(path for run in runs for path in run.part_files)
 
 
 def _caught_up(store: ObjectStore, config: Config, generation: str, state: State, progress: Progress) -> State:

@@ -20,7 +20,7 @@ from recon.errors import WrongInput
 from recon.intake import EventSpec, FileRows, SourceFile, load_events
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.store import AlreadyExists, ObjectStore
 from recon.totals import Totals
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
         figures = _figures(connection, config, manifest, folder, files, read, written)
         for name, path in written.items():
             store.copy_in(folder + name, path)
-    store.put_new(folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+    try:
+        store.put_new(folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+    except AlreadyExists:
+        # It took so long that a sweep took it for given up, and has removed its files.
+        return _reduce_window(store, config, manifest, window)
     return figures
 
 

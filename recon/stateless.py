@@ -21,6 +21,8 @@ ARTIFACTS = "artifacts.parquet"
 EVENTS = "events.parquet"
 SET_ASIDE = "set_aside.parquet"
 FIGURES = "figures.json"
+SWEPT = b'{"swept": true}'
+"""Stands for the figures of an attempt that was left unfinished and swept away: it can not be finished any more."""
 
 
 def event_columns(config: Config) -> dict[str, Type]:
@@ -70,7 +72,7 @@ def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Fig
     """The finished reduction of a window's revision by these rules, None if there is none. Attempts are equal; the first is taken."""
     attempt = f"{layout.stateless_of(window)}{revision:06d}-{rules}-"
     for path in store.list(layout.stateless_of(window)):
-        if path.startswith(attempt) and path.endswith("/" + FIGURES):
+        if path.startswith(attempt) and path.endswith("/" + FIGURES) and store.get(path) != SWEPT:
             return read(store, path[: -len(FIGURES)])
     return None
 

@@ -40,8 +40,15 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
+        "bytes": _bytes(state),
         "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
+
+
+def _bytes(state: State) -> dict[str, int]:
+    """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back."""
+    held = state.totals.get("bytes", {"parts": 0, "live": 0})
+    return {"live": held["live"], "superseded": held["parts"] - held["live"]}
 
 
 def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:

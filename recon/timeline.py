@@ -107,6 +107,11 @@ class Fold:
     def commit(self) -> int:
         return self._state.commit
 
+    @property
+    def windows(self) -> Mapping[str, Held]:
+        """As they are after the newest commit that was added; changes with the next."""
+        return self._windows
+
     def add(self, entry: Entry, rebuilt: State | None = None) -> None:
         """One more commit; ``rebuilt`` is the state that its ``generation`` names."""
         state, added, runs = self._state, entry.runs_added, self._state.runs

@@ -1,7 +1,7 @@
 """Upkeep, once a night: certificates that a died run did not come to, and the files that it left behind.
 
-Belongs here: finding both without harm to whoever is at work. Does not belong here: compaction, and removing anything that the timeline
-or a reader may still name.
+Belongs here: what is done every night, without harm to whoever is at work. Does not belong here: how to compact (recon.compaction) and
+to sweep (recon.sweeping) what the timeline or a reader may still name.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 
 from recon import landings, lease
 from recon.certify import certify, note_certified, uncertified
+from recon.compaction import Compacted, compact
 from recon.config import Config
 from recon.prefetch import prefetched_files
 from recon.store import LocalStore, ObjectStore
+from recon.sweeping import Swept, sweep
 from recon.timeline import State, Timeline
 from recon.windows import parse_instant
 
@@ -23,12 +25,15 @@ GRACE = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Tidied:
-    """How many certificates were made, and how many pre-fetched files, temporary files and leases were swept."""
+    """How many certificates were made, how many pre-fetched files, temporary files and leases were removed, what was compacted and
+    swept."""
 
     certificates: int
     prefetched: int
     temporary: int
     leases: int
+    compacted: Compacted
+    swept: Swept
 
 
 def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tidied:
@@ -44,7 +49,9 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
             store.delete(path)
             swept += 1
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
-    return Tidied(len(certificates), swept, temporary, lease.sweep(store, now - GRACE))
+    compacted = compact(store, config, Timeline(store))
+    leases = lease.sweep(store, now - GRACE)
+    return Tidied(len(certificates), swept, temporary, leases, compacted, sweep(store, config, Timeline(store), now))
 
 
 def _note_landings(store: ObjectStore, state: State) -> None:

@@ -53,6 +53,7 @@ for _command in (
     work.replay,
     work.verify,
     renewing.rebuild,
+    renewing.compact,
     looking.status,
     looking.certificate,
     looking.show,

@@ -1,6 +1,6 @@
-"""Commands that renew what stands: rebuild.
+"""Commands that renew what stands: rebuild, compact.
 
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild).
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild, recon.compaction, recon.sweeping).
 """
 
 from __future__ import annotations
@@ -59,6 +59,42 @@ def rebuild(
     else:
         say(f"rebuilt {count(rebuilt.windows, 'window')} in commit {number(rebuilt.commit)}, {count(rebuilt.certificates, 'certificate')}")
         _say_statuses(rebuilt.before, rebuilt.after)
+
+
+def compact(
+    always: Annotated[bool, typer.Option("--always", help="Also where the part-files hold less than 'compaction.disk' allows.")] = False,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Rewrite part-files that are mostly superseded, and remove what nothing needs any more.
+
+    Safe beside everything else. What a reader may still use goes once 'retention.grace' is over, by the next call.
+
+    \b
+    recon compact
+    """
+    with Bar("compact") as bar:
+        done, swept = opened(config).compact(bar, always)
+    if json:
+        as_json({"compacted": asdict(done), "swept": asdict(swept)})
+        return
+    if done.commit is None:
+        say("nothing to rewrite: the part-files hold little that is superseded; 'recon status' tells how much")
+    else:
+        rewrote = f"rewrote {count(done.rewritten, 'part-file')} in commit {number(done.commit)}"
+        say(f"{rewrote}: {count(done.records, 'record')}, {count(done.bytes, 'byte')}")
+        say(f"{count(done.dropped, 'part-file')} of {count(done.dropped_bytes, 'byte')} hold nothing live any more")
+    if swept.commit is not None:
+        removed = (
+            (swept.state, "object", "objects"),
+            (swept.reductions, "unfinished reduction", "unfinished reductions"),
+            (swept.generations, "given-up rebuild", "given-up rebuilds"),
+            (swept.revisions, "revision beyond retention.history", "revisions beyond retention.history"),
+        )
+        say(f"removed {', '.join(count(n, one, many) for n, one, many in removed if n)}; commit {number(swept.commit)} lists them")
+    if swept.waiting:
+        say(f"{count(swept.waiting, 'object')} that nothing needs will be removed once retention.grace is over")
 
 
 def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str, json: bool) -> None:

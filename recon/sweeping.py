@@ -1,0 +1,164 @@
+"""Sweeping: what nothing needs any more is removed, after a commit that lists it.
+
+Belongs here: telling what is needed, the commit, removing. Does not belong here: what supersedes anything (merge, recon.index,
+recon.compaction, recon.rebuild).
+The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recon import frontiers, layout, stateless
+from recon.config import Config
+from recon.rebuild import unswitched
+from recon.runs import open_run
+from recon.store import AlreadyExists, ObjectStore
+from recon.timeline import Entry, Fold, State, Timeline
+
+_UNUSED, _HISTORY = "unused", "history"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep removed: objects below ``state/``, unfinished reductions, generations, and revisions beyond ``retention.history``.
+    ``waiting``: objects that nothing needs and whose grace is not over."""
+
+    commit: int | None = None
+    state: int = 0
+    reductions: int = 0
+    generations: int = 0
+    revisions: int = 0
+    waiting: int = 0
+
+
+def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime) -> Swept:
+    """Removes what was of no use to anybody for ``retention.grace``, as two sweeps have seen it, and what is beyond
+    ``retention.history``."""
+    grace, seen = config.retention.grace, _seen(store)
+    while True:
+        state = timeline.head()
+        generations = _abandoned(store, state, now - grace)
+        unused = _unused(store, state, generations)
+        revisions, walked = _beyond_history(store, config, timeline, state, now)
+        named = _named_since(timeline, state, min(seen.values(), default=now))
+        first = {path: _first_seen(path, seen, named, now) for path in unused}
+        old = [path for path, at in first.items() if now - at >= grace and path in seen]
+        listed = (*old, *generations, *revisions)
+        if not listed:
+            _note(store, first, walked, now)
+            return Swept(waiting=len(first))
+        entry = Entry("sweep", layout.new_attempt(), state.rules, totals=dict(state.totals), swept=listed)
+        committed = timeline.commit(entry, onto=state)
+        if committed is not None:
+            break
+    reductions = [path for path in old if path.startswith(layout.STATELESS)]
+    for path in old:
+        if path in reductions:
+            _fence_and_remove(store, path)
+        else:
+            store.delete(path)
+    for folder in (*generations, *revisions):
+        for path in list(store.list(folder)):
+            store.delete(path)
+    _note(store, {path: at for path, at in first.items() if path not in set(old)}, walked, now)
+    waiting = len(first) - len(old)
+    return Swept(committed.commit, len(old) - len(reductions), len(reductions), len(generations), len(revisions), waiting)
+
+
+def needed(store: ObjectStore, state: State) -> set[str]:
+    """Runs and part-files that look-ups at ``state`` may read."""
+    runs = [open_run(store, run.path) for run in state.runs]
+    return {path for run in runs for path in (run.path, *run.part_files)}
+
+
+def _unused(store: ObjectStore, state: State, abandoned: Iterable[str]) -> list[str]:
+    """Objects below ``state/`` that neither the head nor a rebuild in the making needs, and folders of unfinished reductions."""
+    gone = set(abandoned)
+    used = needed(store, state)
+    for generation in unswitched(store):
+        if f"{layout.GENERATIONS}{generation}/" not in gone:
+            used |= needed(store, Timeline(store, layout.generation(generation)).head())
+    found = [path for path in store.list(layout.STATE) if path not in used]
+    folders: dict[str, bool] = {}
+    for path in store.list(layout.STATELESS):
+        folder, _, name = path.rpartition("/")
+        folders[folder] = folders.get(folder, False) or name == stateless.FIGURES
+    return found + [f"{folder}/" for folder, finished in folders.items() if not finished]
+
+
+def _abandoned(store: ObjectStore, state: State, before: datetime) -> list[str]:
+    """Folders of generations in which nothing was committed since ``before``, and which were not switched to."""
+    found = []
+    for generation, told in unswitched(store).items():
+        head = Timeline(store, layout.generation(generation)).head()
+        newest = datetime.fromisoformat(head.time or told["time"])
+        in_use = {run.path for run in state.runs} & {run.path for run in head.runs}  # the note of its switch is missing
+        if newest < before and not in_use:
+            found.append(f"{layout.GENERATIONS}{generation}/")
+    return found
+
+
+def _beyond_history(store: ObjectStore, config: Config, timeline: Timeline, state: State, now: datetime) -> tuple[list[str], int]:
+    """Stateless folders that were superseded before ``retention.history``, and the commit up to which that is known."""
+    if config.retention.history is None:
+        return [], 0
+    number, _ = frontiers.read(store, _HISTORY)
+    fold = Fold(timeline.at(number))
+    gone: list[str] = []
+    while fold.commit < state.commit:
+        entry = timeline.entry(fold.commit + 1)
+        if entry is None or now - datetime.fromisoformat(entry.time) < config.retention.history:
+            break
+        rebuilt = None if entry.generation is None else Timeline(store, layout.generation(entry.generation[0])).at(entry.generation[1])
+        changed = fold.windows if rebuilt is not None else entry.windows
+        gone += [fold.windows[name].folder for name in changed if name in fold.windows]
+        fold.add(entry, rebuilt)
+    held = {one.folder for one in state.windows.values()}
+    return [folder for folder in dict.fromkeys(gone) if folder not in held], fold.commit
+
+
+def _named_since(timeline: Timeline, state: State, since: datetime) -> dict[str, str]:
+    """Attempt → the time of the newest commit since then that made it part of the state, or dropped it."""
+    found: dict[str, str] = {}
+    for number in range(state.commit, 0, -1):
+        entry = timeline.entry(number)
+        if entry is None or datetime.fromisoformat(entry.time) < since - timedelta(minutes=10):
+            return found
+        runs = [*(run.path for run in entry.runs_added), *entry.runs_removed, *entry.dropped]
+        for attempt in {entry.writer, *(layout.attempt_of(path) for path in runs)}:
+            found.setdefault(attempt, entry.time)
+    return found
+
+
+def _first_seen(path: str, seen: dict[str, datetime], named: dict[str, str], now: datetime) -> datetime:
+    """Since when nothing needs it. What a commit has named since begins anew: a reader may hold that commit's state."""
+    at = seen.get(path, now)
+    return now if named.get(layout.attempt_of(path), "") > at.isoformat() else at
+
+
+def _seen(store: ObjectStore) -> dict[str, datetime]:
+    """What earlier sweeps found of no use → when first."""
+    _, value = frontiers.read(store, _UNUSED)
+    return {str(path): datetime.fromisoformat(at) for path, at in (value or {}).items()}
+
+
+def _note(store: ObjectStore, first: dict[str, datetime], walked: int, now: datetime) -> None:
+    frontiers.advance(store, _UNUSED, int(now.timestamp() * 1000), {path: at.isoformat() for path, at in first.items()})
+    if walked:
+        frontiers.advance(store, _HISTORY, walked)
+
+
+def _fence_and_remove(store: ObjectStore, folder: str) -> None:
+    """An unfinished reduction. Its figures, the object that would finish it, are put as swept before: whoever is still at it finds that
+    taken and starts over. One that was finished just now stays."""
+    try:
+        store.put_new(folder + stateless.FIGURES, [stateless.SWEPT])
+    except AlreadyExists:
+        if store.get(folder + stateless.FIGURES) != stateless.SWEPT:
+            return
+    for path in list(store.list(folder)):
+        if path != folder + stateless.FIGURES:
+            store.delete(path)

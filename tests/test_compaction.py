@@ -1,0 +1,334 @@
+"""Compaction and sweeping: whatever is rewritten and removed, in whatever race, no record is lost and none changes.
+
+Belongs here: both, in histories, races, kills and with suspended writers. Does not belong here: tiers of runs (test_runs).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import faulty
+import pytest
+import strategies as s
+from driving import carry_out, check_store, open_in, records, run_range
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import recon
+from recon import compaction, layout, pipeline, stateless
+from recon.api import Reconciliation
+from recon.compaction import compact, is_due, survey
+from recon.index import index_runs
+from recon.merge import merge_windows
+from recon.prefetch import prefetch
+from recon.rebuild import unswitched
+from recon.reduce import reduce_windows
+from recon.sweeping import needed, sweep
+from recon.timeline import Timeline
+from recon.windows import name_of
+
+YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
+SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "15")), suppress_health_check=list(HealthCheck))
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@contextmanager
+def fresh(text: str = YAML) -> Iterator[Reconciliation]:
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield open_in(Path(folder), text)
+
+
+class Clock:
+    """Each sweep an hour later than the one before, so that every grace is over."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC) + timedelta(hours=1)
+
+    def sweep(self, r: Reconciliation) -> Any:
+        self.now += timedelta(hours=1)
+        return sweep(r.store(), r.config, Timeline(r.store()), self.now)
+
+
+def total(r: Reconciliation) -> dict[str, int]:
+    return dict(r.state().totals["bytes"])
+
+
+def check_bytes(r: Reconciliation) -> None:
+    """What the commits carry on is what the part-files hold."""
+    held = survey(r.store(), r.state())
+    assert total(r) == {"parts": sum(p.bytes for p in held if p.live or p.path in needed_parts(r)), "live": sum(p.live for p in held)}
+
+
+def needed_parts(r: Reconciliation) -> set[str]:
+    return {path for path in needed(r.store(), r.state()) if path.endswith(".jsonl")}
+
+
+@SLOW
+@given(s.histories(max_operations=12), st.data())
+def test_compactions_and_sweeps_anywhere_in_a_history_change_nothing_that_is_seen(history: s.History, data: st.DataObject) -> None:
+    clock = Clock()
+    with fresh() as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            for _ in range(data.draw(st.integers(0, 2))):
+                if data.draw(st.booleans()):
+                    compact(r.store(), r.config, Timeline(r.store()), always=data.draw(st.booleans()))
+                else:
+                    clock.sweep(r)
+            if isinstance(operation, s.Run):
+                check_store(r, state)
+        compact(r.store(), r.config, Timeline(r.store()), always=True)
+        for _ in range(3):
+            clock.sweep(r)
+        check_store(r, history.states()[-1])
+        assert not r.verify(full=True).problems
+        assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state()), "all that is left is needed"
+        check_bytes(r)
+
+
+def story(r: Reconciliation, windows: int = 6) -> s.State:
+    """Windows that all touch the same keys, so that most of what was written is superseded."""
+    state = s.State()
+    for window in range(windows):
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}", amount=f"{n}.25") for n in range(7))
+        for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
+            carry_out(r, operation)
+            state = s.apply(state, operation)
+    return state
+
+
+def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_the_grace(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    check_bytes(r)
+    assert is_due(r.config, r.state())
+    before, clock = records(r), Clock()
+    done = compact(r.store(), r.config, Timeline(r.store()))
+    assert done.commit == r.state().commit
+    assert done.dropped > 0
+    assert not is_due(r.config, r.state())
+    assert len(r.state().runs) == 1
+    check_bytes(r)
+    assert records(r) == before
+    assert compact(r.store(), r.config, Timeline(r.store())).commit is None, "done again it finds nothing to do"
+    paths = set(r.store().list(layout.STATE))
+    assert clock.sweep(r).commit is None, "the first sweep only looks"
+    assert set(r.store().list(layout.STATE)) == paths
+    swept = clock.sweep(r)
+    assert swept.commit == r.state().commit
+    assert swept.state == len(paths) - len(needed(r.store(), r.state()))
+    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    check_store(r, state)
+    assert not r.verify(full=True).problems
+
+
+class Suspended:
+    """A writer that stops before its ``number``-th put under ``prefix``, while the test does something else."""
+
+    def __init__(self, r: Reconciliation, prefix: str, number: int, meanwhile: Callable[[], None]) -> None:
+        self.seen, self.prefix, self.number, self.meanwhile = 0, prefix, number, meanwhile
+        self.store = faulty.WatchedStore(r.store(), before=self.before)
+
+    def before(self, call: faulty.Call) -> None:
+        if call.kind in ("put_new", "copy_in") and call.path.startswith(self.prefix):
+            self.seen += 1
+            if self.seen == self.number:
+                self.meanwhile()
+
+
+MEANWHILE = ("a merge of the same keys", "tiers", "a compaction", "a rebuild", "sweeps", "all of it")
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_was_done_meanwhile(tmp_path: Path, what: str) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    clock = Clock()
+
+    def merge() -> None:
+        nonlocal state
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"late-{n}", event_type="PAYMENT", amount="1.00") for n in range(0, 7, 2))
+        for operation in (s.Land(6, s.File("late", rows)), s.Close(6), s.Run((6,))):
+            carry_out(r, operation)
+            state = s.apply(state, operation)
+
+    def tiers() -> None:
+        from recon.runs import choose_tiers
+
+        index_runs(r.store(), r.config, Timeline(r.store()))
+        assert choose_tiers([1] * 8) is not None  # which these few runs are not enough for; the compaction below merges them
+
+    def sweeps() -> None:
+        for _ in range(3):
+            clock.sweep(r)
+
+    done: dict[str, Callable[[], Any]] = {
+        "a merge of the same keys": merge,
+        "tiers": tiers,
+        "a compaction": lambda: compact(r.store(), r.config, Timeline(r.store()), always=True),
+        "a rebuild": r.rebuild,
+        "sweeps": sweeps,
+    }
+
+    def meanwhile() -> None:
+        for name in done if what == "all of it" else [what]:
+            done[name]()
+
+    suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
+    compact(suspended.store, r.config, Timeline(suspended.store), always=True)
+    assert suspended.seen >= 1
+    check_store(r, state)
+    assert not r.verify(full=True).problems
+    sweeps()
+    check_store(r, state)
+    assert not r.verify(full=True).problems
+    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+
+
+def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    clock = Clock()
+    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    figures = reduce_windows(r.store(), r.config, [manifest])
+    fetched = prefetch(r.store(), r.state(), figures)
+    removed = []
+
+    def meanwhile() -> None:
+        before = set(r.store().list(layout.STATE))
+        for _ in range(2):
+            clock.sweep(r)
+        removed.extend(before - set(r.store().list(layout.STATE)))
+
+    suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
+    merged = merge_windows(suspended.store, r.config, Timeline(suspended.store), figures, fetched)
+    assert removed, "what it had written was of no use to anybody, as far as anybody could know"
+    assert merged.attempts == 2
+    r.run()  # which certifies it
+    check_store(r, s.apply(state, s.Run((6,))))
+    assert not r.verify(full=True).problems
+
+
+def test_a_reduction_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r, windows=1)
+    clock = Clock()
+    for operation in (s.Land(1, s.File("w1", (s.Row(order_id="K1", event_id="new"),))), s.Close(1)):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    suspended = Suspended(r, layout.STATELESS, 4, lambda: [clock.sweep(r) for _ in range(2)] and None)
+    (figures,) = reduce_windows(suspended.store, r.config, [manifest])
+    folders = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(1)))}
+    assert len(folders) == 2
+    (given_up,) = folders - {figures.folder.removesuffix("/")}
+    assert r.store().get(f"{given_up}/{stateless.FIGURES}") == stateless.SWEPT
+    assert list(r.store().list(given_up)) == [f"{given_up}/{stateless.FIGURES}"]
+    r.run()
+    check_store(r, s.apply(state, s.Run((1,))))
+    assert not r.verify(full=True).problems
+
+
+def test_a_rebuild_that_was_suspended_while_its_generation_was_swept_makes_another(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r, windows=2)
+    clock = Clock()
+    (tmp_path / "other.yaml").write_text(YAML.replace("UNPAID", "DUE"))
+    other = recon.open(tmp_path / "other.yaml")
+    begun: list[str] = []
+
+    def meanwhile() -> None:
+        begun.extend(unswitched(r.store()))
+        for _ in range(2):
+            clock.sweep(r)
+
+    suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
+    other._store = suspended.store
+    other.rebuild()
+    other._store = None
+    assert len(begun) == 1
+    entry = Timeline(r.store()).entry(other.state().commit)
+    assert entry is not None
+    assert entry.generation is not None
+    assert entry.generation[0] != begun[0]
+    renamed = replace(s.STANDARD_RULES, status=tuple(("DUE" if name == "UNPAID" else name, when) for name, when in s.STANDARD_RULES.status))
+    check_store(other, state, renamed)
+    assert not other.verify(full=True).problems
+
+
+class Killed(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("kind", ["put_new", "delete"])
+@pytest.mark.parametrize("what", ["compaction", "sweep"])
+def test_a_kill_at_any_write_of_a_compaction_or_sweep_loses_nothing_and_the_next_completes_it(tmp_path: Path, what: str, kind: str) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r, windows=4)
+    clock = Clock()
+    if what == "sweep":
+        compact(r.store(), r.config, Timeline(r.store()), always=True)
+        clock.sweep(r)
+    number = 0
+    while True:
+        number += 1
+
+        def hook(call: faulty.Call, at: int = number) -> None:
+            if call.kind == kind and call.number == at:
+                raise Killed
+
+        watched = faulty.WatchedStore(r.store(), before=hook)
+        clock.now += timedelta(hours=1)
+        try:
+            if what == "sweep":
+                sweep(watched, r.config, Timeline(watched), clock.now)
+            else:
+                compact(watched, r.config, Timeline(watched), always=True)
+        except Killed:
+            check_store(r, state)
+            assert not r.verify().problems
+            continue
+        break
+    check_store(r, state)
+    for _ in range(3):
+        clock.sweep(r)
+    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    assert not r.verify(full=True).problems
+
+
+@SLOW
+@given(s.histories(max_windows=3, max_operations=6), st.integers(1, 3))
+def test_records_of_one_hash_stay_together_wherever_a_part_file_is_cut(history: s.History, size: int) -> None:
+    with fresh() as r, pytest.MonkeyPatch.context() as patch:
+        for operation in history.operations:
+            carry_out(r, operation)
+        patch.setattr(compaction, "PART_RECORDS", size)
+        before = records(r)
+        compact(r.store(), r.config, Timeline(r.store()), always=True)
+        assert records(r) == before
+        check_bytes(r)
+        assert not r.verify().problems
+
+
+def test_windows_go_on_from_a_compacted_run(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    compact(r.store(), r.config, Timeline(r.store()), always=True)
+    for operation in (s.Replay(3), s.Unland(2, "w2.csv")):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    report = run_range(r, (2, 3))
+    assert report.windows == [name_of(s.at(2)), name_of(s.at(3))]
+    check_store(r, s.apply(state, s.Run((2, 3))))
+    check_bytes(r)
