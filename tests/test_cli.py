@@ -27,6 +27,10 @@ from recon.demo import write_sample
 from recon.errors import WrongUsage
 
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
+COMMANDS = [
+    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify", "rebuild"),
+    *("status", "certificate", "show", "breaks", "rejects", "export"),
+]
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 
 
@@ -124,10 +128,7 @@ def test_help_lists_every_command_in_one_line_each(recon: Call) -> None:
     answer = recon("--help")
     assert answer.status == 0
     listed = answer.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in listed] == [
-        *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify"),
-        *("status", "certificate", "show", "breaks", "rejects", "export"),
-    ]
+    assert [line.split()[0] for line in listed] == COMMANDS
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
@@ -137,10 +138,7 @@ def test_without_a_command_the_help_is_shown(recon: Call) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [
-        *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify"),
-        *("status", "certificate", "show", "breaks", "rejects", "export"),
-    ],
+    COMMANDS,
 )
 def test_the_help_of_each_command_has_an_example_and_takes_json(recon: Call, command: str) -> None:
     answer = recon(command, "--help")
