@@ -103,7 +103,7 @@ class Reconciliation:
             close=close,
             replacing=replace,
             expect=expect,
-            inspect=lambda name, path: inspect(name, path, columns),
+            inspect=lambda name, path: inspect(name, path, columns, self.config.ordered),
         )
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:

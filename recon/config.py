@@ -139,6 +139,12 @@ class Config(Place):
     rules_version: str
     raw: dict[str, Any]
 
+    @property
+    def ordered(self) -> frozenset[str]:
+        """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
+        known = {*self.events.types, *self.key, self.events.id}
+        return frozenset(m.column for m in self.measures if m.column and m.kind in ("min", "max") and m.column not in known)
+
 
 class _EventColumns(dict[str, Type]):
     """Types of event columns by name; the files name the columns, so one that is not declared is text."""
