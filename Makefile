@@ -45,10 +45,11 @@ browser: $(STAMP)     ## the UI in Chromium: metadata of a window, a backfill th
 e2e: $(STAMP)         ## windows through a real Dagster daemon, with a kill; some minutes
 	$(BIN)/pytest -m e2e --color=no tests/test_daemon.py
 
-benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows
+benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows; answers from the shell
 	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core-parquet.json
 	$(BIN)/python benchmarks/core.py --format jsonl --out docs/benchmarks/core-jsonl.json
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
+	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 
 lint: $(STAMP)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import batches, landings
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.opening import open_for
@@ -29,6 +28,7 @@ from recon.windows import name_of, parse_instant
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recon import batches
     from recon.compaction import Compacted
     from recon.pipeline import Progress, RunReport
     from recon.rebuild import Preview, Rebuilt
@@ -92,6 +92,7 @@ class Reconciliation:
         expect: Mapping[str, Any] | None = None,
     ) -> batches.Landing:
         """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to."""
+        from recon import batches
         from recon.intake import inspect
 
         start = self.config.grid.parse(window, "--window")
@@ -104,19 +105,22 @@ class Reconciliation:
             close=close,
             replacing=replace,
             expect=expect,
-            inspect=lambda name, path: inspect(name, path, columns),
+            inspect=lambda name, path: inspect(name, path, columns, self.config.ordered),
         )
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:
         """Takes a file (name as landed) back out of a window."""
+        from recon import batches
+
         return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
-        start = self.config.grid.parse(window)
-        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
+        from recon import batches
         from recon.closing import close_by_hand
 
+        start = self.config.grid.parse(window)
+        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str) -> batches.Manifest:
@@ -127,6 +131,8 @@ class Reconciliation:
 
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
+        from recon import batches, landings
+
         windows = self._range(first, last or first)
         grid = self.config.grid
         if grid.index(windows[1]) - grid.index(windows[0]) < _LOOKED_AT_MAX:

@@ -19,10 +19,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from recon import configfile
+from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
-from recon.vocabulary import MEANING, Expression, parse_expression
+from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 from recon.windows import Grid, parse_duration, parse_instant
 
@@ -138,6 +138,12 @@ class Config(Place):
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
+
+    @property
+    def ordered(self) -> frozenset[str]:
+        """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
+        known = {*self.events.types, *self.key, self.events.id}
+        return frozenset(m.column for m in self.measures if m.column and m.kind in ("min", "max") and m.column not in known)
 
 
 class _EventColumns(dict[str, Type]):
@@ -275,7 +281,7 @@ class _Reader:
         where = None
         if section.where is not None:
             with self.field("measures", name, "where") as field:
-                where = parse_expression(section.where, types, field)
+                where = vocabulary.parse_expression(section.where, types, field)
                 _boolean(where, field)
         return Measure(name, cast(Kind, kind), None if column == "*" else column, where, result)
 
@@ -296,7 +302,7 @@ class _Reader:
             _check_name(name, field)
             if name in known:
                 raise WrongUsage(f"{field}: a measure has that name already; choose another")
-            expression = parse_expression(self.sections.derived[name], known, field)
+            expression = vocabulary.parse_expression(self.sections.derived[name], known, field)
         known[name] = expression.type
         return Derived(name, expression)
 
@@ -312,7 +318,7 @@ class _Reader:
             with self.field("status", index, name) as field:
                 if found and _always(found[-1].expression):
                     raise WrongUsage(f'{field}: never reached, since {found[-1].name} before it is "true"; put "true" last')
-                expression = parse_expression(text, known, field)
+                expression = vocabulary.parse_expression(text, known, field)
                 _boolean(expression, field)
             found.append(Status(name, expression))
         return tuple(found)

@@ -51,7 +51,7 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
     # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
     files = sorted(manifest.files, key=lambda file: file.digest)
-    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
+    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config), config.ordered)
     with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
         try:
             sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]

@@ -84,7 +84,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
     )
     connection.execute(f"CREATE TABLE refused (w INTEGER{typed})")
     connection.execute("CREATE TABLE named (w INTEGER, name VARCHAR)")
-    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns)
+    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns, config.ordered)
     values = "".join(f", {column}" for column in columns)
     arrived: dict[str, int] = {}
     unread: list[str] = []

@@ -157,6 +157,12 @@ def test_the_logics_source_is_part_of_the_rules_version_and_is_not_run(load: Loa
     assert load(new="logic: judge:after\n").rules_version != first.rules_version
 
 
+def test_columns_whose_order_as_text_nobody_declared_are_known(load: Load) -> None:
+    assert load().ordered == frozenset()
+    more = "  most: {max: quantity}\n  kind: {min: event_type}\n  dear: {max: amount}\n  k: {min: order_id}\n  seen: {last: note}\n"
+    assert load("derived:", f"{more}derived:").ordered == {"quantity", "event_type"}
+
+
 def test_a_config_is_equal_to_itself_read_again(load: Load) -> None:
     assert replace(load(), raw={}) == replace(load(), raw={})
 

@@ -397,6 +397,28 @@ def test_a_file_that_can_not_be_read_to_its_end_stops_the_load(tmp_path: Path, n
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("values", [[9, 10], [Decimal("1.5")], [1.5], [date(2026, 11, 1)]])
+def test_parquet_numbers_that_no_one_declared_are_never_ordered_as_text(tmp_path: Path, values: list[Any]) -> None:
+    path, content = tmp_path / "x", parquet_bytes(k=["a"] * len(values), v=values)
+    path.write_bytes(content)
+    says = r"a.parquet: column 'v' is [^ ].* and would be compared as text, in which 9 is more than 10; declare it under events.types"
+    with pytest.raises(WrongInput, match=says):
+        inspect("a.parquet", path, ["k", "v"], {"v"})
+    with pytest.raises(WrongInput, match=says):
+        load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, None, {"v": Type("text")}, frozenset("v")))
+    # Declared, or not asked for its order, it is read as ever; and so is text, however it is stored.
+    inspect("a.parquet", path, ["k", "v"])
+    path.write_bytes(parquet_bytes(k=["a"], v=pa.array(["9"]).dictionary_encode()))
+    inspect("a.parquet", path, ["k", "v"], {"v"})
+
+
+def test_a_nested_parquet_column_is_refused_when_it_lands(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(parquet_bytes(k=["a"], v=[[1]]))
+    with pytest.raises(WrongInput, match="column 'v' is a list"):
+        inspect("a.parquet", tmp_path / "x", ["k", "v"])
+    inspect("a.parquet", tmp_path / "x", ["k"])
+
+
 def test_a_damaged_page_of_parquet_stops_the_load(tmp_path: Path) -> None:
     content = bytearray(parquet_bytes(k=[f"key {i}" for i in range(5000)]))
     content[200:400] = bytes(200)

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recon.errors import WrongUsage
@@ -461,6 +461,8 @@ WORDS = [
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40) | st.lists(st.sampled_from(WORDS)).map(" ".join))
+@example("--")
+@example("/* */ -- x")
 def test_no_text_whatever_does_anything_but_parse_or_be_refused(text: str) -> None:
     try:
         expression = parse_expression(text, COLUMNS, "f")

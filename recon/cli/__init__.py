@@ -21,6 +21,8 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command (``sys.argv`` if not given) and returns its exit status. A failure is one line on stderr."""
+    # Looking for plugins in every installed package would take longer than a look-up; no model here has use for one.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be text, and still has to be named

@@ -35,10 +35,11 @@ def rebuild(
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Take everything again from the landed events, by the rules as they are now.
+    """Take everything again by the rules as they are now.
 
-    For after a change of recon.yaml. Readers see the old records until all new ones are there; then all at once. Killed, it goes on
-    where it was; windows that arrive meanwhile are not missed. What was known before stays known: 'recon show --known-at'.
+    From the landed events, for after a change of recon.yaml. Readers see the old records until all new ones are there; then all at
+    once. Killed, it goes on where it was; windows that arrive meanwhile are not missed. What was known before stays known:
+    'recon show --known-at'.
 
     \b
     recon rebuild --preview

@@ -101,8 +101,7 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
         kind = column.type
-    if pa.types.is_nested(kind):
-        raise WrongInput(f"{what} is a {kind}; expected a plain value such as text, a number, a date or a time")
+    refuse_nested(kind, what)
     try:
         if pa.types.is_timestamp(kind):
             # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
@@ -114,11 +113,19 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
         raise WrongInput(f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text") from None
 
 
+def refuse_nested(kind: Any, what: str) -> None:
+    """Raises WrongInput, which begins with ``what``, for a list, a struct or a map."""
+    import pyarrow as pa
+
+    if pa.types.is_nested(kind):
+        raise WrongInput(f"{what} is a {kind}; expected a plain value such as text, a number, a date or a time")
+
+
 def _utf8(column: Any) -> tuple[Any, Any]:
     import numpy as np
     import pyarrow as pa
 
-    binary = column.cast(pa.binary()) if _is_text(column.type) else None
+    binary = column.cast(pa.binary()) if is_text(column.type) else None
     if binary is None:
         return column.cast(pa.string()), None
     try:
@@ -135,8 +142,12 @@ def _utf8(column: Any) -> tuple[Any, Any]:
         return pa.array(texts, pa.string()), broken
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a type's values are text, also where they are stored as bytes or in a dictionary."""
     import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
 
     checks = (
         pa.types.is_string,

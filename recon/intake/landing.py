@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.columnar import open_parquet
+from recon.intake.columnar import is_text, open_parquet, refuse_nested
 from recon.intake.delimited import delimiter_of, header_of
 from recon.intake.formats import BROKEN, Format, blocks, format_of, head_text
 from recon.intake.model import SourceFile
@@ -29,9 +30,9 @@ _MAGIC = {
 }
 
 
-def inspect(name: str, path: Path, columns: Sequence[str]) -> None:
+def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = ()) -> None:
     """Raises WrongUsage for a name that tells no format, WrongInput for a file that is not that format, not whole, or
-    lacks a column.
+    lacks a column. ``ordered``: see EventSpec.
 
     A compressed file is decompressed to its end. A member missing from JSON lines is null, so no column is asked of
     those.
@@ -49,7 +50,7 @@ def inspect(name: str, path: Path, columns: Sequence[str]) -> None:
         deque(blocks(name, path, form.codec), maxlen=0)
     if form.kind != "parquet":
         _check_text(name, path, form)
-    require_columns(SourceFile(name, path), columns)
+    require_columns(SourceFile(name, path), columns, ordered)
 
 
 def _check_magic(name: str, start: bytes, expected: str | None) -> None:
@@ -84,12 +85,14 @@ def _check_text(name: str, path: Path, form: Format) -> None:
         raise WrongInput(f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv")
 
 
-def require_columns(file: SourceFile, columns: Sequence[str]) -> None:
-    """Raises WrongInput if the header or the Parquet schema lacks one of ``columns`` or has a name twice."""
+def require_columns(file: SourceFile, columns: Sequence[str], ordered: Collection[str] = ()) -> None:
+    """Raises WrongInput if the header or the Parquet schema lacks one of ``columns``, has a name twice, or if a Parquet column is none
+    that can be read as it is to be: nested, or ``ordered`` and of a type that as text has another order."""
     form = format_of(file.name)
     if form.kind == "json":
         return
-    there = open_parquet(file).schema_arrow.names if form.kind == "parquet" else header_of(file)
+    schema = open_parquet(file).schema_arrow if form.kind == "parquet" else None
+    there = schema.names if schema is not None else header_of(file)
     where = "the schema" if form.kind == "parquet" else "line 1: the header"
     twice = [column for column, count in Counter(there).items() if count > 1]
     if twice:
@@ -97,6 +100,19 @@ def require_columns(file: SourceFile, columns: Sequence[str]) -> None:
     for column in columns:
         if column not in there:
             raise WrongInput(f"{file.name}: {where} has no column {column!r}; {_what_is_there(column, there, form)}")
+    if schema is not None:
+        for column in columns:
+            _check_type(f"{file.name}: column {column!r}", schema.field(column).type, column, column in ordered)
+
+
+def _check_type(place: str, kind: Any, column: str, ordered: bool) -> None:
+    """What a Parquet schema tells of a column before any row is read."""
+    refuse_nested(kind, place)
+    if ordered and not is_text(kind):
+        raise WrongInput(
+            f"{place} is {kind} and would be compared as text, in which 9 is more than 10; "
+            f"declare it under events.types in recon.yaml, such as {column}: integer, or {column}: text if that is meant"
+        )
 
 
 def _what_is_there(column: str, there: Sequence[str], form: Format) -> str:

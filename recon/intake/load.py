@@ -89,7 +89,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
     import duckdb
     import pyarrow as pa
 
-    require_columns(file, spec.names)
+    require_columns(file, spec.names, spec.ordered)
     kind = format_of(file.name).kind
     if kind == "parquet" and (direct := direct_scan(file, spec.names)) is not None:
         # What fails here (bytes that are not UTF-8, a damaged page) is read again below, where it is told row by row.

@@ -25,13 +25,14 @@ _ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 @dataclass(frozen=True)
 class EventSpec:
     """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry
-    along.
+    along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
     """
 
     key: tuple[str, ...]
     id: str | None
     time: str | None
     columns: dict[str, Type]
+    ordered: frozenset[str] = frozenset()
 
     @cached_property
     def names(self) -> tuple[str, ...]:

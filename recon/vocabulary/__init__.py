@@ -5,13 +5,29 @@ Belongs here: what leaves the package. ``types`` has the types, ``parse`` reads 
 reconciliation has; that is ``recon.config``.
 """
 
-from recon.vocabulary.duckdb import emit_duckdb
-from recon.vocabulary.parse import parse_expression
-from recon.vocabulary.reference import evaluate
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from recon.vocabulary.tree import Expression, Node
 from recon.vocabulary.types import Type, parse_type
+
+if TYPE_CHECKING:
+    from recon.vocabulary.duckdb import emit_duckdb
+    from recon.vocabulary.parse import parse_expression
+    from recon.vocabulary.reference import evaluate
 
 MEANING = 1
 """Counts changes of what expressions mean; part of every rules version."""
 
 __all__ = ["MEANING", "Expression", "Node", "Type", "emit_duckdb", "evaluate", "parse_expression", "parse_type"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads parser, meaning and engines when they are first asked for: a look-up needs none of them."""
+    from importlib import import_module
+
+    rooms = {"emit_duckdb": "duckdb", "evaluate": "reference", "parse_expression": "parse"}
+    if name in rooms:
+        return getattr(import_module(f"recon.vocabulary.{rooms[name]}"), name)
+    raise AttributeError(f"module 'recon.vocabulary' has no attribute {name!r}")

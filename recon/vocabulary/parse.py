@@ -106,8 +106,13 @@ def _parsed(text: str) -> exp.Expr:
         raise Unfit("the expression is nested too deep; split it into derived values", 1) from None
 
 
+_NO_COMMENTS = "-- and /* begin a comment, which an expression doesn't have; write - (-x), comment in YAML"
+
+
 def _bounded(tokens: list[Any]) -> None:
     """Refuses, before the parser runs, what would exhaust its stack or what it would complete on its own."""
+    if not tokens:  # nothing but comments, which sqlglot leaves out
+        raise Unfit(_NO_COMMENTS, 1)
     depth, cast_to = 0, False
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
         word = token.text.lower()
@@ -115,10 +120,7 @@ def _bounded(tokens: list[Any]) -> None:
             # sqlglot would put in DuckDB's own default digits.
             raise Unfit(f"{word} needs its digits; write decimal(18,2)", token.start + 1)
         if token.comments:
-            raise Unfit(
-                "-- and /* begin a comment, which an expression doesn't have; write - (-x), comment in YAML",
-                token.end + 1,
-            )
+            raise Unfit(_NO_COMMENTS, token.end + 1)
         if word == "@":
             raise Unfit("@ is not part of the vocabulary; write abs(x)", token.start + 1)
         cast_to = word in ("as", "::")
