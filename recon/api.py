@@ -80,7 +80,13 @@ class Reconciliation:
             return timeline.head()
         from recon.lookup import known_at as state_known_at
 
-        return state_known_at(timeline, parse_instant(known_at, "--known-at"))
+        instant, kept = parse_instant(known_at, "--known-at"), self.config.retention.history
+        if kept is not None and datetime.now(UTC) - instant > kept:
+            raise WrongUsage(
+                f"--known-at {known_at}: lies beyond retention.history in {self._path.name}; what was known is kept since "
+                f"{datetime.now(UTC) - kept:%Y-%m-%dT%H:%MZ}, certificates for ever"
+            )
+        return state_known_at(timeline, instant)
 
     def land(
         self,
@@ -151,11 +157,16 @@ class Reconciliation:
 
     def show(self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False) -> dict[str, Any]:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
-        from recon.lookup import show
+        from recon.lookup import find_record, find_then, show
 
-        state, last = self.state(known_at), self._as_of(as_of)
+        state, last, text = self.state(known_at), self._as_of(as_of), self.key_text(key)
         rules = self._rules(state) if last is not None or events else None
-        shown = show(self.store(), state, self.key_text(key), rules, last, events)
+        record = (
+            find_record(self.store(), state, text)
+            if known_at is None
+            else find_then(self.store(), state, text, self.state(), lambda: self._rules(state))
+        )
+        shown = show(self.store(), state, text, record, rules, last, events)
         if events:
             from recon.corrections import explain
 
@@ -177,14 +188,14 @@ class Reconciliation:
         from recon.artifacts import artifacts
 
         state = self.state(known_at)
-        return artifacts(self.store(), self._rules(state), state, self._as_of(as_of))
+        return artifacts(self.store(), self._rules(state), state, self._as_of(as_of), then=known_at is not None)
 
     def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None) -> int:
         """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
         from recon.artifacts import export
 
         state = self.state(known_at)
-        return export(self.store(), self._rules(state), state, Path(file), self._as_of(as_of))
+        return export(self.store(), self._rules(state), state, Path(file), self._as_of(as_of), then=known_at is not None)
 
     def breaks(self) -> pa.Table:
         """What is not matched: the columns of ``artifacts`` and age_days, in order of status, age and key."""

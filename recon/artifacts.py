@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ from recon.engines.duckdb import contributions
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
+from recon.history import records_then
 from recon.logic import after_merge
 from recon.runs import Found, merge_entries, open_run, read_records
 from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import State
 from recon.windows import name_of
 
@@ -47,30 +49,40 @@ def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
         yield pa.table({"hi": pa.array(hi), "lo": pa.array(lo), "record": records})
 
 
-def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None) -> pa.Table:
+def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None, then: bool = False) -> pa.Table:
     """All artifacts with contributions: key, status, measures, derived, windows, first_window, last_window; in order of key."""
-    with table_of(store, config, state, as_of) as connection:
+    with table_of(store, config, state, as_of, then) as connection:
         return connection.sql("FROM artifacts ORDER BY key").to_arrow_table()
 
 
 @contextmanager
-def table_of(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the table ``artifacts``, columns as in the contract. It spills to disk where memory does not hold it."""
+def table_of(
+    store: ObjectStore, config: Config, state: State, as_of: datetime | None = None, then: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the table ``artifacts``, columns as in the contract. It spills to disk where memory does not hold it.
+
+    ``then``: the state is an earlier one, of which part-files may have been given back."""
     last = None if as_of is None else name_of(as_of)
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
-        made = False
-        for batch in live_records(store, state) if state.runs else ():
-            connection.register("records", batch)
-            query = _laid_out(connection, config, last)
-            connection.execute(f"CREATE TEMP TABLE artifacts AS {query}" if not made else f"INSERT INTO artifacts {query}")
-            connection.unregister("records")
-            made = True
-        if not made:
-            import pyarrow as pa
-
-            connection.register("records", pa.table({"record": pa.array([], pa.string())}))
-            connection.execute(f"CREATE TEMP TABLE artifacts AS {_laid_out(connection, config, last)}")
+        try:
+            _fill(connection, config, live_records(store, state) if state.runs else iter(()), last)
+        except NotFound:
+            if not then:
+                raise
+            _fill(connection, config, records_then(store, config, state), last)
         yield connection
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterator[pa.Table], last: str | None) -> None:
+    """The table ``artifacts``, anew."""
+    import pyarrow as pa
+
+    nothing = pa.table({"record": pa.array([], pa.string())})
+    for number, batch in enumerate(chain([nothing], batches)):
+        connection.register("records", batch)
+        query = _laid_out(connection, config, last)
+        connection.execute(f"INSERT INTO artifacts {query}" if number else f"CREATE OR REPLACE TEMP TABLE artifacts AS {query}")
+        connection.unregister("records")
 
 
 def fold_records(config: Config, lines: Sequence[str], last: str | None) -> list[dict[str, Any]]:
@@ -116,10 +128,10 @@ def _laid_out(connection: duckdb.DuckDBPyConnection, config: Config, last: str |
     )
 
 
-def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None) -> int:
+def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None, then: bool = False) -> int:
     """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
     check_format(file)
-    with table_of(store, config, state, as_of) as connection:
+    with table_of(store, config, state, as_of, then) as connection:
         return write_rows(connection, "FROM artifacts ORDER BY key", file)
 
 

@@ -46,8 +46,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``at``: commit, rules, time, runs, totals and watermark as of the last commit of the span. ``names`` of the windows that changed
-    in it, and their ``columns``: revision, commit, closed, folder."""
+    """``at``: commit, rules, time, runs, totals, watermark and last rebuild as of the last commit of the span. ``names`` of the windows
+    that changed in it, and their ``columns``: revision, commit, closed, folder."""
 
     at: dict[str, Any]
     names: tuple[str, ...]

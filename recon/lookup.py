@@ -7,7 +7,7 @@ Belongs here: `show`, as it stands, as of a window, as known at a time, with its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from recon import stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
 from recon.runs import hash_of, open_run, read_record
-from recon.store import ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 from recon.windows import name_of
 
@@ -35,14 +35,33 @@ def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | 
     return None
 
 
+def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Callable[[], Config]) -> dict[str, Any] | None:
+    """The record of a key at an earlier ``state``, folded again where its part-files were given back. ``rules``: those of then."""
+    try:
+        return find_record(store, state, key)
+    except NotFound:
+        from recon.history import record_then
+    if head.rebuilt > state.commit:
+        return record_then(store, rules(), state, key)
+    # The record of now names every window that has contributed since the last rebuild.
+    now = find_record(store, head, key)
+    return now and record_then(store, rules(), state, key, [*(part["w"] for part in now["contributions"]), *now["withdrawn"]])
+
+
 def show(
-    store: ObjectStore, state: State, key: str, config: Config | None = None, as_of: datetime | None = None, events: bool = False
+    store: ObjectStore,
+    state: State,
+    key: str,
+    record: dict[str, Any] | None,
+    config: Config | None = None,
+    as_of: datetime | None = None,
+    events: bool = False,
 ) -> dict[str, Any]:
-    """One artifact as `recon show --json` prints it. Raises WrongInput where the key is unknown (then or at all).
+    """One artifact as `recon show --json` prints it, from its ``record`` at that state. Raises WrongInput where the key is unknown (then or
+    at all).
 
     ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events. Either needs
     the rules in ``config``."""
-    record = find_record(store, state, key)
     if record is None:
         raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
     if as_of is not None:

@@ -80,7 +80,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class State:
-    """The fold of the commits 1 … ``commit`` of the timeline that lies in ``folder``. ``runs`` are newest first."""
+    """The fold of the commits 1 … ``commit`` of the timeline that lies in ``folder``. ``runs`` are newest first. ``rebuilt``: the commit
+    of the last rebuild, 0 if there was none."""
 
     commit: int = 0
     rules: str = ""
@@ -89,6 +90,7 @@ class State:
     windows: Mapping[str, Held] = field(default_factory=dict)
     totals: Mapping[str, Any] = field(default_factory=dict)
     watermark: str = ""
+    rebuilt: int = 0
     folder: str = layout.TIMELINE
 
     def revision(self, window: str) -> int:
@@ -117,7 +119,7 @@ class Fold:
         state, added, runs = self._state, entry.runs_added, self._state.runs
         if rebuilt is not None:
             self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
-            state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark), rebuilt.runs
+            state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark, rebuilt=entry.number), rebuilt.runs
         for name, committed in (*entry.windows.items(), *entry.recounted.items()):
             self._windows[name] = Held(committed["revision"], entry.number, committed["closed"], committed["folder"])
         self._state = replace(
@@ -142,13 +144,14 @@ class Fold:
             runs=tuple(RunRef(*run) for run in at["runs"]),
             totals=at["totals"],
             watermark=at["watermark"],
+            rebuilt=at["rebuilt"],
         )
 
     def checkpoint(self, place: checkpoints.Place) -> checkpoints.Checkpoint:
         """What the commits of the span of ``place``, which ends here, came to."""
         state = self._state
         changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
-        at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark")}
+        at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark", "rebuilt")}
         at["runs"] = [run.to_json() for run in state.runs]
         return checkpoints.Checkpoint(at, tuple(changed), tuple(zip(*changed.values(), strict=True)) or ((), (), (), ()))
 

@@ -131,7 +131,12 @@ def _withdrawn(
     for name, held in history.windows.items():
         number = config.grid.index(config.grid.parse(name))
         earlier = history.folders[name] - {held["folder"]}
-        for folder in sorted(earlier) if name not in unread else ():
+        if not earlier.isdisjoint(history.swept):
+            # What an earlier revision held is not kept any more, so what is stored of it cannot be disputed.
+            connection.execute(
+                f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM stored WHERE list_contains(withdrawn, {literal(name)})"
+            )
+        for folder in sorted(earlier - history.swept) if name not in unread else ():
             path = folder + stateless.ARTIFACTS
             try:
                 source = literal(str(local_copy(store, path, scratch)))

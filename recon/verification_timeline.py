@@ -28,12 +28,13 @@ _NAME = re.compile(r"(\d{12})\.json\Z")
 class History:
     """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's
     figures as that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all
-    of them. ``folders``: window → the stateless folders that it has had since the last rebuild."""
+    of them. ``folders``: window → the stateless folders that it has had since the last rebuild. ``swept``: what sweeps have removed."""
 
     state: State
     changes: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     whole: bool = True
     folders: Mapping[str, set[str]] = field(default_factory=dict)
+    swept: frozenset[str] = frozenset()
 
     @cached_property
     def windows(self) -> dict[str, Mapping[str, Any]]:
@@ -50,6 +51,7 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
     fold, whole = Fold(State()), True
     changes: dict[str, dict[int, Mapping[str, Any]]] = {}
     folders: dict[str, set[str]] = {}
+    swept: set[str] = set()
     while fold.commit < head:
         number = fold.commit + 1
         try:
@@ -70,10 +72,11 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
         for name, figures in (*entry.windows.items(), *entry.recounted.items()):
             changes.setdefault(name, {})[number] = {**figures, "commit": number}
             folders.setdefault(name, set()).add(figures["folder"])
+        swept.update(entry.swept)
         for place in checkpoints.due(number):
             if place in listed:
                 _check_checkpoint(store, fold, place, findings)
-    return History(fold.state(), changes, whole, folders)
+    return History(fold.state(), changes, whole, folders, frozenset(swept))
 
 
 def check_watermark(config: Config, history: History, findings: Findings) -> None:

@@ -190,7 +190,9 @@ def test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_t
     assert Timeline(store).head() == after
     assert (after.rules, after.folder) == ("new", layout.TIMELINE)
     assert {name: held.commit for name, held in after.windows.items()} == {window(0): 2, window(1): 2, window(2): 3}
-    assert committed_figures(store, after, [window(1)]) == {window(1): {**figures(1), "commit": 2}}
+    changed = {"commit": 2, "cause": "rebuild", "reason": "by the rules new"}
+    assert committed_figures(store, after, [window(1)]) == {window(1): {**figures(1), **changed}}
+    assert after.rebuilt == 2
     assert Timeline(store).at(1) == before
 
 

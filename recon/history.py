@@ -1,0 +1,131 @@
+"""History: what was known at an earlier commit, after its part-files were given back: folded again from the stateless files.
+
+Belongs here: records of an earlier state from the revisions that the timeline held then. Does not belong here: finding that state
+(recon.lookup), and records that still stand (recon.runs).
+
+The fold is the merge itself, window by window into nothing, so that it cannot mean anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon import stateless
+from recon.config import Config
+from recon.engines.duckdb.merging import Sources, merge_slice
+from recon.engines.duckdb.session import connect
+from recon.errors import WrongInput
+from recon.runs import hash_of
+from recon.scratch import scratch_folder
+from recon.store import NotFound, ObjectStore
+from recon.timeline import State, committed_figures
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+SLICE_ROWS = 400_000
+"""Contributions that one slice of the keys holds about."""
+WINDOWS_AT_ONCE = 48
+_HASHES = 1 << 64
+
+
+def record_then(store: ObjectStore, config: Config, state: State, key: str, windows: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """The record of one key at ``state``, None if there was none. ``config``: by the rules of then. ``windows``: the only ones that can
+    have contributed to it; without them all are looked at. Raises WrongInput where a revision is not kept any more."""
+    hi, _ = hash_of(key)
+    chosen = sorted(state.windows if windows is None else state.windows.keys() & set(windows))
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        records = _folded(store, config, connection, state, chosen, scratch, (hi, hi + 1))
+    for line in records.column("record").to_pylist():
+        record: dict[str, Any] = json.loads(line)
+        if record["key"] == key:
+            return record
+    return None
+
+
+def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[pa.Table]:
+    """Every record of ``state`` once, in batches: hi, lo, record. Costs what the windows up to then did."""
+    rows = sum(int(figures["keys"]) for figures in committed_figures(store, state, state.windows).values())
+    slices = max(1, -(-rows // SLICE_ROWS))
+    windows = sorted(state.windows)
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        for number in range(slices):
+            bounds = number * _HASHES // slices, (number + 1) * _HASHES // slices
+            yield _folded(store, config, connection, state, windows, scratch, bounds)
+
+
+def _folded(
+    store: ObjectStore,
+    config: Config,
+    connection: duckdb.DuckDBPyConnection,
+    state: State,
+    windows: Sequence[str],
+    scratch: Path,
+    bounds: tuple[int, int],
+) -> pa.Table:
+    """hi, lo, record of the keys in ``bounds``, by merging the windows a few at a time."""
+    import pyarrow as pa
+
+    standing = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_string())})
+    events = _Files(store, state, scratch, stateless.EVENTS)
+    artifacts = _Files(store, state, scratch, stateless.ARTIFACTS)
+    for start in range(0, len(windows), WINDOWS_AT_ONCE):
+        block = {window: artifacts[window] for window in windows[start : start + WINDOWS_AT_ONCE]}
+        found = merge_slice(connection, config, Sources(block, events, events), standing, bounds).records
+        standing = _replaced(standing, found)
+    return standing
+
+
+def _replaced(standing: pa.Table, found: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    if not found.num_rows:
+        return standing
+    new = pa.table({name: found.column(name).cast(kind) for name, kind in zip(standing.schema.names, standing.schema.types, strict=True)})
+    kept = standing.filter(pa.array(~np.isin(_pairs(standing), _pairs(new))))
+    return pa.concat_tables([kept, new]).sort_by([("hi", "ascending"), ("lo", "ascending")])
+
+
+def _pairs(table: pa.Table) -> np.ndarray[Any, Any]:
+    pairs = np.empty(table.num_rows, dtype=[("hi", "<u8"), ("lo", "<u8")])
+    pairs["hi"], pairs["lo"] = table.column("hi").to_numpy(), table.column("lo").to_numpy()
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Files(Mapping[str, Path]):
+    """Local stateless files by window, as its folder at that state had them; copied in only when asked for."""
+
+    store: ObjectStore
+    state: State
+    scratch: Path
+    name: str
+
+    def __getitem__(self, window: str) -> Path:
+        path = self.state.windows[window].folder + self.name
+        local = self.store.local(path)
+        try:
+            if local is None:
+                local = self.scratch / path.replace("/", "_")
+                local.write_bytes(self.store.get(path))
+            elif not local.exists():
+                raise NotFound(path)
+        except NotFound:
+            raise WrongInput(
+                f"{path}: window {window}: what it held at commit {self.state.commit} is not kept any more; "
+                "retention.history tells how long it is"
+            ) from None
+        return local
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state.windows)
+
+    def __len__(self) -> int:
+        return len(self.state.windows)
