@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,7 @@ def test_the_help_of_each_command_has_an_example_and_takes_json(recon: Call, com
     assert f"\n  recon {command}" in answer.out
     assert "--json" in answer.out
     assert "--debug" in answer.out
+    assert not re.search(r"[{}<>]|\[\[", answer.out.split("Options:")[0].replace("<window>", "")), answer.out
     assert ("--config" in answer.out) == (command not in ("demo", "init", "generate"))
 
 
