@@ -150,7 +150,8 @@ class Reconciliation:
         """Processes everything that is closed and not yet done, from ``first`` to ``last``."""
         from recon import pipeline
 
-        low, high = (None if name is None else self.config.grid.parse(name) for name in (first, last))
+        low = None if first is None else self.config.grid.parse(first, "--from")
+        high = None if last is None else self.config.grid.parse(last, "--to")
         if low and high and low > high:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
         return pipeline.run(self.store(), self.config, low, high, progress or pipeline.silent)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
 from recon import landings, layout
-from recon.errors import Damaged, WrongInput, WrongUsage
+from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.store import AlreadyExists, ObjectStore
 from recon.windows import Grid, name_of
 
@@ -131,22 +131,23 @@ def land(
     if replacing is not None and len(files) != 1:
         raise WrongUsage("--replace takes exactly one new file for the one that it replaces")
     for file in files:
+        if file.is_dir():
+            raise WrongUsage(f"{file}: this is a folder; name the files in it")
         if not file.is_file():
             raise WrongUsage(f"{file}: there is no such file; name a file that can be read")
-        inspect(file.name, file)
     before = read_manifest(store, window)
     stored: dict[str, LandedFile] = {}
     already: list[tuple[str, str]] = []
     known = {landed.digest: landed.name for landed in (before.files if before else ()) if landed.name != replacing}
-    declared, given = dict(expect or {}), set()
-    for file in files:
-        digest = digest_of(file)
-        given.add(digest)
+    declared = dict(expect or {})
+    looked_at = [(file, _inspected(file, inspect)) for file in files]
+    given = {digest for _, digest in looked_at}
+    for file, digest in looked_at:
         if digest in known:
             already.append((file.name, known[digest]))
             continue
         path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
-        size = store.copy_in(path, file)
+        size = _copy(store, file, path, digest)
         stored[digest] = LandedFile(file.name, digest, size, path, declared)
         known[digest] = file.name
 
@@ -169,6 +170,37 @@ def land(
     digests = set(stored)
     added = tuple(landed.name for landed in manifest.files if landed.digest in digests)
     return Landing(manifest, added, tuple(already))
+
+
+def _inspected(file: Path, inspect: Callable[[str, Path], None]) -> str:
+    """The digest of a file that ``inspect`` does not refuse, taken before, so that what is copied later is what was looked at."""
+    try:
+        digest = digest_of(file)
+    except OSError as error:
+        raise WrongInput(f"{file.name}: can't be read from {file}: {error.strerror}") from None
+    inspect(file.name, file)
+    return digest
+
+
+def _copy(store: ObjectStore, file: Path, path: str, digest: str) -> int:
+    """Copies a file into the store. Returns its bytes. Raises TryAgain where they are no longer those of ``digest``: somebody is still
+    writing the file. What was copied of it is in no manifest then, and nobody reads it."""
+    sha = hashlib.sha256()
+
+    def chunks() -> Iterator[bytes]:
+        try:
+            with file.open("rb", buffering=0) as stream:
+                while block := stream.read(_BLOCK_BYTES):
+                    sha.update(block)
+                    yield block
+        except OSError as error:
+            raise WrongInput(f"{file.name}: can't be read from {file}: {error.strerror}") from None
+
+    size = store.put_new(path, chunks())
+    if sha.hexdigest() != digest:
+        store.delete(path)
+        raise TryAgain(f"{file}: it changed while it was landed, and nothing was; land it again when its writer is done")
+    return size
 
 
 def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Manifest:

@@ -231,6 +231,9 @@ class _Reader:
     def types(self) -> _EventColumns:
         """Declared types, with the key and id as text and the time as a timestamp."""
         section, types = self.sections.events, _EventColumns()
+        with self.field("key") as name:
+            if len({*self.sections.key}) < len(self.sections.key):
+                raise WrongUsage(f"{name}: a column is named twice; name each once")
         for column, text in section.types.items():
             with self.field("events", "types", column) as name:
                 types[column] = parse_type(text, name)

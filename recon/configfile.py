@@ -150,6 +150,8 @@ def read(path: Path) -> File:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise WrongUsage(f"{path}: no such file; name it with --config, or make one with 'recon init DIR'") from None
+    except IsADirectoryError:
+        raise WrongUsage(f"{path}: this is a folder; name the file in it, such as {path / 'recon.yaml'}") from None
     except OSError as error:
         raise WrongUsage(f"{path}: cannot be read ({error.strerror or error})") from None
     if len(raw) > BYTES_MAX:
@@ -233,8 +235,15 @@ def _reason(error: dict[str, Any], field: FieldPath) -> str:
         return "is missing; " + _EXAMPLES.get(str(error["loc"][-1]), "add it")
     if kind == "literal_error":
         return f"{error['input']!r} is not one of {context['expected']}"
-    if str(field[-1]) in _EXAMPLES:
-        return f"{error['input']!r} does not fit; {_EXAMPLES[str(field[-1])]}"
+    example = _EXAMPLES.get(dotted(field)) or _EXAMPLES.get(str(field[-1]))
+    if example:
+        return f"{error['input']!r} does not fit; {example}"
+    shown = str(error["input"])[:60]
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        names = _known((*field, "")) or ["a name of your own"]
+        return f"{shown!r} is no section; write {{{names[0]}: …}}, with names such as {', '.join(names[:6])}"
+    if kind in ("list_type", "string_type"):
+        return f"{shown!r} is not {'a list' if kind == 'list_type' else 'a text'}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {str(error['input'])[:60]!r}"
 
 
@@ -254,6 +263,7 @@ _EXAMPLES = {
     "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
+    "caps.windows": "write how many windows one run merges at most, such as windows: 48",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {

@@ -42,6 +42,10 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
         return store
     except ValueError as error:
         raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
+    if not isinstance(held, dict):
+        raise Damaged(f"{place.store}: store.json is damaged (it holds no object); restore it from a copy")
+    if (made := held.get("format")) != FORMAT:
+        raise WrongUsage(f"{place.store}: a store of format {made!r}, and this recon reads format {FORMAT}; use the one that made it")
     for field, expected in identity.items():
         if held.get(field) != expected:
             raise WrongUsage(

@@ -347,7 +347,7 @@ def _sync(folder: Path) -> None:
 
 def _fail(error: OSError, path: str, doing: str) -> NoReturn:
     """The operating system's error as one line that says what to do next."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise TryAgain(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
     if error.errno == errno.ENOENT:
         raise TryAgain(f"{path}: its unfinished file was swept away while {doing}; run the same again") from error

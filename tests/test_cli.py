@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from recon.errors import WrongUsage
 
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
 COMMANDS = [
-    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify", "rebuild"),
+    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify", "rebuild", "compact"),
     *("status", "certificate", "show", "breaks", "rejects", "export"),
 ]
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
@@ -145,6 +146,7 @@ def test_the_help_of_each_command_has_an_example_and_takes_json(recon: Call, com
     assert f"\n  recon {command}" in answer.out
     assert "--json" in answer.out
     assert "--debug" in answer.out
+    assert not re.search(r"[{}<>]|\[\[", answer.out.split("Options:")[0].replace("<window>", "")), answer.out
     assert ("--config" in answer.out) == (command not in ("demo", "init", "generate"))
 
 
@@ -424,6 +426,10 @@ MISTAKES: list[tuple[int, str, Sequence[str]]] = [
     (2, "nothing has landed there", ["replay", f"{EMPTY}..2026-11-02T00:00Z"]),
     (2, "ends before it begins", ["replay", f"{SECOND}..{FIRST}"]),
     (2, "write a window, or a range", ["replay", f"{FIRST}.."]),
+    (2, "--from: 'yesterday' is not a time", ["run", "--from", "yesterday"]),
+    (2, "--to: 2026-11-01T00:30Z is not on the grid", ["run", "--to", "2026-11-01T00:30Z"]),
+    (2, "events: this is a folder; name the files in it", ["land", "events", "-w", FIRST]),
+    (2, "events: this is a folder; name the file in it, such as", ["status", "--config", "events"]),
     (2, "swap them", ["run", "--from", SECOND, "--to", FIRST]),
     (1, "no certificate yet", ["certificate", EMPTY]),
     (1, "NOPE: no artifact has this key", ["show", "NOPE"]),
@@ -509,6 +515,16 @@ def test_a_foreign_folder_is_never_taken_for_a_store(recon: Call, fresh: Path) -
     assert "not a store" in answer.line
     assert "thesis.txt" in os.listdir(fresh / "data")
     assert not (fresh / "data" / "events").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '"x"', '{"format": 99}', '{"format": 1, "name": "others"}'])
+def test_a_store_that_is_damaged_newer_or_anothers_is_told_in_one_line(recon: Call, own: Path, text: str) -> None:
+    (own / "data" / "store.json").chmod(0o644)
+    (own / "data" / "store.json").write_text(text)
+    answer = recon("status")
+    assert answer.status in (1, 2)
+    assert "this is a bug" not in answer.line
+    assert "store" in answer.line
 
 
 def test_an_unexpected_failure_is_one_line_that_says_how_to_see_more(recon: Call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,23 @@ Belongs here: putting the commands together. Does not belong here: any command.
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from recon.cli import files, looking, renewing, start, work
+
+
+class Command(TyperCommand):
+    """A command whose help is written for people: without the types of Python that typer adds to its arguments."""
+
+    def get_help(self, ctx: Any) -> str:
+        """``Usage: recon show [OPTIONS] KEY...``, ``KEY  The key; …``."""
+        usage, line_end, rest = super().get_help(ctx).partition("\n")
+        return re.sub(r"\{(\S+)\}", r"\1", usage) + line_end + re.sub(r"(?m)^(  \S+) <\S+>", r"\1", rest)
+
 
 app = typer.Typer(
     name="recon",
@@ -61,4 +73,4 @@ for _command in (
     looking.rejects,
     looking.export,
 ):
-    app.command()(_command)
+    app.command(cls=Command)(_command)

@@ -34,7 +34,7 @@ KnownAt = Annotated[
 
 
 def status(
-    window: Annotated[str | None, typer.Argument(metavar="[W]", help="One window, with its files and certificate.")] = None,
+    window: Annotated[str | None, typer.Argument(metavar="W", help="One window, with its files and certificate.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -212,7 +212,7 @@ def _reads_as_amount(value: object) -> bool:
 
 
 def breaks(
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Write all of them: csv, jsonl, parquet or xlsx.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Write all of them: csv, jsonl, parquet or xlsx.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -258,7 +258,7 @@ def _is_number(listed: Any, name: str) -> bool:
 
 
 def rejects(
-    window: Annotated[str | None, typer.Argument(metavar="[W]", help="Of one window only.")] = None,
+    window: Annotated[str | None, typer.Argument(metavar="W", help="Of one window only.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,

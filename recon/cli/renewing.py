@@ -68,9 +68,9 @@ def compact(
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Rewrite part-files that are mostly superseded, and remove what nothing needs any more.
+    """Rewrite part-files that are mostly superseded.
 
-    Safe beside everything else. What a reader may still use goes once 'retention.grace' is over, by the next call.
+    And remove what nothing needs any more. Safe beside everything else. What a reader may still use goes once 'retention.grace' is over, by the next call.
 
     \b
     recon compact

@@ -19,7 +19,7 @@ from recon.errors import WrongUsage
 
 
 def demo(
-    folder: Annotated[str, typer.Argument(metavar="[DIR]", help="A new folder, or that of an earlier demo.")] = "demo",
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or that of an earlier demo.")] = "demo",
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:

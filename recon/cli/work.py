@@ -67,6 +67,8 @@ def say_run(report: RunReport) -> None:
         say(f"certified {count(report.certificates, 'window')} that an earlier run had committed")
     if report.recounted:
         say(f"counted again because their duplicates changed: {_span(report.recounted)}")
+    elif report.bad:
+        say("processed no window")
     if report.rejected:
         say("why rows were rejected, with file and line: 'recon rejects'")
     say(f"seconds: {', '.join(f'{stage} {taken:.1f}' for stage, taken in report.seconds.items())}")

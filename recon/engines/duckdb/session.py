@@ -5,6 +5,7 @@ Belongs here: connections and their settings. Does not belong here: any query of
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from recon.errors import TryAgain, WrongInput
 if TYPE_CHECKING:
     import duckdb
 
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _SETTINGS = (
     "TimeZone = 'UTC'",
     "preserve_insertion_order = false",
@@ -54,7 +56,7 @@ def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.D
             "look for amounts that are far too large and correct their file with 'recon land --replace'"
         ) from error
     except duckdb.Error as error:
-        if "No space left" in str(error):
+        if any(why in str(error) for why in _FULL):
             raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         if isinstance(error, duckdb.InterruptException):
             raise KeyboardInterrupt from error
