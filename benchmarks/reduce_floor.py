@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def main() -> None:
         for number in range(given.rounds):
             place = work / str(number)
             place.mkdir()
-            theirs.append(cpu_s(lambda place=place: by_hand(file, place)))
+            theirs.append(cpu_s(partial(by_hand, file, place)))
             ours.append(cpu_s(by_recon(file, place)))
             print(
                 f"  round {number + 1}: by hand {theirs[-1]:6.2f} s CPU, reduce {ours[-1]:6.2f}, ratio {ours[-1] / theirs[-1]:.2f}",
