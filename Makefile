@@ -48,6 +48,8 @@ e2e: $(STAMP)         ## windows through a real Dagster daemon, with a kill; som
 benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows; answers from the shell
 	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core-parquet.json
 	$(BIN)/python benchmarks/core.py --format jsonl --out docs/benchmarks/core-jsonl.json
+	$(BIN)/python benchmarks/reduce_floor.py --out docs/benchmarks/reduce-floor-parquet.json
+	$(BIN)/python benchmarks/reduce_floor.py --format jsonl --out docs/benchmarks/reduce-floor-jsonl.json
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 

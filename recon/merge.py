@@ -124,7 +124,7 @@ def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequen
     if not later:
         return table
     # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
-    fresh = standing_records(store, later, *touched_keys(store, state, todo))
+    fresh = standing_records(store, later, *touched_keys(store, state, todo)).cast(table.schema.remove_metadata())
     kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
     joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
     return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])

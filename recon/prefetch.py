@@ -8,6 +8,7 @@ reads anew what later commits touched. Bytes read follow the keys of the batch, 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _META = b"recon"
+_BATCH_ROWS = 32_768
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,13 @@ def touched_keys(
 
 
 def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
-    """hi, lo, record of every entry that the runs (newest first) hold for these hashes, in the order of the hashes."""
+    """hi, lo, record of every entry that the runs (newest first) hold for these hashes, in the order of the hashes.
+
+    The records are views (string_view): from a folder, of the mapped part-files, so that nothing is copied yet."""
     import pyarrow as pa
 
     found = find_many([open_run(store, path) for path in run_paths], hi, lo)
-    # The array views whole part-files; what is kept are the records alone.
-    records = read_records(store, found).cast(pa.large_string())
-    return pa.table({"hi": pa.array(hi[found.query]), "lo": pa.array(lo[found.query]), "record": records})
+    return pa.table({"hi": pa.array(hi[found.query]), "lo": pa.array(lo[found.query]), "record": read_records(store, found)})
 
 
 def _hashes(store: ObjectStore, folder: str) -> tuple[Any, Any]:
@@ -139,10 +141,39 @@ def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
     return local
 
 
-def _ipc(table: pa.Table) -> list[memoryview]:
+class _Pieces(io.RawIOBase):
+    """A file object for a writer: what was written since it was last taken, so that a large file is never held whole."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(bytes(piece))
+        self._written += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def take(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+
+
+def _ipc(table: pa.Table) -> Iterator[bytes]:
+    """A table of records that are views, as an Arrow file that holds the records themselves."""
     import pyarrow as pa
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return [memoryview(sink.getvalue())]
+    place = table.schema.get_field_index("record")
+    field = pa.field("record", pa.large_string())
+    pieces = _Pieces()
+    with pa.ipc.new_file(pieces, table.schema.set(place, field)) as writer:
+        for batch in table.to_batches(_BATCH_ROWS):
+            columns = [column.cast(field.type) if number == place else column for number, column in enumerate(batch.columns)]
+            writer.write_batch(pa.record_batch(columns, schema=table.schema.set(place, field)))
+            yield from pieces.take()
+    yield from pieces.take()

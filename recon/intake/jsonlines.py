@@ -81,7 +81,7 @@ def _batch(block: bytes, first_line: int, names: Sequence[str]) -> tuple[Any, in
             blank.append(row)
         elif start[0] != "{":
             problems[row] = NOT_JSON
-    if BROKEN.encode() in block:
+    if b"\0" in block and BROKEN.encode() in block:  # the first search is ten times as fast as the second
         for row in np.flatnonzero(pc.match_substring(text, BROKEN).to_numpy(zero_copy_only=False)).tolist():
             problems[row] = BROKEN_UTF8
     for row in _needing_python(text, block):

@@ -6,9 +6,8 @@ Does not belong here: duplicates within one window (reduction). The rule: docs/d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from recon.engines.duckdb.merging import Moved, Recount, Sources
+
+Events = Callable[[str], str]
+"""Window → a source of its accepted events for FROM: those of the part of the hash space in which the entangled keys lie."""
 
 _TABLES = (
     "tangled", "pairs_old", "pairs_new", "zones", "ids_old", "ids_new", "suppressed_old", "suppressed_new",
@@ -45,9 +47,18 @@ def untangle(
             f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
             f"list_contains({ranged}, x.w) AS ranged FROM (SELECT key, unnest({column}) AS x FROM tangled)"
         )
+    # Of the event files no more is read than where these keys lie.
+    first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
+
+    def before(window: str) -> str:
+        return reduction.written_events(sources.events_old[window], first, last)
+
+    def after(window: str) -> str:
+        return reduction.written_events(sources.events_new[window], first, last)
+
     _zones(connection, config, windows)
-    _ids(connection, "old", sources.events_old)
-    _ids(connection, "new", sources.events_new)
+    _ids(connection, "old", before)
+    _ids(connection, "new", after)
     for side in ("old", "new"):
         _suppressed(connection, config, side)
     connection.execute("""
@@ -60,9 +71,9 @@ def untangle(
         SEMI JOIN pairs_new p ON p.key = o.key AND p.w = o.w AND NOT p.ranged
         ANTI JOIN suppressed_new n ON o.key = n.key AND o.w = n.w AND o.idh = n.idh""")
     connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
-    _reduce_again(connection, config, sources.events_new)
+    _reduce_again(connection, config, after)
     _rebuild(connection, config)
-    return _moved_totals(connection, config, sources.events_new), _recounts(connection, config)
+    return _moved_totals(connection, config, after), _recounts(connection, config)
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
@@ -78,7 +89,7 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
               FROM tangled)""")
 
 
-def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Mapping[str, Path]) -> None:
+def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Events) -> None:
     """The table ``ids_<side>``: key, w, idh of every contribution on that side, from the record or else from the event files."""
     connection.execute(f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
     absent = connection.execute(f"""
@@ -87,7 +98,7 @@ def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Mapping[str, 
     for (window,) in absent:
         connection.execute(f"""
             INSERT INTO ids_{side}
-            SELECT e.key, {literal(window)}, e.idh FROM {reduction.written_events(events[window])} e
+            SELECT e.key, {literal(window)}, e.idh FROM {events(window)} e
             SEMI JOIN (SELECT key FROM pairs_{side} WHERE w = {literal(window)} AND ids IS NULL) p ON p.key = e.key
             WHERE e.idh IS NOT NULL""")
 
@@ -102,14 +113,14 @@ def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str
         ) WHERE before IS NOT NULL AND CAST(w AS TIMESTAMPTZ) - CAST(before AS TIMESTAMPTZ) <= to_seconds({seconds})""")
 
 
-def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]) -> None:
+def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> None:
     """The table ``again``: key, w, n, m of every changed contribution, reduced from its events without the suppressed ones."""
     measures = ", ".join(f"{quoted(item.name)} {contributions.measure_type(item)}" for item in config.measures)
     connection.execute(f"CREATE TEMP TABLE again (key VARCHAR, w VARCHAR, n BIGINT, m STRUCT({measures}))")
     for (window,) in connection.execute("SELECT DISTINCT w FROM changed").fetchall():
         name = literal(window)
         kept = f"""(
-            SELECT e.* FROM {reduction.written_events(events[window])} e
+            SELECT e.* FROM {events(window)} e
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
             ANTI JOIN (SELECT key, idh FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.idh = e.idh)"""
         reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
@@ -155,7 +166,7 @@ def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str
     return found
 
 
-def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Mapping[str, Path]) -> dict[str, Moved]:
+def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> dict[str, Moved]:
     """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
     from recon.engines.duckdb.merging import Moved
     from recon.totals import Totals
@@ -165,7 +176,7 @@ def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events:
         sides = []
         for sign in (1, -1):
             source = (
-                f"(SELECT e.* FROM {reduction.written_events(events[window])} e SEMI JOIN "
+                f"(SELECT e.* FROM {events(window)} e SEMI JOIN "
                 f"(SELECT key, idh FROM moved WHERE w = {literal(window)} AND sign = {sign}) m ON m.key = e.key AND m.idh = e.idh)"
             )
             sides.append(

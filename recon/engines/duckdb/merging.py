@@ -125,20 +125,14 @@ def _merged(config: Config, arriving: str, windows: Sequence[str]) -> str:
     ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
-    # A key of one window holds nothing twice: within a window the ids themselves were compared.
-    entangled_if = f"""
-        CASE WHEN len(fresh) = 1 AND NOT appended AND old_c IS NULL THEN fresh[1].n > {reduction.IDS_MAX}
-        ELSE len(flatten({_each("x.ids")})) <> list_unique(flatten({_each("x.ids")}))
-            OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
-            OR list_sum({_each("x.n + x.d")}) > {reduction.IDS_MAX}
-            OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0 END"""
     return f"""
         WITH standing AS (
             SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r FROM standing_records
         ), paired AS (
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
                    s.r.status AS old_status, s.r.contributions AS old_c, a.c AS new_c, a.text AS new_text, s.r.withdrawn AS old_withdrawn,
-                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false) AS appended
+                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false)
+                       AS appended
             FROM standing s FULL JOIN ({arriving}) a ON s.r.key = a.key
         ), replaced AS (
             SELECT hi, lo, key, old, old_status, old_c, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
@@ -146,7 +140,21 @@ def _merged(config: Config, arriving: str, windows: Sequence[str]) -> str:
                    CASE WHEN appended OR old IS NULL THEN CAST([] AS VARCHAR[]) ELSE {_withdrawn(ranged)} END AS withdrawn
             FROM paired
         )
-        SELECT *, {"coalesce(" + entangled_if + ", false)" if config.events.id else "false"} AS entangled FROM replaced"""
+        SELECT *, {_entangled() if config.events.id else "false"} AS entangled FROM replaced"""
+
+
+def _entangled() -> str:
+    """SQL: whether ids of several windows meet, or met, in a row of ``_merged``, or are not held. Comparing lists costs, so the
+    two cases that are nearly all come first: a key of one window, within which ids were compared by reduce; and one window behind
+    those that stand, where what is suppressed among these, nothing, stays as it is."""
+    return f"""
+        coalesce(
+            CASE WHEN old IS NULL AND len(fresh) = 1 THEN false
+            WHEN appended AND len(fresh) = 1 THEN list_has_any(flatten(list_transform(old_c, lambda x: x.ids)), fresh[1].ids)
+            ELSE len(flatten({_each("x.ids")})) <> list_unique(flatten({_each("x.ids")})) END
+            OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
+            OR list_sum({_each("x.n + x.d")}) > {reduction.IDS_MAX}
+            OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0, false)"""
 
 
 def _replaced(ranged: str, kind: str) -> str:

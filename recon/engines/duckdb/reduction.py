@@ -107,9 +107,12 @@ def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Pa
     connection.execute(f"COPY ({query}) TO {literal(str(file))} {_WRITE}")
 
 
-def written_events(file: Path) -> str:
-    """A window's event file as a source of events: with ``idh``, and without the low half of the key's hash (null)."""
-    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet(file)})"
+def written_events(file: Path, first: int, last: int) -> str:
+    """The events with ``first`` ≤ hi ≤ ``last`` of a window's event file, with ``idh``, and without the low half of the key's hash (null).
+
+    The file is sorted by hi, so only the row groups of that part are read."""
+    part = f"WHERE hi BETWEEN {first} AND {last}"
+    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet(file)} {part})"
 
 
 def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
