@@ -70,7 +70,8 @@ def compact(
 ) -> None:
     """Rewrite part-files that are mostly superseded.
 
-    And remove what nothing needs any more. Safe beside everything else. What a reader may still use goes once 'retention.grace' is over, by the next call.
+    And remove what nothing needs any more. Safe beside everything else. What a reader may still use goes once 'retention.grace' is
+    over, by the next call.
 
     \b
     recon compact
