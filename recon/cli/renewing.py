@@ -86,7 +86,7 @@ def compact(
     else:
         rewrote = f"rewrote {count(done.rewritten, 'part-file')} in commit {number(done.commit)}"
         say(f"{rewrote}: {count(done.records, 'record')}, {count(done.bytes, 'byte')}")
-        say(f"{count(done.dropped, 'part-file')} of {count(done.dropped_bytes, 'byte')} hold nothing live any more")
+        say(f"given up: {count(done.dropped, 'part-file')}, {count(done.dropped_bytes, 'byte')}")
     if swept.commit is not None:
         removed = (
             (swept.state, "object", "objects"),
