@@ -22,7 +22,7 @@ import dagster as dg
 from jobs import in_flight
 from jobs.blocks import Earlier, choose, digest_of, named
 from jobs.ready import candidates, ready, why_nothing
-from jobs.stage_jobs import SENSED, job_name, stages_of
+from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
 from recon import landings
 from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
@@ -116,6 +116,8 @@ def _stage_tick(config: Config, stage: str) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
         now, kept = datetime.now(UTC), _kept(cursor)
         found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
+        if stage == "reduce":  # runs of the command line that died between two stages
+            in_flight.take_over(instance, store, EVERYTHING, found_dead)
         state = timeline.head()
         refuse_other_rules(config, state)
         waiting = candidates(store, state, config, stage, kept.get("followed"))

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from recon import batches
     from recon.compaction import Compacted
-    from recon.pipeline import Progress, RunReport
+    from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.sweeping import Swept
     from recon.verification import Verified
+    from recon.work import Progress, RunReport
 
 
 _LOOKED_AT_MAX = 1_000
@@ -146,14 +147,16 @@ class Reconciliation:
         landed = (grid.parse(name) for name in landings.since(self.store())[0])
         return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
 
-    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
-        """Processes everything that is closed and not yet done, from ``first`` to ``last``."""
+    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: Way | None = None) -> RunReport:
+        """Processes everything that is closed and not yet done, from ``first`` to ``last``. By plain calls, unless another ``way`` is
+        given; the command line gives that of Dagster."""
         from recon import pipeline
+        from recon.work import silent
 
         low, high = (None if name is None else self.config.grid.parse(name) for name in (first, last))
         if low and high and low > high:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
-        return pipeline.run(self.store(), self.config, low, high, progress or pipeline.silent)
+        return pipeline.run(self.store(), self.config, low, high, progress or silent, way)
 
     def show(self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False) -> dict[str, Any]:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""

@@ -28,7 +28,7 @@ from recon.verification_windows import check_landed, check_stateless
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.pipeline import Progress
+    from recon.work import Progress
 
 
 @dataclass(frozen=True)

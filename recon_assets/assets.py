@@ -14,13 +14,12 @@ import dagster as dg
 
 from recon.config import Config
 from recon.errors import WrongInput
-from recon.timeline import Timeline
+from recon.work import Work, spanned
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, INDEX, Retries, told_to_dagster
 from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
-from recon_assets.readiness import Work
 from recon_assets.stages import PerWindow
 from resources.stores import resource_key
 
@@ -136,9 +135,9 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
     def stage(context: dg.AssetExecutionContext) -> None:
         with told_to_dagster(context, spec.retries):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
-            opened = getattr(context.resources, store).open()
-            with at_work(opened, spec.stage, context.run.run_id):
-                _report(context, spec.work(Work(opened, config, Timeline(opened)), windows), stages.names(windows))
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors(), at_work(work.store, spec.stage, context.run.run_id):
+                _report(context, spec.work(work, windows), stages.names(windows))
 
     return stage
 
@@ -157,7 +156,8 @@ def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set
                 done[window] = metadata
             else:
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
-            context.log.info(f"window {window}: {context.asset_key.path[-1]} done")
+        # One line for all of them: each line is a transaction of Dagster's storage.
+        context.log.info(f"{context.asset_key.path[-1]}: {spanned(sorted(done)) if done else 'no window'} done, {len(done)} in all")
     except WrongInput:
         for window, metadata in done.items():
             context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=window))

@@ -16,12 +16,13 @@ import dagster as dg
 
 from recon.config import Config
 from recon.stateless import Figures
-from recon.timeline import Timeline, committed_figures
+from recon.timeline import committed_figures
 from recon.totals import Totals
+from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import PARTITION, RANGE_START, windows_asked
-from recon_assets.readiness import Work, committed_windows, reduced_batches
+from recon_assets.readiness import committed_windows, reduced_batches
 from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]
@@ -98,15 +99,15 @@ def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with told_to_dagster(context, COMPUTE):
-            opened = getattr(context.resources, store).open()
-            work = Work(opened, config, Timeline(opened))
+            work: Work = getattr(context.resources, store).work(config)
             tags = context.run.tags
-            if RANGE_START in tags or PARTITION in tags:
-                held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
-            else:
-                state = work.head()
-                held = iter(committed_figures(opened, state, state.windows).items())
-            return _result(spec, held)
+            with work.noting_errors():
+                if RANGE_START in tags or PARTITION in tags:
+                    held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
+                else:
+                    state = work.head()
+                    held = iter(committed_figures(work.store, state, state.windows).items())
+                return _result(spec, held)
 
     return check
 

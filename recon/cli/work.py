@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recon.cli.materializing import Materializing
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, plain, say
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.pipeline import RunReport
+    from recon.work import RunReport
 
 NAMED_MAX = 20
 
@@ -32,14 +33,14 @@ def run(
 ) -> int:
     """Process everything that is closed and not yet done.
 
-    A window that is bad is left out and named (exit status 1); the others go on without it.
+    A window that is bad is left out and named (exit status 1); the others go on without it. Each range is a run in Dagster's UI.
 
     \b
     recon run
     recon run --from 2026-11-01T00:00Z --to 2026-11-01T05:00Z
     """
-    with Bar("run") as bar:
-        report = opened(config).run(first, last, bar)
+    with Bar("run") as bar, Materializing() as way:
+        report = opened(config).run(first, last, bar, way)
     if json:
         as_json(asdict(report))
     else:
