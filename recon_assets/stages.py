@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from recon import quarantine
-from recon.batches import read_manifest
+from recon.batches import Manifest, read_manifest
 from recon.certify import certify, read_certificate
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs, note_indexed
@@ -19,7 +19,8 @@ from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
-from recon.windows import name_of
+from recon.timeline import Entry
+from recon.windows import name_of, parse_instant
 from recon.work import Work, spanned
 from recon_assets import metadata
 from recon_assets.handover import blocks, find_prefetched
@@ -109,8 +110,12 @@ def merge(work: Work, windows: Windows) -> PerWindow:
         written |= dict.fromkeys(merged.windows, of_block)
     for name, held in committed_windows(work, windows).items():
         shown = metadata.of_committed(held, written.get(name, {}))
-        if name in written and (waited := _landed_to_visible(work, name, held["revision"], held["commit"])):
-            shown["landed_to_visible_seconds"] = round(waited.total_seconds(), 3)
+        entry, manifest = None, None
+        if name in written:
+            entry = work.timeline.entry(held["commit"])
+            manifest = read_manifest(work.store, work.config.grid.parse(name), held["revision"])
+        if entry is not None and manifest is not None:
+            shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
         yield name, shown
 
 
@@ -178,12 +183,9 @@ def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
     return merged
 
 
-def _landed_to_visible(work: Work, name: str, revision: int, commit: int) -> timedelta | None:
-    """From the last file of the window's revision to the commit that made it visible."""
-    entry, manifest = work.timeline.entry(commit), read_manifest(work.store, work.config.grid.parse(name), revision)
-    if entry is None or manifest is None:
-        return None
-    return datetime.fromisoformat(entry.time) - datetime.fromisoformat(manifest.time)
+def landed_to_visible(entry: Entry, manifest: Manifest) -> float:
+    """Seconds from the last file of a window's revision to the commit that made it visible."""
+    return round((parse_instant(entry.time, "commit") - parse_instant(manifest.time, "manifest")).total_seconds(), 3)
 
 
 def _named(windows: Windows) -> str:

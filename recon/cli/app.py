@@ -51,6 +51,7 @@ for _command in (
     files.correct,
     work.run,
     work.replay,
+    work.repair,
     work.verify,
     renewing.rebuild,
     renewing.compact,

@@ -1,7 +1,8 @@
-"""The command line's way to carry out a run: as runs of Dagster, in the instance that the UI shows.
+"""The command line's way to Dagster: carrying out runs in the instance that the UI shows, and repairing what it shows.
 
 Belongs here: coming from the library to its Dagster code, only once there is something to do: importing it takes a second. Does not
-belong here: the runs (jobs.running). This is the one place where `recon` looks at the packages that are built on it.
+belong here: the runs (jobs.running), the repair (jobs.repairing). This is the one place where `recon` looks at the packages that are
+built on it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,29 @@ from typing import TYPE_CHECKING, Self
 from recon.packages import refuse_foreign_modules
 
 if TYPE_CHECKING:
+    from jobs.repairing import Repaired
     from jobs.running import InProcess
+    from recon.api import Reconciliation
     from recon.batches import Manifest
     from recon.config import Config
-    from recon.work import Work
+    from recon.work import Progress, Work
 
 STAGE = "dagster"
 """Name of what Dagster itself takes, among the seconds of the stages."""
+
+
+def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
+    """Has the UI show what the store holds."""
+    from recon.timeline import Timeline
+    from recon.work import Work
+
+    refuse_foreign_modules()
+    from jobs.repairing import repair
+    from resources.instance import quick_instance, told_in_one_line
+
+    store, path = reconciliation.store(), reconciliation.config.path
+    with quick_instance(path) as instance, told_in_one_line(path):
+        return repair(Work(store, reconciliation.config, Timeline(store), progress=progress), instance)
 
 
 class Materializing:
