@@ -21,6 +21,7 @@ from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.batches import Manifest
 from recon.config import Config
 from recon.errors import Damaged, NotReady, WrongInput
+from recon.ranges import blocks
 from recon.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
@@ -89,7 +90,7 @@ class InProcess:
             if not isinstance(failure, WrongInput) or isinstance(failure, NotReady) or (len(part) == 1 and good):
                 raise failure
             if len(good) < len(part):
-                todo = [*consecutive(self._config, good), *todo]
+                todo = [*blocks(self._config, good, str), *todo]
             elif isinstance(failure, Damaged):
                 raise failure
             else:
@@ -97,7 +98,7 @@ class InProcess:
                 todo = [part[:middle], part[middle:], *todo]
 
     def certify(self, work: Work, windows: Sequence[str]) -> None:
-        for block in consecutive(self._config, windows):
+        for block in blocks(self._config, windows, str):
             if (failure := self._run(work, block[0], block[-1], "certify")) is not None:
                 raise failure
 
@@ -112,18 +113,6 @@ class InProcess:
             return None
         told = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
         return work.errors[-1] if work.errors else WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
-
-
-def consecutive(config: Config, windows: Sequence[str]) -> list[list[str]]:
-    """Windows (in order of time) as blocks of those that follow each other, at most ``config.max_windows`` long."""
-    blocks: list[list[str]] = []
-    for name in windows:
-        follows = blocks and config.grid.parse(name) - config.grid.parse(blocks[-1][-1]) == config.grid.every
-        if follows and len(blocks[-1]) < config.max_windows:
-            blocks[-1].append(name)
-        else:
-            blocks.append([name])
-    return blocks
 
 
 def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:

@@ -5,7 +5,7 @@ Belongs here: what is due, in which ranges, and what to do with a window that is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,6 +19,7 @@ from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
+from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -75,17 +76,9 @@ def _newer(store: ObjectStore, state: State) -> Iterator[str]:
     return (name for name, revision in landings.since(store)[0].items() if revision > state.revision(name))
 
 
-def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
-    """Blocks of consecutive windows, at most ``config.max_windows`` long."""
-    block: list[Manifest] = []
-    for manifest in manifests:
-        follows = block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
-        if block and (not follows or len(block) >= config.max_windows):
-            yield block
-            block = []
-        block.append(manifest)
-    if block:
-        yield block
+def ranges(config: Config, manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
+    """Blocks of consecutive windows within the caps."""
+    return blocks(config, manifests, lambda manifest: manifest.window, size_of_batch)
 
 
 class Direct:
@@ -155,8 +148,8 @@ def _run_range(
                 reduced += reduce_windows(store, config, [manifest])
             except WrongInput as error:
                 _leave_out(store, config, report, manifest.window, manifest.revision, error)
-    if reduced:
-        _merge_range(store, config, timeline, reduced, report, progress)
+    for part in capped(config, reduced, size_of_reduced):
+        _merge_range(store, config, timeline, part, report, progress)
 
 
 def _leave_out(store: ObjectStore, config: Config, report: RunReport, window: str, revision: int, error: WrongInput) -> None:
