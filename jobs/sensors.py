@@ -28,9 +28,12 @@ from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
+from recon.freshness import freshness
 from recon.merge import refuse_other_rules
 from recon.store import ObjectStore
 from recon.timeline import Timeline
+from recon_assets.assets import asset_key
+from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import resource_key
@@ -47,7 +50,8 @@ Tick = Callable[[ObjectStore, Timeline, dg.DagsterInstance, str | None], tuple[A
 
 
 def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
-    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, and ``<name>_closing_sensor`` where the configuration closes windows."""
+    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, ``<name>_freshness_sensor``, and ``<name>_closing_sensor`` where the
+    configuration closes windows."""
     sensors = [
         _sensor(config, stage, job_name(config, job), said, _stage_tick(config, stage))
         for stage, job, said in (
@@ -57,6 +61,8 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
             ("certify", SENSED["certify"], "Takes indexed windows without a certificate of their last change."),
         )
     ]
+    said = "Tells the check watermark_is_fresh while nothing runs, whenever its verdict changes. Starts no runs."
+    sensors.append(_sensor(config, "freshness", None, said, _freshness_tick(config)))
     if config.closing.files is not None or config.closing.deadline is not None:
         said = "Closes windows that hold as many files as are expected, or whose deadline has passed. Starts no runs."
         sensors.append(_sensor(config, "closing", None, said, _closing_tick(config)))
@@ -141,6 +147,25 @@ def _stage_tick(config: Config, stage: str) -> Tick:
                 "dagster/max_retries": "0",
             },
         ), after
+
+    return tick
+
+
+def _freshness_tick(config: Config) -> Tick:
+    def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
+        found = freshness(store, config, timeline.head(), datetime.now(UTC))
+        verdict = freshness_verdict(found)
+        if _kept(cursor).get("fresh") is not found.fresh:
+            told = dg.AssetCheckEvaluation(
+                asset_key=asset_key(config.name, FRESHNESS_OF),
+                check_name=FRESHNESS,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.description,
+                metadata=verdict.metadata,
+            )
+            instance.report_runless_asset_event(told)
+        return dg.SkipReason(f"{'fresh' if found.fresh else 'late'}: {verdict.description}"), json.dumps({"fresh": found.fresh})
 
     return tick
 

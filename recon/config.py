@@ -35,6 +35,7 @@ Kind = Literal["sum", "count", "min", "max", "first", "last"]
 RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
 """Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
+FRESHNESS_SLACK = timedelta(minutes=30)
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
@@ -145,6 +146,7 @@ class Config(Place):
     retention: Retention
     caps: Caps
     closing: Closing
+    freshness: timedelta
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -209,6 +211,7 @@ def load_config(path: Path) -> Config:
         retention=reader.retention(),
         caps=reader.caps(),
         closing=reader.closing(),
+        freshness=reader.freshness(),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
@@ -277,6 +280,13 @@ class _Reader:
             if history is not None and history < grace:
                 raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
         return Retention(history, grace)
+
+    def freshness(self) -> timedelta:
+        """How late the watermark may be: unless it is written, a window, its deadline, and half an hour to process it."""
+        if self.sections.freshness is not None:
+            with self.field("freshness") as name:
+                return parse_duration(self.sections.freshness, name)
+        return self.grid().every + (self.closing().deadline or timedelta(0)) + FRESHNESS_SLACK
 
     def caps(self) -> Caps:
         section = self.sections.caps

@@ -126,6 +126,7 @@ class Sections(_Section):
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
+    freshness: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ _EXAMPLES = {
     "bytes": "write a size such as bytes: 4GB",
     "memory_limit": "write a size such as memory_limit: 2GB",
     "files": "write the number of files that make a window complete, such as files: 4",
+    "freshness": "write how late the watermark may be, such as freshness: 2h",
     "deadline": "write how long after its end a window is waited for, such as deadline: 30m",
     "process_open": "write true or false",
     "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",

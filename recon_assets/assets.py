@@ -130,6 +130,8 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
         description=spec.description,
         metadata={"dagster/column_schema": columns, "recon/configuration": dg.MetadataValue.path(str(config.path))},
         code_version=config.rules_version,
+        # The check looks at the watermark when something runs; this is for when nothing does.
+        freshness_policy=dg.FreshnessPolicy.time_window(config.freshness) if spec.stage == "certify" else None,
         required_resource_keys={store},
     )
     def stage(context: dg.AssetExecutionContext) -> None:

@@ -9,12 +9,13 @@ without windows, a check goes through all that the timeline holds.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from recon.config import Config
+from recon.freshness import Freshness, freshness
 from recon.stateless import Figures
 from recon.timeline import committed_figures
 from recon.totals import Totals
@@ -27,6 +28,7 @@ from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]
 _FAILING_MAX = 100
+FRESHNESS, FRESHNESS_OF = "watermark_is_fresh", "window_certificates"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ STAGE_CHECKS = (
 
 def reconciliation_checks(config: Config) -> list[dg.AssetChecksDefinition]:
     """The checks of a reconciliation's assets."""
-    return [_check(config, spec) for spec in STAGE_CHECKS]
+    return [*(_check(config, spec) for spec in STAGE_CHECKS), _freshness_check(config)]
 
 
 def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
@@ -110,6 +112,49 @@ def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
                 return _result(spec, held)
 
     return check
+
+
+def _freshness_check(config: Config) -> dg.AssetChecksDefinition:
+    store = resource_key(config.name)
+
+    @dg.asset_check(
+        asset=asset_key(config.name, FRESHNESS_OF),
+        name=FRESHNESS,
+        description="The watermark, up to which every window is closed and done, is not later than `freshness` allows. It looks at the "
+        "time of the look, whichever windows a run has taken.",
+        required_resource_keys={store},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with told_to_dagster(context, COMPUTE):
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors():
+                found = freshness(work.store, config, work.head(), datetime.now(UTC))
+                return freshness_verdict(found)
+
+    return check
+
+
+def freshness_verdict(found: Freshness) -> dg.AssetCheckResult:
+    """What the check says, whoever asks: a run or the sensor."""
+    return dg.AssetCheckResult(
+        passed=found.fresh,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"watermark {found.watermark or 'none yet'}, {_length(found.lag)} behind, {_length(found.allowed)} allowed; "
+        f"{found.waits_for}",
+        metadata={
+            "watermark": found.watermark or "none yet",
+            "lag_seconds": int(found.lag.total_seconds()),
+            "allowed_seconds": int(found.allowed.total_seconds()),
+            "next_window_waits_for": found.waits_for,
+        },
+    )
+
+
+def _length(length: timedelta) -> str:
+    """``2 d 03:15 h``."""
+    minutes = int(length.total_seconds()) // 60
+    days, rest = divmod(minutes, 24 * 60)
+    return f"{f'{days} d ' if days else ''}{rest // 60:02d}:{rest % 60:02d} h"
 
 
 def _result(spec: StageCheck, windows: Iterator[Window]) -> dg.AssetCheckResult:

@@ -16,7 +16,7 @@ from recon.timeline import Entry, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
-from recon_assets.stages import landed_to_visible
+from recon_assets.stages import certified, landed_to_visible
 
 CLOCKED = frozenset({"seconds", "range_seconds"})
 
@@ -44,7 +44,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
                 found["stateful_artifacts"]["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
         certificate = read_certificate(work.store, window)
         if certificate is not None and certificate["commit"] >= commit:
-            found["window_certificates"] = metadata.of_certificate(certificate)
+            found["window_certificates"] = certified(work, state, certificate, held)
         yield name, {asset: {"window": name, **_without_clocked(one)} for asset, one in found.items()}
 
 

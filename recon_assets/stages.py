@@ -7,19 +7,21 @@ Belongs here: one function a stage, from a range of windows to (window, metadata
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from recon import quarantine
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, read_certificate
+from recon.completeness import completeness
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs, note_indexed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
-from recon.timeline import Entry
+from recon.timeline import Entry, State
 from recon.windows import name_of, parse_instant
 from recon.work import Work, spanned
 from recon_assets import metadata
@@ -158,7 +160,14 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
         certificate = read_certificate(work.store, work.config.grid.parse(name))
         if certificate is None:
             raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
-        yield name, metadata.of_certificate(certificate)
+        yield name, certified(work, state, certificate, held.get(name))
+
+
+def certified(work: Work, state: State, certificate: Mapping[str, Any], held: Mapping[str, Any] | None) -> Metadata:
+    """A certificate and the completeness of its window's revision. ``held``: the committed figures, where somebody has read them."""
+    window, revision = work.config.grid.parse(certificate["window"]), int(certificate["revision"])
+    found = completeness(work.store, work.config, state, window, read_manifest(work.store, window, revision), held)
+    return {**metadata.of_certificate(certificate), **metadata.of_completeness(found)}
 
 
 def _leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None:
