@@ -20,11 +20,13 @@ from jobs.in_flight import InFlight, take_over
 from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.batches import Manifest
 from recon.config import Config
-from recon.errors import Damaged, NotReady, WrongInput
+from recon.errors import Damaged, NotReady, ReconError, WrongInput
+from recon.passing import passing
 from recon.ranges import blocks
 from recon.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
+from recon_assets.failures import ATTENDED_TAG
 from recon_assets.grid import range_tags, windows_asked
 from recon_assets.holding import at_work
 from resources.instance import told_in_one_line
@@ -108,11 +110,15 @@ class InProcess:
         run_id = make_new_run_id()
         with told_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
             opened = {resource_key(self._config.name): OpenStore(work)}
-            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened)
+            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, {ATTENDED_TAG: "true"})
         if not done.failed:
             return None
         told = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
-        return work.errors[-1] if work.errors else WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
+        if not work.errors:
+            return WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
+        error = work.errors[-1]
+        kind = passing(error)
+        return kind(f"{told}; run it again") if kind is not None and not isinstance(error, ReconError) else error
 
 
 def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:
@@ -136,10 +142,16 @@ def _executed(
     stage: str,
     run_id: str,
     resources: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> RangeRun:
     """Raises KeyboardInterrupt where the run was interrupted."""
     result = definitions.resolve_job_def(job_name(config, stage)).execute_in_process(
-        instance=instance, run_id=run_id, tags=range_tags(first, last), run_config=_SILENT, raise_on_error=False, resources=resources
+        instance=instance,
+        run_id=run_id,
+        tags={**range_tags(first, last), **(tags or {})},
+        run_config=_SILENT,
+        raise_on_error=False,
+        resources=resources,
     )
     failed: dict[str, str] = {}
     metadata: dict[str, dict[str, dict[str, Any]]] = {}

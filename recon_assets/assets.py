@@ -6,7 +6,7 @@ Belongs here: what Dagster shows of each asset, and the one body that they share
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from recon.config import Config
 from recon.errors import WrongInput
 from recon.work import Work, spanned
 from recon_assets import stages
-from recon_assets.failures import COMPUTE, INDEX, Retries, told_to_dagster
+from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
 from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
@@ -34,7 +34,7 @@ class StageAsset:
     kinds: frozenset[str]
     description: str
     work: Callable[[Work, Sequence[datetime]], PerWindow]
-    retries: Retries = COMPUTE
+    retries: By = field(default_factory=lambda: COMPUTE)
 
 
 STAGE_ASSETS = (
