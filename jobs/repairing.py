@@ -24,7 +24,7 @@ from recon_assets.from_store import shown
 
 AT_ONCE = 80
 """Windows whose events are written together: with six assets, just below what Dagster's storage takes at once."""
-_LAST = STAGE_ASSETS[-1].name
+_MERGED, _CERTIFIED = "stateful_artifacts", "window_certificates"
 _LOOKED_AT = 500
 
 
@@ -42,7 +42,7 @@ def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
     state, name = work.head(), work.config.name
     work.progress("looking at what the UI shows", "", 0)
     missing = _missing(instance, name, state)
-    todo, events = sorted(missing, reverse=True), 0
+    todo, windows, events = sorted(missing, reverse=True), set[str](), 0
     for at in range(0, len(todo), AT_ONCE):
         part = todo[at : at + AT_ONCE]
         work.progress("repair", spanned(part), at / len(todo))
@@ -53,25 +53,28 @@ def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
             if asset in missing[window]
         ]
         _report(instance, found)
+        windows |= {str(event.partition) for event in found}
         events += len(found)
-    return Repaired(len(state.windows), len(todo), events)
+    return Repaired(len(state.windows), len(windows), events)
 
 
 def _missing(instance: dg.DagsterInstance, name: str, state: State) -> dict[str, set[str]]:
-    """Window → the assets that the instance does not show for it; all of them where it shows an earlier commit."""
+    """Window → the assets that the instance does not show for it; all of them where it shows an earlier commit. One that is not certified
+    yet has no certificate to be shown."""
     everything = {spec.name for spec in STAGE_ASSETS}
     missing: dict[str, set[str]] = {}
     for asset in everything:
         for window in state.windows.keys() - instance.get_materialized_partitions(asset_key(name, asset)):
             missing.setdefault(window, set()).add(asset)
-    for window, commit in _commits_shown(instance, asset_key(name, _LAST)):
-        if window in state.windows and commit < state.windows[window].commit:
-            missing[window] = everything
+    for asset, stale in ((_MERGED, everything), (_CERTIFIED, {_CERTIFIED})):
+        for window, commit in _commits_shown(instance, asset_key(name, asset)):
+            if window in state.windows and commit < state.windows[window].commit:
+                missing.setdefault(window, set()).update(stale)
     return missing
 
 
 def _commits_shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[str, int]]:
-    """Window → the commit that its newest certificate in the UI names."""
+    """Window → the commit that the newest event of an asset names."""
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
     ids = list(newest.values())
     for at in range(0, len(ids), _LOOKED_AT):

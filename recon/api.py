@@ -249,8 +249,8 @@ class Reconciliation:
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
         """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""
-        from recon.pipeline import silent
         from recon.rebuild import rebuild
+        from recon.work import silent
 
         return rebuild(self.store(), self.config, progress or silent)
 
@@ -258,8 +258,8 @@ class Reconciliation:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
         from recon.exports import write_rows
-        from recon.pipeline import silent
         from recon.rebuild import previewed
+        from recon.work import silent
 
         keys = "FROM changes ORDER BY status_before, status_after, key"
         with previewed(self.store(), self.config, progress or silent) as (preview, connection):

@@ -93,7 +93,6 @@ def test_windows_that_were_processed_without_dagster_are_shown_and_corrected_one
     landed(opened, 6)
     opened.run()
     done = repaired(opened, silent)
-    # 04:00 holds a duplicate of an event of 00:00, so that it was counted again.
     changed = {window(hour) for hour in (0, 6)}
     after = picture(opened)
     assert {at[1] for at, shown in after.items() if before.get(at) != shown} >= changed
@@ -101,6 +100,20 @@ def test_windows_that_were_processed_without_dagster_are_shown_and_corrected_one
     assert after["stateful_artifacts", window(0)]["money_accepted"] == "amount EUR 12.00"
     assert done.windows == 6
     assert repaired(opened, silent).repaired == 0
+
+
+def test_a_window_that_is_not_certified_yet_is_shown_up_to_its_commit_and_its_certificate_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = made(tmp_path, hours=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("recon.pipeline.certify", lambda *_: [])
+        opened.run()
+    assert repaired(opened, silent) == Repaired(windows=1, repaired=1, events=5)
+    assert repaired(opened, silent) == Repaired(windows=1, repaired=0, events=0)
+    opened.run()
+    assert repaired(opened, silent) == Repaired(windows=1, repaired=1, events=1)
+    assert set(picture(opened)) == {(name, window(0)) for name in NAMES}
 
 
 def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
