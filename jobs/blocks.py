@@ -1,7 +1,7 @@
 """Which block of consecutive windows a stage takes next.
 
-Belongs here: blocks up to the cap, halving those that failed on their data, waiting after other failures. Does not belong here: which
-windows are ready (jobs.ready), and starting a run (jobs.sensors).
+Belongs here: the oldest block within the caps (recon.ranges), halving those that failed on their data, waiting after other failures. Does
+not belong here: which windows are ready (jobs.ready), and starting a run (jobs.sensors).
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from recon.config import Config
+from recon.ranges import Size, blocks
 
 WAIT_S, WAIT_S_MAX = 60, 3600
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A window that a stage may take, at a version: its revision, or the commit that changed it last."""
+    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
 
     window: str
     version: int
+    size: Size = field(default_factory=Size)
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,10 @@ def named(block: Sequence[Ready]) -> str:
     return block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
 
 
-def blocks(config: Config, ready: Iterable[Ready]) -> Iterator[list[Ready]]:
-    """Blocks of consecutive windows, at most ``config.max_windows`` long; what is not asked for is not read."""
-    block: list[Ready] = []
-    for one in ready:
-        follows = block and config.grid.parse(one.window) - config.grid.parse(block[-1].window) == config.grid.every
-        if block and (not follows or len(block) >= config.max_windows):
-            yield block
-            block = []
-        block.append(one)
-    if block:
-        yield block
-
-
 def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence[Earlier], now: datetime) -> Choice:
     """The oldest block that may be started at ``now``, given the runs that did not succeed."""
     choice = Choice()
-    for whole in blocks(config, ready):
+    for whole in blocks(config, ready, lambda one: one.window, lambda one: one.size):
         for block in _parts(stage, whole, earlier):
             digest = digest_of(stage, block)
             runs = [run for run in earlier if run.digest == digest]

@@ -15,8 +15,7 @@ import dagster as dg
 from jobs.configurations import Configurations, read_configurations
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
-from jobs.stage_jobs import job_name, reconciliation_jobs
-from recon.config import Config
+from jobs.stage_jobs import reconciliation_jobs
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from resources.instance import configuration_path
@@ -33,12 +32,6 @@ def build_definitions(configuration: str | Path | None = None, **overrides: Any)
     Raises WrongUsage where there is no file at all."""
     found = read_configurations(configuration_path(configuration))
     return _definitions(found, overrides)
-
-
-def everything_job(config: Config, **overrides: Any) -> dg.JobDefinition:
-    """The job over all assets of one reconciliation, ready to be executed in process."""
-    definitions = _definitions(Configurations((config,), {}), overrides)
-    return definitions.resolve_job_def(job_name(config))
 
 
 def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definitions:

@@ -47,22 +47,28 @@ def look(
     A run whose heart stopped is failed in Dagster and its lease given back. So is one that was seen without a lease for too long."""
     found, living = InFlight(), set[str]()
     for stage in stages:
-        for name, holding in lease.held(store, lease_of(stage)).items():
-            if not holding.expired:
-                living.add(holding.holder)
-                found.busy.append(
-                    f"run {holding.holder} is at {stage} since {_clock(holding.since)}, last heard of at {_clock(holding.beat)}"
-                )
-                continue
-            told = f"run {holding.holder}: not heard of since {holding.beat:%Y-%m-%dT%H:%M:%SZ}; its process is gone"
-            _fail(instance, holding.holder, told, found)
-            if (taken := lease.acquire(store, name, "sensor", holding.ttl_s)) is not None:
-                taken.release()
+        for holding in take_over(instance, store, stage, found):
+            living.add(holding.holder)
+            found.busy.append(f"run {holding.holder} is at {stage} since {_clock(holding.since)}, last heard of at {_clock(holding.beat)}")
     for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=_RUNS_MAX):
         run = record.dagster_run
         if run.run_id not in living:
             _without_lease(instance, run, record.create_timestamp, before, now, found)
     return found
+
+
+def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, found: InFlight) -> list[lease.Holding]:
+    """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back."""
+    living = []
+    for name, holding in lease.held(store, lease_of(stage)).items():
+        if not holding.expired:
+            living.append(holding)
+            continue
+        told = f"run {holding.holder}: not heard of since {holding.beat:%Y-%m-%dT%H:%M:%SZ}; its process is gone"
+        _fail(instance, holding.holder, told, found)
+        if (taken := lease.acquire(store, name, "sensor", holding.ttl_s)) is not None:
+            taken.release()
+    return living
 
 
 def _without_lease(

@@ -19,6 +19,7 @@ from recon.batches import read_manifest
 from recon.certify import is_certified, maybe_uncertified, note_certified
 from recon.config import Config
 from recon.index import indexed_at
+from recon.ranges import size_of_batch, size_of_reduced
 from recon.store import ObjectStore
 from recon.timeline import State
 
@@ -50,13 +51,13 @@ def ready(store: ObjectStore, state: State, config: Config, stage: str, found: C
     landed = stage in ("reduce", "merge")
     for name in islice(list(found.waiting), None if landed else LOOKED_MAX):
         window = config.grid.parse(name)
-        version = (
+        one = (
             _landed(store, state, config, stage, window, found, now)
             if landed
             else _committed(store, config, state, stage, name, window, found)
         )
-        if version is not None:
-            yield Ready(name, version)
+        if one is not None:
+            yield one
 
 
 def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
@@ -72,7 +73,9 @@ def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, fo
     return f"{said}; {closing.why_not(store, config, state, newest, now)}"
 
 
-def _landed(store: ObjectStore, state: State, config: Config, stage: str, window: datetime, found: Candidates, now: datetime) -> int | None:
+def _landed(
+    store: ObjectStore, state: State, config: Config, stage: str, window: datetime, found: Candidates, now: datetime
+) -> Ready | None:
     manifest = read_manifest(store, window)
     if manifest is None or manifest.revision <= state.revision(manifest.window):
         return None  # only noted so far, or done meanwhile
@@ -80,17 +83,21 @@ def _landed(store: ObjectStore, state: State, config: Config, stage: str, window
         if stage == "reduce" or closing.processed(config, state, manifest):
             found.told.append(closing.why_not(store, config, state, window, now))
         return None
-    reduced = stateless.find(store, window, manifest.revision, config.rules_version) is not None
-    if stage == "merge" and not reduced:
+    reduced = stateless.find(store, window, manifest.revision, config.rules_version)
+    if stage == "merge" and reduced is None:
         found.told.append(f"{manifest.window} is not reduced yet")
-    return manifest.revision if reduced == (stage == "merge") else None
+    if (reduced is not None) != (stage == "merge"):
+        return None
+    return Ready(manifest.window, manifest.revision, size_of_batch(manifest) if reduced is None else size_of_reduced(reduced))
 
 
-def _committed(store: ObjectStore, config: Config, state: State, stage: str, name: str, window: datetime, found: Candidates) -> int | None:
+def _committed(
+    store: ObjectStore, config: Config, state: State, stage: str, name: str, window: datetime, found: Candidates
+) -> Ready | None:
     commit = state.windows[name].commit
     if is_certified(store, config, name, state.windows[name]):
         return None
     indexed = indexed_at(store, window) >= commit
     if stage == "certify" and not indexed:
         found.told.append(f"{name} is not indexed yet")
-    return commit if indexed == (stage == "certify") else None
+    return Ready(name, commit) if indexed == (stage == "certify") else None

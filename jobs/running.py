@@ -1,20 +1,36 @@
-"""Runs in this process, in the same instance that the UI shows.
+"""Runs in this process, in the same instance that the UI shows: what ``recon run`` and ``recon demo`` do.
 
-Belongs here: materializing a range of windows as one Dagster run. Does not belong here: deciding which windows are due.
+Belongs here: carrying out ranges of windows as Dagster runs, one over all stages for each, and going on without a window that is bad.
+Does not belong here: deciding which windows are due (recon.pipeline), and what a stage does (recon_assets).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
+from dagster._core.utils import make_new_run_id
 
-from jobs.build import everything_job
+from jobs.in_flight import InFlight, take_over
+from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
+from recon.batches import Manifest
 from recon.config import Config
-from recon.errors import WrongInput
+from recon.errors import Damaged, NotReady, ReconError, WrongInput
+from recon.passing import passing
+from recon.ranges import blocks
+from recon.work import Work
+from recon_assets.assets import reconciliation_assets
+from recon_assets.checks import reconciliation_checks
+from recon_assets.failures import ATTENDED_TAG
 from recon_assets.grid import range_tags, windows_asked
+from recon_assets.holding import at_work
+from resources.instance import told_in_one_line
+from resources.stores import OpenStore, ReconciliationStore, resource_key
 
 # The caller tells what happened; the run's own log is in the UI.
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -37,23 +53,118 @@ class RangeRun:
             raise WrongInput(f"{self.first}..{self.last}: {asset}: {error} (Dagster run {self.run_id})")
 
 
-def materialize_range(config: Config, first: str, last: str, instance: dg.DagsterInstance, **overrides: Any) -> RangeRun:
-    """Runs all stages over the windows from ``first`` to ``last`` in process, in one run with the range's tags.
+def materialize_range(
+    config: Config, first: str, last: str, instance: dg.DagsterInstance, stage: str = EVERYTHING, **overrides: Any
+) -> RangeRun:
+    """Runs ``stage`` (all of them, if none is named) over the windows from ``first`` to ``last`` in process, in one run with the
+    range's tags. ``overrides``: resources by key that take the place of the usual ones.
 
     Nothing is raised where a stage fails: what it did before stands, and the failure is in the result. Raises WrongUsage, before
     there is a run, for a range off the grid, reversed or in the future: Dagster would spend minutes on the keys of a long one."""
     windows_asked(config.grid, range_tags(first, last), datetime.now(UTC))
-    result = everything_job(config, **overrides).execute_in_process(
-        instance=instance, tags=range_tags(first, last), run_config=_SILENT, raise_on_error=False
+    return _executed(_definitions(config, overrides), config, first, last, instance, stage, make_new_run_id())
+
+
+class InProcess:
+    """The way of Dagster (a recon.pipeline.Way): each range is one run over all stages.
+
+    While such a run lives, it holds a lease of its own beside those of its stages: a killed one is failed in Dagster by whoever looks
+    next, a sensor or another ``recon run``."""
+
+    def __init__(self, config: Config, instance: dg.DagsterInstance) -> None:
+        self._config, self._instance = config, instance
+
+    @cached_property
+    def _definitions(self) -> dg.Definitions:
+        return _definitions(self._config, {})
+
+    def process(self, work: Work, block: Sequence[Manifest]) -> None:
+        """All stages over the block. Where a window is bad, the others are run without it; where nobody knows which one is, the range
+        is halved until it stands alone. Raises what any other failure raised."""
+        take_over(self._instance, work.store, EVERYTHING, InFlight())
+        todo = [[manifest.window for manifest in block]]
+        while todo:
+            part = todo.pop(0)
+            failure = self._run(work, part[0], part[-1], EVERYTHING)
+            if failure is None:
+                continue
+            good = [name for name in part if name not in work.report.bad]
+            if not isinstance(failure, WrongInput) or isinstance(failure, NotReady) or (len(part) == 1 and good):
+                raise failure
+            if len(good) < len(part):
+                todo = [*blocks(self._config, good, str), *todo]
+            elif isinstance(failure, Damaged):
+                raise failure
+            else:
+                middle = len(part) // 2
+                todo = [part[:middle], part[middle:], *todo]
+
+    def certify(self, work: Work, windows: Sequence[str]) -> None:
+        for block in blocks(self._config, windows, str):
+            if (failure := self._run(work, block[0], block[-1], "certify")) is not None:
+                raise failure
+
+    def _run(self, work: Work, first: str, last: str, stage: str) -> Exception | None:
+        """One run of Dagster; what it failed with."""
+        work.errors.clear()
+        run_id = make_new_run_id()
+        with told_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
+            opened = {resource_key(self._config.name): OpenStore(work)}
+            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, {ATTENDED_TAG: "true"})
+        if not done.failed:
+            return None
+        told = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
+        if not work.errors:
+            return WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
+        error = work.errors[-1]
+        kind = passing(error)
+        return kind(f"{told}; run it again") if kind is not None and not isinstance(error, ReconError) else error
+
+
+def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:
+    """What runs in process need: no sensors, no schedules."""
+    store = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
+    return dg.Definitions(
+        assets=reconciliation_assets(config),
+        asset_checks=reconciliation_checks(config),
+        jobs=reconciliation_jobs(config),
+        resources={**store, **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+def _executed(
+    definitions: dg.Definitions,
+    config: Config,
+    first: str,
+    last: str,
+    instance: dg.DagsterInstance,
+    stage: str,
+    run_id: str,
+    resources: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+) -> RangeRun:
+    """Raises KeyboardInterrupt where the run was interrupted."""
+    result = definitions.resolve_job_def(job_name(config, stage)).execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        tags={**range_tags(first, last), **(tags or {})},
+        run_config=_SILENT,
+        raise_on_error=False,
+        resources=resources,
     )
     failed: dict[str, str] = {}
     metadata: dict[str, dict[str, dict[str, Any]]] = {}
     for event in result.all_events:
+        if event.is_job_failure and event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
+            raise KeyboardInterrupt  # Dagster has turned it into an event
         if event.is_step_failure:
             failed[str(event.step_key)] = _one_line(event)
         elif event.is_step_materialization and event.asset_key and event.partition:
             shown = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
             metadata.setdefault(event.asset_key.path[-1], {})[event.partition] = shown
+    if not result.success and not failed:
+        failed["run"] = "it did not come to its stages; see its log in the UI"
     return RangeRun(result.run_id, first, last, failed, metadata)
 
 

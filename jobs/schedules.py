@@ -13,11 +13,10 @@ from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
 from recon.pipeline import due, ranges
-from recon.timeline import Timeline
 from recon.upkeep import tidy
+from recon.work import Work
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import cron_of, range_tags
-from recon_assets.readiness import Work
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"
@@ -51,8 +50,8 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
     )
     def on_the_clock(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
-            opened = getattr(context.resources, store).open()
-            state = Work(opened, config, Timeline(opened)).head()
+            work: Work = getattr(context.resources, store).work(config)
+            opened, state = work.store, work.head()
             now = datetime.now(UTC)
             waiting = due(opened, config, state)
             if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
@@ -78,9 +77,8 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
     @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
     def step(context: dg.OpExecutionContext) -> None:
         with told_to_dagster(context, COMPUTE):
-            opened = getattr(context.resources, store).open()
-            state = Work(opened, config, Timeline(opened)).head()
-            done = tidy(opened, config, state, datetime.now(UTC))
+            work: Work = getattr(context.resources, store).work(config)
+            done = tidy(work.store, config, work.head(), datetime.now(UTC))
             context.add_output_metadata(done.__dict__)
             context.log.info(str(done))
 

@@ -22,15 +22,18 @@ import dagster as dg
 from jobs import in_flight
 from jobs.blocks import Earlier, choose, digest_of, named
 from jobs.ready import candidates, ready, why_nothing
-from jobs.stage_jobs import SENSED, job_name, stages_of
+from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
 from recon import landings
 from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
+from recon.freshness import freshness
 from recon.merge import refuse_other_rules
 from recon.store import ObjectStore
 from recon.timeline import Timeline
+from recon_assets.assets import asset_key
+from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import resource_key
@@ -47,7 +50,8 @@ Tick = Callable[[ObjectStore, Timeline, dg.DagsterInstance, str | None], tuple[A
 
 
 def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
-    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, and ``<name>_closing_sensor`` where the configuration closes windows."""
+    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, ``<name>_freshness_sensor``, and ``<name>_closing_sensor`` where the
+    configuration closes windows."""
     sensors = [
         _sensor(config, stage, job_name(config, job), said, _stage_tick(config, stage))
         for stage, job, said in (
@@ -57,6 +61,8 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
             ("certify", SENSED["certify"], "Takes indexed windows without a certificate of their last change."),
         )
     ]
+    said = "Tells the check watermark_is_fresh while nothing runs, whenever its verdict changes. Starts no runs."
+    sensors.append(_sensor(config, "freshness", None, said, _freshness_tick(config)))
     if config.closing.files is not None or config.closing.deadline is not None:
         said = "Closes windows that hold as many files as are expected, or whose deadline has passed. Starts no runs."
         sensors.append(_sensor(config, "closing", None, said, _closing_tick(config)))
@@ -116,6 +122,8 @@ def _stage_tick(config: Config, stage: str) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
         now, kept = datetime.now(UTC), _kept(cursor)
         found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
+        if stage == "reduce":  # runs of the command line that died between two stages
+            in_flight.take_over(instance, store, EVERYTHING, found_dead)
         state = timeline.head()
         refuse_other_rules(config, state)
         waiting = candidates(store, state, config, stage, kept.get("followed"))
@@ -139,6 +147,25 @@ def _stage_tick(config: Config, stage: str) -> Tick:
                 "dagster/max_retries": "0",
             },
         ), after
+
+    return tick
+
+
+def _freshness_tick(config: Config) -> Tick:
+    def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
+        found = freshness(store, config, timeline.head(), datetime.now(UTC))
+        verdict = freshness_verdict(found)
+        if _kept(cursor).get("fresh") is not found.fresh:
+            told = dg.AssetCheckEvaluation(
+                asset_key=asset_key(config.name, FRESHNESS_OF),
+                check_name=FRESHNESS,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.description,
+                metadata=verdict.metadata,
+            )
+            instance.report_runless_asset_event(told)
+        return dg.SkipReason(f"{'fresh' if found.fresh else 'late'}: {verdict.description}"), json.dumps({"fresh": found.fresh})
 
     return tick
 

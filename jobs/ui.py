@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from jobs.definitions import refuse_foreign_modules
 from recon.errors import ReconError, WrongUsage
+from recon.packages import refuse_foreign_modules
 from resources.instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
 
 PORT, PORTS_TRIED = 3000, 50

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from recon import batches
     from recon.compaction import Compacted
-    from recon.pipeline import Progress, RunReport
+    from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.sweeping import Swept
     from recon.verification import Verified
+    from recon.work import Progress, RunReport
 
 
 _LOOKED_AT_MAX = 1_000
@@ -146,15 +147,17 @@ class Reconciliation:
         landed = (grid.parse(name) for name in landings.since(self.store())[0])
         return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
 
-    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None) -> RunReport:
-        """Processes everything that is closed and not yet done, from ``first`` to ``last``."""
+    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: Way | None = None) -> RunReport:
+        """Processes everything that is closed and not yet done, from ``first`` to ``last``. By plain calls, unless another ``way`` is
+        given; the command line gives that of Dagster."""
         from recon import pipeline
+        from recon.work import silent
 
         low = None if first is None else self.config.grid.parse(first, "--from")
         high = None if last is None else self.config.grid.parse(last, "--to")
         if low and high and low > high:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
-        return pipeline.run(self.store(), self.config, low, high, progress or pipeline.silent)
+        return pipeline.run(self.store(), self.config, low, high, progress or silent, way)
 
     def show(self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False) -> dict[str, Any]:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
@@ -247,8 +250,8 @@ class Reconciliation:
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
         """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""
-        from recon.pipeline import silent
         from recon.rebuild import rebuild
+        from recon.work import silent
 
         return rebuild(self.store(), self.config, progress or silent)
 
@@ -256,8 +259,8 @@ class Reconciliation:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
         from recon.exports import write_rows
-        from recon.pipeline import silent
         from recon.rebuild import previewed
+        from recon.work import silent
 
         keys = "FROM changes ORDER BY status_before, status_after, key"
         with previewed(self.store(), self.config, progress or silent) as (preview, connection):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -70,11 +71,16 @@ class Landing:
 
 
 def operator() -> str:
-    """Who acts: the operating system's user. Never taken from an argument."""
+    """Who acts: the user whose rights the process has. Never taken from an argument, nor from the environment ($LOGNAME, $USER), which
+    anybody can set."""
     try:
+        import pwd
+    except ImportError:  # Windows, where the environment is all there is
         return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container that runs as a number without a name
+        return f"uid {os.geteuid()}"
 
 
 def read_manifest(store: ObjectStore, window: datetime, revision: int | None = None) -> Manifest | None:

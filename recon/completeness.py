@@ -6,7 +6,7 @@ and closing a window (recon.closing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -20,17 +20,24 @@ from recon.totals import Totals, total_of
 from recon.windows import name_of
 
 
-def completeness(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest | None) -> dict[str, Any]:
+def completeness(
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    window: datetime,
+    manifest: Manifest | None,
+    held: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """``expected``, ``received``, ``late``, ``duplicates`` and ``rejected`` of a window: files by the newest ``manifest``, rows and control
     totals by the committed revision (null before there is one; expected ones as the senders declared them, null where none did).
 
-    Late is what landed after the window was closed (``closed_by``: when, by whom, why). ``quarantined`` says why the newest revision
-    could not be processed, if so."""
+    ``held``: the figures of the committed revision, of whoever has read them already. Late is what landed after the window was closed
+    (``closed_by``: when, by whom, why). ``quarantined`` says why the newest revision could not be processed, if so."""
     files = manifest.files if manifest else ()
     first_closed = None if manifest is None or not manifest.closed else _first_closed(store, window, manifest)
     on_time = {file.path for file in (first_closed.files if first_closed else files)}
     late = [file for file in files if file.path not in on_time]
-    held = committed_figures(store, state, [name_of(window)]).get(name_of(window))
+    held = held or committed_figures(store, state, [name_of(window)]).get(name_of(window))
     figures = stateless.read(store, held["folder"]) if held else None
     declared = [_declared(file) for file in files if file.expect]
     return {

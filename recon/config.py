@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -34,6 +35,7 @@ Kind = Literal["sum", "count", "min", "max", "first", "last"]
 RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
 """Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
+FRESHNESS_SLACK = timedelta(minutes=30)
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
@@ -103,6 +105,15 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Caps:
+    """What one run merges at most; None is no bound."""
+
+    windows: int = 48
+    events: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
@@ -131,10 +142,11 @@ class Config(Place):
     rejects: Literal["keep", "stop"]
     memory_limit: str
     threads: int
-    max_windows: int
     compaction_disk: float
     retention: Retention
+    caps: Caps
     closing: Closing
+    freshness: timedelta
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -195,10 +207,11 @@ def load_config(path: Path) -> Config:
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
-        max_windows=sections.caps.windows,
         compaction_disk=sections.compaction.disk,
         retention=reader.retention(),
+        caps=reader.caps(),
         closing=reader.closing(),
+        freshness=reader.freshness(),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
@@ -270,6 +283,17 @@ class _Reader:
             if history is not None and history < grace:
                 raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
         return Retention(history, grace)
+
+    def freshness(self) -> timedelta:
+        """How late the watermark may be: unless it is written, a window, its deadline, and half an hour to process it."""
+        if self.sections.freshness is not None:
+            with self.field("freshness") as name:
+                return parse_duration(self.sections.freshness, name)
+        return self.grid().every + (self.closing().deadline or timedelta(0)) + FRESHNESS_SLACK
+
+    def caps(self) -> Caps:
+        section = self.sections.caps
+        return Caps(section.windows, section.events, None if section.bytes is None else bytes_of(section.bytes))
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
@@ -359,6 +383,12 @@ class _Reader:
             if match is None:
                 raise WrongUsage(f"{field}: {self.sections.logic!r} is not module:function")
             return find(match[1], match[2], self.file.path.parent, field)
+
+
+def bytes_of(size: str) -> int:
+    """``2GB``, ``1.5 GiB`` → bytes."""
+    number, unit = size.rstrip("KMGTiB").strip(), size.lstrip("0123456789. ")
+    return int(Decimal(number) * (1024 if "i" in unit else 1000) ** (1 + "KMGT".index(unit[0])))
 
 
 def _check_name(name: str, field: str) -> None:

@@ -88,8 +88,13 @@ class ClosingOf(_Section):
     process_open: bool = False
 
 
+Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")]
+
+
 class Caps(_Section):
     windows: Annotated[int, Field(ge=1, le=10_000)] = 48
+    events: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    bytes: Bytes | None = None
 
 
 class CompactionOf(_Section):
@@ -115,12 +120,13 @@ class Sections(_Section):
     control: dict[str, ControlOf] = {"rows": ControlOf(count="*")}
     logic: Text | None = None
     rejects: Literal["keep", "stop"] = "keep"
-    memory_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")] = "2GB"
+    memory_limit: Bytes = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     caps: Caps = Caps()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
+    freshness: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -256,8 +262,10 @@ _EXAMPLES = {
     "every": "write the windows' length, such as 1h",
     "measures": 'write measures such as lines: {count: "*"}',
     "status": 'write a list such as - {BREAK: "true"}',
+    "bytes": "write a size such as bytes: 4GB",
     "memory_limit": "write a size such as memory_limit: 2GB",
     "files": "write the number of files that make a window complete, such as files: 4",
+    "freshness": "write how late the watermark may be, such as freshness: 2h",
     "deadline": "write how long after its end a window is waited for, such as deadline: 30m",
     "process_open": "write true or false",
     "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",

@@ -37,3 +37,19 @@ class TryAgain(ReconError):
     """Something outside is busy or away for now (exit status 3): a lock, the network, a full disk."""
 
     exit_status = 3
+
+
+class Throttled(TryAgain):
+    """A service asks to be called less often."""
+
+
+class OutOfCapacity(TryAgain):
+    """There is no room: on the disk, in a quota, or on a cluster that has no instances left."""
+
+
+class ConnectionLost(TryAgain):
+    """The connection to a service was cut or could not be made, or the service failed in itself."""
+
+
+class TimedOut(TryAgain):
+    """No answer within the time that it should take. What was asked for may have been done."""

@@ -5,10 +5,8 @@ Belongs here: what is due, in which ranges, and what to do with a window that is
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,50 +17,24 @@ from recon.closing import close_due, past_deadline, processed
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
-from recon.merge import merge_windows, refuse_other_rules
+from recon.merge import merge_windows
 from recon.prefetch import prefetch
+from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
+from recon.work import Progress, RunReport, Work, silent, spanned
 
 
-class Progress(Protocol):
-    """Told how far a run is; ``share`` counts up to 1 within a stage of a range."""
+class Way(Protocol):
+    """How ranges are carried out: by plain calls (``Direct``), or each as a run of Dagster (jobs.running)."""
 
-    def __call__(self, stage: str, windows: str, share: float) -> None: ...
+    def process(self, work: Work, block: Sequence[Manifest]) -> None:
+        """All stages over consecutive windows. What is bad goes into the report; the others are done without it."""
 
-
-def silent(stage: str, windows: str, share: float) -> None:
-    """No progress."""
-
-
-@dataclass
-class RunReport:
-    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
-
-    windows: list[str] = field(default_factory=list)
-    commits: list[int] = field(default_factory=list)
-    rows: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    keys: int = 0
-    written: int = 0
-    bytes: int = 0
-    recounted: list[str] = field(default_factory=list)
-    certificates: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
-    open: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+    def certify(self, work: Work, windows: Sequence[str]) -> None:
+        """Certificates for windows that are committed."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +76,20 @@ def _newer(store: ObjectStore, state: State) -> Iterator[str]:
     return (name for name, revision in landings.since(store)[0].items() if revision > state.revision(name))
 
 
-def ranges(config: Config, manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
-    """Blocks of consecutive windows, at most ``config.max_windows`` long."""
-    block: list[Manifest] = []
-    for manifest in manifests:
-        follows = block and config.grid.parse(manifest.window) - config.grid.parse(block[-1].window) == config.grid.every
-        if block and (not follows or len(block) >= config.max_windows):
-            yield block
-            block = []
-        block.append(manifest)
-    if block:
-        yield block
+def ranges(config: Config, manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
+    """Blocks of consecutive windows within the caps."""
+    return blocks(config, manifests, lambda manifest: manifest.window, size_of_batch)
+
+
+class Direct:
+    """Plain calls in this process, without Dagster: for notebooks, other programs, Lambda and EMR."""
+
+    def process(self, work: Work, block: Sequence[Manifest]) -> None:
+        _run_range(work.store, work.config, work.timeline, block, work.report, work.progress)
+
+    def certify(self, work: Work, windows: Sequence[str]) -> None:
+        with work.report.timed("certify"):
+            work.report.certificates += len(certify(work.store, work.config, work.timeline.head(), windows))
 
 
 def run(
@@ -123,21 +98,23 @@ def run(
     first: datetime | None = None,
     last: datetime | None = None,
     progress: Progress = silent,
+    way: Way | None = None,
 ) -> RunReport:
     """Processes everything that is closed and not yet done. A bad window is left out and named; the others go on without it."""
-    timeline = Timeline(store)
-    state = timeline.head()
-    refuse_other_rules(config, state)
+    work, way = Work(store, config, Timeline(store), progress=progress), way or Direct()
+    state, report = work.head(), work.report
     todo = due(store, config, state, first, last)
     if config.closing.files is not None or config.closing.deadline is not None:
         todo = _closed_first(store, config, state, todo, first, last)
-    report = RunReport(open=list(todo.open))
+    report.open += todo.open
     for block in ranges(config, todo.ready):
-        _run_range(store, config, timeline, block, report, progress)
+        way.process(work, block)
     with report.timed("certify"):
-        state = timeline.head()
-        report.certificates += len(certify(store, config, state, uncertified(store, config, state)))
-        note_certified(store, config, state)
+        late = uncertified(store, config, work.timeline.head())
+    if late:
+        way.certify(work, late)
+    with report.timed("certify"):
+        note_certified(store, config, work.timeline.head())
     return report
 
 
@@ -162,7 +139,7 @@ def _run_range(
     report: RunReport,
     progress: Progress,
 ) -> None:
-    named = block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
+    named = spanned([manifest.window for manifest in block])
     reduced: list[Figures] = []
     with report.timed("reduce"):
         for number, manifest in enumerate(block):
@@ -171,13 +148,14 @@ def _run_range(
                 reduced += reduce_windows(store, config, [manifest])
             except WrongInput as error:
                 _leave_out(store, config, report, manifest.window, manifest.revision, error)
-    if reduced:
-        _merge_range(store, config, timeline, reduced, report, progress)
+    for part in capped(config, reduced, size_of_reduced):
+        _merge_range(store, config, timeline, part, report, progress)
 
 
 def _leave_out(store: ObjectStore, config: Config, report: RunReport, window: str, revision: int, error: WrongInput) -> None:
     report.bad[window] = str(error)
-    quarantine.put(store, config.grid.parse(window), window, revision, config.rules_version, str(error))
+    if not isinstance(error, Damaged):  # no fault of the window's files
+        quarantine.put(store, config.grid.parse(window), window, revision, config.rules_version, str(error))
 
 
 def _merge_range(
@@ -190,7 +168,7 @@ def _merge_range(
 ) -> None:
     """From pre-fetch to certificates for reduced windows. Where the range cannot be merged, each of its windows is tried alone, so
     that one bad window does not hold up the others."""
-    named = reduced[0].window if len(reduced) == 1 else f"{reduced[0].window}..{reduced[-1].window}"
+    named = spanned([figures.window for figures in reduced])
     with report.timed("prefetch"):
         progress("pre-fetch", named, 0)
         prefetched = prefetch(store, timeline.head(), reduced)
@@ -213,20 +191,8 @@ def _merge_range(
         index_runs(store, config, timeline)
     if merged.commit is None:
         return
-    report.commits.append(merged.commit)
-    report.windows += merged.windows
-    report.keys += merged.keys
-    report.written += merged.written
-    report.bytes += merged.bytes
-    report.recounted += [name for name in merged.recounted if name not in report.recounted]
     state = timeline.head()
-    committed = committed_figures(store, state, [figures.window for figures in reduced])
-    for figures in reduced:
-        held = committed[figures.window]
-        report.rows += figures.arrived.rows
-        report.rejected += figures.rejected.rows
-        report.accepted += int(held["counted"]["rows"])
-        report.duplicates += figures.duplicates.rows + int(held["suppressed"]["rows"])
+    report.add(merged, reduced, committed_figures(store, state, merged.windows))
     with report.timed("certify"):
         progress("certify", named, 0)
         report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))

@@ -36,7 +36,7 @@ from recon.timeline import Entry, State, Timeline
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.pipeline import Progress
+    from recon.work import Progress
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def _caught_up(store: ObjectStore, config: Config, generation: str, state: State
     made = timeline.head()
     todo = [name for name, held in sorted(state.windows.items()) if held.revision > made.revision(name)]
     again = config.rules_version == state.rules
-    for start in range(0, len(todo), config.max_windows):
-        block = todo[start : start + config.max_windows]
+    for start in range(0, len(todo), config.caps.windows):
+        block = todo[start : start + config.caps.windows]
         named = block[0] if len(block) == 1 else f"{block[0]}..{block[-1]}"
 
         def told(stage: str, share: float, start: int = start, named: str = named, size: int = len(block)) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
-from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
+from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage
+from recon.passing import passing
 
 PATH_LENGTH_MAX_BYTES = 1000
 PART_LENGTH_MAX_BYTES = 240
@@ -348,11 +349,12 @@ def _sync(folder: Path) -> None:
 def _fail(error: OSError, path: str, doing: str) -> NoReturn:
     """The operating system's error as one line that says what to do next."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        raise TryAgain(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
+        raise OutOfCapacity(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
     if error.errno == errno.ENOENT:
         raise TryAgain(f"{path}: its unfinished file was swept away while {doing}; run the same again") from error
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
         raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
     if error.errno in _READ_ONLY:
         raise TryAgain(f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again") from error
-    raise TryAgain(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error
+    kind = passing(error) or TryAgain
+    raise kind(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error

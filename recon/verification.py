@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import TryAgain
+from recon.errors import OutOfCapacity
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.verification_certificates import check_certificates
@@ -28,7 +28,7 @@ from recon.verification_windows import check_landed, check_stateless
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.pipeline import Progress
+    from recon.work import Progress
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _database(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnecti
         yield connection
     except duckdb.IOException as error:
         if "No space left" in str(error):
-            raise TryAgain(f"{scratch}: the disk is full; free some room and verify again, nothing was changed") from error
+            raise OutOfCapacity(f"{scratch}: the disk is full; free some room and verify again, nothing was changed") from error
         raise
     finally:
         connection.close()

@@ -6,7 +6,7 @@ Belongs here: what Dagster shows of each asset, and the one body that they share
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +14,12 @@ import dagster as dg
 
 from recon.config import Config
 from recon.errors import WrongInput
-from recon.timeline import Timeline
+from recon.work import Work, spanned
 from recon_assets import stages
-from recon_assets.failures import COMPUTE, INDEX, Retries, told_to_dagster
+from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
 from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
-from recon_assets.readiness import Work
 from recon_assets.stages import PerWindow
 from resources.stores import resource_key
 
@@ -35,7 +34,7 @@ class StageAsset:
     kinds: frozenset[str]
     description: str
     work: Callable[[Work, Sequence[datetime]], PerWindow]
-    retries: Retries = COMPUTE
+    retries: By = field(default_factory=lambda: COMPUTE)
 
 
 STAGE_ASSETS = (
@@ -131,14 +130,16 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
         description=spec.description,
         metadata={"dagster/column_schema": columns, "recon/configuration": dg.MetadataValue.path(str(config.path))},
         code_version=config.rules_version,
+        # The check looks at the watermark when something runs; this is for when nothing does.
+        freshness_policy=dg.FreshnessPolicy.time_window(config.freshness) if spec.stage == "certify" else None,
         required_resource_keys={store},
     )
     def stage(context: dg.AssetExecutionContext) -> None:
         with told_to_dagster(context, spec.retries):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
-            opened = getattr(context.resources, store).open()
-            with at_work(opened, spec.stage, context.run.run_id):
-                _report(context, spec.work(Work(opened, config, Timeline(opened)), windows), stages.names(windows))
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors(), at_work(work.store, spec.stage, context.run.run_id):
+                _report(context, spec.work(work, windows), stages.names(windows))
 
     return stage
 
@@ -157,7 +158,8 @@ def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set
                 done[window] = metadata
             else:
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
-            context.log.info(f"window {window}: {context.asset_key.path[-1]} done")
+        # One line for all of them: each line is a transaction of Dagster's storage.
+        context.log.info(f"{context.asset_key.path[-1]}: {spanned(sorted(done)) if done else 'no window'} done, {len(done)} in all")
     except WrongInput:
         for window, metadata in done.items():
             context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=window))

@@ -9,23 +9,26 @@ without windows, a check goes through all that the timeline holds.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from recon.config import Config
+from recon.freshness import Freshness, freshness
 from recon.stateless import Figures
-from recon.timeline import Timeline, committed_figures
+from recon.timeline import committed_figures
 from recon.totals import Totals
+from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import PARTITION, RANGE_START, windows_asked
-from recon_assets.readiness import Work, committed_windows, reduced_batches
+from recon_assets.readiness import committed_windows, reduced_batches
 from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]
 _FAILING_MAX = 100
+FRESHNESS, FRESHNESS_OF = "watermark_is_fresh", "window_certificates"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ STAGE_CHECKS = (
 
 def reconciliation_checks(config: Config) -> list[dg.AssetChecksDefinition]:
     """The checks of a reconciliation's assets."""
-    return [_check(config, spec) for spec in STAGE_CHECKS]
+    return [*(_check(config, spec) for spec in STAGE_CHECKS), _freshness_check(config)]
 
 
 def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
@@ -98,17 +101,60 @@ def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with told_to_dagster(context, COMPUTE):
-            opened = getattr(context.resources, store).open()
-            work = Work(opened, config, Timeline(opened))
+            work: Work = getattr(context.resources, store).work(config)
             tags = context.run.tags
-            if RANGE_START in tags or PARTITION in tags:
-                held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
-            else:
-                state = work.head()
-                held = iter(committed_figures(opened, state, state.windows).items())
-            return _result(spec, held)
+            with work.noting_errors():
+                if RANGE_START in tags or PARTITION in tags:
+                    held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
+                else:
+                    state = work.head()
+                    held = iter(committed_figures(work.store, state, state.windows).items())
+                return _result(spec, held)
 
     return check
+
+
+def _freshness_check(config: Config) -> dg.AssetChecksDefinition:
+    store = resource_key(config.name)
+
+    @dg.asset_check(
+        asset=asset_key(config.name, FRESHNESS_OF),
+        name=FRESHNESS,
+        description="The watermark, up to which every window is closed and done, is not later than `freshness` allows. It looks at the "
+        "time of the look, whichever windows a run has taken.",
+        required_resource_keys={store},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with told_to_dagster(context, COMPUTE):
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors():
+                found = freshness(work.store, config, work.head(), datetime.now(UTC))
+                return freshness_verdict(found)
+
+    return check
+
+
+def freshness_verdict(found: Freshness) -> dg.AssetCheckResult:
+    """What the check says, whoever asks: a run or the sensor."""
+    return dg.AssetCheckResult(
+        passed=found.fresh,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"watermark {found.watermark or 'none yet'}, {_length(found.lag)} behind, {_length(found.allowed)} allowed; "
+        f"{found.waits_for}",
+        metadata={
+            "watermark": found.watermark or "none yet",
+            "lag_seconds": int(found.lag.total_seconds()),
+            "allowed_seconds": int(found.allowed.total_seconds()),
+            "next_window_waits_for": found.waits_for,
+        },
+    )
+
+
+def _length(length: timedelta) -> str:
+    """``2 d 03:15 h``."""
+    minutes = int(length.total_seconds()) // 60
+    days, rest = divmod(minutes, 24 * 60)
+    return f"{f'{days} d ' if days else ''}{rest // 60:02d}:{rest % 60:02d} h"
 
 
 def _result(spec: StageCheck, windows: Iterator[Window]) -> dg.AssetCheckResult:

@@ -1,6 +1,6 @@
 """The library's errors as Dagster failures: what is worth another try, how often, and after how long.
 
-Belongs here: retries by kind of error. Does not belong here: finding errors.
+Belongs here: retries by kind of error. Does not belong here: finding errors, and which kind a foreign one is (recon.passing).
 
 Dagster's RetryPolicy knows no kinds of error, so each kind is mapped by hand. Corrupt data and a wrong configuration are never tried
 again: the next try would find the same.
@@ -8,14 +8,26 @@ again: the next try would find the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from recon.errors import NotReady, ReconError, TryAgain, WrongInput, WrongUsage
+from recon.errors import (
+    ConnectionLost,
+    NotReady,
+    OutOfCapacity,
+    ReconError,
+    Throttled,
+    TimedOut,
+    TryAgain,
+    WrongInput,
+    WrongUsage,
+)
+from recon.passing import passing
 
 
 @dataclass(frozen=True)
@@ -27,40 +39,63 @@ class Retries:
     backoff: float
 
 
-COMPUTE = Retries(attempts=3, wait_s=1, backoff=2)
-INDEX = Retries(attempts=10, wait_s=15, backoff=1.5)
+By = Mapping[type[TryAgain], Retries]
+"""Kind of error → how it is tried again; what has no kind of its own goes by TryAgain."""
 
+COMPUTE: By = {
+    Throttled: Retries(attempts=6, wait_s=2, backoff=2),
+    OutOfCapacity: Retries(attempts=8, wait_s=15, backoff=1.5),
+    ConnectionLost: Retries(attempts=5, wait_s=1, backoff=2),
+    TimedOut: Retries(attempts=3, wait_s=5, backoff=2),
+    TryAgain: Retries(attempts=3, wait_s=1, backoff=2),
+}
+INDEX: By = {**COMPUTE, **dict.fromkeys((Throttled, ConnectionLost, TryAgain), Retries(attempts=10, wait_s=15, backoff=1.5))}
+ATTENDED = Retries(attempts=3, wait_s=1, backoff=2)
+"""A person waits: after a few seconds they are told instead."""
 
+ATTENDED_TAG = "recon/attended"
+"""Tag of a run of the command line."""
 FAILURE_TAG = "recon/failure"
 """Tag of a failed run: the class of its error. ``WrongInput`` means that its windows' data are at fault, so trying again is no use."""
-
-
 AGAIN_AT_TAG = "recon/again_at"
 """Tag of a run that waits for its next attempt, and so holds no lease: when that begins."""
+TRIED_TAG = "recon/tried"
+"""Tag of a run: stage and kind of error → how often it was met so. Dagster counts the attempts of a stage, whatever they met."""
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 
 @contextmanager
-def told_to_dagster(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext, retries: Retries
-) -> Iterator[None]:
-    """Errors of the library as failures in one line; what may pass by itself (a lock, the network, a full disk) is tried again."""
+def told_to_dagster(context: Context, retries: By) -> Iterator[None]:
+    """Errors as failures in one line; what may pass by itself is tried again, each kind by its own number and back-off. An error that
+    nobody knows stays what it is."""
     try:
         yield
-    except TryAgain as error:
-        number = (context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context).retry_number
-        if number + 1 < retries.attempts:
-            wait_s = retries.wait_s * retries.backoff**number
-            again_at = datetime.now(UTC) + timedelta(seconds=wait_s)
-            context.instance.add_run_tags(context.run.run_id, {AGAIN_AT_TAG: again_at.isoformat()})
-            raise dg.RetryRequested(max_retries=retries.attempts - 1, seconds_to_wait=wait_s) from error
-        raise _failed(context, error, f"{error} (after {number + 1} attempts)") from error
-    except ReconError as error:
-        raise _failed(context, error, str(error)) from error
+    except Exception as error:
+        if (kind := passing(error)) is not None:
+            raise _again_or_failed(context, error, kind, retries) from error
+        if isinstance(error, ReconError):
+            raise _failed(context, error, str(error)) from error
+        raise
 
 
-def _failed(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext, error: ReconError, told: str
-) -> dg.Failure:
-    kind = next(kind.__name__ for kind in (TryAgain, NotReady, WrongInput, WrongUsage, ReconError) if isinstance(error, kind))
-    context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: kind})
+def _again_or_failed(context: Context, error: Exception, kind: type[TryAgain], retries: By) -> dg.RetryRequested | dg.Failure:
+    run = context.instance.get_run_by_id(context.run.run_id) or context.run
+    rule = ATTENDED if ATTENDED_TAG in run.tags else next(retries[one] for one in kind.__mro__ if one in retries)
+    tried: dict[str, int] = json.loads(run.tags.get(TRIED_TAG, "{}"))
+    op = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
+    key = f"{op.get_step_execution_context().step.key} {kind.__name__}"
+    met = tried[key] = tried.get(key, 0) + 1
+    if met >= rule.attempts:
+        return _failed(context, error, f"{error} (after {met} attempts)")
+    wait_s = rule.wait_s * rule.backoff ** (met - 1)
+    again_at = datetime.now(UTC) + timedelta(seconds=wait_s)
+    context.instance.add_run_tags(run.run_id, {AGAIN_AT_TAG: again_at.isoformat(), TRIED_TAG: json.dumps(tried)})
+    return dg.RetryRequested(max_retries=sum(one.attempts for one in retries.values()), seconds_to_wait=wait_s)
+
+
+def _failed(context: Context, error: Exception, told: str) -> dg.Failure:
+    known = next((kind.__name__ for kind in (NotReady, WrongInput, WrongUsage) if isinstance(error, kind)), None)
+    kind = passing(error)
+    context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: kind.__name__ if kind else known or type(error).__name__})
     return dg.Failure(told, allow_retries=False)

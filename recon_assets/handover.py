@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from recon import ranges
 from recon.config import Config
 from recon.prefetch import Prefetched, prefetched_files
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.windows import parse_instant
 
 
 def blocks(config: Config, figures: Sequence[Figures]) -> Iterator[list[Figures]]:
-    """What one merge takes: consecutive windows, at most ``config.max_windows``. Pre-fetch and merge cut a range alike."""
-    block: list[Figures] = []
-    for one in figures:
-        if block:
-            step = parse_instant(one.window, "window") - parse_instant(block[-1].window, "window")
-            if step != config.grid.every or len(block) >= config.max_windows:
-                yield block
-                block = []
-        block.append(one)
-    if block:
-        yield block
+    """What one merge takes: consecutive windows within the caps. Pre-fetch and merge cut a range alike."""
+    return ranges.blocks(config, figures, lambda one: one.window, ranges.size_of_reduced)
 
 
 def find_prefetched(store: ObjectStore, block: Sequence[Figures]) -> Prefetched | None:

@@ -29,6 +29,16 @@ _TOTALS = dg.TableSchema(
         dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
     ]
 )
+_COMPLETENESS = dg.TableSchema(
+    [
+        dg.TableColumn("what", "string", "files, rows, or a control total with its currency or other group"),
+        dg.TableColumn("expected", "string", "files by closing.files; rows and totals as the senders declared them"),
+        dg.TableColumn("received", "string", "what stands in the window, late files too"),
+        dg.TableColumn("late", "string", "what landed after the window was closed"),
+        dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
+        dg.TableColumn("rejected", "string", "rows set aside; files that hold such rows"),
+    ]
+)
 _COLUMNS = {
     "key": "what is reconciled, such as an order",
     "n": "accepted events of the key in this window",
@@ -120,6 +130,42 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
         **_rows_and_money(sides),
         "rules": certificate["rules"],
     }
+
+
+def of_completeness(found: Mapping[str, Any]) -> Metadata:
+    """Did the window close, and is all there? ``found``: what recon.completeness says."""
+    closed = found["closed_by"]
+    files = {
+        "expected": found["expected"]["files"],
+        "received": found["received"]["files"],
+        "late": len(found["late"]["files"]),
+        "duplicates": None,
+        "rejected": len(found["rejected"]["files"]),
+    }
+    sides = {side: None if found[side]["rows"] is None else Totals.from_json(_totals(found[side])) for side in files}
+    lines = [("files", files), ("rows", {side: totals and totals.rows for side, totals in sides.items()})]
+    groups = sorted({(name, by) for totals in sides.values() if totals for name, held in totals.money.items() for by in held})
+    lines += [
+        (_total(name, by), {side: totals and totals.money.get(name, {}).get(by) for side, totals in sides.items()}) for name, by in groups
+    ]
+    return {
+        "completeness": dg.MetadataValue.table(
+            [dg.TableRecord({"what": what, **{side: _or_nothing(amount) for side, amount in line.items()}}) for what, line in lines],
+            _COMPLETENESS,
+        ),
+        "closed": "still open" if closed is None else f"{closed['time']} by {closed['by']}, {_cause(closed['cause'], closed['reason'])}",
+        "files_expected": "any number" if files["expected"] is None else files["expected"],
+        "files_late": files["late"],
+    }
+
+
+def _totals(side: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows and control totals of one side, without what else stands beside them."""
+    return {name: value for name, value in side.items() if name == "rows" or isinstance(value, dict)}
+
+
+def _or_nothing(amount: Decimal | int | None) -> str:
+    return "–" if amount is None else f"{amount:,}"
 
 
 def column_schemas(config: Config) -> dict[str, dg.TableSchema]:

@@ -9,37 +9,19 @@ of a run: it waits for the next run, and the one under way goes on with the revi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from recon import stateless
 from recon.batches import Manifest, read_manifest
 from recon.closing import processed
-from recon.config import Config
 from recon.errors import NotReady
-from recon.merge import refuse_other_rules
 from recon.stateless import Figures
-from recon.store import ObjectStore
-from recon.timeline import State, Timeline, committed_figures
+from recon.timeline import State, committed_figures
 from recon.windows import name_of
+from recon.work import Work
 
 _NAMED_MAX = 12
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage works on: one reconciliation's store, its rules and its timeline."""
-
-    store: ObjectStore
-    config: Config
-    timeline: Timeline
-
-    def head(self) -> State:
-        """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""
-        state = self.timeline.head()
-        refuse_other_rules(self.config, state)
-        return state
 
 
 def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:

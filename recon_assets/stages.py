@@ -7,23 +7,27 @@ Belongs here: one function a stage, from a range of windows to (window, metadata
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from recon import quarantine
-from recon.batches import read_manifest
+from recon.batches import Manifest, read_manifest
 from recon.certify import certify, read_certificate
+from recon.completeness import completeness
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs, note_indexed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
-from recon.windows import name_of
+from recon.timeline import Entry, State
+from recon.windows import name_of, parse_instant
+from recon.work import Work, spanned
 from recon_assets import metadata
 from recon_assets.handover import blocks, find_prefetched
 from recon_assets.metadata import Metadata
-from recon_assets.readiness import Work, closed_batches, committed_windows, reduced_batches, to_merge
+from recon_assets.readiness import closed_batches, committed_windows, reduced_batches, to_merge
 
 Windows = Sequence[datetime]
 _NAMED_MAX = 12
@@ -41,12 +45,15 @@ def reduce(work: Work, windows: Windows) -> PerWindow:
     """Each window's batch → its stateless artifacts. One that fails on its data is put in quarantine; the others are done before that
     is raised."""
     failed: list[WrongInput] = []
-    for manifest in closed_batches(work, windows):
+    batches, named = closed_batches(work, windows), _named(windows)
+    for number, manifest in enumerate(batches):
+        work.progress("reduce", named, number / len(batches))
         start = time.perf_counter()
         try:
-            (figures,) = reduce_windows(work.store, work.config, [manifest])
+            with work.report.timed("reduce"):
+                (figures,) = reduce_windows(work.store, work.config, [manifest])
         except WrongInput as error:
-            _quarantine(work, manifest.window, manifest.revision, error)
+            _leave_out(work, manifest.window, manifest.revision, error)
             failed.append(error)
             continue
         yield manifest.window, metadata.of_reduced(figures, time.perf_counter() - start)
@@ -62,7 +69,9 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
     read: dict[str, dict[str, float | int]] = {}
     for block in blocks(work.config, todo):
         start = time.perf_counter()
-        found = find_prefetched(work.store, block) or prefetch(work.store, state, block)
+        work.progress("pre-fetch", spanned([one.window for one in block]), 0)
+        with work.report.timed("prefetch"):
+            found = find_prefetched(work.store, block) or prefetch(work.store, state, block)
         seconds = round(time.perf_counter() - start, 3)
         of_block = {
             "range_keys": found.keys,
@@ -83,12 +92,16 @@ def merge(work: Work, windows: Windows) -> PerWindow:
     for block in blocks(work.config, to_merge(work.head(), figures)):
         start = time.perf_counter()
         try:
-            merged = _merge_block(work, block)
+            with work.report.timed("merge"):
+                merged = _merge_block(work, block)
+        except Damaged:
+            raise  # no fault of the window's files
         except WrongInput as error:
-            # Of several windows nobody knows which one is bad: the sensor halves the range until it stands alone.
+            # Of several windows nobody knows which one is bad: the range is halved until it stands alone.
             if len(block) == 1:
-                _quarantine(work, block[0].window, block[0].revision, error)
+                _leave_out(work, block[0].window, block[0].revision, error)
             raise
+        work.report.add(merged, block, committed_windows(work, [work.config.grid.parse(name) for name in merged.windows]))
         of_block = {
             "range_windows": len(merged.windows),
             "range_records_written": merged.written,
@@ -99,8 +112,12 @@ def merge(work: Work, windows: Windows) -> PerWindow:
         written |= dict.fromkeys(merged.windows, of_block)
     for name, held in committed_windows(work, windows).items():
         shown = metadata.of_committed(held, written.get(name, {}))
-        if name in written and (waited := _landed_to_visible(work, name, held["revision"], held["commit"])):
-            shown["landed_to_visible_seconds"] = round(waited.total_seconds(), 3)
+        entry, manifest = None, None
+        if name in written:
+            entry = work.timeline.entry(held["commit"])
+            manifest = read_manifest(work.store, work.config.grid.parse(name), held["revision"])
+        if entry is not None and manifest is not None:
+            shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
         yield name, shown
 
 
@@ -108,7 +125,9 @@ def index(work: Work, windows: Windows) -> PerWindow:
     """The runs that lead from keys to records, merged into tiers where that is due."""
     held = committed_windows(work, windows)
     start = time.perf_counter()
-    indexed = index_runs(work.store, work.config, work.timeline)
+    work.progress("index", _named(windows), 0)
+    with work.report.timed("index"):
+        indexed = index_runs(work.store, work.config, work.timeline)
     seconds = round(time.perf_counter() - start, 3)
     state = work.head()
     for name in held:
@@ -132,26 +151,37 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
     state = work.head()
     commits = {one["commit"] for one in held.values()}
     recounted = sorted(name for name, one in state.windows.items() if one.commit in commits and name not in held)
-    made = certify(work.store, work.config, state, [*held, *recounted])
+    work.progress("certify", _named(windows), 0)
+    with work.report.timed("certify"):
+        made = certify(work.store, work.config, state, [*held, *recounted])
+    work.report.certificates += len(made)
     newly = {certificate["window"] for certificate in made}
     for name in [*held, *(name for name in recounted if name in newly)]:
         certificate = read_certificate(work.store, work.config.grid.parse(name))
         if certificate is None:
             raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
-        yield name, metadata.of_certificate(certificate)
+        yield name, certified(work, state, certificate, held.get(name))
 
 
-def _quarantine(work: Work, window: str, revision: int, error: WrongInput) -> None:
-    """Keeps why a window could not be processed. Damaged objects are no fault of the window's files."""
-    if isinstance(error, Damaged):
-        raise error
-    quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
+def certified(work: Work, state: State, certificate: Mapping[str, Any], held: Mapping[str, Any] | None) -> Metadata:
+    """A certificate and the completeness of its window's revision. ``held``: the committed figures, where somebody has read them."""
+    window, revision = work.config.grid.parse(certificate["window"]), int(certificate["revision"])
+    found = completeness(work.store, work.config, state, window, read_manifest(work.store, window, revision), held)
+    return {**metadata.of_certificate(certificate), **metadata.of_completeness(found)}
+
+
+def _leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None:
+    """Keeps why a window could not be processed. Damaged objects are no fault of the window's files: once they are restored it is tried
+    again."""
+    work.report.bad[window] = str(error)
+    if not isinstance(error, Damaged):
+        quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
 
 
 def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
-    found = find_prefetched(work.store, block)
+    named, found = spanned([one.window for one in block]), find_prefetched(work.store, block)
     try:
-        merged = merge_windows(work.store, work.config, work.timeline, block, found)
+        merged = merge_windows(work.store, work.config, work.timeline, block, found, lambda share: work.progress("merge", named, share))
     except Damaged:
         # Another worker that did the same range may have removed the file between our finding and our reading it.
         if found is None or work.store.exists(found.path):
@@ -162,12 +192,13 @@ def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
     return merged
 
 
-def _landed_to_visible(work: Work, name: str, revision: int, commit: int) -> timedelta | None:
-    """From the last file of the window's revision to the commit that made it visible."""
-    entry, manifest = work.timeline.entry(commit), read_manifest(work.store, work.config.grid.parse(name), revision)
-    if entry is None or manifest is None:
-        return None
-    return datetime.fromisoformat(entry.time) - datetime.fromisoformat(manifest.time)
+def landed_to_visible(entry: Entry, manifest: Manifest) -> float:
+    """Seconds from the last file of a window's revision to the commit that made it visible."""
+    return round((parse_instant(entry.time, "commit") - parse_instant(manifest.time, "manifest")).total_seconds(), 3)
+
+
+def _named(windows: Windows) -> str:
+    return spanned([name_of(window) for window in windows])
 
 
 def names(windows: Windows) -> set[str]:

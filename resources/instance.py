@@ -6,13 +6,25 @@ Belongs here: where the home is, and making it. Does not belong here: what is ru
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy
+import yaml
+from dagster._core.instance.ref import InstanceRef
+from dagster._serdes import ConfigurableClassData
 
-from recon.errors import WrongUsage
+from recon.errors import Damaged, TryAgain, WrongUsage
 
+_BATCH, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", 500
+"""Environment: how many events Dagster gives to its storage at once; none unless it is set."""
+_MADE_MAX, _MADE_AGAIN_S = 20, 0.25
+_NO_CAPTURE = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 DAGSTER_YAML = "dagster.yaml"
 WORKSPACE_YAML = "workspace.yaml"
 
@@ -51,6 +63,58 @@ def prepared_home(configuration: Path) -> Path:
 def open_instance(configuration: Path) -> dg.DagsterInstance:
     """The instance that ``make ui`` shows for this configuration. Dispose of it, or use it in a ``with``."""
     return dg.DagsterInstance.from_config(str(prepared_home(configuration)))
+
+
+@contextmanager
+def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
+    """The same instance for runs in this process, which a person waits for. Raises as ``told_in_one_line`` does.
+
+    Storage in SQLite is written to as resources.quick_storage does. What the process prints is not captured, which would take four more
+    processes a run."""
+    with told_in_one_line(configuration):
+        instance = _made(prepared_home(configuration))
+    batches = os.environ.setdefault(_BATCH, str(_BATCH_EVENTS))
+    try:
+        with instance:
+            yield instance
+    finally:
+        if batches == str(_BATCH_EVENTS):
+            os.environ.pop(_BATCH, None)
+
+
+def _made(home: Path) -> dg.DagsterInstance:
+    """The instance of a home. Two that make its tables at the same moment get in each other's way once, so that the loser tries again."""
+    ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_CAPTURE})
+    if ref.storage_data and ref.storage_data.class_name == "DagsterSqliteStorage":
+        ref = ref._replace(storage_data=ConfigurableClassData("resources.quick_storage", "QuickStorage", ref.storage_data.config_yaml))
+    for _ in range(_MADE_MAX):
+        try:
+            return dg.DagsterInstance.from_ref(ref)
+        except sqlalchemy.exc.OperationalError as error:
+            if "already exists" not in str(error):
+                raise
+            time.sleep(_MADE_AGAIN_S)
+    raise TryAgain(f"{home}: Dagster's storage is being made by others; run it again")
+
+
+@contextmanager
+def told_in_one_line(configuration: Path) -> Iterator[None]:
+    """What is wrong with Dagster's own storage. Raises TryAgain for what passes by itself (a lock, a full disk), Damaged or WrongUsage for
+    what does not."""
+    try:
+        yield
+    except (dg.DagsterInvalidConfigError, yaml.YAMLError) as error:
+        file = home_of(configuration) / DAGSTER_YAML
+        raise WrongUsage(f"{file}: cannot be read as the settings of Dagster ({_line(error)}); correct it, or move it away") from None
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error) as error:
+        told = f"{home_of(configuration)}: Dagster's storage cannot be used ({_line(error)})"
+        if any(word in str(error) for word in ("locked", "full", "I/O", "connect")):
+            raise TryAgain(f"{told}; what was done stands, run it again") from None
+        raise Damaged(f"{told}; move this folder away: the store knows what is done, and 'recon repair' shows it in the UI again") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
 
 
 def top_level_file(name: str) -> Path:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from recon.config import load_place
+from recon.config import Config, load_place
 from recon.opening import open_for
 from recon.store import ObjectStore
+from recon.timeline import Timeline
+from recon.work import Work
 
 
 class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
@@ -22,6 +24,24 @@ class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
     def open(self) -> ObjectStore:
         """Opens the store. Raises WrongUsage where there is none yet, or where it belongs to another reconciliation."""
         return open_for(load_place(Path(self.config_file)))
+
+    def work(self, config: Config) -> Work:
+        """The store, opened for a stage."""
+        opened = self.open()
+        return Work(opened, config, Timeline(opened))
+
+
+class OpenStore:
+    """The same for runs in a process that has the store open already: all their stages share its timeline and fill its report."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def open(self) -> ObjectStore:
+        return self._work.store
+
+    def work(self, config: Config) -> Work:
+        return self._work
 
 
 def resource_key(reconciliation: str) -> str:

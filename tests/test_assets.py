@@ -25,6 +25,7 @@ from recon_assets.grid import partitions_of, range_tags, windows_asked
 TOMORROW = name_of(datetime.now(UTC).replace(minute=0) + timedelta(days=1))
 NAMES = [spec.name for spec in STAGE_ASSETS]
 ROWS_AND_MONEY = {f"{what}_{side}" for what in ("rows", "money") for side in ("in", "accepted", "duplicates", "rejected")}
+SIDES = ("expected", "received", "late", "duplicates", "rejected")
 METADATA = {
     "event_batches": {"window", "revision", "state", "files", "bytes", "file_names", "changed_by", "landed"},
     "stateless_artifacts": {
@@ -43,7 +44,7 @@ METADATA = {
     "artifact_index": {"window", "commit", "keys", "runs", "runs_merged", "entries", "range_seconds"},
     "window_certificates": {
         *("window", "certificate", "number", "state", "ties", "revision", "commit", "files", "keys", "rules"),
-        *("changed_by", "certified"),
+        *("changed_by", "certified", "completeness", "closed", "files_expected", "files_late"),
         *ROWS_AND_MONEY,
     },
 }
@@ -114,6 +115,30 @@ def test_checks_report_what_the_stages_enforced_and_name_the_windows(done: Done)
     assert not readable.passed
     assert readable.severity is dg.AssetCheckSeverity.WARN
     assert readable.metadata["failing"].value == {window(2): "amount of 1 rejected rows"}
+
+
+def test_the_certificate_shows_whether_the_window_closed_and_what_was_expected_received_late_and_rejected(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    opened = made(tmp_path)
+    opened.config.path.write_text(opened.config.path.read_text() + "closing: {files: 1}\n")
+    opened = type(opened)(opened.config.path)
+    first = tmp_path / "first.csv"
+    first.write_text("order_id,event_id,event_type,amount,currency\nA,1,INVOICE,10.00,EUR\nA,1,INVOICE,10.00,EUR\n")
+    opened.land([first], window(0), close=True, expect={"rows": 2, "amount": {"EUR": "20.00"}})
+    late = tmp_path / "late.csv"
+    late.write_text("order_id,event_id,event_type,amount,currency\nB,2,INVOICE,2.50,USD\nC,3,INVOICE,2.5O,USD\n")
+    opened.land([late], window(0))
+    shown = materialized(run(opened, range_tags(window(0), window(0)), instance), "window_certificates")[window(0)]
+    lines = {record.data["what"]: [record.data[side] for side in SIDES] for record in shown["completeness"].records}
+    assert lines == {
+        "files": ["1", "2", "1", "–", "1"],
+        "rows": ["2", "4", "2", "1", "1"],
+        "amount EUR": ["20.00", "20.00", "–", "10.00", "–"],
+        "amount USD": ["–", "2.50", "2.50", "0.00", "0"],
+    }
+    assert (shown["files_expected"], shown["files_late"]) == (1, 1)
+    assert " by " in shown["closed"]
 
 
 def objects(opened: Reconciliation) -> list[str]:

@@ -29,7 +29,7 @@ from recon.errors import WrongUsage
 
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
 COMMANDS = [
-    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "verify", "rebuild", "compact"),
+    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "repair", "verify", "rebuild", "compact"),
     *("status", "certificate", "show", "breaks", "rejects", "export"),
 ]
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"

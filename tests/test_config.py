@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recon.config import Config, Control, load_config
+from recon.config import Caps, Config, Control, load_config
 from recon.errors import WrongUsage
 from recon.windows import Grid
 
@@ -84,19 +84,24 @@ def test_the_contracts_example_loads(load: Load, tmp_path: Path) -> None:
 def test_what_is_not_written_has_its_default(load: Load) -> None:
     config = load(EXAMPLE[EXAMPLE.index("control:") :], "")
     assert config.control == (Control("rows", "count", None, None),)
-    assert (config.rejects, config.memory_limit, config.threads, config.max_windows) == (
+    assert (config.rejects, config.memory_limit, config.threads, config.caps) == (
         "keep",
         "2GB",
         os.cpu_count(),
-        48,
+        Caps(48, None, None),
     )
     assert config.logic is None
+
+
+def test_caps_bound_windows_events_and_bytes(load: Load) -> None:
+    assert load("name: orders", "name: orders\ncaps: {events: 2000000, bytes: 1.5 GiB}").caps == Caps(48, 2_000_000, 1_610_612_736)
+    assert load("name: orders", "name: orders\ncaps: {bytes: 500MB}").caps.bytes == 500_000_000
 
 
 def test_a_key_may_be_a_list_and_further_sections_may_be_set(load: Load) -> None:
     config = load("key: order_id", "key: [shop, order_id]\nthreads: 3\nrejects: stop\ncaps: {windows: 5}\nmemory_limit: 512MB")
     assert config.key == ("shop", "order_id")
-    assert (config.threads, config.rejects, config.max_windows, config.memory_limit) == (3, "stop", 5, "512MB")
+    assert (config.threads, config.rejects, config.caps, config.memory_limit) == (3, "stop", Caps(5), "512MB")
 
 
 def test_a_bucket_has_no_path_here(load: Load) -> None:
@@ -225,6 +230,8 @@ MISTAKES = [
     ('{count: "*"}', "count(1)", 13, "measures.lines: 'count(1)' is no section; write {sum: …}, with names such as sum, count, min"),
     ("key: order_id", "key: [order_id, order_id]", 3, "key: a column is named twice; name each once"),
     ("key: order_id", "key: [[order_id]]", 3, "key[0]: \"['order_id']\" is not a text"),
+    ("name: orders", "name: orders\ncaps: {events: 0}", 2, "caps.events: "),
+    ("name: orders", "name: orders\ncaps: {bytes: 17}", 2, "caps.bytes: '17' does not fit; write a size such as bytes: 4GB"),
     ("name: orders", "name: orders\nlogic: judge", 2, "logic: 'judge' is not module:function"),
     ("name: orders", "name: orders\nlogic: no_such_judge:after", 2, "logic: there is no module no_such_judge"),
     ("key: order_id", "key: &k order_id\nlogic: *k", 3, "anchors, aliases"),

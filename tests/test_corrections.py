@@ -6,6 +6,7 @@ Belongs here: recon.corrections, from Python and from the command line. Does not
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -229,3 +230,13 @@ def test_the_maker_cannot_be_given(r: Reconciliation, capsys: pytest.CaptureFixt
     status, _, err = said(capsys, "correct", "A", "--event", "amount=1", "--reason", "x", "--by", "boss", "--config", str(r.config.path))
     assert status == 2
     assert "--by" in err
+
+
+def test_the_maker_is_the_user_whose_rights_the_process_has_whatever_the_environment_says(
+    r: Reconciliation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.setenv(name, "the_boss")
+    landed = r.correct("A", event=PAYMENT, reason="paid in cash")
+    whoami = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (landed.by, landed.files[-1].by) == (whoami, whoami)

@@ -27,7 +27,7 @@ GRAPH = {
     "prefetched_artifacts": (("stateless_artifacts",), "orders_prefetch", {"arrow"}, ()),
     "stateful_artifacts": (("prefetched_artifacts", "stateless_artifacts"), "orders_merge", {"duckdb", "json"}, ()),
     "artifact_index": (("stateful_artifacts",), "orders_index", {"python"}, ()),
-    "window_certificates": (("artifact_index", "stateful_artifacts"), "orders_certify", {"json"}, ("windows_tie",)),
+    "window_certificates": (("artifact_index", "stateful_artifacts"), "orders_certify", {"json"}, ("watermark_is_fresh", "windows_tie")),
 }
 """Asset → its deps, its pool, its kinds, its checks."""
 COLUMNS = {

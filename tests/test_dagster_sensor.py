@@ -180,6 +180,18 @@ def test_a_run_whose_heart_stopped_is_failed_in_dagster_and_taken_over(tmp_path:
     assert lease.current(opened.store(), "stages/reduce") is None
 
 
+def test_a_run_of_the_command_line_that_died_between_two_stages_is_failed_in_dagster(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path)
+    job = build_definitions(opened.config.path).resolve_job_def("orders_everything")
+    dead = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=range_tags(window(0), window(0))).run_id
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    assert lease.acquire(opened.store(), "stages/everything", dead, 60, lambda: long_ago) is not None
+    assert f"run {dead}: not heard of since" in str(Sensors(opened, instance).tick("reduce"))
+    run = instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+
+
 def test_a_run_that_never_comes_to_its_lease_is_failed_after_a_while(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path, hours=1)
     dead = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)

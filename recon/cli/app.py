@@ -63,6 +63,7 @@ for _command in (
     files.correct,
     work.run,
     work.replay,
+    work.repair,
     work.verify,
     renewing.rebuild,
     renewing.compact,

@@ -15,6 +15,7 @@ from typing import Any
 
 from recon import api
 from recon.cli.certificates import say_totals, totals_of
+from recon.cli.materializing import Materializing
 from recon.cli.screen import count, number, say, seconds, table
 from recon.demo import Step, write_story
 from recon.errors import WrongUsage
@@ -31,13 +32,14 @@ def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
     began = time.perf_counter()
     steps = _fresh(folder)
     reconciliation = api.open(folder / "recon.yaml")
-    for number_of_step, step in enumerate(steps, 1):
-        if not silent:
-            _say_step(number_of_step, step)
-        did = _do(reconciliation, folder, step)
-        if not silent:
-            say(f"    {did}")
-            _say_keys(reconciliation, step.look_at)
+    with Materializing() as way:
+        for number_of_step, step in enumerate(steps, 1):
+            if not silent:
+                _say_step(number_of_step, step)
+            did = _do(reconciliation, folder, step, way)
+            if not silent:
+                say(f"    {did}")
+                _say_keys(reconciliation, step.look_at)
     status = reconciliation.status()
     certificates = [reconciliation.certificate(line["window"]) for line in status["windows"]]
     totals = totals_of([certificate for certificate in certificates if certificate is not None])
@@ -71,17 +73,20 @@ def _fresh(folder: Path) -> tuple[Step, ...]:
     if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
         raise WrongUsage(f"{folder}: holds something that is no earlier demo; name a new folder: recon demo DIR")
     folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text("Made by 'recon demo', which starts afresh here and removes the store, data/.\n", encoding="utf-8")
+    mark.write_text(
+        "Made by 'recon demo', which starts afresh here and removes the store, data/, and Dagster's home, .dagster/.\n", encoding="utf-8"
+    )
     steps = write_story(folder)
-    if (folder / "data").exists():
-        shutil.rmtree(folder / "data")
+    for made in ("data", ".dagster"):
+        if (folder / made).exists():
+            shutil.rmtree(folder / made)
     return steps
 
 
-def _do(reconciliation: api.Reconciliation, folder: Path, step: Step) -> str:
+def _do(reconciliation: api.Reconciliation, folder: Path, step: Step, way: Materializing) -> str:
     """Carries one step out; says what came of it."""
     if step.action == "run":
-        report = reconciliation.run()
+        report = reconciliation.run(way=way)
         counted = f"{number(report.accepted)} accepted + {number(report.duplicates)} duplicates"
         rows = f"{count(report.rows, 'row')} = {counted} + {number(report.rejected)} rejected"
         return f"→ {rows}; {count(report.written, 'artifact')} written"

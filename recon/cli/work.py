@@ -1,4 +1,4 @@
-"""Commands that work on what has landed: run, replay, verify.
+"""Commands that work on what has landed: run, replay, repair, verify.
 
 Belongs here: their arguments and what they say. Does not belong here: what they do
 (recon.pipeline, recon.verification).
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recon.cli.materializing import Materializing, repaired
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, plain, say
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.pipeline import RunReport
+    from recon.work import RunReport
 
 NAMED_MAX = 20
 
@@ -32,14 +33,14 @@ def run(
 ) -> int:
     """Process everything that is closed and not yet done.
 
-    A window that is bad is left out and named (exit status 1); the others go on without it.
+    A window that is bad is left out and named (exit status 1); the others go on without it. Each range is a run in Dagster's UI.
 
     \b
     recon run
     recon run --from 2026-11-01T00:00Z --to 2026-11-01T05:00Z
     """
-    with Bar("run") as bar:
-        report = opened(config).run(first, last, bar)
+    with Bar("run") as bar, Materializing() as way:
+        report = opened(config).run(first, last, bar, way)
     if json:
         as_json(asdict(report))
     else:
@@ -113,6 +114,28 @@ def replay(
     named = _span([manifest.window for manifest in marked])
     say(f"marked {count(len(marked), 'window')} to be processed again: {named}")
     say(f"next: recon run{with_config(config)}")
+
+
+def repair(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+    """Have Dagster's UI show what the store holds.
+
+    For a Dagster home that was lost, and for windows that were processed without Dagster. Newest windows first; it may be interrupted
+    and run again. Nothing is processed.
+
+    \b
+    recon repair
+    """
+    with Bar("repair") as bar:
+        done = repaired(opened(config), bar)
+    if json:
+        as_json(asdict(done))
+    elif done.repaired:
+        say(
+            f"the UI shows {count(done.repaired, 'window')} more as the store holds {'it' if done.repaired == 1 else 'them'}, "
+            f"{number(done.windows)} in all: {count(done.events, 'event')} reported"
+        )
+    else:
+        say(f"nothing to repair: the UI shows {count(done.windows, 'window')} as the store holds {'it' if done.windows == 1 else 'them'}")
 
 
 def verify(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import TryAgain, WrongInput
+from recon.errors import OutOfCapacity, WrongInput
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,7 +57,7 @@ def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.D
         ) from error
     except duckdb.Error as error:
         if any(why in str(error) for why in _FULL):
-            raise TryAgain(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
+            raise OutOfCapacity(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         if isinstance(error, duckdb.InterruptException):
             raise KeyboardInterrupt from error
         raise

@@ -1,0 +1,96 @@
+"""The UI's picture from the timeline: for a Dagster storage that was lost, and for windows that were processed without Dagster.
+
+Belongs here: which windows the instance does not show as the store holds them, and reporting those, newest first. Does not belong here:
+what is shown of a window (recon_assets.from_store). Nothing is processed, and nothing in the store changes.
+
+Storage in SQLite cannot take an event back, so this only adds: an event for each asset and window that is missing or out of date. It may be
+interrupted, and run again: what is shown by then is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, DagsterEventType, StepMaterializationData
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+
+from recon.timeline import State
+from recon.work import Work, spanned
+from recon_assets.assets import STAGE_ASSETS, asset_key
+from recon_assets.from_store import shown
+
+AT_ONCE = 80
+"""Windows whose events are written together: with six assets, just below what Dagster's storage takes at once."""
+_MERGED, _CERTIFIED = "stateful_artifacts", "window_certificates"
+_LOOKED_AT = 500
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """``windows``: how many the store holds; ``repaired``: how many of them the UI did not show as they are; ``events``: reported now."""
+
+    windows: int
+    repaired: int
+    events: int
+
+
+def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
+    """Reports what the instance does not show of the windows that the store holds, newest first."""
+    state, name = work.head(), work.config.name
+    work.progress("looking at what the UI shows", "", 0)
+    missing = _missing(instance, name, state)
+    todo, windows, events = sorted(missing, reverse=True), set[str](), 0
+    for at in range(0, len(todo), AT_ONCE):
+        part = todo[at : at + AT_ONCE]
+        work.progress("repair", spanned(part), at / len(todo))
+        found = [
+            dg.AssetMaterialization(asset_key(name, asset), metadata=metadata, partition=window, tags={"recon/repaired": "true"})
+            for window, assets in sorted(shown(work, state, part), reverse=True)
+            for asset, metadata in assets.items()
+            if asset in missing[window]
+        ]
+        _report(instance, found)
+        windows |= {str(event.partition) for event in found}
+        events += len(found)
+    return Repaired(len(state.windows), len(windows), events)
+
+
+def _missing(instance: dg.DagsterInstance, name: str, state: State) -> dict[str, set[str]]:
+    """Window → the assets that the instance does not show for it; all of them where it shows an earlier commit. One that is not certified
+    yet has no certificate to be shown."""
+    everything = {spec.name for spec in STAGE_ASSETS}
+    missing: dict[str, set[str]] = {}
+    for asset in everything:
+        for window in state.windows.keys() - instance.get_materialized_partitions(asset_key(name, asset)):
+            missing.setdefault(window, set()).add(asset)
+    for asset, stale in ((_MERGED, everything), (_CERTIFIED, {_CERTIFIED})):
+        for window, commit in _commits_shown(instance, asset_key(name, asset)):
+            if window in state.windows and commit < state.windows[window].commit:
+                missing.setdefault(window, set()).update(stale)
+    return missing
+
+
+def _commits_shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[str, int]]:
+    """Window → the commit that the newest event of an asset names."""
+    newest = instance.event_log_storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
+    ids = list(newest.values())
+    for at in range(0, len(ids), _LOOKED_AT):
+        some = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[at : at + _LOOKED_AT])
+        for record in instance.fetch_materializations(some, limit=_LOOKED_AT).records:
+            materialization = record.asset_materialization
+            if materialization is not None and materialization.partition and "commit" in materialization.metadata:
+                yield materialization.partition, int(str(materialization.metadata["commit"].value))
+
+
+def _report(instance: dg.DagsterInstance, events: Sequence[dg.AssetMaterialization]) -> None:
+    batch = uuid4().hex
+    for number, event in enumerate(events, 1):
+        told = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+            event_specific_data=StepMaterializationData(event),
+            job_name=RUNLESS_JOB_NAME,
+        )
+        instance.report_dagster_event(told, RUNLESS_RUN_ID, batch_metadata=DagsterEventBatchMetadata(batch, number == len(events)))

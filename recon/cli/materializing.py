@@ -1,0 +1,83 @@
+"""The command line's way to Dagster: carrying out runs in the instance that the UI shows, and repairing what it shows.
+
+Belongs here: coming from the library to its Dagster code, only once there is something to do: importing it takes a second. Does not
+belong here: the runs (jobs.running), the repair (jobs.repairing). This is the one place where `recon` looks at the packages that are
+built on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from recon.packages import refuse_foreign_modules
+
+if TYPE_CHECKING:
+    from jobs.repairing import Repaired
+    from jobs.running import InProcess
+    from recon.api import Reconciliation
+    from recon.batches import Manifest
+    from recon.config import Config
+    from recon.work import Progress, Work
+
+STAGE = "dagster"
+"""Name of what Dagster itself takes, among the seconds of the stages."""
+
+
+def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
+    """Has the UI show what the store holds."""
+    from recon.timeline import Timeline
+    from recon.work import Work
+
+    refuse_foreign_modules()
+    from jobs.repairing import repair
+    from resources.instance import quick_instance, told_in_one_line
+
+    store, path = reconciliation.store(), reconciliation.config.path
+    with quick_instance(path) as instance, told_in_one_line(path):
+        return repair(Work(store, reconciliation.config, Timeline(store), progress=progress), instance)
+
+
+class Materializing:
+    """A recon.pipeline.Way that opens Dagster's instance with the first range, and keeps it until the block ends."""
+
+    def __init__(self) -> None:
+        self._opened = ExitStack()
+        self._way: InProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._opened.close()
+
+    def process(self, work: Work, block: Sequence[Manifest]) -> None:
+        with _rest_timed(work):
+            self._in_process(work.config).process(work, block)
+
+    def certify(self, work: Work, windows: Sequence[str]) -> None:
+        with _rest_timed(work):
+            self._in_process(work.config).certify(work, windows)
+
+    def _in_process(self, config: Config) -> InProcess:
+        if self._way is None:
+            refuse_foreign_modules()
+            from jobs.running import InProcess
+            from resources.instance import quick_instance
+
+            self._way = InProcess(config, self._opened.enter_context(quick_instance(config.path)))
+        return self._way
+
+
+@contextmanager
+def _rest_timed(work: Work) -> Iterator[None]:
+    """What the stages do not account for is Dagster's own."""
+    start, before = time.perf_counter(), sum(work.report.seconds.values())
+    try:
+        yield
+    finally:
+        stages = sum(work.report.seconds.values()) - before
+        work.report.took(STAGE, max(0.0, time.perf_counter() - start - stages))

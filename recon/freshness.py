@@ -1,0 +1,35 @@
+"""Freshness: how late the watermark is, how late it may be, and what the next window waits for.
+
+Belongs here: that verdict. Does not belong here: the watermark itself (recon.certify), and telling anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from recon import closing
+from recon.config import Config
+from recon.store import ObjectStore
+from recon.timeline import State
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """``lag``: from the end of the watermark's window until now; from the start of the grid where there is no watermark yet.
+    ``waits_for``: one sentence on the window after the watermark."""
+
+    watermark: str
+    lag: timedelta
+    allowed: timedelta
+    waits_for: str
+
+    @property
+    def fresh(self) -> bool:
+        return self.lag <= self.allowed
+
+
+def freshness(store: ObjectStore, config: Config, state: State, now: datetime) -> Freshness:
+    """The watermark at ``now``. Reads no more than what the next window holds."""
+    after = config.grid.parse(state.watermark) + config.grid.every if state.watermark else config.grid.start
+    return Freshness(state.watermark, now - after, config.freshness, closing.why_not(store, config, state, after, now))

@@ -1,0 +1,31 @@
+"""Recon's own packages beside the library, and that no others are imported in their place.
+
+Belongs here: that check, without importing any of them. Does not belong here: anything of Dagster.
+
+``jobs`` and ``resources`` are common names: a folder of that name in the working directory would silently take the place of ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from recon.errors import WrongUsage
+
+PACKAGES = ("recon_assets", "resources", "jobs")
+
+
+def refuse_foreign_modules() -> None:
+    """Raises WrongUsage, naming the path, where another package of the same name would be imported in place of ours."""
+    ours = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        found = [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+        path = Path(found[0]).resolve() if found else None
+        if path is None:
+            raise WrongUsage(f"{name}: not found; install Recon into this Python, or start in {ours}")
+        if path not in (ours / name, ours / name / "__init__.py"):
+            raise WrongUsage(
+                f"{path}: a foreign package {name!r} stands in the way of Recon's own ({ours / name}); "
+                "rename it, or start in another folder"
+            )

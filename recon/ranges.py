@@ -1,0 +1,73 @@
+"""Ranges: which windows are taken in one go, bounded by the caps of the configuration on windows, events and bytes.
+
+Belongs here: cutting windows into such blocks; every stage, sensor and run cuts by this one rule. Does not belong here: which windows are
+due.
+
+A window that exceeds a cap alone is a block of its own: it has to be done all the same. Bytes are those of the landed files. Events are
+known from the reduction on; before it only as far as senders declared them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from recon.batches import Manifest
+from recon.config import Caps, Config
+from recon.stateless import Figures
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a window weighs. ``events`` are 0 where nobody has said."""
+
+    events: int = 0
+    bytes: int = 0
+
+
+def size_of_batch(manifest: Manifest) -> Size:
+    """By the files as they landed, and the rows that were declared for them."""
+    return Size(sum(int(file.expect.get("rows", 0)) for file in manifest.files), sum(file.bytes for file in manifest.files))
+
+
+def size_of_reduced(figures: Figures) -> Size:
+    """By what the reduction has read."""
+    return Size(figures.arrived.rows, sum(int(file["bytes"]) for file in figures.files))
+
+
+def blocks(
+    config: Config, items: Iterable[T], window: Callable[[T], str], size: Callable[[T], Size] = lambda item: Size()
+) -> Iterator[list[T]]:
+    """Blocks of consecutive windows (``items`` are in order of time) within the caps; what is not asked for is not read."""
+
+    def follows(before: T, after: T) -> bool:
+        return config.grid.parse(window(after)) - config.grid.parse(window(before)) == config.grid.every
+
+    return _cut(config.caps, items, size, follows)
+
+
+def capped(config: Config, items: Iterable[T], size: Callable[[T], Size]) -> Iterator[list[T]]:
+    """Blocks within the caps, of windows that need not follow each other."""
+    return _cut(config.caps, items, size, lambda before, after: True)
+
+
+def _cut(caps: Caps, items: Iterable[T], size: Callable[[T], Size], follows: Callable[[T, T], bool]) -> Iterator[list[T]]:
+    block: list[T] = []
+    events = stored = 0
+    for item in items:
+        weight = size(item)
+        events, stored = events + weight.events, stored + weight.bytes
+        over = len(block) >= caps.windows or _exceeds(events, caps.events) or _exceeds(stored, caps.bytes)
+        if block and (over or not follows(block[-1], item)):
+            yield block
+            block, events, stored = [], weight.events, weight.bytes
+        block.append(item)
+    if block:
+        yield block
+
+
+def _exceeds(amount: int, cap: int | None) -> bool:
+    return cap is not None and amount > cap

@@ -1,0 +1,108 @@
+"""What stages work on and what they tell: one reconciliation's store, rules and timeline, the report that they fill, their progress.
+
+Belongs here: these shapes. Does not belong here: the stages, and which windows they are given (recon.pipeline, jobs).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from recon.config import Config
+from recon.merge import Merged, refuse_other_rules
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+
+
+class Progress(Protocol):
+    """Told how far a run is; ``share`` counts up to 1 within a stage of a range."""
+
+    def __call__(self, stage: str, windows: str, share: float) -> None: ...
+
+
+def silent(stage: str, windows: str, share: float) -> None:
+    """No progress."""
+
+
+@dataclass
+class RunReport:
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
+
+    windows: list[str] = field(default_factory=list)
+    commits: list[int] = field(default_factory=list)
+    rows: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    keys: int = 0
+    written: int = 0
+    bytes: int = 0
+    recounted: list[str] = field(default_factory=list)
+    certificates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.took(stage, time.perf_counter() - start)
+
+    def took(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def add(self, merged: Merged, reduced: Sequence[Figures], held: Mapping[str, Mapping[str, Any]]) -> None:
+        """What one merge did. ``held``: the figures of the windows that were ``reduced``, as the timeline holds them now."""
+        if merged.commit is None:
+            return
+        self.commits.append(merged.commit)
+        self.windows += merged.windows
+        self.keys += merged.keys
+        self.written += merged.written
+        self.bytes += merged.bytes
+        self.recounted += [name for name in merged.recounted if name not in self.recounted]
+        for figures in (one for one in reduced if one.window in merged.windows):
+            committed = held[figures.window]
+            self.rows += figures.arrived.rows
+            self.rejected += figures.rejected.rows
+            self.accepted += int(committed["counted"]["rows"])
+            self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
+    for the work; ``errors``: what stages have failed with, the last one last."""
+
+    store: ObjectStore
+    config: Config
+    timeline: Timeline
+    report: RunReport = field(default_factory=RunReport)
+    progress: Progress = silent
+    errors: list[Exception] = field(default_factory=list)
+
+    def head(self) -> State:
+        """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""
+        state = self.timeline.head()
+        refuse_other_rules(self.config, state)
+        return state
+
+    @contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+
+def spanned(windows: Sequence[str]) -> str:
+    """``2026-11-01T00:00Z``, or ``2026-11-01T00:00Z..2026-11-01T05:00Z`` for several."""
+    return windows[0] if len(windows) == 1 else f"{windows[0]}..{windows[-1]}"

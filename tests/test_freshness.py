@@ -1,0 +1,113 @@
+"""Freshness: how late the watermark is and may be, and that the UI is told whether anything runs or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_store import landed, made, run, window
+
+from jobs.build import build_definitions
+from recon.api import Reconciliation
+from recon.config import load_config
+from recon.errors import WrongUsage
+from recon.freshness import freshness
+from recon_assets.grid import range_tags
+from resources.stores import ReconciliationStore
+
+AGES = timedelta(days=36_500)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made_instance:
+        yield made_instance
+
+
+def allowing(opened: Reconciliation, text: str) -> Reconciliation:
+    opened.config.path.write_text(opened.config.path.read_text() + text)
+    return Reconciliation(opened.config.path)
+
+
+def test_a_watermark_may_be_late_by_a_window_its_deadline_and_half_an_hour_unless_told_otherwise(tmp_path: Path) -> None:
+    opened = made(tmp_path)
+    assert opened.config.freshness == timedelta(hours=1, minutes=30)
+    assert allowing(opened, "closing: {deadline: 2h}\n").config.freshness == timedelta(hours=3, minutes=30)
+    assert allowing(opened, "freshness: 5h\n").config.freshness == timedelta(hours=5)
+    opened.config.path.write_text(opened.config.path.read_text().replace("freshness: 5h", "freshness: soon"))
+    with pytest.raises(WrongUsage, match=r"orders\.yaml:\d+: freshness: 'soon' is not a duration"):
+        load_config(opened.config.path)
+
+
+def test_lag_is_from_the_end_of_the_watermarks_window_and_the_next_one_says_what_it_waits_for(tmp_path: Path) -> None:
+    opened = made(tmp_path, hours=2)
+    landed(opened, 2, close=False)
+
+    def at(hour: int, minute: int) -> tuple[str, timedelta, bool, str]:
+        found = freshness(opened.store(), opened.config, opened.state(), datetime(2026, 11, 1, hour, minute, tzinfo=UTC))
+        return found.watermark, found.lag, found.fresh, found.waits_for
+
+    assert at(1, 30)[:3] == ("", timedelta(hours=1, minutes=30), True)
+    assert at(1, 31)[2] is False
+    opened.run()
+    watermark, lag, fresh, waits_for = at(3, 30)
+    assert (watermark, lag, fresh) == (window(1), timedelta(hours=1, minutes=30), True)
+    assert waits_for.startswith(f"{window(2)} is not closed: 1 file, ")
+    assert at(3, 31)[2] is False
+
+
+def verdict(instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
+    key = dg.AssetCheckKey(dg.AssetKey(["orders", "window_certificates"]), "watermark_is_fresh")
+    (record,) = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).values()
+    assert record.event is not None
+    found = record.event.dagster_event.event_specific_data  # type: ignore[union-attr]
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    return found
+
+
+def test_a_run_tells_watermark_lag_and_what_is_waited_for(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    assert run(opened, range_tags(window(0), window(0)), instance).success, "a late watermark is a warning; the run is done"
+    told = verdict(instance)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert told.metadata["watermark"].value == window(0)
+    assert told.metadata["next_window_waits_for"].value == f"{window(1)} is not closed: no files"
+    assert float(str(told.metadata["lag_seconds"].value)) > float(str(told.metadata["allowed_seconds"].value)) == 5400
+
+
+def test_the_sensor_tells_each_change_of_the_verdict_once_while_nothing_runs(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    opened.run()
+    stores = {"orders_store": ReconciliationStore(config_file=str(opened.config.path))}
+    cursor: str | None = None
+
+    def tick() -> str:
+        nonlocal cursor
+        (sensor,) = [one for one in build_definitions(opened.config.path).sensors or () if one.name == "orders_freshness_sensor"]
+        assert isinstance(sensor, dg.SensorDefinition)
+        with dg.build_sensor_context(instance=instance, resources=stores, cursor=cursor) as context:
+            answer = sensor.evaluate_tick(context)
+        cursor = answer.cursor
+        return str(answer.skip_message)
+
+    def told() -> int:
+        key = dg.AssetCheckKey(dg.AssetKey(["orders", "window_certificates"]), "watermark_is_fresh")
+        return len(instance.event_log_storage.get_asset_check_execution_history(key, limit=10))
+
+    assert tick().startswith(f"late: watermark {window(0)}, ")
+    assert (told(), verdict(instance).passed) == (1, False)
+    tick()
+    assert told() == 1
+    opened = allowing(opened, f"freshness: {AGES.days}d\n")
+    assert tick().startswith("fresh: ")
+    assert (told(), verdict(instance).passed) == (2, True)
+
+
+def test_certificates_have_a_freshness_policy_for_when_nothing_runs_at_all(tmp_path: Path) -> None:
+    specs = build_definitions(made(tmp_path).config.path).resolve_all_asset_specs()
+    policies = {spec.key.path[-1]: spec.freshness_policy for spec in specs}
+    assert policies.pop("window_certificates") == dg.FreshnessPolicy.time_window(timedelta(minutes=90))
+    assert set(policies.values()) == {None}
