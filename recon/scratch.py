@@ -1,7 +1,10 @@
-"""A folder for a stage's intermediate files, on the store's own disk where the store is a folder, so that moving in is cheap."""
+"""A folder for a stage's intermediate files, on the store's own disk where the store is a folder, so that moving in is cheap.
+
+In a store that may only be read it lies where the system keeps temporary files: whoever only looks needs no more."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +19,8 @@ from recon.store import TEMPORARY, ObjectStore
 def scratch_folder(store: ObjectStore) -> Iterator[Path]:
     """A new, empty folder that is removed at the end, whatever happened."""
     mark = store.local(layout.STORE)
-    folder = Path(tempfile.mkdtemp(prefix="recon-", dir=mark.parent / TEMPORARY if mark else None))
+    temporary = mark.parent / TEMPORARY if mark else None
+    folder = Path(tempfile.mkdtemp(prefix="recon-", dir=temporary if temporary and os.access(temporary, os.W_OK) else None))
     try:
         yield folder
     finally:

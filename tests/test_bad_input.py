@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,6 +217,36 @@ def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(recon: Call, tmp_pa
         assert not list(tmp_path.glob("data/timeline/0*"))
     assert recon("run")[0] == 0
     assert recon("verify", "--full")[0] == 0
+
+
+def without_privilege(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command that permissions bind, also where the tests run as root."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("as root nothing is forbidden, and setpriv (util-linux), which would change that, is not there")
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    command = [*bound, sys.executable, "-m", "recon.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_store_that_may_only_be_read_answers_and_says_what_it_cannot_take(recon: Call, tmp_path: Path) -> None:
+    assert landed(recon, "x.csv", TEXT)[0] == 0
+    assert recon("run")[0] == 0
+    Path("secret.csv").write_bytes(TEXT + b"\n")
+    Path("secret.csv").chmod(0)
+    folders = [path for path in (tmp_path / "data", *tmp_path.glob("data/**/*")) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        for arguments in ("show A --events", "status", "breaks", "rejects", "export out.csv", "verify --full", f"certificate {WINDOW}"):
+            told = without_privilege(*arguments.split())
+            assert (told.returncode, told.stderr) == (0, ""), arguments
+        for arguments, status in ((f"land secret.csv -w {WINDOW}", 1), (f"replay {WINDOW}", 3), ("close 2026-11-01T01:00Z", 3)):
+            told = without_privilege(*arguments.split())
+            assert (told.returncode, told.stdout, told.stderr.count("\n")) == (status, "", 1), told.stderr
+            assert "Permission denied" in told.stderr
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
