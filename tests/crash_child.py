@@ -18,6 +18,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from driving import carry_out, open_in, records, run_range
 import recon
 from recon.api import Reconciliation
 from recon.certify import read_certificates, ties
+from recon.compaction import compact
+from recon.sweeping import sweep
 from recon.timeline import Timeline, committed_figures
 
 YAML = s.STANDARD_YAML + "threads: 1\ncaps: {windows: 2}\n"
@@ -184,11 +187,29 @@ def writes(config: str) -> dict[str, Any]:
     }
 
 
+def renew(config: str, what: str, kill: str = "", number: int = 0) -> dict[str, Any]:
+    """A rebuild, or a compaction with the sweeps that follow it, killed at the ``number``-th object or delete."""
+    r = recon.open(config)
+    store = r.store()
+    if kill in ("written", "linked"):
+        faulty.killing_in_link(number, kill == "linked")
+    r._store = watched = faulty.WatchedStore(store, before=faulty.killing_before_delete(number) if kill == "delete" else lambda call: None)
+    if what == "rebuild":
+        r.rebuild()
+    else:
+        compact(watched, r.config, Timeline(watched), always=True)
+        for day in (1, 3, 5):
+            sweep(watched, r.config, Timeline(watched), datetime.now(UTC) + timedelta(days=day))
+    kinds = [call.kind for call in watched.calls]
+    return {"objects": kinds.count("put_new") + kinds.count("copy_in"), "deletes": kinds.count("delete")}
+
+
 JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "run": run,
     "settle": settle,
     "make": make,
     "writes": writes,
+    "renew": renew,
 }
 
 
