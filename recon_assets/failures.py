@@ -50,8 +50,8 @@ COMPUTE: By = {
     TryAgain: Retries(attempts=3, wait_s=1, backoff=2),
 }
 INDEX: By = {**COMPUTE, **dict.fromkeys((Throttled, ConnectionLost, TryAgain), Retries(attempts=10, wait_s=15, backoff=1.5))}
-ATTENDED = Retries(attempts=3, wait_s=1, backoff=2)
-"""A person waits: after a few seconds they are told instead."""
+ATTENDED = Retries(attempts=1, wait_s=0, backoff=1)
+"""Whoever called the command is told instead, by exit status 3, and decides when it is tried again."""
 
 ATTENDED_TAG = "recon/attended"
 """Tag of a run of the command line."""
@@ -87,7 +87,7 @@ def _again_or_failed(context: Context, error: Exception, kind: type[TryAgain], r
     key = f"{op.get_step_execution_context().step.key} {kind.__name__}"
     met = tried[key] = tried.get(key, 0) + 1
     if met >= rule.attempts:
-        return _failed(context, error, f"{error} (after {met} attempts)")
+        return _failed(context, error, f"{error} (after {met} attempt{'' if met == 1 else 's'})")
     wait_s = rule.wait_s * rule.backoff ** (met - 1)
     again_at = datetime.now(UTC) + timedelta(seconds=wait_s)
     context.instance.add_run_tags(run.run_id, {AGAIN_AT_TAG: again_at.isoformat(), TRIED_TAG: json.dumps(tried)})
