@@ -66,7 +66,7 @@ def lines(r: Reconciliation) -> list[str]:
 def windows_of(hour: int) -> list[dict[str, object]]:
     plain = [event(key, number, hour) for number, key in enumerate(KEYS)]
     typed = [event(key, 10 + number, hour, day="2026-02-28", fine=True, pieces=number) for number, key in enumerate(KEYS)]
-    return plain if hour == 0 else [*plain, *typed, event(KEYS[0], 20, hour, event=None, note=None, amount=None)]
+    return plain if hour == 0 else [*plain, *typed, event(KEYS[0], 59, hour, event=None, amount=None)]
 
 
 def test_windows_one_by_one_give_the_bytes_that_all_at_once_give(tmp_path: Path) -> None:
