@@ -58,9 +58,15 @@ def look(
 
 
 def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, found: InFlight) -> list[lease.Holding]:
-    """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back."""
+    """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back. The lease
+    of a run that is over in Dagster is given back at once."""
     living = []
     for name, holding in lease.held(store, lease_of(stage)).items():
+        if not holding.expired and _ended(instance, holding.holder):
+            # Dagster saw its process go, or a person stopped it: there is nobody to wait for.
+            lease.revoke(store, holding)
+            found.failed.append(f"run {holding.holder} has ended without giving back {stage}; its windows are taken over")
+            continue
         if not holding.expired:
             living.append(holding)
             continue
@@ -87,6 +93,12 @@ def _without_lease(
         found.busy.append(f"run {run.run_id} {said} {_clock(since)}")
         return
     _fail(instance, run.run_id, f"run {run.run_id}: {run.status.value} but without a heartbeat since {_clock(since)}", found)
+
+
+def _ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Dagster knows the run, and that it is over. A run of another instance is not known here: its heartbeat tells."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished
 
 
 def _fail(instance: dg.DagsterInstance, run_id: str, told: str, found: InFlight) -> None:
