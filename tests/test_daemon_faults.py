@@ -19,6 +19,7 @@ import strategies as s
 from daemons import Site, file_of, site, span, windows
 
 from jobs.stage_jobs import SENSED
+from recon_assets.failures import FAILURE_TAG, TRIED_TAG
 
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 
@@ -119,7 +120,7 @@ def small_disk(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_on_a_full_disk_runs_fail_for_now_and_the_same_range_is_launched_again_when_there_is_space(tmp_path: Path) -> None:
+def test_on_a_full_disk_a_run_waits_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.hold("reduce", 0)
         line.land(0, 1)
@@ -127,18 +128,15 @@ def test_on_a_full_disk_runs_fail_for_now_and_the_same_range_is_launched_again_w
         held = line.wait_for(lambda: line.at("reduce"), "the range to be reduced")
         with full_disk(line):
             line.release("reduce", 0)
-            line.wait_for(lambda: line.run(held.holder).is_finished, "the run to give up")
-        assert "no space left" in told(line, held.holder)
-        assert line.run(held.holder).tags["recon/failure"] == "TryAgain"
+            line.wait_for(lambda: "OutOfCapacity" in line.run(held.holder).tags.get(TRIED_TAG, ""), "the run to meet the full disk")
+            line.wait_for(lambda: line.skipped("reduce", f"run {held.holder} waits for its next attempt at"), "a person to be told")
         line.wait_for(line.done, "all windows to be certified")
         line.stop()
-        runs = outcomes(line, SENSED["reduce"])
-        assert runs[0] == (windows(0, 1), FAILURE)
-        assert runs[-1] == (windows(0, 1), SUCCESS)
+        assert outcomes(line, SENSED["reduce"]) == [(windows(0, 1), SUCCESS)]
         line.check()
 
 
-def test_a_store_that_is_away_for_a_while_is_waited_for_and_nothing_is_made_in_its_place(tmp_path: Path) -> None:
+def test_a_store_that_is_away_for_a_while_fails_a_range_that_is_launched_again_when_it_is_back(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.hold("reduce", 0)
         line.land(0, 1)
@@ -148,11 +146,12 @@ def test_a_store_that_is_away_for_a_while_is_waited_for_and_nothing_is_made_in_i
         line.release("reduce", 0)
         line.wait_for(lambda: line.run(held.holder).is_finished, "the run to give up")
         line.wait_for(lambda: line.skipped("reduce", "there is no store"), "a sensor to say so")
-        assert line.run(held.holder).tags["recon/failure"] in ("TryAgain", "WrongUsage"), told(line, held.holder)
-        assert not (tmp_path / "data").exists()
+        assert line.run(held.holder).tags[FAILURE_TAG] in ("TryAgain", "WrongUsage"), told(line, held.holder)
+        assert not (tmp_path / "data").exists(), "nothing is made in its place"
         (tmp_path / "away").rename(tmp_path / "data")
         line.wait_for(line.done, "all windows to be certified")
         line.stop()
+        assert outcomes(line, SENSED["reduce"]) == [(windows(0, 1), FAILURE), (windows(0, 1), SUCCESS)]
         line.check()
 
 

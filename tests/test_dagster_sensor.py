@@ -23,7 +23,7 @@ from recon.errors import WrongInput
 from recon.prefetch import prefetch
 from recon.upkeep import tidy
 from recon_assets import stages
-from recon_assets.failures import FAILURE_TAG
+from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
 
@@ -206,6 +206,19 @@ def test_the_lease_of_a_run_that_is_over_in_dagster_is_not_waited_for(tmp_path: 
     instance.report_run_failed(run, "Dagster saw its process go")
     assert asked(sensors.tick("reduce")) == (window(0), window(0))
     assert lease.held(opened.store(), "stages") == {}
+
+
+def test_a_run_that_waits_for_its_next_attempt_is_not_taken_for_dead_though_it_could_not_give_its_lease_back(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    opened, now = made(tmp_path, hours=1), datetime.now(UTC)
+    waits = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)
+    assert lease.acquire(opened.store(), "stages/reduce", waits, 60, lambda: now - timedelta(minutes=5)) is not None
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now + timedelta(minutes=1)).isoformat()})
+    sensors = Sensors(opened, instance)
+    assert f"run {waits} waits for its next attempt at" in str(sensors.tick("reduce"))
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now - timedelta(minutes=1)).isoformat()})
+    assert asked(sensors.tick("reduce")) == (window(0), window(0)), "it did not come back"
 
 
 def test_a_run_that_never_comes_to_its_lease_is_failed_after_a_while(tmp_path: Path, instance: dg.DagsterInstance) -> None:
