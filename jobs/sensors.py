@@ -133,7 +133,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(instance, job), now)
         if not choice.block:
             told = [*found_dead.failed, *choice.passed]
-            if not choice.passed or waiting.told:
+            if not choice.passed or waiting.told or waiting.behind:
                 told.append(why_nothing(store, state, config, stage, waiting, now))
             return dg.SkipReason("; ".join(told)), after
         digest = digest_of(stage, choice.block)
@@ -205,9 +205,7 @@ def _earlier(instance: dg.DagsterInstance, job: str) -> list[Earlier]:
         first, last = range_tags("", "").keys()
         if BLOCK_TAG in tags:
             ended = record.update_timestamp if record.update_timestamp.tzinfo else record.update_timestamp.replace(tzinfo=UTC)
-            found.append(
-                Earlier(
-                    record.dagster_run.run_id, tags.get(FAILURE_TAG, ""), ended, tags.get(first, ""), tags.get(last, ""), tags[BLOCK_TAG]
-                )
-            )
+            run, cancelled = record.dagster_run, record.dagster_run.status is dg.DagsterRunStatus.CANCELED
+            failure = tags.get(FAILURE_TAG, "")
+            found.append(Earlier(run.run_id, failure, ended, tags.get(first, ""), tags.get(last, ""), tags[BLOCK_TAG], cancelled))
     return found

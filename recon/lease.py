@@ -154,6 +154,12 @@ def held(store: ObjectStore, under: str = "", clock: Clock = _now) -> dict[str, 
     return {name: holding for name, holding in found.items() if holding is not None}
 
 
+def revoke(store: ObjectStore, holding: Holding) -> None:
+    """Gives a lease back in the name of a holder that is known to be gone, so that nobody waits for it to fall silent."""
+    with suppress(AlreadyExists):  # it was given back meanwhile
+        store.put_new(layout.lease_released(holding.name, holding.number), [_json({"time": _now().isoformat()})])
+
+
 def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
     """Removes what is left of leases that were given back before ``before``. Returns how many. Wait a day at least: one that was
     suspended in taking a lease since then could take it beside another."""

@@ -6,14 +6,17 @@ Belongs here: ``store.json`` and its checks. Does not belong here: reading or wr
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from recon import layout
 from recon.config import Place
-from recon.errors import Damaged, WrongUsage
+from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
 FORMAT = 1
+_NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
 def open_for(place: Place, create: bool = False) -> ObjectStore:
@@ -22,7 +25,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
     Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
     folder = place.store_path
     if folder is not None and not create and not folder.exists():
-        raise WrongUsage(f"{folder}: there is no store yet; land a first file with 'recon land FILE --window W'")
+        raise WrongUsage(f"{folder}: {_NONE}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
     foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
@@ -34,7 +37,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
         if foreign:
             raise WrongUsage(f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder") from None
         if not create:
-            raise WrongUsage(f"{place.store}: there is no store yet; land a first file with 'recon land FILE --window W'") from None
+            raise WrongUsage(f"{place.store}: {_NONE}") from None
         try:
             store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
         except AlreadyExists:
@@ -52,6 +55,22 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
                 f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; put it back, or name a new store"
             )
     return store
+
+
+@contextmanager
+def while_there(store: ObjectStore) -> Iterator[None]:
+    """What goes wrong in the block because the store went away (its disk was unmounted, its folder moved) looks like damage, or like
+    windows that are not ready. It is told as what it is, TryAgain, so that no data are blamed for it."""
+    try:
+        yield
+    except TryAgain:
+        raise
+    except (ReconError, OSError) as error:
+        if store.exists(layout.STORE):
+            raise
+        raise TryAgain(
+            f"the store is away, {layout.STORE} is not there any more ({error}); bring it back, then run the same again"
+        ) from error
 
 
 def _identity(place: Place) -> dict[str, Any]:

@@ -12,15 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recon import layout
+from recon.errors import TryAgain
 from recon.store import TEMPORARY, ObjectStore
 
 
 @contextmanager
 def scratch_folder(store: ObjectStore) -> Iterator[Path]:
-    """A new, empty folder that is removed at the end, whatever happened."""
+    """A new, empty folder that is removed at the end, whatever happened. Raises TryAgain where none can be made."""
     mark = store.local(layout.STORE)
     temporary = mark.parent / TEMPORARY if mark else None
-    folder = Path(tempfile.mkdtemp(prefix="recon-", dir=temporary if temporary and os.access(temporary, os.W_OK) else None))
+    place = temporary if temporary and os.access(temporary, os.W_OK) else Path(tempfile.gettempdir())
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="recon-", dir=place))
+    except OSError as error:
+        raise TryAgain(f"{place}: {error.strerror} while making a folder in it; mend that, then run the same again") from error
     try:
         yield folder
     finally:

@@ -14,6 +14,7 @@ import dagster as dg
 
 from recon.config import Config
 from recon.errors import WrongInput
+from recon.opening import while_there
 from recon.work import Work, spanned
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
@@ -138,7 +139,7 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
         with told_to_dagster(context, spec.retries):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
-            with work.noting_errors(), at_work(work.store, spec.stage, context.run.run_id):
+            with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
                 _report(context, spec.work(work, windows), stages.names(windows))
 
     return stage

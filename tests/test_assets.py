@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -19,7 +20,9 @@ from recon import layout
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.windows import Grid, name_of
+from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS
+from recon_assets.failures import FAILURE_TAG
 from recon_assets.grid import partitions_of, range_tags, windows_asked
 
 TOMORROW = name_of(datetime.now(UTC).replace(minute=0) + timedelta(days=1))
@@ -320,7 +323,35 @@ def test_without_a_store_the_run_says_what_to_do(tmp_path: Path, instance: dg.Da
     (tmp_path / "orders_data" / "store.json").unlink()
     (tmp_path / "orders_data" / "tmp").rmdir()
     (tmp_path / "orders_data").rmdir()
-    assert "there is no store yet; land a first file" in failures(run(opened, range_tags(window(0), window(0)), instance))[0]
+    assert "there is no store; land a first file" in failures(run(opened, range_tags(window(0), window(0)), instance))[0]
+
+
+@pytest.mark.parametrize(
+    ("stage", "work"),
+    [("reduce", "reduce_windows"), ("prefetch", "prefetch"), ("merge", "merge_windows"), ("index", "index_runs"), ("certify", "certify")],
+)
+def test_a_store_that_goes_away_in_the_middle_of_a_stage_blames_no_data(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, stage: str, work: str
+) -> None:
+    opened, asked = made(tmp_path, hours=2), range_tags(window(0), window(1))
+    for before in ("reduce", "prefetch", "merge", "index", "certify"):
+        if before == stage:
+            break
+        assert run(opened, asked, instance, before).success
+    real = getattr(stages, work)
+
+    def gone(*arguments: Any) -> Any:
+        (tmp_path / "orders_data").rename(tmp_path / "away")
+        return real(*arguments)
+
+    monkeypatch.setattr(stages, work, gone)
+    lost = instance.get_run_by_id(run(opened, asked, instance, stage).run_id)
+    assert lost is not None
+    assert lost.tags[FAILURE_TAG] in ("TryAgain", "WrongUsage"), "anything else would leave the range out for good"
+    assert not (tmp_path / "orders_data").exists(), "nothing is made in its place"
+    monkeypatch.setattr(stages, work, real)
+    (tmp_path / "away").rename(tmp_path / "orders_data")
+    assert run(opened, asked, instance).success
 
 
 def test_materialize_range_gives_the_figures_and_the_failure(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -1,133 +1,105 @@
-"""A real daemon keeps up by itself: windows land faster than they are processed, and a run is killed on the way.
+"""A real daemon keeps up by itself, on SQLite and on PostgreSQL: windows land faster than they are processed.
 
-Belongs here: what only several processes show. Does not belong here: what a tick decides (test_dagster_sensor).
+Belongs here: the assembly line from end to end. Does not belong here: what goes wrong on it (test_daemon_faults), and what a tick decides
+(test_dagster_sensor).
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import driving
+import postgres
 import pytest
-import strategies as s
+import yaml
+from daemons import ROOT, Site, site, span, windows
 
 from jobs.stage_jobs import SENSED
-from recon import lease
-from recon.api import Reconciliation
-from recon.certify import uncertified
-from recon.windows import name_of
-from resources.instance import open_instance
+from recon_assets.assets import asset_key
 
-ROOT = Path(__file__).resolve().parents[1]
-WINDOWS, CAP = 24, 12
-UNTIL_S = 600.0
-_SLOW = """
-import time
-from pathlib import Path
-
-def judge(table, stage):
-    \"\"\"Changes nothing; a reduction takes as long as the file beside it stands.\"\"\"
-    while stage == "reduce" and Path(__file__).with_name("hold").exists():
-        time.sleep(0.05)
-    return table
-"""
+WINDOWS, CAP = 20, 12
 
 
-def wait_for(what: Callable[[], Any], told: Callable[[], str]) -> Any:
-    end = time.monotonic() + UNTIL_S
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(told())
+@pytest.fixture(params=["sqlite", "postgresql"])
+def line(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A reconciliation whose Dagster keeps its records in SQLite, or in PostgreSQL as docs/operations.md says."""
+    more = f"caps: {{windows: {CAP}}}\n"
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            yield stack.enter_context(site(tmp_path, more))
+            return
+        server = stack.enter_context(postgres.server())
+        env = {
+            "DAGSTER_PG_HOST": server.host,
+            "DAGSTER_PG_PORT": str(server.port),
+            "DAGSTER_PG_DATABASE": server.database,
+            "DAGSTER_PG_USER": server.user,
+            "DAGSTER_PG_PASSWORD": server.password,
+        }
+        yield stack.enter_context(site(tmp_path, more, documented_storage(), env))
 
 
-@contextmanager
-def daemon(r: Reconciliation) -> Iterator[Path]:
-    """A ``dagster-daemon`` in a process group of its own, with its code server and its runs; it ends with the block."""
-    folder = r.config.path.parent
-    log = folder / "daemon.log"
-    env = {
-        **os.environ,
-        "DAGSTER_HOME": str(folder / ".dagster"),
-        "RECON_CONFIG": str(r.config.path),
-        "RECON_TICK_S": "1",
-        "RECON_HEARTBEAT_S": "6",
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out, start_new_session=True)
-        try:
-            yield log
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+def documented_storage() -> str:
+    """The part of dagster.yaml that docs/operations.md tells people to add."""
+    (block,) = [part for part in (ROOT / "docs" / "operations.md").read_text().split("```yaml\n")[1:] if part.startswith("storage:")]
+    text = block.split("```")[0]
+    assert yaml.safe_load(text)["storage"].keys() == {"postgres"}
+    return text
 
 
-def pid_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """The process that the launcher started for a run, as it has told in the run's log."""
-    for entry in instance.all_logs(run_id):
-        event = entry.dagster_event
-        if event is not None and event.is_engine_event and "pid" in (shown := event.engine_event_data.metadata):
-            return int(str(shown["pid"].value))
-    return None
+def test_windows_that_land_faster_than_they_are_processed_are_taken_in_ranges_by_stages_that_overlap(line: Site) -> None:
+    first, second, third = windows(0, 2), windows(3, 8), windows(9, WINDOWS - 1)
+    # Each range is kept at its stage until what lands behind it has landed, so that the ranges to come are known.
+    for stage, window in (("reduce", 0), ("reduce", 3), ("reduce", 9), ("merge", 0), ("merge", 3)):
+        line.hold(stage, window)
+    line.land(0, 1, 2)
+    line.start()
+    line.wait_for(lambda: at_once(line, reduce=first), "the first range to be reduced")
+    line.land(3, 4, 5, 6, 7, 8)
+    line.release("reduce", 0)
+    line.wait_for(lambda: at_once(line, reduce=second, merge=first), "the second range to be reduced while the first is merged")
+    line.land(*range(9, WINDOWS))
+    line.release("reduce", 3)
+    line.wait_for(lambda: at_once(line, reduce=third, merge=first), "the third range to be reduced while the first is merged")
+    line.release("merge", 0)
+    line.wait_for(lambda: at_once(line, reduce=third, merge=second), "the third range to be reduced while the second is merged")
+    line.release("reduce", 9)
+    line.wait_for(lambda: line.reduced(*range(9, WINDOWS)), "the third range to be reduced")
+    line.release("merge", 3)
+    line.wait_for(line.done, "all windows to be certified")
+    line.stop()
+
+    ranges = {stage: [span(run) for run in line.runs(job)] for stage, job in SENSED.items()}
+    assert ranges["reduce"] == ranges["merge"] == [first, second, third]
+    assert all(len(taken) <= WINDOWS // 4 for taken in ranges.values()), f"clearly fewer runs than {WINDOWS} windows: {ranges}"
+    assert {run.status for run in line.runs(SENSED["merge"])} == {dg.DagsterRunStatus.SUCCESS}
+    assert set(landed_to_visible(line)) == {name_of_window(window) for window in range(WINDOWS)}
+    assert all(seconds > 0 for seconds in landed_to_visible(line).values())
+    line.check()
 
 
-def landed(r: Reconciliation, state: s.State, window: int) -> s.State:
-    rows = tuple(s.Row(f"K{key % 7}", f"{window}-{key}", ("INVOICE", "PAYMENT")[key % 2], f"{key}.25") for key in range(10))
-    for operation in (s.Land(window, s.File(f"file-{window}", rows)), s.Close(window)):
-        driving.carry_out(r, operation)
-        state = s.apply(state, operation)
-    return state
+def at_once(line: Site, **asked: tuple[str, str]) -> bool:
+    """Whether the named stages are at work now, each on its range."""
+    holdings = {stage: line.at(stage) for stage in asked}
+    if not all(holdings.values()):
+        return False
+    ranges = {run.run_id: span(run) for run in line.runs()}
+    return all(holding and ranges.get(holding.holder) == asked[stage] for stage, holding in holdings.items())
 
 
-@pytest.mark.e2e
-def test_a_daemon_keeps_up_with_clearly_fewer_runs_than_windows_and_takes_over_from_a_killed_run(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(_SLOW)
-    r = driving.open_in(tmp_path, s.STANDARD_YAML + f"logic: slow:judge\ncaps: {{windows: {CAP}}}\n")
-    state = s.State()
-    hold = tmp_path / "hold"
-    hold.touch()
-    for window in range(3):
-        state = landed(r, state, window)
-    with open_instance(r.config.path) as instance, daemon(r) as log:
+def landed_to_visible(line: Site) -> dict[str, float]:
+    """Window → the time that the metadata of its merge tells."""
+    found: dict[str, float] = {}
+    for run in line.runs(SENSED["merge"]):
+        for event in line.instance().all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+            made = event.asset_materialization
+            if made is not None and made.asset_key == asset_key("orders", "stateful_artifacts"):
+                assert made.partition is not None
+                found[made.partition] = float(str(made.metadata["landed_to_visible_seconds"].value))
+    return found
 
-        def told() -> str:
-            runs = [(run.job_name, run.status.value, run.tags.get("recon/failure")) for run in instance.get_runs()]
-            return f"done: {sorted(r.state().windows)}; runs: {runs}\n{log.read_text()[-6000:]}"
 
-        held = wait_for(lambda: lease.current(r.store(), "stages/reduce"), told)
-        os.kill(wait_for(lambda: pid_of(instance, held.holder), told), signal.SIGKILL)
-        hold.unlink()
-        for window in range(3, WINDOWS):  # they land while nobody, and then while everybody, is at work
-            state = landed(r, state, window)
-            time.sleep(0.5)
-
-        def done() -> bool:
-            found = r.state()
-            return len(found.windows) == WINDOWS and not uncertified(r.store(), r.config, found)
-
-        wait_for(done, told)
-        killed = instance.get_run_by_id(held.holder)
-        assert killed is not None
-        assert killed.status is dg.DagsterRunStatus.FAILURE
-        for stage, job in SENSED.items():
-            count = instance.get_runs_count(dg.RunsFilter(job_name=f"orders_{job}"))
-            assert count <= WINDOWS // 3, f"{stage}: {count} runs for {WINDOWS} windows"
-    state = s.apply(state, s.Run(tuple(range(WINDOWS))))
-    driving.check_store(r, state)
-    assert r.state().windows.keys() == {name_of(s.at(window)) for window in range(WINDOWS)}
+def name_of_window(window: int) -> str:
+    return windows(window, window)[0]

