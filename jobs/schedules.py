@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
+from recon import landings
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
@@ -54,9 +55,9 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
             work: Work = getattr(context.resources, store).work(config)
             opened, state = work.store, work.head()
             now = datetime.now(UTC)
-            waiting = due(opened, config, state)
+            waiting = due(opened, config, state, windows=landings.waiting(opened, state))
             if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
-                waiting = due(opened, config, state)
+                waiting = due(opened, config, state, windows=landings.waiting(opened, state))
         except ReconError as error:
             yield dg.SkipReason(str(error))
             return

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from recon import layout
+from recon import frontiers, layout
 from recon.errors import WrongUsage
 from recon.store import ObjectStore
 from recon.timeline import State
@@ -21,6 +21,7 @@ from recon.timeline import State
 OVERLAP = timedelta(minutes=10)
 """How far a follower looks back behind its cursor: what clocks may differ, and a note may take to become visible."""
 _VISIBLE_WITHIN = OVERLAP / 2
+_WAITING = "landed"
 
 _NOTE = re.compile(r"landings/\d{4}-\d\d-\d\d/\d\d/\d{4}\.\d{6}-(\d{4}-\d\d-\d\dT\d\d)(\d\dZ)-(\d{6,})-[0-9a-f]+\Z")
 
@@ -69,6 +70,14 @@ def follow(store: ObjectStore, state: State, cursor: str | None = None, now: Cal
         if (revision := max(before.get(window, 0), touched.get(window, 0))) > state.revision(window)
     }
     return waiting, json.dumps({"at": at, "waiting": waiting}, separators=(",", ":"))
+
+
+def waiting(store: ObjectStore, state: State) -> dict[str, int]:
+    """As ``follow``, for those who keep no cursor of their own: it is kept in the store, for all of them."""
+    _, cursor = frontiers.read(store, _WAITING)
+    found, cursor = follow(store, state, cursor)
+    frontiers.advance(store, _WAITING, int(_now().timestamp() * 1000), cursor)
+    return found
 
 
 def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:

@@ -193,6 +193,20 @@ def test_a_writer_killed_between_note_and_manifest_leaves_a_candidate_that_is_no
     assert [m.window for m in pipeline.due(r.store(), r.config, r.state(), windows=waiting).ready] == list(waiting)
 
 
+def test_what_waits_is_told_without_a_cursor_of_ones_own_and_the_store_is_listed_once(tmp_path: Path) -> None:
+    r = open_in(tmp_path)
+    for window in (0, 1):
+        carry_out(r, s.Land(window, s.File(f"w{window}", c.rows_of(window))))
+        carry_out(r, s.Close(window))
+    names = [name_of(s.at(window)) for window in (0, 1, 2)]
+    assert list(landings.waiting(r.store(), r.state())) == names[:2]
+    carry_out(r, s.Run((0,)))
+    carry_out(r, s.Land(2, s.File("w2", c.rows_of(2))))
+    watched = faulty.WatchedStore(r.store())
+    assert list(landings.waiting(watched, r.state())) == names[1:]
+    assert layout.LANDINGS not in {call.path for call in watched.calls if call.kind == "list"}
+
+
 def test_what_is_due_among_named_windows_is_what_is_due_among_all_without_listing_the_others(tmp_path: Path) -> None:
     r = open_in(tmp_path)
     for window in (0, 1, 2, 5):
