@@ -96,6 +96,22 @@ def test_a_correction_survives_replays_and_later_files_and_is_recomputed_from_th
     assert r.verify(full=True).problems == []
 
 
+def test_a_correction_survives_a_rebuild_by_other_rules_with_its_maker_and_reason(
+    r: Reconciliation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "operator", lambda: "maria")
+    corrected(r)
+    processed(r)
+    path = r.config.path.with_name("other.yaml")
+    path.write_text(s.STANDARD_YAML.replace("MATCHED", "SETTLED"))
+    other = recon.open(path)
+    other.rebuild()
+    shown = other.show("A", events=True)
+    assert (shown["status"], shown["measures"]["paid"]) == ("SETTLED", "10.00")
+    (event,) = shown["contributions"][-1]["event_list"]
+    assert event["correction"] == {"by": "maria", "reason": "paid in cash"}
+
+
 def test_two_equal_corrections_are_two_events(r: Reconciliation) -> None:
     corrected(r)
     corrected(r)
