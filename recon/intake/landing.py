@@ -75,7 +75,7 @@ def _check_text(name: str, path: Path, form: Format) -> None:
     if form.kind != "json":
         if first.startswith('{"'):
             raise WrongInput(f"{name}: line 1 is a JSON object, the name says {form.kind.upper()}; name the file .jsonl")
-        if "\0" in first:
+        if "\0" in first.replace(BROKEN, ""):
             raise WrongInput(f"{name}: line 1: the header holds NUL characters, as UTF-16 text does; save the file as UTF-8")
         if BROKEN in first:
             raise WrongInput(f"{name}: line 1: the header is not UTF-8; save the file as UTF-8")
