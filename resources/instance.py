@@ -10,8 +10,9 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any, TextIO
 
 import dagster as dg
 import sqlalchemy
@@ -97,12 +98,28 @@ def _made(home: Path) -> dg.DagsterInstance:
     raise TryAgain(f"{home}: Dagster's storage is being made by others; run it again")
 
 
+class _OneLine:
+    """Standard error without what Dagster writes there of a storage that fails: the error itself is raised, and told, once."""
+
+    _TOLD_ALREADY = ("Exception while storing event batch", "Falling back to storing multiple", "Exception while writing logger call")
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith(self._TOLD_ALREADY) else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextmanager
 def told_in_one_line(configuration: Path) -> Iterator[None]:
     """What is wrong with Dagster's own storage. Raises TryAgain for what passes by itself (a lock, a full disk), Damaged or WrongUsage for
     what does not."""
     try:
-        yield
+        with redirect_stderr(_OneLine(sys.stderr)):
+            yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError) as error:
         file = home_of(configuration) / DAGSTER_YAML
         raise WrongUsage(f"{file}: cannot be read as the settings of Dagster ({_line(error)}); correct it, or move it away") from None
