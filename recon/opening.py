@@ -12,7 +12,7 @@ from typing import Any
 
 from recon import layout
 from recon.config import Place
-from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
+from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
 FORMAT = 1
@@ -65,7 +65,7 @@ def while_there(store: ObjectStore) -> Iterator[None]:
         yield
     except TryAgain:
         raise
-    except (ReconError, OSError) as error:
+    except Exception as error:  # DuckDB and Arrow name a file that is gone by errors of their own
         if store.exists(layout.STORE):
             raise
         raise TryAgain(
