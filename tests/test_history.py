@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import strategies as s
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
+from recon import history as past
 from recon import layout
 from recon.api import Reconciliation
 from recon.compaction import compact
@@ -31,6 +33,15 @@ from recon.timeline import Timeline
 from recon.windows import name_of
 
 YAML = s.STANDARD_YAML + "retention: {grace: 1m}\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_at_once() -> Iterator[None]:
+    """So few windows and keys are folded at once that these small histories need several turns."""
+    with patch.multiple(past, WINDOWS_AT_ONCE=2, SLICE_ROWS=3):
+        yield
+
+
 SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "8")), suppress_health_check=list(HealthCheck))
 
 
