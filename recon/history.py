@@ -78,7 +78,7 @@ def _folded(
     artifacts = _Files(store, state, scratch, stateless.ARTIFACTS)
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         block = {window: artifacts[window] for window in windows[start : start + WINDOWS_AT_ONCE]}
-        found = merge_slice(connection, config, Sources(block, events, events), standing, bounds).records
+        found = merge_slice(connection, config, Sources(block, artifacts, events, events), standing, bounds).records
         standing = _replaced(standing, found)
     return standing
 

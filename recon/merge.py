@@ -254,6 +254,7 @@ def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch:
     committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(
         artifacts=_WindowFiles(store, scratch, new, stateless.ARTIFACTS),
+        artifacts_old=_WindowFiles(store, scratch, committed, stateless.ARTIFACTS),
         events_new=_WindowFiles(store, scratch, {**committed, **new}, stateless.EVENTS),
         events_old=_WindowFiles(store, scratch, committed, stateless.EVENTS),
     )

@@ -6,8 +6,9 @@ Does not belong here: duplicates within one window (reduction). The rule: docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
@@ -35,13 +36,28 @@ def untangle(
     """Makes the table ``untangled`` from the entangled keys of ``merged``.
 
     Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
-    for table in _TABLES:
-        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    after = settle(connection, config, sources.events_old, sources.events_new, windows, "merged")
+    return _moved_totals(connection, config, after), _recounts(connection, config)
+
+
+def settle(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    events_old: Mapping[str, Path],
+    events_new: Mapping[str, Path],
+    windows: Sequence[str],
+    table: str,
+) -> Events:
+    """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``. Returns the events that it
+    looked at."""
+    for one in _TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {one}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
-    connection.execute("""
+    connection.execute(f"""
         CREATE TEMP TABLE tangled AS
-        SELECT hi, lo, key, old, old_status, old_c, withdrawn, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
-        FROM merged WHERE entangled""")
+        SELECT hi, lo, key, old, old_status, old_c, withdrawn, block, border, folds,
+               CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
+        FROM {table} WHERE entangled""")
     for side, column in (("old", "old_c"), ("new", "c")):
         connection.execute(
             f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
@@ -51,10 +67,10 @@ def untangle(
     first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
 
     def before(window: str) -> str:
-        return reduction.written_events(sources.events_old[window], first, last)
+        return reduction.written_events(events_old[window], first, last)
 
     def after(window: str) -> str:
-        return reduction.written_events(sources.events_new[window], first, last)
+        return reduction.written_events(events_new[window], first, last)
 
     _zones(connection, config, windows)
     _ids(connection, "old", before)
@@ -73,19 +89,20 @@ def untangle(
     connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
     _reduce_again(connection, config, after)
     _rebuild(connection, config)
-    return _moved_totals(connection, config, after), _recounts(connection, config)
+    return after
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
-    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, or all
-    of them where the record will hold its ids again."""
+    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, and all
+    that are not carried forward where the record will hold their ids again."""
     instants = [config.grid.parse(window) for window in windows]
     first, last = min(instants) - config.events.dedupe, max(instants) + config.events.dedupe
     connection.execute(f"""
         CREATE TEMP TABLE zones AS
-        SELECT key, capped, CASE WHEN capped THEN {literal(name_of(first))} ELSE '' END AS first,
-               CASE WHEN capped THEN {literal(name_of(last))} ELSE '~' END AS last
-        FROM (SELECT key, coalesce(list_sum(list_transform(c, lambda x: x.n + x.d)), 0) > {reduction.IDS_MAX} AS capped
+        SELECT key, capped, {literal(name_of(first))} AS first, {literal(name_of(last))} AS last,
+               CASE WHEN capped THEN '~' ELSE border END AS held
+        FROM (SELECT key, border, coalesce(list_sum(list_transform(c, lambda x: CASE WHEN x.w >= border THEN x.n + x.d ELSE 0 END)), 0)
+                                  > {reduction.IDS_MAX} AS capped
               FROM tangled)""")
 
 
@@ -94,7 +111,7 @@ def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Events) -> No
     connection.execute(f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
     absent = connection.execute(f"""
         SELECT DISTINCT p.w FROM pairs_{side} p JOIN zones z USING (key)
-        WHERE p.ids IS NULL AND p.w >= z.first AND p.w <= z.last""").fetchall()
+        WHERE p.ids IS NULL AND (p.w BETWEEN z.first AND z.last OR p.w >= z.held)""").fetchall()
     for (window,) in absent:
         connection.execute(f"""
             INSERT INTO ids_{side}
@@ -145,7 +162,7 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
             LEFT JOIN again a ON a.key = p.key AND a.w = p.w
             LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w
         ), listed AS (SELECT key, list(x ORDER BY x.w) AS new_list FROM put GROUP BY key)
-        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, false AS appended,
+        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, t.block, t.border, t.folds, false AS appended,
                coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS fresh, CAST(NULL AS VARCHAR) AS text
         FROM tangled t LEFT JOIN listed l USING (key)""")
 

@@ -195,10 +195,10 @@ def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
     return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}
 
 
-def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
-    """A scan of one or several Parquet files."""
+def parquet(files: Mapping[str, Path] | list[Path] | Path, names: bool = False) -> str:
+    """A scan of one or several Parquet files; with ``names``, the column ``filename`` says of which."""
     paths = [files] if isinstance(files, Path) else list(files.values() if isinstance(files, Mapping) else files)
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}]{', filename = true' if names else ''})"
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
