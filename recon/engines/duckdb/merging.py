@@ -207,7 +207,7 @@ def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str)
     if _any(connection, "SELECT 1 FROM merged WHERE folds"):
         carrying.fold(connection, config, settled)
         folding = f"(SELECT *, {contributions.block_text(config, 'block')} AS carried FROM kept)"
-        query = f"{query} UNION ALL BY NAME {contributions.folded(config, folding, f'{_SETTLED}, carried,')}"
+        query += f" UNION ALL BY NAME {contributions.folded(config, folding, f'{_SETTLED}, carried,', some='true')}"
     if not config.logic:
         return f"({query})"
     connection.execute(f"CREATE TEMP TABLE judging AS {query}")
