@@ -60,13 +60,22 @@ def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seq
     return bool(connection.execute("FROM blocks LIMIT 1").fetchall())
 
 
-def open_blocks(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path], events: Mapping[str, Path]) -> None:
+def open_blocks(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    artifacts: Mapping[str, Path],
+    events: Mapping[str, Path],
+    last: str | None = None,
+) -> None:
     """Makes the table ``opened`` (key, c): the contributions, without their ids, of the blocks in the table ``blocks`` (hi, key, block),
-    taken anew from the stateless files of their windows. Makes the tables of ``entangled`` anew.
+    taken anew from the stateless files of their windows; with ``last``, of those up to it. Makes the tables of ``entangled`` anew.
 
-    Raises Damaged where these files hold more windows or fewer than the block."""
-    indices = connection.execute(f"""
-        SELECT DISTINCT unnest(range(first, until)) AS i FROM ({_spans(config, "blocks")}) ORDER BY i""").fetchall()
+    Raises Damaged where these files hold more windows or fewer than the blocks."""
+    upto = "until" if last is None else f"least(until, {config.grid.index(config.grid.parse(last)) + 1})"
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE opening AS
+        SELECT key, unnest(range(first, {upto})) AS i FROM ({_spans(config, "blocks")})""")
+    indices = connection.execute("SELECT DISTINCT i FROM opening ORDER BY i").fetchall()
     windows = [name_of(config.grid.at(index)) for (index,) in indices]
     _gather(connection, config, {window: artifacts[window] for window in windows})
     if config.events.id:
@@ -80,8 +89,9 @@ def open_blocks(connection: duckdb.DuckDBPyConnection, config: Config, artifacts
         SELECT key, list_transform(c, lambda x: CAST({{'w': x.w, 'n': x.n, 'd': x.d, 'ids': {ids}, 'm': x.m}}
                                                 AS {contributions.contribution_type(config)})) AS c FROM {source}""")
     wrong = connection.execute("""
-        SELECT key, block.windows, coalesce(len(c), 0) FROM blocks LEFT JOIN opened USING (key)
-        WHERE block.windows IS DISTINCT FROM len(c) ORDER BY key LIMIT 1""").fetchall()
+        SELECT key, windows, coalesce(len(c), 0)
+        FROM (SELECT key, count(*) AS windows FROM opening GROUP BY key) LEFT JOIN opened USING (key)
+        WHERE windows IS DISTINCT FROM len(c) ORDER BY key LIMIT 1""").fetchall()
     if wrong:
         key, expected, found = wrong[0]
         raise Damaged(f"key {key}: {expected} windows are carried forward, their stateless files hold {found}; run 'recon verify --full'")
@@ -121,7 +131,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
         SELECT * EXCLUDE (c, appended, fresh, text), false AS appended, CAST(NULL AS VARCHAR) AS text,
                list_filter(c, lambda x: x.w < border) AS older, list_filter(c, lambda x: x.w >= border) AS fresh
         FROM (SELECT *, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c FROM {settled} WHERE folds)""")
-    older = f"list_concat({_as_contributions(config, 'block')}, older)"
+    older = contributions.with_block(config, "block", "older")
     kind = contributions.block_type(config)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE kept AS
@@ -132,15 +142,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
                 'm': {contributions.fold_contributions(config, lambda value: f"list_transform({older}, lambda x: {value})")}
             }} AS {kind}) END AS block)
             FROM divided LEFT JOIN ({_runs(config)}) USING (key))
-        SELECT * EXCLUDE (older, runs), list_concat({_as_contributions(config, "block")}, fresh) AS c FROM joined""")
-
-
-def _as_contributions(config: Config, block: str) -> str:
-    """SQL of the list of the one contribution that stands for a ``block``, empty where there is none. Its windows are all older than
-    those that are kept, so it is of the last one."""
-    one = f"{{'w': {block}.last, 'n': {block}.n, 'd': {block}.d, 'ids': CAST([] AS UBIGINT[]), 'm': {block}.m}}"
-    kind = contributions.contribution_type(config)
-    return f"CASE WHEN {block} IS NULL THEN CAST([] AS {kind}[]) ELSE [CAST({one} AS {kind})] END"
+        SELECT * EXCLUDE (older, runs), {contributions.with_block(config, "block", "fresh")} AS c FROM joined""")
 
 
 def _spans(config: Config, source: str) -> str:

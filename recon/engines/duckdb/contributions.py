@@ -65,11 +65,16 @@ def record_structure(config: Config) -> str:
     return literal(json.dumps({"key": "VARCHAR", "status": "VARCHAR", "contributions": [contribution], "withdrawn": ["VARCHAR"]}))
 
 
+def has_block(record: str) -> str:
+    """SQL: whether a ``record`` has a block. It is the last member; the other records end with the list of withdrawn windows."""
+    return f"NOT ends_with({record}, ']}}' || chr(10))"
+
+
 def block_of(config: Config, record: str) -> str:
-    """SQL of the block in a ``record``, null where it has none: the other records end with the list of withdrawn windows."""
+    """SQL of the block in a ``record``, null where it has none."""
     block = {"first": "VARCHAR", "last": "VARCHAR", "windows": "BIGINT", "runs": ["BIGINT"], "n": "BIGINT", "d": "BIGINT"}
     structure = literal(json.dumps({"carried": {**block, "m": _measures_structure(config)}}))
-    return f"CASE WHEN NOT ends_with({record}, ']}}' || chr(10)) THEN from_json_strict({record}, {structure}).carried END"
+    return f"CASE WHEN {has_block(record)} THEN from_json_strict({record}, {structure}).carried END"
 
 
 def _measures_structure(config: Config) -> dict[str, object]:
@@ -90,6 +95,13 @@ def fold_measure(item: Measure, each: Callable[[str], str]) -> str:
     """One measure over contributions, of which ``each`` gives a list of values; null where there are none, as over no events."""
     folds = _fold(item, each)
     return f"{folds}.v" if item.kind in ("first", "last") else folds
+
+
+def with_block(config: Config, block: str, listed: str) -> str:
+    """SQL of the list of one contribution that stands for the ``block``, where there is one, and then those that are ``listed``. All
+    windows of a block come before those that are not in it, so any of them will do."""
+    one = f"{{'w': {block}.last, 'n': {block}.n, 'd': {block}.d, 'ids': CAST([] AS UBIGINT[]), 'm': {block}.m}}"
+    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([CAST({one} AS {contribution_type(config)})], {listed}) END"
 
 
 def fold_contributions(config: Config, each: Callable[[str], str]) -> str:
