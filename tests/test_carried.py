@@ -11,7 +11,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from driving import carry_out, check_store, open_in, records, run_range
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recon import verification_blocks, verification_expected
 from recon.api import Reconciliation
 from recon.engines.duckdb import carrying, reduction
 
@@ -34,7 +35,12 @@ SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list
 @contextmanager
 def small(ids_max: int = 4096) -> Iterator[None]:
     """Keys of more than 3 windows fold, the border moves by 2, and lies two horizons (of one window each) and 2 behind."""
-    with patch.object(carrying, "FOLD_MIN", 3), patch.object(carrying, "STEP", 2), patch.object(reduction, "IDS_MAX", ids_max):
+    with ExitStack() as patches:
+        for module in (carrying, verification_blocks):
+            patches.enter_context(patch.object(module, "FOLD_MIN", 3))
+            patches.enter_context(patch.object(module, "STEP", 2))
+        for module in (reduction, verification_expected):
+            patches.enter_context(patch.object(module, "IDS_MAX", ids_max))
         yield
 
 
