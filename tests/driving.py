@@ -123,7 +123,7 @@ def carried_until(windows: Sequence[datetime], rules: Rules) -> datetime:
     horizon = rules.dedupe // s.EVERY if rules.id else 0
     newest, step = (max(windows) - s.START) // s.EVERY, carrying.STEP
     moved = (newest - 2 * horizon - step) // step
-    return s.at(step * moved) if len(windows) > carrying.FOLD_MIN and moved > 0 else s.START
+    return s.at(step * moved) if len(windows) > carrying.FOLD_MIN and moved > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def windows_of(block: Mapping[str, Any]) -> list[str]:
