@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.engines.duckdb import contributions, entangled
-from recon.engines.duckdb.reduction import parquet
+from recon.engines.duckdb.reduction import of_windows
 from recon.engines.duckdb.session import literal
 from recon.errors import Damaged
 from recon.windows import name_of
@@ -79,7 +79,7 @@ def open_blocks(
     windows = [name_of(config.grid.at(index)) for (index,) in indices]
     _gather(connection, config, {window: artifacts[window] for window in windows})
     if config.events.id:
-        entangled.settle(connection, config, events, events, windows, "gathered")
+        entangled.settle(connection, config, artifacts, events, windows, "gathered")
         source = "(SELECT key, c FROM gathered WHERE NOT entangled UNION ALL SELECT key, fresh FROM untangled)"
         ids = "NULL"
     else:
@@ -102,15 +102,12 @@ def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Ma
     kind = contributions.contribution_type(config)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE pieces (hi UBIGINT, lo UBIGINT, key VARCHAR, x {kind})")
     first, last = connection.execute("SELECT min(hi), max(hi) FROM blocks").fetchall()[0]
-    files = list(artifacts.items())
-    for start in range(0, len(files), _FILES_AT_ONCE):
-        some = files[start : start + _FILES_AT_ONCE]
-        named = ", ".join(f"({literal(window)}, {literal(str(path))})" for window, path in some)
+    windows = list(artifacts)
+    for start in range(0, len(windows), _FILES_AT_ONCE):
+        files = {window: artifacts[window] for window in windows[start : start + _FILES_AT_ONCE]}
         connection.execute(f"""
-            INSERT INTO pieces
-            SELECT a.hi, a.lo, a.key, {contributions.from_artifact(config, "n.w")}
-            FROM {parquet(dict(some), names=True)} a
-            JOIN (VALUES {named}) n(w, path) ON n.path = a.filename JOIN blocks b ON b.key = a.key AND n.w <= b.block.last
+            INSERT INTO pieces SELECT a.hi, a.lo, a.key, {contributions.from_artifact(config, "a.w")}
+            FROM {of_windows(files)} a JOIN blocks b ON b.key = a.key AND a.w <= b.block.last
             WHERE a.hi BETWEEN {first} AND {last}""")
     ids = "flatten(list_transform(c, lambda x: x.ids))"
     connection.execute(f"""

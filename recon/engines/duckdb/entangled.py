@@ -25,7 +25,7 @@ Events = Callable[[str], str]
 """Window → a source of its accepted events for FROM: those of the part of the hash space in which the entangled keys lie."""
 
 _TABLES = (
-    "tangled", "pairs_old", "pairs_new", "zones", "ids_old", "ids_new", "suppressed_old", "suppressed_new",
+    "tangled", "pairs_old", "pairs_new", "zones", "ids_kept", "ids_own_old", "ids_own_new", "suppressed_old", "suppressed_new",
     "moved", "changed", "again", "untangled",
 )  # fmt: skip
 
@@ -36,20 +36,20 @@ def untangle(
     """Makes the table ``untangled`` from the entangled keys of ``merged``.
 
     Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
-    after = settle(connection, config, sources.events_old, sources.events_new, windows, "merged")
+    after = settle(connection, config, sources.artifacts_old, sources.events_new, windows, "merged")
     return _moved_totals(connection, config, after), _recounts(connection, config)
 
 
 def settle(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
-    events_old: Mapping[str, Path],
+    artifacts_old: Mapping[str, Path],
     events_new: Mapping[str, Path],
     windows: Sequence[str],
     table: str,
 ) -> Events:
-    """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``. Returns the events that it
-    looked at."""
+    """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``; ``windows`` are those of the
+    range. Returns the events of every window as it will stand."""
     for one in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {one}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -66,15 +66,11 @@ def settle(
     # Of the event files no more is read than where these keys lie.
     first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
 
-    def before(window: str) -> str:
-        return reduction.written_events(events_old[window], first, last)
-
     def after(window: str) -> str:
         return reduction.written_events(events_new[window], first, last)
 
     _zones(connection, config, windows)
-    _ids(connection, "old", before)
-    _ids(connection, "new", after)
+    _ids(connection, artifacts_old, f"a.hi BETWEEN {first} AND {last}")
     for side in ("old", "new"):
         _suppressed(connection, config, side)
     connection.execute("""
@@ -106,27 +102,42 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
               FROM tangled)""")
 
 
-def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Events) -> None:
-    """The table ``ids_<side>``: key, w, idh of every contribution on that side, from the record or else from the event files."""
-    connection.execute(f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
-    absent = connection.execute(f"""
-        SELECT DISTINCT p.w FROM pairs_{side} p JOIN zones z USING (key)
-        WHERE p.ids IS NULL AND (p.w BETWEEN z.first AND z.last OR p.w >= z.held)""").fetchall()
-    for (window,) in absent:
+def _ids(connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str) -> None:
+    """The views ``ids_old`` and ``ids_new``: key, w, idh of every contribution on that side, from the record or else from the stateless
+    artifacts of its window, which hold all of them. ``part`` is the part of these files that the keys lie in.
+
+    What is outside the range is the same on both sides, and read once. What arrives has its ids."""
+    _read_ids(connection, artifacts_old, part, "ids_kept", "pairs_new", "NOT p.ranged")
+    for side in ("old", "new"):
+        connection.execute(f"CREATE TEMP TABLE ids_own_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW ids_{side} AS FROM ids_own_{side} UNION ALL FROM ids_kept")
+    _read_ids(connection, artifacts_old, part, "ids_own_old", "pairs_old", "p.ranged")
+
+
+def _read_ids(
+    connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str, table: str, pairs: str, which: str
+) -> None:
+    """Adds to ``table`` the ids of those ``pairs`` in their keys' zones of which the record has none."""
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} (key VARCHAR, w VARCHAR, idh UBIGINT)")
+    absent = f"p.ids IS NULL AND {which} AND (p.w BETWEEN z.first AND z.last OR p.w >= z.held)"
+    wanted = f"(SELECT p.key, p.w FROM {pairs} p JOIN zones z USING (key) WHERE {absent})"
+    files = {window: artifacts_old[window] for (window,) in connection.execute(f"SELECT DISTINCT w FROM {wanted} ORDER BY w").fetchall()}
+    if files:
         connection.execute(f"""
-            INSERT INTO ids_{side}
-            SELECT e.key, {literal(window)}, e.idh FROM {events(window)} e
-            SEMI JOIN (SELECT key FROM pairs_{side} WHERE w = {literal(window)} AND ids IS NULL) p ON p.key = e.key
-            WHERE e.idh IS NOT NULL""")
+            INSERT INTO {table}
+            SELECT a.key, a.w, unnest(a.ids) FROM {reduction.of_windows(files)} a SEMI JOIN {wanted} p ON p.key = a.key AND p.w = a.w
+            WHERE {part}""")
 
 
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
-    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not."""
+    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not. Ids of one
+    window only, which are nearly all, are left out first: they need no order."""
     seconds = config.events.dedupe // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
         SELECT key, w, idh FROM (
-            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before FROM ids_{side}
+            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before
+            FROM ids_{side} SEMI JOIN (SELECT key, idh FROM ids_{side} GROUP BY key, idh HAVING count(*) > 1) USING (key, idh)
         ) WHERE before IS NOT NULL AND CAST(w AS TIMESTAMPTZ) - CAST(before AS TIMESTAMPTZ) <= to_seconds({seconds})""")
 
 

@@ -195,10 +195,17 @@ def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
     return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}
 
 
-def parquet(files: Mapping[str, Path] | list[Path] | Path, names: bool = False) -> str:
-    """A scan of one or several Parquet files; with ``names``, the column ``filename`` says of which."""
+def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
+    """A scan of one or several Parquet files."""
     paths = [files] if isinstance(files, Path) else list(files.values() if isinstance(files, Mapping) else files)
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}]{', filename = true' if names else ''})"
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+
+
+def of_windows(files: Mapping[str, Path]) -> str:
+    """A scan of one Parquet file of each window, with the window's name as ``w``: one scan, however many there are."""
+    paths = ", ".join(literal(str(path)) for path in files.values())
+    named = ", ".join(f"({literal(str(path))}, {literal(window)})" for window, path in files.items())
+    return f"(SELECT * FROM read_parquet([{paths}], filename = true) JOIN (VALUES {named}) names(filename, w) USING (filename))"
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
