@@ -128,6 +128,10 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
         SELECT * EXCLUDE (c, appended, fresh, text), false AS appended, CAST(NULL AS VARCHAR) AS text,
                list_filter(c, lambda x: x.w < border) AS older, list_filter(c, lambda x: x.w >= border) AS fresh
         FROM (SELECT *, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c FROM {settled} WHERE folds)""")
+    kept = contributions.with_block(config, "block", "fresh")
+    if not connection.execute("SELECT 1 FROM divided WHERE len(older) > 0 LIMIT 1").fetchall():  # the border has not moved
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS SELECT * EXCLUDE (older), {kept} AS c FROM divided")
+        return
     older = contributions.with_block(config, "block", "older")
     kind = contributions.block_type(config)
     connection.execute(f"""
@@ -139,7 +143,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
                 'm': {contributions.fold_contributions(config, lambda value: f"list_transform({older}, lambda x: {value})")}
             }} AS {kind}) END AS block)
             FROM divided LEFT JOIN ({_runs(config)}) USING (key))
-        SELECT * EXCLUDE (older, runs), {contributions.with_block(config, "block", "fresh")} AS c FROM joined""")
+        SELECT * EXCLUDE (older, runs), {kept} AS c FROM joined""")
 
 
 def _spans(config: Config, source: str) -> str:
