@@ -43,16 +43,17 @@ def border(config: Config, newest: str) -> str:
 
 
 def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> bool:
-    """Makes the view ``blocks`` (hi, key, block) of those blocks of ``merged`` that the range reaches into, or of which the border moves
+    """Makes the table ``blocks`` (hi, key, block) of those blocks of ``merged`` that the range reaches into, or of which the border moves
     back. Says whether there are any."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     both = "list_concat(list_transform(fresh, lambda x: x.w), list_transform(old_c, lambda x: x.w))"
     nearest = f"list_min(list_filter({both}, lambda w: list_contains({ranged}, w)))"
     reach = _name(config, f"({_index(config, 'block.last')} + {horizon(config)})")
-    held = f"(SELECT hi, key, block FROM merged WHERE block IS NOT NULL AND block.last >= {literal(min(windows))})"
+    blocked = f"(SELECT *, {contributions.block_of(config, 'old')} AS block FROM merged WHERE blocked)"
+    held = f"(SELECT hi, key, block FROM {blocked} WHERE block.last >= {literal(min(windows))})"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT hi, key, block FROM merged WHERE block IS NOT NULL AND (border <= block.last OR {nearest} <= {reach})
+        SELECT hi, key, block FROM {blocked} WHERE border <= block.last OR {nearest} <= {reach}
         UNION
         SELECT hi, key, block FROM {held} SEMI JOIN (
             SELECT s.key FROM ({_spans(config, held)}) s JOIN (SELECT unnest({ranged}) AS w) r
@@ -114,7 +115,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Ma
         CREATE OR REPLACE TEMP TABLE gathered AS
         SELECT hi, lo, key, CAST(NULL AS VARCHAR) AS old, CAST(NULL AS VARCHAR) AS old_status, CAST(NULL AS {kind}[]) AS old_c,
                false AS appended, c, c AS fresh, CAST(NULL AS VARCHAR) AS text, CAST([] AS VARCHAR[]) AS withdrawn,
-               CAST(NULL AS {contributions.block_type(config)}) AS block, '' AS border, false AS folds,
+               false AS blocked, '' AS border, false AS folds,
                len({ids}) <> list_unique({ids}) AS entangled
         FROM (SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c FROM pieces GROUP BY key)""")
     connection.execute("DROP TABLE pieces")
@@ -126,6 +127,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE divided AS
         SELECT * EXCLUDE (c, appended, fresh, text), false AS appended, CAST(NULL AS VARCHAR) AS text,
+               CASE WHEN blocked THEN {contributions.block_of(config, "old")} END AS block,
                list_filter(c, lambda x: x.w < border) AS older, list_filter(c, lambda x: x.w >= border) AS fresh
         FROM (SELECT *, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c FROM {settled} WHERE folds)""")
     kept = contributions.with_block(config, "block", "fresh")

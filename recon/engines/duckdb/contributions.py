@@ -77,6 +77,11 @@ def block_of(config: Config, record: str) -> str:
     return f"CASE WHEN {has_block(record)} THEN from_json_strict({record}, {structure}).carried END"
 
 
+def windows_in_block(record: str) -> str:
+    """SQL of the number of windows in the block of a ``record`` that has one."""
+    return f"CAST({record} ->> '$.carried.windows' AS BIGINT)"
+
+
 def _measures_structure(config: Config) -> dict[str, object]:
     def of(item: Measure) -> object:
         if item.kind in ("first", "last"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, text, withdrawn"
 """What is known of a touched key once its contributions are settled: see ``_merged``."""
-_CARRIED = "block, border, folds"
+_CARRIED = "blocked, border, folds"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def merge_slice(
     connection.register("standing_records", standing)
     arriving = _arriving(config, sources.artifacts, bounds)
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _standing(config), arriving, windows)}")
-    if _any(connection, "SELECT 1 FROM merged WHERE block IS NOT NULL") and carrying.outdated(connection, config, windows):
+    if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carrying.outdated(connection, config, windows):
         carrying.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {_merged(config, _opened(config), arriving, windows)}")
     connection.unregister("standing_records")
@@ -124,10 +124,11 @@ def _each(value: str) -> str:
 
 
 def _standing(config: Config) -> str:
-    """SELECT: hi, lo, record of the standing records, what of them is needed (``r``), and their ``block``."""
+    """SELECT: hi, lo, record of the standing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
+    block itself, which nearly none has, is read where it is needed."""
     return f"""
         SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r,
-               {contributions.block_of(config, "record")} AS block FROM standing_records"""
+               {contributions.has_block("record")} AS blocked FROM standing_records"""
 
 
 def _opened(config: Config) -> str:
@@ -135,31 +136,31 @@ def _opened(config: Config) -> str:
     return f"""
         SELECT s.hi, s.lo, s.record, struct_pack(key := r.key, status := r.status, withdrawn := r.withdrawn,
                contributions := CASE WHEN o.key IS NULL THEN r.contributions ELSE list_concat(o.c, r.contributions) END) AS r,
-               CASE WHEN o.key IS NULL THEN s.block END AS block
+               s.blocked AND o.key IS NULL AS blocked
         FROM ({_standing(config)}) s LEFT JOIN opened o ON o.key = s.r.key"""
 
 
 def _merged(config: Config, standing: str, arriving: str, windows: Sequence[str]) -> str:
     """Every touched key: its record, status and contributions as they stand (``old``, ``old_status``, ``old_c``), its
     contributions as they will stand (in order of windows), and whether ids overlap (``entangled``). Contributions that are
-    carried forward are not among them, but in ``block``, null where there are none; those before ``border`` will be (``folds``).
+    carried forward are not among them, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be (``folds``).
 
     Nearly always the arriving windows come after all that stand. Such a row is ``appended``: its contributions will be those of
     ``old_c``, which are neither taken apart nor written anew, and then those of ``fresh``. In other rows ``fresh`` is all of them.
     ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
-    held = "CASE WHEN appended THEN len(old_c) ELSE 0 END + coalesce(block.windows, 0)"
+    held = f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
     return f"""
         WITH paired AS (
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
                    s.r.status AS old_status, s.r.contributions AS old_c, a.c AS new_c, a.text AS new_text, s.r.withdrawn AS old_withdrawn,
-                   s.block,
+                   coalesce(s.blocked, false) AS blocked,
                    coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false)
                        AS appended
             FROM ({standing}) s FULL JOIN ({arriving}) a ON s.r.key = a.key
         ), replaced AS (
-            SELECT hi, lo, key, old, old_status, old_c, block, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
+            SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
                    CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
                    CASE WHEN appended OR old IS NULL THEN CAST([] AS VARCHAR[]) ELSE {_withdrawn(ranged)} END AS withdrawn
             FROM paired
@@ -169,7 +170,8 @@ def _merged(config: Config, standing: str, arriving: str, windows: Sequence[str]
                         THEN coalesce({carrying.border(config, "fresh[-1].w")}, '') ELSE '' END AS border
             FROM replaced
         )
-        SELECT *, block IS NOT NULL OR coalesce(CASE WHEN appended THEN old_c[1].w ELSE fresh[1].w END < border, false) AS folds
+        SELECT *, blocked OR CASE WHEN border = '' THEN false WHEN appended THEN old_c[1].w < border
+                                            ELSE fresh[1].w < border END AS folds
         FROM bordered"""
 
 
