@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ def fresh(text: str = YAML) -> Iterator[Reconciliation]:
 
 
 @SLOW
-@given(s.histories(max_windows=10, max_operations=10), st.sampled_from([3, 4096]))
+@given(s.histories(max_windows=10, max_operations=10), st.sampled_from([3, 8, 4096]))
 def test_blocks_and_contributions_are_the_oracles_after_every_run_of_any_history(history: s.History, ids_max: int) -> None:
     with small(ids_max), fresh() as r:
         for operation, state in zip(history.operations, history.states(), strict=True):
@@ -87,7 +87,7 @@ def test_without_ids_the_border_follows_close_behind(history: s.History) -> None
 
 
 @SLOW
-@given(s.batches(max_windows=10), st.data(), st.sampled_from([3, 4096]))
+@given(s.batches(max_windows=10), st.data(), st.sampled_from([3, 8, 4096]))
 def test_any_order_and_any_grouping_gives_the_same_block(batches: dict[int, tuple[s.File, ...]], data: st.DataObject, ids_max: int) -> None:
     seen = []
     for _ in range(2):
@@ -190,15 +190,80 @@ def land(r: Reconciliation, batches: dict[int, tuple[s.File, ...]]) -> None:
 # ---- single stories --------------------------------------------------------------------------------------------------
 
 
-def story(r: Reconciliation, windows: int = 10) -> s.State:
-    """One event of key A in each window, run one after the other; with the constants of ``small`` the first four are folded."""
+def story(r: Reconciliation, windows: Sequence[int] = range(10), events: Mapping[int, int] = {}) -> s.State:
+    """One event (or as many as ``events`` has) of key A in each window, run one after the other; with the constants of ``small`` the
+    first four are folded."""
     state = s.State()
-    for window in range(windows):
-        file = s.File(f"w{window}", (s.Row(event_id=str(window), amount=f"{window}.00", booked_at=None),))
-        for operation in (s.Land(window, file), s.Close(window), s.Run((window,))):
-            carry_out(r, operation)
-            state = s.apply(state, operation)
+    for window in windows:
+        ids = [str(window), *(f"{window}-{number}" for number in range(1, events.get(window, 1)))]
+        rows = tuple(s.Row(event_id=one, amount=f"{window}.00", booked_at=None) for one in ids)
+        state = done(r, state, s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,)))
     return state
+
+
+def done(r: Reconciliation, state: s.State, *operations: s.Operation) -> s.State:
+    for operation in operations:
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    return state
+
+
+def late(window: int, event_id: str = "late", amount: str = "1.00") -> s.Land:
+    return s.Land(window, s.File(f"late{window}", (s.Row(event_id=event_id, amount=amount),)))
+
+
+def test_an_event_within_the_horizon_of_a_folded_one_is_its_duplicate_however_late_it_comes(tmp_path: Path) -> None:
+    """Window 3 is the last of the block; window 4 comes after all others, with the event of window 3 once more."""
+    r = open_in(tmp_path, YAML)
+    with small():
+        state = story(r, [window for window in range(10) if window != 4])
+        assert records(r)["A"]["carried"]["last"] == name_of(s.at(3))
+        state = done(r, state, late(4, "3", "99.00"), s.Close(4), s.Run((4,)))
+        check_store(r, state, RULES)
+        assert records(r)["A"]["contributions"][0]["d"] == 1
+        assert not r.verify(full=True).problems
+
+
+def test_a_window_within_the_block_that_loses_the_key_is_taken_out_of_it(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    with small():
+        state = story(r)
+        state = done(r, state, s.Unland(1, "w1.csv"), s.Run((1,)))
+        check_store(r, state, RULES)
+        record = records(r)["A"]
+        assert (record["carried"]["runs"], record["withdrawn"]) == ([1, 1, 2], [name_of(s.at(1))])
+        state = done(r, state, s.Land(1, s.File("again", (s.Row(event_id="1"),))), s.Run((1,)))
+        check_store(r, state, RULES)
+        assert records(r)["A"]["carried"]["runs"] == [4]
+        assert not r.verify(full=True).problems
+
+
+def test_a_newest_window_that_is_taken_back_moves_the_border_back(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    with small():
+        state = story(r)
+        for window in (9, 8, 7, 6):
+            state = done(r, state, s.Unland(window, f"w{window}.csv"), s.Run((window,)))
+            check_store(r, state, RULES)
+        assert "carried" not in records(r)["A"]
+        assert not r.verify(full=True).problems
+
+
+def test_a_key_that_held_too_many_ids_holds_them_again_once_they_are_folded(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    with small(ids_max=8):
+        held = []
+        state = story(r, range(8), events={1: 5})
+        for window in (8, 9):
+            held.append([part["ids"] is not None for part in records(r)["A"]["contributions"]])
+            file = s.File(f"w{window}", (s.Row(event_id=str(window), booked_at=None),))
+            state = done(r, state, s.Land(window, file), s.Close(window), s.Run((window,)))
+            check_store(r, state, RULES)
+            assert not r.verify(full=True).problems
+    with small(ids_max=8), fresh() as other:
+        story(other, range(5), events={1: 5})
+        held.append([part["ids"] is not None for part in records(other)["A"]["contributions"]])
+    assert held == [[True] * 6, [True] * 5, [False] * 5]
 
 
 def test_a_window_up_to_a_horizon_late_leaves_the_block_closed_and_a_correction_inside_opens_it(tmp_path: Path) -> None:
@@ -214,10 +279,8 @@ def test_a_window_up_to_a_horizon_late_leaves_the_block_closed_and_a_correction_
         state = story(r)
         assert records(r)["A"]["carried"]["runs"] == [4]
         assert not opened
-        for window, amount, opens in ((8, "1.00", []), (2, "0.25", ["opened"])):
-            for operation in (s.Land(window, s.File(f"late{window}", (s.Row(event_id="late", amount=amount),))), s.Run((window,))):
-                carry_out(r, operation)
-                state = s.apply(state, operation)
+        for window, opens in ((8, []), (2, ["opened"])):
+            state = done(r, state, late(window), s.Run((window,)))
             check_store(r, state, RULES)
             assert opened == opens
 
@@ -269,7 +332,7 @@ def test_a_window_without_its_stateless_file_is_named_and_nothing_is_committed(t
         story(r)
         commit = r.state().commit
         r.store().delete(r.state().windows[name_of(s.at(1))].folder + stateless.ARTIFACTS)
-        carry_out(r, s.Land(3, s.File("late", (s.Row(event_id="late"),))))
+        carry_out(r, late(3))
         with pytest.raises(Damaged, match=r"stateless/2026-11-01T0100Z/.*artifacts\.parquet: gone from the store"):
             run_range(r, (3,))
         assert r.state().commit == commit
