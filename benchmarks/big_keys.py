@@ -125,6 +125,10 @@ def many_windows(folder: Path, counts: Sequence[int], more: int) -> list[dict[st
                     done = count + more
                     found.append({"horizon_days": days, "carried_forward": folds, "windows": count, **cost})
                     print(json.dumps(found[-1]), flush=True)
+                # The same files as another revision: what the block, if there is one, must be opened for.
+                again = medians([one_more(r, config, timeline, replace(windows[5], revision=2))])
+                found.append({"horizon_days": days, "carried_forward": folds, "windows": done, "replayed": "the sixth", **again})
+                print(json.dumps(found[-1]), flush=True)
     return found
 
 
