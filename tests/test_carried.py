@@ -29,12 +29,11 @@ from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
 
-from recon import layout, stateless, verification_blocks, verification_expected
+from recon import layout, merge, stateless, verification_blocks, verification_expected
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.engines.duckdb import carrying, reduction
 from recon.errors import Damaged
-from recon.merge import merge_windows
 from recon.stateless import Figures
 from recon.timeline import Timeline
 from recon.windows import name_of
@@ -88,12 +87,14 @@ def test_without_ids_the_border_follows_close_behind(history: s.History) -> None
 
 @SLOW
 @given(s.batches(max_windows=10), st.data(), st.sampled_from([3, 8, 4096]))
-def test_any_order_and_any_grouping_gives_the_same_block(batches: dict[int, tuple[s.File, ...]], data: st.DataObject, ids_max: int) -> None:
+def test_any_order_any_grouping_and_any_slices_give_the_same_block(
+    batches: dict[int, tuple[s.File, ...]], data: st.DataObject, ids_max: int
+) -> None:
     seen = []
-    for _ in range(2):
+    for slice_bytes in (merge.SLICE_BYTES, 500):
         order = data.draw(st.permutations(sorted(batches)))
         cuts = sorted(data.draw(st.sets(st.integers(1, len(order)))) | {0, len(order)})
-        with small(ids_max), fresh() as r:
+        with small(ids_max), fresh() as r, patch.object(merge, "SLICE_BYTES", slice_bytes):
             land(r, batches)
             for start, end in itertools.pairwise(cuts):
                 run_range(r, tuple(order[start:end]))
@@ -385,7 +386,7 @@ def test_one_more_window_of_a_key_in_2000_windows_writes_no_more_than_one_of_a_k
     def merged(start: int, end: int) -> int:
         cuts = [*range(start, end, 200), end]
         ranges = [[copied(r, first, number) for number in range(*cut)] for cut in itertools.pairwise(cuts)]
-        return [merge_windows(r.store(), r.config, timeline, one).bytes for one in ranges][-1]
+        return [merge.merge_windows(r.store(), r.config, timeline, one).bytes for one in ranges][-1]
 
     later = 20 * carrying.STEP
     merged(1, 700)
