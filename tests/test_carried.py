@@ -283,6 +283,20 @@ def test_a_window_up_to_a_horizon_late_leaves_the_block_closed_and_a_correction_
             assert opened == opens
 
 
+def test_blocks_that_were_made_with_other_constants_are_opened_and_made_anew(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    with small():
+        state = story(r)
+    state = done(r, state, late(10), s.Close(10), s.Run((10,)))
+    check_store(r, state, RULES)
+    assert "carried" not in records(r)["A"]
+    with small():
+        state = done(r, state, late(11), s.Close(11), s.Run((11,)))
+        check_store(r, state, RULES)
+        assert records(r)["A"]["carried"]["runs"] == [6]
+        assert not r.verify(full=True).problems
+
+
 def test_show_has_one_line_for_all_that_is_carried_forward(tmp_path: Path, recon: Call) -> None:
     r = open_in(tmp_path, YAML)
     with small():

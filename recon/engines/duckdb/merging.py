@@ -147,6 +147,7 @@ def _merged(config: Config, standing: str, arriving: str, windows: Sequence[str]
 
     Nearly always the arriving windows come after all that stand. Such a row is ``appended``: its contributions will be those of
     ``old_c``, which are neither taken apart nor written anew, and then those of ``fresh``. In other rows ``fresh`` is all of them.
+    One whose block was opened is none, as its record does not have the text of all that is in ``old_c``.
     ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
@@ -156,8 +157,8 @@ def _merged(config: Config, standing: str, arriving: str, windows: Sequence[str]
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
                    s.r.status AS old_status, s.r.contributions AS old_c, a.c AS new_c, a.text AS new_text, s.r.withdrawn AS old_withdrawn,
                    coalesce(s.blocked, false) AS blocked,
-                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false)
-                       AS appended
+                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}
+                            AND s.blocked = {contributions.has_block("s.record")}, false) AS appended
             FROM ({standing}) s FULL JOIN ({arriving}) a ON s.r.key = a.key
         ), replaced AS (
             SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
