@@ -24,7 +24,7 @@ from commands import Call
 from driving import carry_out, check_store, open_in, records, run_range, same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import oracle
+from oracle import Rules, oracle
 from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
@@ -283,17 +283,24 @@ def test_a_window_up_to_a_horizon_late_leaves_the_block_closed_and_a_correction_
             assert opened == opens
 
 
-def test_blocks_that_were_made_with_other_constants_are_opened_and_made_anew(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
+@pytest.mark.parametrize(("text", "rules", "runs"), [(YAML, RULES, [6]), (PLAIN_YAML, PLAIN_RULES, [8])], ids=["with ids", "without"])
+def test_blocks_that_were_made_with_other_constants_are_opened_and_made_anew(
+    tmp_path: Path, text: str, rules: Rules, runs: list[int]
+) -> None:
+    r = open_in(tmp_path, text)
     with small():
         state = story(r)
+        (record,) = records(r).values()
+        assert "carried" in record
     state = done(r, state, late(10), s.Close(10), s.Run((10,)))
-    check_store(r, state, RULES)
-    assert "carried" not in records(r)["A"]
+    check_store(r, state, rules)
+    (record,) = records(r).values()
+    assert "carried" not in record
     with small():
         state = done(r, state, late(11), s.Close(11), s.Run((11,)))
-        check_store(r, state, RULES)
-        assert records(r)["A"]["carried"]["runs"] == [6]
+        check_store(r, state, rules)
+        (record,) = records(r).values()
+        assert record["carried"]["runs"] == runs
         assert not r.verify(full=True).problems
 
 
@@ -351,7 +358,7 @@ def test_a_window_without_its_stateless_file_is_named_and_nothing_is_committed(t
 
 
 def test_a_measure_may_have_the_name_of_a_member_of_the_record(tmp_path: Path) -> None:
-    names = ("contributions", "carried", "withdrawn")
+    names = ("carried", "contributions", "withdrawn")
     measures = "".join(f"  {name}: {{sum: amount}}\n" for name in names)
     r = open_in(tmp_path, YAML.replace("measures:\n", f"measures:\n{measures}"))
     with small():
