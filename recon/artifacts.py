@@ -7,7 +7,7 @@ Belongs here: reading every live record and laying it out in columns. Does not b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.config import Config
-from recon.engines.duckdb import contributions
+from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
-from recon.history import records_then
+from recon.history import files_then, records_then
 from recon.logic import after_merge
-from recon.runs import Found, merge_entries, open_run, read_records
+from recon.runs import Found, hash_of, merge_entries, open_run, read_records
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
@@ -64,48 +64,75 @@ def table_of(
     ``then``: the state is an earlier one, of which part-files may have been given back."""
     last = None if as_of is None else name_of(as_of)
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        files = files_then(store, state, scratch)
         try:
-            _fill(connection, config, live_records(store, state) if state.runs else iter(()), last)
+            _fill(connection, config, live_records(store, state) if state.runs else iter(()), last, files)
         except NotFound:
             if not then:
                 raise
-            _fill(connection, config, records_then(store, config, state), last)
+            _fill(connection, config, records_then(store, config, state), last, files)
         yield connection
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterator[pa.Table], last: str | None) -> None:
+Files = tuple[Mapping[str, Path], Mapping[str, Path]]
+"""Stateless artifacts and events by window: what the blocks that reach beyond a window are opened from."""
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterator[pa.Table], last: str | None, files: Files) -> None:
     """The table ``artifacts``, anew."""
     import pyarrow as pa
 
-    nothing = pa.table({"record": pa.array([], pa.string())})
+    nothing = pa.table({"hi": pa.array([], pa.uint64()), "record": pa.array([], pa.string())})
+    opens = "false" if last is None else f"block.first <= {literal(last)} AND block.last > {literal(last)}"
     for number, batch in enumerate(chain([nothing], batches)):
         connection.register("records", batch)
-        query = _laid_out(connection, config, last)
+        query = _laid_out(config, _folded(connection, config, last, opens, files))
         connection.execute(f"INSERT INTO artifacts {query}" if number else f"CREATE OR REPLACE TEMP TABLE artifacts AS {query}")
         connection.unregister("records")
 
 
-def fold_records(config: Config, lines: Sequence[str], last: str | None) -> list[dict[str, Any]]:
-    """Records (JSON lines) as of the window named ``last``: the fold of the contributions up to it."""
-    import duckdb
+def fold_record(
+    store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], last: str | None, opened: bool
+) -> dict[str, Any]:
+    """A record of ``state`` as of the window named ``last``: the fold of the contributions up to it. A block that reaches beyond it is
+    opened, and any other if ``opened``."""
     import pyarrow as pa
 
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.register("records", pa.table({"record": pa.array(list(lines), pa.string())}))
-    query = _folded(connection, config, last)
-    record = contributions.record(config, contributions.list_text(config, "c"))
-    rows = connection.execute(f"SELECT {record} FROM ({query})").fetchall()
-    return [json.loads(row[0]) for row in rows]
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    opens = "true" if opened else f"block.last > {literal(last or '~')}"
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        hi = pa.array([hash_of(record["key"])[0]], pa.uint64())
+        connection.register("records", pa.table({"hi": hi, "record": pa.array([line], pa.string())}))
+        query = _folded(connection, config, last, opens, files_then(store, state, scratch))
+        listed = contributions.list_text(config, "CASE WHEN block IS NULL THEN c ELSE c[2:] END")
+        text = contributions.record(config, listed, contributions.block_text(config, "block"))
+        folded: dict[str, Any] = json.loads(connection.execute(f"SELECT {text} FROM ({query})").fetchall()[0][0])
+        connection.unregister("records")
+        return folded
 
 
-def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None) -> str:
-    """SELECT over the view ``records``: key, withdrawn, c, m_*, x_*, status, with the contributions up to ``last`` only."""
-    upto = "" if last is None else f"list_filter(r.contributions, lambda x: x.w <= {literal(last)})"
-    source = f"""
-        (SELECT r.key AS key, r.withdrawn AS withdrawn, {upto or "r.contributions"} AS c
-         FROM (SELECT from_json_strict(record, {contributions.record_structure(config)}) AS r FROM records))"""
-    query = contributions.folded(config, source, "key, withdrawn, c,")
+def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None, opens: str, files: Files) -> str:
+    """SELECT over the view ``records`` (hi, record): key, withdrawn, block, c, m_*, x_*, status, with the contributions up to ``last``.
+    Where there is a ``block``, the first of ``c`` stands for it; blocks for which ``opens`` holds are opened."""
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE blocks AS
+        SELECT * FROM (SELECT hi, record ->> '$.key' AS key, {contributions.block_of(config, "record")} AS block
+                       FROM records WHERE {contributions.has_block("record")}) WHERE {opens}""")
+    parsed = f"""
+        SELECT r.key AS key, r.withdrawn AS withdrawn, r.contributions AS c, block
+        FROM (SELECT from_json_strict(record, {contributions.record_structure(config)}) AS r,
+                     {contributions.block_of(config, "record")} AS block FROM records)"""
+    if connection.execute("FROM blocks LIMIT 1").fetchall():
+        carrying.open_blocks(connection, config, *files, last)
+        parsed = f"""
+            SELECT p.key, withdrawn, CASE WHEN o.key IS NULL THEN p.c ELSE list_concat(o.c, p.c) END AS c,
+                   CASE WHEN o.key IS NULL THEN block END AS block
+            FROM ({parsed}) p LEFT JOIN opened o ON o.key = p.key"""
+    if last is not None:
+        upto = f"list_filter(c, lambda x: x.w <= {literal(last)})"
+        parsed = f"SELECT key, withdrawn, {upto} AS c, CASE WHEN block.last <= {literal(last)} THEN block END AS block FROM ({parsed})"
+    source = f"(SELECT * REPLACE ({contributions.with_block(config, 'block', 'c')} AS c) FROM ({parsed}))"
+    query = contributions.folded(config, source, "key, withdrawn, block, c,")
     if not config.logic:
         return query
     connection.execute(f"CREATE OR REPLACE TEMP TABLE judging AS {query}")
@@ -119,12 +146,12 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
     )
 
 
-def _laid_out(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None) -> str:
+def _laid_out(config: Config, folded: str) -> str:
     columns = [f"{measure(item.name)} AS {quoted(item.name)}" for item in config.measures]
     columns += [f"{contributions.derived(item.name)} AS {quoted(item.name)}" for item in config.derived]
     return (
-        f"SELECT key, status, {', '.join(columns)}, len(c) AS windows, c[1].w AS first_window, c[-1].w AS last_window "
-        f"FROM ({_folded(connection, config, last)}) WHERE len(c) > 0"
+        f"SELECT key, status, {', '.join(columns)}, len(c) + coalesce(block.windows - 1, 0) AS windows, "
+        f"coalesce(block.first, c[1].w) AS first_window, c[-1].w AS last_window FROM ({folded}) WHERE len(c) > 0"
     )
 
 

@@ -61,6 +61,12 @@ def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[p
             yield _folded(store, config, connection, state, windows, scratch, bounds)
 
 
+def files_then(store: ObjectStore, state: State, scratch: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
+    """The stateless artifacts and events of each window, as ``state`` had them. Looking one up raises WrongInput where it is not kept any
+    more."""
+    return _Files(store, state, scratch, stateless.ARTIFACTS), _Files(store, state, scratch, stateless.EVENTS)
+
+
 def _folded(
     store: ObjectStore,
     config: Config,
@@ -74,11 +80,10 @@ def _folded(
     import pyarrow as pa
 
     standing = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_string())})
-    events = _Files(store, state, scratch, stateless.EVENTS)
-    artifacts = _Files(store, state, scratch, stateless.ARTIFACTS)
+    artifacts, events = files_then(store, state, scratch)
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         block = {window: artifacts[window] for window in windows[start : start + WINDOWS_AT_ONCE]}
-        found = merge_slice(connection, config, Sources(block, events, events), standing, bounds).records
+        found = merge_slice(connection, config, Sources(block, artifacts, events, events), standing, bounds).records
         standing = _replaced(standing, found)
     return standing
 

@@ -45,7 +45,19 @@ def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Ca
         return record_then(store, rules(), state, key)
     # The record of now names every window that has contributed since the last rebuild.
     now = find_record(store, head, key)
-    return now and record_then(store, rules(), state, key, [*(part["w"] for part in now["contributions"]), *now["withdrawn"]])
+    if now is None:
+        return None
+    carried = _carried_windows(rules(), now["carried"]) if "carried" in now else []
+    return record_then(store, rules(), state, key, [*carried, *(part["w"] for part in now["contributions"]), *now["withdrawn"]])
+
+
+def _carried_windows(config: Config, block: Mapping[str, Any]) -> list[str]:
+    """The windows of a block: from its first on so many are in it, so many are not, so many are …"""
+    index, found = config.grid.index(config.grid.parse(block["first"])), []
+    for place, length in enumerate(block["runs"]):
+        found += [name_of(config.grid.at(number)) for number in range(index, index + length)] if place % 2 == 0 else []
+        index += length
+    return found
 
 
 def show(
@@ -60,14 +72,16 @@ def show(
     """One artifact as `recon show --json` prints it, from its ``record`` at that state. Raises WrongInput where the key is unknown (then or
     at all).
 
-    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events. Either needs
-    the rules in ``config``."""
+    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events; none is carried
+    forward then. Either needs the rules in ``config``."""
     if record is None:
         raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
-    if as_of is not None:
+    if as_of is not None or (events and "carried" in record):
+        from recon.artifacts import fold_record
+
         assert config is not None
-        record = _as_of(config, record, as_of)
-        if not record["contributions"]:
+        record = fold_record(store, config, state, record, None if as_of is None else name_of(as_of), opened=events)
+        if as_of is not None and not record["contributions"] and "carried" not in record:
             raise WrongInput(f"{key}: no window up to and including {name_of(as_of)} holds this key")
     shown: dict[str, Any] = {
         "key": record["key"],
@@ -75,7 +89,7 @@ def show(
         "commit": state.commit,
         "measures": record["measures"],
         "derived": record["derived"],
-        "contributions": [_contribution(state, part) for part in record["contributions"]],
+        "contributions": [*_carried(record), *(_contribution(state, part) for part in record["contributions"])],
         "withdrawn": record["withdrawn"],
     }
     if as_of is not None:
@@ -114,27 +128,29 @@ def known_at(timeline: Timeline, instant: datetime) -> State:
     return timeline.at(low)
 
 
-def _as_of(config: Config, record: Mapping[str, Any], as_of: datetime) -> dict[str, Any]:
-    from recon.artifacts import fold_records
-
-    last = name_of(as_of)
-    line = json.dumps(record, ensure_ascii=False) + "\n"
-    folded: dict[str, Any] = fold_records(config, [line], last)[0]
-    return folded
+def _carried(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is carried forward as shown: one line for all of it. Its windows may be of different revisions."""
+    block = record.get("carried")
+    if block is None:
+        return []
+    span = {"window": block["first"], "until": block["last"], "windows": block["windows"], "revision": None}
+    return [{**span, "measures": _measures(block["m"]), "events": block["n"], "duplicates": block["d"]}]
 
 
 def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
-    """A contribution as shown: first and last by their values, the revision as the timeline has it."""
-    measures = {
-        name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value for name, value in part["m"].items()
-    }
+    """A contribution as shown, with the revision as the timeline has it."""
     return {
         "window": part["w"],
         "revision": state.revision(part["w"]),
-        "measures": measures,
+        "measures": _measures(part["m"]),
         "events": part["n"],
         "duplicates": part["d"],
     }
+
+
+def _measures(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Measures as shown: first and last by their values."""
+    return {name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value for name, value in held.items()}
 
 
 def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:

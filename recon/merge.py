@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 400_000
 """Rows (arriving and standing) that one slice of the keys holds about: what bounds the memory of a merge."""
+SLICE_BYTES = 256 << 20
+"""Bytes of standing records that one slice holds about: those of keys with very many windows are long."""
 
 _HASHES = 1 << 64
 
@@ -163,7 +165,7 @@ def _write_part_files(
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
         sources = _sources(store, state, todo, scratch)
         rows = sum(figures.keys for figures in todo) + standing.num_rows
-        bounds = list(_bounds(max(1, -(-rows // SLICE_ROWS))))
+        bounds = list(_bounds(max(1, -(-rows // SLICE_ROWS), -(-int(_lengths(standing).sum()) // SLICE_BYTES))))
         for number, (first, end) in enumerate(bounds):
             stands = _between(standing, first, end)
             found = merge_slice(connection, config, sources, stands, (first, end))
@@ -180,11 +182,15 @@ def _write_part_files(
 
 def _superseded(standing: pa.Table, written: pa.Table) -> int:
     """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
+    return int(_lengths(standing)[np.isin(_hashes(standing), _hashes(written))].sum())
+
+
+def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Bytes of each record."""
     import pyarrow.compute as pc
 
-    gone = np.isin(_hashes(standing), _hashes(written))
-    lengths = pc.binary_length(standing.column("record")).to_numpy()
-    return int(lengths[gone].sum(dtype=np.int64))
+    lengths: np.ndarray[Any, np.dtype[np.int64]] = pc.binary_length(standing.column("record")).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _bytes(state: State, written: int, superseded: int) -> dict[str, int]:
@@ -254,6 +260,7 @@ def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch:
     committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(
         artifacts=_WindowFiles(store, scratch, new, stateless.ARTIFACTS),
+        artifacts_old=_WindowFiles(store, scratch, committed, stateless.ARTIFACTS),
         events_new=_WindowFiles(store, scratch, {**committed, **new}, stateless.EVENTS),
         events_old=_WindowFiles(store, scratch, committed, stateless.EVENTS),
     )

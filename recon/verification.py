@@ -97,7 +97,7 @@ def _check_records(
     start_stored(connection)
     for batch in live_records(store, connection, state, findings, seen, lambda share: progress("", share)):
         connection.register("batch", batch)
-        add_sums(connection, measures)
+        add_sums(connection, config, measures)
         if full:
             keep_stored(connection)
         connection.unregister("batch")

@@ -15,6 +15,7 @@ from recon import stateless
 from recon.config import Config
 from recon.intake.checks import literal
 from recon.store import NotFound, ObjectStore
+from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_records import Seen
 from recon.verification_timeline import History
@@ -31,6 +32,7 @@ _RECORD = json.dumps(
         "derived": "JSON",
         "contributions": ["JSON"],
         "withdrawn": ["VARCHAR"],
+        "carried": "JSON",
     }
 )
 _NEXT = "'recon replay' its windows"
@@ -42,7 +44,7 @@ def start_stored(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the table ``stored`` that ``keep_stored`` fills."""
     connection.execute(
         "CREATE TABLE stored (key VARCHAR, hi UBIGINT, lo UBIGINT, status VARCHAR, measures VARCHAR, derived VARCHAR, "
-        "contributions VARCHAR[], withdrawn VARCHAR[])"
+        "contributions VARCHAR[], withdrawn VARCHAR[], carried VARCHAR)"
     )
 
 
@@ -50,7 +52,7 @@ def keep_stored(connection: duckdb.DuckDBPyConnection) -> None:
     """Adds the records of the view ``batch`` (hi, lo, record)."""
     connection.execute(
         "INSERT INTO stored SELECT r.key, hi, lo, r.status, r.measures::VARCHAR, r.derived::VARCHAR, "
-        f"r.contributions::VARCHAR[], r.withdrawn "
+        f"r.contributions::VARCHAR[], r.withdrawn, r.carried::VARCHAR "
         f"FROM (SELECT hi, lo, from_json(record, {literal(_RECORD)}) AS r FROM batch)"
     )
 
@@ -70,7 +72,7 @@ def compare(
     connection.execute(
         "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body FROM (SELECT key, unnest(contributions) AS body FROM stored)"
     )
-    _pass_over(connection, seen, unread)
+    _pass_over(connection, config, seen, unread)
     _withdrawn(store, config, connection, history, unread, scratch, findings)
     # A key whose contributions are all gone keeps its record, with nothing in it.
     bare = "len(s.contributions) = 0 AND s.status IS NULL AND NOT regexp_matches(s.measures, ':[^n]')"
@@ -84,6 +86,9 @@ def compare(
             SELECT coalesce(s.key, e.key) FROM stored_parts s FULL JOIN expected_parts e ON s.key = e.key AND s.w = e.w
             WHERE s.body IS DISTINCT FROM e.body
             UNION ALL
+            SELECT coalesce(s.key, e.key) FROM (SELECT key, carried FROM stored WHERE carried IS NOT NULL) s
+            FULL JOIN expected_blocks e ON s.key = e.key WHERE s.carried IS DISTINCT FROM e.body
+            UNION ALL
             SELECT key FROM stored GROUP BY key HAVING count(*) > 1
             UNION ALL
             SELECT coalesce(s.key, e.key) FROM (SELECT key, unnest(withdrawn) AS w FROM stored) s
@@ -96,18 +101,22 @@ def compare(
     findings.more(total - len(shown))
 
 
-def _pass_over(connection: duckdb.DuckDBPyConnection, seen: Seen, unread: Sequence[str]) -> None:
+def _pass_over(connection: duckdb.DuckDBPyConnection, config: Config, seen: Seen, unread: Sequence[str]) -> None:
     """The table ``passed_over``: keys of lost records, and keys that an unread window contributes to."""
     import pyarrow as pa
 
     hi, lo = zip(*seen.lost, strict=True) if seen.lost else ((), ())
     connection.register("lost", pa.table({"hi": pa.array(hi, pa.uint64()), "lo": pa.array(lo, pa.uint64())}))
     windows = f"CAST([{', '.join(literal(name) for name in unread)}] AS VARCHAR[])"
+    numbers = f"CAST([{', '.join(str(config.grid.index(config.grid.parse(name))) for name in unread)}] AS BIGINT[])"
+    runs = "from_json(carried -> '$.runs', '[\"BIGINT\"]')"
+    stored_blocks = f"(SELECT key, carried ->> '$.first' AS first, {runs} AS runs FROM stored WHERE carried IS NOT NULL)"
     connection.execute(f"""
         CREATE TABLE passed_over AS
         SELECT DISTINCT key FROM contributed SEMI JOIN lost USING (hi, lo)
         UNION SELECT DISTINCT key FROM stored_parts WHERE list_contains({windows}, w)
-        UNION SELECT key FROM stored WHERE list_has_any(withdrawn, {windows})""")
+        UNION SELECT key FROM stored WHERE list_has_any(withdrawn, {windows})
+        UNION SELECT DISTINCT key FROM ({windows_in_blocks(config, stored_blocks)}) WHERE list_contains({numbers}, w)""")
     connection.unregister("lost")
 
 
@@ -159,7 +168,7 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
         return connection.execute(query, [key]).fetchall()
 
     shown = json.dumps(key, ensure_ascii=False)
-    stored = rows("SELECT status, measures, derived, withdrawn FROM stored WHERE key = ?")
+    stored = rows("SELECT status, measures, derived, withdrawn, carried FROM stored WHERE key = ?")
     expected = rows("SELECT status, measures, derived FROM expected WHERE key = ?")
     if len(stored) > 1:
         return f"key {shown}: {len(stored)} live records have it, one is expected; {_NEXT}"
@@ -171,10 +180,13 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
         return f"key {shown}: an artifact is stored, the landed events give none; restore the store from a copy"
     found: list[str] = []
     if expected:
-        (status, measures, derived, _), (status_again, measures_again, derived_again) = stored[0], expected[0]
+        (status, measures, derived, *_), (status_again, measures_again, derived_again) = stored[0], expected[0]
         found += _differences("", {"status": status}, {"status": status_again})
         found += _differences("", json.loads(measures), json.loads(measures_again))
         found += _differences("", json.loads(derived), json.loads(derived_again))
+    blocks = [stored[0][4], *(body for (body,) in rows("SELECT body FROM expected_blocks WHERE key = ?"))]
+    block, block_again = (_flat(json.loads(body)) if body else {} for body in (*blocks, None)[:2])
+    found += _differences("carried ", block, block_again)
     for window in sorted({*held, *again}):
         if window in held and window in again:
             found += _differences(f"{window} ", _flat(held[window]), _flat(again[window]))

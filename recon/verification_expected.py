@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recon.config import Config, Measure
 from recon.intake.checks import literal, quoted
 from recon.logic import after_merge, after_reduce
+from recon.verification_blocks import expect_blocks, make_borders
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.types import Type
 
@@ -31,16 +32,19 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """Makes from ``judged`` (fate 0: counted, 1: suppressed) and ``named``:
 
     ``contributed``: key, hi, lo, w, n, d, ids, m_<name>. ``expected``: key, status, measures, derived (JSON texts).
-    ``expected_parts``: key, w (name), body (JSON text of the contribution)."""
+    ``expected_parts``: key, w (name), body (JSON text of the contribution), of those that are not carried forward; these
+    are in ``expected_blocks``."""
     _contributed(connection, config)
     _expected(connection, config)
+    make_borders(connection, config)
+    expect_blocks(connection, config, _part_text)
     parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
     body = f"to_json({{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}})"
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
     held = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
         f"CREATE TABLE expected_parts AS SELECT key, name AS w, CAST({body} AS VARCHAR) AS body "
-        f"FROM (SELECT *, {held} AS held FROM contributed) JOIN named USING (w)"
+        f"FROM (SELECT *, {held} AS held FROM contributed JOIN borders USING (key) WHERE w >= border) JOIN named USING (w)"
     )
 
 

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config, Measure
 from recon.intake.checks import literal, quoted
 from recon.timeline import State
-from recon.totals import Money, Totals
+from recon.totals import Money, Totals, exact_sum
+from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_timeline import History
+from recon.windows import name_of
 
 if TYPE_CHECKING:
     import duckdb
 
+_CARRIED = "carried"
 _NEXT = "run 'recon verify --full' to learn which keys, then 'recon replay' the window"
 
 
@@ -32,23 +35,31 @@ def additive(config: Config, state: State) -> list[Measure]:
 
 
 def start_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
-    """Makes the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>) and statuses (status, artifacts)."""
+    """Makes the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>), where w is 'carried' for all blocks together, carried (w:
+    number of a window in any block) and statuses (status, artifacts)."""
     columns = "".join(f", {quoted('m_' + item.name)} {item.type.duckdb}" for item in measures)
     connection.execute(f"CREATE TABLE window_sums (w VARCHAR, n HUGEINT, d HUGEINT{columns})")
+    connection.execute("CREATE TABLE carried (w BIGINT)")
     connection.execute("CREATE TABLE statuses (status VARCHAR, artifacts BIGINT)")
 
 
-def add_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
+def add_sums(connection: duckdb.DuckDBPyConnection, config: Config, measures: Sequence[Measure]) -> None:
     """Adds the records of the view ``batch`` (column record: JSON lines)."""
-    one = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "m": {item.name: item.type.duckdb for item in measures}}
-    if not measures:
-        del one["m"]
-    structure = json.dumps({"status": "VARCHAR", "contributions": [one]}, ensure_ascii=False)
+    sums_of = {"n": "BIGINT", "d": "BIGINT", **({"m": {item.name: item.type.duckdb for item in measures}} if measures else {})}
+    block = {"first": "VARCHAR", "runs": ["BIGINT"], **sums_of}
+    record = {"key": "VARCHAR", "status": "VARCHAR", "contributions": [{"w": "VARCHAR", **sums_of}], "carried": block}
+    structure = json.dumps(record, ensure_ascii=False)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch")
     sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in measures)
     connection.execute(
         f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
     )
+    connection.execute(
+        f"INSERT INTO window_sums SELECT {literal(_CARRIED)}, sum(x.n), sum(x.d){sums} "
+        "FROM (SELECT r.carried AS x FROM parsed WHERE r.carried IS NOT NULL) HAVING count(*) > 0"
+    )
+    blocks = "(SELECT r.key AS key, r.carried.first AS first, r.carried.runs AS runs FROM parsed WHERE r.carried IS NOT NULL)"
+    connection.execute(f"INSERT INTO carried SELECT DISTINCT w FROM ({windows_in_blocks(config, blocks)}) ANTI JOIN carried USING (w)")
     connection.execute("INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed WHERE len(r.contributions) > 0 GROUP BY 1")
 
 
@@ -68,21 +79,32 @@ def check_sums(
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM window_sums GROUP BY w").fetchall()
     by_window = {row[0]: row[1:] for row in rows}
-    for name in sorted(set(by_window) - set(state.windows), key=str):
-        findings.add(f"window {name}: records hold {by_window[name][0]} rows of it, but no commit names it; {_NEXT}")
-    nothing = (0, 0, *(0 for _ in measures))
-    for name, held in history.windows.items():
-        counted, suppressed, *values = by_window.get(name, nothing)
-        expected: list[tuple[str, object, object]] = [
-            ("rows counted", counted, held["counted"]["rows"]),
-            ("rows suppressed", suppressed, held["suppressed"]["rows"]),
-        ]
-        if not is_beyond_sums(config, held):
-            for item, value in zip(measures, values, strict=True):
-                expected.append((item.name, Decimal(value or 0), Decimal(held["measures"].get(item.name, 0))))
-        wrong = [f"{what} {is_now} ≠ {said_now}" for what, is_now, said_now in expected if is_now != said_now]
-        if wrong:
-            findings.add(f"window {name}: its records do not tie with commit {held['commit']} ({'; '.join(wrong)}); {_NEXT}")
+    carried = {name_of(config.grid.at(number)) for (number,) in connection.execute("FROM carried").fetchall()}
+    for name in sorted({*by_window, *carried} - {_CARRIED, *state.windows}, key=str):
+        rows_held = f"{by_window[name][0]} rows of it" if name in by_window else "it carried forward"
+        findings.add(f"window {name}: records hold {rows_held}, but no commit names it; {_NEXT}")
+    # What is carried forward can only be added up as a whole: all windows that lie in any block are one group.
+    folded = [name for name in history.windows if name in carried]
+    groups = [([name], [name]) for name in history.windows if name not in carried]
+    for windows, summed in [*groups, *([(folded, [*folded, _CARRIED])] if folded else [])]:
+        held = [history.windows[name] for name in windows]
+        if wrong := _untied(config, held, [by_window[name] for name in summed if name in by_window], measures):
+            named = f"window {windows[0]}" if len(windows) == 1 else f"windows {windows[0]} to {windows[-1]}, added up"
+            commit = max(figures["commit"] for figures in held)
+            findings.add(f"{named}: its records do not tie with commit {commit} ({'; '.join(wrong)}); {_NEXT}")
+
+
+def _untied(config: Config, held: Sequence[Mapping[str, Any]], parts: Sequence[Sequence[Any]], measures: Sequence[Measure]) -> list[str]:
+    """What ``parts`` of the records (n, d, measures) come to, where that is not what the timeline says of the windows ``held``."""
+    counted, suppressed, *values = (exact_sum(part[place] or 0 for part in parts) for place in range(2 + len(measures)))
+    expected: list[tuple[str, Decimal, Decimal]] = [
+        ("rows counted", counted, exact_sum(figures["counted"]["rows"] for figures in held)),
+        ("rows suppressed", suppressed, exact_sum(figures["suppressed"]["rows"] for figures in held)),
+    ]
+    if not any(is_beyond_sums(config, figures) for figures in held):
+        for item, value in zip(measures, values, strict=True):
+            expected.append((item.name, value, exact_sum(figures["measures"].get(item.name, 0) for figures in held)))
+    return [f"{what} {is_now} ≠ {said_now}" for what, is_now, said_now in expected if is_now != said_now]
 
 
 def is_beyond_sums(config: Config, held: Mapping[str, Any]) -> bool:

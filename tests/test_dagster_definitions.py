@@ -34,7 +34,7 @@ COLUMNS = {
     "event_batches": ["order_id", "event_id", "amount", "event_type", "currency"],
     "stateless_artifacts": ["key", "n", "billed", "lines"],
     "prefetched_artifacts": ["hi", "lo", "record"],
-    "stateful_artifacts": ["key", "status", "billed", "lines", "balance", "contributions", "withdrawn"],
+    "stateful_artifacts": ["key", "status", "billed", "lines", "balance", "contributions", "withdrawn", "carried"],
     "artifact_index": ["hi", "lo", "file", "offset", "length", "check"],
     "window_certificates": ["window", "number", "in", "accepted", "duplicates", "rejected", "ties"],
 }

@@ -185,7 +185,7 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
     measures = list(found["measures"])
     columns = ["window", "revision", "events", "duplicates", *measures]
     rows = [
-        [part["window"], part["revision"], number(part["events"]), number(part["duplicates"])]
+        [_named(part), part["revision"], number(part["events"]), number(part["duplicates"])]
         + [shown(name, part["measures"].get(name)) for name in measures]
         for part in found["contributions"]
     ]
@@ -204,6 +204,13 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
                 row += [event.get("correction", {}).get(name) for name in ("by", "reason")]
             names += ["corrected by", "because"]
         table(["window", *names], rows, right)
+
+
+def _named(part: dict[str, Any]) -> str:
+    """The window of a contribution, or those that are carried forward in one."""
+    if "until" not in part:
+        return str(part["window"])
+    return f"{part['window']} to {part['until']}, {count(part['windows'], 'window')}"
 
 
 def _reads_as_amount(value: object) -> bool:

@@ -19,6 +19,7 @@ from recon.vocabulary.types import TEXT, Type
 _LISTED = ',"contributions":'
 _AFTER_LISTED = ',"withdrawn":'
 """What stands before and behind the contributions in a record."""
+_CARRIED = ',"carried":'
 
 
 def measure_type(item: Measure) -> str:
@@ -32,6 +33,12 @@ def contribution_type(config: Config) -> str:
     """SQL type of one contribution."""
     measures = ", ".join(f"{quoted(item.name)} {measure_type(item)}" for item in config.measures)
     return f"STRUCT(w VARCHAR, n BIGINT, d BIGINT, ids UBIGINT[], m STRUCT({measures}))"
+
+
+def block_type(config: Config) -> str:
+    """SQL type of a block of contributions that are carried forward: see docs/decisions/008-carried-forward.md."""
+    measures = ", ".join(f"{quoted(item.name)} {measure_type(item)}" for item in config.measures)
+    return f"STRUCT(first VARCHAR, last VARCHAR, windows BIGINT, runs BIGINT[], n BIGINT, d BIGINT, m STRUCT({measures}))"
 
 
 def from_artifact(config: Config, window: str) -> str:
@@ -54,23 +61,34 @@ def measures_struct(config: Config) -> str:
 
 def record_structure(config: Config) -> str:
     """What ``from_json_strict`` reads of a record, as an SQL literal."""
+    contribution = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "ids": ["UBIGINT"], "m": _measures_structure(config)}
+    return literal(json.dumps({"key": "VARCHAR", "status": "VARCHAR", "contributions": [contribution], "withdrawn": ["VARCHAR"]}))
 
+
+def has_block(record: str) -> str:
+    """SQL: whether a ``record`` has a block. It is the last member; the other records end with the list of withdrawn windows."""
+    return f"NOT ends_with({record}, ']}}' || chr(10))"
+
+
+def block_of(config: Config, record: str) -> str:
+    """SQL of the block in a ``record``, null where it has none."""
+    block = {"first": "VARCHAR", "last": "VARCHAR", "windows": "BIGINT", "runs": ["BIGINT"], "n": "BIGINT", "d": "BIGINT"}
+    structure = literal(json.dumps({"carried": {**block, "m": _measures_structure(config)}}))
+    return f"CASE WHEN {has_block(record)} THEN from_json_strict({record}, {structure}).carried END"
+
+
+def windows_in_block(record: str) -> str:
+    """SQL of the number of windows in the block of a ``record`` that has one."""
+    return f"CAST({record} ->> '$.carried.windows' AS BIGINT)"
+
+
+def _measures_structure(config: Config) -> dict[str, object]:
     def of(item: Measure) -> object:
         if item.kind in ("first", "last"):
             return {"t": "VARCHAR", "i": "VARCHAR", "v": item.type.duckdb}
         return item.type.duckdb
 
-    contribution = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "ids": ["UBIGINT"]}
-    return literal(
-        json.dumps(
-            {
-                "key": "VARCHAR",
-                "status": "VARCHAR",
-                "contributions": [{**contribution, "m": {item.name: of(item) for item in config.measures}}],
-                "withdrawn": ["VARCHAR"],
-            }
-        )
-    )
+    return {item.name: of(item) for item in config.measures}
 
 
 def of_list(value: str) -> str:
@@ -80,6 +98,31 @@ def of_list(value: str) -> str:
 
 def fold_measure(item: Measure, each: Callable[[str], str]) -> str:
     """One measure over contributions, of which ``each`` gives a list of values; null where there are none, as over no events."""
+    folds = _fold(item, each)
+    return f"{folds}.v" if item.kind in ("first", "last") else folds
+
+
+def with_block(config: Config, block: str, listed: str) -> str:
+    """SQL of the list of one contribution that stands for the ``block``, where there is one, and then those that are ``listed``. All
+    windows of a block come before those that are not in it, so any of them will do."""
+    one = f"{{'w': {block}.last, 'n': {block}.n, 'd': {block}.d, 'ids': CAST([] AS UBIGINT[]), 'm': {block}.m}}"
+    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([CAST({one} AS {contribution_type(config)})], {listed}) END"
+
+
+def fold_contributions(config: Config, each: Callable[[str], str]) -> str:
+    """The ``m`` of a block of contributions, of which ``each`` gives a list of values."""
+    parts = []
+    for item in config.measures:
+        value = _fold(item, each)
+        if item.kind in ("first", "last"):
+            # The list makes sure that the fold is taken once.
+            picked = "CASE WHEN x IS NOT NULL THEN {'t': x.t, 'i': CASE WHEN x.z THEN NULL ELSE x.i END, 'v': x.v} END"
+            value = f"list_transform([{value}], lambda x: {picked})[1]"
+        parts.append(f"{literal(item.name)}: {value}")
+    return f"{{{', '.join(parts)}}}"
+
+
+def _fold(item: Measure, each: Callable[[str], str]) -> str:
     value = f"x.m.{quoted(item.name)}"
     if item.kind in ("sum", "count"):
         return f"CAST(list_sum({each(value)}) AS {item.type.duckdb})"
@@ -88,7 +131,7 @@ def fold_measure(item: Measure, each: Callable[[str], str]) -> str:
     # Ties in (time, id) between windows go by the window, as they go by file and line within one.
     order = f"{{'t': {value}.t, 'z': {value}.i IS NULL, 'i': coalesce({value}.i, ''), 'w': x.w, 'v': {value}.v}}"
     ordered = f"list_filter({each(f'CASE WHEN {value} IS NOT NULL THEN {order} END')}, lambda x: x IS NOT NULL)"
-    return f"list_{'min' if item.kind == 'first' else 'max'}({ordered}).v"
+    return f"list_{'min' if item.kind == 'first' else 'max'}({ordered})"
 
 
 def folded(config: Config, source: str, carried: str, each: Callable[[str], str] = of_list, some: str = "len(c) > 0") -> str:
@@ -118,16 +161,16 @@ def as_text(kind: Type, value: str) -> str:
     return to_text(value, kind) if kind.kind in ("decimal", "date", "timestamp") else value
 
 
-def record(config: Config, listed: str) -> str:
-    """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, withdrawn and ``listed``, SQL of the JSON of
-    its contributions.
+def record(config: Config, listed: str, block: str = "NULL") -> str:
+    """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, withdrawn, ``listed``, SQL of the JSON of its
+    contributions, and ``block``, SQL of ``block_text`` or null.
 
     The pieces are put together as texts: a third of the time that ``to_json`` of the whole takes."""
     measures = _members((item.name, json_text(item.type, measure(item.name))) for item in config.measures)
     values = _members((item.name, json_text(item.expression.type, derived(item.name))) for item in config.derived)
     withdrawn = "CASE WHEN len(withdrawn) = 0 THEN '[]' ELSE CAST(to_json(withdrawn) AS VARCHAR) END"
     pieces = ["'{\"key\":'", json_text(TEXT, "key"), "',\"status\":'", json_text(TEXT, "status"), "',\"measures\":{'", *measures]
-    pieces += ["'},\"derived\":{'", *values, f"'}}{_LISTED}'", listed, f"'{_AFTER_LISTED}'", withdrawn, "'}' || chr(10)"]
+    pieces += ["'},\"derived\":{'", *values, f"'}}{_LISTED}'", listed, f"'{_AFTER_LISTED}'", withdrawn, block, "'}' || chr(10)"]
     return f"concat({', '.join(pieces)})"
 
 
@@ -166,17 +209,29 @@ def _artifact_measure(item: Measure) -> str:
 
 def list_text(config: Config, listed: str) -> str:
     """SQL of the JSON of a list of contributions."""
-    parts = ", ".join(f"{literal(item.name)}: {_measure_text(item)}" for item in config.measures)
-    return f"CAST(to_json(list_transform({listed}, lambda x: {{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {{{parts}}}}})) AS VARCHAR)"
+    body = f"{{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {_measure_texts(config)}}}"
+    return f"CAST(to_json(list_transform({listed}, lambda x: {body})) AS VARCHAR)"
+
+
+def block_text(config: Config, block: str) -> str:
+    """SQL of what a ``block`` adds to the JSON of its record, null where there is none."""
+    names = ", ".join(f"'{name}': x.{name}" for name in ("first", "last", "windows", "runs", "n", "d"))
+    bodies = f"list_transform([{block}], lambda x: {{{names}, 'm': {_measure_texts(config)}}})"
+    return f"CASE WHEN {block} IS NOT NULL THEN {literal(_CARRIED)} || CAST(to_json({bodies}[1]) AS VARCHAR) END"
 
 
 def standing_list_text(record: str) -> str:
     """SQL of the text of the contributions that stand in a ``record`` without withdrawn windows: their list, but not its last bracket.
 
-    The name that is looked for stands in a record once: inside a text a quote has a backslash before it, and no other member that
-    a record can hold before its contributions is a list."""
-    start = f"(strpos({record}, {literal(_LISTED)}) + {len(_LISTED)})"
+    What is looked for stands in a record once: inside a text a quote has a backslash before it, and no other member that a record
+    can hold before its contributions is a list. A measure may be called contributions too, so the bracket counts."""
+    start = f"(strpos({record}, {literal(_LISTED + '[')}) + {len(_LISTED)})"
     return f"substr({record}, {start}, length({record}) - {start} - {len(']' + _AFTER_LISTED + '[]}')})"
+
+
+def _measure_texts(config: Config) -> str:
+    parts = ", ".join(f"{literal(item.name)}: {_measure_text(item)}" for item in config.measures)
+    return f"{{{parts}}}"
 
 
 def _measure_text(item: Measure) -> str:

@@ -6,8 +6,9 @@ Does not belong here: duplicates within one window (reduction). The rule: docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
@@ -24,7 +25,7 @@ Events = Callable[[str], str]
 """Window → a source of its accepted events for FROM: those of the part of the hash space in which the entangled keys lie."""
 
 _TABLES = (
-    "tangled", "pairs_old", "pairs_new", "zones", "ids_old", "ids_new", "suppressed_old", "suppressed_new",
+    "tangled", "pairs_old", "pairs_new", "zones", "ids_kept", "ids_own_old", "ids_own_new", "suppressed_old", "suppressed_new",
     "moved", "changed", "again", "untangled",
 )  # fmt: skip
 
@@ -35,13 +36,28 @@ def untangle(
     """Makes the table ``untangled`` from the entangled keys of ``merged``.
 
     Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
-    for table in _TABLES:
-        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    after = settle(connection, config, sources.artifacts_old, sources.events_new, windows, "merged")
+    return _moved_totals(connection, config, after), _recounts(connection, config)
+
+
+def settle(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    artifacts_old: Mapping[str, Path],
+    events_new: Mapping[str, Path],
+    windows: Sequence[str],
+    table: str,
+) -> Events:
+    """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``; ``windows`` are those of the
+    range. Returns the events of every window as it will stand."""
+    for one in _TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {one}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
-    connection.execute("""
+    connection.execute(f"""
         CREATE TEMP TABLE tangled AS
-        SELECT hi, lo, key, old, old_status, old_c, withdrawn, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
-        FROM merged WHERE entangled""")
+        SELECT hi, lo, key, old, old_status, old_c, withdrawn, blocked, border, folds,
+               CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
+        FROM {table} WHERE entangled""")
     for side, column in (("old", "old_c"), ("new", "c")):
         connection.execute(
             f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
@@ -50,15 +66,11 @@ def untangle(
     # Of the event files no more is read than where these keys lie.
     first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
 
-    def before(window: str) -> str:
-        return reduction.written_events(sources.events_old[window], first, last)
-
     def after(window: str) -> str:
-        return reduction.written_events(sources.events_new[window], first, last)
+        return reduction.written_events(events_new[window], first, last)
 
     _zones(connection, config, windows)
-    _ids(connection, "old", before)
-    _ids(connection, "new", after)
+    _ids(connection, artifacts_old, f"a.hi BETWEEN {first} AND {last}")
     for side in ("old", "new"):
         _suppressed(connection, config, side)
     connection.execute("""
@@ -73,43 +85,59 @@ def untangle(
     connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
     _reduce_again(connection, config, after)
     _rebuild(connection, config)
-    return _moved_totals(connection, config, after), _recounts(connection, config)
+    return after
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
-    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, or all
-    of them where the record will hold its ids again."""
+    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, and all
+    that are not carried forward where the record will hold their ids again."""
     instants = [config.grid.parse(window) for window in windows]
     first, last = min(instants) - config.events.dedupe, max(instants) + config.events.dedupe
     connection.execute(f"""
         CREATE TEMP TABLE zones AS
-        SELECT key, capped, CASE WHEN capped THEN {literal(name_of(first))} ELSE '' END AS first,
-               CASE WHEN capped THEN {literal(name_of(last))} ELSE '~' END AS last
-        FROM (SELECT key, coalesce(list_sum(list_transform(c, lambda x: x.n + x.d)), 0) > {reduction.IDS_MAX} AS capped
+        SELECT key, capped, {literal(name_of(first))} AS first, {literal(name_of(last))} AS last,
+               CASE WHEN capped THEN '~' ELSE border END AS held
+        FROM (SELECT key, border, coalesce(list_sum(list_transform(c, lambda x: CASE WHEN x.w >= border THEN x.n + x.d ELSE 0 END)), 0)
+                                  > {reduction.IDS_MAX} AS capped
               FROM tangled)""")
 
 
-def _ids(connection: duckdb.DuckDBPyConnection, side: str, events: Events) -> None:
-    """The table ``ids_<side>``: key, w, idh of every contribution on that side, from the record or else from the event files."""
-    connection.execute(f"CREATE TEMP TABLE ids_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
-    absent = connection.execute(f"""
-        SELECT DISTINCT p.w FROM pairs_{side} p JOIN zones z USING (key)
-        WHERE p.ids IS NULL AND p.w >= z.first AND p.w <= z.last""").fetchall()
-    for (window,) in absent:
+def _ids(connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str) -> None:
+    """The views ``ids_old`` and ``ids_new``: key, w, idh of every contribution on that side, from the record or else from the stateless
+    artifacts of its window, which hold all of them. ``part`` is the part of these files that the keys lie in.
+
+    What is outside the range is the same on both sides, and read once. What arrives has its ids."""
+    _read_ids(connection, artifacts_old, part, "ids_kept", "pairs_new", "NOT p.ranged")
+    for side in ("old", "new"):
+        connection.execute(f"CREATE TEMP TABLE ids_own_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW ids_{side} AS FROM ids_own_{side} UNION ALL FROM ids_kept")
+    _read_ids(connection, artifacts_old, part, "ids_own_old", "pairs_old", "p.ranged")
+
+
+def _read_ids(
+    connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str, table: str, pairs: str, which: str
+) -> None:
+    """Adds to ``table`` the ids of those ``pairs`` in their keys' zones of which the record has none."""
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} (key VARCHAR, w VARCHAR, idh UBIGINT)")
+    absent = f"p.ids IS NULL AND {which} AND (p.w BETWEEN z.first AND z.last OR p.w >= z.held)"
+    wanted = f"(SELECT p.key, p.w FROM {pairs} p JOIN zones z USING (key) WHERE {absent})"
+    files = {window: artifacts_old[window] for (window,) in connection.execute(f"SELECT DISTINCT w FROM {wanted} ORDER BY w").fetchall()}
+    if files:
         connection.execute(f"""
-            INSERT INTO ids_{side}
-            SELECT e.key, {literal(window)}, e.idh FROM {events(window)} e
-            SEMI JOIN (SELECT key FROM pairs_{side} WHERE w = {literal(window)} AND ids IS NULL) p ON p.key = e.key
-            WHERE e.idh IS NOT NULL""")
+            INSERT INTO {table}
+            SELECT a.key, a.w, unnest(a.ids) FROM {reduction.of_windows(files)} a SEMI JOIN {wanted} p ON p.key = a.key AND p.w = a.w
+            WHERE {part}""")
 
 
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
-    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not."""
+    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not. Ids of one
+    window only, which are nearly all, are left out first: they need no order."""
     seconds = config.events.dedupe // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
         SELECT key, w, idh FROM (
-            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before FROM ids_{side}
+            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before
+            FROM ids_{side} SEMI JOIN (SELECT key, idh FROM ids_{side} GROUP BY key, idh HAVING count(*) > 1) USING (key, idh)
         ) WHERE before IS NOT NULL AND CAST(w AS TIMESTAMPTZ) - CAST(before AS TIMESTAMPTZ) <= to_seconds({seconds})""")
 
 
@@ -145,7 +173,7 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
             LEFT JOIN again a ON a.key = p.key AND a.w = p.w
             LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w
         ), listed AS (SELECT key, list(x ORDER BY x.w) AS new_list FROM put GROUP BY key)
-        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, false AS appended,
+        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, t.blocked, t.border, t.folds, false AS appended,
                coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS fresh, CAST(NULL AS VARCHAR) AS text
         FROM tangled t LEFT JOIN listed l USING (key)""")
 

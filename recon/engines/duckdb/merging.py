@@ -1,6 +1,7 @@
 """Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the standing records.
 
-Belongs here: the queries of one slice. Does not belong here: duplicates across windows (entangled), part-files and commits (recon.merge).
+Belongs here: the queries of one slice. Does not belong here: duplicates across windows (entangled), old contributions of keys with very
+many windows (carrying), part-files and commits (recon.merge).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, entangled, reduction
+from recon.engines.duckdb import carrying, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import as_totals, measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_merge
@@ -24,14 +25,16 @@ if TYPE_CHECKING:
 
 _SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, text, withdrawn"
 """What is known of a touched key once its contributions are settled: see ``_merged``."""
+_CARRIED = "blocked, border, folds"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Local Parquet files by window name: artifacts of the range's new revisions; events of every window as it will stand, and as
-    it stood before."""
+    """Local Parquet files by window name: artifacts of the range's new revisions; artifacts and events of every window as it stood
+    before, and events as it will stand."""
 
     artifacts: Mapping[str, Path]
+    artifacts_old: Mapping[str, Path]
     events_new: Mapping[str, Path]
     events_old: Mapping[str, Path]
 
@@ -80,14 +83,18 @@ def merge_slice(
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     connection.register("standing_records", standing)
-    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _arriving(config, sources.artifacts, bounds), windows)}")
+    arriving = _arriving(config, sources.artifacts, bounds)
+    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _standing(config), arriving, windows)}")
+    if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carrying.outdated(connection, config, windows):
+        carrying.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {_merged(config, _opened(config), arriving, windows)}")
     connection.unregister("standing_records")
     moved: dict[str, Moved] = {}
     recounted: dict[str, Recount] = {}
-    settled = f"(SELECT {_SETTLED} FROM merged WHERE NOT entangled)"
+    settled = f"(SELECT {_SETTLED}, {_CARRIED} FROM merged WHERE NOT entangled)"
     if _any(connection, "SELECT 1 FROM merged WHERE entangled"):
         moved, recounted = entangled.untangle(connection, config, sources, windows)
-        settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED} FROM untangled)"
+        settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
     counted, suppressed, measures = _window_sums(connection, config, windows, settled)
     written = _written(connection, config, _finals(connection, config, settled))
     records = written.select(["hi", "lo", "length", "check", "record"])
@@ -116,31 +123,57 @@ def _each(value: str) -> str:
     return f"CASE WHEN appended THEN list_concat(list_transform(old_c, lambda x: {value}), {values}) ELSE {values} END"
 
 
-def _merged(config: Config, arriving: str, windows: Sequence[str]) -> str:
+def _standing(config: Config) -> str:
+    """SELECT: hi, lo, record of the standing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
+    block itself, which nearly none has, is read where it is needed."""
+    return f"""
+        SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r,
+               {contributions.has_block("record")} AS blocked FROM standing_records"""
+
+
+def _opened(config: Config) -> str:
+    """The same, with the contributions of the table ``opened`` in place of the blocks that they were folded into."""
+    return f"""
+        SELECT s.hi, s.lo, s.record, struct_pack(key := r.key, status := r.status, withdrawn := r.withdrawn,
+               contributions := CASE WHEN o.key IS NULL THEN r.contributions ELSE list_concat(o.c, r.contributions) END) AS r,
+               s.blocked AND o.key IS NULL AS blocked
+        FROM ({_standing(config)}) s LEFT JOIN opened o ON o.key = s.r.key"""
+
+
+def _merged(config: Config, standing: str, arriving: str, windows: Sequence[str]) -> str:
     """Every touched key: its record, status and contributions as they stand (``old``, ``old_status``, ``old_c``), its
-    contributions as they will stand (in order of windows), and whether ids overlap (``entangled``).
+    contributions as they will stand (in order of windows), and whether ids overlap (``entangled``). Contributions that are
+    carried forward are not among them, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be (``folds``).
 
     Nearly always the arriving windows come after all that stand. Such a row is ``appended``: its contributions will be those of
     ``old_c``, which are neither taken apart nor written anew, and then those of ``fresh``. In other rows ``fresh`` is all of them.
+    One whose block was opened is none, as its record does not have the text of all that is in ``old_c``.
     ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
+    held = f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
     return f"""
-        WITH standing AS (
-            SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r FROM standing_records
-        ), paired AS (
+        WITH paired AS (
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
                    s.r.status AS old_status, s.r.contributions AS old_c, a.c AS new_c, a.text AS new_text, s.r.withdrawn AS old_withdrawn,
-                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}, false)
-                       AS appended
-            FROM standing s FULL JOIN ({arriving}) a ON s.r.key = a.key
+                   coalesce(s.blocked, false) AS blocked,
+                   coalesce(len(a.c) > 0 AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}
+                            AND s.blocked = {contributions.has_block("s.record")}, false) AS appended
+            FROM ({standing}) s FULL JOIN ({arriving}) a ON s.r.key = a.key
         ), replaced AS (
-            SELECT hi, lo, key, old, old_status, old_c, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
+            SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
                    CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
                    CASE WHEN appended OR old IS NULL THEN CAST([] AS VARCHAR[]) ELSE {_withdrawn(ranged)} END AS withdrawn
             FROM paired
+        ), bordered AS (
+            SELECT *, {_entangled() if config.events.id else "false"} AS entangled,
+                   CASE WHEN len(fresh) + {held} > {carrying.FOLD_MIN}
+                        THEN coalesce({carrying.border(config, "fresh[-1].w")}, '') ELSE '' END AS border
+            FROM replaced
         )
-        SELECT *, {_entangled() if config.events.id else "false"} AS entangled FROM replaced"""
+        SELECT *, blocked OR CASE WHEN border = '' THEN false WHEN appended THEN old_c[1].w < border
+                                            ELSE fresh[1].w < border END AS folds
+        FROM bordered"""
 
 
 def _entangled() -> str:
@@ -171,8 +204,13 @@ def _withdrawn(ranged: str) -> str:
 
 
 def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) -> str:
-    """A source for FROM: the settled rows of every touched key with measures, derived values and status."""
-    query = contributions.folded(config, settled, f"{_SETTLED},", _each, "(appended OR len(fresh) > 0)")
+    """A source for FROM: the settled rows of every touched key with measures, derived values, status, and the text of its block."""
+    ordinary = f"(SELECT *, CAST(NULL AS VARCHAR) AS carried FROM {settled} WHERE NOT folds)"
+    query = contributions.folded(config, ordinary, f"{_SETTLED}, carried,", _each, "(appended OR len(fresh) > 0)")
+    if _any(connection, "SELECT 1 FROM merged WHERE folds"):
+        carrying.fold(connection, config, settled)
+        folding = f"(SELECT *, {contributions.block_text(config, 'block')} AS carried FROM kept)"
+        query += f" UNION ALL BY NAME {contributions.folded(config, folding, f'{_SETTLED}, carried,', some='true')}"
     if not config.logic:
         return f"({query})"
     connection.execute(f"CREATE TEMP TABLE judging AS {query}")
@@ -199,7 +237,7 @@ def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str)
         SELECT hi, lo, strlen(record)::UINTEGER AS length, (md5_number(record) & 4294967295)::UINTEGER AS "check", record,
                len(old_c) > 0 AS stood, old_status, appended OR len(fresh) > 0 AS stands, status,
                record IS DISTINCT FROM old{together} AS changed
-        FROM (SELECT *, {contributions.record(config, listed)} AS record FROM {finals}) ORDER BY hi, lo""").to_arrow_table()
+        FROM (SELECT *, {contributions.record(config, listed, "carried")} AS record FROM {finals}) ORDER BY hi, lo""").to_arrow_table()
     import pyarrow.compute as pc
 
     changed = table.column("changed")

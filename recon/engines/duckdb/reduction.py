@@ -201,6 +201,13 @@ def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
     return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
 
 
+def of_windows(files: Mapping[str, Path]) -> str:
+    """A scan of one Parquet file of each window, with the window's name as ``w``: one scan, however many there are."""
+    paths = ", ".join(literal(str(path)) for path in files.values())
+    named = ", ".join(f"({literal(str(path))}, {literal(window)})" for window, path in files.items())
+    return f"(SELECT * FROM read_parquet([{paths}], filename = true) JOIN (VALUES {named}) names(filename, w) USING (filename))"
+
+
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     # fetchall, not fetchone: a result that is left open would block the next query on its tables.
     return int(connection.execute(query).fetchall()[0][0])

@@ -1,0 +1,73 @@
+"""Verifying what is carried forward: which windows lie in blocks, and what the block of a key must be.
+
+Belongs here: decision 008 as SQL of its own. Does not belong here: comparing (verification_compare), sums over records
+(verification_totals), and any code of the engines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recon.config import Config, Measure
+from recon.intake.checks import literal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import duckdb
+
+FOLD_MIN = 512
+"""Windows up to which a key keeps each of its contributions."""
+STEP = 64
+"""Windows of the grid by which the border moves."""
+
+
+def make_borders(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """The view ``borders`` (key, border): the number of the first window that is not folded, of the keys in ``contributed`` (key, w)."""
+    behind = STEP + (2 * (config.events.dedupe // config.grid.every) if config.events.id else 0)
+    connection.execute(f"""
+        CREATE VIEW borders AS
+        SELECT key, CASE WHEN count(*) > {FOLD_MIN} THEN greatest(0, (max(w) - {behind}) // {STEP} * {STEP}) ELSE 0 END AS border
+        FROM contributed GROUP BY key""")
+
+
+def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: Callable[[Measure], str]) -> None:
+    """The table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``. ``text``: SQL of a measure as a contribution
+    has it, from m_<name>."""
+    folds = "".join(f", {_over_windows(item)} AS {quoted('m_' + item.name)}" for item in config.measures)
+    measures = ", ".join(f"{literal(item.name)}: {text(item)}" for item in config.measures)
+    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, 'm': {{{measures}}}}}"
+    # Windows of one run all lie equally far from their rank among the key's windows.
+    connection.execute(f"""
+        CREATE TABLE expected_blocks AS
+        WITH folded AS (SELECT * FROM contributed JOIN borders USING (key) WHERE w < border),
+        spans AS (
+            SELECT key, min(w) AS first, max(w) + 1 AS until
+            FROM (SELECT key, w, w - row_number() OVER (PARTITION BY key ORDER BY w) AS run FROM folded) GROUP BY key, run
+        ), named_runs AS (
+            SELECT key, flatten(list([until - first, gap] ORDER BY first))[:-2] AS runs
+            FROM (SELECT *, coalesce(lead(first) OVER (PARTITION BY key ORDER BY first) - until, 0) AS gap FROM spans) GROUP BY key
+        ), sums AS (
+            SELECT key, min(w) AS first, max(w) AS last, count(*) AS windows, sum(n) AS n, sum(d) AS d{folds} FROM folded GROUP BY key
+        )
+        SELECT key, CAST(to_json({body}) AS VARCHAR) AS body
+        FROM sums JOIN named_runs USING (key) JOIN named f ON f.w = sums.first JOIN named l ON l.w = sums.last""")
+
+
+def _over_windows(item: Measure) -> str:
+    """A measure over contributions, with what first and last were chosen by."""
+    value = quoted(f"m_{item.name}")
+    if item.kind in ("first", "last"):
+        order = f"row({value}.t, {value}.z, {value}.i, w)"
+        return f"arg_{'min' if item.kind == 'first' else 'max'}({value}, {order}) FILTER (WHERE {value} IS NOT NULL)"
+    return f"CAST({'sum' if item.kind == 'count' else item.kind}({value}) AS {item.type.duckdb})"
+
+
+def windows_in_blocks(config: Config, source: str) -> str:
+    """SELECT key, w (number in the grid) of every window in the blocks of ``source`` (key, first: name, runs: lengths)."""
+    start, every = int(config.grid.start.timestamp()), int(config.grid.every.total_seconds())
+    index = f"(epoch(CAST(first AS TIMESTAMPTZ))::BIGINT - {start}) // {every}"
+    return f"""
+        SELECT key, unnest(range(start + before, start + before + length)) AS w
+        FROM (SELECT key, {index} AS start, lengths[place] AS length, coalesce(list_sum(lengths[: place - 1]), 0)::BIGINT AS before
+              FROM (SELECT key, first, runs AS lengths, unnest(range(1, len(runs) + 1, 2)) AS place FROM {source}))"""
