@@ -12,7 +12,7 @@ CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 .PHONY: help venv demo ui test soak chromium browser e2e arrivals benchmark lint format clean
 
 help:                 ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP)        ## install into .venv what this repository needs
 
