@@ -17,6 +17,7 @@ from recon.completeness import completeness
 from recon.config import Config
 from recon.pipeline import due
 from recon.store import ObjectStore
+from recon.sweeping import orphaned_bytes
 from recon.timeline import State, committed_figures
 from recon.windows import name_of
 
@@ -40,15 +41,16 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "backlog": sorted(ready),
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
-        "bytes": _bytes(state),
+        "bytes": _bytes(store, state),
         "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
 
 
-def _bytes(state: State) -> dict[str, int]:
-    """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back."""
+def _bytes(store: ObjectStore, state: State) -> dict[str, int]:
+    """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back. ``orphaned``: objects that no
+    look-up needs, or that a died run left, until they are swept."""
     held = state.totals.get("bytes", {"parts": 0, "live": 0})
-    return {"live": held["live"], "superseded": held["parts"] - held["live"]}
+    return {"live": held["live"], "superseded": held["parts"] - held["live"], "orphaned": orphaned_bytes(store, state)}
 
 
 def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:

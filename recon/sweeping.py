@@ -8,6 +8,7 @@ The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.m
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +16,7 @@ from recon import frontiers, layout, stateless
 from recon.config import Config
 from recon.rebuild import unswitched
 from recon.runs import open_run
-from recon.store import AlreadyExists, ObjectStore
+from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline
 
 _UNUSED, _HISTORY = "unused", "history"
@@ -66,6 +67,17 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
     _note(store, {path: at for path, at in first.items() if path not in set(old)}, walked, now)
     waiting = len(first) - len(old)
     return Swept(committed.commit, len(old) - len(reductions), len(reductions), len(generations), len(revisions), waiting)
+
+
+def orphaned_bytes(store: ObjectStore, state: State) -> int:
+    """Bytes below ``state/`` that look-ups at ``state`` do not read: given-up part-files, runs that were merged away, what died runs
+    left, and what a rebuild in the making has written."""
+    used, found = needed(store, state), 0
+    for path in store.list(layout.STATE):
+        if path not in used:
+            with suppress(NotFound):
+                found += store.size(path)
+    return found
 
 
 def needed(store: ObjectStore, state: State) -> set[str]:

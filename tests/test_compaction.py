@@ -120,12 +120,16 @@ def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_
     assert records(r) == before
     assert compact(r.store(), r.config, Timeline(r.store())).commit is None, "done again it finds nothing to do"
     paths = set(r.store().list(layout.STATE))
+    orphaned = sum(r.store().size(path) for path in paths - needed(r.store(), r.state()))
+    assert r.status()["bytes"] == {"live": total(r)["live"], "superseded": total(r)["parts"] - total(r)["live"], "orphaned": orphaned}
+    assert orphaned > 0
     assert clock.sweep(r).commit is None, "the first sweep only looks"
     assert set(r.store().list(layout.STATE)) == paths
     swept = clock.sweep(r)
     assert swept.commit == r.state().commit
     assert swept.state == len(paths) - len(needed(r.store(), r.state()))
     assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    assert r.status()["bytes"]["orphaned"] == 0
     check_store(r, state)
     assert not r.verify(full=True).problems
 

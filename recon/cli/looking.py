@@ -70,7 +70,9 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
         held = sum(answer["artifacts"].values())
         say(f"artifacts: {number(held)}")
         table(["status", "artifacts"], [(name, number(n)) for name, n in answer["artifacts"].items()], ["artifacts"])
-        say(f"part-files: {number(answer['bytes']['live'])} bytes live, {number(answer['bytes']['superseded'])} superseded")
+        say(
+            f"part-files: {number(answer['bytes']['live'])} bytes live, {number(answer['bytes']['superseded'])} superseded, {number(answer['bytes']['orphaned'])} orphaned"
+        )
     windows = answer["windows"]
     if not windows:
         say("no window holds anything yet")
