@@ -70,9 +70,8 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
         held = sum(answer["artifacts"].values())
         say(f"artifacts: {number(held)}")
         table(["status", "artifacts"], [(name, number(n)) for name, n in answer["artifacts"].items()], ["artifacts"])
-        say(
-            f"part-files: {number(answer['bytes']['live'])} bytes live, {number(answer['bytes']['superseded'])} superseded, {number(answer['bytes']['orphaned'])} orphaned"
-        )
+        told = ", ".join(f"{number(held)} {what}" for what, held in answer["bytes"].items())
+        say(f"bytes of part-files: {told}")
     windows = answer["windows"]
     if not windows:
         say("no window holds anything yet")
