@@ -33,7 +33,7 @@ test: $(STAMP) chromium  ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak' -n auto --color=no
+	$(BIN)/pytest -m 'not soak' -n auto --dist worksteal --color=no
 
 soak: $(STAMP)        ## the long tests: 1,000 kills, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -rP
@@ -58,6 +58,8 @@ benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per 
 	$(BIN)/python benchmarks/reduce_floor.py --out docs/benchmarks/reduce-floor-parquet.json
 	$(BIN)/python benchmarks/reduce_floor.py --format jsonl --out docs/benchmarks/reduce-floor-jsonl.json
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
+	$(BIN)/python benchmarks/windows.py --commits 100000 --out docs/benchmarks/windows-100000-commits.json
+	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 
 lint: $(STAMP)        ## ruff and mypy
