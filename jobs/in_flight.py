@@ -15,6 +15,7 @@ import dagster as dg
 from recon import lease
 from recon.store import ObjectStore
 from recon_assets.failures import AGAIN_AT_TAG
+from recon_assets.grid import range_tags
 from recon_assets.holding import heartbeat_s, lease_of
 
 _UNFINISHED = [
@@ -100,6 +101,17 @@ def _again_at(run: dg.DagsterRun) -> datetime:
     """When the run's next attempt begins or has begun; long ago if there is none."""
     told = run.tags.get(AGAIN_AT_TAG)
     return datetime.fromisoformat(told) if told else datetime.min.replace(tzinfo=UTC)
+
+
+def rest_of_range(instance: dg.DagsterInstance, store: ObjectStore, last: str) -> str:
+    """The run at reduce whose range goes on after the window ``last``, in words; empty if there is none. What it has done of its range is
+    not merged piece by piece: one merge of the whole costs less than several."""
+    for holding in lease.held(store, lease_of("reduce")).values():
+        run = None if holding.expired else instance.get_run_by_id(holding.holder)
+        first, end = (run.tags.get(name, "") if run else "" for name in range_tags("", ""))
+        if first <= last < end:  # names of windows sort as their times do
+            return f"run {holding.holder} is at it up to {end}"
+    return ""
 
 
 def _fail(instance: dg.DagsterInstance, run_id: str, told: str, found: InFlight) -> None:

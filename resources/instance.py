@@ -5,6 +5,7 @@ Belongs here: where the home is, and making it. Does not belong here: what is ru
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import sys
@@ -84,17 +85,20 @@ def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def _made(home: Path) -> dg.DagsterInstance:
-    """The instance of a home. Two that make its tables at the same moment get in each other's way once, so that the loser tries again."""
+    """The instance of a home, whose tables are made where they are not there yet."""
     ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_CAPTURE})
     if ref.storage_data and ref.storage_data.class_name == "DagsterSqliteStorage":
         ref = ref._replace(storage_data=ConfigurableClassData("resources.quick_storage", "QuickStorage", ref.storage_data.config_yaml))
-    for _ in range(_MADE_MAX):
-        try:
-            return dg.DagsterInstance.from_ref(ref)
-        except sqlalchemy.exc.OperationalError as error:
-            if "already exists" not in str(error):
-                raise
-            time.sleep(_MADE_AGAIN_S)
+    # One process at a time: two that make the tables at once leave a version table that no later start accepts.
+    with (home / "made.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(_MADE_MAX):
+            try:
+                return dg.DagsterInstance.from_ref(ref)
+            except sqlalchemy.exc.OperationalError as error:  # another that does not know this lock, such as a daemon
+                if "already exists" not in str(error):
+                    raise
+                time.sleep(_MADE_AGAIN_S)
     raise TryAgain(f"{home}: Dagster's storage is being made by others; run it again")
 
 
