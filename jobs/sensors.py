@@ -136,8 +136,8 @@ def _stage_tick(config: Config, stage: str) -> Tick:
             if not choice.passed or waiting.told or waiting.behind:
                 told.append(why_nothing(store, state, config, stage, waiting, now))
             return dg.SkipReason("; ".join(told)), after
-        if stage == "merge" and (told := in_flight.rest_of_range(instance, store, choice.block[-1].window)):
-            return dg.SkipReason(f"{named(choice.block)} is reduced, the rest of its range is not: {told}"), after
+        if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, choice.block[-1].window)):
+            return dg.SkipReason(f"{named(choice.block)} is reduced, the rest of its range is not: {rest}"), after
         digest = digest_of(stage, choice.block)
         attempt = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={BLOCK_TAG: digest})) + 1
         return dg.RunRequest(
