@@ -29,7 +29,7 @@ from resources.instance import open_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-PATIENCE_S = 120
+PATIENCE_S = 300
 LAUNCH = """mutation($given: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $given) {
   __typename ... on LaunchBackfillSuccess { backfillId } } }"""
 STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ... on PartitionBackfill { status } } }"
