@@ -183,6 +183,21 @@ def test_a_run_whose_heart_stopped_is_failed_in_dagster_and_taken_over(tmp_path:
     assert lease.current(opened.store(), "stages/reduce") is None
 
 
+def test_a_range_that_is_still_being_reduced_is_not_merged_piece_by_piece(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=2)
+    sensors = Sensors(opened, instance)
+    assert sensors.launched("reduce", sensors.tick("reduce")).success
+    landed(opened, 2)
+    job = build_definitions(opened.config.path).resolve_job_def(f"orders_{SENSED['reduce']}")
+    at_work = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=range_tags(window(0), window(2)))
+    held = lease.acquire(opened.store(), "stages/reduce", at_work.run_id, 60)
+    assert held is not None
+    said = f"{window(0)}..{window(1)} is reduced, the rest of its range is not: run {at_work.run_id} is at it up to {window(2)}"
+    assert sensors.tick("merge") == said
+    held.release()
+    assert asked(sensors.tick("merge")) == (window(0), window(1))
+
+
 def test_a_run_of_the_command_line_that_died_between_two_stages_is_failed_in_dagster(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path)
     job = build_definitions(opened.config.path).resolve_job_def("orders_everything")
