@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -114,6 +114,20 @@ class Caps:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
+
+    ``master``, ``settings``: Spark's own, for a session that this process starts itself. ``slices``: parts of the hash space that a stage
+    is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks."""
+
+    kind: Literal["duckdb", "spark"] = "duckdb"
+    master: str = "local[*]"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    slices: int | None = None
+    memory_limit: str = "1GB"
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
@@ -142,6 +156,7 @@ class Config(Place):
     rejects: Literal["keep", "stop"]
     memory_limit: str
     threads: int
+    engine: Engine
     compaction_disk: float
     retention: Retention
     caps: Caps
@@ -207,6 +222,7 @@ def load_config(path: Path) -> Config:
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
+        engine=Engine(**dict(sections.engine)),
         compaction_disk=sections.compaction.disk,
         retention=reader.retention(),
         caps=reader.caps(),

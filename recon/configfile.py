@@ -97,6 +97,14 @@ class Caps(_Section):
     bytes: Bytes | None = None
 
 
+class EngineOf(_Section):
+    kind: Literal["duckdb", "spark"] = "duckdb"
+    master: Text = "local[*]"
+    settings: dict[str, Text] = {}
+    slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    memory_limit: Bytes = "1GB"
+
+
 class CompactionOf(_Section):
     disk: Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)] = 1.5
 
@@ -122,6 +130,7 @@ class Sections(_Section):
     rejects: Literal["keep", "stop"] = "keep"
     memory_limit: Bytes = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    engine: EngineOf = EngineOf()
     caps: Caps = Caps()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()

@@ -22,6 +22,7 @@ QUOTIENT_SCALE = 10
 """Digits after the point that every division has."""
 
 _DUCKDB = {"integer": "BIGINT", "text": "VARCHAR", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMPTZ"}
+_SPARK = {"integer": "BIGINT", "text": "STRING", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP"}
 _ALIASES: dict[str, Kind] = {
     **dict.fromkeys(("decimal", "numeric"), "decimal"),
     **dict.fromkeys(("integer", "int", "bigint", "int64", "long"), "integer"),
@@ -46,6 +47,11 @@ class Type:
     def duckdb(self) -> str:
         """The name in DuckDB."""
         return f"DECIMAL({self.precision},{self.scale})" if self.kind == "decimal" else _DUCKDB[self.kind]
+
+    @property
+    def spark(self) -> str:
+        """The name in Spark SQL."""
+        return f"DECIMAL({self.precision},{self.scale})" if self.kind == "decimal" else _SPARK[self.kind]
 
     @property
     def is_number(self) -> bool:

@@ -1,0 +1,60 @@
+"""Opening Spark with the configuration's settings and those that meaning rests on.
+
+Belongs here: the session and its settings. Does not belong here: Java (java), any job of a stage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from recon.config import Engine
+from recon.engines.spark.java import use_java
+from recon.errors import WrongUsage
+from recon.vocabulary.spark import SETTINGS as MEANING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MEND = "pip install 'recon[spark]'"
+SETTINGS = {
+    **MEANING,
+    # Dates of any year are what they are: nothing of a Julian calendar.
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    # Partitions are the stages' own, by hash: none is to be joined with another.
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+}
+
+
+def open_session(engine: Engine) -> SparkSession:
+    """A session of its own settings, in the Spark that this process has (spark-submit, Dagster's resource, an earlier call) or else in a
+    new one by ``engine``. Raises WrongUsage where pyspark or Java is missing."""
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise WrongUsage(f"engine: kind: spark needs pyspark: {MEND}") from None
+    running = SparkSession.getActiveSession()
+    session = _start(engine) if running is None else running.newSession()
+    for name, value in SETTINGS.items():
+        session.conf.set(name, value)
+    return session
+
+
+def _start(engine: Engine) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started Java, and says where to run
+    builder = SparkSession.builder.appName("recon")
+    if not submitted:
+        use_java()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = builder.master(engine.master).config("spark.ui.enabled", "false")
+        if engine.master.startswith("local"):
+            builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    for name, value in engine.settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session

@@ -1,0 +1,267 @@
+"""Typed tree → one Spark SQL scalar expression that means what ``reference`` says.
+
+Belongs here: Spark's ways round each rule. Does not belong here: rules, and the session (recon.engines.spark.session).
+
+The expression is for a session with ``SETTINGS``, which are fixed when it is analysed: ANSI casts write decimals in plain digits,
+decimal arithmetic keeps its scale (by default Spark cuts it, silently, where digits run out), clocks are in UTC. Everything that can fail is a
+``try_``, so that it is null and never an error. Every operand stands in the text once; where a rule needs a value twice, a lambda over
+an array of one binds it. Nothing passes through double.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from recon.vocabulary.reference import DATE_TEXT, TIMESTAMP_TEXT
+from recon.vocabulary.tree import Expression, Node
+from recon.vocabulary.types import DIGITS_MAX, QUOTIENT_SCALE, Type, as_decimal
+
+SETTINGS = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.decimalOperations.allowPrecisionLoss": "false",
+    "spark.sql.session.timeZone": "UTC",
+}
+"""What the meaning of the emitted text rests on."""
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "AND", "or": "OR"}
+_TRIED = {"add": "try_add", "sub": "try_subtract", "mul": "try_multiply"}
+_PARTS = {"year": "year({})", "month": "month({})", "day": "day({})", "weekday": "weekday({}) + 1"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANTS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
+_DAYS_MAX = 3_700_000
+"""More days than lie between the first and the last date."""
+_HALF = 19
+"""Half of the digits of a quotient, which is taken in two steps of integers that Spark's division has room for."""
+
+
+def emit_spark(expression: Expression, names: Mapping[str, str]) -> str:
+    """A scalar expression of type ``expression.type.spark``. ``names``: column → SQL reference, quoted already."""
+    return _sql(expression.tree, names)
+
+
+def quoted(name: str) -> str:
+    """A name as an identifier of Spark SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    """A text as a literal, whatever the session makes of backslashes and doubled quotes."""
+    if text.isascii() and text.isprintable() and not {"'", "\\"} & set(text):
+        return f"'{text}'"
+    return f"CAST(X'{text.encode().hex()}' AS STRING)"
+
+
+def _sql(node: Node, names: Mapping[str, str]) -> str:
+    if node.op == "column":
+        return names[str(node.value)]
+    if node.op == "literal":
+        return _literal(node.value, node.type)
+    return _emit(node, [_sql(arg, names) for arg in node.args])
+
+
+def _emit(node: Node, args: list[str]) -> str:
+    op = node.op
+    if op in _OPERATORS:
+        return f"({args[0]} {_OPERATORS[op]} {args[1]})"
+    if op in _TRIED:
+        return f"TRY_CAST({_TRIED[op]}({args[0]}, {args[1]}) AS {node.type.spark})"
+    if op in _PARTS:
+        return f"CAST({_PARTS[op].format(_day(args[0]))} AS BIGINT)"
+    return _FORMS[op](node, args)
+
+
+def _literal(value: object, kind: Type) -> str:
+    if value is None:
+        return f"CAST(NULL AS {kind.spark})"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return _instant(value)
+    if isinstance(value, date):
+        return f"DATE '{value.isoformat()}'"
+    if isinstance(value, str):
+        return literal(value)
+    number = format(value, "f") if isinstance(value, Decimal) else str(value)
+    return f"CAST('{number}' AS {kind.spark})"
+
+
+def _instant(value: datetime) -> str:
+    return f"timestamp_micros(CAST('{(value - _EPOCH) // timedelta(microseconds=1)}' AS BIGINT))"
+
+
+def _bound(value: str, body: str) -> str:
+    """``body`` with ``v`` standing for ``value``."""
+    return f"transform(array({value}), v -> {body})[0]"
+
+
+def _whole_number(number: int | str) -> str:
+    return f"CAST('{number}' AS DECIMAL({DIGITS_MAX},0))"
+
+
+def _bring(node: Node, args: list[str]) -> str:
+    source = as_decimal(node.args[0].type)
+    fits = node.type.precision - node.type.scale >= source.precision - source.scale
+    return f"{'CAST' if fits else 'TRY_CAST'}({args[0]} AS {node.type.spark})"
+
+
+def _digits(sql: str, kind: Type) -> str:
+    """A decimal's digits without the point, as a whole number: its text is the one way that keeps all 38."""
+    text = f"replace(CAST({sql} AS STRING), '.', '')" if kind.scale else sql
+    return f"CAST({text} AS DECIMAL({DIGITS_MAX},0))"
+
+
+def _divide(node: Node, args: list[str]) -> str:
+    """The quotient of whole numbers n / d, half away from zero. Spark's own has room for 20 digits before the point only, so it is taken in
+    two steps, by d · 10¹⁹ and then by d, of multiples, which come out whole: nothing is rounded twice."""
+    above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
+    half, one, zero = _whole_number(10**_HALF), _whole_number(1), _whole_number(0)
+    signed = f"named_struct('n', {above}, 'd', nullif({below}, {zero}))"
+    sizes = _bound(signed, "named_struct('n', abs(v.n), 'd', abs(v.d), 'less', (v.n < 0) <> (v.d < 0))")
+    steps = _bound(sizes, f"named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', CASE WHEN v.d < {half} THEN {half} ELSE {one} END)")
+    wide = _bound(steps, "named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', v.step, 'w', try_multiply(v.d, v.step))")
+    first = _bound(wide, "named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', v.step, 'w', v.w, 'r', v.n % v.w)")
+    high = "try_multiply(CAST((v.n - v.r) / v.w AS DECIMAL(38,0)), v.step)"
+    second = _bound(first, f"named_struct('d', v.d, 'less', v.less, 'high', {high}, 'n', v.r, 'r', v.r % v.d)")
+    whole = "try_add(v.high, CAST((v.n - v.r) / v.d AS DECIMAL(38,0)))"
+    rounded = f"CASE WHEN v.r >= v.d - v.r THEN TRY_CAST(try_add({whole}, {one}) AS DECIMAL(38,0)) ELSE {whole} END"
+    size = _bound(second, f"named_struct('q', {rounded}, 'less', v.less)")
+    unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
+    return f"TRY_CAST(try_multiply({_bound(size, 'CASE WHEN v.less THEN -v.q ELSE v.q END')}, {unit}) AS {node.type.spark})"
+
+
+def _modulo(node: Node, args: list[str]) -> str:
+    return f"CAST({args[0]} % nullif({args[1]}, {_zero(node.type)}) AS {node.type.spark})"
+
+
+def _negative(node: Node, args: list[str]) -> str:
+    return f"try_subtract({_zero(node.type)}, {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})"
+
+
+def _abs(node: Node, args: list[str]) -> str:
+    if node.type.kind == "decimal":
+        return f"abs({args[0]})"
+    return _bound(args[0], f"CASE WHEN v < 0 THEN try_subtract({_zero(node.type)}, v) ELSE v END")
+
+
+def _whole(function: str) -> Callable[[Node, list[str]], str]:
+    def emit(node: Node, args: list[str]) -> str:
+        return f"CAST({function}({args[0]}) AS {node.type.spark})"
+
+    return emit
+
+
+def _case(node: Node, args: list[str]) -> str:
+    branches = " ".join(f"WHEN {one} THEN {two}" for one, two in zip(args[:-1:2], args[1::2], strict=True))
+    return f"(CASE {branches} ELSE {args[-1]} END)"
+
+
+def _of_several(function: str) -> Callable[[Node, list[str]], str]:
+    """Spark refuses least and greatest of one value."""
+    return lambda node, args: args[0] if len(args) == 1 else f"{function}({', '.join(args)})"
+
+
+def _letters(source: str, target: str) -> Callable[[Node, list[str]], str]:
+    """Letters a to z only."""
+    return lambda node, args: f"translate({args[0]}, '{source}', '{target}')"
+
+
+def _like(node: Node, args: list[str]) -> str:
+    """Spark's pattern has a backslash as its escape; here it is a character like any other."""
+    return f"({args[0]} LIKE {literal(str(node.value).replace(chr(92), chr(92) * 2))})"
+
+
+def _part(node: Node, args: list[str]) -> str:
+    assert isinstance(node.value, tuple)
+    start, length = node.value
+    return f"substr({args[0]}, {start})" if length is None else f"substr({args[0]}, {start}, {length})"
+
+
+def _day(sql: str) -> str:
+    return f"CAST({sql} AS DATE)"
+
+
+def _add_days(node: Node, args: list[str]) -> str:
+    # Days beyond 32 bits would wrap round, so they are bounded before they are added.
+    some = f"v.n >= -{_DAYS_MAX} AND v.n <= {_DAYS_MAX}"
+    moved = _bound(f"named_struct('d', {args[0]}, 'n', {args[1]})", f"CASE WHEN {some} THEN date_add(v.d, CAST(v.n AS INT)) END")
+    return _bound(moved, "CASE WHEN v >= DATE '0001-01-01' AND v <= DATE '9999-12-31' THEN v END")
+
+
+def _cast(node: Node, args: list[str]) -> str:
+    sql, source, to = args[0], node.args[0].type, node.type
+    if to.kind == "text":
+        return to_text(sql, source)
+    if source.kind == "text":
+        return _from_text(sql, to)
+    if to.kind in ("date", "timestamp"):
+        return f"CAST({sql} AS {to.spark})"
+    if source.scale <= to.scale:
+        return f"TRY_CAST({sql} AS {to.spark})"
+    unit = f"CAST('{Decimal(1).scaleb(-to.scale):f}' AS DECIMAL({max(to.scale, 1)},{to.scale}))"
+    return _bound(sql, f"CASE WHEN v % {unit} = 0 THEN TRY_CAST(v AS {to.spark}) END")
+
+
+def to_text(sql: str, source: Type) -> str:
+    """A value as its one text: decimals in plain digits, dates and times in ISO 8601, times in UTC to the microsecond."""
+    if source.kind == "timestamp":
+        return f"date_format({sql}, {literal(chr(39).join(['yyyy-MM-dd', 'T', 'HH:mm:ss.SSSSSS', 'Z', '']))})"
+    return f"CAST({sql} AS STRING)"
+
+
+def _from_text(sql: str, to: Type) -> str:
+    if to.kind == "boolean":
+        lower = f"translate({sql}, '{_LETTERS.upper()}', '{_LETTERS}')"
+        return f"(CASE {lower} WHEN 'true' THEN true WHEN 'false' THEN false END)"
+    forms = {"date": DATE_TEXT, "timestamp": TIMESTAMP_TEXT}
+    after = rf"(?:\.[0-9]{{1,{to.scale}}}0*)?" if to.scale else r"(?:\.0+)?"
+    form = literal(rf"\A(?:{forms.get(to.kind, rf'[+-]?[0-9]+{after}')})\z")
+    # A whole number goes by way of a decimal, since Spark does not take 7.0 for one.
+    value = f"TRY_CAST(TRY_CAST(v AS DECIMAL({DIGITS_MAX},0)) AS BIGINT)" if to.kind == "integer" else f"TRY_CAST(v AS {to.spark})"
+    if to.kind == "timestamp":
+        # Spark reads a zone behind seconds only.
+        value = f"TRY_CAST(regexp_replace(v, '^(.{{16}})(Z|[+-].*)', {literal('$1:00$2')}) AS TIMESTAMP)"
+    read = _bound(sql, f"CASE WHEN v RLIKE {form} THEN {value} END")
+    if to.kind != "timestamp":
+        return read
+    first, last = (_instant(instant) for instant in _INSTANTS)
+    return _bound(read, f"CASE WHEN v >= {first} AND v <= {last} THEN v END")
+
+
+_FORMS: dict[str, Callable[[Node, list[str]], str]] = {
+    "bring": _bring,
+    "div": _divide,
+    "mod": _modulo,
+    "neg": _negative,
+    "not": lambda node, args: f"(NOT {args[0]})",
+    "is_null": lambda node, args: f"({args[0]} IS NULL)",
+    "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",
+    "between": lambda node, args: f"({args[0]} BETWEEN {args[1]} AND {args[2]})",
+    "like": _like,
+    "case": _case,
+    "coalesce": _of_several("coalesce"),
+    "nullif": _of_several("nullif"),
+    "least": _of_several("least"),
+    "greatest": _of_several("greatest"),
+    "length": lambda node, args: f"CAST(char_length({args[0]}) AS BIGINT)",
+    "abs": _abs,
+    "sign": lambda node, args: _bound(args[0], "CAST(CASE WHEN v > 0 THEN 1 WHEN v < 0 THEN -1 WHEN v = 0 THEN 0 END AS BIGINT)"),
+    "round": lambda node, args: f"CAST(round({args[0]}, {node.value}) AS {node.type.spark})",
+    "floor": _whole("floor"),
+    "ceil": _whole("ceil"),
+    "lower": _letters(_LETTERS.upper(), _LETTERS),
+    "upper": _letters(_LETTERS, _LETTERS.upper()),
+    "trim": lambda node, args: f"trim(BOTH ' ' FROM {args[0]})",
+    "substr": _part,
+    "concat": lambda node, args: f"concat({', '.join(args)})",
+    "cast": _cast,
+    "month_start": lambda node, args: f"trunc({_day(args[0])}, 'MM')",
+    "date_diff": lambda node, args: f"CAST(datediff({_day(args[1])}, {_day(args[0])}) AS BIGINT)",
+    "add_days": _add_days,
+}
+
+
+def _zero(kind: Type) -> str:
+    return f"CAST('0' AS {kind.spark})"
