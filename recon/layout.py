@@ -11,6 +11,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
+    state/<attempt>/part-0000-<task>.jsonl, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
     state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
     rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
@@ -124,12 +125,27 @@ def prefetched(attempt: str) -> str:
     return f"{PREFETCHED}{attempt}.arrow"
 
 
-def part_file(attempt: str, number: int) -> str:
-    return f"state/{attempt}/part-{number:04d}.jsonl"
+def part_file(attempt: str, number: int, task: str = "") -> str:
+    """``task``: the attempt of the task that writes it, where a stage is carried out by tasks that may be run more than once."""
+    return f"state/{attempt}/part-{number:04d}{_of_task(task)}.jsonl"
 
 
-def merge_run(attempt: str) -> str:
-    return f"state/{attempt}/merge.run"
+def merge_run(attempt: str, task: str = "") -> str:
+    return f"state/{attempt}/merge{_of_task(task)}.run"
+
+
+def slice_run(attempt: str, number: int, task: str) -> str:
+    """The run of one part-file, before those of a commit are joined."""
+    return f"state/{attempt}/part-{number:04d}{_of_task(task)}.run"
+
+
+def piece(attempt: str, name: str, number: int, task: str, suffix: str) -> str:
+    """What one task of a stage hands to the next one. It is not named by any commit, so what is left of it is swept."""
+    return f"state/{attempt}/{name}-{number:04d}{_of_task(task)}.{suffix}"
+
+
+def _of_task(task: str) -> str:
+    return f"-{task}" if task else ""
 
 
 def tier_run(attempt: str) -> str:

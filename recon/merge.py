@@ -19,6 +19,7 @@ from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
 from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
+from recon.engines.port import Written, engine_of
 from recon.errors import WrongInput, WrongUsage
 from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
 from recon.runs import Entries, entries_of, merge_entries, write_run
@@ -31,6 +32,7 @@ from recon.totals import Totals, exact_sum, total_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import duckdb
     import pyarrow as pa
 
 SLICE_ROWS = 400_000
@@ -76,26 +78,44 @@ def merge_windows(
         if not todo:
             return Merged(None, attempts=attempts)
         writer = layout.new_attempt()
-        standing = _standing(store, timeline, state, todo, prefetched)
+        written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
-        slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
-        entry = _entry(store, config, state, todo, slices, writer)
-        entry = replace(entry, totals={**entry.totals, "bytes": _bytes(state, part_bytes, superseded)})
-        if len(entries.hi):
-            path = layout.merge_run(writer)
-            write_run(store, path, entries)
-            entry = replace(entry, runs_added=(RunRef(path, len(entries.hi), part_bytes),))
+        run = written.run or RunRef("", 0, 0)
+        entry = _entry(store, config, state, todo, written.slices, writer)
+        entry = replace(entry, totals={**entry.totals, "bytes": _bytes(state, run.part_bytes, written.superseded)})
+        if written.run:
+            entry = replace(entry, runs_added=(written.run,))
         committed = timeline.commit(entry, onto=state)
         if committed is not None:
             return Merged(
                 commit=committed.commit,
                 windows=tuple(entry.windows),
                 keys=sum(figures.keys for figures in todo),
-                written=len(entries.hi),
-                bytes=part_bytes,
+                written=run.entries,
+                bytes=run.part_bytes,
                 recounted=tuple(entry.recounted),
                 attempts=attempts,
             )
+
+
+def merge_here(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    state: State,
+    todo: Sequence[Figures],
+    prefetched: Prefetched | None,
+    writer: str,
+    progress: Callable[[float], None],
+) -> Written:
+    """Part-files and their run, made in this process: the embedded engine's merge, see recon.engines.port."""
+    standing = _standing(store, timeline, state, todo, prefetched)
+    slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
+    if not len(entries.hi):
+        return Written(slices, None, superseded)
+    path = layout.merge_run(writer)
+    write_run(store, path, entries)
+    return Written(slices, RunRef(path, len(entries.hi), part_bytes), superseded)
 
 
 def refuse_other_rules(config: Config, state: State) -> None:
@@ -110,23 +130,32 @@ def refuse_other_rules(config: Config, state: State) -> None:
 
 def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None) -> pa.Table:
     """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew."""
-    import pyarrow as pa
-
-    if prefetched is None or not _fits(prefetched, state, todo):
+    if prefetched is None or not fits(prefetched, state, todo):
         own = prefetch(store, state, todo)
         table = read_prefetched(store, own)
         store.delete(own.path)  # of no use to anyone else; what is mapped stays readable
         return table
     table = read_prefetched(store, prefetched)
+    later = later_runs(timeline, state, prefetched)
+    return renewed(table, standing_records(store, later, *touched_keys(store, state, todo))) if later else table
+
+
+def later_runs(timeline: Timeline, state: State, prefetched: Prefetched) -> list[str]:
+    """The runs, newest first, of the records that were written after the file was read."""
     later: list[str] = []
     for number in range(state.commit, prefetched.commit, -1):
         entry = timeline.entry(number)
         # A merged tier holds no new records: only runs written with part-files of their own count.
         later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
-    if not later:
-        return table
+    return later
+
+
+def renewed(table: pa.Table, later: pa.Table) -> pa.Table:
+    """Standing records with those of ``later`` runs in place of what they supersede, in order of hash."""
+    import pyarrow as pa
+
     # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
-    fresh = standing_records(store, later, *touched_keys(store, state, todo)).cast(table.schema.remove_metadata())
+    fresh = later.cast(table.schema.remove_metadata())
     kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
     joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
     return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
@@ -139,7 +168,7 @@ def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
     return pairs
 
 
-def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
+def fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
     """Whether the file was made for these revisions, against the committed revisions that still stand."""
     standing = {f.window: state.windows[f.window].folder for f in todo if f.window in state.windows}
     return all(
@@ -163,21 +192,47 @@ def _write_part_files(
     part_bytes = superseded = 0
     place = f"the merge of {', '.join(figures.window for figures in todo)}: "
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
-        sources = _sources(store, state, todo, scratch)
+        sources = sources_of(store, state, todo, scratch)
         rows = sum(figures.keys for figures in todo) + standing.num_rows
-        bounds = list(_bounds(max(1, -(-rows // SLICE_ROWS), -(-int(_lengths(standing).sum()) // SLICE_BYTES))))
+        bounds = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-int(_lengths(standing).sum()) // SLICE_BYTES)))
         for number, (first, end) in enumerate(bounds):
-            stands = _between(standing, first, end)
-            found = merge_slice(connection, config, sources, stands, (first, end))
-            if found.records.num_rows:
-                path = layout.part_file(writer, len(parts))
-                part_bytes += store.put_new(path, _buffers(found.records.column("record")))
-                columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
-                parts.append(entries_of(path, *columns))
-                superseded += _superseded(stands, found.records)
-            merged.append(_without_records(found))
+            path = layout.part_file(writer, len(parts))
+            part = write_slice(store, config, connection, sources, _between(standing, first, end), (first, end), path)
+            if part.entries is not None:
+                parts.append(part.entries)
+                part_bytes += part.bytes
+                superseded += part.superseded
+            merged.append(part.slice)
             progress((number + 1) / len(bounds))
     return merged, merge_entries(parts), part_bytes, superseded
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one slice came to, without its records: those lie in a part-file, with ``entries`` that lead to them, if any changed."""
+
+    slice: Slice
+    entries: Entries | None = None
+    bytes: int = 0
+    superseded: int = 0
+
+
+def write_slice(
+    store: ObjectStore,
+    config: Config,
+    connection: duckdb.DuckDBPyConnection,
+    sources: Sources,
+    standing: pa.Table,
+    bounds: tuple[int, int],
+    path: str,
+) -> Part:
+    """Merges the keys of one slice and writes what changed as the part-file ``path``."""
+    found = merge_slice(connection, config, sources, standing, bounds)
+    if not found.records.num_rows:
+        return Part(found)
+    written = store.put_new(path, _buffers(found.records.column("record")))
+    columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
+    return Part(_without_records(found), entries_of(path, *columns), written, _superseded(standing, found.records))
 
 
 def _superseded(standing: pa.Table, written: pa.Table) -> int:
@@ -199,9 +254,9 @@ def _bytes(state: State, written: int, superseded: int) -> dict[str, int]:
     return {"parts": held["parts"] + written, "live": held["live"] + written - superseded}
 
 
-def _bounds(slices: int) -> Iterator[tuple[int, int]]:
-    for number in range(slices):
-        yield number * _HASHES // slices, (number + 1) * _HASHES // slices
+def hash_slices(count: int) -> list[tuple[int, int]]:
+    """The space of ``hi`` in ``count`` equal parts: first, and the end that is not included."""
+    return [(number * _HASHES // count, (number + 1) * _HASHES // count) for number in range(count)]
 
 
 def _between(standing: pa.Table, first: int, end: int) -> pa.Table:
@@ -255,7 +310,7 @@ class _WindowFiles(Mapping[str, "Path"]):
         return len(self.folders)
 
 
-def _sources(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
+def sources_of(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
     new = {figures.window: figures.folder for figures in todo}
     committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(

@@ -20,7 +20,7 @@ from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
-from recon.reduce import reduce_windows
+from recon.reduce import reduce_ahead, reduce_windows
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
@@ -142,6 +142,7 @@ def _run_range(
     named = spanned([manifest.window for manifest in block])
     reduced: list[Figures] = []
     with report.timed("reduce"):
+        reduce_ahead(store, config, block)
         for number, manifest in enumerate(block):
             progress("reduce", named, number / len(block))
             try:
@@ -171,7 +172,7 @@ def _merge_range(
     named = spanned([figures.window for figures in reduced])
     with report.timed("prefetch"):
         progress("pre-fetch", named, 0)
-        prefetched = prefetch(store, timeline.head(), reduced)
+        prefetched = prefetch(store, timeline.head(), reduced, config)
     try:
         with report.timed("merge"):
             merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))

@@ -188,7 +188,7 @@ def _take(
         for number, manifest in enumerate(manifests):
             reduced += reduce_windows(store, config, [manifest], again=again)
             told("reduce", (number + 1) / len(manifests) / 2)
-        fetched = prefetch(store, timeline.head(), reduced)
+        fetched = prefetch(store, timeline.head(), reduced, config)
         try:
             merge_windows(store, config, timeline, reduced, fetched, lambda share: told("merge", 0.5 + share / 2))
         finally:

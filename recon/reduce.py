@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config
 from recon.engines.duckdb import reduction
 from recon.engines.duckdb.session import connect
+from recon.engines.port import engine_of
 from recon.errors import WrongInput
 from recon.intake import EventSpec, FileRows, SourceFile, load_events
 from recon.scratch import scratch_folder
@@ -38,16 +39,26 @@ def reduce_windows(
 
     Returns one Figures per manifest. Raises WrongInput where a window does not tie or a file cannot be read; windows reduced
     before it in the range stay reduced."""
+    held = [None if again else stateless.find(store, config.grid.parse(m.window), m.revision, config.rules_version) for m in manifests]
+    todo = [manifest for manifest, figures in zip(manifests, held, strict=True) if figures is None]
+    reduced = engine_of(config).reduce(store, config, todo)
     done = []
-    for manifest in manifests:
-        window = config.grid.parse(manifest.window)
-        figures = None if again else stateless.find(store, window, manifest.revision, config.rules_version)
-        done.append(figures or _reduce_window(store, config, manifest, window))
+    for figures in held:
+        done.append(figures or next(reduced))
         progress(1)
     return done
 
 
-def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, window: datetime) -> Figures:
+def reduce_ahead(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> None:
+    """Lets an engine that takes windows side by side reduce all of a range at once. What is bad is told where its window is asked for."""
+    if config.engine.kind != "duckdb" and len(manifests) > 1:
+        with suppress(WrongInput):
+            reduce_windows(store, config, manifests)
+
+
+def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Figures:
+    """Reduces one window in this process, from its files to its figures."""
+    window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
     # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
     files = sorted(manifest.files, key=lambda file: file.digest)
@@ -74,7 +85,7 @@ def _reduce_window(store: ObjectStore, config: Config, manifest: Manifest, windo
         store.put_new(folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
     except AlreadyExists:
         # It took so long that a sweep took it for given up, and has removed its files.
-        return _reduce_window(store, config, manifest, window)
+        return reduce_window(store, config, manifest)
     return figures
 
 

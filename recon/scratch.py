@@ -1,5 +1,6 @@
 """A folder for a stage's intermediate files, on the store's own disk where the store is a folder, so that moving in is cheap.
 
+$RECON_SCRATCH names another place: tasks of Spark, which may run on many machines at once, set it to a disk of their own.
 In a store that may only be read it lies where the system keeps temporary files: whoever only looks needs no more."""
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def scratch_folder(store: ObjectStore) -> Iterator[Path]:
     """A new, empty folder that is removed at the end, whatever happened. Raises TryAgain where none can be made."""
     mark = store.local(layout.STORE)
     temporary = mark.parent / TEMPORARY if mark else None
-    place = temporary if temporary and os.access(temporary, os.W_OK) else Path(tempfile.gettempdir())
+    own = os.environ.get("RECON_SCRATCH")
+    usable = temporary is not None and os.access(temporary, os.W_OK)
+    place = Path(own) if own else temporary if temporary and usable else Path(tempfile.gettempdir())
     try:
         folder = Path(tempfile.mkdtemp(prefix="recon-", dir=place))
     except OSError as error:

@@ -19,7 +19,7 @@ from recon.errors import Damaged, WrongInput
 from recon.index import index_runs, note_indexed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.reduce import reduce_ahead, reduce_windows
 from recon.stateless import Figures
 from recon.timeline import Entry, State
 from recon.windows import name_of, parse_instant
@@ -46,6 +46,8 @@ def reduce(work: Work, windows: Windows) -> PerWindow:
     is raised."""
     failed: list[WrongInput] = []
     batches, named = closed_batches(work, windows), _named(windows)
+    with work.report.timed("reduce"):
+        reduce_ahead(work.store, work.config, batches)
     for number, manifest in enumerate(batches):
         work.progress("reduce", named, number / len(batches))
         start = time.perf_counter()
@@ -71,7 +73,7 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
         with work.report.timed("prefetch"):
-            found = find_prefetched(work.store, block) or prefetch(work.store, state, block)
+            found = find_prefetched(work.store, block) or prefetch(work.store, state, block, work.config)
         seconds = round(time.perf_counter() - start, 3)
         of_block = {
             "range_keys": found.keys,

@@ -25,6 +25,7 @@ _QUOTIENT = (
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "AND", "or": "OR"}
 _TRIED = {"add": "+", "sub": "-", "mul": "*"}
 _FUNCTIONS = {"coalesce": "coalesce", "nullif": "nullif", "least": "least", "greatest": "greatest", "length": "length"}
+_DIGITS_OF_64_BITS = 18
 _PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "isodow"}
 
 
@@ -46,7 +47,8 @@ def _emit(node: Node, args: list[str]) -> str:
     if op in _OPERATORS:
         return f"({args[0]} {_OPERATORS[op]} {args[1]})"
     if op in _TRIED:
-        return _exact(f"{args[0]} {_TRIED[op]} {args[1]}", node.type)
+        one = _widened(args[0], node) if op == "mul" else args[0]
+        return _exact(f"{one} {_TRIED[op]} {args[1]}", node.type)
     if op in _FUNCTIONS:
         return f"{_FUNCTIONS[op]}({', '.join(args)})"
     if op in _PARTS:
@@ -85,6 +87,14 @@ def _exact(sql: str, kind: Type) -> str:
     return f"TRY(CAST({sql} AS {kind.duckdb}))"
 
 
+def _widened(sql: str, node: Node) -> str:
+    """The first factor at a type of more than 64 bits where the product needs them: of two decimals of 64 bits DuckDB makes a third one."""
+    first = node.args[0].type
+    if node.type.kind != "decimal" or node.type.precision <= _DIGITS_OF_64_BITS or first.precision > _DIGITS_OF_64_BITS:
+        return sql
+    return f"CAST({sql} AS DECIMAL({_DIGITS_OF_64_BITS + 1},{as_decimal(first).scale}))"
+
+
 def _bring(node: Node, args: list[str]) -> str:
     source = as_decimal(node.args[0].type)
     fits = node.type.precision - node.type.scale >= source.precision - source.scale
@@ -100,7 +110,8 @@ def _divide(node: Node, args: list[str]) -> str:
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     quotient = _bound(f"[{above}, nullif({below}, 0)]", _QUOTIENT)
     unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
-    return f"CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit} AS {node.type.duckdb})"
+    # Rounded up it may have one more digit than its type.
+    return f"TRY_CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit} AS {node.type.duckdb})"
 
 
 def _modulo(node: Node, args: list[str]) -> str:

@@ -2,10 +2,10 @@
 
 Belongs here: Spark's ways round each rule. Does not belong here: rules, and the session (recon.engines.spark.session).
 
-The expression is for a session with ``SETTINGS``, which are fixed when it is analysed: ANSI casts write decimals in plain digits,
-decimal arithmetic keeps its scale (by default Spark cuts it, silently, where digits run out), clocks are in UTC. Everything that can fail is a
-``try_``, so that it is null and never an error. Every operand stands in the text once; where a rule needs a value twice, a lambda over
-an array of one binds it. Nothing passes through double.
+The expression is for a session with ``SETTINGS``, which are fixed when it is analysed: ANSI casts write decimals in plain digits, decimal
+arithmetic keeps its scale (by default Spark cuts it, silently, where digits run out), clocks are in UTC. Everything that can fail is
+a ``try_``, so that it is null and never an error. Every operand stands in the text once; where a rule needs a value twice, a lambda
+over an array of one binds it. Nothing passes through double.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANTS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
 _DAYS_MAX = 3_700_000
 """More days than lie between the first and the last date."""
+
+_WHOLE = Type("decimal", DIGITS_MAX, 0)
 _HALF = 19
 """Half of the digits of a quotient, which is taken in two steps of integers that Spark's division has room for."""
 
@@ -119,7 +121,8 @@ def _divide(node: Node, args: list[str]) -> str:
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     half, one, zero = _whole_number(10**_HALF), _whole_number(1), _whole_number(0)
     signed = f"named_struct('n', {above}, 'd', nullif({below}, {zero}))"
-    sizes = _bound(signed, "named_struct('n', abs(v.n), 'd', abs(v.d), 'less', (v.n < 0) <> (v.d < 0))")
+    n, d = (f"CASE WHEN v.{part} < 0 THEN {_opposite(f'v.{part}', _WHOLE)} ELSE v.{part} END" for part in "nd")
+    sizes = _bound(signed, f"named_struct('n', {n}, 'd', {d}, 'less', (v.n < 0) <> (v.d < 0))")
     steps = _bound(sizes, f"named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', CASE WHEN v.d < {half} THEN {half} ELSE {one} END)")
     wide = _bound(steps, "named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', v.step, 'w', try_multiply(v.d, v.step))")
     first = _bound(wide, "named_struct('n', v.n, 'd', v.d, 'less', v.less, 'step', v.step, 'w', v.w, 'r', v.n % v.w)")
@@ -129,21 +132,21 @@ def _divide(node: Node, args: list[str]) -> str:
     rounded = f"CASE WHEN v.r >= v.d - v.r THEN TRY_CAST(try_add({whole}, {one}) AS DECIMAL(38,0)) ELSE {whole} END"
     size = _bound(second, f"named_struct('q', {rounded}, 'less', v.less)")
     unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
-    return f"TRY_CAST(try_multiply({_bound(size, 'CASE WHEN v.less THEN -v.q ELSE v.q END')}, {unit}) AS {node.type.spark})"
+    quotient = _bound(size, f"CASE WHEN v.less THEN {_opposite('v.q', _WHOLE)} ELSE v.q END")
+    return f"TRY_CAST(try_multiply({quotient}, {unit}) AS {node.type.spark})"
 
 
 def _modulo(node: Node, args: list[str]) -> str:
     return f"CAST({args[0]} % nullif({args[1]}, {_zero(node.type)}) AS {node.type.spark})"
 
 
-def _negative(node: Node, args: list[str]) -> str:
-    return f"try_subtract({_zero(node.type)}, {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})"
+def _opposite(sql: str, kind: Type) -> str:
+    """Spark's own minus, and its abs, round decimals to 34 digits, silently."""
+    return f"TRY_CAST(try_subtract({_zero(kind)}, {sql}) AS {kind.spark})"
 
 
 def _abs(node: Node, args: list[str]) -> str:
-    if node.type.kind == "decimal":
-        return f"abs({args[0]})"
-    return _bound(args[0], f"CASE WHEN v < 0 THEN try_subtract({_zero(node.type)}, v) ELSE v END")
+    return _bound(args[0], f"CASE WHEN v < 0 THEN {_opposite('v', node.type)} ELSE v END")
 
 
 def _whole(function: str) -> Callable[[Node, list[str]], str]:
@@ -234,7 +237,7 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "bring": _bring,
     "div": _divide,
     "mod": _modulo,
-    "neg": _negative,
+    "neg": lambda node, args: _opposite(args[0], node.type),
     "not": lambda node, args: f"(NOT {args[0]})",
     "is_null": lambda node, args: f"({args[0]} IS NULL)",
     "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",

@@ -51,6 +51,7 @@ def _start(engine: Engine) -> SparkSession:
         use_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = builder.master(engine.master).config("spark.ui.enabled", "false")
+        builder = builder.config("spark.ui.showConsoleProgress", "false")
         if engine.master.startswith("local"):
             builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     for name, value in engine.settings.items():

@@ -1,0 +1,43 @@
+"""The distributed engine behind the port: Spark, local, on a standalone cluster or on EMR.
+
+Belongs here: nothing but the port's methods. Does not belong here: how a stage is cut into tasks (reducing, merging).
+What runs as Spark SQL and what as Arrow in executors, and why: docs/decisions/010-spark.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from recon.batches import Manifest
+from recon.config import Config
+from recon.engines.port import Written
+from recon.engines.spark import merging, reducing
+from recon.prefetch import Prefetched
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+
+
+class Spark:
+    """See recon.engines.port.Engine."""
+
+    def reduce(self, store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> Iterator[Figures]:
+        return reducing.reduce_range(store, config, manifests)
+
+    def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
+        return merging.prefetch_range(store, config, state, range_figures)
+
+    def merge(
+        self,
+        store: ObjectStore,
+        config: Config,
+        timeline: Timeline,
+        state: State,
+        todo: Sequence[Figures],
+        prefetched: Prefetched | None,
+        writer: str,
+        progress: Callable[[float], None],
+    ) -> Written:
+        written = merging.merge_range(store, config, timeline, state, todo, prefetched, writer)
+        progress(1)
+        return written

@@ -1,0 +1,158 @@
+"""Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs.
+
+Belongs here: cutting into slices, and joining what they wrote. Does not belong here: what is done in a slice (recon.merge.write_slice and
+recon.prefetch), ties and the commit (recon.merge).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from recon import layout
+from recon.config import Config
+from recon.engines.duckdb.merging import Slice
+from recon.engines.duckdb.session import connect
+from recon.engines.port import Written
+from recon.engines.spark.tasks import in_tasks, parallelism
+from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, later_runs, renewed, sources_of, write_slice
+from recon.prefetch import (
+    Prefetched,
+    ipc,
+    prefetched_meta,
+    read_arrow,
+    read_prefetched,
+    standing_records,
+    touched_keys,
+    write_prefetched,
+)
+from recon.runs import open_run, write_merged, write_run
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.timeline import RunRef, State, Timeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TASK_ROWS_MIN = 50_000
+"""Rows for which a task of their own is worth its start."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What every slice of one stage needs to know. ``runs``: those that are read in place of what ``prefetched`` holds of their hashes."""
+
+    writer: str
+    state: State
+    todo: tuple[Figures, ...]
+    prefetched: Prefetched | None = None
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one slice wrote. ``run``: the index of its part-file, None where nothing changed."""
+
+    slice: Slice
+    run: RunRef | None
+    superseded: int
+
+
+def prefetch_range(store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
+    """See recon.engines.port.Engine.prefetch."""
+    ranged = Range(layout.new_attempt(), state, tuple(range_figures), runs=tuple(run.path for run in state.runs))
+    count = _slices(config, 2 * sum(figures.keys for figures in range_figures))
+    slices = [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))]
+    pieces = in_tasks(config, "pre-fetch", _prefetch_slice, slices)
+    meta = prefetched_meta(state, range_figures, sum(keys for _, keys in pieces))
+    paths = [path for path, _ in pieces]
+    (joined,) = in_tasks(config, "join what was pre-fetched", _join_prefetched, [(paths, meta)])
+    for path in paths:
+        store.delete(path)
+    return joined
+
+
+def merge_range(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    state: State,
+    todo: Sequence[Figures],
+    prefetched: Prefetched | None,
+    writer: str,
+) -> Written:
+    """See recon.engines.port.Engine.merge."""
+    keys = sum(figures.keys for figures in todo)
+    if prefetched is not None and fits(prefetched, state, todo):
+        ranged = Range(writer, state, tuple(todo), prefetched, tuple(later_runs(timeline, state, prefetched)))
+        count = _slices(config, keys + prefetched.found, prefetched.bytes)
+    else:
+        ranged = Range(writer, state, tuple(todo), runs=tuple(run.path for run in state.runs))
+        count = _slices(config, 2 * keys)
+    parts = in_tasks(config, "merge", _merge_slice, [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))])
+    runs = [part.run for part in parts if part.run is not None]
+    return Written([part.slice for part in parts], _joined(store, config, writer, runs), sum(part.superseded for part in parts))
+
+
+def _slices(config: Config, rows: int, size: int = 0) -> int:
+    """Into how many slices: as many as memory asks for, and as many as are worth a task."""
+    worth = min(parallelism(config), rows // TASK_ROWS_MIN)
+    return max(1, config.engine.slices or worth, -(-rows // SLICE_ROWS), -(-size // SLICE_BYTES))
+
+
+def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> tuple[str, int]:
+    ranged, number, bounds = item
+    hi, lo = touched_keys(store, ranged.state, ranged.todo, bounds)
+    table = standing_records(store, ranged.runs, hi, lo)
+    path = layout.piece(ranged.writer, "prefetch", number, layout.new_attempt(), "arrow")
+    store.put_new(path, ipc([table], {}))
+    return path, len(hi)
+
+
+def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[str], dict[str, Any]]) -> Prefetched:
+    paths, meta = item
+    return write_prefetched(store, (read_arrow(store, path) for path in paths), meta)
+
+
+def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> _Part:
+    ranged, number, bounds = item
+    place, task = f"the merge of {', '.join(figures.window for figures in ranged.todo)}: ", layout.new_attempt()
+    with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
+        sources = sources_of(store, ranged.state, ranged.todo, scratch)
+        path = layout.part_file(ranged.writer, number, task)
+        part = write_slice(store, config, connection, sources, _standing(store, ranged, bounds), bounds, path)
+    # The records lie in the part-file; not even the buffers that they were in go to the driver.
+    found = replace(part.slice, records=part.slice.records.schema.empty_table())
+    if part.entries is None:
+        return _Part(found, None, 0)
+    run = layout.slice_run(ranged.writer, number, task)
+    write_run(store, run, part.entries)
+    return _Part(found, RunRef(run, len(part.entries), part.bytes), part.superseded)
+
+
+def _standing(store: ObjectStore, ranged: Range, bounds: tuple[int, int]) -> pa.Table:
+    """The standing records of a slice's keys, as recon.merge reads those of all."""
+    held = None if ranged.prefetched is None else read_prefetched(store, ranged.prefetched, bounds)
+    if held is not None and not ranged.runs:
+        return held
+    fresh = standing_records(store, ranged.runs, *touched_keys(store, ranged.state, ranged.todo, bounds))
+    return fresh if held is None else renewed(held, fresh)
+
+
+def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunRef]) -> RunRef | None:
+    """The one run that a commit names, of those of its part-files, which lie apart in the hash space."""
+    if len(runs) < 2:
+        return runs[0] if runs else None
+    (path,) = in_tasks(config, "join runs", _join_runs, [(writer, [run.path for run in runs])])
+    for run in runs:
+        store.delete(run.path)
+    return RunRef(path, sum(run.entries for run in runs), sum(run.part_bytes for run in runs))
+
+
+def _join_runs(store: ObjectStore, config: Config, item: tuple[str, Sequence[str]]) -> str:
+    writer, paths = item
+    joined = layout.merge_run(writer, layout.new_attempt())
+    write_merged(store, joined, [open_run(store, path) for path in paths])
+    return joined

@@ -1,0 +1,33 @@
+"""Reduce on Spark: small windows whole, one task each; large ones cut into files, then into slices of the hash space.
+
+Belongs here: which windows are small, and the order of a range. Does not belong here: what a task does with a small one
+(recon.reduce.reduce_window), the jobs of a large one (distributing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from recon.batches import Manifest
+from recon.config import Config
+from recon.engines.spark.tasks import attempted
+from recon.errors import ReconError
+from recon.reduce import reduce_window
+from recon.stateless import Figures
+from recon.store import ObjectStore
+
+SMALL_BYTES = 64 << 20
+"""Bytes of landed files up to which one task takes a window whole."""
+
+
+def reduce_range(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> Iterator[Figures]:
+    """See recon.engines.port.Engine.reduce. All windows of the range are reduced before the first is given."""
+    reduced = attempted(config, "reduce", _reduce_small, manifests)
+    for figures in reduced:
+        if isinstance(figures, ReconError):
+            raise figures
+        yield figures
+
+
+def _reduce_small(store: ObjectStore, config: Config, manifest: Manifest) -> Figures:
+    return reduce_window(store, config, manifest)

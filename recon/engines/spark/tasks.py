@@ -1,0 +1,82 @@
+"""Tasks of Spark that run the library's own code on one file, window or slice each, on whatever executor they land.
+
+Belongs here: sending items out and bringing their small answers back. Does not belong here: what is done with an item (reducing, merging).
+
+An item may be carried out more than once: Spark retries what failed, runs slow tasks twice if told to, and starts again what a dead
+worker had. So an item's function writes under names that no other attempt has (``layout.new_attempt``), and *answers* with them; of the answers
+Spark gives the driver exactly one an item. What other attempts wrote is named by nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from recon.config import Config
+from recon.engines.spark.session import open_session
+from recon.errors import ReconError
+from recon.opening import open_for
+from recon.store import ObjectStore
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Function = Callable[[ObjectStore, Config, Item], Answer]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What went wrong with an item for a reason that another try would find again."""
+
+    error: ReconError
+
+
+def in_tasks(config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """One answer per item, in order. ``function`` must stand in a module of this library. Raises the first item's ReconError; the others
+    are carried out all the same."""
+    answers = attempted(config, what, function, items)
+    for answer in answers:
+        if isinstance(answer, ReconError):
+            raise answer
+    return answers  # type: ignore[return-value]
+
+
+def attempted(
+    config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Answer], items: Sequence[Item]
+) -> list[Answer | ReconError]:
+    """The same, with an item's ReconError in place of its answer."""
+    if not items:
+        return []
+    context = open_session(config.engine).sparkContext
+    context.setJobDescription(f"recon: {what}")
+    answers: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
+    return [answer.error if isinstance(answer, _Failed) else answer for answer in answers]
+
+
+def parallelism(config: Config) -> int:
+    """Tasks that run side by side."""
+    return int(open_session(config.engine).sparkContext.defaultParallelism)
+
+
+def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    store, own = on_executor(config)
+    for item in items:
+        try:
+            yield function(store, own, item)
+        except ReconError as error:
+            yield _Failed(error)
+
+
+def on_executor(config: Config) -> tuple[ObjectStore, Config]:
+    """The store, opened here and checked to be this reconciliation's, and the configuration with the limits of one task."""
+    os.environ.setdefault("RECON_SCRATCH", _local_disk())
+    return open_for(config), replace(config, threads=1, memory_limit=config.engine.memory_limit)
+
+
+def _local_disk() -> str:
+    """Where Spark keeps its own intermediate files on this machine."""
+    named = os.environ.get("SPARK_LOCAL_DIRS") or os.environ.get("LOCAL_DIRS") or tempfile.gettempdir()
+    return named.split(",")[0]
