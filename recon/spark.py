@@ -1,0 +1,83 @@
+"""Recon on Spark, from the command line: what ``spark-submit``, EMR and EMR Serverless run.
+
+    spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
+    python -m recon.spark run --config recon.yaml        # in the session that recon.yaml names under engine
+    python -m recon.spark package --out dist             # recon-spark.zip and recon_spark.py
+
+Belongs here: the arguments, and packing the library for executors. Does not belong here: the engine (recon.engines.spark), and anything of
+Dagster, which executors do not have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from recon.api import Reconciliation
+from recon.errors import ReconError
+
+ENTRY = """\
+\"\"\"What spark-submit runs; the library is in recon-spark.zip (--py-files).\"\"\"
+
+import sys
+
+from recon.spark import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+_ZIP, _SCRIPT = "recon-spark.zip", "recon_spark.py"
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, else that of the failure, which is one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m recon.spark", description="Recon on Spark.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="process everything that is closed and not yet done; the report is JSON on stdout")
+    running.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
+    running.add_argument("--from", dest="first", metavar="W", help="first window; the earliest if not given")
+    running.add_argument("--to", dest="last", metavar="W", help="last window; the newest if not given")
+    packing = commands.add_parser("package", help=f"write the library for executors, {_ZIP}, and the file for spark-submit, {_SCRIPT}")
+    packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
+    asked = parser.parse_args(arguments)
+    try:
+        return run(asked.config, asked.first, asked.last) if asked.command == "run" else package(asked.out)
+    except ReconError as error:
+        print(f"recon: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def run(config: Path, first: str | None = None, last: str | None = None) -> int:
+    """``recon run`` on Spark, whatever engine the file names: by plain calls, without Dagster. Exit status 1 where windows are bad."""
+    opened = Reconciliation(config)
+    vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
+    report = opened.run(first, last)
+    print(json.dumps(asdict(report)))
+    for window, reason in report.bad.items():
+        print(f"recon: left out: {reason if window in reason else f'window {window}: {reason}'}", file=sys.stderr)
+    return 1 if report.bad else 0
+
+
+def package(out: Path) -> int:
+    """The library as a zip for ``--py-files`` and the file for spark-submit. The same sources give the same bytes."""
+    source = Path(__file__).parent
+    out.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(out / _ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(source.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = f"recon/{file.relative_to(source).as_posix()}"
+                archive.writestr(zipfile.ZipInfo(name, _EARLIEST), file.read_bytes(), zipfile.ZIP_DEFLATED)
+    (out / _SCRIPT).write_text(ENTRY, encoding="utf-8")
+    print(f"wrote {out / _ZIP} and {out / _SCRIPT}")
+    print(f"next: spark-submit --py-files {out / _ZIP} {out / _SCRIPT} run --config recon.yaml")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
