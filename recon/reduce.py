@@ -22,7 +22,7 @@ from recon.intake import EventSpec, FileRows, SourceFile, load_events
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import AlreadyExists, ObjectStore
-from recon.totals import Totals
+from recon.totals import Money, Totals
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,50 +60,69 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
     """Reduces one window in this process, from its files to its figures."""
     window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
-    # The rank of a file by digest breaks ties between rows, so files are numbered in that order.
-    files = sorted(manifest.files, key=lambda file: file.digest)
-    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config), config.ordered)
+    files, spec = by_digest(manifest), event_spec(config)
     with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
         try:
-            sources = [SourceFile(file.name, _local(store, file, scratch)) for file in files]
+            sources = [SourceFile(file.name, local_file(store, file, scratch)) for file in files]
             read = load_events(connection, sources, spec, "landed")
         except WrongInput as error:
             raise WrongInput(f"window {manifest.window}: {error}") from None
-        _refuse_if_configured(connection, config, manifest, files)
+        refuse_if_configured(connection, config, manifest, files)
         for number, file in enumerate(files):
-            _tie_with_declared(connection, config, manifest, file, number, read[number])
+            tie_with_declared(connection, config, manifest, file, number, read[number])
         reduction.set_duplicates_aside(connection, config)
         written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
         reduction.write_events(connection, config, written[stateless.EVENTS])
         artifacts = reduction.logical(connection, config, reduction.reduce_events(config, "events"))
         reduction.write_artifacts(connection, written[stateless.ARTIFACTS], artifacts)
         reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE])
-        figures = _figures(connection, config, manifest, folder, files, read, written)
+        figures = figures_of(connection, config, manifest, folder, files, read, _money(connection, config), written)
         for name, path in written.items():
             store.copy_in(folder + name, path)
+    # Else it took so long that a sweep took it for given up, and has removed its files.
+    return figures if finished(store, figures) else reduce_window(store, config, manifest)
+
+
+def finished(store: ObjectStore, figures: Figures) -> bool:
+    """Puts the figures, which finish their folder. False where a sweep was there first."""
     try:
-        store.put_new(folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+        store.put_new(figures.folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
     except AlreadyExists:
-        # It took so long that a sweep took it for given up, and has removed its files.
-        return reduce_window(store, config, manifest)
-    return figures
+        return False
+    return True
 
 
-def _figures(
+def by_digest(manifest: Manifest) -> list[LandedFile]:
+    """The window's files. The rank of a file by digest breaks ties between rows, so files are numbered in that order."""
+    return sorted(manifest.files, key=lambda file: file.digest)
+
+
+def event_spec(config: Config) -> EventSpec:
+    """What the intake is asked for."""
+    return EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config), config.ordered)
+
+
+def _money(connection: duckdb.DuckDBPyConnection, config: Config) -> Money:
+    """Control totals of all rows that were read, good and bad."""
+    return reduction.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)").money
+
+
+def figures_of(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
     manifest: Manifest,
     folder: str,
     files: Sequence[LandedFile],
     read: Sequence[FileRows],
+    money: Money,
     written: dict[str, Path],
 ) -> Figures:
-    """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie."""
+    """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie. ``files`` and ``read``
+    are in order of digest; ``money``: control totals of all that was read."""
     aside = reduction.parquet(written[stateless.SET_ASIDE])
     rejected = f"(FROM {aside} WHERE kind = 'rejected')"
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
-    everything = reduction.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
-    arrived = Totals(sum(file.rows for file in read), everything.money)
+    arrived = Totals(sum(file.rows for file in read), money)
     artifacts = reduction.parquet(written[stateless.ARTIFACTS])
     keys, events, conflicting = connection.execute(
         f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
@@ -139,7 +158,7 @@ def _file_figures(file: LandedFile, rows: FileRows) -> dict[str, Any]:
     return {"name": file.name, "digest": file.digest, "bytes": file.bytes, "rows": rows.rows, "rejected": rows.rejected}
 
 
-def _refuse_if_configured(connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]) -> None:
+def refuse_if_configured(connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]) -> None:
     if config.rejects == "keep":
         return
     rows = connection.execute("SELECT file, line, reason FROM landed_rejects ORDER BY file, line LIMIT 1").fetchall()
@@ -151,7 +170,7 @@ def _refuse_if_configured(connection: duckdb.DuckDBPyConnection, config: Config,
         )
 
 
-def _tie_with_declared(
+def tie_with_declared(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
     manifest: Manifest,
@@ -184,7 +203,7 @@ def _tie_with_declared(
         )
 
 
-def _local(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
+def local_file(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
     """A landed file as a local path: itself in a folder store, else a copy."""
     local = store.local(file.path)
     if local is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IDS_MAX = 4096
 """Event-id hashes that one artifact holds at the most; beyond that they are read from the event files."""
 
-_WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
+WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
 _TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -104,7 +104,7 @@ def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Pa
     """The accepted events, sorted by key hash, so that one key lies in one row group: hi, key, id, time, file, line, c_<name>."""
     columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
     query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
-    connection.execute(f"COPY ({query}) TO {literal(str(file))} {_WRITE}")
+    connection.execute(f"COPY ({query}) TO {literal(str(file))} {WRITE}")
 
 
 def written_events(file: Path, first: int, last: int) -> str:
@@ -117,22 +117,23 @@ def written_events(file: Path, first: int, last: int) -> str:
 
 def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
     """The artifacts in the table or query ``artifacts``, sorted by key hash."""
-    connection.execute(f"COPY (SELECT * FROM {artifacts} ORDER BY hi, lo) TO {literal(str(file))} {_WRITE}")
+    connection.execute(f"COPY (SELECT * FROM {artifacts} ORDER BY hi, lo) TO {literal(str(file))} {WRITE}")
 
 
-def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
-    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id and the typed columns."""
+def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, duplicates: str | None = None) -> None:
+    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id and the typed columns. ``duplicates``: a
+    source of these with their kind, where they are not those of ``set_duplicates_aside``."""
     columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
+    own = f"""(SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id{columns}
+               FROM landed JOIN duplicates USING (file, line))"""
     connection.execute(f"""
         COPY (
             SELECT 'rejected' AS kind, file, line, reason, raw, NULL::VARCHAR AS key, NULL::VARCHAR AS id{columns}
             FROM landed_rejects
             UNION ALL BY NAME
-            SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line,
-                   NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id{columns}
-            FROM landed JOIN duplicates USING (file, line)
+            SELECT kind, file, line, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id{columns} FROM {duplicates or own}
             ORDER BY file, line
-        ) TO {literal(str(file))} {_WRITE}""")
+        ) TO {literal(str(file))} {WRITE}""")
 
 
 def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> Totals:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from recon.batches import Manifest
 from recon.config import Config
+from recon.engines.spark.distributing import reduce_large
 from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
 from recon.reduce import reduce_window
@@ -22,11 +23,16 @@ SMALL_BYTES = 64 << 20
 
 def reduce_range(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> Iterator[Figures]:
     """See recon.engines.port.Engine.reduce. All windows of the range are reduced before the first is given."""
-    reduced = attempted(config, "reduce", _reduce_small, manifests)
-    for figures in reduced:
-        if isinstance(figures, ReconError):
-            raise figures
-        yield figures
+    large = [m for m in manifests if m.files and sum(file.bytes for file in m.files) > SMALL_BYTES]
+    small = [m for m in manifests if m not in large]
+    reduced: dict[str, Figures | ReconError] = {}
+    for some, found in ((small, attempted(config, "reduce", _reduce_small, small)), (large, reduce_large(store, config, large))):
+        reduced |= {manifest.window: one for manifest, one in zip(some, found, strict=True)}
+    for manifest in manifests:
+        one = reduced[manifest.window]
+        if isinstance(one, ReconError):
+            raise one
+        yield one
 
 
 def _reduce_small(store: ObjectStore, config: Config, manifest: Manifest) -> Figures:

@@ -1,0 +1,221 @@
+"""Reduce of large windows on Spark: files → events → duplicates set aside → measures per key → pieces by hash → the window's files.
+
+Belongs here: the jobs, as Spark SQL, with the vocabulary emitted for Spark. Does not belong here: what tasks read and write (pieces).
+
+All windows of a range go through one set of jobs; ``w`` is a window's place in the range. Aggregates are taken before the shuffle and
+after it, so that a key with very many events is one row of each task. Partitions are numbered by the stage itself: one for each slice
+of the hash space of each window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from recon import layout, stateless
+from recon.batches import Manifest
+from recon.config import Config, Measure
+from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
+from recon.engines.spark.session import open_session
+from recon.engines.spark.tasks import attempted
+from recon.errors import Damaged, ReconError, WrongInput
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.vocabulary import emit_spark
+from recon.vocabulary.spark import quoted, to_text
+from recon.vocabulary.types import TIMESTAMP
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SLICE_EVENTS = 1_000_000
+"""Events that one slice of a window holds about."""
+_BROADCAST_MAX = 500_000
+_SUM_OVERFLOWS = ("ARITHMETIC_OVERFLOW", "NUMERIC_VALUE_OUT_OF_RANGE", "DECIMAL_PRECISION_EXCEEDS")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Into how many slices each window of the range is cut."""
+
+    slices: tuple[int, ...]
+
+    @property
+    def part(self) -> str:
+        """SQL: the number of an event's partition, from w and hi. A product of 32 bits each: no multiplication overflows."""
+        bases = [sum(self.slices[:place]) for place in range(len(self.slices))]
+        count, base = (f"element_at(array({', '.join(map(str, values))}), w + 1)" for values in (self.slices, bases))
+        return f"{base} + CAST(shiftright((shiftright(hi, 32) + 2147483648) * {count}, 32) AS INT)"
+
+    @property
+    def total(self) -> int:
+        return sum(self.slices)
+
+
+def reduce_large(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> list[Figures | ReconError]:
+    """Figures of each window, or why it is bad."""
+    writer = layout.new_attempt()
+    items = [(writer, place, manifest, number) for place, manifest in enumerate(manifests) for number in range(len(manifest.files))]
+    found = attempted(config, "intake", read_file, items)
+    read: list[list[Read]] = [[] for _ in manifests]
+    bad: dict[int, ReconError] = {}
+    for (_, place, _, _), one in zip(items, found, strict=True):
+        if isinstance(one, ReconError):
+            bad.setdefault(place, one)
+        else:
+            read[place].append(one)
+    good = [place for place in range(len(manifests)) if place not in bad]
+    pieces = _pieces(store, config, writer, manifests, read, good, bad)
+    good = [place for place in good if place not in bad]
+    joined = attempted(config, "join pieces", join_pieces, [(manifests[place], read[place], pieces.get(place, {})) for place in good])
+    for paths in pieces.values():
+        for path in (path for some in paths.values() for path in some):
+            store.delete(path)
+    for one in (one for some in read for one in some):
+        store.delete(one.events)
+        store.delete(one.rejects)
+    done = dict(zip(good, joined, strict=True))
+    return [bad[place] if place in bad else done[place] for place in range(len(manifests))]
+
+
+def _pieces(
+    store: ObjectStore,
+    config: Config,
+    writer: str,
+    manifests: Sequence[Manifest],
+    read: Sequence[Sequence[Read]],
+    good: Sequence[int],
+    bad: dict[int, ReconError],
+) -> dict[int, Pieces]:
+    """The pieces of each good window. A window of which a sum overflows is added to ``bad``: the range is then taken one by one."""
+    if not good:
+        return {}
+    try:
+        return _written(store, config, writer, read, good)
+    except Exception as error:  # what Spark raises has one class for all that went wrong in its own code
+        if not any(name in str(error) for name in _SUM_OVERFLOWS):
+            raise
+        if len(good) > 1:
+            return {place: found for one in good for place, found in _pieces(store, config, writer, manifests, read, [one], bad).items()}
+        bad[good[0]] = WrongInput(
+            f"window {manifests[good[0]].window}: a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}); "
+            "look for amounts that are far too large and correct their file with 'recon land --replace'"
+        )
+        return {}
+
+
+def _written(store: ObjectStore, config: Config, writer: str, read: Sequence[Sequence[Read]], good: Sequence[int]) -> dict[int, Pieces]:
+    session = open_session(config.engine)
+    rows = [sum(one.rows.accepted for one in some) if place in good else 0 for place, some in enumerate(read)]
+    cut = _Cut(tuple(max(1, config.engine.slices or 1, -(-count // SLICE_EVENTS)) for count in rows))
+    paths = [one.events for place in good for one in read[place]]
+    session.sparkContext.setJobDescription("recon: duplicates within a window")
+    events = session.read.parquet(*(_url(store, config, path) for path in paths))
+    duplicates = _duplicates(session, config, events)
+    accepted = events if duplicates is None else events.join(duplicates, ["w", "file", "line"], "left_anti")
+    pieces: dict[int, Pieces] = {}
+    _write(session, config, writer, EVENTS, accepted, cut, pieces)
+    _write(session, config, writer, ARTIFACTS, _artifacts(config, accepted), cut, pieces)
+    if duplicates is not None:
+        one_each = _Cut(tuple(1 for _ in read))
+        _write(session, config, writer, DUPLICATES, events.join(duplicates, ["w", "file", "line"]), one_each, pieces)
+        duplicates.unpersist()
+    return pieces
+
+
+def _url(store: ObjectStore, config: Config, path: str) -> str:
+    """Where Spark itself reads an object."""
+    local = store.local(path)
+    return f"{config.store.rstrip('/')}/{path}" if local is None else local.as_uri()
+
+
+def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> DataFrame | None:
+    """w, file, line, conflicting of the events that do not count: of one (key, id) of a window the first by (time, file, line) does. None
+    where there are none, which is known by the hashes of ids alone."""
+    from pyspark.sql.functions import broadcast, expr
+
+    if not config.events.id:
+        return None
+    suspects = (
+        events.where("idh IS NOT NULL").groupBy("w", "idh").agg(expr("count(*) AS times")).where("times > 1").select("w", "idh").persist()
+    )
+    count = suspects.count()
+    if not count:
+        suspects.unpersist()
+        return None
+    few = broadcast(suspects) if count <= _BROADCAST_MAX else suspects
+    values = f"struct({', '.join(['time', *(_column(config, name) for name in stateless.event_columns(config))])})"
+    same = "OVER (PARTITION BY w, key, id ORDER BY time ASC NULLS LAST, file, line)"
+    placed = events.join(few, ["w", "idh"], "left_semi").selectExpr(
+        "w",
+        "file",
+        "line",
+        f"struct({values}) AS content",
+        f"first_value(struct({values})) {same} AS first",
+        f"row_number() {same} AS place",
+    )
+    found = placed.where("place > 1").selectExpr("w", "file", "line", "NOT (content <=> first) AS conflicting").persist()
+    found.count()
+    suspects.unpersist()
+    return found
+
+
+def _artifacts(config: Config, events: DataFrame) -> DataFrame:
+    """One row per window and key: w, hi, lo, key, n, ids (sorted), and m_<name> per measure."""
+    from pyspark.sql.functions import expr
+
+    ids = "sort_array(collect_list(idh))" if config.events.id else "CAST(array() AS ARRAY<BIGINT>)"
+    measures = [expr(f"{aggregate(config, item)} AS {quoted(f'm_{item.name}')}") for item in config.measures]
+    return events.groupBy("w", "hi", "lo", "key").agg(expr("count(*) AS n"), expr(f"{ids} AS ids"), *measures)
+
+
+def aggregate(config: Config, item: Measure) -> str:
+    """The aggregate of Spark that takes one measure over events; see recon.engines.duckdb.reduction.aggregate, which it equals."""
+    conditions = []
+    if item.where is not None:
+        conditions.append(f"({emit_spark(item.where, {name: _column(config, name) for name in config.columns})})")
+    value = "" if item.column is None else _column(config, item.column)
+    if item.kind in ("first", "last"):
+        conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
+    where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    if item.kind == "count":
+        return f"count({value or '*'}){where}"
+    if item.kind == "sum":
+        whole = config.columns[str(item.column)].kind == "integer"
+        return f"CAST(sum({f'CAST({value} AS DECIMAL(20,0))' if whole else value}){where} AS {item.type.spark})"
+    if item.kind in ("min", "max"):
+        return f"{item.kind}({value}){where}"
+    order = f"'t', {to_text('time', TIMESTAMP)}, 'z', id IS NULL, 'i', coalesce(id, ''), 'f', file, 'l', line, 'v', {value}"
+    return f"{'min' if item.kind == 'first' else 'max'}(named_struct({order})){where}"
+
+
+def _column(config: Config, name: str) -> str:
+    """SQL reference of an event column."""
+    if name in stateless.event_columns(config):
+        return quoted(f"c_{name}")
+    return "id" if name == config.events.id else "time" if name == config.events.time else "key"
+
+
+def _write(session: SparkSession, config: Config, writer: str, kind: str, rows: DataFrame, cut: _Cut, pieces: dict[int, Pieces]) -> None:
+    """Shuffles rows to their slices, and adds what their tasks wrote to ``pieces``, in order of hash."""
+    from pyspark.sql.functions import col, expr
+
+    session.sparkContext.setJobDescription(f"recon: {kind}")
+    parted = rows.withColumn("part", expr(cut.part)).repartitionById(cut.total, col("part"))
+    schema = "w INT, part INT, path STRING, error STRING"
+    answers = parted.mapInArrow(partial(_task, config, writer, kind), schema).collect()
+    for answer in sorted(answers, key=lambda one: one.part):
+        if answer.error is not None:
+            raise _raised(answer.error)
+        pieces.setdefault(answer.w, {}).setdefault(kind, []).append(answer.path)
+
+
+def _task(config: Config, writer: str, kind: str, batches: Any) -> Iterator[Any]:
+    yield from write_pieces(config, writer, kind, batches)
+
+
+def _raised(error: str) -> ReconError:
+    kind, _, text = error.partition(": ")
+    return Damaged(text) if kind == "Damaged" else WrongInput(text)

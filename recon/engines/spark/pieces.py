@@ -1,0 +1,189 @@
+"""What Spark's tasks read and write of a large window: a file → typed events; a slice → sorted pieces; pieces → the window's files.
+
+Belongs here: what runs in executors, as Arrow through DuckDB, with the queries of DuckDB's own reduce. Does not belong here: the
+jobs that hand rows from one to the next (distributing).
+
+Between tasks hashes are signed, which is all that Spark knows: an unsigned number less 2⁶³, so that their order stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon import layout, reduce, stateless
+from recon.batches import Manifest
+from recon.config import Config, Measure
+from recon.engines.duckdb import reduction
+from recon.engines.duckdb.session import connect, literal
+from recon.engines.spark.tasks import on_executor
+from recon.errors import ReconError, WrongInput
+from recon.intake import FileRows, SourceFile, load_events
+from recon.prefetch import local_copy
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import ObjectStore
+from recon.totals import Totals, total_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+    import pyarrow as pa
+
+SHIFT = 1 << 63
+EVENTS, ARTIFACTS, DUPLICATES = "events", "artifacts", "duplicates"
+_EVENT = {"hi": "UBIGINT", "key": "VARCHAR", "id": "VARCHAR", "time": "TIMESTAMPTZ", "file": "INTEGER", "line": "BIGINT"}
+_ARTIFACT = {"hi": "UBIGINT", "lo": "UBIGINT", "key": "VARCHAR", "n": "BIGINT", "ids": "UBIGINT[]"}
+_REJECT = {"file": "INTEGER", "line": "BIGINT", "reason": "VARCHAR", "raw": "VARCHAR"}
+_DUPLICATE = {"kind": "VARCHAR", "file": "INTEGER", "line": "BIGINT", "key": "VARCHAR", "id": "VARCHAR"}
+Pieces = dict[str, list[str]]
+"""What pieces hold → their paths, in order of hash."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one file of a window came to: its events and rejects as Parquet pieces."""
+
+    rows: FileRows
+    totals: Totals
+    events: str
+    rejects: str
+
+
+def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
+    """One file of a window, by the intake, into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
+    writer, window, manifest, number = item
+    file, place, task = reduce.by_digest(manifest)[number], f"window {manifest.window}: ", layout.new_attempt()
+    with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
+        try:
+            source = SourceFile(file.name, reduce.local_file(store, file, scratch))
+            (rows,) = load_events(connection, [source], reduce.event_spec(config), "landed")
+        except WrongInput as error:
+            raise WrongInput(f"{place}{error}") from None
+        reduce.refuse_if_configured(connection, config, manifest, [file])
+        reduce.tie_with_declared(connection, config, manifest, file, 0, rows)
+        totals = reduction.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
+        hashes = ", ".join(f"{_signed(name)} AS {name}" for name in ("hi", "lo", "idh"))
+        events = f"SELECT {window} AS w, * REPLACE ({number} AS file, {hashes}) FROM landed"
+        rejects = f"SELECT * REPLACE ({number} AS file) FROM landed_rejects"
+        paths = [layout.piece(writer, name, number, task, "parquet") for name in (f"{window}-read", f"{window}-rejects")]
+        for path, query in zip(paths, (events, rejects), strict=True):
+            local = scratch / path.rpartition("/")[2]
+            connection.execute(f"COPY ({query}) TO {literal(str(local))} (FORMAT parquet, COMPRESSION snappy)")
+            store.copy_in(path, local)
+    return Read(rows, totals, *paths)
+
+
+def write_pieces(config: Config, writer: str, kind: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One partition of Spark, which is one slice of one window, as a sorted Parquet piece. Gives one row: w, part, path, error."""
+    import pyarrow as pa
+
+    batches = iter(batches)
+    first = next((batch for batch in batches if batch.num_rows), None)
+    if first is None:
+        return
+    window, part = first.column("w")[0].as_py(), first.column("part")[0].as_py()
+    store, own = on_executor(config)
+    path, error = layout.piece(writer, f"{window}-{kind}", part, layout.new_attempt(), "parquet"), None
+    try:
+        with scratch_folder(store) as scratch, connect(own, scratch, "") as connection:
+            connection.register("arriving", pa.RecordBatchReader.from_batches(first.schema, _chained(first, batches)))
+            local = scratch / "piece.parquet"
+            _WRITE[kind](connection, own, local)
+            store.copy_in(path, local)
+    except ReconError as failed:
+        error = f"{type(failed).__name__}: {failed}"
+    yield pa.record_batch([[window], [part], [path], [error]], schema=ANSWER())
+
+
+def ANSWER() -> pa.Schema:  # noqa: N802 - a constant, but for pyarrow being loaded where it is needed only
+    """The columns of an answer of ``write_pieces``."""
+    import pyarrow as pa
+
+    return pa.schema([("w", pa.int32()), ("part", pa.int32()), ("path", pa.string()), ("error", pa.string())])
+
+
+def _chained(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _signed(name: str) -> str:
+    return f"CAST({name}::HUGEINT - {SHIFT} AS BIGINT)"
+
+
+def _unsigned(name: str) -> str:
+    return f"CAST({name}::HUGEINT + {SHIFT} AS UBIGINT)"
+
+
+def _write_events(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
+    hashes = ", ".join(f"{_unsigned(name)} AS {name}" for name in ("hi", "lo"))
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT * REPLACE ({hashes}) FROM arriving")
+    reduction.write_events(connection, config, local)
+
+
+def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
+    named = ((reduction.measure(item.name), _measure_type(item)) for item in config.measures)
+    measures = "".join(f", CAST({name} AS {kind}) AS {name}" for name, kind in named)
+    ids = f"list_transform(ids, lambda x: {_unsigned('x')})"
+    query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n, {ids} AS ids{measures} FROM arriving"
+    reduction.write_artifacts(connection, local, reduction.logical(connection, config, query))
+
+
+def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
+    """Duplicates within the window, in the columns of what is set aside."""
+    columns = "".join(f", {reduction.column(config, name)}" for name in stateless.event_columns(config))
+    connection.execute(f"""
+        COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id{columns} FROM arriving)
+        TO {literal(str(local))} (FORMAT parquet, COMPRESSION snappy)""")
+
+
+_WRITE = {EVENTS: _write_events, ARTIFACTS: _write_artifacts, DUPLICATES: _write_duplicates}
+
+
+def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequence[Read], Pieces]) -> Figures:
+    """The files of a window from its pieces, each in order of hash already, in a folder of this task's own; then the figures, tied with
+    what was read, which finish it."""
+    manifest, read, pieces = item
+    window = config.grid.parse(manifest.window)
+    folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
+    with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        local = {name: [local_copy(store, path, scratch) for path in paths] for name, paths in pieces.items()}
+        rejects = [local_copy(store, one.rejects, scratch) for one in read]
+        written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
+        _join(connection, local.get(EVENTS, []), written[stateless.EVENTS], _nothing(config, _EVENT))
+        measures = {reduction.measure(item.name): _measure_type(item) for item in config.measures}
+        _join(connection, local.get(ARTIFACTS, []), written[stateless.ARTIFACTS], _nothing(config, _ARTIFACT, measures))
+        for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
+        reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE], "(FROM set_aside)")
+        money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
+        figures = reduce.figures_of(connection, config, manifest, folder, reduce.by_digest(manifest), rows, money, written)
+        for name, path in written.items():
+            store.copy_in(folder + name, path)
+    return figures if reduce.finished(store, figures) else join_pieces(store, config, item)
+
+
+def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: Path, nothing: str) -> None:
+    connection.execute(f"COPY ({_all(pieces, nothing)}) TO {literal(str(file))} {reduction.WRITE}")
+
+
+def _all(pieces: Sequence[Path], nothing: str) -> str:
+    """SELECT of all rows of the pieces, one behind the other; ``nothing`` has the columns of none."""
+    return f"SELECT * FROM {reduction.parquet(list(pieces))}" if pieces else nothing
+
+
+def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None = None) -> str:
+    """SELECT of no rows: columns ``own`` by type, then those of events, or else ``further``."""
+    if further is None:
+        further = {reduction.column(config, name): kind.duckdb for name, kind in stateless.event_columns(config).items()}
+    return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in {**own, **further}.items())} WHERE false"
+
+
+def _measure_type(item: Measure) -> str:
+    """SQL type of a measure in a stateless file."""
+    kind = item.type.duckdb
+    return f"STRUCT(t VARCHAR, z BOOLEAN, i VARCHAR, f INTEGER, l BIGINT, v {kind})" if item.kind in ("first", "last") else kind
