@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from engines import in_spark
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_vocabulary import COLUMNS, FORM_CASES, FORMS, LEAVES, MEANINGS, ROW, ROWS, expressions, in_duckdb, in_reference
 
@@ -182,7 +182,7 @@ def accepted(texts: list[str]) -> list[str]:
     return kept
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(sorted(FORMS)).flatmap(lambda kind: expressions(kind, 3)), min_size=25, max_size=25), ROWS)
 def test_both_engines_give_the_reference_value_for_any_expressions_on_any_rows(texts: list[str], rows: list[dict[str, Any]]) -> None:
     asked = accepted(texts)
@@ -191,7 +191,7 @@ def test_both_engines_give_the_reference_value_for_any_expressions_on_any_rows(t
     assert dict(zip(asked, in_spark([checked(text) for text in asked], COLUMNS, rows), strict=True)) == expected
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_every_form_agrees_on_both_engines_over_edge_rows(data: st.DataObject) -> None:
     rows, texts = data.draw(ROWS), []
