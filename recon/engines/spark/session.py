@@ -42,19 +42,30 @@ def open_session(engine: Engine) -> SparkSession:
     return session
 
 
+def settings_of(engine: Engine) -> dict[str, str]:
+    """What a new Spark is started with: where it runs, and the settings of ``engine`` in the configuration."""
+    found = {"spark.app.name": "recon", "spark.master": engine.master, "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    if engine.master.startswith("local"):
+        found |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return {**found, **engine.settings}
+
+
+def prepare() -> None:
+    """What must be known before Java is started in this process: which one, and which Python its tasks run."""
+    use_java()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
 def _start(engine: Engine) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started Java, and says where to run
-    builder = SparkSession.builder.appName("recon")
-    if not submitted:
-        use_java()
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        builder = builder.master(engine.master).config("spark.ui.enabled", "false")
-        builder = builder.config("spark.ui.showConsoleProgress", "false")
-        if engine.master.startswith("local"):
-            builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-    for name, value in engine.settings.items():
+    builder = SparkSession.builder
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit has started Java, and says where to run
+        settings = dict(engine.settings)
+    else:
+        prepare()
+        settings = settings_of(engine)
+    for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")

@@ -1,0 +1,107 @@
+"""What there is of what Recon needs, on this machine: each engine and service, what is missing, and the one command that mends it.
+
+Belongs here: looking, without changing or starting anything for good. Does not belong here: mending.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from recon.config import Config
+from recon.errors import ReconError
+
+CONNECT_S_MAX = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``needed``: the configuration asks for it. ``mend``: the one command, where it is not there."""
+
+    name: str
+    there: bool
+    told: str
+    needed: bool = False
+    mend: str = ""
+
+
+def examine(config: Config | None) -> list[Finding]:
+    """All findings; with ``config`` also of what it names."""
+    spark = config is not None and config.engine.kind == "spark"
+    found = [
+        _installed("duckdb engine", "duckdb", needed=not spark, mend="pip install recon"),
+        _installed("spark engine", "pyspark", needed=spark, mend="pip install 'recon[spark]'"),
+        _java(needed=spark),
+        _spark_master(config) if config and spark else None,
+        _installed("spark in dagster", "dagster-pyspark", needed=False, mend="pip install 'recon[spark]'"),
+        _scratch(),
+        _store(config) if config else None,
+        _installed("S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'recon[aws]'"),
+        _installed("dagster", "dagster", needed=True, mend="pip install recon"),
+        _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'recon[postgres]'"),
+    ]
+    return [one for one in found if one is not None]
+
+
+def _installed(name: str, distribution: str, needed: bool, mend: str) -> Finding:
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, f"{distribution} is not installed", needed, mend)
+    return Finding(name, True, f"{distribution} {version}", needed)
+
+
+def _java(needed: bool) -> Finding:
+    from recon.engines.spark.java import MEND, find_java
+
+    def look() -> str:
+        java = find_java()
+        return f"Java {java.version} of {java.origin}, {java.home}"
+
+    return _tried("java for spark", look, needed, MEND.partition(",")[0])
+
+
+def _spark_master(config: Config) -> Finding:
+    """Whether somebody listens where the master is said to be."""
+    master = config.engine.master
+    if not master.startswith("spark://"):
+        return Finding("spark master", True, f"{master}: no cluster of its own", needed=True)
+    url = urlsplit(master)
+    try:
+        with socket.create_connection((url.hostname or "", url.port or 7077), CONNECT_S_MAX):
+            return Finding("spark master", True, f"{master} listens", needed=True)
+    except OSError as error:
+        mend = f"spark-class org.apache.spark.deploy.master.Master --host {url.hostname} --port {url.port or 7077}"
+        return Finding("spark master", False, f"{master}: {error}", needed=True, mend=mend)
+
+
+def _scratch() -> Finding:
+    place = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(place).free
+    return Finding(
+        "room to spill", free > 1 << 30, f"{free / 1e9:.1f} GB free in {place}", needed=True, mend="export TMPDIR=/a/larger/disk"
+    )
+
+
+def _store(config: Config) -> Finding:
+    from recon.opening import open_for
+
+    def look() -> str:
+        open_for(config)
+        return f"{config.store_path or config.store} opens"
+
+    return _tried("store", look, True, "recon land FILE --window W --close")
+
+
+def _tried(name: str, look: Callable[[], str], needed: bool, mend: str) -> Finding:
+    try:
+        return Finding(name, True, look(), needed)
+    except ReconError as error:
+        return Finding(name, False, str(error), needed, mend)

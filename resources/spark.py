@@ -1,0 +1,37 @@
+"""The Spark session of a run, as dagster-pyspark's resource.
+
+Belongs here: starting it by a reconciliation's ``engine`` when a run needs it. Does not belong here: what is done in it
+(recon.engines.spark), which takes the session that the process has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from recon.config import Config
+from recon.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any]]:
+    """What the stages of an engine need besides the store: nothing for DuckDB, for Spark its session."""
+    if config.engine.kind != "spark":
+        return {}
+    try:
+        from dagster_pyspark import PySparkResource
+    except ImportError:
+        raise WrongUsage(f"{config.path}: engine: kind: spark needs dagster-pyspark: pip install 'recon[spark]'") from None
+    from recon.engines.spark.session import prepare, settings_of
+
+    class SparkSessionOfRun(PySparkResource):
+        """Starts Spark for a run that reaches a stage of it."""
+
+        def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+            prepare()
+            super().setup_for_execution(context)
+
+    return {f"{config.name}_spark": SparkSessionOfRun(spark_config=settings_of(config.engine))}
