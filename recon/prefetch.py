@@ -223,11 +223,18 @@ class _Counted:
             yield table
 
 
+def arrow_schema() -> pa.Schema:
+    """The columns of standing records as they lie in a file."""
+    import pyarrow as pa
+
+    return pa.schema([("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])
+
+
 def ipc(tables: Iterable[pa.Table], metadata: dict[bytes, bytes]) -> Iterator[bytes]:
     """Tables of records that are views, as an Arrow file that holds the records themselves."""
     import pyarrow as pa
 
-    schema = pa.schema([("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())], metadata)
+    schema = arrow_schema().with_metadata(metadata)
     pieces = _Pieces()
     with pa.ipc.new_file(pieces, schema) as writer:
         for table in tables:

@@ -19,6 +19,7 @@ from recon.engines.spark.tasks import in_tasks, parallelism
 from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, later_runs, renewed, sources_of, write_slice
 from recon.prefetch import (
     Prefetched,
+    arrow_schema,
     ipc,
     prefetched_meta,
     read_arrow,
@@ -138,7 +139,7 @@ def _standing(store: ObjectStore, ranged: Range, bounds: tuple[int, int]) -> pa.
     if held is not None and not ranged.runs:
         return held
     fresh = standing_records(store, ranged.runs, *touched_keys(store, ranged.state, ranged.todo, bounds))
-    return fresh if held is None else renewed(held, fresh)
+    return fresh.cast(arrow_schema()) if held is None else renewed(held, fresh)
 
 
 def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunRef]) -> RunRef | None:
