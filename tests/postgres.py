@@ -44,7 +44,7 @@ class Server:
 
 @contextmanager
 def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
-    """A fresh server; it is stopped and its files are removed at the end of the block. ``settings``: of postgresql.conf, over those here."""
+    """A fresh server; it is stopped and its files are removed at the end of the block. ``settings``: more of postgresql.conf."""
     folder = Path(tempfile.mkdtemp(prefix="recon-postgres-"))
     try:
         programs, as_whom = _programs(folder)

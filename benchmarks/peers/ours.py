@@ -2,8 +2,8 @@
 
 Belongs here: how the steps of the benchmark are carried out by recon. Does not belong here: anything of recon's own.
 
-It always does the whole job: contributions with the hashes of their ids, duplicates across windows, derived values, status, ties, lineage. So
-there is one state for both leagues.
+It always does the whole job: contributions with the hashes of their ids, duplicates across windows, derived values, status, ties,
+lineage. So there is one state for both leagues.
 """
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ class Ours:
             figures["freed"] = after["parts"] - _bytes(timeline)["parts"]
         return figures | {f"{name}_bytes": value for name, value in _bytes(timeline).items()}
 
+    def compact(self, meter: Meter) -> None:
+        """Whether it is due or not."""
+        with meter.stage("compaction"):
+            compact(self._recon.store(), self._recon.config, Timeline(self._recon.store()), always=True)
+
     def slices(self, workload: Workload, folder: Path) -> list[Path]:
         """The state as rows for the peers, in files of about a million keys, in order of the hash of the key."""
         timeline = Timeline(self._recon.store())
@@ -123,7 +128,7 @@ class Ours:
 
     def look_up(self, key: str) -> Row | None:
         found = self._recon.show(key)
-        return tuple(found["measures"].get(name) for name in MEASURES) + (len(found["contributions"]),)
+        return (*(found["measures"].get(name) for name in MEASURES), len(found["contributions"]))
 
     def sums(self) -> list[str]:
         file = self._folder / "all.parquet"

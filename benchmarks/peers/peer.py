@@ -61,7 +61,7 @@ def create_table(league: str, key: str = "") -> str:
 
 
 def arriving(artifacts: Path, league: str, window: int, signed: bool = False) -> str:
-    """SELECT of DuckDB: the rows of one window, as they are if there was nothing before. ``signed``: for a peer without unsigned numbers."""
+    """SELECT of DuckDB: the rows of one window, as they are if nothing stood before. ``signed``: for a peer without unsigned numbers."""
     totals = ", ".join(f"CAST(m_{name} AS {kind}) AS {name}" for name, kind in TYPES.items())
     kind = CONTRIBUTION.replace("UBIGINT", "BIGINT") if signed else CONTRIBUTION
     listed = f", [CAST({contribution(window, SIGNED_IDS if signed else 'ids')} AS {kind})] AS contributions" if league == SAME else ""
@@ -94,8 +94,8 @@ def after_replay(old: str, artifacts: Path, window: int, signed: bool = False) -
     return f"""
         SELECT key, {totals}, contributions FROM (
             SELECT coalesce(o.key, a.key) AS key,
-                   list_concat(list_filter(coalesce(o.contributions, []), lambda c: c.w <> {window}), coalesce(a.contributions, [])) AS contributions
-            FROM {old} o FULL JOIN ({arriving(artifacts, SAME, window, signed)}) a ON o.key = a.key
+                   list_concat(list_filter(coalesce(o.contributions, []), lambda c: c.w <> {window}), coalesce(a.contributions, [])) AS
+                   contributions FROM {old} o FULL JOIN ({arriving(artifacts, SAME, window, signed)}) a ON o.key = a.key
             WHERE a.key IS NOT NULL OR len(list_filter(o.contributions, lambda c: c.w = {window})) > 0)"""
 
 

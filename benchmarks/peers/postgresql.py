@@ -1,7 +1,7 @@
 """PostgreSQL: COPY into a staging table, INSERT … ON CONFLICT, VACUUM now and then.
 
-Source of the way: the pages "Populating a Database", "INSERT" and "Routine Vacuuming" of PostgreSQL's documentation. Contributions are one jsonb object
-a row, window → values, so that a window that comes again replaces its own.
+Source of the way: the pages "Populating a Database", "INSERT" and "Routine Vacuuming" of PostgreSQL's documentation. Contributions are
+one jsonb object a row, window → values, so that a window that comes again replaces its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PostgreSQL:
 
     def _columns(self) -> str:
         listed = ", contributions jsonb" if self._league == SAME else ""
-        return f"key text COLLATE \"C\", {', '.join(f'{name} {kind}' for name, kind in _TYPES.items())}{listed}"
+        return f'key text COLLATE "C", {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())}{listed}'
 
     def load(self, slices: Sequence[Path]) -> None:
         with closing(self._connect()) as connection, connection.cursor() as cursor:
@@ -73,7 +73,8 @@ class PostgreSQL:
         with meter.stage("upsert"), closing(self._connect()) as connection, connection.cursor() as cursor:
             self._stage(cursor, artifacts, window)
             cursor.execute(
-                f"INSERT INTO {self._table} AS t SELECT * FROM arriving ON CONFLICT (key) DO UPDATE SET {', '.join(changes)}; DROP TABLE arriving"
+                f"INSERT INTO {self._table} AS t SELECT * FROM arriving ON CONFLICT (key) DO UPDATE SET {', '.join(changes)}; "
+                "DROP TABLE arriving"
             )
             cursor.execute("CHECKPOINT")
 
@@ -84,7 +85,10 @@ class PostgreSQL:
         changes = [f"{name} = coalesce(t.{name} - {of(name)}, t.{name})" for name in MEASURES]
         with meter.stage("upsert"), closing(self._connect()) as connection, connection.cursor() as cursor:
             self._stage(cursor, artifacts, window)
-            cursor.execute(f"UPDATE {self._table} t SET {', '.join(changes)}, contributions = t.contributions - '{window}' WHERE t.contributions ? '{window}'")
+            cursor.execute(
+                f"UPDATE {self._table} t SET {', '.join(changes)}, contributions = t.contributions - '{window}' "
+                f"WHERE t.contributions ? '{window}'"
+            )
             added_again = [f"{name} = {added('t', 'excluded', name)}" for name in MEASURES]
             cursor.execute(
                 f"INSERT INTO {self._table} AS t SELECT * FROM arriving ON CONFLICT (key) DO UPDATE SET {', '.join(added_again)}, "

@@ -11,18 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.objects import SHARE
+from benchmarks.peers.objects import share
 from benchmarks.peers.peer import RAW, SAME
 from benchmarks.peers.step import OURS, PEERS
 
 _OURS = f"{OURS} / {SAME}"
-_SAMPLED = ("upsert",)
 
 
 def per_batch(contender: str, of: dict[str, Any], figure: str) -> float:
     """Mean of a figure over the batches, with maintenance by its share. Recon's compaction is charged by what each batch superseded."""
     batches = of["batches"]
-    scale = SHARE if contender.startswith(PEERS[-1]) else 1
+    scale = share(of["state"]) if contender.startswith(PEERS[-1]) else 1
     stages = [sum(s[figure] for name, s in batch["stages"].items() if name not in ("compaction", "find")) for batch in batches]
     maintenance = sum(stage[figure] for name, stage in of["maintenance"].items() if name != "sweep") / len(batches)
     return scale * statistics.mean(stages) + maintenance + compaction(of, figure)
@@ -72,7 +71,10 @@ def table(held: dict[str, Any], league: str) -> list[str]:
 
 def stages(held: dict[str, Any]) -> list[str]:
     names = ["pre-fetch", "merge", "index"]
-    lines = ["| CPU s / wall s a batch | " + " | ".join([*names, "compaction, by its share", "all"]) + " |", "| --- " * (len(names) + 3) + "|"]
+    lines = [
+        "| CPU s / wall s a batch | " + " | ".join([*names, "compaction, by its share", "all"]) + " |",
+        "| --- " * (len(names) + 3) + "|",
+    ]
     for size, run in held["sizes"].items():
         of = run["contenders"][_OURS]
         cells = []
@@ -97,7 +99,11 @@ def charts(held: dict[str, Any], folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(7.5, 4.2))
         for peer in [OURS, *PEERS[:-1]]:
             name = _OURS if peer == OURS else f"{peer} / {league}"
-            points = [(float(s), per_batch(name, held["sizes"][s]["contenders"][name], "cpu_s")) for s in sizes if name in held["sizes"][s]["contenders"]]
+            points = [
+                (float(s), per_batch(name, held["sizes"][s]["contenders"][name], "cpu_s"))
+                for s in sizes
+                if name in held["sizes"][s]["contenders"]
+            ]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", color=colours[peer], label=peer, linewidth=3 if peer == OURS else 1.5)
         axes.set(xscale="log", xlabel="million artifacts in the state", ylabel="CPU seconds a batch", ylim=(0, None))
@@ -129,6 +135,8 @@ def main() -> None:
     held = json.loads(file.read_text())
     for size in held["sizes"].values():
         price_compaction(size)
+        for of in size["contenders"].values():
+            of["state"] = size["workload"]["state"]
     for league in (SAME, RAW):
         print(f"### League: {league}\n\n" + "\n".join(table(held, league)))
     print("### Stages\n\n" + "\n".join(stages(held)))

@@ -1,5 +1,6 @@
-"""One step of the benchmark in a process of its own, so that memory and CPU are this step's alone. It is asked for by JSON on standard input and
-prints its figures as one JSON line.
+"""One step of the benchmark in a process of its own, so that memory and CPU are this step's alone.
+
+It is asked for by JSON on standard input and prints its figures as one JSON line.
 
 Belongs here: opening the peer and doing one thing. Does not belong here: the order of steps (``__main__``).
 """
@@ -22,7 +23,7 @@ PEERS = ("DuckDB MERGE", "DuckDB ON CONFLICT", "Delta MERGE", "Lance merge_inser
 OURS = "recon"
 
 
-def open_peer(name: str, league: str, folder: Path, address: str) -> Any:
+def open_peer(name: str, league: str, folder: Path, address: str, state: int) -> Any:
     """Only what is asked for is loaded: it counts into the step's memory."""
     if name.startswith("DuckDB"):
         from benchmarks.peers import duck
@@ -42,7 +43,7 @@ def open_peer(name: str, league: str, folder: Path, address: str) -> Any:
         return PostgreSQL(folder, league, address)
     from benchmarks.peers.objects import Objects
 
-    return Objects(folder, league)
+    return Objects(folder, league, state)
 
 
 def main() -> None:
@@ -50,7 +51,9 @@ def main() -> None:
     folder, scratch = Path(asked["folder"]), Path(asked["scratch"])
     folder.mkdir(parents=True, exist_ok=True)
     ours = asked["peer"] == OURS
-    peer: Any = Ours(folder) if ours else open_peer(asked["peer"], asked["league"], folder, asked.get("address", ""))
+    peer: Any = (
+        Ours(folder) if ours else open_peer(asked["peer"], asked["league"], folder, asked.get("address", ""), asked["workload"]["state"])
+    )
     meter = Meter(asked.get("server"))
     with Memory() as memory:
         result = {**_do(asked, peer, ours, scratch, meter)}
@@ -70,6 +73,8 @@ def _do(asked: dict[str, Any], peer: Any, ours: bool, scratch: Path, meter: Mete
             return {"artifacts": str(peer.reduce(workload.batch(number), scratch, meter))}
         case "batch" if ours:
             return dict(peer.batch(meter))
+        case "compact":
+            peer.compact(meter)
         case "batch":
             peer.batch(Path(asked["artifacts"]), workload.batch(number).number, meter)
         case "replay":

@@ -2,8 +2,9 @@
 
 Belongs here: which key gets which event, as a function of numbers only, so that every run makes the same. Does not belong here: any peer.
 
-Keys are numbered. *Base* windows hold every key of the state once. *Worn* windows hold half of the keys once more, so that the state is left as
-long use leaves it: superseded copies of records, deleted rows. A *batch* has ``events`` events over ``keys`` keys, half of which are new.
+Keys are numbered. *Base* windows hold every key of the state once. *Worn* windows hold half of the keys once more, so that the state is
+left as long use leaves it: superseded copies of records, deleted rows. A *batch* has ``events`` events over ``keys`` keys, half of which
+are new.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ class Workload:
         first = len(list(self.base())) + len(list(self.worn()))
         place = f"(CASE WHEN i < {self.keys} THEN i ELSE hash(i) % {self.keys} END)::BIGINT"
         old = f"((k // 2 + {number * 7_919}) * {_STEP}) % {stands}"
-        return Window(first + number - 1, self.events, f"(SELECT CASE WHEN k < {2 * new} AND k % 2 = 0 THEN {stands} + k // 2 ELSE {old} END FROM (SELECT {place} AS k))")
+        return Window(
+            first + number - 1,
+            self.events,
+            f"(SELECT CASE WHEN k < {2 * new} AND k % 2 = 0 THEN {stands} + k // 2 ELSE {old} END FROM (SELECT {place} AS k))",
+        )
 
     def known(self, batches: int) -> int:
         """Keys in the state after so many batches."""
@@ -96,10 +101,9 @@ def write_events(window: Window, file: Path) -> None:
             COPY (
                 SELECT 'W{window.number}-' || lpad(CAST(i AS VARCHAR), 10, '0') AS event_id,
                        'ORD-' || lpad(CAST({window.key} AS VARCHAR), 10, '0') AS order_id,
-                       ['INVOICE', 'INVOICE', 'PAYMENT', 'PAYMENT', 'REFUND'][1 + CAST(hash(i + {window.number}) % 5 AS INTEGER)] AS event_type,
-                       (CAST(hash(i + 2) % 1000000 AS DECIMAL(18, 2)) / 100)::DECIMAL(18, 2) AS amount,
-                       ['EUR', 'USD', 'GBP'][1 + CAST(hash(i + 3) % 3 AS INTEGER)] AS currency,
-                       strftime(TIMESTAMP '{window.name[:16].replace("T", " ")}' + to_seconds(CAST(hash(i + 4) % 3600 AS INTEGER)),
-                                '%Y-%m-%dT%H:%M:%SZ') AS booked_at
-                FROM range({window.count}) t(i)
+                       ['INVOICE', 'INVOICE', 'PAYMENT', 'PAYMENT', 'REFUND'][1 + CAST(hash(i + {window.number}) % 5 AS INTEGER)] AS
+                       event_type, (CAST(hash(i + 2) % 1000000 AS DECIMAL(18, 2)) / 100)::DECIMAL(18, 2) AS amount, ['EUR', 'USD',
+                       'GBP'][1 + CAST(hash(i + 3) % 3 AS INTEGER)] AS currency, strftime(TIMESTAMP '{window.name[:16].replace("T", " ")}'
+                       + to_seconds(CAST(hash(i + 4) % 3600 AS INTEGER)), '%Y-%m-%dT%H:%M:%SZ') AS booked_at FROM range({window.count})
+                       t(i)
             ) TO '{file}' (FORMAT parquet)""")
