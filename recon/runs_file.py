@@ -19,17 +19,18 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
-from recon.runs_entries import COLUMNS, Column, Entries, check_together, plan_merge
+from recon.runs_entries import COLUMNS, Column, Entries, check_together
+from recon.runs_merge import RowsInFile, plan_merge
 from recon.runs_ranges import coalesce, read_ranges
+from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 
 BLOCK = 1024
@@ -40,6 +41,9 @@ _TAIL = struct.Struct("<QI8s")
 _ARRAYS = {**COLUMNS, "fence": "<u8", "guard": "<u4"}
 # The footer and what stands before it are read in one request where they are not larger.
 _END_BYTES = 1 << 16
+
+Columns = Mapping[str, Callable[[], Iterator[Column]]]
+"""Name → function that gives the column in pieces. Each is asked for once; those of hi and lo are cut alike."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def write_run(store: ObjectStore, path: str, entries: Entries) -> int:
         raise WrongInput(f"{path}: its entries are not sorted by hash; make them by entries_of or merge_entries")
     check_together(hi, lo, entries.file, entries.part_files)
     columns = {name: partial(_in_chunks, getattr(entries, name)) for name in COLUMNS}
-    return store.put_new(path, _layout(len(entries), entries.part_files, columns))
+    return write_columns(store, path, len(entries), entries.part_files, columns)
 
 
 def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
@@ -177,10 +181,14 @@ def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
 
     Every byte of ``runs`` is checked before. Returns the new run's bytes. Raises AlreadyExists, Damaged, WrongInput.
     """
-    inputs = [run.entries() for run in runs]
-    plan = plan_merge(inputs)
-    columns = {name: partial(plan.column, inputs, name) for name in COLUMNS}
-    return store.put_new(path, _layout(len(plan), plan.part_files, columns))
+    with scratch_folder(store) as scratch, open(scratch / "kept", "w+b") as file:
+        plan = plan_merge([run.entries() for run in runs], RowsInFile(file))
+        return write_columns(store, path, len(plan), plan.part_files, {name: partial(plan.column, name) for name in COLUMNS})
+
+
+def write_columns(store: ObjectStore, path: str, count: int, part_files: Sequence[str], columns: Columns) -> int:
+    """Writes a new run of ``count`` entries in order of hash, whose columns come in pieces. Returns its bytes. Raises AlreadyExists."""
+    return store.put_new(path, _layout(count, part_files, columns))
 
 
 def _in_chunks(column: Column) -> Iterator[Column]:
@@ -188,20 +196,19 @@ def _in_chunks(column: Column) -> Iterator[Column]:
         yield column[start : start + (1 << 20)]
 
 
-def _layout(count: int, part_files: Sequence[str], columns: dict[str, Any]) -> Iterator[bytes | memoryview]:
-    """The file's bytes. ``columns``: name → function that gives the column in pieces; hi and lo are asked for twice."""
+def _layout(count: int, part_files: Sequence[str], columns: Columns) -> Iterator[bytes | memoryview]:
+    """The file's bytes."""
     yield _HEAD.pack(_MAGIC, _VERSION, 0)
     position, arrays = _HEAD.size, {}
+    blocks = _Blocks(count)
+    made = {"fence": lambda: iter([blocks.fence]), "guard": lambda: iter([blocks.guard])}
     for name, kind in _ARRAYS.items():
-        if name == "fence":
-            pieces = iter([_fence_of(columns["hi"]())])
-        elif name == "guard":
-            pieces = iter([_guards_of(columns["hi"](), columns["lo"]())])
-        else:
-            pieces = columns[name]()
         size, crc = 0, 0
-        for piece in pieces:
-            written = np.ascontiguousarray(piece, dtype=kind).view(np.uint8).data
+        for piece in (columns.get(name) or made[name])():
+            column = np.ascontiguousarray(piece, dtype=kind)
+            if name in ("hi", "lo"):
+                blocks.add(name, column)
+            written = column.view(np.uint8).data
             size, crc = size + len(written), zlib.crc32(written, crc)
             yield written
         padding = bytes(-size % 8)
@@ -213,25 +220,25 @@ def _layout(count: int, part_files: Sequence[str], columns: dict[str, Any]) -> I
     yield _TAIL.pack(len(footer), zlib.crc32(footer), _MAGIC)
 
 
-def _fence_of(hi_pieces: Iterable[Column]) -> Column:
-    fence, seen = [np.zeros(0, dtype=np.uint64)], 0
-    for hi in hi_pieces:
-        fence.append(hi[-seen % BLOCK :: BLOCK])
-        seen += len(hi)
-    return np.concatenate(fence)
+class _Blocks:
+    """Fence and guard of a run that is being written, from its hi and then its lo as they pass by in pieces of any size."""
 
+    def __init__(self, count: int) -> None:
+        self.fence = np.zeros(-(-count // BLOCK), np.uint64)
+        self.guard = np.zeros(-(-count // BLOCK), np.uint32)
+        self._passed = {"hi": 0, "lo": 0}
 
-def _guards_of(hi_pieces: Iterable[Column], lo_pieces: Iterable[Column]) -> Column:
-    guards: list[int] = []
-    left_hi, left_lo = np.zeros(0, dtype="<u8"), np.zeros(0, dtype="<u8")
-    for next_hi, next_lo in zip(hi_pieces, lo_pieces, strict=True):
-        hi, lo = np.concatenate([left_hi, next_hi]), np.concatenate([left_lo, next_lo])
-        whole = len(hi) // BLOCK * BLOCK
-        guards += [_guard_of(hi[i : i + BLOCK], lo[i : i + BLOCK]) for i in range(0, whole, BLOCK)]
-        left_hi, left_lo = hi[whole:], lo[whole:]
-    if len(left_hi):
-        guards.append(_guard_of(left_hi, left_lo))
-    return np.array(guards, dtype=np.uint32)
+    def add(self, name: str, column: Column) -> None:
+        first = self._passed[name]
+        self._passed[name] = end = first + len(column)
+        if name == "hi":
+            starts = column[-first % BLOCK :: BLOCK]
+            self.fence[-(-first // BLOCK) : -(-first // BLOCK) + len(starts)] = starts
+        content = column.view(np.uint8).data
+        # A block's guard is the CRC of its hi carried on over its lo, so that each piece carries on what stands there.
+        for block in range(first // BLOCK, -(-end // BLOCK)):
+            start, stop = max(block * BLOCK, first) - first, min((block + 1) * BLOCK, end) - first
+            self.guard[block] = zlib.crc32(content[start * 8 : stop * 8], int(self.guard[block]))
 
 
 def _guard_of(hi: Column, lo: Column) -> int:
