@@ -5,8 +5,8 @@
 Belongs here: synthetic states of records without meaning, and the figures of one compaction and one merge of all runs over each. Does not
 belong here: merges (benchmarks.core).
 
-A state of N records, of which four commits have rewritten 0.15 N each. Each figure is of a process of its own, its memory looked at every 10
-ms: *anonymous* memory, which cannot be given back, and *resident* memory, in which pages of mapped files are counted, too, which can.
+A state of N records, of which four commits have rewritten 0.15 N each. Each figure is of a process of its own, its memory looked at every
+10 ms: *anonymous* memory, which cannot be given back, and *resident* memory, in which pages of mapped files are counted, too, which can.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
 
     import recon
     from recon import layout
-    from recon.merge import _bytes
     from recon.runs import entries_of, merge_entries, write_run
     from recon.timeline import Entry, RunRef, Timeline
 
@@ -74,7 +73,8 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
             entries = merge_entries(parts)
             write_run(store, layout.merge_run(attempt), entries)
             written = len(rows) * RECORD_BYTES
-            totals = {"bytes": _bytes(timeline.head(), written, 0 if share == 1 else written)}
+            held = timeline.head().totals.get("bytes", {"parts": 0})["parts"]
+            totals = {"bytes": {"parts": held + written, "live": count * RECORD_BYTES}}
             run = RunRef(layout.merge_run(attempt), len(entries), written)
             timeline.commit(Entry("merge", attempt, r.config.rules_version, runs_added=(run,), totals=totals), onto=timeline.head())
 

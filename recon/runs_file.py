@@ -201,7 +201,7 @@ def _layout(count: int, part_files: Sequence[str], columns: Columns) -> Iterator
     yield _HEAD.pack(_MAGIC, _VERSION, 0)
     position, arrays = _HEAD.size, {}
     blocks = _Blocks(count)
-    made = {"fence": lambda: iter([blocks.fence]), "guard": lambda: iter([blocks.guard])}
+    made: Columns = {"fence": lambda: iter([blocks.fence]), "guard": lambda: iter([blocks.guard])}
     for name, kind in _ARRAYS.items():
         size, crc = 0, 0
         for piece in (columns.get(name) or made[name])():

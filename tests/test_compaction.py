@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import compaction, layout, pipeline, stateless
+from recon import compaction, layout, pipeline, rewriting, stateless
 from recon.api import Reconciliation
+from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
 from recon.index import index_runs
 from recon.merge import merge_windows
@@ -58,7 +59,8 @@ class Clock:
 
 
 def total(r: Reconciliation) -> dict[str, int]:
-    return dict(r.state().totals["bytes"])
+    held = r.state().totals["bytes"]
+    return {name: held[name] for name in ("parts", "live")}
 
 
 def check_bytes(r: Reconciliation) -> None:
@@ -132,6 +134,84 @@ def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_
     assert r.status()["bytes"]["orphaned"] == 0
     check_store(r, state)
     assert not r.verify(full=True).problems
+
+
+BOUNDS = st.sampled_from([(1.1, 1.3), (1.5, 1.5), (1.3, 2.0), (3.0, 1.2)])
+
+
+def check_balance(r: Reconciliation, disk: float, writes: float | None) -> None:
+    """What each commit since the store's first has spent, as it can be told from the commit itself; and that ``writes`` was kept."""
+    timeline, before = Timeline(r.store()), {"written": 0, "changed": 0}
+    for number in range(1, r.state().commit + 1):
+        entry, held = timeline.entry(number), timeline.at(number).totals["bytes"]
+        assert entry is not None
+        entries, records = (sum(getattr(run, name) for run in entry.runs_added) for name in ("entries", "part_bytes"))
+        spent, changed = held["written"] - before["written"], held["changed"] - before["changed"]
+        assert changed == records
+        if entry.kind == "compact":
+            parts = [path for path in r.store().list(f"state/{entry.writer}") if path.endswith(".jsonl")]
+            assert spent == sum(r.store().size(path) for path in parts) + 36 * entries
+        else:
+            assert spent == records + 36 * entries
+        if writes is not None:
+            assert held["written"] <= writes * held["changed"], (entry.kind, number)
+        before = held
+
+
+@SLOW
+@given(s.histories(max_operations=12), BOUNDS)
+def test_the_bound_that_is_configured_holds_and_artifacts_are_the_same_whichever_it_is(
+    history: s.History, bounds: tuple[float, float]
+) -> None:
+    disk, writes = bounds
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        fresh(s.STANDARD_YAML + f"compaction: {{disk: {disk}}}\n") as on_disk,
+        fresh(s.STANDARD_YAML + f"compaction: {{bound: writes, disk: {disk}, writes: {writes}}}\n") as in_writes,
+    ):
+        patch.setattr(compaction, "IN_A_RUN_BYTES_MIN", 0)
+        patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 2 else None)
+        for operation in history.operations:
+            for r in (on_disk, in_writes):
+                carry_out(r, operation)
+            if isinstance(operation, s.Run) and on_disk.state().commit:
+                held = total(on_disk)
+                assert held["parts"] <= disk * held["live"]
+                assert on_disk.status()["bounds"]["disk_bound"] == disk
+        for r, kept in ((on_disk, None), (in_writes, writes)):
+            check_balance(r, disk, kept)
+            check_store(r, history.states()[-1])
+            assert not r.verify().problems
+        assert records(on_disk) == records(in_writes)
+
+
+def test_what_the_bound_on_writes_puts_off_is_done_once_enough_has_changed_and_status_tells_both(tmp_path: Path) -> None:
+    r = open_in(tmp_path, s.STANDARD_YAML + "compaction: {bound: writes, disk: 1.1, writes: 1.2}\n")
+    put_off = []
+    for window in range(12):
+        # Two of the keys are never touched again, so that there is something to rewrite.
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}") for n in range(7 if window == 0 else 5))
+        for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
+            carry_out(r, operation)
+        before = Bytes.of(r.state().totals)
+        assert r.status()["bounds"] == {
+            "bound": "writes",
+            "disk": round(before.parts / before.live, 3),
+            "disk_bound": 1.1,
+            "writes": round(before.written / before.changed, 3),
+            "writes_bound": 1.2,
+        }
+        done = compact(r.store(), r.config, Timeline(r.store()))
+        if done.commit is not None:
+            break
+        put_off.append(done.put_off)
+        assert done.put_off == is_due(r.config, r.state())
+        assert not done.put_off or before.written + done.needs > 1.2 * before.changed
+    assert put_off[:2] == [False, True]
+    after = Bytes.of(r.state().totals)
+    assert done.commit == r.state().commit
+    assert after.written == before.written + done.bytes + 36 * r.state().runs[0].entries <= 1.2 * after.changed
+    assert after.parts <= 1.1 * after.live
 
 
 class Suspended:
@@ -317,7 +397,7 @@ def test_records_of_one_hash_stay_together_wherever_a_part_file_is_cut(history: 
     with fresh() as r, pytest.MonkeyPatch.context() as patch:
         for operation in history.operations:
             carry_out(r, operation)
-        patch.setattr(compaction, "PART_RECORDS", size)
+        patch.setattr(rewriting, "PART_RECORDS", size)
         before = records(r)
         compact(r.store(), r.config, Timeline(r.store()), always=True)
         assert records(r) == before

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from recon.config import Caps, Config, Control, load_config
+from recon.config import Config, Control, load_config
 from recon.errors import WrongUsage
+from recon.settings import Caps
 from recon.windows import Grid
 
 EXAMPLE = """\
