@@ -68,11 +68,14 @@ def survey(store: ObjectStore, state: State) -> list[PartFile]:
 
 
 def compact_in_run(store: ObjectStore, config: Config, timeline: Timeline) -> Compacted:
-    """What a run does after its merge: compacts where that is due and there is much to gain."""
-    held = Bytes.of(timeline.head().totals)
-    if held.parts - held.live < IN_A_RUN_BYTES_MIN:
+    """What a run does after its merge: compacts where that is due, there is much to gain, and it is certain without reading all runs that
+    ``compaction.writes`` allows it."""
+    state = timeline.head()
+    held = Bytes.of(state.totals)
+    if held.parts - held.live < IN_A_RUN_BYTES_MIN or not is_due(config, state):
         return Compacted()
-    return compact(store, config, timeline)
+    most = held.live + sum(run.entries for run in state.runs) * ENTRY_BYTES
+    return compact(store, config, timeline) if allows(config, held, most) else Compacted(put_off=True, needs=most)
 
 
 def compact(

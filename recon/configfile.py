@@ -275,7 +275,6 @@ _EXAMPLES = {
     "process_open": "write true or false",
     "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",
     "writes": "write how many times what changed may be written, 1.1 to 10, such as writes: 1.5",
-    "bound": "write which of the two is kept, bound: disk or bound: writes",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",

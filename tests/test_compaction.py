@@ -174,6 +174,8 @@ def test_the_bound_that_is_configured_holds_and_artifacts_are_the_same_whichever
         for operation in history.operations:
             for r in (on_disk, in_writes):
                 carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                compact(in_writes.store(), in_writes.config, Timeline(in_writes.store()))
             if isinstance(operation, s.Run) and on_disk.state().commit:
                 held = total(on_disk)
                 assert held["parts"] <= disk * held["live"]
