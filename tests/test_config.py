@@ -111,7 +111,7 @@ def test_one_of_two_bounds_is_kept_and_configurations_of_before_stay_valid(load:
     assert load("name: orders", "name: orders\ncompaction: {bound: writes, writes: 1.25}").compaction == Compaction("writes", 1.5, 1.25)
     for wrong, expected in (
         ("{bound: both}", "compaction.bound: 'both' is not one of 'disk' or 'writes'"),
-        ("{writes: 1}", "compaction.writes: write how many times what changed may be written, 1.1 to 10"),
+        ("{writes: 1}", "compaction.writes: '1' does not fit; write how many times what changed may be written, 1.1 to 10"),
     ):
         with pytest.raises(WrongUsage) as caught:
             load("name: orders", f"name: orders\ncompaction: {wrong}")
