@@ -13,9 +13,9 @@ tiers, and through any dropping of entries that goes by hash.
 from __future__ import annotations
 
 from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of, hash_of
-from recon.runs_file import Hit, Run, open_run, write_columns, write_merged, write_run
+from recon.runs_file import Hit, Run, merged_plan, open_run, write_columns, write_merged, write_run
 from recon.runs_find import Found, find_many
-from recon.runs_merge import MergedPiece, MergePlan, RowsInFile, merge_entries, plan_merge
+from recon.runs_merge import MergedPiece, MergePlan, merge_entries
 from recon.runs_records import check_of, read_record, read_records
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Hit",
     "MergePlan",
     "MergedPiece",
-    "RowsInFile",
     "Run",
     "check_of",
     "choose_tiers",
@@ -33,8 +32,8 @@ __all__ = [
     "find_many",
     "hash_of",
     "merge_entries",
+    "merged_plan",
     "open_run",
-    "plan_merge",
     "read_record",
     "read_records",
     "write_columns",

@@ -22,13 +22,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
 from recon.runs_entries import COLUMNS, Column, Entries, check_together
-from recon.runs_merge import RowsInFile, plan_merge
+from recon.runs_merge import MergePlan, RowsInFile, plan_merge
 from recon.runs_ranges import coalesce, read_ranges
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
@@ -69,6 +70,7 @@ class Run:
     _arrays: dict[str, tuple[int, int, int]]
     _mapped: Column | None
     _checked: Column = field(repr=False)
+    _map: mmap.mmap | None = field(repr=False, default=None)
 
     def column(self, name: str, start: int, stop: int) -> Column:
         """Rows [start, stop) of a column, unchecked. Raises Damaged if the file is cut."""
@@ -81,6 +83,12 @@ class Run:
     @property
     def is_mapped(self) -> bool:
         return self._mapped is not None
+
+    def release(self) -> None:
+        """Gives the pages that were read back to the system, so that going through a large run does not seem to need its size in memory.
+        What is read again is mapped again."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def find(self, hi: int, lo: int) -> list[Hit]:
         """All records of one hash in this run; the caller compares their keys. Raises Damaged."""
@@ -150,6 +158,7 @@ class Run:
             for start in range(position, stop, 1 << 24):
                 length = min(1 << 24, stop - start)
                 found = zlib.crc32(self._bytes(start, length), found)
+                self.release()
             if found != crc:
                 raise _damaged(self.path, f"its array {name!r} is not what was written")
         for start in range(0, self.count, 1 << 20):
@@ -159,6 +168,7 @@ class Run:
                 raise _damaged(self.path, f"its entries from {start} on are not sorted")
             self.part_file(int(file.max()))
             check_together(hi, lo, file, self.part_files)
+            self.release()
 
     def _bytes(self, position: int, length: int) -> memoryview | bytes:
         if self._mapped is not None:
@@ -182,8 +192,20 @@ def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
     Every byte of ``runs`` is checked before. Returns the new run's bytes. Raises AlreadyExists, Damaged, WrongInput.
     """
     with scratch_folder(store) as scratch, open(scratch / "kept", "w+b") as file:
-        plan = plan_merge([run.entries() for run in runs], RowsInFile(file))
+        plan = merged_plan(runs, file)
         return write_columns(store, path, len(plan), plan.part_files, {name: partial(plan.column, name) for name in COLUMNS})
+
+
+def merged_plan(runs: Sequence[Run], file: BinaryIO) -> MergePlan:
+    """What a merge of ``runs`` (at least one), newest first, keeps, held in ``file`` (empty, open for writing and reading).
+
+    Every byte of the runs is checked. Raises Damaged, WrongInput."""
+
+    def release() -> None:
+        for run in runs:
+            run.release()
+
+    return plan_merge([run.entries() for run in runs], RowsInFile(file), release)
 
 
 def write_columns(store: ObjectStore, path: str, count: int, part_files: Sequence[str], columns: Columns) -> int:
@@ -253,10 +275,11 @@ def open_run(store: ObjectStore, path: str) -> Run:
     file, size = store.local(path), store.size(path)
     if size < _HEAD.size + _TAIL.size:
         raise _damaged(path, f"it is cut short: {size} bytes")
-    mapped = None
+    mapped = pages = None
     if file is not None:
         with open(file, "rb") as handle:
-            mapped = np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8)
+            pages = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ)
+            mapped = np.frombuffer(pages, dtype=np.uint8)
 
     # The end of the file comes in one request where it is small.
     end_start = 0 if mapped is not None else max(0, size - _END_BYTES)
@@ -288,7 +311,7 @@ def open_run(store: ObjectStore, path: str) -> Run:
             raise _damaged(path, f"its array {name!r} is not what was written")
         blocks[name] = np.frombuffer(raw[:length], dtype=_ARRAYS[name])
     checked = np.zeros(len(blocks["guard"]), dtype=bool)
-    return Run(path, count, part_files, blocks["fence"], blocks["guard"], store, arrays, mapped, checked)
+    return Run(path, count, part_files, blocks["fence"], blocks["guard"], store, arrays, mapped, checked, pages)
 
 
 def _check_layout(path: str, count: int, arrays: dict[str, tuple[int, int, int]], end: int) -> None:

@@ -8,7 +8,7 @@ A merge holds the entries of one stretch, whatever the runs hold; which of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, overload
 
@@ -65,6 +65,7 @@ class MergePlan:
     count: int
     part_files: tuple[str, ...]
     numbers: tuple[Rows, ...]
+    release: Callable[[], None]
 
     def __len__(self) -> int:
         return self.count
@@ -73,6 +74,7 @@ class MergePlan:
         """The stretches, in order of hash."""
         for stretch, kept in zip(self.stretches, self.kept, strict=True):
             yield MergedPiece(self, stretch, kept)
+            self.release()
 
     def column(self, name: str) -> Iterator[Column]:
         """The merged column, stretch by stretch."""
@@ -100,10 +102,10 @@ class MergedPiece:
         return MergedPiece(self.plan, self.stretch, self.kept[rows])
 
 
-def plan_merge(runs: Sequence[Entries], kept: RowsInFile | None = None) -> MergePlan:
+def plan_merge(runs: Sequence[Entries], kept: RowsInFile | None = None, release: Callable[[], None] = lambda: None) -> MergePlan:
     """What a merge of ``runs`` (at least one), newest first, keeps: of each hash all entries of the newest run with it.
 
-    ``kept``: where to put the rows that stay, in memory where there is none.
+    ``kept``: where to put the rows that stay, in memory where there is none. ``release``: called once a stretch has been read.
     Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
     """
     rows_kept: RowsInFile | list[Rows] = [] if kept is None else kept
@@ -123,10 +125,11 @@ def plan_merge(runs: Sequence[Entries], kept: RowsInFile | None = None) -> Merge
         used[file] = True
         length += len(rows)
         rows_kept.append(rows)
+        release()
     names: dict[str, int] = {}
     new = np.array([names.setdefault(n, len(names)) if u else 0 for n, u in zip(all_files, used, strict=True)], np.uint32)
     numbers = tuple(new[firsts[i] : firsts[i + 1]] for i in range(len(runs)))
-    return MergePlan(runs, stretches, rows_kept, length, tuple(names), numbers)
+    return MergePlan(runs, stretches, rows_kept, length, tuple(names), numbers, release)
 
 
 def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[Rows, Column, Column]:
