@@ -90,6 +90,9 @@ class MergedPiece:
     stretch: tuple[slice, ...]
     kept: Rows
 
+    def __len__(self) -> int:
+        return len(self.kept)
+
     def column(self, name: str) -> Column:
         parts = [getattr(run, name)[rows] for run, rows in zip(self.plan.runs, self.stretch, strict=True)]
         if name == "file":
