@@ -222,6 +222,16 @@ def test_what_the_bound_on_writes_puts_off_is_done_once_enough_has_changed_and_s
     assert after.parts <= 1.1 * after.live
 
 
+@pytest.mark.parametrize("least", [0, compaction.IN_A_RUN_BYTES_MIN])
+def test_a_run_compacts_once_there_is_enough_to_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    monkeypatch.setattr(compaction, "IN_A_RUN_BYTES_MIN", least)
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    held = total(r)
+    assert is_due(r.config, r.state()) == (held["parts"] > 1.1 * held["live"]) == (least > 0)
+    check_store(r, state)
+
+
 class Suspended:
     """A writer that stops before its ``number``-th put under ``prefix``, while the test does something else."""
 
