@@ -66,6 +66,7 @@ benchmark: $(STAMP)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object eac
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
 	$(BIN)/python benchmarks/windows.py --commits 100000 --out docs/benchmarks/windows-100000-commits.json
 	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
+	$(BIN)/python benchmarks/compaction.py --records 3000000,10000000,30000000 --out docs/benchmarks/compaction.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 
 lint: $(STAMP)        ## ruff and mypy

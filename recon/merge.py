@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import layout, rules, stateless
+from recon.bounds import Bytes
 from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
@@ -80,7 +81,8 @@ def merge_windows(
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
         slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
         entry = _entry(store, config, state, todo, slices, writer)
-        entry = replace(entry, totals={**entry.totals, "bytes": _bytes(state, part_bytes, superseded)})
+        held = Bytes.of(state.totals).merged(part_bytes, superseded, len(entries.hi))
+        entry = replace(entry, totals=held.in_totals(entry.totals))
         if len(entries.hi):
             path = layout.merge_run(writer)
             write_run(store, path, entries)
@@ -191,12 +193,6 @@ def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
 
     lengths: np.ndarray[Any, np.dtype[np.int64]] = pc.binary_length(standing.column("record")).to_numpy().astype(np.int64)
     return lengths
-
-
-def _bytes(state: State, written: int, superseded: int) -> dict[str, int]:
-    """``parts``: bytes of all part-files that hold anything live; ``live``: those of the live records in them."""
-    held = state.totals.get("bytes", {"parts": 0, "live": 0})
-    return {"parts": held["parts"] + written, "live": held["live"] + written - superseded}
 
 
 def _bounds(slices: int) -> Iterator[tuple[int, int]]:

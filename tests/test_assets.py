@@ -44,7 +44,10 @@ METADATA = {
         *("range_windows", "range_records_written", "range_bytes", "range_seconds", "recounted_windows"),
         *ROWS_AND_MONEY,
     },
-    "artifact_index": {"window", "commit", "keys", "runs", "runs_merged", "entries", "range_seconds"},
+    "artifact_index": {
+        *("window", "commit", "keys", "runs", "runs_merged", "entries", "range_seconds"),
+        *("disk_to_live", "written_to_changed", "bounded", "part_files_compacted", "part_files_given_up", "put_off"),
+    },
     "window_certificates": {
         *("window", "certificate", "number", "state", "ties", "revision", "commit", "files", "keys", "rules"),
         *("changed_by", "certified", "completeness", "closed", "files_expected", "files_late"),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import runs_entries, runs_file, runs_ranges, runs_records
+from recon import runs_entries, runs_file, runs_merge, runs_ranges, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
@@ -150,7 +150,7 @@ def test_merging_stretch_by_stretch_gives_what_merging_at_once_gives(commits, st
         parts.append(entries_of(f"p{number}", hi, lo, np.full(len(rows), 1 + number), np.full(len(rows), number)))
     whole = merge_entries(parts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs_entries, "MERGE_STRETCH_ENTRIES", stretch)
+        patch.setattr(runs_merge, "MERGE_STRETCH_ENTRIES", stretch)
         stretched = merge_entries(parts)
     expected = {}
     for number in reversed(range(len(commits))):
