@@ -21,7 +21,7 @@ from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput, WrongUsage
 from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
-from recon.runs import Entries, entries_of, merge_entries, write_run
+from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -127,16 +127,14 @@ def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequen
         return table
     # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
     fresh = standing_records(store, later, *touched_keys(store, state, todo)).cast(table.schema.remove_metadata())
-    kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
+    kept = table.filter(pa.array(~_among(table, fresh)))
     joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
     return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
 
 
-def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
-    """hi and lo of each row as one value that can be compared."""
-    pairs = np.empty(table.num_rows, dtype=[("hi", "<u8"), ("lo", "<u8")])
-    pairs["hi"], pairs["lo"] = table.column("hi").to_numpy(), table.column("lo").to_numpy()
-    return pairs
+def _among(table: pa.Table, others: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows of ``table`` have the hash of a row of ``others``, which are in order of (hi, lo)."""
+    return among(*(part.column(name).to_numpy() for part in (table, others) for name in ("hi", "lo")))
 
 
 def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
@@ -182,7 +180,7 @@ def _write_part_files(
 
 def _superseded(standing: pa.Table, written: pa.Table) -> int:
     """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
-    return int(_lengths(standing)[np.isin(_hashes(standing), _hashes(written))].sum())
+    return int(_lengths(standing)[_among(standing, written)].sum())
 
 
 def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from recon.runs_entries import Entries, choose_tiers, entries_of, hash_of, merge_entries
 from recon.runs_file import Hit, Run, open_run, write_merged, write_run
-from recon.runs_find import Found, find_many
+from recon.runs_find import Found, among, find_many
 from recon.runs_records import check_of, read_record, read_records
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Found",
     "Hit",
     "Run",
+    "among",
     "check_of",
     "choose_tiers",
     "entries_of",
