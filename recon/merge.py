@@ -7,6 +7,7 @@ slice (recon.engines), the protocol of commits (recon.timeline).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_s
 from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput, WrongUsage
-from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
-from recon.runs import Entries, entries_of, merge_entries, write_run
+from recon.prefetch import Prefetched, Standing, find_standing, local_copy, read_prefetched, records_of, touched_keys
+from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import Entry, RunRef, State, Timeline, committed_figures
 from recon.totals import Totals, exact_sum, total_of
 
@@ -112,33 +113,20 @@ def refuse_other_rules(config: Config, state: State) -> None:
 
 def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None) -> pa.Table:
     """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew."""
-    import pyarrow as pa
 
-    if prefetched is None or not _fits(prefetched, state, todo):
-        own = prefetch(store, state, todo)
-        table = read_prefetched(store, own)
-        store.delete(own.path)  # of no use to anyone else; what is mapped stays readable
-        return table
-    table = read_prefetched(store, prefetched)
-    later: list[str] = []
-    for number in range(state.commit, prefetched.commit, -1):
-        entry = timeline.entry(number)
-        # A merged tier holds no new records: only runs written with part-files of their own count.
-        later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
-    if not later:
-        return table
-    # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
-    fresh = standing_records(store, later, *touched_keys(store, state, todo)).cast(table.schema.remove_metadata())
-    kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
-    joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
-    return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+    def anew(runs: Sequence[str]) -> Standing:
+        return find_standing(store, runs, *touched_keys(store, state, todo))
 
-
-def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
-    """hi and lo of each row as one value that can be compared."""
-    pairs = np.empty(table.num_rows, dtype=[("hi", "<u8"), ("lo", "<u8")])
-    pairs["hi"], pairs["lo"] = table.column("hi").to_numpy(), table.column("lo").to_numpy()
-    return pairs
+    if prefetched is not None and _fits(prefetched, state, todo):
+        later: list[str] = []
+        for number in range(state.commit, prefetched.commit, -1):
+            entry = timeline.entry(number)
+            # A merged tier holds no new records: only runs written with part-files of their own count.
+            later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
+        # A part-file that is gone was compacted, and swept, since.
+        with suppress(NotFound):
+            return read_prefetched(store, prefetched, anew(later) if later else None)
+    return records_of(store, anew([run.path for run in state.runs]))
 
 
 def _fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
@@ -184,14 +172,13 @@ def _write_part_files(
 
 def _superseded(standing: pa.Table, written: pa.Table) -> int:
     """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
-    return int(_lengths(standing)[np.isin(_hashes(standing), _hashes(written))].sum())
+    ours, theirs = ([part.column(name).to_numpy() for name in ("hi", "lo")] for part in (standing, written))
+    return int(_lengths(standing)[among(*ours, *theirs)].sum())
 
 
 def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Bytes of each record."""
-    import pyarrow.compute as pc
-
-    lengths: np.ndarray[Any, np.dtype[np.int64]] = pc.binary_length(standing.column("record")).to_numpy().astype(np.int64)
+    lengths: np.ndarray[Any, np.dtype[np.int64]] = standing.column("length").to_numpy().astype(np.int64)
     return lengths
 
 

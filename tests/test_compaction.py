@@ -28,10 +28,11 @@ from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
 from recon.index import index_runs
 from recon.merge import merge_windows
-from recon.prefetch import prefetch
+from recon.prefetch import prefetch, read_prefetched
 from recon.rebuild import unswitched
 from recon.reduce import reduce_windows
 from recon.runs import open_run
+from recon.store import NotFound
 from recon.sweeping import needed, sweep
 from recon.timeline import Timeline
 from recon.windows import name_of
@@ -323,6 +324,32 @@ def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_p
     merged = merge_windows(suspended.store, r.config, Timeline(suspended.store), figures, fetched)
     assert removed, "what it had written was of no use to anybody, as far as anybody could know"
     assert merged.attempts == 2
+    r.run()  # which certifies it
+    check_store(r, s.apply(state, s.Run((6,))))
+    assert not r.verify(full=True).problems
+
+
+def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are_not_missed(tmp_path: Path) -> None:
+    """K1 stands where it stood, but its part-file, in which all else is superseded, was rewritten."""
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    clock = Clock()
+    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    figures = reduce_windows(r.store(), r.config, [manifest])
+    fetched = prefetch(r.store(), r.state(), figures)
+    others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
+    for operation in (s.Land(7, s.File("w7", others)), s.Close(7), s.Run((7,))):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    compact(r.store(), r.config, Timeline(r.store()), always=True)
+    for _ in range(3):
+        clock.sweep(r)
+    with pytest.raises(NotFound):
+        read_prefetched(r.store(), fetched)
+    assert merge_windows(r.store(), r.config, Timeline(r.store()), figures, fetched).attempts == 1
     r.run()  # which certifies it
     check_store(r, s.apply(state, s.Run((6,))))
     assert not r.verify(full=True).problems

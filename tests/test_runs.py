@@ -19,6 +19,7 @@ from recon import runs_entries, runs_file, runs_merge, runs_ranges, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
+    among,
     check_of,
     choose_tiers,
     entries_of,
@@ -209,6 +210,15 @@ def test_many_entries_of_one_hi_across_blocks_are_all_found(store):
             2599,
         ]
         assert len(find_many([run], hi, lo + np.uint64(rows))) == 0
+
+
+small_hashes = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
+
+
+@given(small_hashes, small_hashes)
+def test_which_hashes_are_among_others_is_what_a_set_says(hashes, others):
+    (hi, lo), (their_hi, their_lo) = (np.array(pairs, "<u8").reshape(-1, 2).T for pairs in (hashes, sorted(others)))
+    assert among(hi, lo, their_hi, their_lo).tolist() == [pair in set(others) for pair in hashes]
 
 
 def test_a_hash_asked_for_twice_is_answered_twice_and_an_empty_batch_not_at_all(store):
