@@ -52,7 +52,13 @@ e2e: $(STAMP)         ## of the tests only those with a real Dagster daemon, on 
 arrivals: $(STAMP)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json
 
-benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per stage; 100,000 windows; answers from the shell
+SIZES ?= 1,10,30
+
+benchmark: $(STAMP)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object each, then recon alone: hours; make benchmark SIZES=1 is shorter
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]'
+	$(BIN)/python -m benchmarks.peers --sizes $(SIZES) --out docs/benchmarks/peers.json
+	$(BIN)/python -m benchmarks.peers.report docs/benchmarks/peers.json
+	$(BIN)/python benchmarks/whole.py --out docs/benchmarks/whole.json
 	$(BIN)/python benchmarks/core.py --out docs/benchmarks/core-parquet.json
 	$(BIN)/python benchmarks/core.py --format jsonl --out docs/benchmarks/core-jsonl.json
 	$(BIN)/python benchmarks/reduce_floor.py --out docs/benchmarks/reduce-floor-parquet.json
@@ -60,6 +66,7 @@ benchmark: $(STAMP)   ## 2 M events into an empty state and a state of 1 M, per 
 	$(BIN)/python benchmarks/windows.py --out docs/benchmarks/windows.json
 	$(BIN)/python benchmarks/windows.py --commits 100000 --out docs/benchmarks/windows-100000-commits.json
 	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
+	$(BIN)/python benchmarks/compaction.py --records 3000000,10000000,30000000 --out docs/benchmarks/compaction.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 
 benchmark-spark: $(STAMP)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes

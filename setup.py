@@ -42,6 +42,7 @@ setup(
         "dev": [*TEST, *DEV],
         "aws": ["boto3>=1.43", "obstore>=0.12"],
         "postgres": POSTGRES,
+        "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "matplotlib>=3.11", "psycopg2-binary>=2.9"],
         "spark": SPARK,
     },
     entry_points={"console_scripts": ["recon = recon.cli:main"]},

@@ -28,6 +28,7 @@ import pyarrow
 import recon
 from recon import pipeline
 from recon.certify import certify
+from recon.compaction import compact_in_run
 from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
@@ -94,6 +95,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
     with timed(figures, "merge"):
         merged = merge_windows(store, r.config, timeline, reduced, fetched)
     with timed(figures, "index"):
+        compact_in_run(store, r.config, timeline)
         index_runs(store, r.config, timeline)
     with timed(figures, "certify"):
         certify(store, r.config, timeline.head(), merged.windows)

@@ -278,6 +278,12 @@ class Reconciliation:
         done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
         return done, sweep(self.store(), self.config, timeline, datetime.now(UTC))
 
+    def bounds(self) -> dict[str, Any]:
+        """Which of the two is bounded, disk by what is live or bytes written by what changed, and where both stand."""
+        from recon.bounds import figures
+
+        return figures(self.config, self.state().totals)
+
     def _rules(self, state: State) -> Config:
         """The rules by which a state was made: those of now, or as the store kept them."""
         from recon.rules import rules_of

@@ -23,7 +23,7 @@ from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
 from recon.history import files_then, records_then
 from recon.logic import after_merge
-from recon.runs import Found, hash_of, merge_entries, open_run, read_records
+from recon.runs import Found, hash_of, merged_plan, open_run, read_records
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
@@ -40,13 +40,15 @@ def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
     """Every live record once, in batches: hi, lo, record. Raises Damaged at the first that does not check."""
     import pyarrow as pa
 
-    entries = merge_entries([open_run(store, run.path).entries() for run in state.runs])
-    for start in range(0, len(entries), BATCH_RECORDS):
-        rows = slice(start, start + BATCH_RECORDS)
-        hi, lo = entries.hi[rows], entries.lo[rows]
-        place = (entries.file[rows], entries.offset[rows], entries.length[rows], entries.check[rows])
-        records = read_records(store, Found(entries.part_files, np.arange(len(hi)), *place))
-        yield pa.table({"hi": pa.array(hi), "lo": pa.array(lo), "record": records})
+    runs = [open_run(store, run.path) for run in state.runs]
+    with scratch_folder(store) as scratch, open(scratch / "live", "w+b") as file:
+        live = merged_plan(runs, file)
+        for piece in live.pieces():
+            columns = {name: piece.column(name) for name in ("hi", "lo", "file", "offset", "length", "check")}
+            for start in range(0, len(piece), BATCH_RECORDS):
+                hi, lo, *place = (column[start : start + BATCH_RECORDS] for column in columns.values())
+                records = read_records(store, Found(live.part_files, np.arange(len(hi)), *place))
+                yield pa.table({"hi": pa.array(hi), "lo": pa.array(lo), "record": records})
 
 
 def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime | None = None, then: bool = False) -> pa.Table:

@@ -1,6 +1,7 @@
 """``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
 
-Belongs here: the sections of the file, their defaults, and the rules version. Does not belong here: how any of it is
+Belongs here: the rules, where they lie, and their version. Does not belong here: settings that give nothing its meaning
+(``recon.settings``); how any of it is
 carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.windows``).
 
 Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
@@ -14,15 +15,27 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.settings import (
+    Caps,
+    Closing,
+    Compaction,
+    Engine,
+    Retention,
+    caps_of,
+    closing_of,
+    compaction_of,
+    engine_of,
+    freshness_of,
+    retention_of,
+)
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 from recon.windows import Grid, parse_duration, parse_instant
@@ -35,7 +48,6 @@ Kind = Literal["sum", "count", "min", "max", "first", "last"]
 RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
 """Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
-FRESHNESS_SLACK = timedelta(minutes=30)
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
@@ -88,46 +100,6 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Closing:
-    """When a window closes by itself: with so many ``files``, or so long after its end; and whether it is processed before."""
-
-    files: int | None = None
-    deadline: timedelta | None = None
-    process_open: bool = False
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long what was known is kept (None: for ever), and what was superseded, for readers that still use it."""
-
-    history: timedelta | None
-    grace: timedelta
-
-
-@dataclass(frozen=True)
-class Caps:
-    """What one run merges at most; None is no bound."""
-
-    windows: int = 48
-    events: int | None = None
-    bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
-
-    ``master``, ``settings``: Spark's own, for a session that this process starts itself. ``slices``: parts of the hash space that a stage
-    is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks."""
-
-    kind: Literal["duckdb", "spark"] = "duckdb"
-    master: str = "local[*]"
-    settings: Mapping[str, str] = field(default_factory=dict)
-    slices: int | None = None
-    memory_limit: str = "1GB"
-
-
-@dataclass(frozen=True)
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
@@ -157,7 +129,7 @@ class Config(Place):
     memory_limit: str
     threads: int
     engine: Engine
-    compaction_disk: float
+    compaction: Compaction
     retention: Retention
     caps: Caps
     closing: Closing
@@ -209,7 +181,7 @@ def load_config(path: Path) -> Config:
     status = reader.status(known)
     control = tuple(reader.control(name, types) for name in sections.control)
     place, events = _place(reader, path, sections), reader.events(types)
-    source = reader.logic()
+    source, closing = reader.logic(), closing_of(sections, reader.field)
     return Config(
         **vars(place),
         events=events,
@@ -222,12 +194,12 @@ def load_config(path: Path) -> Config:
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
-        engine=Engine(**dict(sections.engine)),
-        compaction_disk=sections.compaction.disk,
-        retention=reader.retention(),
-        caps=reader.caps(),
-        closing=reader.closing(),
-        freshness=reader.freshness(),
+        engine=engine_of(sections),
+        compaction=compaction_of(sections),
+        retention=retention_of(sections, reader.field),
+        caps=caps_of(sections),
+        closing=closing,
+        freshness=freshness_of(sections, reader.field, place.grid, closing),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
@@ -283,33 +255,6 @@ class _Reader:
         with self.field("events", "dedupe") as name:
             dedupe = parse_duration(section.dedupe, name)
         return Events(dict(types), section.id, section.time, dedupe)
-
-    def closing(self) -> Closing:
-        section = self.sections.closing
-        with self.field("closing", "deadline") as name:
-            deadline = None if section.deadline is None else parse_duration(section.deadline, name)
-        return Closing(section.files, deadline, section.process_open)
-
-    def retention(self) -> Retention:
-        section = self.sections.retention
-        with self.field("retention", "history") as name:
-            history = None if section.history is None else parse_duration(section.history, name)
-        with self.field("retention", "grace") as name:
-            grace = parse_duration(section.grace, name)
-            if history is not None and history < grace:
-                raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
-        return Retention(history, grace)
-
-    def freshness(self) -> timedelta:
-        """How late the watermark may be: unless it is written, a window, its deadline, and half an hour to process it."""
-        if self.sections.freshness is not None:
-            with self.field("freshness") as name:
-                return parse_duration(self.sections.freshness, name)
-        return self.grid().every + (self.closing().deadline or timedelta(0)) + FRESHNESS_SLACK
-
-    def caps(self) -> Caps:
-        section = self.sections.caps
-        return Caps(section.windows, section.events, None if section.bytes is None else bytes_of(section.bytes))
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
@@ -399,12 +344,6 @@ class _Reader:
             if match is None:
                 raise WrongUsage(f"{field}: {self.sections.logic!r} is not module:function")
             return find(match[1], match[2], self.file.path.parent, field)
-
-
-def bytes_of(size: str) -> int:
-    """``2GB``, ``1.5 GiB`` → bytes."""
-    number, unit = size.rstrip("KMGTiB").strip(), size.lstrip("0123456789. ")
-    return int(Decimal(number) * (1024 if "i" in unit else 1000) ** (1 + "KMGT".index(unit[0])))
 
 
 def _check_name(name: str, field: str) -> None:

@@ -97,6 +97,9 @@ class Caps(_Section):
     bytes: Bytes | None = None
 
 
+Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
+
+
 class EngineOf(_Section):
     kind: Literal["duckdb", "spark"] = "duckdb"
     master: Text = "local[*]"
@@ -106,7 +109,9 @@ class EngineOf(_Section):
 
 
 class CompactionOf(_Section):
-    disk: Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)] = 1.5
+    bound: Literal["disk", "writes"] = "disk"
+    disk: Times = 1.5
+    writes: Times = 1.5
 
 
 class RetentionOf(_Section):
@@ -278,6 +283,7 @@ _EXAMPLES = {
     "deadline": "write how long after its end a window is waited for, such as deadline: 30m",
     "process_open": "write true or false",
     "disk": "write how many times what is live the part-files may hold, 1.1 to 10, such as disk: 1.5",
+    "writes": "write how many times what changed may be written, 1.1 to 10, such as writes: 1.5",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",

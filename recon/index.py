@@ -10,30 +10,36 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recon import layout
+from recon.bounds import Bytes, allows
 from recon.config import Config
-from recon.runs import choose_tiers, open_run, write_merged
+from recon.runs import ENTRY_BYTES, choose_tiers, open_run, write_merged
 from recon.store import AlreadyExists, ObjectStore
 from recon.timeline import Entry, RunRef, Timeline
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """What one call did: runs merged away, entries of the new tiers, and runs that stand now."""
+    """What one call did: runs merged away, entries of the new tiers, and runs that stand now. ``put_off``: a tier is due, but
+    ``compaction.writes`` does not allow it yet."""
 
     merged: int
     entries: int
     runs: int
+    put_off: bool = False
 
 
 def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexed:
-    """Merges tiers of runs until none is due, each by a commit of its own. A lost race starts over; part-files stay as they are."""
+    """Merges tiers of runs until none is due, or ``compaction.writes`` does not allow the next, each by a commit of its own. A lost race
+    starts over; part-files stay as they are."""
     merged = entries = 0
     while True:
         state = timeline.head()
         due = choose_tiers([run.entries for run in state.runs])
         if due is None:
             return Indexed(merged, entries, len(state.runs))
-        chosen = state.runs[due]
+        chosen, held = state.runs[due], Bytes.of(state.totals)
+        if not allows(config, held, sum(run.entries for run in chosen) * ENTRY_BYTES):
+            return Indexed(merged, entries, len(state.runs), put_off=True)
         writer = layout.new_attempt()
         path = layout.tier_run(writer)
         write_merged(store, path, [open_run(store, run.path) for run in chosen])
@@ -44,6 +50,7 @@ def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexe
             state.rules,
             runs_added=(RunRef(path, tier.count),),
             runs_removed=tuple(run.path for run in chosen),
+            totals=held.spent(tier.count * ENTRY_BYTES).in_totals(state.totals),
         )
         if timeline.commit(entry, onto=state) is not None:
             merged, entries = merged + len(chosen), entries + tier.count

@@ -7,6 +7,7 @@ slice (recon.engines), the protocol of commits (recon.timeline).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import layout, rules, stateless
+from recon.bounds import Bytes
 from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
@@ -21,11 +23,11 @@ from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written, engine_of
 from recon.errors import WrongInput, WrongUsage
-from recon.prefetch import Prefetched, local_copy, prefetch, read_prefetched, standing_records, touched_keys
-from recon.runs import Entries, entries_of, merge_entries, write_run
+from recon.prefetch import Prefetched, Standing, between, find_standing, local_copy, read_prefetched, records_of, touched_keys
+from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import Entry, RunRef, State, Timeline, committed_figures
 from recon.totals import Totals, exact_sum, total_of
 
@@ -82,7 +84,8 @@ def merge_windows(
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
         run = written.run or RunRef("", 0, 0)
         entry = _entry(store, config, state, todo, written.slices, writer)
-        entry = replace(entry, totals={**entry.totals, "bytes": _bytes(state, run.part_bytes, written.superseded)})
+        held = Bytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
+        entry = replace(entry, totals=held.in_totals(entry.totals))
         if written.run:
             entry = replace(entry, runs_added=(written.run,))
         committed = timeline.commit(entry, onto=state)
@@ -109,7 +112,7 @@ def merge_here(
     progress: Callable[[float], None],
 ) -> Written:
     """Part-files and their run, made in this process: the embedded engine's merge, see recon.engines.port."""
-    standing = _standing(store, timeline, state, todo, prefetched)
+    standing = standing_of(store, timeline, state, todo, prefetched)
     slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
     if not len(entries.hi):
         return Written(slices, None, superseded)
@@ -128,44 +131,30 @@ def refuse_other_rules(config: Config, state: State) -> None:
         )
 
 
-def _standing(store: ObjectStore, timeline: Timeline, state: State, todo: Sequence[Figures], prefetched: Prefetched | None) -> pa.Table:
-    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew."""
-    if prefetched is None or not fits(prefetched, state, todo):
-        own = prefetch(store, state, todo)
-        table = read_prefetched(store, own)
-        store.delete(own.path)  # of no use to anyone else; what is mapped stays readable
-        return table
-    table = read_prefetched(store, prefetched)
-    later = later_runs(timeline, state, prefetched)
-    return renewed(table, standing_records(store, later, *touched_keys(store, state, todo))) if later else table
+def standing_of(
+    store: ObjectStore,
+    timeline: Timeline,
+    state: State,
+    todo: Sequence[Figures],
+    prefetched: Prefetched | None,
+    bounds: tuple[int, int] | None = None,
+) -> pa.Table:
+    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew. With
+    ``bounds`` only those of bounds[0] ≤ hi < bounds[1]."""
 
+    def anew(runs: Sequence[str]) -> Standing:
+        return find_standing(store, runs, *touched_keys(store, state, todo, bounds))
 
-def later_runs(timeline: Timeline, state: State, prefetched: Prefetched) -> list[str]:
-    """The runs, newest first, of the records that were written after the file was read."""
-    later: list[str] = []
-    for number in range(state.commit, prefetched.commit, -1):
-        entry = timeline.entry(number)
-        # A merged tier holds no new records: only runs written with part-files of their own count.
-        later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
-    return later
-
-
-def renewed(table: pa.Table, later: pa.Table) -> pa.Table:
-    """Standing records with those of ``later`` runs in place of what they supersede, in order of hash."""
-    import pyarrow as pa
-
-    # By the invariant of runs, what the later runs hold of a hash is all that stands of it.
-    fresh = later.cast(table.schema.remove_metadata())
-    kept = table.filter(pa.array(~np.isin(_hashes(table), _hashes(fresh))))
-    joined = pa.concat_tables([kept.replace_schema_metadata(None), fresh])
-    return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
-
-
-def _hashes(table: pa.Table) -> np.ndarray[Any, Any]:
-    """hi and lo of each row as one value that can be compared."""
-    pairs = np.empty(table.num_rows, dtype=[("hi", "<u8"), ("lo", "<u8")])
-    pairs["hi"], pairs["lo"] = table.column("hi").to_numpy(), table.column("lo").to_numpy()
-    return pairs
+    if prefetched is not None and fits(prefetched, state, todo):
+        later: list[str] = []
+        for number in range(state.commit, prefetched.commit, -1):
+            entry = timeline.entry(number)
+            # A merged tier holds no new records: only runs written with part-files of their own count.
+            later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
+        # A part-file that is gone was compacted, and swept, since.
+        with suppress(NotFound):
+            return read_prefetched(store, prefetched, anew(later) if later else None, bounds)
+    return records_of(store, anew([run.path for run in state.runs]))
 
 
 def fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
@@ -197,7 +186,7 @@ def _write_part_files(
         bounds = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-int(_lengths(standing).sum()) // SLICE_BYTES)))
         for number, (first, end) in enumerate(bounds):
             path = layout.part_file(writer, len(parts))
-            part = write_slice(store, config, connection, sources, _between(standing, first, end), (first, end), path)
+            part = write_slice(store, config, connection, sources, between(standing, first, end), (first, end), path)
             if part.entries is not None:
                 parts.append(part.entries)
                 part_bytes += part.bytes
@@ -237,34 +226,19 @@ def write_slice(
 
 def _superseded(standing: pa.Table, written: pa.Table) -> int:
     """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
-    return int(_lengths(standing)[np.isin(_hashes(standing), _hashes(written))].sum())
+    ours, theirs = ([part.column(name).to_numpy() for name in ("hi", "lo")] for part in (standing, written))
+    return int(_lengths(standing)[among(*ours, *theirs)].sum())
 
 
 def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Bytes of each record."""
-    import pyarrow.compute as pc
-
-    lengths: np.ndarray[Any, np.dtype[np.int64]] = pc.binary_length(standing.column("record")).to_numpy().astype(np.int64)
+    lengths: np.ndarray[Any, np.dtype[np.int64]] = standing.column("length").to_numpy().astype(np.int64)
     return lengths
-
-
-def _bytes(state: State, written: int, superseded: int) -> dict[str, int]:
-    """``parts``: bytes of all part-files that hold anything live; ``live``: those of the live records in them."""
-    held = state.totals.get("bytes", {"parts": 0, "live": 0})
-    return {"parts": held["parts"] + written, "live": held["live"] + written - superseded}
 
 
 def hash_slices(count: int) -> list[tuple[int, int]]:
     """The space of ``hi`` in ``count`` equal parts: first, and the end that is not included."""
     return [(number * _HASHES // count, (number + 1) * _HASHES // count) for number in range(count)]
-
-
-def _between(standing: pa.Table, first: int, end: int) -> pa.Table:
-    """The rows with first ≤ hi < end of a table that is sorted by hi."""
-    hi = standing.column("hi").to_numpy()
-    low = int(np.searchsorted(hi, np.uint64(first), side="left"))
-    high = len(hi) if end == _HASHES else int(np.searchsorted(hi, np.uint64(end), side="left"))
-    return standing.slice(low, high - low)
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:

@@ -14,6 +14,7 @@ from recon import landings, quarantine
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
+from recon.compaction import compact_in_run
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
@@ -189,6 +190,7 @@ def _merge_range(
         store.delete(prefetched.path)
     with report.timed("index"):
         progress("index", named, 0)
+        compact_in_run(store, config, timeline)
         index_runs(store, config, timeline)
     if merged.commit is None:
         return

@@ -1,16 +1,18 @@
-"""Pre-fetch: the keys of a range of windows → their standing artifacts, read once and laid into one file for the merge.
+"""Pre-fetch: the keys of a range of windows → their standing artifacts, found once and laid into one file for the merge.
 
 Belongs here: which keys a range touches, and reading their records. Does not belong here: replacing contributions (recon.merge).
 
 The keys are those of the new *and* of the committed revision of each window. The file names the commit it was read at; the merge
-reads anew what later commits touched. Bytes read follow the keys of the batch, never the size of the state.
+reads anew what later commits touched. Bytes read follow the keys of the batch, never the size of the state. In a folder, where the
+merge can map the part-files, the file holds the places of the records; from object storage, the records themselves.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,8 @@ import numpy as np
 from recon import layout, stateless
 from recon.engines.port import engine_of
 from recon.errors import Damaged
-from recon.runs import find_many, open_run, read_records
+from recon.runs import Found, among, find_many, open_run, read_records
+from recon.runs_entries import COLUMNS, hash_order
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from recon.config import Config
 
 _META = b"recon"
+_PLACES = b"recon places"
+"""Only in a file of places: the part-files by number, and the CRC-32 of their names and the columns."""
 _BATCH_ROWS = 32_768
+_IN_FILE = ("hi", "lo", "file", "offset", "length", "check")
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,25 @@ class Prefetched:
     bytes: int
 
 
-def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures], config: Config | None = None) -> Prefetched:
-    """Reads the standing artifacts of every key that the range touches, as of ``state``, into one file, by the engine of ``config``.
+@dataclass(frozen=True)
+class Standing:
+    """Where the standing records of some keys lie: ``hi`` and ``lo`` of each, in order, and its place in ``found``."""
 
-    The file is Arrow IPC: hi, lo (uint64) and record (JSON line), in order of (hi, lo)."""
+    hi: np.ndarray[Any, np.dtype[np.uint64]]
+    lo: np.ndarray[Any, np.dtype[np.uint64]]
+    found: Found
+
+
+def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures], config: Config | None = None) -> Prefetched:
+    """Finds the standing artifacts of every key that the range touches, as of ``state``, for one file, by the engine of ``config``.
+
+    The file is Arrow IPC, in order of (hi, lo): hi, lo (uint64) and record (JSON line); in a folder hi, lo and the columns of a run's
+    entries in place of the record."""
     if config is not None and config.engine.kind != "duckdb":
         return engine_of(config).prefetch(store, config, state, range_figures)
     hi, lo = touched_keys(store, state, range_figures)
-    table = standing_records(store, [run.path for run in state.runs], hi, lo)
-    return write_prefetched(store, [table], prefetched_meta(state, range_figures, len(hi)))
+    standing = find_standing(store, [run.path for run in state.runs], hi, lo)
+    return write_prefetched(store, standing, prefetched_meta(state, range_figures, len(hi)))
 
 
 def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -> dict[str, Any]:
@@ -71,48 +87,141 @@ def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -
     }
 
 
-def write_prefetched(store: ObjectStore, tables: Iterable[pa.Table], meta: dict[str, Any]) -> Prefetched:
-    """Writes tables that follow each other in order of hash as one pre-fetched file; only one of them is held at a time."""
-    path, counted = layout.prefetched(layout.new_attempt()), _Counted(tables)
-    written = store.put_new(path, ipc(counted, {_META: json.dumps(meta).encode()}))
-    return Prefetched(path, found=counted.rows, bytes=written, **meta)
+def write_prefetched(store: ObjectStore, standing: Standing, meta: dict[str, Any], places: bool = False) -> Prefetched:
+    """Writes a pre-fetched file; with ``places`` one of places in any store, for a merge whose tasks read the records themselves."""
+    path = layout.prefetched(layout.new_attempt())
+    mapped = any(store.local(part_file) is not None for part_file in standing.found.part_files[:1])
+    table = _places(standing) if mapped or places else records_of(store, standing).drop_columns(["length"])
+    named = {**(table.schema.metadata or {}), _META: json.dumps(meta)}
+    written = store.put_new(path, _ipc(table.replace_schema_metadata(named)))
+    return Prefetched(path, found=table.num_rows, bytes=written, **meta)
 
 
-def read_prefetched(store: ObjectStore, prefetched: Prefetched, bounds: tuple[int, int] | None = None) -> pa.Table:
-    """The table of a pre-fetched file, memory-mapped where the store is a folder; with ``bounds`` only bounds[0] ≤ hi < bounds[1]. Raises
-    Damaged where it cannot be read."""
-    return read_arrow(store, prefetched.path, bounds)
+def read_prefetched(
+    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
+) -> pa.Table:
+    """hi, lo, length and record of what a pre-fetched file tells, in order of (hi, lo); of the hashes of ``fresh``, what stands there. With
+    ``bounds`` only of bounds[0] ≤ hi < bounds[1]; ``fresh`` is then of that part, too.
 
-
-def read_arrow(store: ObjectStore, path: str, bounds: tuple[int, int] | None = None) -> pa.Table:
-    """The same, of a file that ``ipc`` wrote."""
+    Raises Damaged where the file, or a record that it points to, cannot be read or is not what was written, and NotFound where a
+    part-file is gone, which sweeping may do once a compaction has superseded it."""
     import pyarrow as pa
 
-    local = store.local(path)
+    local = store.local(prefetched.path)
     try:
-        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(path))
-        reader = pa.ipc.open_file(source)
-        return reader.read_all() if bounds is None else _part_of(reader, *bounds)
-    except (OSError, NotFound, pa.ArrowInvalid) as error:
-        raise Damaged(f"{path}: the pre-fetched file is damaged or gone ({error}); run again") from None
+        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(prefetched.path))
+        table = pa.ipc.open_file(source).read_all()
+    except (OSError, NotFound, pa.ArrowException) as error:
+        raise _damaged(prefetched.path, str(error)) from None
+    if "record" not in table.column_names:
+        standing = part_of(_standing(prefetched.path, table), bounds)
+        return records_of(store, standing if fresh is None else _overlaid(standing, fresh))
+    table = _with_lengths((table if bounds is None else between(table, *bounds)).replace_schema_metadata(None))
+    if fresh is None:
+        return table
+    # By the invariant of runs, what later runs hold of a hash is all that stands of it.
+    old_hi, old_lo = (table.column(name).to_numpy() for name in ("hi", "lo"))
+    kept = table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo)))
+    joined = pa.concat_tables([kept, records_of(store, fresh).cast(table.schema)])
+    return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
 
 
-def _part_of(reader: pa.RecordBatchFileReader, first: int, end: int) -> pa.Table:
-    """The rows with first ≤ hi < end. Batches follow each other in order of hi, so those before and behind are not read."""
+def _damaged(path: str, what: str) -> Damaged:
+    return Damaged(f"{path}: the pre-fetched file is damaged or gone ({what}); run again")
+
+
+def _places(standing: Standing) -> pa.Table:
+    """The places as a table that names its part-files."""
     import pyarrow as pa
 
-    parts = []
-    for number in range(reader.num_record_batches):
-        batch = reader.get_batch(number)
-        hi = batch.column("hi").to_numpy()
-        if not len(hi) or int(hi[-1]) < first:
-            continue
-        if int(hi[0]) >= end:
-            break
-        low = int(np.searchsorted(hi, np.uint64(first)))
-        high = len(hi) if int(hi[-1]) < end else int(np.searchsorted(hi, np.uint64(end)))
-        parts.append(batch.slice(low, high - low))
-    return pa.Table.from_batches(parts, schema=reader.schema)
+    found = standing.found
+    columns = {"hi": standing.hi, "lo": standing.lo, "file": found.part}
+    columns |= {"offset": found.offset, "length": found.length, "check": found.check}
+    columns = {name: np.ascontiguousarray(column, COLUMNS[name]) for name, column in columns.items()}
+    told = {"part_files": found.part_files, "crc": _crc(found.part_files, list(columns.values()))}
+    return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata({_PLACES: json.dumps(told)})
+
+
+def _standing(path: str, table: pa.Table) -> Standing:
+    """The places in a table as ``_places`` makes it. Raises Damaged where it is not what was written."""
+    try:
+        told = json.loads(table.schema.metadata[_PLACES])
+        hi, lo, part, offset, length, check = (np.ascontiguousarray(table.column(name).to_numpy()) for name in _IN_FILE)
+        typed = all(column.dtype == COLUMNS[name] for name, column in zip(_IN_FILE, (hi, lo, part, offset, length, check), strict=True))
+        part_files = tuple(told["part_files"])
+        whole = typed and told["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from None
+    if not whole:
+        raise _damaged(path, "its places are not what was written")
+    return Standing(hi, lo, Found(part_files, np.arange(len(hi)), part, offset, length, check))
+
+
+def _crc(part_files: Sequence[str], columns: Sequence[np.ndarray[Any, Any]]) -> int:
+    crc = zlib.crc32(chr(10).join(part_files).encode())
+    for column in columns:
+        crc = zlib.crc32(column.data, crc)
+    return crc
+
+
+def write_places(store: ObjectStore, path: str, standing: Standing) -> None:
+    """Writes the places of some keys, for ``read_places``."""
+    store.put_new(path, _ipc(_places(standing)))
+
+
+def read_places(store: ObjectStore, path: str) -> Standing:
+    """Raises Damaged where they are not what was written."""
+    import pyarrow as pa
+
+    try:
+        return _standing(path, pa.ipc.open_file(pa.BufferReader(store.get(path))).read_all())
+    except (OSError, NotFound, pa.ArrowException) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def part_of(standing: Standing, bounds: tuple[int, int] | None) -> Standing:
+    """What of it lies within the bounds, if there are any."""
+    if bounds is None:
+        return standing
+    rows = _rows_between(standing.hi, *bounds)
+    found = standing.found
+    part, offset, length, check = (column[rows] for column in (found.part, found.offset, found.length, found.check))
+    hi = standing.hi[rows]
+    return Standing(hi, standing.lo[rows], Found(found.part_files, np.arange(len(hi)), part, offset, length, check))
+
+
+def between(table: pa.Table, first: int, end: int) -> pa.Table:
+    """The rows with first ≤ hi < end of a table that is sorted by hi."""
+    rows = _rows_between(table.column("hi").to_numpy(), first, end)
+    return table.slice(rows.start, rows.stop - rows.start)
+
+
+def _rows_between(hi: np.ndarray[Any, np.dtype[np.uint64]], first: int, end: int) -> slice:
+    low = int(np.searchsorted(hi, np.uint64(first), side="left"))
+    return slice(low, len(hi) if end == 1 << 64 else int(np.searchsorted(hi, np.uint64(end), side="left")))
+
+
+def joined(parts: Sequence[Standing]) -> Standing:
+    """Several as one; each lies behind the one before in order of hash."""
+    names: dict[str, int] = {}
+    numbers = [np.array([names.setdefault(name, len(names)) for name in part.found.part_files], np.uint32) for part in parts]
+    part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
+    columns = [np.concatenate([getattr(part.found, name) for part in parts]) for name in ("offset", "length", "check")]
+    hi, lo = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hi", "lo"))
+    return Standing(hi, lo, Found(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
+
+
+def _overlaid(standing: Standing, fresh: Standing) -> Standing:
+    """Both, but of the hashes of ``fresh`` only what is there: by the invariant of runs that is all that stands of them."""
+    kept = np.flatnonzero(~among(standing.hi, standing.lo, fresh.hi, fresh.lo))
+    hi, lo = np.concatenate([standing.hi[kept], fresh.hi]), np.concatenate([standing.lo[kept], fresh.lo])
+    order = hash_order(hi, lo)
+    old, new = standing.found, fresh.found
+    part = np.concatenate([old.part[kept], new.part + np.uint32(len(old.part_files))])[order]
+    offset, length, check = (
+        np.concatenate([getattr(old, name)[kept], getattr(new, name)])[order] for name in ("offset", "length", "check")
+    )
+    return Standing(hi[order], lo[order], Found(old.part_files + new.part_files, np.arange(len(order)), part, offset, length, check))
 
 
 def prefetched_files(store: ObjectStore) -> Iterator[tuple[str, Prefetched | None]]:
@@ -152,17 +261,38 @@ def touched_keys(
     return hi[fresh], lo[fresh]
 
 
-def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
-    """hi, lo, record of every entry that the runs (newest first) hold for these hashes, in the order of the hashes.
+def find_standing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> Standing:
+    """Every entry that the runs (newest first) hold for these hashes, which are sorted."""
+    found = find_many([open_run(store, path) for path in run_paths], hi, lo)
+    return Standing(hi[found.query], lo[found.query], found)
 
-    The records are views (string_view): from a folder, of the mapped part-files, so that nothing is copied yet."""
+
+def records_of(store: ObjectStore, standing: Standing) -> pa.Table:
+    """hi, lo, length (bytes) and record, each record checked: views (string_view), from a folder of the mapped part-files, so that
+    nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
     import pyarrow as pa
 
-    found = find_many([open_run(store, path) for path in run_paths], hi, lo)
-    return pa.table({"hi": pa.array(hi[found.query]), "lo": pa.array(lo[found.query]), "record": read_records(store, found)})
+    records = read_records(store, standing.found)
+    table = pa.table({"hi": standing.hi, "lo": standing.lo, "length": standing.found.length, "record": records})
+    # DuckDB's threads share a table by its batches.
+    return pa.Table.from_batches(table.to_batches(_BATCH_ROWS), table.schema)
 
 
-def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None = None) -> tuple[Any, Any]:
+def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
+    """``records_of`` what ``find_standing`` finds."""
+    return records_of(store, find_standing(store, run_paths, hi, lo))
+
+
+def _with_lengths(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.append_column("length", pc.binary_length(table.column("record")).cast(pa.uint32())).select(
+        ["hi", "lo", "length", "record"]
+    )
+
+
+def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> tuple[Any, Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -210,36 +340,16 @@ class _Pieces(io.RawIOBase):
         yield from pieces
 
 
-class _Counted:
-    """Tables on their way into a file, and how many rows they had."""
-
-    def __init__(self, tables: Iterable[pa.Table]) -> None:
-        self._tables = tables
-        self.rows = 0
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        for table in self._tables:
-            self.rows += table.num_rows
-            yield table
-
-
-def arrow_schema() -> pa.Schema:
-    """The columns of standing records as they lie in a file."""
+def _ipc(table: pa.Table) -> Iterator[bytes]:
+    """A table as an Arrow file; records that are views are written themselves."""
     import pyarrow as pa
 
-    return pa.schema([("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])
-
-
-def ipc(tables: Iterable[pa.Table], metadata: dict[bytes, bytes]) -> Iterator[bytes]:
-    """Tables of records that are views, as an Arrow file that holds the records themselves."""
-    import pyarrow as pa
-
-    schema = arrow_schema().with_metadata(metadata)
+    kinds = [pa.large_string() if field.name == "record" else field.type for field in table.schema]
+    schema = pa.schema([field.with_type(kind) for field, kind in zip(table.schema, kinds, strict=True)], table.schema.metadata)
     pieces = _Pieces()
     with pa.ipc.new_file(pieces, schema) as writer:
-        for table in tables:
-            for batch in table.to_batches(_BATCH_ROWS):
-                columns = [batch.column(field.name).cast(field.type) for field in schema]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-                yield from pieces.take()
+        for batch in table.to_batches(_BATCH_ROWS):
+            columns = [column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            yield from pieces.take()
     yield from pieces.take()

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from recon.batches import Manifest
-from recon.config import Caps, Config
+from recon.config import Config
+from recon.settings import Caps
 from recon.stateless import Figures
 
 T = TypeVar("T")

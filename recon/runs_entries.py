@@ -1,12 +1,13 @@
-"""Index entries in memory: six arrays sorted by (hi, lo), how they are made and merged, and which runs to merge next.
+"""Index entries in memory: six arrays sorted by (hi, lo), how they are made, and which runs to merge next.
 
-Belongs here: arithmetic on entries. Does not belong here: files (``runs_file``) and look-ups (``runs_find``).
+Belongs here: arithmetic on entries. Does not belong here: merging them (``runs_merge``), files (``runs_file``), look-ups
+(``runs_find``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,10 @@ import numpy.typing as npt
 
 from recon.errors import WrongInput
 
-# Column → its type in memory and on disk; 36 bytes an entry.
+# Column → its type in memory and on disk; ENTRY_BYTES an entry.
 COLUMNS = {"hi": "<u8", "lo": "<u8", "offset": "<u8", "length": "<u4", "file": "<u4", "check": "<u4"}
+ENTRY_BYTES = 36
 RECORD_LENGTH_MAX_BYTES = 2**30
-# A merge works on stretches of the hash space that hold about this many entries of all its runs together.
-MERGE_STRETCH_ENTRIES = 1 << 20
 # Runs smaller than this count as one size when tiers are chosen.
 TIER_ENTRIES_MIN = 4096
 
@@ -87,84 +87,6 @@ def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Co
     order = hash_order(hi, lo)
     taken = {name: column[order].astype(COLUMNS[name], copy=False) for name, column in columns.items()}
     return Entries((part_file,), file=np.zeros(len(order), dtype=COLUMNS["file"]), **taken)
-
-
-@dataclass(frozen=True)
-class MergePlan:
-    """Which entries of several runs stay, without the entries themselves.
-
-    ``stretches``: for each stretch of the hash space the rows of every run. ``kept``: for each stretch the rows that
-    stay, in order, as positions in the runs' stretches laid end to end. ``numbers``: per run, part-file → new number.
-    """
-
-    stretches: tuple[tuple[slice, ...], ...]
-    kept: tuple[npt.NDArray[np.uint32], ...]
-    part_files: tuple[str, ...]
-    numbers: tuple[npt.NDArray[np.uint32], ...]
-
-    def __len__(self) -> int:
-        return sum(len(kept) for kept in self.kept)
-
-    def column(self, runs: Sequence[Entries], name: str) -> Iterator[Column]:
-        """The merged column, stretch by stretch."""
-        for stretch, kept in zip(self.stretches, self.kept, strict=True):
-            pieces = [getattr(run, name)[rows] for run, rows in zip(runs, stretch, strict=True)]
-            if name == "file":
-                pieces = [numbers[piece] for numbers, piece in zip(self.numbers, pieces, strict=True)]
-            yield np.concatenate(pieces)[kept].astype(COLUMNS[name], copy=False)
-
-
-def plan_merge(runs: Sequence[Entries]) -> MergePlan:
-    """What a merge of ``runs`` (at least one), newest first, keeps: of each hash all entries of the newest run with it.
-
-    Works through the hash space in stretches, so that it holds 4 bytes an entry however large the runs are.
-    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
-    """
-    largest = max(runs, key=len)
-    count = max(1, -(-sum(len(run) for run in runs) // MERGE_STRETCH_ENTRIES))
-    borders = largest.hi[[len(largest) * i // count for i in range(1, count)]]
-    cuts = [[0, *np.searchsorted(run.hi, borders).tolist(), len(run)] for run in runs]
-    stretches = tuple(tuple(slice(cut[i], cut[i + 1]) for cut in cuts) for i in range(count))
-    firsts = np.cumsum([0] + [len(run.part_files) for run in runs])
-    all_files = [name for run in runs for name in run.part_files]
-    used = np.zeros(len(all_files), dtype=bool)
-    kept = []
-    for stretch in stretches:
-        rows, hi, lo = _newest_of(runs, stretch)
-        file = np.concatenate([run.file[part] + first for run, part, first in zip(runs, stretch, firsts, strict=False)])[rows]
-        check_together(hi, lo, file, all_files)
-        used[file] = True
-        kept.append(rows)
-    names: dict[str, int] = {}
-    new = np.array([names.setdefault(n, len(names)) if u else 0 for n, u in zip(all_files, used, strict=True)], np.uint32)
-    numbers = tuple(new[firsts[i] : firsts[i + 1]] for i in range(len(runs)))
-    return MergePlan(stretches, tuple(kept), tuple(names), numbers)
-
-
-def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[npt.NDArray[np.uint32], Column, Column]:
-    """The rows that stay, their hi and their lo."""
-    hi = np.concatenate([run.hi[rows] for run, rows in zip(runs, stretch, strict=True)])
-    lo = np.concatenate([run.lo[rows] for run, rows in zip(runs, stretch, strict=True)])
-    age = np.repeat(np.arange(len(runs)), [rows.stop - rows.start for rows in stretch])
-    order = hash_order(hi, lo)
-    hi, lo, age = hi[order], lo[order], age[order]
-    first = np.concatenate([[True], (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])])[: len(hi)]
-    # Stable, and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
-    newest = age == age[first][np.cumsum(first) - 1]
-    return order[newest].astype(np.uint32), hi[newest], lo[newest]
-
-
-def merge_entries(runs: Sequence[Entries]) -> Entries:
-    """Several runs, newest first, as one: of each hash all entries of the newest run that holds it.
-
-    That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. It joins the
-    part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
-    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
-    """
-    if not runs:
-        return Entries((), **{name: np.zeros(0, dtype=kind) for name, kind in COLUMNS.items()})
-    plan = plan_merge(runs)
-    return Entries(plan.part_files, **{name: np.concatenate(list(plan.column(runs, name))) for name in COLUMNS})
 
 
 def check_together(hi: Column, lo: Column, file: Column, part_files: Sequence[str]) -> None:

@@ -19,17 +19,19 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
-from recon.runs_entries import COLUMNS, Column, Entries, check_together, plan_merge
+from recon.runs_entries import COLUMNS, Column, Entries, check_together
+from recon.runs_merge import MergePlan, RowsInFile, plan_merge
 from recon.runs_ranges import coalesce, read_ranges
+from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 
 BLOCK = 1024
@@ -40,6 +42,9 @@ _TAIL = struct.Struct("<QI8s")
 _ARRAYS = {**COLUMNS, "fence": "<u8", "guard": "<u4"}
 # The footer and what stands before it are read in one request where they are not larger.
 _END_BYTES = 1 << 16
+
+Columns = Mapping[str, Callable[[], Iterator[Column]]]
+"""Name → function that gives the column in pieces. Each is asked for once; those of hi and lo are cut alike."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Run:
     _arrays: dict[str, tuple[int, int, int]]
     _mapped: Column | None
     _checked: Column = field(repr=False)
+    _map: mmap.mmap | None = field(repr=False, default=None)
 
     def column(self, name: str, start: int, stop: int) -> Column:
         """Rows [start, stop) of a column, unchecked. Raises Damaged if the file is cut."""
@@ -77,6 +83,12 @@ class Run:
     @property
     def is_mapped(self) -> bool:
         return self._mapped is not None
+
+    def release(self) -> None:
+        """Gives the pages that were read back to the system, so that going through a large run does not seem to need its size in memory.
+        What is read again is mapped again."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def find(self, hi: int, lo: int) -> list[Hit]:
         """All records of one hash in this run; the caller compares their keys. Raises Damaged."""
@@ -146,6 +158,7 @@ class Run:
             for start in range(position, stop, 1 << 24):
                 length = min(1 << 24, stop - start)
                 found = zlib.crc32(self._bytes(start, length), found)
+                self.release()
             if found != crc:
                 raise _damaged(self.path, f"its array {name!r} is not what was written")
         for start in range(0, self.count, 1 << 20):
@@ -155,6 +168,7 @@ class Run:
                 raise _damaged(self.path, f"its entries from {start} on are not sorted")
             self.part_file(int(file.max()))
             check_together(hi, lo, file, self.part_files)
+            self.release()
 
     def _bytes(self, position: int, length: int) -> memoryview | bytes:
         if self._mapped is not None:
@@ -169,7 +183,7 @@ def write_run(store: ObjectStore, path: str, entries: Entries) -> int:
         raise WrongInput(f"{path}: its entries are not sorted by hash; make them by entries_of or merge_entries")
     check_together(hi, lo, entries.file, entries.part_files)
     columns = {name: partial(_in_chunks, getattr(entries, name)) for name in COLUMNS}
-    return store.put_new(path, _layout(len(entries), entries.part_files, columns))
+    return write_columns(store, path, len(entries), entries.part_files, columns)
 
 
 def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
@@ -177,10 +191,26 @@ def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
 
     Every byte of ``runs`` is checked before. Returns the new run's bytes. Raises AlreadyExists, Damaged, WrongInput.
     """
-    inputs = [run.entries() for run in runs]
-    plan = plan_merge(inputs)
-    columns = {name: partial(plan.column, inputs, name) for name in COLUMNS}
-    return store.put_new(path, _layout(len(plan), plan.part_files, columns))
+    with scratch_folder(store) as scratch, open(scratch / "kept", "w+b") as file:
+        plan = merged_plan(runs, file)
+        return write_columns(store, path, len(plan), plan.part_files, {name: partial(plan.column, name) for name in COLUMNS})
+
+
+def merged_plan(runs: Sequence[Run], file: BinaryIO) -> MergePlan:
+    """What a merge of ``runs`` (at least one), newest first, keeps, held in ``file`` (empty, open for writing and reading).
+
+    Every byte of the runs is checked. Raises Damaged, WrongInput."""
+
+    def release() -> None:
+        for run in runs:
+            run.release()
+
+    return plan_merge([run.entries() for run in runs], RowsInFile(file), release)
+
+
+def write_columns(store: ObjectStore, path: str, count: int, part_files: Sequence[str], columns: Columns) -> int:
+    """Writes a new run of ``count`` entries in order of hash, whose columns come in pieces. Returns its bytes. Raises AlreadyExists."""
+    return store.put_new(path, _layout(count, part_files, columns))
 
 
 def _in_chunks(column: Column) -> Iterator[Column]:
@@ -188,20 +218,19 @@ def _in_chunks(column: Column) -> Iterator[Column]:
         yield column[start : start + (1 << 20)]
 
 
-def _layout(count: int, part_files: Sequence[str], columns: dict[str, Any]) -> Iterator[bytes | memoryview]:
-    """The file's bytes. ``columns``: name → function that gives the column in pieces; hi and lo are asked for twice."""
+def _layout(count: int, part_files: Sequence[str], columns: Columns) -> Iterator[bytes | memoryview]:
+    """The file's bytes."""
     yield _HEAD.pack(_MAGIC, _VERSION, 0)
     position, arrays = _HEAD.size, {}
+    blocks = _Blocks(count)
+    made: Columns = {"fence": lambda: iter([blocks.fence]), "guard": lambda: iter([blocks.guard])}
     for name, kind in _ARRAYS.items():
-        if name == "fence":
-            pieces = iter([_fence_of(columns["hi"]())])
-        elif name == "guard":
-            pieces = iter([_guards_of(columns["hi"](), columns["lo"]())])
-        else:
-            pieces = columns[name]()
         size, crc = 0, 0
-        for piece in pieces:
-            written = np.ascontiguousarray(piece, dtype=kind).view(np.uint8).data
+        for piece in (columns.get(name) or made[name])():
+            column = np.ascontiguousarray(piece, dtype=kind)
+            if name in ("hi", "lo"):
+                blocks.add(name, column)
+            written = column.view(np.uint8).data
             size, crc = size + len(written), zlib.crc32(written, crc)
             yield written
         padding = bytes(-size % 8)
@@ -213,25 +242,25 @@ def _layout(count: int, part_files: Sequence[str], columns: dict[str, Any]) -> I
     yield _TAIL.pack(len(footer), zlib.crc32(footer), _MAGIC)
 
 
-def _fence_of(hi_pieces: Iterable[Column]) -> Column:
-    fence, seen = [np.zeros(0, dtype=np.uint64)], 0
-    for hi in hi_pieces:
-        fence.append(hi[-seen % BLOCK :: BLOCK])
-        seen += len(hi)
-    return np.concatenate(fence)
+class _Blocks:
+    """Fence and guard of a run that is being written, from its hi and then its lo as they pass by in pieces of any size."""
 
+    def __init__(self, count: int) -> None:
+        self.fence = np.zeros(-(-count // BLOCK), np.uint64)
+        self.guard = np.zeros(-(-count // BLOCK), np.uint32)
+        self._passed = {"hi": 0, "lo": 0}
 
-def _guards_of(hi_pieces: Iterable[Column], lo_pieces: Iterable[Column]) -> Column:
-    guards: list[int] = []
-    left_hi, left_lo = np.zeros(0, dtype="<u8"), np.zeros(0, dtype="<u8")
-    for next_hi, next_lo in zip(hi_pieces, lo_pieces, strict=True):
-        hi, lo = np.concatenate([left_hi, next_hi]), np.concatenate([left_lo, next_lo])
-        whole = len(hi) // BLOCK * BLOCK
-        guards += [_guard_of(hi[i : i + BLOCK], lo[i : i + BLOCK]) for i in range(0, whole, BLOCK)]
-        left_hi, left_lo = hi[whole:], lo[whole:]
-    if len(left_hi):
-        guards.append(_guard_of(left_hi, left_lo))
-    return np.array(guards, dtype=np.uint32)
+    def add(self, name: str, column: Column) -> None:
+        first = self._passed[name]
+        self._passed[name] = end = first + len(column)
+        if name == "hi":
+            starts = column[-first % BLOCK :: BLOCK]
+            self.fence[-(-first // BLOCK) : -(-first // BLOCK) + len(starts)] = starts
+        content = column.view(np.uint8).data
+        # A block's guard is the CRC of its hi carried on over its lo, so that each piece carries on what stands there.
+        for block in range(first // BLOCK, -(-end // BLOCK)):
+            start, stop = max(block * BLOCK, first) - first, min((block + 1) * BLOCK, end) - first
+            self.guard[block] = zlib.crc32(content[start * 8 : stop * 8], int(self.guard[block]))
 
 
 def _guard_of(hi: Column, lo: Column) -> int:
@@ -246,10 +275,11 @@ def open_run(store: ObjectStore, path: str) -> Run:
     file, size = store.local(path), store.size(path)
     if size < _HEAD.size + _TAIL.size:
         raise _damaged(path, f"it is cut short: {size} bytes")
-    mapped = None
+    mapped = pages = None
     if file is not None:
         with open(file, "rb") as handle:
-            mapped = np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8)
+            pages = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ)
+            mapped = np.frombuffer(pages, dtype=np.uint8)
 
     # The end of the file comes in one request where it is small.
     end_start = 0 if mapped is not None else max(0, size - _END_BYTES)
@@ -281,7 +311,7 @@ def open_run(store: ObjectStore, path: str) -> Run:
             raise _damaged(path, f"its array {name!r} is not what was written")
         blocks[name] = np.frombuffer(raw[:length], dtype=_ARRAYS[name])
     checked = np.zeros(len(blocks["guard"]), dtype=bool)
-    return Run(path, count, part_files, blocks["fence"], blocks["guard"], store, arrays, mapped, checked)
+    return Run(path, count, part_files, blocks["fence"], blocks["guard"], store, arrays, mapped, checked, pages)
 
 
 def _check_layout(path: str, count: int, arrays: dict[str, tuple[int, int, int]], end: int) -> None:

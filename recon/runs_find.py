@@ -70,6 +70,23 @@ def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> Found:
     return Found(tuple(part_files), part=joined.pop("file"), **joined)
 
 
+def among(hi: Column, lo: Column, their_hi: Column, their_lo: Column) -> npt.NDArray[np.bool_]:
+    """Which of the hashes (``hi``, ``lo``: u8, any order) are among others, which are sorted by (hi, lo)."""
+    if not len(their_hi):
+        return np.zeros(len(hi), dtype=bool)
+    at = np.minimum(np.searchsorted(their_hi, hi), len(their_hi) - 1)
+    found: npt.NDArray[np.bool_] = (their_hi[at] == hi) & (their_lo[at] == lo)
+    # Nearly always that is all. Different hashes of one hi are neighbours; these are looked through one by one.
+    rows = np.flatnonzero(~found & (their_hi[at] == hi))
+    while len(rows):
+        at[rows] += 1
+        rows = rows[at[rows] < len(their_hi)]
+        rows = rows[their_hi[at[rows]] == hi[rows]]
+        found[rows] = their_lo[at[rows]] == lo[rows]
+        rows = rows[~found[rows]]
+    return found
+
+
 def _rows_of(run: Run, hi: Column, lo: Column) -> tuple[Positions, Positions]:
     """For sorted hashes the rows of ``run`` that hold them: (positions in the hashes, rows), both ascending."""
     all_hi, all_lo, base = _hashes_near(run, hi)

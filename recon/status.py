@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import landings
+from recon import bounds, landings
 from recon.batches import read_manifest
+from recon.bounds import Bytes
 from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
@@ -42,6 +43,7 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "open": list(waiting.open),
         "artifacts": state.totals.get("statuses", {}),
         "bytes": _bytes(store, state),
+        "bounds": bounds.figures(config, state.totals),
         "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
 
@@ -49,8 +51,8 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
 def _bytes(store: ObjectStore, state: State) -> dict[str, int]:
     """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back. ``orphaned``: objects that no
     look-up needs, or that a died run left, until they are swept."""
-    held = state.totals.get("bytes", {"parts": 0, "live": 0})
-    return {"live": held["live"], "superseded": held["parts"] - held["live"], "orphaned": orphaned_bytes(store, state)}
+    held = Bytes.of(state.totals)
+    return {"live": held.live, "superseded": held.parts - held.live, "orphaned": orphaned_bytes(store, state)}
 
 
 def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:

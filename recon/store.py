@@ -224,10 +224,12 @@ class LocalStore:
             raise WrongUsage(f"{path}: a range of {length} bytes from {offset} is no range; both count from 0")
         with self._reading(path) as handle:
             try:
-                handle.seek(offset)
-                # Not more than is there: a length out of a damaged index must not become an allocation.
+                # Not more than is there: a length out of a damaged index must not become an allocation, nor its offset a failing seek.
                 there = max(0, os.fstat(handle.fileno()).st_size - offset)
-                found = handle.read(length) if length <= there else b""
+                found = b""
+                if length <= there:
+                    handle.seek(offset if there else 0)
+                    found = handle.read(length)
             except OSError as error:
                 _fail(error, path, "reading")
         if len(found) != length or there < length:

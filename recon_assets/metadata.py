@@ -12,9 +12,13 @@ from typing import Any
 
 import dagster as dg
 
+from recon import bounds
 from recon.batches import Manifest
+from recon.compaction import Compacted
 from recon.config import Config
+from recon.index import Indexed
 from recon.stateless import Figures
+from recon.timeline import State
 from recon.totals import Totals
 
 Metadata = dict[str, Any]
@@ -110,6 +114,19 @@ def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | in
         **_rows_and_money(_sides(held)),
         "keys": held["keys"],
         **range_figures,
+    }
+
+
+def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Indexed) -> Metadata:
+    """Where disk and bytes written stand, of which one is bounded, and what was done for it."""
+    found = bounds.figures(config, state.totals)
+    stands = {"disk_to_live": found["disk"], "written_to_changed": found["writes"]}
+    return {
+        **{name: value for name, value in stands.items() if value is not None},
+        "bounded": f"{found['bound']}, {found[found['bound'] + '_bound']} times",
+        "part_files_compacted": compacted.rewritten,
+        "part_files_given_up": compacted.dropped,
+        "put_off": compacted.put_off or indexed.put_off,
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from recon import quarantine
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, read_certificate
+from recon.compaction import compact_in_run
 from recon.completeness import completeness
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs, note_indexed
@@ -129,6 +130,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
     start = time.perf_counter()
     work.progress("index", _named(windows), 0)
     with work.report.timed("index"):
+        compacted = compact_in_run(work.store, work.config, work.timeline)
         indexed = index_runs(work.store, work.config, work.timeline)
     seconds = round(time.perf_counter() - start, 3)
     state = work.head()
@@ -143,6 +145,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "runs_merged": indexed.merged,
                 "entries": sum(run.entries for run in state.runs),
                 "range_seconds": seconds,
+                **metadata.of_bounds(work.config, state, compacted, indexed),
             },
         )
 

@@ -17,9 +17,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,18 @@ class Server:
     port: int
     user: str
     password: str
+    data: Path
     database: str = "postgres"
+    pid: int = 0
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A fresh server; it is stopped and its files are removed at the end of the block."""
+def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
+    """A fresh server; it is stopped and its files are removed at the end of the block. ``settings``: more of postgresql.conf."""
     folder = Path(tempfile.mkdtemp(prefix="recon-postgres-"))
     try:
         programs, as_whom = _programs(folder)
-        made = Server("127.0.0.1", _free_port(), "recon", secrets.token_urlsafe(12))
+        made = Server("127.0.0.1", _free_port(), "recon", secrets.token_urlsafe(12), folder / "cluster")
         (folder / "password").write_text(made.password)
         if as_whom:
             nobody = pwd.getpwnam(as_whom["user"])
@@ -54,14 +56,14 @@ def server() -> Iterator[Server]:
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
         options = ["-U", made.user, f"--pwfile={folder}/password", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--locale=C"]
         subprocess.run([programs / "initdb", "-D", folder / "cluster", *options], check=True, capture_output=True, cwd=folder, **as_whom)
-        given = {"listen_addresses": made.host, "port": made.port, "unix_socket_directories": "", "fsync": "off"}
-        settings = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
+        given = {"listen_addresses": made.host, "port": made.port, "unix_socket_directories": "", "fsync": "off", **settings}
+        options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
         with (folder / "log").open("wb") as log:
-            command = [programs / "postgres", "-D", folder / "cluster", *settings]
+            command = [programs / "postgres", "-D", folder / "cluster", *options]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, preexec_fn=end_with_parent, **as_whom)
         try:
             _wait_for(process, made, folder / "log")
-            yield made
+            yield replace(made, pid=process.pid)
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown: sessions that are open are cut off
             try:

@@ -44,7 +44,10 @@ METADATA = {
         *("range_windows", "range_records_written", "range_bytes", "range_seconds", "recounted_windows"),
         *ROWS_AND_MONEY,
     },
-    "artifact_index": {"window", "commit", "keys", "runs", "runs_merged", "entries", "range_seconds"},
+    "artifact_index": {
+        *("window", "commit", "keys", "runs", "runs_merged", "entries", "range_seconds"),
+        *("disk_to_live", "written_to_changed", "bounded", "part_files_compacted", "part_files_given_up", "put_off"),
+    },
     "window_certificates": {
         *("window", "certificate", "number", "state", "ties", "revision", "commit", "files", "keys", "rules"),
         *("changed_by", "certified", "completeness", "closed", "files_expected", "files_late"),
@@ -235,7 +238,7 @@ def test_stages_run_one_by_one_hand_over_through_the_store(
     def unwanted(*_: object) -> None:
         raise AssertionError("the merge was to take the pre-fetched file")
 
-    monkeypatch.setattr("recon.merge.prefetch", unwanted)
+    monkeypatch.setattr("recon.merge.find_standing", unwanted)
     assert run(opened, tags, instance, "merge").success
     assert list(opened.store().list("prefetched/")) == []
     assert run(opened, tags, instance, "certify").success

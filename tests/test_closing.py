@@ -24,9 +24,9 @@ from recon.api import Reconciliation
 from recon.batches import read_manifest, unland
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
-from recon.config import Closing
 from recon.errors import WrongUsage
 from recon.pipeline import due
+from recon.settings import Closing
 from recon.timeline import Held, State
 from recon.windows import name_of
 

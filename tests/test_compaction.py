@@ -22,14 +22,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import compaction, layout, pipeline, stateless
+from recon import compaction, layout, pipeline, rewriting, runs_merge, stateless
 from recon.api import Reconciliation
+from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
 from recon.index import index_runs
 from recon.merge import merge_windows
-from recon.prefetch import prefetch
+from recon.prefetch import prefetch, read_prefetched
 from recon.rebuild import unswitched
 from recon.reduce import reduce_windows
+from recon.runs import open_run
+from recon.store import NotFound
 from recon.sweeping import needed, sweep
 from recon.timeline import Timeline
 from recon.windows import name_of
@@ -58,7 +61,8 @@ class Clock:
 
 
 def total(r: Reconciliation) -> dict[str, int]:
-    return dict(r.state().totals["bytes"])
+    held = r.state().totals["bytes"]
+    return {name: held[name] for name in ("parts", "live")}
 
 
 def check_bytes(r: Reconciliation) -> None:
@@ -95,10 +99,11 @@ def test_compactions_and_sweeps_anywhere_in_a_history_change_nothing_that_is_see
 
 
 def story(r: Reconciliation, windows: int = 6) -> s.State:
-    """Windows that all touch the same keys, so that most of what was written is superseded."""
+    """Windows that touch the same keys, so that most of what was written is superseded; but for three of the first one, to be rewritten."""
     state = s.State()
     for window in range(windows):
-        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}", amount=f"{n}.25") for n in range(7))
+        keys = range(7 if window else 10)
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}", amount=f"{n}.25") for n in keys)
         for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
             carry_out(r, operation)
             state = s.apply(state, operation)
@@ -134,6 +139,100 @@ def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_
     assert not r.verify(full=True).problems
 
 
+BOUNDS = st.sampled_from([(1.1, 1.3), (1.5, 1.5), (1.3, 2.0), (3.0, 1.2)])
+
+
+def check_balance(r: Reconciliation, writes: float | None) -> None:
+    """What each commit since the store's first has spent, as it can be told from the commit itself; and that ``writes`` was kept."""
+    timeline, before = Timeline(r.store()), {"written": 0, "changed": 0}
+    commits = [timeline.entry(number) for number in range(1, r.state().commit + 1)]
+    swept = {layout.attempt_of(path) for entry in commits if entry for path in entry.swept}
+    for number, entry in enumerate(commits, 1):
+        assert entry is not None
+        held = timeline.at(number).totals["bytes"]
+        # A rebuild's own sums take the place of what was; what is swept cannot be measured any more.
+        if entry.generation is None and not (entry.kind == "compact" and entry.writer in swept):
+            entries, records = (sum(getattr(run, name) for run in entry.runs_added) for name in ("entries", "part_bytes"))
+            spent = held["written"] - before["written"]
+            assert held["changed"] - before["changed"] == records
+            if entry.kind == "compact":  # which may have written its run anew after a lost race
+                written = list(r.store().list(f"state/{entry.writer}"))
+                entries = sum(open_run(r.store(), path).count for path in written if path.endswith(".run"))
+                records = sum(r.store().size(path) for path in written if path.endswith(".jsonl"))
+            assert spent == records + 36 * entries
+        if writes is not None:
+            assert held["written"] <= writes * held["changed"], (entry.kind, number)
+        before = held
+
+
+@SLOW
+@given(s.histories(max_operations=12), BOUNDS)
+def test_the_bound_that_is_configured_holds_and_artifacts_are_the_same_whichever_it_is(
+    history: s.History, bounds: tuple[float, float]
+) -> None:
+    disk, writes = bounds
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        fresh(s.STANDARD_YAML + f"compaction: {{disk: {disk}}}\n") as on_disk,
+        fresh(s.STANDARD_YAML + f"compaction: {{bound: writes, disk: {disk}, writes: {writes}}}\n") as in_writes,
+    ):
+        patch.setattr(compaction, "IN_A_RUN_BYTES_MIN", 0)
+        patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 2 else None)
+        for operation in history.operations:
+            for r in (on_disk, in_writes):
+                carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                compact(in_writes.store(), in_writes.config, Timeline(in_writes.store()))
+            if isinstance(operation, s.Run) and on_disk.state().commit:
+                held = total(on_disk)
+                assert held["parts"] <= disk * held["live"]
+                assert on_disk.status()["bounds"]["disk_bound"] == disk
+        for r, kept in ((on_disk, None), (in_writes, writes)):
+            check_balance(r, kept)
+            check_store(r, history.states()[-1])
+            assert not r.verify().problems
+        assert records(on_disk) == records(in_writes)
+
+
+def test_what_the_bound_on_writes_puts_off_is_done_once_enough_has_changed_and_status_tells_both(tmp_path: Path) -> None:
+    r = open_in(tmp_path, s.STANDARD_YAML + "compaction: {bound: writes, disk: 1.1, writes: 1.2}\n")
+    put_off = []
+    for window in range(12):
+        # Two of the keys are never touched again, so that there is something to rewrite.
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}") for n in range(7 if window == 0 else 5))
+        for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
+            carry_out(r, operation)
+        before = Bytes.of(r.state().totals)
+        assert r.status()["bounds"] == {
+            "bound": "writes",
+            "disk": round(before.parts / before.live, 3),
+            "disk_bound": 1.1,
+            "writes": round(before.written / before.changed, 3),
+            "writes_bound": 1.2,
+        }
+        done = compact(r.store(), r.config, Timeline(r.store()))
+        if done.commit is not None:
+            break
+        put_off.append(done.put_off)
+        assert done.put_off == is_due(r.config, r.state())
+        assert not done.put_off or before.written + done.needs > 1.2 * before.changed
+    assert put_off[:2] == [False, True]
+    after = Bytes.of(r.state().totals)
+    assert done.commit == r.state().commit
+    assert after.written == before.written + done.bytes + 36 * r.state().runs[0].entries <= 1.2 * after.changed
+    assert after.parts <= 1.1 * after.live
+
+
+@pytest.mark.parametrize("least", [0, compaction.IN_A_RUN_BYTES_MIN])
+def test_a_run_compacts_once_there_is_enough_to_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    monkeypatch.setattr(compaction, "IN_A_RUN_BYTES_MIN", least)
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    held = total(r)
+    assert is_due(r.config, r.state()) == (held["parts"] > 1.1 * held["live"]) == (least > 0)
+    check_store(r, state)
+
+
 class Suspended:
     """A writer that stops before its ``number``-th put under ``prefix``, while the test does something else."""
 
@@ -148,7 +247,7 @@ class Suspended:
                 self.meanwhile()
 
 
-MEANWHILE = ("a merge of the same keys", "tiers", "a compaction", "a rebuild", "sweeps", "all of it")
+MEANWHILE = ("a merge of the same keys", "tiers", "a merge and tiers", "a compaction", "a rebuild", "sweeps", "all of it")
 
 
 @pytest.mark.parametrize("what", MEANWHILE)
@@ -159,16 +258,17 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
 
     def merge() -> None:
         nonlocal state
-        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"late-{n}", event_type="PAYMENT", amount="1.00") for n in range(0, 7, 2))
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"late-{n}", event_type="PAYMENT", amount="1.00") for n in range(0, 10, 2))
         for operation in (s.Land(6, s.File("late", rows)), s.Close(6), s.Run((6,))):
             carry_out(r, operation)
             state = s.apply(state, operation)
 
     def tiers() -> None:
-        from recon.runs import choose_tiers
-
-        index_runs(r.store(), r.config, Timeline(r.store()))
-        assert choose_tiers([1] * 8) is not None  # which these few runs are not enough for; the compaction below merges them
+        before = len(r.state().runs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
+            index_runs(r.store(), r.config, Timeline(r.store()))
+        assert len(r.state().runs) == min(1, before)
 
     def sweeps() -> None:
         for _ in range(3):
@@ -177,19 +277,24 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
     done: dict[str, Callable[[], Any]] = {
         "a merge of the same keys": merge,
         "tiers": tiers,
+        "a merge and tiers": lambda: (merge(), tiers()),
         "a compaction": lambda: compact(r.store(), r.config, Timeline(r.store()), always=True),
         "a rebuild": r.rebuild,
         "sweeps": sweeps,
     }
 
     def meanwhile() -> None:
-        for name in done if what == "all of it" else [what]:
+        for name in [name for name in done if name != "a merge and tiers"] if what == "all of it" else [what]:
             done[name]()
 
     suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
-    compact(suspended.store, r.config, Timeline(suspended.store), always=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewriting, "PART_RECORDS", 1)
+        done_at_last = compact(suspended.store, r.config, Timeline(suspended.store), always=True)
     assert suspended.seen >= 1
+    assert done_at_last.records == 3 or what in ("a rebuild", "all of it"), "which make it start over"
     check_store(r, state)
+    check_balance(r, None)
     assert not r.verify(full=True).problems
     sweeps()
     check_store(r, state)
@@ -219,6 +324,32 @@ def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_p
     merged = merge_windows(suspended.store, r.config, Timeline(suspended.store), figures, fetched)
     assert removed, "what it had written was of no use to anybody, as far as anybody could know"
     assert merged.attempts == 2
+    r.run()  # which certifies it
+    check_store(r, s.apply(state, s.Run((6,))))
+    assert not r.verify(full=True).problems
+
+
+def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are_not_missed(tmp_path: Path) -> None:
+    """K1 stands where it stood, but its part-file, in which all else is superseded, was rewritten."""
+    r = open_in(tmp_path, YAML)
+    state = story(r)
+    clock = Clock()
+    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    figures = reduce_windows(r.store(), r.config, [manifest])
+    fetched = prefetch(r.store(), r.state(), figures)
+    others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
+    for operation in (s.Land(7, s.File("w7", others)), s.Close(7), s.Run((7,))):
+        carry_out(r, operation)
+        state = s.apply(state, operation)
+    compact(r.store(), r.config, Timeline(r.store()), always=True)
+    for _ in range(3):
+        clock.sweep(r)
+    with pytest.raises(NotFound):
+        read_prefetched(r.store(), fetched)
+    assert merge_windows(r.store(), r.config, Timeline(r.store()), figures, fetched).attempts == 1
     r.run()  # which certifies it
     check_store(r, s.apply(state, s.Run((6,))))
     assert not r.verify(full=True).problems
@@ -312,12 +443,17 @@ def test_a_kill_at_any_write_of_a_compaction_or_sweep_loses_nothing_and_the_next
 
 
 @SLOW
-@given(s.histories(max_windows=3, max_operations=6), st.integers(1, 3))
-def test_records_of_one_hash_stay_together_wherever_a_part_file_is_cut(history: s.History, size: int) -> None:
+@given(s.histories(max_windows=3, max_operations=6), st.integers(1, 3), st.integers(1, 5), st.integers(1, 1500))
+def test_records_of_one_hash_stay_together_wherever_a_part_file_a_stretch_or_a_piece_is_cut(
+    history: s.History, size: int, stretch: int, piece: int
+) -> None:
     with fresh() as r, pytest.MonkeyPatch.context() as patch:
         for operation in history.operations:
             carry_out(r, operation)
-        patch.setattr(compaction, "PART_RECORDS", size)
+        patch.setattr(rewriting, "PART_RECORDS", size)
+        patch.setattr(rewriting, "PART_BYTES", 3 * piece)
+        patch.setattr(rewriting, "PIECE_BYTES", piece)
+        patch.setattr(runs_merge, "MERGE_STRETCH_ENTRIES", stretch)
         before = records(r)
         compact(r.store(), r.config, Timeline(r.store()), always=True)
         assert records(r) == before

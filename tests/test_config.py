@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from recon.config import Caps, Config, Control, load_config
+from recon.config import Config, Control, load_config
 from recon.errors import WrongUsage
+from recon.settings import Caps, Compaction
 from recon.windows import Grid
 
 EXAMPLE = """\
@@ -102,6 +103,19 @@ def test_a_key_may_be_a_list_and_further_sections_may_be_set(load: Load) -> None
     config = load("key: order_id", "key: [shop, order_id]\nthreads: 3\nrejects: stop\ncaps: {windows: 5}\nmemory_limit: 512MB")
     assert config.key == ("shop", "order_id")
     assert (config.threads, config.rejects, config.caps, config.memory_limit) == (3, "stop", Caps(5), "512MB")
+
+
+def test_one_of_two_bounds_is_kept_and_configurations_of_before_stay_valid(load: Load) -> None:
+    assert load("", "").compaction == Compaction("disk", 1.5, 1.5)
+    assert load("name: orders", "name: orders\ncompaction: {disk: 2}").compaction == Compaction("disk", 2.0, 1.5)
+    assert load("name: orders", "name: orders\ncompaction: {bound: writes, writes: 1.25}").compaction == Compaction("writes", 1.5, 1.25)
+    for wrong, expected in (
+        ("{bound: both}", "compaction.bound: 'both' is not one of 'disk' or 'writes'"),
+        ("{writes: 1}", "compaction.writes: '1' does not fit; write how many times what changed may be written, 1.1 to 10"),
+    ):
+        with pytest.raises(WrongUsage) as caught:
+            load("name: orders", f"name: orders\ncompaction: {wrong}")
+        assert expected in str(caught.value)
 
 
 def test_a_bucket_has_no_path_here(load: Load) -> None:

@@ -35,13 +35,13 @@ from recon import layout, stateless
 from recon.api import Reconciliation
 from recon.batches import Manifest, read_manifest
 from recon.cli import main
-from recon.config import Engine
 from recon.demo import write_story
 from recon.engines.spark import merging, reducing
 from recon.engines.spark.tasks import on_executor
 from recon.generate import generate
 from recon.reduce import reduce_windows
 from recon.runs import open_run
+from recon.settings import Engine
 from recon.timeline import Timeline
 
 DUCKDB = Engine()

@@ -128,6 +128,36 @@ def test_lines_and_blanks_are_right_across_block_borders(tmp_path: Path, monkeyp
     assert len(whole[2]) == 20
 
 
+def test_json_lines_are_the_same_whatever_the_blocks_and_their_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compact lines, in whose blocks less is searched for, beside each other line that only Python reads rightly."""
+    forms = [
+        '{"k":"%d","v":1234567890123456.25}',
+        '{"k":"%d","v":"1.5"}',
+        '{"k":"%d","v":1e2}',
+        '{"v":NaN,"k":"%d"}',
+        '{"k":"%d","v":"1",}',
+    ]
+    forms += [
+        '{"k":"%d","x":{"y":1,},"v":1}',
+        '{"k":"%d","x":[1,NaN],"v":1}',
+        '{"k":"%d" ,"v" : 1234567890123456.25}',
+        '{"k":"%d","x":"a,} :1e5"}',
+    ]
+    content = "".join(forms[i * 7 % len(forms)] % i + "\n" * (1 + i % 2) for i in range(4 * len(forms))).encode()
+    spec = EventSpec(("k",), None, None, {"v": MONEY})
+    whole = load(tmp_path, {"a.jsonl": content}, spec)
+    for size in (20, 50, 64, 200):
+        monkeypatch.setattr("recon.intake.jsonlines._BLOCK_BYTES", size)
+        assert load(tmp_path, {"a.jsonl": content}, spec) == whole
+    values = {int(row["key"]): row["c_v"] for row in whole[1]}
+    right = [Decimal("1234567890123456.25"), Decimal("1.5"), Decimal(100), None, None, None, None, Decimal("1234567890123456.25"), None]
+    wrong = {3, 4, 5, 6}
+    for i in range(4 * len(forms)):
+        form = i * 7 % len(forms)
+        assert (i in values) is (form not in wrong), forms[form]
+        assert values.get(i) == right[form]
+
+
 def test_a_record_of_one_column_may_be_blank_only_in_quotes(tmp_path: Path) -> None:
     spec = EventSpec(("k",), None, None, {})
     _, accepted, rejected = load(tmp_path, {"a.csv": b'k\na\n\n""\nb'}, spec)
@@ -451,7 +481,10 @@ def test_columns_that_differ_in_case_only_are_refused() -> None:
 def test_json_numbers_come_out_as_exact_as_their_text(numbers: list[Decimal], data: st.DataObject) -> None:
     plain = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
     tokens = data.draw(st.lists(plain, min_size=1, max_size=30)) + [token for n in numbers if JSON_NUMBER.fullmatch(token := str(n))]
-    text = "".join(f'{{"k":{json.dumps(str(i))}, "v": {token}}}\n' for i, token in enumerate(tokens))
+    behind, comma = data.draw(
+        st.sampled_from([("", ""), (" ", " "), ("\t", ""), ("", "  ")])
+    )  # lines without blanks are searched otherwise
+    text = "".join(f'{{"k":{json.dumps(str(i))},{comma}"v":{behind}{token}}}\n' for i, token in enumerate(tokens))
     with tempfile.TemporaryDirectory() as folder:
         kind = Type("decimal", 38, 10)
         _, accepted, rejected = load(Path(folder), {"a.jsonl": text.encode()}, EventSpec(("k",), None, None, {"v": kind}))

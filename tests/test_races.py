@@ -8,6 +8,7 @@ The laws: 2 to 5 and 9; the protocol: docs/decisions/002-timeline.md.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,10 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.batches import read_manifest
+from recon.errors import Damaged
 from recon.index import index_runs
 from recon.merge import Merged, merge_windows
-from recon.prefetch import Prefetched, prefetch, standing_records
+from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_records
 from recon.reduce import reduce_windows
 from recon.runs import check_of, entries_of, write_run
 from recon.stateless import Figures
@@ -279,6 +281,38 @@ def test_whatever_happens_between_prefetch_and_merge_the_artifacts_are_the_oracl
     # And the runs that follow put everything right.
     carry_out(r, history.operations[-1])
     check_store(again(r), s.apply(state, history.operations[-1]))
+
+
+def test_a_byte_that_flips_in_a_prefetched_file_of_places_never_changes_what_is_merged(tmp_path: Path) -> None:
+    r = c.prepare(tmp_path, [*landed(0), s.Run((0,)), *landed(1)])
+    _, prefetched = reduced_and_prefetched(r, 1)
+    file = tmp_path / "data" / prefetched.path
+    content, right = file.read_bytes(), read_prefetched(r.store(), prefetched)
+    assert right.num_rows == prefetched.found > 0
+    assert right.column("record")[0].as_py().encode() not in content, "in a folder the file holds no records"
+    found = set()
+    for byte in range(0, len(content), 7):
+        file.write_bytes(content[:byte] + bytes([content[byte] ^ 8]) + content[byte + 1 :])
+        try:
+            found.add(read_prefetched(r.store(), prefetched).equals(right))
+        except Damaged as error:
+            found.add(str(error).partition(":")[0] == prefetched.path)
+    assert found == {True}
+    for wrong in (content[:-9], b""):
+        file.write_bytes(wrong)
+        with pytest.raises(Damaged, match=re.escape(prefetched.path)):
+            read_prefetched(r.store(), prefetched)
+
+
+def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothing_is_committed(tmp_path: Path) -> None:
+    r = c.prepare(tmp_path, [*landed(0), s.Run((0,)), *landed(1)])
+    figures, prefetched = reduced_and_prefetched(r, 1)
+    before = r.state().commit
+    (part,) = (tmp_path / "data" / "state").rglob("part-*.jsonl")
+    part.write_bytes(part.read_bytes().replace(b'"contributions":', b'"contributionz":'))
+    with pytest.raises(Damaged, match=part.name):
+        merged_late(again(r), figures, prefetched)
+    assert r.state().commit == before
 
 
 # ---- what a pre-fetch reads ------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from jobs.blocks import choose
 from jobs.ready import candidates, ready
 from recon.api import Reconciliation
-from recon.config import Caps, Config
+from recon.config import Config
 from recon.pipeline import due, ranges
 from recon.ranges import Size, blocks
+from recon.settings import Caps
 from recon_assets.grid import range_tags
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -28,7 +28,10 @@ from resources.instance import open_instance
 NAMES = [spec.name for spec in STAGE_ASSETS]
 OF_THE_RUN = {
     "prefetched_artifacts": {"merged_before", "range_keys", "range_records_found", "range_bytes", "read_at_commit"},
-    "artifact_index": {"runs", "runs_merged", "entries"},
+    "artifact_index": {
+        *("runs", "runs_merged", "entries"),
+        *("disk_to_live", "written_to_changed", "bounded", "part_files_compacted", "part_files_given_up", "put_off"),
+    },
 }
 """Figures of a moment that the store does not keep: what was read ahead, and the runs that stood then."""
 

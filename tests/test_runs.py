@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import runs_entries, runs_file, runs_ranges, runs_records
+from recon import runs_entries, runs_file, runs_merge, runs_ranges, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
+    among,
     check_of,
     choose_tiers,
     entries_of,
@@ -150,7 +151,7 @@ def test_merging_stretch_by_stretch_gives_what_merging_at_once_gives(commits, st
         parts.append(entries_of(f"p{number}", hi, lo, np.full(len(rows), 1 + number), np.full(len(rows), number)))
     whole = merge_entries(parts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs_entries, "MERGE_STRETCH_ENTRIES", stretch)
+        patch.setattr(runs_merge, "MERGE_STRETCH_ENTRIES", stretch)
         stretched = merge_entries(parts)
     expected = {}
     for number in reversed(range(len(commits))):
@@ -209,6 +210,15 @@ def test_many_entries_of_one_hi_across_blocks_are_all_found(store):
             2599,
         ]
         assert len(find_many([run], hi, lo + np.uint64(rows))) == 0
+
+
+small_hashes = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
+
+
+@given(small_hashes, small_hashes)
+def test_which_hashes_are_among_others_is_what_a_set_says(hashes, others):
+    (hi, lo), (their_hi, their_lo) = (np.array(pairs, "<u8").reshape(-1, 2).T for pairs in (hashes, sorted(others)))
+    assert among(hi, lo, their_hi, their_lo).tolist() == [pair in set(others) for pair in hashes]
 
 
 def test_a_hash_asked_for_twice_is_answered_twice_and_an_empty_batch_not_at_all(store):

@@ -11,9 +11,11 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +26,9 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.cli import main
+from recon.engines.duckdb.contributions import json_text
 from recon.intake import key_text
+from recon.vocabulary.types import Type
 
 WINDOWS = ("2026-11-01T00:00Z", "2026-11-01T01:00Z")
 COLUMNS = ("order_id", "event_id", "event_type", "amount", "currency", "booked_at")
@@ -152,3 +156,14 @@ def test_keys_of_several_columns_never_run_into_each_other(name: str, pairs: lis
         for one, other in pairs:
             shown = r.show(one, other)
             assert (shown["key"], shown["measures"]["latest"], shown["measures"]["lines"]) == (key_text([one, other]), other, 1)
+
+
+@pytest.mark.parametrize("scale", [0, 2, 17, 18, 19, 37])
+def test_a_decimal_in_a_record_has_all_its_digits_on_either_side_of_64_bits(scale: int) -> None:
+    kind = Type("decimal", 38, scale)
+    digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890"]
+    for value in [Decimal(f"{sign}{each}").scaleb(-scale, Context(prec=38)) for each in digits for sign in ("", "-")]:
+        shown = f"{value:.{scale}f}".removeprefix("-") if value == 0 else f"{value:.{scale}f}"
+        found = duckdb.execute(f"SELECT {json_text(kind, 'v')} FROM (SELECT CAST(? AS {kind.duckdb}) AS v)", [shown]).fetchall()
+        assert found == [(f'"{shown}"',)]
+    assert duckdb.execute(f"SELECT {json_text(kind, 'v')} FROM (SELECT CAST(NULL AS {kind.duckdb}) AS v)").fetchall() == [("null",)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recon.cli.bounds import say_bounds
 from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
 from recon.cli.progress import Bar
@@ -72,6 +73,7 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
         table(["status", "artifacts"], [(name, number(n)) for name, n in answer["artifacts"].items()], ["artifacts"])
         told = ", ".join(f"{number(held)} {what}" for what, held in answer["bytes"].items())
         say(f"bytes of part-files: {told}")
+        say_bounds(answer["bounds"])
     windows = answer["windows"]
     if not windows:
         say("no window holds anything yet")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recon.cli.bounds import say_bounds
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table
@@ -63,7 +64,7 @@ def rebuild(
 
 
 def compact(
-    always: Annotated[bool, typer.Option("--always", help="Also where the part-files hold less than 'compaction.disk' allows.")] = False,
+    always: Annotated[bool, typer.Option("--always", help="Whatever 'compaction' in recon.yaml asks for or allows.")] = False,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -76,12 +77,16 @@ def compact(
     \b
     recon compact
     """
+    reconciliation = opened(config)
     with Bar("compact") as bar:
-        done, swept = opened(config).compact(bar, always)
+        done, swept = reconciliation.compact(bar, always)
+    bounds = reconciliation.bounds()
     if json:
-        as_json({"compacted": asdict(done), "swept": asdict(swept)})
+        as_json({"compacted": asdict(done), "swept": asdict(swept), "bounds": bounds})
         return
-    if done.commit is None:
+    if done.put_off:
+        say(f"put off: to rewrite {count(done.needs, 'byte')} goes beyond 'compaction.writes' as yet; --always does it all the same")
+    elif done.commit is None:
         say("nothing to rewrite: the part-files hold little that is superseded; 'recon status' tells how much")
     else:
         rewrote = f"rewrote {count(done.rewritten, 'part-file')} in commit {number(done.commit)}"
@@ -97,6 +102,7 @@ def compact(
         say(f"removed {', '.join(count(n, one, many) for n, one, many in removed if n)}; commit {number(swept.commit)} lists them")
     if swept.waiting:
         say(f"{count(swept.waiting, 'object')} that nothing needs will be removed once retention.grace is over")
+    say_bounds(bounds)
 
 
 def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str, json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recon import layout
 from recon.config import Config
@@ -16,16 +16,15 @@ from recon.engines.duckdb.merging import Slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written
 from recon.engines.spark.tasks import in_tasks, parallelism
-from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, later_runs, renewed, sources_of, write_slice
+from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, sources_of, standing_of, write_slice
 from recon.prefetch import (
     Prefetched,
-    arrow_schema,
-    ipc,
+    find_standing,
+    joined,
     prefetched_meta,
-    read_arrow,
-    read_prefetched,
-    standing_records,
+    read_places,
     touched_keys,
+    write_places,
     write_prefetched,
 )
 from recon.runs import open_run, write_merged, write_run
@@ -34,22 +33,18 @@ from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import RunRef, State, Timeline
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 TASK_ROWS_MIN = 50_000
 """Rows for which a task of their own is worth its start."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What every slice of one stage needs to know. ``runs``: those that are read in place of what ``prefetched`` holds of their hashes."""
+    """What every slice of one stage needs to know."""
 
     writer: str
     state: State
     todo: tuple[Figures, ...]
     prefetched: Prefetched | None = None
-    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class _Part:
 
 def prefetch_range(store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
     """See recon.engines.port.Engine.prefetch."""
-    ranged = Range(layout.new_attempt(), state, tuple(range_figures), runs=tuple(run.path for run in state.runs))
+    ranged = Range(layout.new_attempt(), state, tuple(range_figures))
     count = _slices(config, 2 * sum(figures.keys for figures in range_figures))
     slices = [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))]
     pieces = in_tasks(config, "pre-fetch", _prefetch_slice, slices)
@@ -86,15 +81,18 @@ def merge_range(
 ) -> Written:
     """See recon.engines.port.Engine.merge."""
     keys = sum(figures.keys for figures in todo)
-    if prefetched is not None and fits(prefetched, state, todo):
-        ranged = Range(writer, state, tuple(todo), prefetched, tuple(later_runs(timeline, state, prefetched)))
-        count = _slices(config, keys + prefetched.found, prefetched.bytes)
-    else:
-        ranged = Range(writer, state, tuple(todo), runs=tuple(run.path for run in state.runs))
-        count = _slices(config, 2 * keys)
+    standing = prefetched.found if prefetched is not None and fits(prefetched, state, todo) else keys
+    ranged = Range(writer, state, tuple(todo), prefetched)
+    count = _slices(config, keys + standing, standing * _mean_length(state))
     parts = in_tasks(config, "merge", _merge_slice, [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))])
     runs = [part.run for part in parts if part.run is not None]
     return Written([part.slice for part in parts], _joined(store, config, writer, runs), sum(part.superseded for part in parts))
+
+
+def _mean_length(state: State) -> int:
+    """Bytes of a standing record, on average."""
+    entries = sum(run.entries for run in state.runs)
+    return sum(run.part_bytes for run in state.runs) // entries if entries else 0
 
 
 def _slices(config: Config, rows: int, size: int = 0) -> int:
@@ -106,15 +104,16 @@ def _slices(config: Config, rows: int, size: int = 0) -> int:
 def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> tuple[str, int]:
     ranged, number, bounds = item
     hi, lo = touched_keys(store, ranged.state, ranged.todo, bounds)
-    table = standing_records(store, ranged.runs, hi, lo)
+    standing = find_standing(store, [run.path for run in ranged.state.runs], hi, lo)
     path = layout.piece(ranged.writer, "prefetch", number, layout.new_attempt(), "arrow")
-    store.put_new(path, ipc([table], {}))
+    write_places(store, path, standing)
     return path, len(hi)
 
 
 def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[str], dict[str, Any]]) -> Prefetched:
     paths, meta = item
-    return write_prefetched(store, (read_arrow(store, path) for path in paths), meta)
+    # Places, not records: those are read by the tasks that merge them, side by side.
+    return write_prefetched(store, joined([read_places(store, path) for path in paths]), meta, places=True)
 
 
 def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> _Part:
@@ -123,7 +122,9 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tup
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
         sources = sources_of(store, ranged.state, ranged.todo, scratch)
         path = layout.part_file(ranged.writer, number, task)
-        part = write_slice(store, config, connection, sources, _standing(store, ranged, bounds), bounds, path)
+        timeline = Timeline(store, ranged.state.folder)
+        standing = standing_of(store, timeline, ranged.state, ranged.todo, ranged.prefetched, bounds)
+        part = write_slice(store, config, connection, sources, standing, bounds, path)
     # The records lie in the part-file; not even the buffers that they were in go to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:
@@ -131,15 +132,6 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tup
     run = layout.slice_run(ranged.writer, number, task)
     write_run(store, run, part.entries)
     return _Part(found, RunRef(run, len(part.entries), part.bytes), part.superseded)
-
-
-def _standing(store: ObjectStore, ranged: Range, bounds: tuple[int, int]) -> pa.Table:
-    """The standing records of a slice's keys, as recon.merge reads those of all."""
-    held = None if ranged.prefetched is None else read_prefetched(store, ranged.prefetched, bounds)
-    if held is not None and not ranged.runs:
-        return held
-    fresh = standing_records(store, ranged.runs, *touched_keys(store, ranged.state, ranged.todo, bounds))
-    return fresh.cast(arrow_schema()) if held is None else renewed(held, fresh)
 
 
 def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunRef]) -> RunRef | None:

@@ -1,0 +1,226 @@
+"""Rewriting: the live records of chosen part-files in new ones, and the run that leads to every live record where it lies then.
+
+Belongs here: new part-files, the places of records in them, that run. Does not belong here: which part-files are chosen, and the commit
+(recon.compaction).
+
+Both go through the state stretch by stretch: what is in memory is one stretch of entries, those that wait for the next part-file, and a
+piece of its bytes. Where the records went is not remembered: they lie in order of hash, so that it can be worked out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recon import layout
+from recon.errors import Damaged
+from recon.runs import Entries, Found, MergedPiece, MergePlan, read_records, write_columns
+from recon.runs_entries import COLUMNS, Column
+from recon.store import ObjectStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_RECORDS = 400_000
+PART_BYTES = 128 << 20
+"""Records, and bytes, that one new part-file holds about: what bounds the memory of a compaction."""
+PIECE_BYTES = 16 << 20
+"""Bytes of records that are held at once on their way into a part-file."""
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The new part-files ``paths``, in order of hash. ``chosen``: the part-files whose live records went there. ``starts``: the first
+    record of each, counted over all of them. ``sizes``: their bytes."""
+
+    chosen: frozenset[str]
+    paths: tuple[str, ...]
+    starts: Positions
+    sizes: tuple[int, ...]
+    records: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The run of all live entries, those of rewritten records at their new places: its entries, and the part-files that it leads to."""
+
+    entries: int
+    part_files: tuple[str, ...]
+
+
+def rewrite(
+    store: ObjectStore, live: MergePlan, chosen: Mapping[str, int], attempt: str, progress: Callable[[float], None] = lambda share: None
+) -> Rewritten:
+    """Writes the live records of the part-files ``chosen`` (path → live bytes) into new ones of ``attempt``."""
+    paths: list[str] = []
+    starts, sizes, records = [0], [], 0
+    for part in _in_parts(_entries_in(live, chosen)):
+        rows = np.arange(len(part["hi"]))
+        found = Found(live.part_files, rows, part["file"], part["offset"], part["length"], part["check"])
+        path = layout.part_file(attempt, len(paths))
+        sizes.append(store.put_new(path, _bytes_of(read_records(store, found), part["length"])))
+        paths.append(path)
+        records += len(rows)
+        starts.append(records)
+        progress(sum(sizes) / sum(chosen.values()))
+    return Rewritten(frozenset(chosen), tuple(paths), np.array(starts[:-1], np.int64), tuple(sizes), records)
+
+
+def _entries_in(live: MergePlan, chosen: Mapping[str, int]) -> Iterator[dict[str, Column]]:
+    """The entries that lead into the part-files ``chosen``, stretch by stretch."""
+    wanted = _is_in(live, chosen)
+    for piece in live.pieces() if chosen else ():
+        only = piece.only(np.flatnonzero(wanted[piece.column("file")]))
+        yield {name: only.column(name) for name in COLUMNS}
+
+
+def _in_parts(stretches: Iterator[dict[str, Column]]) -> Iterator[dict[str, Column]]:
+    """The same entries, as many at a time as one part-file takes; none of them ends between two entries of one hash."""
+    waiting = {name: np.zeros(0, kind) for name, kind in COLUMNS.items()}
+    for stretch in stretches:
+        waiting = {name: np.concatenate([waiting[name], stretch[name]]) for name in COLUMNS}
+        # A stretch ends between two hashes. Its last part may be short of what comes with the next.
+        *whole, rest = _cuts(waiting) if len(waiting["hi"]) else [(0, 0)]
+        for first, end in whole:
+            yield {name: waiting[name][first:end] for name in COLUMNS}
+        waiting = {name: waiting[name][rest[0] :].copy() for name in COLUMNS}
+    for first, end in _cuts(waiting):
+        yield {name: waiting[name][first:end] for name in COLUMNS}
+
+
+def _cuts(entries: Mapping[str, Column]) -> Iterator[tuple[int, int]]:
+    hi, lo, ends = entries["hi"], entries["lo"], np.cumsum(entries["length"], dtype=np.int64)
+    first = 0
+    while first < len(hi):
+        before = int(ends[first - 1]) if first else 0
+        by_bytes = int(np.searchsorted(ends, before + PART_BYTES, side="right"))
+        end = min(first + PART_RECORDS, max(by_bytes, first + 1), len(hi))
+        while end < len(hi) and (hi[end], lo[end]) == (hi[end - 1], lo[end - 1]):
+            end += 1
+        yield first, end
+        first = end
+
+
+def _bytes_of(records: pa.StringViewArray, length: Column) -> Iterator[memoryview]:
+    """The records' bytes, of PIECE_BYTES about at a time, since from mapped files they are copied here."""
+    import pyarrow as pa
+
+    ends, first = np.cumsum(length, dtype=np.int64), 0
+    while first < len(records):
+        before = int(ends[first - 1]) if first else 0
+        end = max(first + 1, int(np.searchsorted(ends, before + PIECE_BYTES, side="right")))
+        joined: Any = records[first:end].cast(pa.large_binary())
+        _, offsets, content = joined.buffers()
+        bounds = np.frombuffer(offsets, np.int64)[joined.offset : joined.offset + len(joined) + 1]
+        yield memoryview(content)[int(bounds[0]) : int(bounds[-1])]
+        first = end
+
+
+def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, first: Entries | None) -> Moved:
+    """Writes the run ``path`` of all live entries. ``first``: where these are no longer those that were rewritten, the run that was written
+    then; a record that was superseded meanwhile is no longer among them."""
+    new = len(rewritten.paths)
+
+    def places() -> _Places:
+        return _InOrder(rewritten) if first is None else _ByHash(rewritten, first)
+
+    used = np.ones(new, bool)
+    if first is not None:
+        used[:] = False
+        for _, _, part, _ in _moves(live, rewritten, places()):
+            used[part] = True
+    stays = np.array([name not in rewritten.chosen for name in live.part_files], bool)
+    number, number_new = (np.cumsum(one, dtype=np.uint32) - np.uint32(1) for one in (stays, used))
+    number_new = number_new + np.uint32(np.count_nonzero(stays))
+    files = [name for name, one in zip((*live.part_files, *rewritten.paths), (*stays, *used), strict=True) if one]
+
+    def column(name: str) -> Iterator[Column]:
+        for piece, rows, part, offset in _moves(live, rewritten, places()):
+            taken = number[piece.column("file")] if name == "file" else piece.column("offset").copy()
+            taken[rows] = number_new[part] if name == "file" else offset
+            yield taken
+
+    columns = {name: partial(column if name in ("file", "offset") else live.column, name) for name in COLUMNS}
+    write_columns(store, path, len(live), files, columns)
+    return Moved(len(live), tuple(files))
+
+
+def _moves(live: MergePlan, rewritten: Rewritten, places: _Places) -> Iterator[tuple[MergedPiece, Positions, Positions, Column]]:
+    """For each stretch the rows that were rewritten, the number of their new part-file, and their offset there."""
+    wanted = _is_in(live, rewritten.chosen)
+    for piece in live.pieces():
+        rows = np.flatnonzero(wanted[piece.column("file")])
+        yield (piece, rows, *places.of(piece.only(rows)))
+
+
+def _is_in(live: MergePlan, chosen: Mapping[str, int] | frozenset[str]) -> npt.NDArray[np.bool_]:
+    return np.array([name in chosen for name in live.part_files], bool)
+
+
+class _Places(Protocol):
+    def of(self, piece: MergedPiece) -> tuple[Positions, Column]:
+        """New part-files and offsets of entries of rewritten records; the stretches come one after the other."""
+        ...
+
+
+class _InOrder:
+    """The entries are those that were rewritten: the records lie one after the other."""
+
+    def __init__(self, rewritten: Rewritten) -> None:
+        self._starts, self._begins = rewritten.starts, np.cumsum([0, *rewritten.sizes], dtype=np.uint64)
+        self._records, self._bytes = 0, np.uint64(0)
+
+    def of(self, piece: MergedPiece) -> tuple[Positions, Column]:
+        length = piece.column("length")
+        number = np.arange(self._records, self._records + len(length))
+        part = np.searchsorted(self._starts, number, side="right") - 1
+        ends = self._bytes + np.cumsum(length, dtype=np.uint64)
+        if len(ends):
+            self._records, self._bytes = self._records + len(ends), ends[-1]
+        return part, ends - length - self._begins[part]
+
+
+class _ByHash:
+    """The entries are some of those that were rewritten: looked up by hash, length and check in the run that was written then.
+
+    A record of the same hash, length and check that is not the same would need 128 and 32 equal bits of MD5."""
+
+    _KEY = (("hi", "<u8"), ("lo", "<u8"), ("check", "<u4"), ("length", "<u4"))
+
+    def __init__(self, rewritten: Rewritten, first: Entries) -> None:
+        number = {path: place for place, path in enumerate(rewritten.paths)}
+        self._first, self._part = first, np.array([number.get(path, -1) for path in first.part_files], np.int64)
+
+    def of(self, piece: MergedPiece) -> tuple[Positions, Column]:
+        asked = self._keys({name: piece.column(name) for name, _ in self._KEY})
+        if not len(asked):
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        near = slice(
+            int(np.searchsorted(self._first.hi, asked["hi"][0])), int(np.searchsorted(self._first.hi, asked["hi"][-1], side="right"))
+        )
+        part = self._part[self._first.file[near]]
+        rows = np.flatnonzero(part >= 0)
+        held = self._keys({name: getattr(self._first, name)[near][rows] for name, _ in self._KEY})
+        order = np.argsort(held, kind="stable")
+        at = np.searchsorted(held[order], asked)
+        if not len(order) or not bool(np.all(held[order[np.minimum(at, len(order) - 1)]] == asked)):
+            raise Damaged("a record of a part-file that was compacted is not in the compaction's own run; run 'recon verify'")
+        rows = rows[order[at]]
+        return part[rows], self._first.offset[near][rows]
+
+    def _keys(self, columns: Mapping[str, Column]) -> npt.NDArray[Any]:
+        held = np.empty(len(columns["hi"]), list(self._KEY))
+        for name, _ in self._KEY:
+            held[name] = columns[name]
+        return held

@@ -1,0 +1,118 @@
+"""How the work is done: closing, caps, retention, compaction, freshness. None of it changes what artifacts mean.
+
+Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config``), and the text of the
+file (``recon.configfile``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Literal
+
+from recon.configfile import Sections
+from recon.errors import WrongUsage
+from recon.windows import Grid, parse_duration
+
+FRESHNESS_SLACK = timedelta(minutes=30)
+
+Field = Callable[..., AbstractContextManager[str]]
+"""Gives the name of a field, by its path; what is raised inside gets file and line in front."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """When a window closes by itself: with so many ``files``, or so long after its end; and whether it is processed before."""
+
+    files: int | None = None
+    deadline: timedelta | None = None
+    process_open: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
+
+    ``master``, ``settings``: Spark's own, for a session that this process starts itself. ``slices``: parts of the hash space that a stage
+    is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks."""
+
+    kind: Literal["duckdb", "spark"] = "duckdb"
+    master: str = "local[*]"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    slices: int | None = None
+    memory_limit: str = "1GB"
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """Which of the two is kept (``bound``): part-files hold at most ``disk`` times what is live, or at most ``writes`` times what changed
+    is written. In either case it begins when ``disk`` is exceeded."""
+
+    bound: Literal["disk", "writes"]
+    disk: float
+    writes: float
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what was known is kept (None: for ever), and what was superseded, for readers that still use it."""
+
+    history: timedelta | None
+    grace: timedelta
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What one run merges at most; None is no bound."""
+
+    windows: int = 48
+    events: int | None = None
+    bytes: int | None = None
+
+
+def closing_of(sections: Sections, field: Field) -> Closing:
+    section = sections.closing
+    with field("closing", "deadline") as name:
+        deadline = None if section.deadline is None else parse_duration(section.deadline, name)
+    return Closing(section.files, deadline, section.process_open)
+
+
+def engine_of(sections: Sections) -> Engine:
+    return Engine(**dict(sections.engine))
+
+
+def compaction_of(sections: Sections) -> Compaction:
+    return Compaction(**dict(sections.compaction))
+
+
+def retention_of(sections: Sections, field: Field) -> Retention:
+    section = sections.retention
+    with field("retention", "history") as name:
+        history = None if section.history is None else parse_duration(section.history, name)
+    with field("retention", "grace") as name:
+        grace = parse_duration(section.grace, name)
+        if history is not None and history < grace:
+            raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
+    return Retention(history, grace)
+
+
+def freshness_of(sections: Sections, field: Field, grid: Grid, closing: Closing) -> timedelta:
+    """How late the watermark may be: unless it is written, a window, its deadline, and half an hour to process it."""
+    if sections.freshness is not None:
+        with field("freshness") as name:
+            return parse_duration(sections.freshness, name)
+    return grid.every + (closing.deadline or timedelta(0)) + FRESHNESS_SLACK
+
+
+def caps_of(sections: Sections) -> Caps:
+    section = sections.caps
+    return Caps(section.windows, section.events, None if section.bytes is None else bytes_of(section.bytes))
+
+
+def bytes_of(size: str) -> int:
+    """``2GB``, ``1.5 GiB`` → bytes."""
+    number, unit = size.rstrip("KMGTiB").strip(), size.lstrip("0123456789. ")
+    return int(Decimal(number) * (1024 if "i" in unit else 1000) ** (1 + "KMGT".index(unit[0])))
