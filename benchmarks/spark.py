@@ -3,9 +3,9 @@
     python benchmarks/spark.py [--events 2000000] [--keys 659571] [--files 4] [--out FILE.json]
 
 The cluster is a master and two workers of one core each on this machine; DuckDB has two threads. Each batch is a process of its own on
-either engine, in turn: its wall seconds hold the start (of Spark: 10 s and more), the stages' own seconds do not, but for reduce, in which
-the session is opened. CPU seconds are those of all
-processes, the cluster's daemons included, as sampled. Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+either engine, in turn; its wall seconds hold the start, of Spark also its session, which is told beside the stages. CPU seconds are those
+of all processes, the cluster's daemons included, as sampled. Belongs here: the measurement. Does not belong here: any bar; a reader
+compares.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from core import CONFIG, make_events
 
 import recon
 from recon.artifacts import live_records
+from recon.engines.spark.reducing import SMALL_BYTES
 from recon.spark import package
 
 WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z")
@@ -152,6 +153,8 @@ def main() -> None:
         folder = Path(name)
         batches, opened = prepare(folder, given.events, given.keys, given.files), {}
         package(folder / "dist")
+        result["sizes"]["landed_bytes"] = [sum(file.stat().st_size for file in files) for files in batches.values()]
+        result["sizes"]["one_task_a_window"] = max(result["sizes"]["landed_bytes"]) <= SMALL_BYTES
         for engine in ("duckdb", "spark"):
             (folder / engine).mkdir()
             (folder / engine / "recon.yaml").write_text(CONFIG + "threads: 2\n")

@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from recon.api import Reconciliation
+from recon.engines.spark.session import open_session
 from recon.errors import ReconError
 
 ENTRY = """\
@@ -57,7 +59,11 @@ def run(config: Path, first: str | None = None, last: str | None = None) -> int:
     """``recon run`` on Spark, whatever engine the file names: by plain calls, without Dagster. Exit status 1 where windows are bad."""
     opened = Reconciliation(config)
     vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
+    start = time.perf_counter()
+    open_session(opened.config.engine)
+    session_s = time.perf_counter() - start
     report = opened.run(first, last)
+    report.took("session", session_s)
     print(json.dumps(asdict(report)))
     for window, reason in report.bad.items():
         print(f"recon: left out: {reason if window in reason else f'window {window}: {reason}'}", file=sys.stderr)

@@ -13,7 +13,7 @@ from recon.errors import WrongUsage
 
 
 def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
-    """Tell what there is of each engine and service, and what mends the rest.
+    """Tell what is there, what is missing, and what mends it.
 
     Exit status 1 where something is missing that the configuration asks for. Without a configuration nothing but the embedded engine is
     asked for.
