@@ -37,7 +37,8 @@ from recon.batches import Manifest, read_manifest
 from recon.cli import main
 from recon.demo import write_story
 from recon.engines.spark import merging, reducing
-from recon.engines.spark.tasks import on_executor
+from recon.engines.spark.tasks import in_tasks, on_executor
+from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
 from recon.reduce import reduce_windows
 from recon.runs import open_run
@@ -288,6 +289,32 @@ def test_a_slice_that_is_merged_twice_writes_two_part_files_and_each_answer_name
     assert store.get(named[0][0]) == store.get(named[1][0])
 
 
+def crash(store: Any, config: Any, item: Any) -> None:
+    os.abort()
+
+
+def test_a_job_that_spark_gives_up_is_one_line_to_try_again(tmp_path: Path) -> None:
+    r = by(open_in(tmp_path), SPARK)
+    with pytest.raises(TryAgain, match=r"\ASpark could not carry out 'crash' \(.*\); nothing was committed") as told:
+        in_tasks(r.config, "crash", crash, [1])
+    assert "\n" not in str(told.value)
+
+
+def test_logic_that_fails_is_told_in_the_words_of_duckdb(tmp_path: Path) -> None:
+    told = []
+    for name, engine in {"duckdb": DUCKDB, "spark": SPARK}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "odd.py").write_text("def judge(table, stage):\n    return table.select(['key'])\n")
+        r = open_in(tmp_path / name, s.STANDARD_YAML + "logic: odd:judge\n")
+        carry_out(r, s.Land(0, s.File("a", (s.Row(),))))
+        carry_out(r, s.Close(0))
+        with large(), pytest.raises(WrongUsage) as caught:
+            by(r, engine).run()
+        told.append(str(caught.value).replace(str(tmp_path / name), ""))
+    assert told[0] == told[1]
+    assert "it returned other columns or types" in told[0]
+
+
 def test_a_race_that_spark_loses_is_merged_again_onto_the_new_head(tmp_path: Path) -> None:
     from recon.merge import merge_windows
     from recon.prefetch import prefetch
@@ -322,7 +349,6 @@ def test_recon_run_of_a_file_that_names_spark_goes_through_dagster(tmp_path: Pat
 
 def test_a_window_of_an_engine_that_cannot_start_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from recon.engines.spark import java
-    from recon.errors import WrongUsage
 
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recon import layout, stateless
+from recon import errors, layout, stateless
 from recon.batches import Manifest
 from recon.config import Config, Measure
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
-from recon.engines.spark.tasks import attempted
-from recon.errors import Damaged, ReconError, WrongInput
+from recon.engines.spark.tasks import attempted, telling
+from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.vocabulary import emit_spark
@@ -95,14 +95,16 @@ def _pieces(
     if not good:
         return {}
     try:
-        return _written(store, config, writer, read, good)
-    except Exception as error:  # what Spark raises has one class for all that went wrong in its own code
-        if not any(name in str(error) for name in _SUM_OVERFLOWS):
+        with telling("reduce"):
+            return _written(store, config, writer, read, good)
+    except ConnectionLost as error:
+        if not any(name in str(error.__cause__) for name in _SUM_OVERFLOWS):
             raise
         if len(good) > 1:
             return {place: found for one in good for place, found in _pieces(store, config, writer, manifests, read, [one], bad).items()}
+        told = str(error.__cause__).splitlines()[0]
         bad[good[0]] = WrongInput(
-            f"window {manifests[good[0]].window}: a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}); "
+            f"window {manifests[good[0]].window}: a sum outgrew the 38 digits that a decimal holds ({told}); "
             "look for amounts that are far too large and correct their file with 'recon land --replace'"
         )
         return {}
@@ -220,4 +222,5 @@ def _task(config: Config, writer: str, kind: str, batches: Any) -> Iterator[Any]
 
 def _raised(error: str) -> ReconError:
     kind, _, text = error.partition(": ")
-    return Damaged(text) if kind == "Damaged" else WrongInput(text)
+    raised: ReconError = getattr(errors, kind, WrongInput)(text)
+    return raised

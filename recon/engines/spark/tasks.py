@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from recon.config import Config
 from recon.engines.spark.session import open_session
-from recon.errors import ReconError
+from recon.errors import ConnectionLost, ReconError
 from recon.opening import open_for
 from recon.store import ObjectStore
 
@@ -52,8 +53,26 @@ def attempted(
         return []
     context = open_session(config.engine).sparkContext
     context.setJobDescription(f"recon: {what}")
-    answers: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
+    with telling(what):
+        answers: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
     return [answer.error if isinstance(answer, _Failed) else answer for answer in answers]
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """What Spark gives up for reasons of its own (executors that are gone, Python processes that were killed) as one line."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[0] if lines else "no reason")
+        raise ConnectionLost(
+            f"Spark could not carry out '{what}' ({reason[:300]}); nothing was committed; "
+            "look at its executors' logs, then run the same again"
+        ) from error
 
 
 def parallelism(config: Config) -> int:

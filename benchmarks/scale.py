@@ -1,0 +1,117 @@
+"""What a load costs on Spark, from what was measured here and a user's own numbers: cores, minutes, requests, dollars.
+
+    python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 450] [--windows 1] [--cores 128]
+
+Per hour. Every formula stands in ``figures``, with its units; docs/scale.md explains them. Measured costs come from
+docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments. Belongs here: arithmetic. Does
+not belong here: measuring (spark.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
+GAP_BYTES, REQUEST_BYTES, ENTRY_BYTES = 1 << 16, 1 << 23, 36
+"""Of recon.runs_ranges and recon.runs_entries: how ranged reads are joined, and what an entry of a run takes."""
+SLICE_ROWS, SLICE_EVENTS = 400_000, 1_000_000
+"""Of recon.merge and recon.engines.spark.distributing."""
+
+
+def measured(way: str) -> tuple[float, float]:
+    """CPU seconds per million events, all stages, and those of a start: of the two sizes of batch into a state. ``way``: ``cut`` (large
+    windows, 10 M events) or ``whole`` (windows that one task takes, 2 M events)."""
+    small, large = (json.loads((BENCHMARKS / f"spark-{size}.json").read_text()) for size in ("2m", "10m"))
+    start = START_CPU_S
+    chosen = large if way == "cut" else small
+    second = list(chosen["batches"].values())[-1]["spark"]
+    return (second["cpu_s"] - start) / (chosen["sizes"]["events"] / 1e6), start
+
+
+JOIN_S = 1.0
+"""Seconds of one core, see docs/scale.md."""
+START_CPU_S = 33.0
+"""CPU seconds of a run of 100,000 events: Java, two executors and their Pythons, mostly."""
+
+
+def figures(given: argparse.Namespace) -> dict[str, Any]:
+    per_million, start_cpu_s = measured(given.way)
+    windows, found = given.windows, given.keys * given.found
+    state_bytes = given.artifacts * given.record
+    cpu_s = given.events / 1e6 * per_million + windows * start_cpu_s
+    # Ranged reads of records: where they lie closer than GAP_BYTES they are joined, in the end into reading all of the state.
+    found_each = found / windows
+    spacing = state_bytes / max(found_each, 1)
+    record_gets = windows * (found_each if spacing > GAP_BYTES else state_bytes / REQUEST_BYTES)
+    record_bytes = windows * (found_each * given.record if spacing > GAP_BYTES else state_bytes)
+    # Blocks of 1,024 entries: where every block holds a key of the batch, all of the index is read.
+    share = min(1.0, given.keys / windows * 1024 / given.artifacts)
+    index_bytes = windows * share * given.artifacts * ENTRY_BYTES
+    index_gets = index_bytes / REQUEST_BYTES
+    slices = windows * math.ceil((given.keys + found) / windows / SLICE_ROWS)
+    cuts = windows * math.ceil(given.events / windows / SLICE_EVENTS)
+    puts = given.files * 3 + cuts * 3 + windows * 8 + slices * 2
+    gets = record_gets + index_gets + given.files + cuts * 3 + slices * 8
+    written_bytes = given.keys * given.record
+    read_core_s = (record_bytes + index_bytes) / 1e9 / given.read_gb_s
+    core_s = cpu_s / given.busy + read_core_s
+    minutes = (core_s / given.cores + windows * given.events / windows / 1e6 * given.join_s) / 60
+    dollars = {
+        "compute": core_s / 3600 * (given.core_hour + given.core_gb * given.gb_hour),
+        "S3 requests": puts / 1000 * given.put_1000 + gets / 1000 * given.get_1000,
+        "S3 kept, live state and index": (state_bytes * given.disk + given.artifacts * ENTRY_BYTES) / 1e9 * given.gb_month / 730,
+        "DynamoDB, if look-ups are served from it": given.keys / 1e6 * given.million_writes,
+    }
+    return {
+        "CPU seconds": cpu_s,
+        "core seconds, waits and reading included": core_s,
+        "cores, at the least": math.ceil(core_s / 3600),
+        f"minutes on {given.cores:.0f} cores": minutes,
+        "S3 PUT": puts,
+        "S3 GET": gets,
+        "GB read of the state": record_bytes / 1e9,
+        "GB read of the index": index_bytes / 1e9,
+        "GB written": written_bytes / 1e9,
+        "DynamoDB write units": given.keys,
+        **{f"$ {name}": amount for name, amount in dollars.items()},
+        "$ together, without DynamoDB": sum(amount for name, amount in dollars.items() if not name.startswith("DynamoDB")),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = {
+        "events": (100e6, "an hour"),
+        "keys": (33e6, "keys touched an hour"),
+        "found": (0.5, "share of these keys that stand already"),
+        "artifacts": (1e9, "in the state"),
+        "record": (450, "bytes of a record"),
+        "windows": (1, "an hour, each merged alone"),
+        "files": (400, "landed an hour"),
+        "cores": (128, "of the cluster"),
+        "read_gb_s": (0.1, "GB a second that one core reads from S3; not measured"),
+        "join_s": (JOIN_S, "seconds in which one task joins the pieces of a million events"),
+        "busy": (0.5, "share of the time in which cores have work"),
+        "disk": (1.5, "compaction.disk"),
+        "core_hour": (0.0526, "$ a core an hour"),
+        "core_gb": (4, "GB a core"),
+        "gb_hour": (0.00578, "$ a GB an hour"),
+        "put_1000": (0.005, "$"),
+        "get_1000": (0.0004, "$"),
+        "gb_month": (0.023, "$"),
+        "million_writes": (0.625, "$"),
+    }
+    for name, (value, what) in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=f"{what} ({value:g})")
+    parser.add_argument("--way", choices=["cut", "whole"], default="cut", help="large windows, or small ones that one task each takes")
+    given = parser.parse_args()
+    for name, value in figures(given).items():
+        print(f"{name:45} {value:>18,.2f}")
+
+
+if __name__ == "__main__":
+    main()
