@@ -63,8 +63,8 @@ STAGE_ASSETS = (
         "prefetch",
         ("stateless_artifacts",),
         frozenset({"arrow"}),
-        "The standing records of just those keys that the range touches, read ahead into one file for the merge. It is removed "
-        "when the merge has used it; a merge without it reads the records itself.",
+        "Where the standing records of just those keys that the range touches lie, found ahead for the merge, in one file. It is removed "
+        "when the merge has used it; a merge without it finds the records itself.",
         stages.read_ahead,
     ),
     StageAsset(

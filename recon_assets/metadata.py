@@ -48,7 +48,6 @@ _COLUMNS = {
     "n": "accepted events of the key in this window",
     "hi": "upper half of the key's hash, by which runs are sorted",
     "lo": "lower half of the key's hash",
-    "record": "the key's running record, as JSON",
     "status": "the first status of the configuration that holds",
     "contributions": "what each window has added",
     "carried": "what old windows of a key with very many have added, together",
@@ -191,10 +190,11 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
     key = {"key": "text"}
     measures = {measure.name: str(measure.type) for measure in config.measures}
     derived = {value.name: str(value.expression.type) for value in config.derived}
+    places = dict.fromkeys(("hi", "lo", "file", "offset", "length", "check"), "integer")
     columns = {
         "event_batches": {name: str(kind) for name, kind in config.columns.items()},
         "stateless_artifacts": {**key, "n": "integer", **measures},
-        "prefetched_artifacts": {"hi": "integer", "lo": "integer", "record": "text"},
+        "prefetched_artifacts": places,
         "stateful_artifacts": {
             **key,
             "status": "text",
@@ -204,7 +204,7 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
             "withdrawn": "list",
             "carried": "text",
         },
-        "artifact_index": dict.fromkeys(("hi", "lo", "file", "offset", "length", "check"), "integer"),
+        "artifact_index": places,
         "window_certificates": {
             "window": "text",
             "number": "integer",

@@ -33,7 +33,7 @@ GRAPH = {
 COLUMNS = {
     "event_batches": ["order_id", "event_id", "amount", "event_type", "currency"],
     "stateless_artifacts": ["key", "n", "billed", "lines"],
-    "prefetched_artifacts": ["hi", "lo", "record"],
+    "prefetched_artifacts": ["hi", "lo", "file", "offset", "length", "check"],
     "stateful_artifacts": ["key", "status", "billed", "lines", "balance", "contributions", "withdrawn", "carried"],
     "artifact_index": ["hi", "lo", "file", "offset", "length", "check"],
     "window_certificates": ["window", "number", "in", "accepted", "duplicates", "rejected", "ties"],
