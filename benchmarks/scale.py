@@ -1,6 +1,6 @@
 """What a load costs on Spark, from what was measured here and a user's own numbers: cores, minutes, requests, dollars.
 
-    python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 450] [--windows 1] [--cores 128]
+    python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 450] [--merges 1] [--cores 128]
 
 Per hour. Every formula stands in ``figures``, with its units; docs/scale.md explains them. Measured costs come from
 docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments. Belongs here: arithmetic. Does
@@ -33,33 +33,34 @@ def measured(way: str) -> tuple[float, float]:
 
 
 JOIN_S = 1.0
-"""Seconds of one core, see docs/scale.md."""
+"""Seconds of one core: 0.7 to copy events and artifacts, as measured, and about as much again by half for digests and totals."""
 START_CPU_S = 33.0
 """CPU seconds of a run of 100,000 events: Java, two executors and their Pythons, mostly."""
 
 
 def figures(given: argparse.Namespace) -> dict[str, Any]:
     per_million, start_cpu_s = measured(given.way)
-    windows, found = given.windows, given.keys * given.found
+    merges, found = given.merges, given.keys * given.found
     state_bytes = given.artifacts * given.record
-    cpu_s = given.events / 1e6 * per_million + windows * start_cpu_s
+    cpu_s = given.events / 1e6 * per_million + merges * start_cpu_s
     # Ranged reads of records: where they lie closer than GAP_BYTES they are joined, in the end into reading all of the state.
-    found_each = found / windows
+    found_each = found / merges
     spacing = state_bytes / max(found_each, 1)
-    record_gets = windows * (found_each if spacing > GAP_BYTES else state_bytes / REQUEST_BYTES)
-    record_bytes = windows * (found_each * given.record if spacing > GAP_BYTES else state_bytes)
+    record_gets = merges * (found_each if spacing > GAP_BYTES else state_bytes / REQUEST_BYTES)
+    record_bytes = merges * (found_each * given.record if spacing > GAP_BYTES else state_bytes)
     # Blocks of 1,024 entries: where every block holds a key of the batch, all of the index is read.
-    share = min(1.0, given.keys / windows * 1024 / given.artifacts)
-    index_bytes = windows * share * given.artifacts * ENTRY_BYTES
+    share = min(1.0, given.keys / merges * 1024 / given.artifacts)
+    index_bytes = merges * share * given.artifacts * ENTRY_BYTES
     index_gets = index_bytes / REQUEST_BYTES
-    slices = windows * math.ceil((given.keys + found) / windows / SLICE_ROWS)
-    cuts = windows * math.ceil(given.events / windows / SLICE_EVENTS)
-    puts = given.files * 3 + cuts * 3 + windows * 8 + slices * 2
+    slices = merges * math.ceil((given.keys + found) / merges / SLICE_ROWS)
+    cuts = given.windows * math.ceil(given.events / given.windows / SLICE_EVENTS)
+    puts = given.files * 3 + cuts * 3 + given.windows * 8 + slices * 2
     gets = record_gets + index_gets + given.files + cuts * 3 + slices * 8
     written_bytes = given.keys * given.record
     read_core_s = (record_bytes + index_bytes) / 1e9 / given.read_gb_s
     core_s = cpu_s / given.busy + read_core_s
-    minutes = (core_s / given.cores + windows * given.events / windows / 1e6 * given.join_s) / 60
+    join_s = given.join_s * given.events / given.windows / 1e6 if given.way == "cut" else 0.0
+    minutes = (core_s / given.cores + join_s) / 60
     dollars = {
         "compute": core_s / 3600 * (given.core_hour + given.core_gb * given.gb_hour),
         "S3 requests": puts / 1000 * given.put_1000 + gets / 1000 * given.get_1000,
@@ -90,7 +91,8 @@ def main() -> None:
         "found": (0.5, "share of these keys that stand already"),
         "artifacts": (1e9, "in the state"),
         "record": (450, "bytes of a record"),
-        "windows": (1, "an hour, each merged alone"),
+        "windows": (1, "an hour"),
+        "merges": (1, "an hour: each a range of windows that becomes visible by one commit"),
         "files": (400, "landed an hour"),
         "cores": (128, "of the cluster"),
         "read_gb_s": (0.1, "GB a second that one core reads from S3; not measured"),

@@ -43,6 +43,7 @@ class Cluster:
     def submit(self, arguments: Sequence[str | Path], **settings: str) -> subprocess.Popen[str]:
         """spark-submit in client mode, its stdout and stderr piped. ``settings``: Spark's, with _ for the dots."""
         given = {"spark.driver.host": "127.0.0.1", "spark.driver.memory": "512m", "spark.executor.memory": "512m"}
+        given |= {"spark.ui.enabled": "false"}
         given |= {f"spark.{name.replace('_', '.')}": value for name, value in settings.items()}
         options = [word for name, value in given.items() for word in ("--conf", f"{name}={value}")]
         command = [f"{self.environment['SPARK_HOME']}/bin/spark-submit", "--master", self.master, *options, *map(str, arguments)]
