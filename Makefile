@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TESTED := $(VENV)/.installed-for-tests
 CODE   := $(wildcard setup.py recon recon_assets resources jobs tests benchmarks examples)
 TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(name)/__init__.py),$(name)))
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
@@ -12,16 +13,20 @@ CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 .PHONY: help venv demo ui test soak chromium browser e2e arrivals benchmark benchmark-spark spark-package lint format clean
 
 help:                 ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(STAMP)        ## install into .venv what this repository needs
+venv: $(TESTED)       ## install into .venv what this repository needs
 
 $(STAMP): setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not there; install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "make: $(PYTHON) is Python %d.%d; 3.11 or newer is needed: make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $(STAMP)
+
+$(TESTED): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $(TESTED)
 
 demo: $(STAMP)        ## take sample events through the whole pipeline, in ./demo
 	@$(BIN)/recon demo demo
@@ -29,13 +34,13 @@ demo: $(STAMP)        ## take sample events through the whole pipeline, in ./dem
 ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon.yaml, else the demo: make ui CONFIG=FILE
 	@$(BIN)/python -m jobs.ui $(CONFIG)
 
-test: $(STAMP) chromium  ## lint, types, then all tests but the long ones
+test: $(TESTED) chromium  ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
 	$(BIN)/pytest -m 'not soak' -n auto --dist worksteal --color=no
 
-soak: $(STAMP)        ## the long tests: 1,000 kills, 500 windows at random, many more histories
+soak: $(TESTED)        ## the long tests: 1,000 kills, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -rP
 	RECON_LAW_EXAMPLES=100 $(BIN)/pytest -m 'soak or not soak' tests/test_soak.py tests/test_rebuild.py tests/test_compaction.py tests/test_history.py -n auto -rP
 
@@ -43,18 +48,18 @@ chromium:             # for the browser test, where this may install it; else th
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 chromium >/dev/null; } || echo "make: no Chromium; the browser test needs it" >&2
 
-browser: $(STAMP) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
+browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	$(BIN)/pytest -m browser --color=no tests/test_ui.py
 
-e2e: $(STAMP)         ## of the tests only those with a real Dagster daemon, on SQLite and PostgreSQL, and with its faults
+e2e: $(TESTED)         ## of the tests only those with a real Dagster daemon, on SQLite and PostgreSQL, and with its faults
 	$(BIN)/pytest --color=no -n auto --durations=0 tests/test_daemon.py tests/test_daemon_faults.py tests/test_backfills.py
 
-arrivals: $(STAMP)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
+arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json
 
 SIZES ?= 1,10,30
 
-benchmark: $(STAMP)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object each, then recon alone: hours; make benchmark SIZES=1 is shorter
+benchmark: $(TESTED)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object each, then recon alone: hours; make benchmark SIZES=1 is shorter
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]'
 	$(BIN)/python -m benchmarks.peers --sizes $(SIZES) --out docs/benchmarks/peers.json
 	$(BIN)/python -m benchmarks.peers.report docs/benchmarks/peers.json
@@ -69,18 +74,18 @@ benchmark: $(STAMP)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object eac
 	$(BIN)/python benchmarks/compaction.py --records 3000000,10000000,30000000 --out docs/benchmarks/compaction.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
 
-benchmark-spark: $(STAMP)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
+benchmark-spark: $(TESTED)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
 	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json
 	$(BIN)/python benchmarks/spark.py --events 10000000 --keys 3300000 --files 8 --out docs/benchmarks/spark-10m.json
 
-spark-package: $(STAMP)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
+spark-package: $(TESTED)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
 	$(BIN)/python -m recon.spark package --out dist
 
-lint: $(STAMP)        ## ruff and mypy
+lint: $(TESTED)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
 
-format: $(STAMP)      ## format the code
+format: $(TESTED)      ## format the code
 	$(BIN)/ruff format $(CODE)
 
 clean:                ## remove what make has made: .venv, caches, the demo
