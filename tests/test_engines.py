@@ -187,7 +187,10 @@ def generated(folder: Path) -> Iterator[Reconciliation]:
 @pytest.mark.parametrize("example", [seed_batch, logic, ach_batches, two_sides, story, generated], ids=lambda one: one.__name__)
 def test_an_example_comes_out_the_same_on_duckdb_on_spark_and_changing_engines_half_way(example: Any, tmp_path: Path) -> None:
     seen = {}
-    for name, order in {"duckdb": [DUCKDB], "spark": [SPARK], "by turns [1] {é} 100%": [SPARK, DUCKDB]}.items():
+    orders = {"duckdb": [DUCKDB], "by turns [1] {é} 100%": [SPARK, DUCKDB]}
+    if example in (seed_batch, story):  # those of several runs
+        orders["spark"] = [SPARK]
+    for name, order in orders.items():
         with large():
             for number, r in enumerate(example(tmp_path / name)):
                 report = by(r, order[number % len(order)]).run()
