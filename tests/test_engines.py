@@ -43,6 +43,7 @@ from recon.generate import generate
 from recon.reduce import reduce_windows
 from recon.runs import open_run
 from recon.settings import Engine
+from recon.spark import main as spark_main
 from recon.timeline import Timeline
 
 DUCKDB = Engine()
@@ -290,6 +291,24 @@ def test_a_slice_that_is_merged_twice_writes_two_part_files_and_each_answer_name
     named = [open_run(store, part.run.path).part_files for part in parts if part.run]
     assert len({*named[0], *named[1]}) == 2
     assert store.get(named[0][0]) == store.get(named[1][0])
+
+
+def test_the_entry_of_spark_submit_runs_what_is_due_and_its_exit_status_tells_of_bad_windows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    r = open_in(tmp_path, s.STANDARD_YAML + "engine: {slices: 2}\n")
+    for number, text in enumerate((s.to_csv([s.Row()]), BAD[0][0])):
+        (tmp_path / "events.csv").write_text(text)
+        land(r, tmp_path / "events.csv", number)
+    arguments = ["run", "--config", str(tmp_path / "recon.yaml")]
+    assert spark_main([*arguments, "--to", WINDOW]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["windows"] == [WINDOW]
+    assert spark_main(arguments) == 1
+    answer = capsys.readouterr()
+    assert list(json.loads(answer.out.splitlines()[-1])["bad"]) == ["2026-11-01T01:00Z"]
+    assert "recon: left out: window 2026-11-01T01:00Z: events.csv" in answer.err
+    assert spark_main(["run", "--config", str(tmp_path / "none.yaml")]) == 2
+    assert len(records(r)) == 1
 
 
 def crash(store: Any, config: Any, item: Any) -> None:
