@@ -18,7 +18,7 @@ from recon.vocabulary import Expression, Type, emit_spark
 from recon.vocabulary.spark import quoted
 
 # Nothing but small figures comes to the driver: more than a megabyte of answers fails the job.
-SETTINGS = {"spark.sql.shuffle.partitions": "2", "spark.driver.maxResultSize": "1m"}
+SETTINGS = {"spark.driver.maxResultSize": "1m"}
 LOCAL = Engine(kind="spark", master="local[2]", settings=SETTINGS)
 _ARROW = {"integer": pa.int64(), "text": pa.string(), "boolean": pa.bool_(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC")}
 

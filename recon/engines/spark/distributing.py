@@ -20,7 +20,7 @@ from recon.batches import Manifest
 from recon.config import Config, Measure
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
-from recon.engines.spark.tasks import attempted, telling
+from recon.engines.spark.tasks import attempted, parallelism, telling
 from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -114,6 +114,8 @@ def _written(store: ObjectStore, config: Config, writer: str, read: Sequence[Seq
     session = open_session(config.engine)
     rows = [sum(one.rows.accepted for one in some) if place in good else 0 for place, some in enumerate(read)]
     cut = _Cut(tuple(max(1, config.engine.slices or 1, -(-count // SLICE_EVENTS)) for count in rows))
+    # Of Spark's own shuffles, which would else have 200 partitions whatever comes.
+    session.conf.set("spark.sql.shuffle.partitions", str(max(parallelism(config), 2 * cut.total)))
     paths = [one.events for place in good for one in read[place]]
     session.sparkContext.setJobDescription("recon: duplicates within a window")
     events = session.read.parquet(*(_url(store, config, path) for path in paths))
