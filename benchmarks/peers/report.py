@@ -87,6 +87,17 @@ def stages(held: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _of_sizes(held: dict[str, Any], sizes: list[str], name: str) -> list[tuple[float, float]]:
+    runs = {size: held["sizes"][size]["contenders"] for size in sizes}
+    return [(float(size), per_batch(name, of[name], "cpu_s")) for size, of in runs.items() if name in of]
+
+
+def _of_batches(size: dict[str, Any], name: str) -> list[tuple[float, float]]:
+    batches = size["contenders"].get(name, {"batches": []})["batches"]
+    skipped = ("compaction", "find")
+    return [(n, sum(s["cpu_s"] for stage, s in b["stages"].items() if stage not in skipped)) for n, b in enumerate(batches, 1)]
+
+
 def charts(held: dict[str, Any], folder: Path) -> None:
     import matplotlib
 
@@ -99,17 +110,17 @@ def charts(held: dict[str, Any], folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(7.5, 4.2))
         for peer in [OURS, *PEERS[:-1]]:
             name = _OURS if peer == OURS else f"{peer} / {league}"
-            points = [
-                (float(s), per_batch(name, held["sizes"][s]["contenders"][name], "cpu_s"))
-                for s in sizes
-                if name in held["sizes"][s]["contenders"]
-            ]
+            points = _of_batches(held["sizes"][sizes[0]], name) if len(sizes) == 1 else _of_sizes(held, sizes, name)
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", color=colours[peer], label=peer, linewidth=3 if peer == OURS else 1.5)
-        axes.set(xscale="log", xlabel="million artifacts in the state", ylabel="CPU seconds a batch", ylim=(0, None))
+        axes.set(ylabel="CPU seconds a batch", ylim=(0, None))
+        if len(sizes) == 1:
+            axes.set(xlabel=f"batch; {sizes[0]} million artifacts to begin with; without compaction and maintenance")
+        else:
+            axes.set(xscale="log", xlabel="million artifacts in the state")
+            axes.set_xticks([float(s) for s in sizes], sizes)
+            axes.minorticks_off()
         axes.set_title(f"2 M events into the state: {title}", loc="left")
-        axes.set_xticks([float(s) for s in sizes], sizes)
-        axes.minorticks_off()
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
