@@ -117,7 +117,11 @@ class Site:
         }
 
     def start(self) -> None:
-        """``dagster-daemon`` in a process group of its own, with its code server and its runs."""
+        """``dagster-daemon`` in a process group of its own, with its code server and its runs.
+
+        Dagster's storage is made before, as ``dagster dev`` does it: a daemon and its code server that make the tables at once leave a
+        version table in SQLite that no later start accepts."""
+        self.instance()
         command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")]
         with self.log.open("ab") as out:
             settings: dict[str, Any] = {"cwd": self.folder, "env": self.environment(), "stdout": out, "stderr": out}
