@@ -40,7 +40,7 @@ def examine(config: Config | None) -> list[Finding]:
         _installed("spark engine", "pyspark", needed=spark, mend="pip install 'recon[spark]'"),
         _java(needed=spark),
         _spark_master(config) if config and spark else None,
-        _installed("spark in dagster", "dagster-pyspark", needed=False, mend="pip install 'recon[spark]'"),
+        _installed("spark in dagster", "dagster-pyspark", needed=spark, mend="pip install 'recon[spark]'"),
         _scratch(),
         _store(config) if config else None,
         _installed("S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'recon[aws]'"),

@@ -42,6 +42,7 @@ def test_a_store_and_a_master_that_the_configuration_names_are_tried(recon: Call
         found = findings(recon)
     assert found["spark master"]["there"]
     assert found["spark engine"]["needed"]
+    assert found["spark in dagster"]["needed"]  # a run of recon is a run of Dagster
     assert not found["store"]["there"]
 
 
