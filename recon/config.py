@@ -28,12 +28,14 @@ from recon.settings import (
     Closing,
     Compaction,
     Engine,
+    Index,
     Retention,
     caps_of,
     closing_of,
     compaction_of,
     engine_of,
     freshness_of,
+    index_of,
     retention_of,
 )
 from recon.vocabulary import MEANING, Expression
@@ -103,7 +105,7 @@ class Control:
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
-    ``numbers``: the measures that are numbers."""
+    ``numbers``: the measures that are numbers. ``index``: the table that others look keys up in."""
 
     name: str
     path: Path
@@ -112,6 +114,7 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    index: Index
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,9 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers))
+    return Place(
+        sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), index_of(sections)
+    )
 
 
 def load_config(path: Path) -> Config:

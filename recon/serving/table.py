@@ -89,12 +89,14 @@ class TableClient:
         if told["KeySchema"] != [{**key, "KeyType": "HASH"}]:
             raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
 
-    def exists(self, table: str) -> bool:
+    def owner(self, table: str) -> str | None:
+        """Who fills or filled the table, None where it is gone or nobody's."""
+        name = {"key": {"S": OWNER}}
         try:
-            self._describe(table)
+            found = self._call(table, lambda: self._client.get_item(TableName=table, Key=name, ConsistentRead=True)).get("Item", {})
         except TableGone:
-            return False
-        return True
+            return None
+        return str(found["owner"]["S"]) if "owner" in found else None
 
     def claim(self, table: str, owner: str) -> bool:
         """Writes who fills an empty table. False where it holds anything already: it belongs to somebody else."""
