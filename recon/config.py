@@ -24,11 +24,13 @@ from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
 from recon.settings import (
+    Cache,
     Caps,
     Closing,
     Compaction,
     Engine,
     Retention,
+    cache_of,
     caps_of,
     closing_of,
     compaction_of,
@@ -112,6 +114,7 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    cache: Cache
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,16 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers))
+    return Place(
+        sections.name,
+        path,
+        sections.store,
+        reader.store_path(),
+        sections.key,
+        reader.grid(),
+        frozenset(numbers),
+        cache_of(sections, reader.field, path.parent),
+    )
 
 
 def load_config(path: Path) -> Config:

@@ -108,6 +108,18 @@ class EngineOf(_Section):
     memory_limit: Bytes = "1GB"
 
 
+class CacheOf(_Section):
+    kind: Literal["none", "redis"] = "none"
+    url: Text | None = None
+    ttl: Text = "1d"
+    user: Text | None = None
+    secret: Text | None = None
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    certificates: Text | None = None
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    record_max: Bytes = "64KiB"
+
+
 class CompactionOf(_Section):
     bound: Literal["disk", "writes"] = "disk"
     disk: Times = 1.5
@@ -137,6 +149,7 @@ class Sections(_Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     engine: EngineOf = EngineOf()
     caps: Caps = Caps()
+    cache: CacheOf = CacheOf()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
@@ -287,12 +300,15 @@ _EXAMPLES = {
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
+    "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
+    "record_max": "write a size such as record_max: 64KiB",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {
     "windows": Windows,
     "events": EventColumns,
     "caps": Caps,
+    "cache": CacheOf,
     "closing": ClosingOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,

@@ -19,6 +19,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
+    cache/seal                                             the secret by which entries of a cache are known to be this store's
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
+CACHE_SEAL = "cache/seal"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 

@@ -13,6 +13,7 @@ from typing import Any
 from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.serving.cache import in_front_of
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
 FORMAT = 1
@@ -29,7 +30,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
     foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
-    store = open_store(place.store, place.path.parent)
+    store = in_front_of(open_store(place.store, place.path.parent), place.cache, place.name)
     identity = _identity(place)
     try:
         held = json.loads(store.get(layout.STORE))
