@@ -14,14 +14,15 @@ from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.serving.cache import in_front_of
+from recon.serving.connecting import ReadSecret, boto3_secret
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
 FORMAT = 1
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
-def open_for(place: Place, create: bool = False) -> ObjectStore:
-    """The store of a reconciliation. ``create`` makes it where there is none yet.
+def open_for(place: Place, create: bool = False, read_secret: ReadSecret = boto3_secret) -> ObjectStore:
+    """The store of a reconciliation, with the cache in front of it that is configured. ``create`` makes it where there is none yet.
 
     Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
     folder = place.store_path
@@ -30,7 +31,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
     foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
-    store = in_front_of(open_store(place.store, place.path.parent), place.cache, place.name)
+    store = in_front_of(open_store(place.store, place.path.parent), place.cache, place.name, read_secret=read_secret)
     identity = _identity(place)
     try:
         held = json.loads(store.get(layout.STORE))
@@ -42,7 +43,7 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
         try:
             store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
         except AlreadyExists:
-            return open_for(place, create)
+            return open_for(place, create, read_secret)
         return store
     except ValueError as error:
         raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
