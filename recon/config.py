@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.settings import (
     Cache,
     Caps,
@@ -36,6 +37,7 @@ from recon.settings import (
     compaction_of,
     engine_of,
     freshness_of,
+    prices_of,
     retention_of,
 )
 from recon.vocabulary import MEANING, Expression
@@ -137,6 +139,7 @@ class Config(Place):
     caps: Caps
     closing: Closing
     freshness: timedelta
+    prices: Prices
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -212,6 +215,7 @@ def load_config(path: Path) -> Config:
         caps=caps_of(sections),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
+        prices=prices_of(sections),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,

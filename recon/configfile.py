@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,6 +121,20 @@ class CacheOf(_Section):
     record_max: Bytes = "64KiB"
 
 
+Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
+
+
+class PricesOf(_Section):
+    region: Text | None = None
+    as_of: Text | None = None
+    s3_put_1000: Dollars | None = None
+    s3_get_1000: Dollars | None = None
+    dynamodb_write_million: Dollars | None = None
+    dynamodb_read_million: Dollars | None = None
+    lambda_request_million: Dollars | None = None
+    lambda_gb_second: Dollars | None = None
+
+
 class CompactionOf(_Section):
     bound: Literal["disk", "writes"] = "disk"
     disk: Times = 1.5
@@ -150,6 +165,7 @@ class Sections(_Section):
     engine: EngineOf = EngineOf()
     caps: Caps = Caps()
     cache: CacheOf = CacheOf()
+    prices: PricesOf = PricesOf()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
@@ -301,6 +317,10 @@ _EXAMPLES = {
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
     "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
+    **dict.fromkeys(
+        ("s3_put_1000", "s3_get_1000", "dynamodb_write_million", "dynamodb_read_million", "lambda_request_million", "lambda_gb_second"),
+        "write a price in US dollars, such as 0.005",
+    ),
     "record_max": "write a size such as record_max: 64KiB",
     "threads": "write a whole number from 1 to 1024",
 }
@@ -309,6 +329,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "events": EventColumns,
     "caps": Caps,
     "cache": CacheOf,
+    "prices": PricesOf,
     "closing": ClosingOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Literal
 
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.windows import Grid, parse_duration
 
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
@@ -129,6 +130,11 @@ def cache_of(sections: Sections, field: Field, folder: Path) -> Cache:
     certificates = None if section.certificates is None else str(folder / section.certificates)
     given = {name: getattr(section, name) for name in ("kind", "user", "secret", "namespace", "timeout_ms")}
     return Cache(url=section.url or "", ttl=ttl, certificates=certificates, record_max_bytes=size, **given)
+
+
+def prices_of(sections: Sections) -> Prices:
+    """The table's prices, and those that are written instead."""
+    return replace(Prices(), **{name: value for name, value in sections.prices if value is not None})
 
 
 def _check_cache_url(url: str | None, name: str) -> None:

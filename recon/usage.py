@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -33,6 +33,14 @@ NONE = Counted()
 
 Usage = Mapping[tuple[str, str], Counted]
 """(service, operation) → what was counted; operations that were not asked for are left out."""
+
+
+@dataclass
+class Spent:
+    """What a stage took: filled when it ends."""
+
+    seconds: float = 0.0
+    usage: Usage = field(default_factory=dict)
 
 
 class Tally:
