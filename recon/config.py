@@ -31,6 +31,7 @@ from recon.settings import (
     Compaction,
     Engine,
     Retention,
+    S3Settings,
     cache_of,
     caps_of,
     closing_of,
@@ -39,6 +40,7 @@ from recon.settings import (
     freshness_of,
     prices_of,
     retention_of,
+    s3_of,
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
@@ -117,6 +119,7 @@ class Place:
     grid: Grid
     numbers: frozenset[str]
     cache: Cache
+    s3: S3Settings
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         reader.grid(),
         frozenset(numbers),
         cache_of(sections, reader.field, path.parent),
+        s3_of(sections, reader.field),
     )
 
 

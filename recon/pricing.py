@@ -39,25 +39,27 @@ class Prices:
     lambda_gb_second: Dollars = Decimal("0.0000133334")
 
     def of(self, service: str, operation: str) -> Dollars | None:
-        """The price of one request, None where it is not known. What is paid by the hour costs nothing by the request."""
-        name, per = _OPERATIONS.get((service, operation), ("", 1))
-        if service in _BY_THE_HOUR or name == _FREE:
-            return Decimal(0)
-        return Decimal(getattr(self, name)) / per if name else None
+        """The price of one request, None where it is not known."""
+        if (service, operation) not in _OPERATIONS:
+            return Decimal(0) if service in _OTHERWISE or (service, operation) in _FREE else None
+        name, per = _OPERATIONS[service, operation]
+        return Decimal(getattr(self, name)) / per
 
 
-_FREE = "free"
-_BY_THE_HOUR = {"redis"}
+_S3_WRITES = ("PutObject", "CopyObject", "ListObjectsV2", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
 _OPERATIONS = {
-    **dict.fromkeys((("s3", name) for name in ("put", "copy", "post", "list", "multipart", "part", "complete")), ("s3_put_1000", 1000)),
-    **dict.fromkeys((("s3", name) for name in ("get", "head")), ("s3_get_1000", 1000)),
-    **dict.fromkeys((("s3", name) for name in ("delete", "abort")), (_FREE, 1)),
-    ("dynamodb", "write_unit"): ("dynamodb_write_million", 1_000_000),
+    **{("s3", name): ("s3_put_1000", 1000) for name in _S3_WRITES},
+    **{("s3", name): ("s3_get_1000", 1000) for name in ("GetObject", "HeadObject")},
     # A unit is what DynamoDB says that it consumed; a read that need not be consistent consumes half a one.
+    ("dynamodb", "write_unit"): ("dynamodb_write_million", 1_000_000),
     ("dynamodb", "half_read_unit"): ("dynamodb_read_million", 2_000_000),
-    ("lambda", "invoke"): ("lambda_request_million", 1_000_000),
+    ("lambda", "Invoke"): ("lambda_request_million", 1_000_000),
     ("lambda", "gb_millisecond"): ("lambda_gb_second", 1000),
 }
+"""(service, operation) → its price's name, and for how many it is."""
+_FREE = {("s3", name) for name in ("DeleteObject", "DeleteObjects", "AbortMultipartUpload")}
+_OTHERWISE = {"redis", "dynamodb"}
+"""Their requests cost nothing by themselves: the one is paid by the hour, the other by units."""
 
 
 def price(usage: Usage, prices: Prices) -> Dollars:

@@ -19,7 +19,7 @@ from recon.errors import Damaged
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
 from recon.runs_find import Found
-from recon.runs_ranges import REQUESTS_AT_ONCE, coalesce, read_ranges
+from recon.runs_ranges import coalesce, read_ranges
 from recon.serving.cache import RecordCache, cache_of
 from recon.store import ObjectStore
 
@@ -104,13 +104,13 @@ def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tup
     offset, part = found.offset[order].astype(np.int64), found.part[order]
     length = found.length[order].astype(np.int32)
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
-    starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b]) for a, b in pairwise(borders)])
+    starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost) for a, b in pairwise(borders)])
     stops = np.append(starts[1:], len(part))
     ends = np.maximum.reduceat(offset + length, starts)
     pieces, missed = _cached(cache, found, order, starts, stops)
-    wanted = np.array([number for number in range(len(starts)) if number not in pieces], np.int64)
-    for wave in range(0, len(wanted), REQUESTS_AT_ONCE):
-        numbers = wanted[wave : wave + REQUESTS_AT_ONCE]
+    wanted, at_once = np.array([number for number in range(len(starts)) if number not in pieces], np.int64), store.cost.requests_at_once
+    for wave in range(0, len(wanted), at_once):
+        numbers = wanted[wave : wave + at_once]
         first, last = starts[numbers], stops[numbers]
         paths = [found.part_files[number] for number in part[first].tolist()]
         chunks = read_ranges(store, paths, offset[first], ends[numbers] - offset[first])

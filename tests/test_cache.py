@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkey_server import Valkey, behind_tls, self_made, valkey
 
-from recon import layout, runs_ranges
+from recon import layout
 from recon.config import load_config, load_place
 from recon.errors import WrongUsage
 from recon.lookup import find_record
@@ -28,7 +28,7 @@ from recon.runs_file import Hit
 from recon.serving.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.serving.connecting import credentials
 from recon.settings import Cache
-from recon.store import LocalStore
+from recon.store import LocalStore, ReadCost
 from recon.usage import Tally
 
 PART = "state/0123456789abcdef/part-0000.jsonl"
@@ -56,14 +56,21 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalStore, list[Hi
     return store, [Hit(PART, end - len(record), len(record), check_of(record)) for record, end in zip(RECORDS, ends, strict=True)]
 
 
-def distant(store: Any) -> faulty.WatchedStore:
-    """The same store as if it were no folder; it counts what is asked of it."""
-    return faulty.WatchedStore(store, mapped=lambda path: False)
+class Distant(faulty.WatchedStore):
+    """The same store as if it were no folder; it counts what is asked of it. No two records are neighbours, unless ``gap`` is given."""
+
+    def __init__(self, store: Any, gap: int = -1) -> None:
+        super().__init__(store, mapped=lambda path: False)
+        self._cost = ReadCost(gap, 1 << 23, 16)
+
+    @property
+    def cost(self) -> ReadCost:
+        return self._cost
 
 
-def cached(store: Any, url: str, tally: Tally | None = None, pause_s: float = 30.0, **given: Any) -> CachedStore:
+def cached(store: Any, url: str, tally: Tally | None = None, pause_s: float = 30.0, gap: int = -1, **given: Any) -> CachedStore:
     chosen = Cache(**{"kind": "redis", "url": url, "timeout_ms": 2000, **given})
-    far = distant(store)
+    far = Distant(store, gap)
     return CachedStore(far, RecordCache(chosen, "orders", lambda: seal_of(far), tally, pause_s=pause_s))
 
 
@@ -99,8 +106,7 @@ def test_a_record_is_read_in_the_store_once(redis: Valkey, shelf: tuple[LocalSto
     assert reads(other) == 0
 
 
-def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStore, list[Hit]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", -1)  # so that no two records are neighbours
+def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
     found = everywhere(shelf[1][::-1])
     for expected_reads, expected_mgets in ((len(RECORDS), 1), (0, 1)):
         store, tally = cached(shelf[0], redis.url), Tally()
@@ -111,10 +117,7 @@ def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStor
     assert counted(tally)["hit"] == len(RECORDS)
 
 
-def test_a_cache_that_has_some_of_the_records_gives_these(
-    redis: Valkey, shelf: tuple[LocalStore, list[Hit]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", -1)
+def test_a_cache_that_has_some_of_the_records_gives_these(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
     for hit in shelf[1][::3]:
         read_record(cached(shelf[0], redis.url), hit)
     store = cached(shelf[0], redis.url)
@@ -123,7 +126,7 @@ def test_a_cache_that_has_some_of_the_records_gives_these(
 
 
 def test_neighbours_that_one_request_fetches_are_not_asked_of_the_cache(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
-    store = cached(shelf[0], redis.url)
+    store = cached(shelf[0], redis.url, gap=1 << 20)
     assert [text.encode() for text in read_records(store, everywhere(shelf[1])).to_pylist()] == RECORDS
     assert reads(store) == 1
     assert not redis.client().keys()
@@ -150,7 +153,7 @@ def test_reconciliations_and_stores_share_a_server_but_no_entry(redis: Valkey, s
 def test_a_folder_has_no_cache_and_neither_has_a_store_without_one_configured(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert in_front_of(store, Cache("redis", "redis://127.0.0.1:1/0"), "orders") is store
-    far = distant(store)
+    far = Distant(store)
     assert in_front_of(far, Cache(), "orders") is far
     assert isinstance(in_front_of(far, Cache("redis", "redis://127.0.0.1:1/0"), "orders"), CachedStore)
 
@@ -219,10 +222,7 @@ def test_an_entry_that_somebody_else_made_with_the_right_check_is_not_believed(
     assert [record.getMessage() for record in caplog.records if "did not write" in record.getMessage()]
 
 
-def test_a_server_that_is_full_and_evicts_is_a_slower_cache(
-    tmp_path: Path, shelf: tuple[LocalStore, list[Hit]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", -1)
+def test_a_server_that_is_full_and_evicts_is_a_slower_cache(tmp_path: Path, shelf: tuple[LocalStore, list[Hit]]) -> None:
     with valkey(tmp_path, "--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru") as small:
         client = small.client()
         store = cached(shelf[0], small.url)
@@ -318,7 +318,7 @@ def test_another_namespace_than_the_users_own_is_refused_and_costs_the_cache(
     guarded: Valkey, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = Cache("redis", guarded.url, user="recon", secret="arn:aws:secretsmanager:eu-central-1:123456789012:secret:x")
-    far = distant(shelf[0])
+    far = Distant(shelf[0])
     records_ = RecordCache(chosen, "fees", lambda: seal_of(far), read_secret=lambda arn: json.dumps({"password": PASSWORD}))
     assert read_record(CachedStore(far, records_), shelf[1][0]) == RECORDS[0]
     assert "may not read and write its keys" in caplog.text
@@ -330,7 +330,7 @@ def test_over_tls_with_a_password_from_secrets_manager(
     guarded: Valkey, shelf: tuple[LocalStore, list[Hit]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, foreign = self_made(tmp_path, "ours"), self_made(tmp_path, "foreign")
-    tally, far = Tally(), distant(shelf[0])
+    tally, far = Tally(), Distant(shelf[0])
 
     def through(trusted: Path) -> CachedStore:
         given_ = {"secret": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:orders", "certificates": str(trusted)}
@@ -421,10 +421,7 @@ def history(numbers: range) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("trouble", ["none", "hangs", "gone"])
-def test_a_run_gives_the_same_artifacts_with_a_cache_without_and_with_one_that_fails_in_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
-) -> None:
-    monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", -1)
+def test_a_run_gives_the_same_artifacts_with_a_cache_without_and_with_one_that_fails_in_the_middle(tmp_path: Path, trouble: str) -> None:
     outcomes = []
     with valkey(tmp_path) as server:
         for name in ("without", "with"):

@@ -24,17 +24,14 @@ from recon_assets import metadata
 from resources.instance import open_instance
 
 KINDS = {
-    "put_new": "put",
-    "copy_in": "put",
-    "get": "get",
-    "get_range": "get",
-    "size": "head",
-    "exists": "head",
-    "list": "list",
-    "delete": "delete",
+    **dict.fromkeys(("put_new", "copy_in"), "PutObject"),
+    **dict.fromkeys(("get", "get_range", "copy_out"), "GetObject"),
+    **dict.fromkeys(("size", "exists"), "HeadObject"),
+    "list": "ListObjectsV2",
+    "delete": "DeleteObject",
 }
 USAGE = st.dictionaries(
-    st.tuples(st.sampled_from(["s3", "dynamodb"]), st.sampled_from(["get", "put", "write_unit"])),
+    st.tuples(st.sampled_from(["s3", "dynamodb"]), st.sampled_from(["GetObject", "PutObject", "write_unit"])),
     st.builds(Counted, st.integers(1, 9), st.integers(0, 9), st.integers(0, 9)),
 )
 
@@ -52,7 +49,7 @@ class Counting(faulty.WatchedStore):
 
 
 def test_requests_cost_what_the_table_says_and_deletes_nothing() -> None:
-    usage = {("s3", name): Counted(1000) for name in ("put", "list", "get", "head", "delete")}
+    usage = {("s3", name): Counted(1000) for name in ("PutObject", "ListObjectsV2", "GetObject", "HeadObject", "DeleteObject")}
     assert price(usage, Prices()) == Decimal("0.005") * 2 + Decimal("0.0004") * 2
     assert price({("dynamodb", "write_unit"): Counted(1_000_000)}, Prices()) == Decimal("0.625")
     assert one_object_each(touched=1000, written=2000, prices=Prices()) == Decimal("0.0104")
@@ -60,9 +57,9 @@ def test_requests_cost_what_the_table_says_and_deletes_nothing() -> None:
 
 
 def test_an_operation_without_a_price_is_named_and_not_guessed() -> None:
-    usage = {("s3", "get"): Counted(1), ("s3", "select"): Counted(5)}
-    assert unpriced(usage, Prices()) == ["s3.select"]
-    assert of_run({"merge": to_json(usage)}, 1, 1, 1, Prices())["unpriced"] == ["s3.select"]
+    usage = {("s3", "GetObject"): Counted(1), ("s3", "SelectObjectContent"): Counted(5)}
+    assert unpriced(usage, Prices()) == ["s3.SelectObjectContent"]
+    assert of_run({"merge": to_json(usage)}, 1, 1, 1, Prices())["unpriced"] == ["s3.SelectObjectContent"]
 
 
 @given(first=USAGE, second=USAGE)
@@ -130,7 +127,7 @@ def test_under_dagster_each_stage_has_its_requests_and_what_they_cost(tmp_path: 
     assert merged["range_price_usd_one_object_each"].value == f"{one_object_each(0, 5, Prices()).quantize(Decimal('0.000001')):f}"
     assert merged["prices"].value == f"{Prices().region}, {Prices().as_of}"
     operations = {record.data["operation"]: record.data["requests"] for record in merged["range_requests"].value.records}
-    assert operations["put"] == from_json(report.requests["merge"])["s3", "put"].requests
+    assert operations["PutObject"] == from_json(report.requests["merge"])["s3", "PutObject"].requests
     assert shown["stateless_artifacts"]["requests_to_s3"].value > 0
     for asset in ("prefetched_artifacts", "window_certificates"):
         assert Decimal(shown[asset]["range_price_usd"].value) >= 0

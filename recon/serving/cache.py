@@ -25,7 +25,7 @@ from recon import layout
 from recon.errors import Damaged, WrongUsage
 from recon.metering import Meter
 from recon.serving.connecting import ReadSecret, boto3_secret, connected
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
 from recon.usage import Tally, Usage
 
 if TYPE_CHECKING:
@@ -185,6 +185,10 @@ class CachedStore:
     def __init__(self, store: ObjectStore, records: RecordCache) -> None:
         self.store, self.records = store, records
 
+    @property
+    def cost(self) -> ReadCost:
+        return self.store.cost
+
     def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         return self.store.put_new(path, chunks)
 
@@ -208,6 +212,12 @@ class CachedStore:
 
     def copy_in(self, path: str, local: Path) -> int:
         return self.store.copy_in(path, local)
+
+    def copy_out(self, path: str, local: Path) -> int:
+        return self.store.copy_out(path, local)
+
+    def empty(self) -> bool:
+        return self.store.empty()
 
     def local(self, path: str) -> Path | None:
         return self.store.local(path)
