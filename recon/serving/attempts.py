@@ -2,8 +2,8 @@
 
 Belongs here: these objects, and who may put which. Does not belong here: whom to start and when (recon.serving.workers), and the work of
 a share (recon.serving.worker).
-Protocol: docs/decisions/013-index-workers.md. An attempt is a row of numbered entries, each created once. Entry 0 is the claim. The worker puts the next
-one as its beat; the coordinator gives the attempt away by putting that same entry. So just one of them happens.
+Protocol: docs/decisions/013-index-workers.md. An attempt is a row of numbered entries, each created once. Entry 0 is the claim. The worker
+puts the next one as its beat; the coordinator gives the attempt away by putting that same entry. So just one of them happens.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ class Attempt:
                 self.rows, self.counts = entry.rows, dict(entry.counts)
         self._put_next("beat", "it was invoked before, or given away before it began")
 
-    def beat(self, now: bool = False) -> None:
-        """Says that the worker lives, unless it has just done so (``now``: even then). Raises GivenAway."""
-        if now or self._clock() - self._beaten >= self._beat_s:
+    def beat(self) -> None:
+        """Says that the worker lives, unless it has just done so. Raises GivenAway."""
+        if self._clock() - self._beaten >= self._beat_s:
             self._put_next("beat", "it was given to another worker")
 
     def hand_back(self, reason: str) -> None:

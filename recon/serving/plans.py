@@ -135,9 +135,8 @@ def last_rate(store: ObjectStore, table: str) -> float | None:
 def sweep(store: ObjectStore, table: str, now: datetime, grace: timedelta) -> int:
     """Removes plans, but the newest, that were finished ``grace`` ago, and what late workers left of such. Returns how many objects."""
     swept = 0
-    folders = _folders(store, table)
-    newest = folders[-1] if folders else ""
-    for folder in sorted({f"{layout.plans(table)}{path[len(layout.plans(table)) :].split('/')[0]}/" for path in store.list(layout.plans(table))}):
+    under, newest = layout.plans(table), max(_folders(store, table), default="")
+    for folder in sorted({f"{under}{path[len(under) :].split('/')[0]}/" for path in store.list(under)}):
         if folder >= newest:
             break
         told = finished(store, folder)

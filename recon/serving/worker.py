@@ -2,8 +2,8 @@
 
     python -m recon.serving.worker       # serves the event that it reads from stdin, one line of JSON
 
-Belongs here: reading an event, going through a share in pieces, stopping before the deadline. Does not belong here: what is written into the
-table (recon.serving.loading), the objects that tell of it (recon.serving.attempts), and Lambda's own (recon.serving.lambda_handler).
+Belongs here: reading an event, going through a share in pieces, stopping before the deadline. Does not belong here: what is written into
+the table (recon.serving.loading), the objects that tell of it (recon.serving.attempts), and Lambda's own (recon.serving.lambda_handler).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from recon import layout
 from recon.errors import ReconError, WrongUsage
