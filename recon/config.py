@@ -23,20 +23,26 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.settings import (
+    Cache,
     Caps,
     Closing,
     Compaction,
     Engine,
     Index,
     Retention,
+    S3Settings,
+    cache_of,
     caps_of,
     closing_of,
     compaction_of,
     engine_of,
     freshness_of,
     index_of,
+    prices_of,
     retention_of,
+    s3_of,
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
@@ -114,6 +120,8 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    cache: Cache
+    s3: S3Settings
     index: Index
 
 
@@ -137,6 +145,7 @@ class Config(Place):
     caps: Caps
     closing: Closing
     freshness: timedelta
+    prices: Prices
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -169,7 +178,16 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
     return Place(
-        sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), index_of(sections)
+        sections.name,
+        path,
+        sections.store,
+        reader.store_path(),
+        sections.key,
+        reader.grid(),
+        frozenset(numbers),
+        cache_of(sections, reader.field, path.parent),
+        s3_of(sections, reader.field),
+        index_of(sections),
     )
 
 
@@ -205,6 +223,7 @@ def load_config(path: Path) -> Config:
         caps=caps_of(sections),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
+        prices=prices_of(sections),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,
