@@ -22,6 +22,7 @@ from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
+from resources.roles import role_of
 from resources.spark import engine_resources
 from resources.stores import resource_key
 
@@ -152,7 +153,7 @@ def _asset(
         resource_defs=engine,
     )
     def stage(context: dg.AssetExecutionContext) -> None:
-        with told_to_dagster(context, spec.retries):
+        with told_to_dagster(context, spec.retries), role_of(spec.stage):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
             with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
