@@ -7,6 +7,7 @@ may do (infra/template.yaml).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,11 +32,18 @@ def role_of(stage: str) -> Iterator[None]:
     if os.environ.get(_BEFORE_ANY_PROFILE):
         raise WrongUsage(f"{STAGE_PROFILE}: {_BEFORE_ANY_PROFILE} goes before any profile; unset it, and the stage's role is taken")
     before = os.environ.get(_PROFILE)
-    os.environ[_PROFILE] = named.replace("{stage}", stage)
+    _take(named.replace("{stage}", stage))
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_PROFILE, None)
-        else:
-            os.environ[_PROFILE] = before
+        _take(before)
+
+
+def _take(profile: str | None) -> None:
+    if profile is None:
+        os.environ.pop(_PROFILE, None)
+    else:
+        os.environ[_PROFILE] = profile
+    # boto3 keeps a session, with the credentials of the profile that it began with, for all clients that name none.
+    if (boto3 := sys.modules.get("boto3")) is not None:
+        boto3.DEFAULT_SESSION = None  # type: ignore[attr-defined]
