@@ -15,7 +15,7 @@ from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
 
-FORMAT = 1
+FORMAT = 2
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
