@@ -148,8 +148,11 @@ def standing_at(
         entry = timeline.entry(number)
         # A merged tier holds no new records: only runs written with part-files of their own count.
         later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
-    fresh = find_standing(store, later, *touched_keys(store, state, todo, bounds)) if later else None
-    return open_prefetched(store, prefetched, fresh, bounds)
+    # A run that is gone was merged into a tier or compacted, and swept, since.
+    with suppress(NotFound):
+        fresh = find_standing(store, later, *touched_keys(store, state, todo, bounds)) if later else None
+        return open_prefetched(store, prefetched, fresh, bounds)
+    return _found_anew(store, state, todo, bounds)
 
 
 def read_standing(store: ObjectStore, state: State, todo: Sequence[Figures], standing: Unread, bounds: tuple[int, int]) -> pa.Table:
