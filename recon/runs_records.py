@@ -37,7 +37,7 @@ _PIECE_RECORDS = 16_384
 # What reading costs where the system does not hold the pages, in CPU seconds as measured on one machine (docs/benchmarks.md): a page by
 # itself, and a byte more of what is read on anyway. Of pages that it holds, both cost next to nothing.
 _COLD_PAGE_S = 25e-6
-_COLD_BYTE_S = 4e-10
+_COLD_BYTE_S = 1e-9
 _SAMPLED = 64
 
 
