@@ -22,11 +22,10 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.compaction import compact
-from recon.lookup import find_record
 from recon.runs import hash_of, open_run
-from recon.serving.items import Pointer, from_item, item_key
+from recon.serving.items import from_item, item_key
 from recon.serving.loading import load_share, read_key
-from recon.serving.shares import Share, shares_of, shares_to_fill
+from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, open_client
 from recon.timeline import State, Timeline
 
