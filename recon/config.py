@@ -30,6 +30,7 @@ from recon.settings import (
     Closing,
     Compaction,
     Engine,
+    Index,
     Retention,
     S3Settings,
     cache_of,
@@ -38,6 +39,7 @@ from recon.settings import (
     compaction_of,
     engine_of,
     freshness_of,
+    index_of,
     prices_of,
     retention_of,
     s3_of,
@@ -109,7 +111,7 @@ class Control:
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
-    ``numbers``: the measures that are numbers."""
+    ``numbers``: the measures that are numbers. ``index``: the table that others look keys up in."""
 
     name: str
     path: Path
@@ -120,6 +122,7 @@ class Place:
     numbers: frozenset[str]
     cache: Cache
     s3: S3Settings
+    index: Index
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         frozenset(numbers),
         cache_of(sections, reader.field, path.parent),
         s3_of(sections, reader.field),
+        index_of(sections),
     )
 
 

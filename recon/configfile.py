@@ -98,6 +98,7 @@ class Caps(_Section):
     bytes: Bytes | None = None
 
 
+Price = Annotated[str, BeforeValidator(_written), Field(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")]
 Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
 
 
@@ -141,6 +142,14 @@ class CompactionOf(_Section):
     writes: Times = 1.5
 
 
+class IndexOf(_Section):
+    kind: Literal["runs", "dynamodb"] = "runs"
+    table: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{3,200}$")] | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=1024)] = 32
+    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+    price: Price = "0.625"
+
+
 class RetentionOf(_Section):
     history: Text | None = None
     grace: Text = "1d"
@@ -177,6 +186,7 @@ class Sections(_Section):
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
     freshness: Text | None = None
+    index: IndexOf = IndexOf()
 
 
 @dataclass(frozen=True)
@@ -331,6 +341,8 @@ _EXAMPLES = {
         "write a price in US dollars, such as 0.005",
     ),
     "record_max": "write a size such as record_max: 64KiB",
+    "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
+    "index.price": "write what a million write request units cost, such as price: 0.625",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {
@@ -343,6 +355,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "compaction": CompactionOf,
     "retention": RetentionOf,
     "s3": S3Of,
+    "index": IndexOf,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 

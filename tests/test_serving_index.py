@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from hypothesis import strategies as st
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.runs import hash_of, open_run
+from recon.serving import standing
 from recon.serving.items import from_item, item_key
+from recon.serving.keeping import Kept, keep
 from recon.serving.loading import load_share, read_key
 from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, open_client
@@ -101,3 +104,64 @@ def test_shares_in_any_order_and_number_of_times_leave_the_table_as_the_runs_say
             load_share(r.store(), tables, Share.from_json(share.to_json()))
         assert in_table(tables, table) == by_name(in_runs(r, state))
         tables.delete(table)
+
+
+INDEXED = YAML + "index: {kind: dynamodb, table: %s, share: 1000}\n"
+
+
+def indexed(folder: Path, tables: TableClient, name: str | None = None) -> Reconciliation:
+    """A reconciliation with an index table of its own."""
+    return open_in(folder, INDEXED % (name or f"recon-own-{next(_names)}"))
+
+
+def story(r: Reconciliation, windows: range = range(4), keys: int = 7) -> None:
+    """Windows that touch the same keys, but for three of the first one."""
+    for window in windows:
+        rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}", amount=f"{n}.25") for n in range(keys if window else keys + 3))
+        for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
+            carry_out(r, operation)
+
+
+def kept(r: Reconciliation, tables: TableClient, **more: Any) -> Kept:
+    done = keep(r.store(), r.config, Timeline(r.store()), tables, **more)
+    assert done is not None
+    return done
+
+
+def check_table(r: Reconciliation, tables: TableClient) -> str:
+    """The standing table holds what the runs say; returns its name."""
+    filling = standing.standing(r.store(), r.state())
+    assert filling is not None
+    assert standing.frontier(r.store(), filling) == r.state().commit
+    assert in_table(tables, filling.table) == by_name(in_runs(r, r.state()))
+    return filling.table
+
+
+def test_a_section_that_is_switched_on_later_fills_the_table_and_each_run_brings_it_up_to_date(tables: TableClient, tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    story(r)
+    assert keep(r.store(), r.config, Timeline(r.store()), tables) is None
+    r = indexed(tmp_path, tables, "recon-later")
+    done = r.run()
+    assert "index" in done.seconds
+    assert check_table(r, tables) == "recon-later"
+    story(r, range(4, 6))
+    check_table(r, tables)
+    again = kept(r, tables)
+    assert (again.shares, again.items, again.units) == (0, 0, 0.0)
+
+
+def test_an_update_reports_what_it_cost(tables: TableClient, tmp_path: Path) -> None:
+    r = indexed(tmp_path, tables)
+    story(r, range(1))
+    filled = kept(r, tables)
+    assert not filled.filled, "the run had filled it"
+    rows = tuple(s.Row(order_id=f"K{n}", event_id=f"new-{n}", amount="1.00") for n in range(5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recon.pipeline.keep", lambda *a: None)
+        for operation in (s.Land(1, s.File("w1", rows)), s.Close(1), s.Run((1,))):
+            carry_out(r, operation)
+    done = kept(r, tables)
+    assert (done.items, done.refused, done.units) == (5, 0, 5.0)
+    assert done.cost_usd == Decimal("0.625") * 5 / 1_000_000
+    assert done.cost_per_million_usd == Decimal("0.625")

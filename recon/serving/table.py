@@ -21,7 +21,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.metering import Meter
 from recon.passing import passing
+from recon.serving.counting import count_requests
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
 
 T = TypeVar("T")
@@ -89,12 +91,14 @@ class TableClient:
         if told["KeySchema"] != [{**key, "KeyType": "HASH"}]:
             raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
 
-    def exists(self, table: str) -> bool:
+    def owner(self, table: str) -> str | None:
+        """Who fills or filled the table, None where it is gone or nobody's."""
+        name = {"key": {"S": OWNER}}
         try:
-            self._describe(table)
+            found = self._call(table, lambda: self._client.get_item(TableName=table, Key=name, ConsistentRead=True)).get("Item", {})
         except TableGone:
-            return False
-        return True
+            return None
+        return str(found["owner"]["S"]) if "owner" in found else None
 
     def claim(self, table: str, owner: str) -> bool:
         """Writes who fills an empty table. False where it holds anything already: it belongs to somebody else."""
@@ -270,8 +274,10 @@ def _consumed(told: Iterable[Mapping[str, Any] | None]) -> float:
     return sum(float(one["CapacityUnits"]) for one in told if one)
 
 
-def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES) -> TableClient:
-    """The client of the environment's region and credentials. Raises WrongUsage without boto3, a region or credentials."""
+def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, meter: Meter | None = None) -> TableClient:
+    """The client of the environment's region and credentials. ``meter`` is told of each of its requests.
+
+    Raises WrongUsage without boto3, a region or credentials."""
     try:
         import boto3
         from botocore.config import Config
@@ -289,4 +295,6 @@ def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES) ->
         client = boto3.session.Session().client("dynamodb", region_name=os.environ.get("AWS_REGION") or None, config=once)
     except BotoCoreError as error:
         raise _told("of the index", error, None, 1) from None
+    if meter is not None:
+        count_requests(client, meter)
     return TableClient(client, requests_at_once, tries)
