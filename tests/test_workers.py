@@ -311,13 +311,13 @@ def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) 
 
     def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]:
         asked.append((share["first"], share["end"]))
-        if asked == [(0, 30), (30, 60)]:
+        if asked == [(0, 30), (30, 90)]:
             raise Damaged("once")
         return {"entries": share["end"] - share["first"]}
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 30)
-        assert serve(store, event("a" * 16), load, lambda: 100.0, piece_s=0.0).outcome == "failed"
+        assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "failed"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 40)
         assert serve(store, event("b" * 16), load, lambda: 100.0) == Served("s0", "b" * 16, "done", ROWS)
@@ -387,12 +387,8 @@ def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore)
 
     served = serve(store, event("a" * 16), load, lambda: 100.0)
     entry = read_entry(store, plan.folder, "s0", "a" * 16, 2)
-    assert (served.outcome, entry.state, entry.kind, entry.reason) == (
-        "failed",
-        "failed",
-        "ValueError",
-        "ValueError in the worker; see its log",
-    )
+    assert (served.outcome, entry.state, entry.kind) == ("failed", "failed", "ValueError")
+    assert entry.reason == "ValueError in the worker; see its log"
 
 
 @pytest.mark.parametrize(
