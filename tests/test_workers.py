@@ -302,7 +302,7 @@ def test_interrupted_it_ends_the_workers_that_it_started(store: LocalStore, tmp_
 
 
 def event(attempt: str, share: str = "s0") -> Event:
-    return Event("store", TABLE, 0, share, attempt, beat_s=0.0)
+    return Event("store", TABLE, 0, share, attempt, beat_s=1e-6)
 
 
 def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) -> None:
@@ -363,6 +363,7 @@ def test_a_worker_that_beats_at_the_moment_when_it_would_be_given_away_keeps_its
     attempts[0].beat()
     assert attempts[0].finish()
     assert one.look()
+    assert len(attempts) == 1
 
 
 def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store: LocalStore) -> None:
