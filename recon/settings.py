@@ -73,6 +73,16 @@ class Caps:
     bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class S3Settings:
+    """How a store in S3 is used. ``kms_key``: encrypts what is written (None: as the bucket says). ``requests_at_once``: of one read.
+    ``retry_s``: so long a request that was throttled or cut off is tried again."""
+
+    kms_key: str | None = None
+    requests_at_once: int = 32
+    retry_s: float = 120.0
+
+
 def closing_of(sections: Sections, field: Field) -> Closing:
     section = sections.closing
     with field("closing", "deadline") as name:
@@ -82,6 +92,13 @@ def closing_of(sections: Sections, field: Field) -> Closing:
 
 def engine_of(sections: Sections) -> Engine:
     return Engine(**dict(sections.engine))
+
+
+def s3_of(sections: Sections, field: Field) -> S3Settings:
+    section = sections.s3
+    with field("s3", "retry") as name:
+        retry = parse_duration(section.retry, name)
+    return S3Settings(section.kms_key, section.requests_at_once, retry.total_seconds())
 
 
 def compaction_of(sections: Sections) -> Compaction:
