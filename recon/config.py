@@ -28,6 +28,7 @@ from recon.settings import (
     Closing,
     Compaction,
     Engine,
+    Index,
     Retention,
     S3Settings,
     caps_of,
@@ -35,6 +36,7 @@ from recon.settings import (
     compaction_of,
     engine_of,
     freshness_of,
+    index_of,
     retention_of,
     s3_of,
 )
@@ -105,7 +107,7 @@ class Control:
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
-    ``numbers``: the measures that are numbers."""
+    ``numbers``: the measures that are numbers. ``index``: the table that others look keys up in."""
 
     name: str
     path: Path
@@ -115,6 +117,7 @@ class Place:
     grid: Grid
     numbers: frozenset[str]
     s3: S3Settings
+    index: Index
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,9 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
     s3 = s3_of(sections, reader.field)
-    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), s3)
+    return Place(
+        sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), s3, index_of(sections)
+    )
 
 
 def load_config(path: Path) -> Config:

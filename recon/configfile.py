@@ -97,6 +97,7 @@ class Caps(_Section):
     bytes: Bytes | None = None
 
 
+Price = Annotated[str, BeforeValidator(_written), Field(pattern=r"^(0|[1-9][0-9]*)(\.[0-9]+)?$")]
 Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
 
 
@@ -112,6 +113,14 @@ class CompactionOf(_Section):
     bound: Literal["disk", "writes"] = "disk"
     disk: Times = 1.5
     writes: Times = 1.5
+
+
+class IndexOf(_Section):
+    kind: Literal["runs", "dynamodb"] = "runs"
+    table: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{3,200}$")] | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=1024)] = 32
+    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+    price: Price = "0.625"
 
 
 class RetentionOf(_Section):
@@ -148,6 +157,7 @@ class Sections(_Section):
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
     freshness: Text | None = None
+    index: IndexOf = IndexOf()
 
 
 @dataclass(frozen=True)
@@ -296,6 +306,8 @@ _EXAMPLES = {
     "requests_at_once": "write how many requests one read sends side by side, 1 to 256, such as requests_at_once: 32",
     "retry": "write how long a request to S3 is tried again, such as retry: 2m",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
+    "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
+    "index.price": "write what a million write request units cost, such as price: 0.625",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {
@@ -306,6 +318,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "compaction": CompactionOf,
     "retention": RetentionOf,
     "s3": S3Of,
+    "index": IndexOf,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 

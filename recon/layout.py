@@ -17,6 +17,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
     generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
+    serving/tables/<number>/begun.json, outcome.json       an index table: what it is, and whether it stands or was given up
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
     shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
@@ -39,6 +40,7 @@ GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
+SERVING_TABLES = "serving/tables/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -202,6 +204,24 @@ def frontier(name: str) -> str:
 
 def frontier_at(name: str, number: int) -> str:
     return f"{frontier(name)}{number:012d}.json"
+
+
+def run_name(path: str) -> str:
+    """A run's path below ``state/`` as one word."""
+    return path.removeprefix(STATE).removesuffix(".run").replace("/", "-")
+
+
+def serving_table(number: int) -> str:
+    return f"{SERVING_TABLES}{number:06d}/"
+
+
+def serving_table_begun(number: int) -> str:
+    return f"{serving_table(number)}begun.json"
+
+
+def serving_table_outcome(number: int) -> str:
+    """Created once: that a table stands, or that its filling was given up."""
+    return f"{serving_table(number)}outcome.json"
 
 
 def indexed(window: datetime) -> str:

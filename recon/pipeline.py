@@ -22,6 +22,7 @@ from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
+from recon.serving.keeping import is_kept, keep
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
@@ -116,6 +117,9 @@ def run(
         way.certify(work, late)
     with report.timed("certify"):
         note_certified(store, config, work.timeline.head())
+    if not is_kept(store, config, work.timeline):  # DynamoDB was away, or the section 'index' is new
+        with report.timed("index"):
+            keep(store, config, work.timeline)
     return report
 
 
@@ -199,3 +203,5 @@ def _merge_range(
     with report.timed("certify"):
         progress("certify", named, 0)
         report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))
+    with report.timed("index"):
+        keep(store, config, timeline)

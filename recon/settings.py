@@ -1,4 +1,4 @@
-"""How the work is done: closing, caps, retention, compaction, freshness. None of it changes what artifacts mean.
+"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean.
 
 Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config``), and the text of the
 file (``recon.configfile``).
@@ -65,6 +65,20 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Index:
+    """What others look keys up in: the ``runs`` alone, or a ``table`` in DynamoDB besides, which is loaded from them.
+
+    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece. ``price``: US dollars for a million write
+    request units, to tell what updates cost."""
+
+    kind: Literal["runs", "dynamodb"]
+    table: str
+    requests_at_once: int
+    share: int
+    price: Decimal
+
+
+@dataclass(frozen=True)
 class Caps:
     """What one run merges at most; None is no bound."""
 
@@ -103,6 +117,12 @@ def s3_of(sections: Sections, field: Field) -> S3Settings:
 
 def compaction_of(sections: Sections) -> Compaction:
     return Compaction(**dict(sections.compaction))
+
+
+def index_of(sections: Sections) -> Index:
+    section = sections.index
+    table = section.table or f"recon-{sections.name}"
+    return Index(section.kind, table, section.requests_at_once, section.share, Decimal(section.price))
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

@@ -9,13 +9,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
+
+if TYPE_CHECKING:
+    from recon.serving.table import TableClient
 
 
 class Progress(Protocol):
@@ -79,7 +82,8 @@ class RunReport:
 @dataclass(frozen=True)
 class Work:
     """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
-    for the work; ``errors``: what stages have failed with, the last one last."""
+    for the work; ``errors``: what stages have failed with, the last one last. ``tables``: DynamoDB, where whoever asked has reached it
+    already; else it is reached when it is needed."""
 
     store: ObjectStore
     config: Config
@@ -87,6 +91,7 @@ class Work:
     report: RunReport = field(default_factory=RunReport)
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
+    tables: TableClient | None = None
 
     def head(self) -> State:
         """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""

@@ -17,6 +17,7 @@ from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
+from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
@@ -126,6 +127,26 @@ def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Index
         "part_files_compacted": compacted.rewritten,
         "part_files_given_up": compacted.dropped,
         "put_off": compacted.put_off or indexed.put_off,
+    }
+
+
+def of_kept(kept: Kept | None) -> Metadata:
+    """The index table: how far it has come, what was written, and what that costs by the price of the configuration."""
+    if kept is None:
+        return {}
+    per_million = kept.cost_per_million_usd
+    return {
+        "table": kept.table or "none is full yet; another process fills one",
+        "table_commit": kept.commit,
+        "table_filled_anew": kept.filled,
+        "table_shares": kept.shares,
+        "table_updates": kept.items,
+        "table_updates_refused": kept.refused,
+        "table_tombstones": kept.tombstones,
+        "table_write_units": kept.units,
+        "table_cost_usd": f"{kept.cost_usd:f}",
+        **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
+        "table_seconds": kept.seconds,
     }
 
 

@@ -21,6 +21,7 @@ from recon.index import index_runs, note_indexed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_ahead, reduce_windows
+from recon.serving.keeping import keep
 from recon.stateless import Figures
 from recon.timeline import Entry, State
 from recon.windows import name_of, parse_instant
@@ -125,17 +126,21 @@ def merge(work: Work, windows: Windows) -> PerWindow:
 
 
 def index(work: Work, windows: Windows) -> PerWindow:
-    """The runs that lead from keys to records, merged into tiers where that is due."""
+    """The runs that lead from keys to records, merged into tiers where that is due, and the index table, if there is to be one."""
     held = committed_windows(work, windows)
     start = time.perf_counter()
     work.progress("index", _named(windows), 0)
     with work.report.timed("index"):
         compacted = compact_in_run(work.store, work.config, work.timeline)
         indexed = index_runs(work.store, work.config, work.timeline)
-    seconds = round(time.perf_counter() - start, 3)
     state = work.head()
     for name in held:
         note_indexed(work.store, work.config.grid.parse(name), int(held[name]["commit"]))
+    # Windows are certified whether DynamoDB answers or not: the runs do.
+    with work.report.timed("index"):
+        kept = keep(work.store, work.config, work.timeline, work.tables)
+    seconds = round(time.perf_counter() - start, 3)
+    for name in held:
         yield (
             name,
             {
@@ -146,6 +151,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "entries": sum(run.entries for run in state.runs),
                 "range_seconds": seconds,
                 **metadata.of_bounds(work.config, state, compacted, indexed),
+                **metadata.of_kept(kept),
             },
         )
 

@@ -1,1 +1,5 @@
-"""Serving copies, for look-ups: quick ways to what the store holds. No stage's correctness rests on any of them."""
+"""Serving copies: what others look keys up in, loaded from the runs. No stage's correctness rests on them.
+
+Belongs here: the index table (items, shares, loading, look-ups), its workers, caches. Does not belong here: the runs, which are the truth
+(recon.runs). What was decided: docs/decisions/012-serving-index.md.
+"""
