@@ -19,6 +19,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
+    steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
+STEPS = "steps/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -215,3 +217,11 @@ def certificates(window: datetime) -> str:
 
 def certificate(window: datetime, number: int) -> str:
     return f"{certificates(window)}{number:06d}.json"
+
+
+def asked(attempt: str) -> str:
+    return f"{STEPS}{attempt}/asked.json"
+
+
+def answer(attempt: str) -> str:
+    return f"{STEPS}{attempt}/answer.json"

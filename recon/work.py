@@ -9,13 +9,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
+
+if TYPE_CHECKING:
+    from recon.elsewhere import Answer, Asked
+
+Numbers = Mapping[str, float | int | str]
+"""Figures of one window, or of the block that it was done in, by name."""
 
 
 class Progress(Protocol):
@@ -58,6 +64,19 @@ class RunReport:
     def took(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
+    def take_in(self, other: Mapping[str, Any]) -> None:
+        """What a stage did elsewhere, by its own report (``dataclasses.asdict``). Its seconds are among those that were waited for it."""
+        for name, value in other.items():
+            held = getattr(self, name)
+            if name == "seconds":
+                continue
+            if isinstance(held, dict):
+                held.update(value)
+            elif isinstance(held, list):
+                held += [one for one in value if one not in held]
+            else:
+                setattr(self, name, held + value)
+
     def add(self, merged: Merged, reduced: Sequence[Figures], held: Mapping[str, Mapping[str, Any]]) -> None:
         """What one merge did. ``held``: the figures of the windows that were ``reduced``, as the timeline holds them now."""
         if merged.commit is None:
@@ -76,10 +95,17 @@ class RunReport:
             self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
 
 
+class Elsewhere(Protocol):
+    """Carries out a stage of a range in another place, a cluster, and comes back when it is done or has failed there."""
+
+    def __call__(self, work: Work, asked: Asked) -> Answer: ...
+
+
 @dataclass(frozen=True)
 class Work:
     """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
-    for the work; ``errors``: what stages have failed with, the last one last."""
+    for the work; ``errors``: what stages have failed with, the last one last. ``elsewhere``: where the engine carries out its stages,
+    if that is not in this process."""
 
     store: ObjectStore
     config: Config
@@ -87,6 +113,7 @@ class Work:
     report: RunReport = field(default_factory=RunReport)
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
+    elsewhere: Elsewhere | None = None
 
     def head(self) -> State:
         """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""

@@ -20,6 +20,7 @@ from recon.index import Indexed
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
+from recon.work import Numbers
 
 Metadata = dict[str, Any]
 
@@ -80,8 +81,8 @@ def of_batch(manifest: Manifest) -> Metadata:
     }
 
 
-def of_reduced(figures: Figures, seconds: float) -> Metadata:
-    """What the reduction of a window came to."""
+def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
+    """What the reduction of a window came to. ``numbers``: what only whoever did it knows."""
     sides = {
         "in": figures.arrived,
         "accepted": figures.accepted,
@@ -95,16 +96,16 @@ def of_reduced(figures: Figures, seconds: float) -> Metadata:
         "conflicting_duplicates": figures.conflicting,
         "keys": figures.keys,
         "bytes": sum(int(file["bytes"]) for file in figures.files),
-        "seconds": round(seconds, 3),
+        **_told(numbers),
     }
 
 
-def of_prefetched(figures: Figures, done: bool, range_figures: Mapping[str, float | int]) -> Metadata:
+def of_prefetched(figures: Figures, done: bool, range_figures: Numbers) -> Metadata:
     """A window's share in a pre-fetch. ``range_figures``: what was read for its block of windows as a whole."""
-    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **range_figures}
+    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **_told(range_figures)}
 
 
-def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | int]) -> Metadata:
+def of_committed(held: Mapping[str, Any], range_figures: Numbers) -> Metadata:
     """A window as the timeline holds it. ``range_figures``: what the merge of its block wrote as a whole."""
     return {
         "dagster/row_count": held["keys"],
@@ -112,7 +113,7 @@ def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | in
         "commit": held["commit"],
         **_rows_and_money(_sides(held)),
         "keys": held["keys"],
-        **range_figures,
+        **_told(range_figures),
     }
 
 
@@ -216,6 +217,10 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
     theirs = {*config.columns, *measures, *derived}
     ours = {name: text for name, text in _COLUMNS.items() if name not in theirs}
     return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
+
+
+def _told(numbers: Numbers) -> Metadata:
+    return {name: dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one for name, one in numbers.items()}
 
 
 def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:
