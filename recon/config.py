@@ -29,12 +29,14 @@ from recon.settings import (
     Compaction,
     Engine,
     Retention,
+    S3Settings,
     caps_of,
     closing_of,
     compaction_of,
     engine_of,
     freshness_of,
     retention_of,
+    s3_of,
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
@@ -112,6 +114,7 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    s3: S3Settings
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers))
+    s3 = s3_of(sections, reader.field)
+    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), s3)
 
 
 def load_config(path: Path) -> Config:

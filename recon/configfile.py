@@ -155,6 +155,12 @@ class RetentionOf(_Section):
     grace: Text = "1d"
 
 
+class S3Of(_Section):
+    kms_key: Text | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
+    retry: Text = "2m"
+
+
 class Sections(_Section):
     """The whole file."""
 
@@ -172,6 +178,7 @@ class Sections(_Section):
     memory_limit: Bytes = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     engine: EngineOf = EngineOf()
+    s3: S3Of = S3Of()
     caps: Caps = Caps()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
@@ -328,6 +335,8 @@ _EXAMPLES = {
     "writes": "write how many times what changed may be written, 1.1 to 10, such as writes: 1.5",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
+    "requests_at_once": "write how many requests one read sends side by side, 1 to 256, such as requests_at_once: 32",
+    "retry": "write how long a request to S3 is tried again, such as retry: 2m",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
     "threads": "write a whole number from 1 to 1024",
 }
@@ -339,6 +348,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "engine": EngineOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,
+    "s3": S3Of,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 

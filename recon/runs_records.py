@@ -18,7 +18,7 @@ from recon.errors import Damaged
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
 from recon.runs_find import Found
-from recon.runs_ranges import REQUESTS_AT_ONCE, coalesce, read_ranges
+from recon.runs_ranges import coalesce, read_ranges
 from recon.store import ObjectStore
 
 if TYPE_CHECKING:
@@ -86,14 +86,15 @@ def _fetched(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     offset, part = found.offset[order].astype(np.int64), found.part[order]
     length = found.length[order].astype(np.int32)
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
-    starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b]) for a, b in pairwise(borders)])
+    starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost) for a, b in pairwise(borders)])
     stops = np.append(starts[1:], len(part))
     ends = np.maximum.reduceat(offset + length, starts)
     compact = []
-    for wave in range(0, len(starts), REQUESTS_AT_ONCE):
-        first, last = (rows[wave : wave + REQUESTS_AT_ONCE] for rows in (starts, stops))
+    at_once = store.cost.requests_at_once
+    for wave in range(0, len(starts), at_once):
+        first, last = (rows[wave : wave + at_once] for rows in (starts, stops))
         paths = [found.part_files[number] for number in part[first].tolist()]
-        chunks = read_ranges(store, paths, offset[first], ends[wave : wave + REQUESTS_AT_ONCE] - offset[first])
+        chunks = read_ranges(store, paths, offset[first], ends[wave : wave + at_once] - offset[first])
         for chunk, a, b in zip(chunks, first.tolist(), last.tolist(), strict=True):
             source = np.zeros(b - a, dtype=np.int32)
             views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b])

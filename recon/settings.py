@@ -117,6 +117,16 @@ class Caps:
     bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class S3Settings:
+    """How a store in S3 is used. ``kms_key``: encrypts what is written (None: as the bucket says). ``requests_at_once``: of one read.
+    ``retry_s``: so long a request that was throttled or cut off is tried again."""
+
+    kms_key: str | None = None
+    requests_at_once: int = 32
+    retry_s: float = 120.0
+
+
 def closing_of(sections: Sections, field: Field) -> Closing:
     section = sections.closing
     with field("closing", "deadline") as name:
@@ -167,6 +177,13 @@ def _transient_of(section: TransientOf, field: Field) -> Transient:
             raise WrongUsage(f"{name}: a cluster has one primary instance; write on_demand: 1 or spot: 1")
     fleets = {which: None if fleet is None else Fleet(**dict(fleet)) for which, fleet in section.fleets}
     return Transient(**{name: value for name, value in {**dict(section), **fleets, "idle": idle}.items() if name != "fleets"})
+
+
+def s3_of(sections: Sections, field: Field) -> S3Settings:
+    section = sections.s3
+    with field("s3", "retry") as name:
+        retry = parse_duration(section.retry, name)
+    return S3Settings(section.kms_key, section.requests_at_once, retry.total_seconds())
 
 
 def compaction_of(sections: Sections) -> Compaction:
