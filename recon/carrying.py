@@ -38,21 +38,21 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
         return error
     tell(f"{asked.stage} of {asked.first}..{asked.last}: begun")
     start = time.perf_counter()
-    done = _done(config, asked)
-    answer(told_to, attempt, done)
+    here = replace(config, engine=replace(config.engine, kind="spark"))
+    done = _done(here, asked)
+    answer(open_for(here), attempt, done)
     tell(f"{asked.stage} of {asked.first}..{asked.last}: {done.error or 'done'} after {time.perf_counter() - start:.1f} s")
     return done.error
 
 
 def _done(config: Config, asked: Asked) -> Answer:
-    here = replace(config, engine=replace(config.engine, kind="spark"))
     numbers: dict[str, Numbers] = {}
     work: Work | None = None
     try:
-        store = open_for(here)
-        work = Work(store, here, Timeline(store))
+        store = open_for(config)
+        work = Work(store, config, Timeline(store))
         start = time.perf_counter()
-        open_session(here.engine)
+        open_session(config.engine)
         work.report.took("session", time.perf_counter() - start)
         _stage(work, asked, numbers)
         error: ReconError | None = None

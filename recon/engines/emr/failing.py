@@ -54,7 +54,7 @@ def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], l
     own = next((line.removeprefix("recon: ") for line in reversed(lines) if line.startswith("recon: ")), None)
     exit_status = _exit_status(told)
     # Of spark-submit, 1 says nothing: only beside our own line it is our own.
-    if own is not None and exit_status in BY_STATUS:
+    if own is not None and exit_status is not None and exit_status in BY_STATUS:
         return BY_STATUS[exit_status](f"{step}: {own}")
     kind = _kind_of(told)
     shown = own or next((line for line in reversed(told) if line and line != "Unknown Error."), "it left no reason; look at its logs")
