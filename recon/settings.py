@@ -140,14 +140,12 @@ class Retention:
 class Index:
     """What others look keys up in: the ``runs`` alone, or a ``table`` in DynamoDB besides, which is loaded from them.
 
-    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece. ``price``: US dollars for a million write
-    request units, to tell what updates cost."""
+    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece."""
 
     kind: Literal["runs", "dynamodb"]
     table: str
     requests_at_once: int
     share: int
-    price: Decimal
 
 
 @dataclass(frozen=True)
@@ -271,7 +269,7 @@ def compaction_of(sections: Sections) -> Compaction:
 def index_of(sections: Sections) -> Index:
     section = sections.index
     table = section.table or f"recon-{sections.name}"
-    return Index(section.kind, table, section.requests_at_once, section.share, Decimal(section.price))
+    return Index(section.kind, table, section.requests_at_once, section.share)
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

@@ -77,7 +77,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
     for name in held:
         note_indexed(work.store, work.config.grid.parse(name), int(held[name]["commit"]))
     # Windows are certified whether DynamoDB answers or not: the runs do.
-    with work.report.timed("index", work.store) as kept_by:
+    with work.report.timed("index", work.store) as on_table:
         kept = keep(work.store, work.config, work.timeline, work.tables)
     seconds = round(time.perf_counter() - start, 3)
     for name in held:
@@ -91,8 +91,8 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "entries": sum(run.entries for run in state.runs),
                 "range_seconds": seconds,
                 **metadata.of_bounds(work.config, state, compacted, indexed),
-                **metadata.of_requests(work.config, added(spent.usage, kept_by.usage)),
                 **metadata.of_kept(kept),
+                **metadata.of_requests(work.config, added(spent.usage, on_table.usage)),
             },
         )
 

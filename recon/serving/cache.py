@@ -237,6 +237,12 @@ def uncached(store: ObjectStore) -> ObjectStore:
     return store.store if isinstance(store, CachedStore) else store
 
 
+def meter_of(store: ObjectStore) -> Meter | None:
+    """Who is told of the requests to a store, and to what serves it; nobody in a folder."""
+    meter: Meter | None = getattr(uncached(store), "meter", None)
+    return meter
+
+
 def in_front_of(
     store: ObjectStore, settings: Cache, namespace: str, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret
 ) -> ObjectStore:

@@ -7,7 +7,6 @@ The protocol and what was rejected: docs/decisions/012-serving-index.md.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -23,13 +22,13 @@ from recon import lease
 from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import standing
+from recon.serving.cache import meter_of
 from recon.serving.loading import Loaded, load_share
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone, open_client
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
-from recon.usage import Counted, tally_of
 
 FILLING = "serving/filling"
 """Lease of who fills a new table. It only keeps two from filling one each."""
@@ -83,8 +82,12 @@ def keep(
     Raises kinds of TryAgain while DynamoDB is away or throttles: the runs answer, and nothing is lost."""
     if config.index.kind == "runs":
         return None
-    client = tables or open_client(config.index.requests_at_once, meter=tally_of(store))
-    return _Keeping(store, config, timeline, client, carry).keep(anew=False)
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=False)
+
+
+def client_of(store: ObjectStore, config: Config) -> TableClient:
+    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
+    return open_client(config.index.requests_at_once, meter=meter_of(store))
 
 
 def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
@@ -98,8 +101,7 @@ def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
 
 def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None) -> Kept:
     """Fills a new table from the runs and switches to it; the old one answers until then. Raises TryAgain where another fills one."""
-    client = tables or open_client(config.index.requests_at_once, meter=tally_of(store))
-    return _Keeping(store, config, timeline, client, carry).keep(anew=True)
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=True)
 
 
 class _Keeping:
@@ -131,10 +133,7 @@ class _Keeping:
                 anew = True
         else:
             raise TryAgain(f"table {self._config.index.table}: the store changes faster than a table is filled; run the same again")
-        if (tally := tally_of(self._store)) is not None:
-            # Whoever carried the shares out: this is what is paid for them.
-            tally.add({("dynamodb", "write_unit"): Counted(math.ceil(self._kept.units))})
-        cost = Decimal(str(self._kept.units)) * self._config.index.price / 1_000_000
+        cost = Decimal(str(self._kept.units)) * self._config.prices.dynamodb_write_million / 1_000_000
         return replace(self._kept, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
 
     def _caught_up(self, filling: Filling) -> bool:
