@@ -16,7 +16,7 @@ from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of, h
 from recon.runs_file import Hit, Run, merged_plan, open_run, write_columns, write_merged, write_run
 from recon.runs_find import Found, among, find_many
 from recon.runs_merge import MergedPiece, MergePlan, merge_entries
-from recon.runs_records import check_of, read_record, read_records
+from recon.runs_records import check_of, read_few, read_record, read_records
 
 __all__ = [
     "ENTRY_BYTES",
@@ -35,6 +35,7 @@ __all__ = [
     "merge_entries",
     "merged_plan",
     "open_run",
+    "read_few",
     "read_record",
     "read_records",
     "write_columns",
