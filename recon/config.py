@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.settings import (
+    Cache,
     Caps,
     Closing,
     Compaction,
@@ -31,12 +33,14 @@ from recon.settings import (
     Index,
     Retention,
     S3Settings,
+    cache_of,
     caps_of,
     closing_of,
     compaction_of,
     engine_of,
     freshness_of,
     index_of,
+    prices_of,
     retention_of,
     s3_of,
 )
@@ -116,6 +120,7 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    cache: Cache
     s3: S3Settings
     index: Index
 
@@ -140,6 +145,7 @@ class Config(Place):
     caps: Caps
     closing: Closing
     freshness: timedelta
+    prices: Prices
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -171,9 +177,17 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    s3 = s3_of(sections, reader.field)
     return Place(
-        sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), s3, index_of(sections)
+        sections.name,
+        path,
+        sections.store,
+        reader.store_path(),
+        sections.key,
+        reader.grid(),
+        frozenset(numbers),
+        cache_of(sections, reader.field, path.parent),
+        s3_of(sections, reader.field),
+        index_of(sections),
     )
 
 
@@ -209,6 +223,7 @@ def load_config(path: Path) -> Config:
         caps=caps_of(sections),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
+        prices=prices_of(sections),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,

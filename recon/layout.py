@@ -20,6 +20,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     serving/tables/<number>/begun.json, outcome.json       an index table: what it is, and whether it stands or was given up
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
+    cache/seal                                             the secret by which entries of a cache are known to be this store's
     shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
     shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
 """
@@ -40,6 +41,7 @@ GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
+CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")

@@ -1,13 +1,14 @@
 """The bytes of records that were found, every one checked against its entry.
 
-Belongs here: reading records by part-file, offset and length. Does not belong here: finding them, and what they mean.
+Belongs here: reading records by part-file, offset and length, from the store or from a cache in front of it. Does not belong here:
+finding them, and what they mean.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
 from recon.runs_find import Found
 from recon.runs_ranges import coalesce, read_ranges
+from recon.serving.cache import RecordCache, cache_of
 from recon.store import ObjectStore
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _INLINE_BYTES = 12
 _PREFIX_BYTES = 4
 # Up to so many records a loop is faster than opening DuckDB.
 _CHECKED_BY_HAND = 1000
+# A request to object storage costs the same for any number of neighbouring records; only for up to so many is a cache asked first.
+CACHED_NEIGHBOURS_MAX = 8
 
 
 def check_of(record: bytes) -> int:
@@ -40,9 +44,16 @@ def check_of(record: bytes) -> int:
 
 def read_record(store: ObjectStore, hit: Hit) -> bytes:
     """One record, with its line feed. Raises Damaged naming part-file and offset."""
+    cache = cache_of(store)
+    if cache is not None:
+        (cached,) = cache.get([hit])
+        if cached is not None and check_of(cached) == hit.check:
+            return cached
     record = store.get_range(hit.part_file, hit.offset, hit.length)
     if check_of(record) != hit.check:
         raise _damaged(hit.part_file, hit.offset)
+    if cache is not None:
+        cache.put([(hit, record)])
     return record
 
 
@@ -57,27 +68,16 @@ def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
     if not len(found):
         return pa.array([], pa.string_view())
     _check_places(found)
-    records = _mapped(store, found) if store.local(found.part_files[0]) is not None else _fetched(store, found)
+    cache, missed = cache_of(store), np.zeros(0, np.int64)
+    if store.local(found.part_files[0]) is not None:
+        records = _mapped(store, found)
+    else:
+        records, missed = _fetched(store, found, cache)
     _check(found, records)
+    if cache is not None and len(missed):
+        cache.put((_hit(found, row), records[row].as_py()) for row in missed.tolist())
     # Only now, as bytes that are known to be what was written, do they become text.
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
-
-
-def read_few(store: ObjectStore, found: Found) -> list[bytes]:
-    """The same as bytes of Python, all in memory: for workers that go through some thousand at a time, and have no Arrow."""
-    if not len(found):
-        return []
-    _check_places(found)
-    order = np.lexsort((found.offset, found.part))
-    offset, part = found.offset[order].astype(np.int64), found.part[order]
-    length = found.length[order].astype(np.int32)
-    records = [b""] * len(found)
-    for chunk, a, b in _chunks(store, found.part_files, part, offset, length):
-        for row, begin, size in zip(order[a:b].tolist(), (offset[a:b] - offset[a]).tolist(), length[a:b].tolist(), strict=True):
-            record = records[row] = chunk[begin : begin + size]
-            if check_of(record) != int(found.check[row]):
-                raise _damaged(found.part_files[int(found.part[row])], int(found.offset[row]))
-    return records
 
 
 def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
@@ -96,42 +96,67 @@ def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     return _views(sources, source.astype(np.int32), found.offset.astype(np.int64), found.length.astype(np.int32))
 
 
-def _fetched(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
+    """The records, unchecked, and the rows of those that the cache was asked for and did not have."""
     import pyarrow as pa
 
     order = np.lexsort((found.offset, found.part))
     offset, part = found.offset[order].astype(np.int64), found.part[order]
     length = found.length[order].astype(np.int32)
-    compact = []
-    for chunk, a, b in _chunks(store, found.part_files, part, offset, length):
-        source = np.zeros(b - a, dtype=np.int32)
-        views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b])
-        compact.append(views.cast(pa.large_binary()))
-    _, begins, body = pa.concat_arrays(compact).buffers()
-    place = np.empty(len(part), dtype=np.int64)
-    place[order] = np.frombuffer(begins, dtype=np.int64)[: len(part)]
-    source = np.zeros(len(part), dtype=np.int32)
-    return _views([np.frombuffer(body, np.uint8)], source, place, found.length.astype(np.int32))
-
-
-def _chunks(
-    store: ObjectStore,
-    part_files: Sequence[str],
-    part: npt.NDArray[np.uint32],
-    offset: npt.NDArray[np.int64],
-    length: npt.NDArray[np.int32],
-) -> Iterator[tuple[bytes, int, int]]:
-    """What neighbouring ranges, sorted by part-file and offset, lie in: bytes from the offset of the first, and the rows [a, b) in them."""
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
     starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost) for a, b in pairwise(borders)])
     stops = np.append(starts[1:], len(part))
     ends = np.maximum.reduceat(offset + length, starts)
-    at_once = store.cost.requests_at_once
-    for wave in range(0, len(starts), at_once):
-        first, last = (rows[wave : wave + at_once] for rows in (starts, stops))
-        paths = [part_files[number] for number in part[first].tolist()]
-        chunks = read_ranges(store, paths, offset[first], ends[wave : wave + at_once] - offset[first])
-        yield from zip(chunks, first.tolist(), last.tolist(), strict=True)
+    pieces, missed = _cached(cache, found, order, starts, stops)
+    wanted, at_once = np.array([number for number in range(len(starts)) if number not in pieces], np.int64), store.cost.requests_at_once
+    for wave in range(0, len(wanted), at_once):
+        numbers = wanted[wave : wave + at_once]
+        first, last = starts[numbers], stops[numbers]
+        paths = [found.part_files[number] for number in part[first].tolist()]
+        chunks = read_ranges(store, paths, offset[first], ends[numbers] - offset[first])
+        for number, chunk, a, b in zip(numbers.tolist(), chunks, first.tolist(), last.tolist(), strict=True):
+            source = np.zeros(b - a, dtype=np.int32)
+            views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b])
+            # Copied, so that only the records' own bytes are kept.
+            pieces[number] = views.cast(pa.large_binary())
+    _, begins, body = pa.concat_arrays([pieces[number] for number in range(len(starts))]).buffers()
+    place = np.empty(len(part), dtype=np.int64)
+    place[order] = np.frombuffer(begins, dtype=np.int64)[: len(part)]
+    source = np.zeros(len(part), dtype=np.int32)
+    return _views([np.frombuffer(body, np.uint8)], source, place, found.length.astype(np.int32)), missed
+
+
+def _cached(
+    cache: RecordCache | None,
+    found: Found,
+    order: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+) -> tuple[dict[int, pa.LargeBinaryArray], npt.NDArray[np.int64]]:
+    """Of the requests for ``order[starts:stops]`` those that the cache has all records of, by number; and the rows that it did not have."""
+    import pyarrow as pa
+
+    numbers = np.flatnonzero(stops - starts <= CACHED_NEIGHBOURS_MAX)
+    if cache is None or not len(numbers):
+        return {}, np.zeros(0, np.int64)
+    rows = [order[starts[number] : stops[number]].tolist() for number in numbers.tolist()]
+    asked = [row for of_request in rows for row in of_request]
+    hits = [_hit(found, row) for row in asked]
+    held = {
+        row: record
+        for row, hit, record in zip(asked, hits, cache.get(hits), strict=True)
+        if record is not None and check_of(record) == hit.check
+    }
+    pieces = {
+        number: pa.array([held[row] for row in of_request], pa.large_binary())
+        for number, of_request in zip(numbers.tolist(), rows, strict=True)
+        if all(row in held for row in of_request)
+    }
+    return pieces, np.array([row for row in asked if row not in held], np.int64)
+
+
+def _hit(found: Found, row: int) -> Hit:
+    return Hit(found.part_files[int(found.part[row])], int(found.offset[row]), int(found.length[row]), int(found.check[row]))
 
 
 def _views(

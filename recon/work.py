@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
+from recon.serving.cache import usage_of
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
+from recon.usage import Spent, Usage, added, from_json, since, to_json
 
 if TYPE_CHECKING:
     from recon.serving.table import TableClient
@@ -33,7 +35,10 @@ def silent(stage: str, windows: str, share: float) -> None:
 
 @dataclass
 class RunReport:
-    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open.
+
+    ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` is what no stage asked for.
+    ``prices``: what they cost; see recon.pricing."""
 
     windows: list[str] = field(default_factory=list)
     commits: list[int] = field(default_factory=list)
@@ -47,16 +52,41 @@ class RunReport:
     recounted: list[str] = field(default_factory=list)
     certificates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prices: dict[str, Any] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+    def timed(self, stage: str, store: ObjectStore | None = None) -> Iterator[Spent]:
+        """Notes the seconds of a stage and, given the store, what is asked of it. What is given is filled at the end."""
+        start, before, spent = time.perf_counter(), usage_of(store) if store else {}, Spent()
+        try:
+            yield spent
+        finally:
+            spent.seconds = time.perf_counter() - start
+            spent.usage = since(usage_of(store), before) if store else {}
+            self.took(stage, spent.seconds)
+            self.asked(stage, spent.usage)
+
+    def asked(self, stage: str, usage: Usage) -> None:
+        if usage:
+            self.requests[stage] = to_json(added(from_json(self.requests.get(stage, {})), usage))
+
+    @contextmanager
+    def whole(self, store: ObjectStore) -> Iterator[None]:
+        """Notes what is asked outside of any stage as ``other``."""
+        before, by_stages = usage_of(store), self._by_stages()
         try:
             yield
         finally:
-            self.took(stage, time.perf_counter() - start)
+            self.asked("other", since(since(usage_of(store), before), since(self._by_stages(), by_stages)))
+
+    def _by_stages(self) -> Usage:
+        found: Usage = {}
+        for told in self.requests.values():
+            found = added(found, from_json(told))
+        return found
 
     def took(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds
+from recon import bounds, pricing
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
@@ -21,6 +21,7 @@ from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
+from recon.usage import Counted, Usage
 
 Metadata = dict[str, Any]
 
@@ -42,6 +43,16 @@ _COMPLETENESS = dg.TableSchema(
         dg.TableColumn("late", "string", "what landed after the window was closed"),
         dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
         dg.TableColumn("rejected", "string", "rows set aside; files that hold such rows"),
+    ]
+)
+_REQUESTS = dg.TableSchema(
+    [
+        dg.TableColumn("service", "string", "whom was asked"),
+        dg.TableColumn("operation", "string", "for what"),
+        dg.TableColumn("requests", "int", "how often"),
+        dg.TableColumn("sent", "int", "bytes of content sent"),
+        dg.TableColumn("received", "int", "bytes of content received"),
+        dg.TableColumn("price", "string", "US dollars, at the configuration's prices"),
     ]
 )
 _COLUMNS = {
@@ -148,6 +159,41 @@ def of_kept(kept: Kept | None) -> Metadata:
         **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
         "table_seconds": kept.seconds,
     }
+
+
+def of_requests(config: Config, usage: Usage, of: str = "range_", touched: int = 0, written: int = 0) -> Metadata:
+    """What a stage asked of services, and what that cost; nothing where the store is a folder. ``of``: what the figures are of.
+
+    ``touched``, ``written``: records, of which one object each would cost a GET or a PUT."""
+    if not usage:
+        return {}
+    rows = [
+        dg.TableRecord({"service": service, "operation": operation, "price": _dollars(config, service, operation, held), **vars(held)})
+        for (service, operation), held in sorted(usage.items())
+    ]
+    shown = {
+        f"{of}requests": dg.MetadataValue.table(rows, _REQUESTS),
+        f"{of}requests_to_s3": sum(held.requests for (service, _), held in usage.items() if service == "s3"),
+        f"{of}bytes_sent": sum(held.sent for held in usage.values()),
+        f"{of}bytes_received": sum(held.received for held in usage.values()),
+        f"{of}price_usd": pricing.told(pricing.price(usage, config.prices)),
+        "prices": f"{config.prices.region}, {config.prices.as_of}",
+    }
+    if touched or written:
+        shown[f"{of}price_usd_one_object_each"] = pricing.told(pricing.one_object_each(touched, written, config.prices))
+    return {**shown, **_of_cache(usage, of)}
+
+
+def _of_cache(usage: Usage, of: str) -> Metadata:
+    """Hits, misses and errors of the cache; nothing where it was not asked."""
+    held = {name: usage[what].requests for name in ("hit", "miss", "wrong", "error") if (what := ("redis", name)) in usage}
+    names = {"hit": "cache_hits", "miss": "cache_misses", "wrong": "cache_wrong_entries", "error": "cache_errors"}
+    return {f"{of}{names[name]}": count for name, count in held.items()}
+
+
+def _dollars(config: Config, service: str, operation: str, held: Counted) -> str:
+    one = config.prices.of(service, operation)
+    return "unknown" if one is None else pricing.told(one * held.requests)
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> Metadata:

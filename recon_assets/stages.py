@@ -24,6 +24,7 @@ from recon.reduce import reduce_ahead, reduce_windows
 from recon.serving.keeping import keep
 from recon.stateless import Figures
 from recon.timeline import Entry, State
+from recon.usage import added
 from recon.windows import name_of, parse_instant
 from recon.work import Work, spanned
 from recon_assets import metadata
@@ -48,19 +49,22 @@ def reduce(work: Work, windows: Windows) -> PerWindow:
     is raised."""
     failed: list[WrongInput] = []
     batches, named = closed_batches(work, windows), _named(windows)
-    with work.report.timed("reduce"):
+    with work.report.timed("reduce", work.store):
         reduce_ahead(work.store, work.config, batches)
     for number, manifest in enumerate(batches):
         work.progress("reduce", named, number / len(batches))
         start = time.perf_counter()
         try:
-            with work.report.timed("reduce"):
+            with work.report.timed("reduce", work.store) as spent:
                 (figures,) = reduce_windows(work.store, work.config, [manifest])
         except WrongInput as error:
             _leave_out(work, manifest.window, manifest.revision, error)
             failed.append(error)
             continue
-        yield manifest.window, metadata.of_reduced(figures, time.perf_counter() - start)
+        yield (
+            manifest.window,
+            {**metadata.of_reduced(figures, time.perf_counter() - start), **metadata.of_requests(work.config, spent.usage, "")},
+        )
     if failed:
         raise WrongInput("; ".join(map(str, failed[:_NAMED_MAX])) + (f"; and {len(failed) - _NAMED_MAX} more" * (len(failed) > _NAMED_MAX)))
 
@@ -70,11 +74,11 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
     figures = reduced_batches(work, windows)
     state = work.head()
     todo = to_merge(state, figures)
-    read: dict[str, dict[str, float | int]] = {}
+    read: dict[str, Metadata] = {}
     for block in blocks(work.config, todo):
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
-        with work.report.timed("prefetch"):
+        with work.report.timed("prefetch", work.store) as spent:
             found = find_prefetched(work.store, block) or prefetch(work.store, state, block, work.config)
         seconds = round(time.perf_counter() - start, 3)
         of_block = {
@@ -83,6 +87,7 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
             "range_bytes": found.bytes,
             "range_seconds": seconds,
             "read_at_commit": found.commit,
+            **metadata.of_requests(work.config, spent.usage, touched=found.keys),
         }
         read |= {one.window: of_block for one in block}
     for one in figures:
@@ -92,11 +97,11 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
 def merge(work: Work, windows: Windows) -> PerWindow:
     """The range's stateless artifacts into the stateful ones, by one commit a block."""
     figures = reduced_batches(work, windows)
-    written: dict[str, dict[str, float | int]] = {}
+    written: dict[str, Metadata] = {}
     for block in blocks(work.config, to_merge(work.head(), figures)):
         start = time.perf_counter()
         try:
-            with work.report.timed("merge"):
+            with work.report.timed("merge", work.store) as spent:
                 merged = _merge_block(work, block)
         except Damaged:
             raise  # no fault of the window's files
@@ -112,6 +117,7 @@ def merge(work: Work, windows: Windows) -> PerWindow:
             "range_bytes": merged.bytes,
             "range_seconds": round(time.perf_counter() - start, 3),
             "recounted_windows": len(merged.recounted),
+            **metadata.of_requests(work.config, spent.usage, written=merged.written),
         }
         written |= dict.fromkeys(merged.windows, of_block)
     for name, held in committed_windows(work, windows).items():
@@ -130,14 +136,14 @@ def index(work: Work, windows: Windows) -> PerWindow:
     held = committed_windows(work, windows)
     start = time.perf_counter()
     work.progress("index", _named(windows), 0)
-    with work.report.timed("index"):
+    with work.report.timed("index", work.store) as spent:
         compacted = compact_in_run(work.store, work.config, work.timeline)
         indexed = index_runs(work.store, work.config, work.timeline)
     state = work.head()
     for name in held:
         note_indexed(work.store, work.config.grid.parse(name), int(held[name]["commit"]))
     # Windows are certified whether DynamoDB answers or not: the runs do.
-    with work.report.timed("index"):
+    with work.report.timed("index", work.store) as on_table:
         kept = keep(work.store, work.config, work.timeline, work.tables)
     seconds = round(time.perf_counter() - start, 3)
     for name in held:
@@ -152,6 +158,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "range_seconds": seconds,
                 **metadata.of_bounds(work.config, state, compacted, indexed),
                 **metadata.of_kept(kept),
+                **metadata.of_requests(work.config, added(spent.usage, on_table.usage)),
             },
         )
 
@@ -163,7 +170,7 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
     commits = {one["commit"] for one in held.values()}
     recounted = sorted(name for name, one in state.windows.items() if one.commit in commits and name not in held)
     work.progress("certify", _named(windows), 0)
-    with work.report.timed("certify"):
+    with work.report.timed("certify", work.store) as spent:
         made = certify(work.store, work.config, state, [*held, *recounted])
     work.report.certificates += len(made)
     newly = {certificate["window"] for certificate in made}
@@ -171,7 +178,7 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
         certificate = read_certificate(work.store, work.config.grid.parse(name))
         if certificate is None:
             raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
-        yield name, certified(work, state, certificate, held.get(name))
+        yield name, {**certified(work, state, certificate, held.get(name)), **metadata.of_requests(work.config, spent.usage)}
 
 
 def certified(work: Work, state: State, certificate: Mapping[str, Any], held: Mapping[str, Any] | None) -> Metadata:

@@ -22,6 +22,7 @@ from recon import lease
 from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import standing
+from recon.serving.cache import meter_of
 from recon.serving.loading import Loaded, load_share
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
@@ -81,7 +82,12 @@ def keep(
     Raises kinds of TryAgain while DynamoDB is away or throttles: the runs answer, and nothing is lost."""
     if config.index.kind == "runs":
         return None
-    return _Keeping(store, config, timeline, tables or open_client(config.index.requests_at_once), carry).keep(anew=False)
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=False)
+
+
+def client_of(store: ObjectStore, config: Config) -> TableClient:
+    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
+    return open_client(config.index.requests_at_once, meter=meter_of(store))
 
 
 def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
@@ -95,7 +101,7 @@ def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
 
 def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None) -> Kept:
     """Fills a new table from the runs and switches to it; the old one answers until then. Raises TryAgain where another fills one."""
-    return _Keeping(store, config, timeline, tables or open_client(config.index.requests_at_once), carry).keep(anew=True)
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=True)
 
 
 class _Keeping:
@@ -127,7 +133,7 @@ class _Keeping:
                 anew = True
         else:
             raise TryAgain(f"table {self._config.index.table}: the store changes faster than a table is filled; run the same again")
-        cost = Decimal(str(self._kept.units)) * self._config.index.price / 1_000_000
+        cost = Decimal(str(self._kept.units)) * self._config.prices.dynamodb_write_million / 1_000_000
         return replace(self._kept, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
 
     def _caught_up(self, filling: Filling) -> bool:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.metering import Meter, NoMeter
 from recon.passing import passing
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
 
@@ -40,6 +41,10 @@ _POINTS = "SET #seq = :seq, #file = :file, #offset = :offset, #length = :length,
 _DIES = "SET #seq = :seq REMOVE #file, #offset, #length, #check"
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _REFUSED = {"AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException"}
+_UNSET = {"NoCredentialsError", "PartialCredentialsError", "NoRegionError", "CredentialRetrievalError", "ProfileNotFound"}
+_WRITES = {"UpdateItem", "BatchWriteItem", "PutItem"}
+_TOLD: dict[str, Any] = {"ReturnConsumedCapacity": "TOTAL"}
+_BIG = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class TableGone(ReconError):
@@ -62,56 +67,55 @@ class TableClient:
     """DynamoDB as the index uses it, for tables of any name. May be used from many threads; ``client`` is boto3's low-level client, which
     must not repeat calls by itself (``open_client``)."""
 
-    def __init__(self, client: Any, requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, late_s: float = LATE_S) -> None:
+    def __init__(
+        self,
+        client: Any,
+        requests_at_once: int = REQUESTS_AT_ONCE,
+        tries: int = TRIES,
+        late_s: float = LATE_S,
+        meter: Meter | None = None,
+    ) -> None:
         self._client, self._at_once, self._tries, self._late_s = client, requests_at_once, tries, late_s
+        self._meter = meter or NoMeter()
         self._in_doubt_until = 0.0
 
     # ---- tables ----
 
     def create(self, table: str) -> None:
         """Makes the table, billed by request, unless there is one; returns once it can be used. Raises WrongUsage for another form."""
-        key = {"AttributeName": "key"}
+        name = {"AttributeName": "key"}
+        key = [{**name, "KeyType": "HASH"}]
         with suppress(_InUse):
-            self._call(
-                table,
-                lambda: self._client.create_table(
-                    TableName=table,
-                    KeySchema=[{**key, "KeyType": "HASH"}],
-                    AttributeDefinitions=[{**key, "AttributeType": "S"}],
-                    BillingMode="PAY_PER_REQUEST",
-                ),
-            )
+            types = [{**name, "AttributeType": "S"}]
+            self._call(table, "CreateTable", KeySchema=key, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
         end = time.monotonic() + _ACTIVE_S
-        while (told := self._describe(table))["TableStatus"] != "ACTIVE":
+        while (told := self._call(table, "DescribeTable")["Table"])["TableStatus"] != "ACTIVE":
             if time.monotonic() > end:
                 raise TimedOut(f"table {table}: it is {told['TableStatus']} since {_ACTIVE_S:g} s; look at it in DynamoDB, then run again")
-            time.sleep(min(0.5, self._late_s))
-        if told["KeySchema"] != [{**key, "KeyType": "HASH"}]:
+            time.sleep(0.5)
+        if told["KeySchema"] != key:
             raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
 
     def owner(self, table: str) -> str | None:
         """Who fills or filled the table, None where it is gone or nobody's."""
-        name = {"key": {"S": OWNER}}
         try:
-            found = self._call(table, lambda: self._client.get_item(TableName=table, Key=name, ConsistentRead=True)).get("Item", {})
+            found = self._call(table, "GetItem", Key={"key": {"S": OWNER}}, ConsistentRead=True).get("Item", {})
         except TableGone:
             return None
         return str(found["owner"]["S"]) if "owner" in found else None
 
     def claim(self, table: str, owner: str) -> bool:
         """Writes who fills an empty table. False where it holds anything already: it belongs to somebody else."""
-        if self._call(table, lambda: self._client.scan(TableName=table, Limit=1, ConsistentRead=True)).get("Items"):
+        if self._call(table, "Scan", Limit=1, ConsistentRead=True).get("Items"):
             return False
         try:
             self._call(
                 table,
-                lambda: self._client.put_item(
-                    TableName=table,
-                    Item={"key": {"S": OWNER}, "owner": {"S": owner}},
-                    ConditionExpression="attribute_not_exists(#key) OR #owner = :owner",
-                    ExpressionAttributeNames={"#key": "key", "#owner": "owner"},
-                    ExpressionAttributeValues={":owner": {"S": owner}},
-                ),
+                "PutItem",
+                Item={"key": {"S": OWNER}, "owner": {"S": owner}},
+                ConditionExpression="attribute_not_exists(#key) OR #owner = :owner",
+                ExpressionAttributeNames={"#key": "key", "#owner": "owner"},
+                ExpressionAttributeValues={":owner": {"S": owner}},
             )
         except _Refused:
             return False
@@ -120,26 +124,19 @@ class TableClient:
     def delete(self, table: str) -> None:
         """Removes a table; one that is gone is no error."""
         with suppress(TableGone, _InUse):
-            self._call(table, lambda: self._client.delete_table(TableName=table))
-
-    def _describe(self, table: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._call(table, lambda: self._client.describe_table(TableName=table))["Table"]
-        return found
+            self._call(table, "DeleteTable")
 
     # ---- items ----
 
     def get(self, table: str, key: str) -> Pointer | None:
         """What the table says of a key, with all that was written before. Raises Damaged for an item that is none of ours."""
-        name = {"key": {"S": item_key(key)}}
-        found = self._call(table, lambda: self._client.get_item(TableName=table, Key=name, ConsistentRead=True)).get("Item")
+        found = self._call(table, "GetItem", Key={"key": {"S": item_key(key)}}, ConsistentRead=True, **_TOLD).get("Item")
         if found is None:
             return None
         try:
             return from_item(key, found)
         except (ValueError, TypeError, KeyError) as error:
-            raise Damaged(
-                f"table {table}: the item of {key} is none of ours ({error!r}); make the table anew: recon index rebuild"
-            ) from None
+            raise Damaged(f"table {table}: the item of {key} is none of ours ({error!r}); next: recon index rebuild") from None
 
     def update(self, table: str, pointers: Iterable[Pointer]) -> Written:
         """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once."""
@@ -159,7 +156,7 @@ class TableClient:
         """All items but the owner's, page by page, each with all that was written before."""
         start: dict[str, Any] = {}
         while True:
-            page = self._call(table, partial(self._client.scan, TableName=table, ConsistentRead=True, **start))
+            page = self._call(table, "Scan", ConsistentRead=True, **start, **_TOLD)
             yield [item for item in page["Items"] if item["key"]["S"] != OWNER]
             if "LastEvaluatedKey" not in page:
                 return
@@ -172,27 +169,26 @@ class TableClient:
         try:
             done = self._call(
                 table,
-                lambda: self._client.update_item(
-                    TableName=table,
-                    Key=key,
-                    ConditionExpression=_CONDITION,
-                    UpdateExpression=_DIES if pointer.is_tombstone else _POINTS,
-                    ExpressionAttributeNames=named,
-                    ExpressionAttributeValues={f":{name}": value for name, value in item.items()},
-                    ReturnConsumedCapacity="TOTAL",
-                ),
+                "UpdateItem",
+                Key=key,
+                ConditionExpression=_CONDITION,
+                UpdateExpression=_DIES if pointer.is_tombstone else _POINTS,
+                ExpressionAttributeNames=named,
+                ExpressionAttributeValues={f":{name}": value for name, value in item.items()},
+                **_TOLD,
             )
         except _Refused:
-            return Written(refused=1, units=_units(pointer))  # it is billed, though the reply does not say so
-        return Written(1, 0, _consumed([done.get("ConsumedCapacity")]))
+            units = _units(pointer)  # they are billed, though the reply does not say so
+            self._count(units, "write_unit")
+            return Written(refused=1, units=units)
+        return Written(1, 0, _consumed(done))
 
     def _fill(self, table: str, pointers: Sequence[Pointer]) -> Written:
         left: list[Any] = [{"PutRequest": {"Item": to_item(pointer)}} for pointer in pointers]
         units, stuck = 0.0, 0
         while left:
-            put = partial(self._client.batch_write_item, RequestItems={table: left}, ReturnConsumedCapacity="TOTAL")
-            done = self._call(table, put, certain=False)
-            units += _consumed(done.get("ConsumedCapacity", ()))
+            done = self._call(table, "BatchWriteItem", certain=False, RequestItems={table: left}, **_TOLD)
+            units += _consumed(done)
             before, left = len(left), done.get("UnprocessedItems", {}).get(table, [])
             if left:
                 stuck = stuck + 1 if len(left) == before else 1
@@ -212,20 +208,32 @@ class TableClient:
 
     # ---- calls ----
 
-    def _call(self, table: str, call: Callable[[], Any], certain: bool = True) -> Any:
+    def _call(self, table: str, operation: str, certain: bool = True, **arguments: Any) -> Any:
         """A call, again as long as its error passes by itself. Not ``certain``: one that must not come late, see ``settle``."""
-        tried = 0
+        call, tried = getattr(self._client, _BIG.sub("_", operation).lower()), 0
+        named = {} if operation == "BatchWriteItem" else {"TableName": table}
         while True:
             try:
-                return call()
+                answer = call(**named, **arguments)
             except Exception as error:
+                self._meter.count("dynamodb", operation)
                 kind = passing(error)
                 if not certain and kind is not None and issubclass(kind, (ConnectionLost, TimedOut)):
                     self._in_doubt_until = time.monotonic() + self._late_s
                 tried += 1
                 if kind is None or tried >= self._tries:
-                    raise _told(table, error, kind, tried) from error
-            time.sleep(_wait_s(tried))
+                    raise _told(table, operation, error, kind, tried) from error
+                time.sleep(_wait_s(tried))
+                continue
+            received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
+            self._meter.count("dynamodb", operation, received=int(received))
+            units = _consumed(answer)
+            self._count(*((units, "write_unit") if operation in _WRITES else (units * 2, "half_read_unit")))
+            return answer
+
+    def _count(self, units: float, what: str) -> None:
+        for _ in range(math.ceil(units)):
+            self._meter.count("dynamodb", what)
 
 
 class _Refused(ReconError):
@@ -236,12 +244,13 @@ class _InUse(ReconError):
     """The table exists, or is being made or removed."""
 
 
-def _told(table: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
-    """The error in our own words: table, service's code, next step. Never the request, which may hold keys."""
+def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
+    """The error in our own words: table, call, service's code, next step. Never the request, which may hold keys."""
     response = getattr(error, "response", None)
     code = str(response["Error"].get("Code", "")) if isinstance(response, Mapping) and "Error" in response else type(error).__name__
+    what = f"table {table}: {operation} failed ({code}{f', {tried} times' if tried > 1 else ''})"
     if kind is not None:
-        return kind(f"table {table}: {code} from DynamoDB, {tried} times; the runs answer meanwhile; run the same again later")
+        return kind(f"{what}; the runs answer meanwhile; run the same again later")
     if code == "ConditionalCheckFailedException":
         return _Refused(table)
     if code == "ResourceInUseException":
@@ -249,11 +258,13 @@ def _told(table: str, error: Exception, kind: type[TryAgain] | None, tried: int)
     if code == "ResourceNotFoundException":
         return TableGone(f"table {table}: it is not there; the next run makes it anew")
     if code in _EXPIRED:
-        return TryAgain(f"table {table}: the credentials have expired ({code}); renew them, then run the same again")
+        return TryAgain(f"{what}: the AWS credentials have expired; sign in again, such as with 'aws sso login', then run the same again")
     if code in _REFUSED:
-        return WrongUsage(f"table {table}: DynamoDB refuses these credentials ({code}); see the roles in docs/operations.md")
-    if code in ("NoCredentialsError", "PartialCredentialsError", "NoRegionError", "CredentialRetrievalError", "ProfileNotFound"):
-        return WrongUsage(f"table {table}: {code}: give region and credentials as for any AWS tool, such as AWS_REGION and AWS_PROFILE")
+        return WrongUsage(f"{what}: access is denied; allow dynamodb:{operation} on {table} to the role or user that runs this")
+    if code in _UNSET:
+        return WrongUsage(f"{what}: give region and credentials as for any AWS tool, such as by AWS_REGION and AWS_PROFILE")
+    if response is not None:
+        return WrongUsage(f"{what}: DynamoDB refuses the request; check index.table and the table's form, or name another table")
     return error
 
 
@@ -268,11 +279,13 @@ def _units(pointer: Pointer) -> float:
     return float(math.ceil(size / 1024))
 
 
-def _consumed(told: Iterable[Mapping[str, Any] | None]) -> float:
-    return sum(float(one["CapacityUnits"]) for one in told if one)
+def _consumed(answer: Mapping[str, Any]) -> float:
+    """Capacity units, of one table or a list of them."""
+    told = answer.get("ConsumedCapacity", ())
+    return sum(float(one["CapacityUnits"]) for one in ([told] if isinstance(told, Mapping) else told))
 
 
-def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES) -> TableClient:
+def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, meter: Meter | None = None) -> TableClient:
     """The client of the environment's region and credentials. Raises WrongUsage without boto3, a region or credentials."""
     try:
         import boto3
@@ -290,5 +303,5 @@ def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES) ->
     try:
         client = boto3.session.Session().client("dynamodb", region_name=os.environ.get("AWS_REGION") or None, config=once)
     except BotoCoreError as error:
-        raise _told("of the index", error, None, 1) from None
-    return TableClient(client, requests_at_once, tries)
+        raise _told("of the index", "connecting", error, None, 1) from None
+    return TableClient(client, requests_at_once, tries, meter=meter)
