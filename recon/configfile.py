@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,12 +101,74 @@ class Caps(_Section):
 Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
 
 
+S3 = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
+
+
+class FleetOf(_Section):
+    types: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1, max_length=30)]
+    on_demand: Annotated[int, Field(ge=0, le=10_000)] = 0
+    spot: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class FleetsOf(_Section):
+    primary: FleetOf
+    core: FleetOf
+    task: FleetOf | None = None
+
+
+class TransientOf(_Section):
+    release: Annotated[str, Field(pattern=r"^emr-[0-9]+\.[0-9]+\.[0-9]+$")]
+    fleets: FleetsOf
+    service_role: Text
+    instance_profile: Text
+    subnets: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+    logs: S3 | None = None
+    idle: Text = "15m"
+    steps_at_once: Annotated[int, Field(ge=1, le=256)] = 10
+    bootstrap: Annotated[tuple[S3, ...], BeforeValidator(_listed)] = ()
+    security_configuration: Text | None = None
+    tags: dict[str, Text] = {}
+
+
 class EngineOf(_Section):
-    kind: Literal["duckdb", "spark"] = "duckdb"
+    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
     master: Text = "local[*]"
     settings: dict[str, Text] = {}
     slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
     memory_limit: Bytes = "1GB"
+    cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
+    transient: TransientOf | None = None
+    application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
+    role: Text | None = None
+    messages: S3 | None = None
+    package: Text | None = None
+    timeout: Text = "12h"
+
+
+class CacheOf(_Section):
+    kind: Literal["none", "redis"] = "none"
+    url: Text | None = None
+    ttl: Text = "1d"
+    user: Text | None = None
+    secret: Text | None = None
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    certificates: Text | None = None
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    record_max: Bytes = "64KiB"
+
+
+Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
+
+
+class PricesOf(_Section):
+    region: Text | None = None
+    as_of: Text | None = None
+    s3_put_1000: Dollars | None = None
+    s3_get_1000: Dollars | None = None
+    dynamodb_write_million: Dollars | None = None
+    dynamodb_read_million: Dollars | None = None
+    lambda_request_million: Dollars | None = None
+    lambda_gb_second: Dollars | None = None
 
 
 class CompactionOf(_Section):
@@ -114,9 +177,22 @@ class CompactionOf(_Section):
     writes: Times = 1.5
 
 
+class IndexOf(_Section):
+    kind: Literal["runs", "dynamodb"] = "runs"
+    table: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{3,200}$")] | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
+    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+
+
 class RetentionOf(_Section):
     history: Text | None = None
     grace: Text = "1d"
+
+
+class S3Of(_Section):
+    kms_key: Text | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
+    retry: Text = "2m"
 
 
 class Sections(_Section):
@@ -136,11 +212,15 @@ class Sections(_Section):
     memory_limit: Bytes = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     engine: EngineOf = EngineOf()
+    s3: S3Of = S3Of()
     caps: Caps = Caps()
+    cache: CacheOf = CacheOf()
+    prices: PricesOf = PricesOf()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
     freshness: Text | None = None
+    index: IndexOf = IndexOf()
 
 
 @dataclass(frozen=True)
@@ -274,6 +354,12 @@ _EXAMPLES = {
     "windows": "write windows: {start: 2026-11-01T00:00Z, every: 1h}",
     "start": "write the first window's start, such as 2026-11-01T00:00Z",
     "every": "write the windows' length, such as 1h",
+    "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
+    "release": "write a release of EMR, such as release: emr-7.10.0",
+    "logs": "write a place in S3, such as logs: s3://bucket/logs",
+    "messages": "write a place in S3, such as messages: s3://bucket/pipes",
+    "bootstrap": "write scripts in S3, such as bootstrap: [s3://bucket/install.sh]",
+    "application": "write the id of an application of EMR Serverless, such as application: 00f1r2o3m4e5x601",
     "measures": 'write measures such as lines: {count: "*"}',
     "status": 'write a list such as - {BREAK: "true"}',
     "bytes": "write a size such as bytes: 4GB",
@@ -286,16 +372,30 @@ _EXAMPLES = {
     "writes": "write how many times what changed may be written, 1.1 to 10, such as writes: 1.5",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
+    "requests_at_once": "write how many requests go side by side, 1 to 256, such as requests_at_once: 32",
+    "retry": "write how long a request to S3 is tried again, such as retry: 2m",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
+    "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
+    "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
+    **dict.fromkeys(
+        ("s3_put_1000", "s3_get_1000", "dynamodb_write_million", "dynamodb_read_million", "lambda_request_million", "lambda_gb_second"),
+        "write a price in US dollars, such as 0.005",
+    ),
+    "record_max": "write a size such as record_max: 64KiB",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {
     "windows": Windows,
     "events": EventColumns,
     "caps": Caps,
+    "cache": CacheOf,
+    "prices": PricesOf,
     "closing": ClosingOf,
+    "engine": EngineOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,
+    "index": IndexOf,
+    "s3": S3Of,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
 

@@ -119,7 +119,7 @@ class _Files(Mapping[str, Path]):
         try:
             if local is None:
                 local = self.scratch / path.replace("/", "_")
-                local.write_bytes(self.store.get(path))
+                self.store.copy_out(path, local)
             elif not local.exists():
                 raise NotFound(path)
         except NotFound:

@@ -13,14 +13,19 @@ from typing import Any
 from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.store import TEMPORARY, AlreadyExists, NotFound, ObjectStore, open_store
+from recon.metering import Meter
+from recon.serving.cache import in_front_of
+from recon.serving.connecting import ReadSecret, boto3_secret
+from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
+from recon.usage import Tally
 
 FORMAT = 2
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
-def open_for(place: Place, create: bool = False) -> ObjectStore:
-    """The store of a reconciliation. ``create`` makes it where there is none yet.
+def open_for(place: Place, create: bool = False, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret) -> ObjectStore:
+    """The store of a reconciliation, with the cache in front of it that is configured. ``create`` makes it where there is none yet.
+    ``meter`` is told of requests to either; else a tally of the store's own is.
 
     Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
     folder = place.store_path
@@ -28,21 +33,11 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
         raise WrongUsage(f"{folder}: {_NONE}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
-    foreign = folder is not None and folder.is_dir() and any(p.name not in (TEMPORARY, "store.json") for p in folder.iterdir())
-    store = open_store(place.store, place.path.parent)
+    meter = meter or Tally()
+    store = in_front_of(open_store(place.store, place.path.parent, place.s3, meter), place.cache, place.name, meter, read_secret)
     identity = _identity(place)
     try:
-        held = json.loads(store.get(layout.STORE))
-    except NotFound:
-        if foreign:
-            raise WrongUsage(f"{folder}: this folder is not a store (it has no store.json); name an empty or a new folder") from None
-        if not create:
-            raise WrongUsage(f"{place.store}: {_NONE}") from None
-        try:
-            store.put_new(layout.STORE, [json.dumps(identity, indent=1).encode()])
-        except AlreadyExists:
-            return open_for(place, create)
-        return store
+        held = json.loads(_held(store, place, identity if create else None))
     except ValueError as error:
         raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
     if not isinstance(held, dict):
@@ -55,6 +50,26 @@ def open_for(place: Place, create: bool = False) -> ObjectStore:
                 f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; put it back, or name a new store"
             )
     return store
+
+
+def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> bytes:
+    """What ``store.json`` says. With ``identity`` it is made where there is nothing at all yet."""
+    try:
+        return store.get(layout.STORE)
+    except NotFound:
+        if not store.empty():
+            kind = "prefix" if place.store_path is None else "folder"
+            raise WrongUsage(
+                f"{place.store_path or place.store}: this {kind} is not a store (it has no store.json); name an empty or a new {kind}"
+            ) from None
+        if identity is None:
+            raise WrongUsage(f"{place.store}: {_NONE}") from None
+    made = json.dumps(identity, indent=1).encode()
+    try:
+        store.put_new(layout.STORE, [made])
+    except AlreadyExists:
+        return store.get(layout.STORE)
+    return made
 
 
 @contextmanager

@@ -352,7 +352,7 @@ def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
     local = store.local(path)
     if local is None:
         local = scratch / path.replace("/", "_")
-        local.write_bytes(store.get(path))
+        store.copy_out(path, local)
     if not local.exists():
         raise Damaged(f"{path}: gone from the store; run 'recon replay' for its window")
     return local

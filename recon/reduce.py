@@ -208,7 +208,7 @@ def local_file(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
     local = store.local(file.path)
     if local is None:
         local = scratch / f"{file.digest}"
-        local.write_bytes(store.get(file.path))
+        store.copy_out(file.path, local)
     if not local.exists():
         raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace")
     if digest_of(local) != file.digest:

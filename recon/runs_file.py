@@ -108,6 +108,11 @@ class Run:
         found = [self.column(name, start, stop).tolist() for name in ("file", "offset", "length", "check")]
         return [Hit(self.part_file(file), *place) for file, *place in zip(*found, strict=True)]
 
+    @property
+    def gap_max_bytes(self) -> int:
+        """Up to this gap between two pieces of a column it is cheaper to read on."""
+        return 0 if self.is_mapped else self._store.cost.gap_max_bytes
+
     def part_file(self, number: int) -> str:
         """The part-file of that number. Raises Damaged for a number that the run does not have."""
         if number >= len(self.part_files):
@@ -135,7 +140,7 @@ class Run:
         if not len(rows):
             return np.zeros(0, dtype=_ARRAYS[name])
         width = np.dtype(_ARRAYS[name]).itemsize
-        groups = coalesce(rows * width, (rows + 1) * width)
+        groups = coalesce(rows * width, (rows + 1) * width, self._store.cost)
         starts, stops = rows[groups], rows[np.append(groups[1:], len(rows)) - 1] + 1
         places = self._arrays[name][0] + starts * width
         fetched = read_ranges(self._store, [self.path] * len(groups), places, (stops - starts) * width)

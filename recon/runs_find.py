@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from recon.runs_entries import COLUMNS, Column, hash_order
 from recon.runs_file import BLOCK, Run
-from recon.runs_ranges import GAP_MAX_BYTES
 
 Positions = npt.NDArray[np.int64]
 _PLACE = ("file", "offset", "length", "check")
@@ -122,7 +121,7 @@ def _hashes_near(run: Run, hi: Column) -> tuple[Column, Column, Positions | None
     blocks = len(run.fence)
     begins, ends = np.bincount(first, minlength=blocks + 1), np.bincount(last, minlength=blocks + 1)
     near = np.flatnonzero(np.cumsum(begins - ends)[:blocks] > 0)
-    gap = 0 if run.is_mapped else GAP_MAX_BYTES // (BLOCK * 8)
+    gap = run.gap_max_bytes // (BLOCK * 8)
     cuts = np.flatnonzero(np.diff(near) > gap + 1)
     starts, stops = near[np.append(0, cuts + 1)[: len(near)]], near[np.append(cuts, len(near) - 1)[: len(near)]] + 1
     groups = [run.hashes(start, stop) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]

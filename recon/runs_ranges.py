@@ -11,29 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from recon.store import ObjectStore
-
-# Up to this gap it is cheaper to read on than to ask again.
-GAP_MAX_BYTES = 1 << 16
-REQUEST_MAX_BYTES = 1 << 23
-REQUESTS_AT_ONCE = 16
+from recon.store import ObjectStore, ReadCost
 
 
-def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], cost: ReadCost) -> npt.NDArray[np.int64]:
     """Ranges [start, stop) in ascending order of start → the position of the first range of each request.
 
-    A request spans gaps of up to GAP_MAX_BYTES, and at most REQUEST_MAX_BYTES and the length of one range.
+    A request spans gaps of up to ``cost.gap_max_bytes``, and at most ``cost.request_max_bytes`` and the length of one range.
     """
     reached = np.maximum.accumulate(stops)[:-1]
-    far = starts[1:] - reached > GAP_MAX_BYTES
-    over = starts[1:] // REQUEST_MAX_BYTES != starts[:-1] // REQUEST_MAX_BYTES
+    far = starts[1:] - reached > cost.gap_max_bytes
+    over = starts[1:] // cost.request_max_bytes != starts[:-1] // cost.request_max_bytes
     return np.flatnonzero(np.concatenate([[True], far | over])[: len(starts)])
 
 
 def read_ranges(store: ObjectStore, paths: Sequence[str], offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
-    """Several ranges, in order, REQUESTS_AT_ONCE side by side. Raises what ``get_range`` raises."""
+    """Several ranges, in order, as many side by side as the store's cost says. Raises what ``get_range`` raises."""
     requests = [(path, int(offset), int(length)) for path, offset, length in zip(paths, offsets, lengths, strict=True)]
     if len(requests) < 2:
         return [store.get_range(*request) for request in requests]
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as readers:
+    with ThreadPoolExecutor(min(len(requests), store.cost.requests_at_once)) as readers:
         return list(readers.map(lambda request: store.get_range(*request), requests))

@@ -1,6 +1,7 @@
 """The bytes of records that were found, every one checked against its entry.
 
-Belongs here: reading records by part-file, offset and length. Does not belong here: finding them, and what they mean.
+Belongs here: reading records by part-file, offset and length, from the store or from a cache in front of it. Does not belong here:
+finding them, and what they mean.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from recon.errors import Damaged
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
 from recon.runs_find import Found
-from recon.runs_ranges import REQUESTS_AT_ONCE, coalesce, read_ranges
-from recon.store import ObjectStore
+from recon.runs_ranges import coalesce, read_ranges
+from recon.serving.cache import RecordCache, cache_of
+from recon.store import ObjectStore, ReadCost
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +41,8 @@ _PIECE_RECORDS = 16_384
 _COLD_PAGE_S = 25e-6
 _COLD_BYTE_S = 1e-9
 _SAMPLED = 64
+# A request to object storage costs the same for any number of neighbouring records; only for up to so many is a cache asked first.
+CACHED_NEIGHBOURS_MAX = 8
 
 
 def check_of(record: bytes) -> int:
@@ -60,9 +64,16 @@ def checks_of(records: pa.Array) -> npt.NDArray[np.uint32]:
 
 def read_record(store: ObjectStore, hit: Hit) -> bytes:
     """One record, with its line feed. Raises Damaged naming part-file and offset."""
+    cache = cache_of(store)
+    if cache is not None:
+        (cached,) = cache.get([hit])
+        if cached is not None and check_of(cached) == hit.check:
+            return cached
     record = store.get_range(hit.part_file, hit.offset, hit.length)
     if check_of(record) != hit.check:
         raise _damaged(hit.part_file, hit.offset)
+    if cache is not None:
+        cache.put([(hit, record)])
     return record
 
 
@@ -77,8 +88,13 @@ def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
     if not len(found):
         return pa.array([], pa.string_view())
     _check_places(found)
-    local = store.local(found.part_files[0]) is not None
-    records = _copied(store, found) if local and _cheaper_alone(store, found) else _fetched(store, found)
+    cache, missed = cache_of(store), np.zeros(0, np.int64)
+    if store.local(found.part_files[0]) is not None and _cheaper_alone(store, found):
+        records = _copied(store, found)
+    else:
+        records, missed = _fetched(store, found, cache)
+    if cache is not None and len(missed):
+        cache.put((_hit(found, row), records[row].as_py()) for row in missed.tolist())
     # Only now, as bytes that are known to be what was written, do they become text.
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
 
@@ -90,7 +106,7 @@ def _cheaper_alone(store: ObjectStore, found: Found) -> bool:
     if not not_held:
         return True
     order, offset, length = _by_place(found)
-    starts = _requests(found.part[order], offset, length)
+    starts = _requests(found.part[order], offset, length, store.cost)
     ends = np.maximum.reduceat(offset + length, starts)
     together = float((ends - offset[starts]).sum()) * _COLD_BYTE_S + len(starts) * _COLD_PAGE_S
     return not_held * len(found) * _COLD_PAGE_S < together
@@ -138,10 +154,12 @@ def _by_place(found: Found) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
     return order, found.offset[order].astype(np.int64), found.length[order].astype(np.int64)
 
 
-def _requests(part: npt.NDArray[np.uint32], offset: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _requests(
+    part: npt.NDArray[np.uint32], offset: npt.NDArray[np.int64], length: npt.NDArray[np.int64], cost: ReadCost
+) -> npt.NDArray[np.int64]:
     """Of records in order of place, the first of each request; none spans two part-files."""
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
-    return np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b]) for a, b in pairwise(borders)])
+    return np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], cost) for a, b in pairwise(borders)])
 
 
 def _joined(pieces: Sequence[pa.LargeBinaryArray], rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.uint32]) -> pa.BinaryViewArray:
@@ -172,25 +190,62 @@ def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     return _views(sources, source.astype(np.int32), found.offset.astype(np.int64), found.length.astype(np.int32))
 
 
-def _fetched(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
+    """The records, checked, and the rows of those that the cache was asked for and did not have."""
     import pyarrow as pa
 
     order, offset, length = _by_place(found)
     part = found.part[order]
-    starts = _requests(part, offset, length)
+    starts = _requests(part, offset, length, store.cost)
     stops = np.append(starts[1:], len(part))
     ends = np.maximum.reduceat(offset + length, starts)
-    compact = []
-    for wave in range(0, len(starts), REQUESTS_AT_ONCE):
-        first, last = (rows[wave : wave + REQUESTS_AT_ONCE] for rows in (starts, stops))
+    pieces, missed = _cached(cache, found, order, starts, stops)
+    wanted, at_once = np.array([number for number in range(len(starts)) if number not in pieces], np.int64), store.cost.requests_at_once
+    for wave in range(0, len(wanted), at_once):
+        numbers = wanted[wave : wave + at_once]
+        first, last = starts[numbers], stops[numbers]
         paths = [found.part_files[number] for number in part[first].tolist()]
-        chunks = read_ranges(store, paths, offset[first], ends[wave : wave + REQUESTS_AT_ONCE] - offset[first])
-        for chunk, a, b in zip(chunks, first.tolist(), last.tolist(), strict=True):
+        chunks = read_ranges(store, paths, offset[first], ends[numbers] - offset[first])
+        for number, chunk, a, b in zip(numbers.tolist(), chunks, first.tolist(), last.tolist(), strict=True):
             source = np.zeros(b - a, dtype=np.int32)
             views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b].astype(np.int32))
-            compact.append(views.cast(pa.large_binary()))
-            _check(found, order[a:b], compact[-1])
-    return _joined(compact, order, found.length)
+            # Copied, so that only the records' own bytes are kept.
+            pieces[number] = views.cast(pa.large_binary())
+            _check(found, order[a:b], pieces[number])
+    return _joined([pieces[number] for number in range(len(starts))], order, found.length), missed
+
+
+def _cached(
+    cache: RecordCache | None,
+    found: Found,
+    order: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+) -> tuple[dict[int, pa.LargeBinaryArray], npt.NDArray[np.int64]]:
+    """Of the requests for ``order[starts:stops]`` those that the cache has all records of, by number; and the rows that it did not have."""
+    import pyarrow as pa
+
+    numbers = np.flatnonzero(stops - starts <= CACHED_NEIGHBOURS_MAX)
+    if cache is None or not len(numbers):
+        return {}, np.zeros(0, np.int64)
+    rows = [order[starts[number] : stops[number]].tolist() for number in numbers.tolist()]
+    asked = [row for of_request in rows for row in of_request]
+    hits = [_hit(found, row) for row in asked]
+    held = {
+        row: record
+        for row, hit, record in zip(asked, hits, cache.get(hits), strict=True)
+        if record is not None and check_of(record) == hit.check
+    }
+    pieces = {
+        number: pa.array([held[row] for row in of_request], pa.large_binary())
+        for number, of_request in zip(numbers.tolist(), rows, strict=True)
+        if all(row in held for row in of_request)
+    }
+    return pieces, np.array([row for row in asked if row not in held], np.int64)
+
+
+def _hit(found: Found, row: int) -> Hit:
+    return Hit(found.part_files[int(found.part[row])], int(found.offset[row]), int(found.length[row]), int(found.check[row]))
 
 
 def _views(

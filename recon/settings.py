@@ -1,4 +1,4 @@
-"""How the work is done: closing, caps, retention, compaction, freshness. None of it changes what artifacts mean.
+"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean.
 
 Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config``), and the text of the
 file (``recon.configfile``).
@@ -6,17 +6,22 @@ file (``recon.configfile``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Literal
 
-from recon.configfile import Sections
+from recon.configfile import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.windows import Grid, parse_duration
 
+_CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
+_SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
 FRESHNESS_SLACK = timedelta(minutes=30)
 
 Field = Callable[..., AbstractContextManager[str]]
@@ -33,17 +38,84 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Instances of a cluster: any of ``types``, so many units on demand and as spot instances."""
+
+    types: tuple[str, ...]
+    on_demand: int
+    spot: int
+
+
+@dataclass(frozen=True)
+class Transient:
+    """A cluster of EMR that is started for one run. ``idle``: after how long without a step it ends by itself. ``logs``: where its logs
+    go, below s3://. ``bootstrap``: scripts that each of its machines runs first."""
+
+    release: str
+    primary: Fleet
+    core: Fleet
+    task: Fleet | None
+    service_role: str
+    instance_profile: str
+    subnets: tuple[str, ...]
+    logs: str | None
+    idle: timedelta
+    steps_at_once: int
+    bootstrap: tuple[str, ...]
+    security_configuration: str | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Engine:
     """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
 
-    ``master``, ``settings``: Spark's own, for a session that this process starts itself. ``slices``: parts of the hash space that a stage
-    is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks."""
+    ``master``, ``settings``: Spark's own, for a session that this process starts itself, or for what is submitted. ``slices``: parts of the
+    hash space that a stage is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks.
 
-    kind: Literal["duckdb", "spark"] = "duckdb"
+    On EMR: ``package``, the folder that ``python -m recon.spark package`` wrote; ``cluster``, a running one, or ``transient``; ``timeout``,
+    how long a step may run. On EMR Serverless: ``application``, the ``role`` of its jobs, ``messages``, where Pipes' messages go."""
+
+    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
     master: str = "local[*]"
     settings: Mapping[str, str] = field(default_factory=dict)
     slices: int | None = None
     memory_limit: str = "1GB"
+    cluster: str | None = None
+    transient: Transient | None = None
+    application: str | None = None
+    role: str | None = None
+    messages: str | None = None
+    package: str = ""
+    timeout: timedelta = timedelta(hours=12)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its stages are carried out on a cluster that this process only submits to."""
+        return self.kind in ("emr", "emr_serverless")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What stands in front of object storage for records. ``url``: scheme, host, port and number of the database, without credentials.
+
+    ``secret``: name of an environment variable, or ARN of a secret in Secrets Manager. ``namespace`` None: the reconciliation's name.
+    ``certificates``: file of the authorities that are trusted, if not the system's."""
+
+    kind: Literal["none", "redis"] = "none"
+    url: str = ""
+    ttl: timedelta = timedelta(days=1)
+    user: str | None = None
+    secret: str | None = None
+    namespace: str | None = None
+    certificates: str | None = None
+    timeout_ms: int = 250
+    record_max_bytes: int = 65_536
+
+    @property
+    def address(self) -> str:
+        """Host and port, to be told."""
+        return self.url.partition("://")[2].partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -65,12 +137,34 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Index:
+    """What others look keys up in: the ``runs`` alone, or a ``table`` in DynamoDB besides, which is loaded from them.
+
+    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece."""
+
+    kind: Literal["runs", "dynamodb"]
+    table: str
+    requests_at_once: int
+    share: int
+
+
+@dataclass(frozen=True)
 class Caps:
     """What one run merges at most; None is no bound."""
 
     windows: int = 48
     events: int | None = None
     bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How a store in S3 is used. ``kms_key``: encrypts what is written (None: as the bucket says). ``requests_at_once``: of one read.
+    ``retry_s``: so long a request that was throttled or cut off is tried again."""
+
+    kms_key: str | None = None
+    requests_at_once: int = 32
+    retry_s: float = 120.0
 
 
 def closing_of(sections: Sections, field: Field) -> Closing:
@@ -80,12 +174,102 @@ def closing_of(sections: Sections, field: Field) -> Closing:
     return Closing(section.files, deadline, section.process_open)
 
 
-def engine_of(sections: Sections) -> Engine:
-    return Engine(**dict(sections.engine))
+def engine_of(sections: Sections, field: Field) -> Engine:
+    section = sections.engine
+    with field("engine", "timeout") as name:
+        timeout = parse_duration(section.timeout, name)
+    with field("engine") as name:
+        _refuse_unfit(section, sections.store, name)
+    transient = None if section.transient is None else _transient_of(section.transient, field)
+    package = (section.package or "").rstrip("/")
+    return Engine(**{**dict(section), "transient": transient, "package": package, "timeout": timeout})
+
+
+_NEEDS = {"emr": ("package",), "emr_serverless": ("package", "application", "role")}
+_ONLY_WITH = {"cluster": "emr", "transient": "emr", "application": "emr_serverless", "role": "emr_serverless", "messages": "emr_serverless"}
+
+
+def _refuse_unfit(section: EngineOf, store: str, name: str) -> None:
+    """What one kind of engine needs, and what only another one takes."""
+    for field_name in _NEEDS.get(section.kind, ()):
+        if getattr(section, field_name) is None:
+            raise WrongUsage(f"{name}: kind: {section.kind} needs {field_name}; see docs/configuration.md")
+    for field_name, kind in _ONLY_WITH.items():
+        if section.kind != kind and getattr(section, field_name) is not None:
+            raise WrongUsage(f"{name}: {field_name} is for kind: {kind}, not for {section.kind}; take it out, or name that kind")
+    if section.kind == "emr" and (section.cluster is None) == (section.transient is None):
+        raise WrongUsage(f"{name}: kind: emr takes either cluster, the id of a running one, or transient, which starts one for each run")
+    if section.kind == "emr_serverless" and section.messages is None and not store.startswith("s3://"):
+        raise WrongUsage(f"{name}: messages of EMR Serverless go through S3, and the store is a folder; write messages: s3://bucket/prefix")
+
+
+def _transient_of(section: TransientOf, field: Field) -> Transient:
+    with field("engine", "transient", "idle") as name:
+        idle = parse_duration(section.idle, name)
+        if not timedelta(minutes=1) <= idle <= timedelta(days=7):
+            raise WrongUsage(f"{name}: {section.idle} is not from 1m to 7d")
+    for which, fleet in section.fleets:
+        with field("engine", "transient", "fleets", which) as name:
+            if fleet is not None and not fleet.on_demand + fleet.spot:
+                raise WrongUsage(f"{name}: no instances; write on_demand or spot, such as {{types: [m7g.xlarge], on_demand: 1}}")
+    with field("engine", "transient", "fleets", "primary") as name:
+        if section.fleets.primary.on_demand + section.fleets.primary.spot != 1:
+            raise WrongUsage(f"{name}: a cluster has one primary instance; write on_demand: 1 or spot: 1")
+    fleets = {which: None if fleet is None else Fleet(**dict(fleet)) for which, fleet in section.fleets}
+    return Transient(**{name: value for name, value in {**dict(section), **fleets, "idle": idle}.items() if name != "fleets"})
+
+
+def cache_of(sections: Sections, field: Field, folder: Path) -> Cache:
+    """``folder``: that of the configuration, from which its paths are taken."""
+    section = sections.cache
+    with field("cache", "url") as name:
+        if section.kind == "redis":
+            _check_cache_url(section.url, name)
+        elif section.url is not None:
+            raise WrongUsage(f"{name}: is not used while cache.kind is none; write kind: redis, or leave the url out")
+    with field("cache", "secret") as name:
+        if section.secret is not None and not _SECRET.match(section.secret):
+            # What stands there may be the password itself: it is not told.
+            raise WrongUsage(f"{name}: write the name of an environment variable, or the ARN of a secret in Secrets Manager")
+    with field("cache", "ttl") as name:
+        ttl = parse_duration(section.ttl, name)
+    size = bytes_of(section.record_max)
+    certificates = None if section.certificates is None else str(folder / section.certificates)
+    given = {name: getattr(section, name) for name in ("kind", "user", "secret", "namespace", "timeout_ms")}
+    return Cache(url=section.url or "", ttl=ttl, certificates=certificates, record_max_bytes=size, **given)
+
+
+def prices_of(sections: Sections) -> Prices:
+    """The table's prices, and those that are written instead."""
+    return replace(Prices(), **{name: value for name, value in sections.prices if value is not None})
+
+
+def _check_cache_url(url: str | None, name: str) -> None:
+    """Raises WrongUsage; it does not tell a url that may hold a password."""
+    example = "write rediss://host:6379/0 (redis:// is without TLS)"
+    if url is None:
+        raise WrongUsage(f"{name}: is missing; {example}")
+    if "@" in url or "?" in url:
+        raise WrongUsage(f"{name}: user, password and options do not belong here; {example}, cache.user and cache.secret")
+    if not _CACHE_URL.match(url):
+        raise WrongUsage(f"{name}: {url[:60]!r} is no address of a Redis; {example}")
+
+
+def s3_of(sections: Sections, field: Field) -> S3Settings:
+    section = sections.s3
+    with field("s3", "retry") as name:
+        retry = parse_duration(section.retry, name)
+    return S3Settings(section.kms_key, section.requests_at_once, retry.total_seconds())
 
 
 def compaction_of(sections: Sections) -> Compaction:
     return Compaction(**dict(sections.compaction))
+
+
+def index_of(sections: Sections) -> Index:
+    section = sections.index
+    table = section.table or f"recon-{sections.name}"
+    return Index(section.kind, table, section.requests_at_once, section.share)
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

@@ -14,13 +14,18 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
 from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage
 from recon.passing import passing
+
+if TYPE_CHECKING:
+    from recon.metering import Meter
+    from recon.settings import S3Settings
 
 PATH_LENGTH_MAX_BYTES = 1000
 PART_LENGTH_MAX_BYTES = 240
@@ -41,12 +46,30 @@ class NotFound(ReconError):
     """No object of that path exists."""
 
 
+@dataclass(frozen=True)
+class ReadCost:
+    """What makes many small reads cheap in a store. Two of them are better one where at most ``gap_max_bytes`` lie between, and it is not
+    longer than ``request_max_bytes``; ``requests_at_once`` go side by side."""
+
+    gap_max_bytes: int
+    request_max_bytes: int
+    requests_at_once: int
+
+
+DISK = ReadCost(gap_max_bytes=1 << 16, request_max_bytes=1 << 23, requests_at_once=16)
+
+
 class ObjectStore(Protocol):
     """Objects by path: relative, parts joined by "/". An object is created once and never changed.
 
     All methods may be called from many threads and processes at once. They raise WrongUsage for a path that is not well
     formed and TryAgain when the storage itself fails (full, away, not permitted).
     """
+
+    @property
+    def cost(self) -> ReadCost:
+        """How reads of ranges are best put together."""
+        ...
 
     def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         """Creates the object, whole and durable, or raises AlreadyExists: the conditional put. Returns its bytes."""
@@ -70,12 +93,20 @@ class ObjectStore(Protocol):
         """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
         ...
 
+    def empty(self) -> bool:
+        """Whether there is nothing at all in the store, whoever put it there; unfinished writes aside."""
+        ...
+
     def delete(self, path: str) -> None:
         """Removes the object; one that does not exist is no error."""
         ...
 
     def copy_in(self, path: str, local: Path) -> int:
         """Streams a local file in as a new object. Raises AlreadyExists, and WrongUsage when the file can't be read."""
+        ...
+
+    def copy_out(self, path: str, local: Path) -> int:
+        """Streams the object into a new local file; returns its bytes. Raises NotFound, and TryAgain when the file can't be written."""
         ...
 
     def local(self, path: str) -> Path | None:
@@ -106,10 +137,11 @@ def _refuse(path: str, why: str) -> NoReturn:
     raise WrongUsage(f"store path {shown!r}: {why}")
 
 
-def open_store(location: str, base: Path) -> ObjectStore:
-    """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``) or a ``file://`` URL.
+def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None) -> ObjectStore:
+    """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``), a ``file://`` URL, or ``s3://bucket/prefix``.
 
-    A folder that does not exist is made. Raises WrongUsage for a location that can't be a store.
+    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. Raises WrongUsage for a location that
+    can't be a store, and where there are no credentials for it.
     """
     scheme, separator, _ = location.partition("://")
     if not separator:
@@ -122,8 +154,19 @@ def open_store(location: str, base: Path) -> ObjectStore:
             raise WrongUsage(f"store: {location!r} names a host; write file:///absolute/folder")
         return LocalStore(Path(unquote(url.path)))
     if scheme == "s3":
-        raise WrongUsage(f"store: S3 stores need the aws extra: pip install 'recon[aws]' (store is {location!r})")
+        from recon.s3 import open_s3
+
+        return open_s3(location, s3, meter)
     raise WrongUsage(f"store: {location!r} has an unknown scheme; write a folder such as ./data, file:///… or s3://…")
+
+
+def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
+    """Writes a new local file; returns its bytes. Raises TryAgain where it can't be written."""
+    try:
+        with open(local, "wb") as target:
+            return sum(target.write(chunk) for chunk in chunks)
+    except OSError as error:
+        _fail(error, str(local), "writing")
 
 
 class LocalStore:
@@ -132,6 +175,8 @@ class LocalStore:
     ``link()`` fails where the name exists, which makes it the conditional put; a kill at any point leaves the whole
     object under its name, or nothing but a temporary file. In a folder that may only be read, reading works.
     """
+
+    cost = DISK
 
     def __init__(self, root: Path) -> None:
         """Raises WrongUsage where ``root`` is no folder, or its file system has no hard links (found by trying)."""
@@ -281,6 +326,12 @@ class LocalStore:
             else:
                 yield path
 
+    def empty(self) -> bool:
+        try:
+            return all(name == TEMPORARY for name in os.listdir(self.root))
+        except OSError as error:
+            _fail(error, str(self.root), "listing")
+
     def delete(self, path: str) -> None:
         """See ObjectStore. Not synced: what comes back after a power cut is deleted again by the next sweep."""
         try:
@@ -298,6 +349,10 @@ class LocalStore:
                 return self.put_new(path, iter(lambda: source.read(COPY_CHUNK_BYTES), b""))
         except OSError as error:
             raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
+
+    def copy_out(self, path: str, local: Path) -> int:
+        with self._reading(path) as source:
+            return copy_to_file(iter(lambda: source.read(COPY_CHUNK_BYTES), b""), local)
 
     def local(self, path: str) -> Path | None:
         return self._file(path)

@@ -249,7 +249,7 @@ def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
     local = store.local(path)
     if local is None:
         local = scratch / hashlib.sha256(path.encode()).hexdigest()
-        local.write_bytes(store.get(path))
+        store.copy_out(path, local)
     if not local.is_file():
         raise NotFound(f"{path}: gone")
     return local

@@ -5,6 +5,7 @@ Belongs here: names, units and tables. Does not belong here: counting anything. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -12,14 +13,17 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds
+from recon import bounds, pricing
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
+from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
+from recon.usage import Usage, from_json
+from recon.work import Numbers
 
 Metadata = dict[str, Any]
 
@@ -41,6 +45,15 @@ _COMPLETENESS = dg.TableSchema(
         dg.TableColumn("late", "string", "what landed after the window was closed"),
         dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
         dg.TableColumn("rejected", "string", "rows set aside; files that hold such rows"),
+    ]
+)
+_REQUESTS = dg.TableSchema(
+    [
+        dg.TableColumn("service", "string", "whom was asked"),
+        dg.TableColumn("operation", "string", "for what"),
+        dg.TableColumn("requests", "int", "how often"),
+        dg.TableColumn("sent", "int", "bytes of content sent"),
+        dg.TableColumn("received", "int", "bytes of content received"),
     ]
 )
 _COLUMNS = {
@@ -80,8 +93,8 @@ def of_batch(manifest: Manifest) -> Metadata:
     }
 
 
-def of_reduced(figures: Figures, seconds: float) -> Metadata:
-    """What the reduction of a window came to."""
+def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
+    """What the reduction of a window came to. ``numbers``: what only whoever did it knows."""
     sides = {
         "in": figures.arrived,
         "accepted": figures.accepted,
@@ -95,16 +108,16 @@ def of_reduced(figures: Figures, seconds: float) -> Metadata:
         "conflicting_duplicates": figures.conflicting,
         "keys": figures.keys,
         "bytes": sum(int(file["bytes"]) for file in figures.files),
-        "seconds": round(seconds, 3),
+        **_told(numbers),
     }
 
 
-def of_prefetched(figures: Figures, done: bool, range_figures: Mapping[str, float | int]) -> Metadata:
+def of_prefetched(figures: Figures, done: bool, range_figures: Numbers) -> Metadata:
     """A window's share in a pre-fetch. ``range_figures``: what was read for its block of windows as a whole."""
-    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **range_figures}
+    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **_told(range_figures)}
 
 
-def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | int]) -> Metadata:
+def of_committed(held: Mapping[str, Any], range_figures: Numbers) -> Metadata:
     """A window as the timeline holds it. ``range_figures``: what the merge of its block wrote as a whole."""
     return {
         "dagster/row_count": held["keys"],
@@ -112,7 +125,7 @@ def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | in
         "commit": held["commit"],
         **_rows_and_money(_sides(held)),
         "keys": held["keys"],
-        **range_figures,
+        **_told(range_figures),
     }
 
 
@@ -126,6 +139,40 @@ def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Index
         "part_files_compacted": compacted.rewritten,
         "part_files_given_up": compacted.dropped,
         "put_off": compacted.put_off or indexed.put_off,
+    }
+
+
+def of_requests(config: Config, usage: Usage) -> Metadata:
+    """What a stage asked of services for a range, and what that cost; nothing where the store is a folder."""
+    return _told(pricing.figures(usage, config.prices))
+
+
+def _requests(text: str) -> Any:
+    """Requests as recon.pricing.figures has them, as a table."""
+    rows = [
+        dg.TableRecord({"service": service, "operation": operation, **vars(held)})
+        for (service, operation), held in from_json(json.loads(text)).items()
+    ]
+    return dg.MetadataValue.table(rows, _REQUESTS)
+
+
+def of_kept(kept: Kept | None) -> Metadata:
+    """The index table: how far it has come, what was written, and what that costs by the price of the configuration."""
+    if kept is None:
+        return {}
+    per_million = kept.cost_per_million_usd
+    return {
+        "table": kept.table or "none is full yet; another process fills one",
+        "table_commit": kept.commit,
+        "table_filled_anew": kept.filled,
+        "table_shares": kept.shares,
+        "table_updates": kept.items,
+        "table_updates_refused": kept.refused,
+        "table_tombstones": kept.tombstones,
+        "table_write_units": kept.units,
+        "table_cost_usd": f"{kept.cost_usd:f}",
+        **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
+        "table_seconds": kept.seconds,
     }
 
 
@@ -216,6 +263,15 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
     theirs = {*config.columns, *measures, *derived}
     ours = {name: text for name, text in _COLUMNS.items() if name not in theirs}
     return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
+
+
+def _told(numbers: Numbers) -> Metadata:
+    def shown(name: str, one: float | int | str) -> Any:
+        if name in ("requests", "range_requests"):
+            return _requests(str(one))
+        return dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one
+
+    return {name: shown(name, one) for name, one in numbers.items()}
 
 
 def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import TryAgain
-from recon.store import ObjectStore
+from recon.store import ObjectStore, ReadCost
 
-CALLS = ("put_new", "get", "get_range", "size", "exists", "list", "delete", "copy_in")
+CALLS = ("put_new", "get", "get_range", "size", "exists", "list", "delete", "copy_in", "copy_out")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class WatchedStore:
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
         self.before(Call(kind, path, number))
         result = work()
-        size = len(result) if isinstance(result, bytes) else result if kind in ("put_new", "copy_in") else 0
+        size = len(result) if isinstance(result, bytes) else result if kind in ("put_new", "copy_in", "copy_out") else 0
         done = Call(kind, path, number, size)
         with self._lock:
             self.calls.append(done)
@@ -89,6 +89,13 @@ class WatchedStore:
 
     def copy_in(self, path: str, local: Path) -> int:
         return self._pass("copy_in", path, lambda: self.inner.copy_in(path, local))
+
+    def copy_out(self, path: str, local: Path) -> int:
+        return self._pass("copy_out", path, lambda: self.inner.copy_out(path, local))
+
+    @property
+    def cost(self) -> ReadCost:
+        return self.inner.cost
 
     def local(self, path: str) -> Path | None:
         return self.inner.local(path) if self.mapped(path) else None

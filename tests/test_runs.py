@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import runs_entries, runs_file, runs_merge, runs_ranges, runs_records
+from recon import runs_entries, runs_file, runs_merge, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
@@ -33,7 +33,7 @@ from recon.runs import (
     write_merged,
     write_run,
 )
-from recon.store import LocalStore
+from recon.store import LocalStore, ReadCost
 
 MOST = 2**64 - 1
 # Forced collisions and extremes: each is the hash of three keys.
@@ -315,8 +315,7 @@ def test_the_first_bad_record_is_named_by_part_file_and_offset(store):
 def test_records_come_in_the_order_found_from_several_part_files_and_sizes_across_buffer_borders(store, monkeypatch):
     monkeypatch.setattr(runs_records, "_BUFFER_STEP", 64)
     monkeypatch.setattr(runs_records, "_BUFFER_MAX", 64 + 127)
-    monkeypatch.setattr(runs_ranges, "REQUEST_MAX_BYTES", 100)
-    monkeypatch.setattr(runs_ranges, "GAP_MAX_BYTES", 10)
+    monkeypatch.setattr(LocalStore, "cost", ReadCost(gap_max_bytes=10, request_max_bytes=100, requests_at_once=16))
     records = {f"{n}": "x" * (n % 60) for n in range(200)}
     parts = [write_part(store, f"part{p}", {k: b for k, b in records.items() if hash_of(k)[0] % 3 == p}, hash_of) for p in range(3)]
     write_run(store, "run", merge_entries(parts))

@@ -385,7 +385,7 @@ def test_locations(tmp_path):
     assert open_store(f"file://{tmp_path}/with%20space", Path("/elsewhere")).root == tmp_path / "with space"
     (tmp_path / "file").write_text("x")
     wrong = {
-        "s3://bucket/prefix": "S3 stores need the aws extra",
+        "s3://no_bucket/prefix": "is no bucket's name",
         "gs://bucket": "unknown scheme",
         "file://host/x": "names a host",
         "": "not a location",

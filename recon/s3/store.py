@@ -1,0 +1,289 @@
+"""The object store in S3: each object one key below the prefix, created by a conditional put.
+
+Belongs here: the ObjectStore's methods as requests, and telling whether a refused put was one's own. Does not belong here: when a request
+is tried again (recon.s3.requests), objects of many parts (recon.s3.multipart). Design: docs/decisions/011-s3-store.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+from recon.errors import ConnectionLost, Damaged, WrongUsage
+from recon.metering import Meter
+from recon.s3 import multipart
+from recon.s3.recent import Recent
+from recon.s3.requests import BACK_OFF_FIRST_S, Refused, Requests
+from recon.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
+from recon.settings import S3Settings
+from recon.store import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path, copy_to_file
+
+SHA256, PUT = "recon-sha256", "recon-put"
+"""Metadata of an object: the digest of its bytes (not of one of many parts), and which put created it."""
+PIECE_BYTES = 16 << 20
+"""A longer read is made of pieces side by side."""
+COST = ReadCost(gap_max_bytes=1 << 20, request_max_bytes=1 << 23, requests_at_once=32)
+PAGE_KEYS = 1000
+GARBLED_MAX = 3
+
+T = TypeVar("T")
+
+
+def open_s3(location: str, settings: S3Settings | None = None, meter: Meter | None = None) -> S3Store:
+    """The store at ``s3://bucket/prefix``. Asks nothing of S3. Raises WrongUsage and TryAgain for the location and the credentials."""
+    return S3Store(location_of(location), settings or S3Settings(), meter)
+
+
+class S3Store:
+    """A store below a prefix of a bucket. Nothing is listed, read or written outside of it."""
+
+    def __init__(self, location: Location, settings: S3Settings, meter: Meter | None = None) -> None:
+        self.location = location
+        self.cost = ReadCost(COST.gap_max_bytes, COST.request_max_bytes, settings.requests_at_once)
+        self._requests = Requests(location, settings, meter)
+        self._known = Recent()
+
+    @property
+    def meter(self) -> Meter:
+        """Is told of every request; may be set at any time."""
+        return self._requests.meter
+
+    @meter.setter
+    def meter(self, meter: Meter) -> None:
+        self._requests.meter = meter
+
+    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """See ObjectStore. At most one part of ``chunks`` is read when the object exists already."""
+        key, mark = self._key(path), secrets.token_hex(16)
+        parts = multipart.cut(chunks)
+        first = next(parts, b"")
+        second = next(parts, None)
+        try:
+            if second is None:
+                size = self._put(key, first, mark)
+            elif self._mark_of(key) is not None:
+                raise self._lost(path)
+            else:
+                size = multipart.put(self._requests, key, chain((first, second), parts), {PUT: mark})
+        except Refused as refused:
+            # Whatever became of the replies: the mark that lies there tells whose put it was.
+            if self._mark_of(key) != mark:
+                if refused.failure.exists:
+                    raise self._lost(path) from None
+                raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
+            size = self._size(path, key)
+        self._known.add(path)
+        return size
+
+    def _lost(self, path: str) -> AlreadyExists:
+        self._known.add(path)
+        return AlreadyExists(f"{path}: exists already in {self.location} and is never overwritten")
+
+    def _put(self, key: str, body: bytes, mark: str) -> int:
+        attributes = {SHA256: hashlib.sha256(body).hexdigest(), PUT: mark}
+
+        def put(session: Session) -> None:
+            import obstore
+
+            obstore.put(session.bucket, key, body, mode="create", attributes=attributes, use_multipart=False)
+
+        self._requests.send("PutObject", key, put, sent=len(body))
+        return len(body)
+
+    def _mark_of(self, key: str) -> str | None:
+        """Which put created the object: "" if that is not known, None if there is no object."""
+
+        def head(session: Session) -> str:
+            import obstore
+
+            return str(obstore.get(session.bucket, key, options={"head": True}).attributes.get(PUT, ""))
+
+        try:
+            return self._requests.send("HeadObject", key, head)
+        except Refused:
+            return None
+
+    def get(self, path: str) -> bytes:
+        key = self._key(path)
+
+        def get(session: Session) -> tuple[bytes | None, int, str]:
+            import obstore
+
+            answer = obstore.get(session.bucket, key)
+            size = int(answer.meta["size"])
+            if size > PIECE_BYTES:
+                return None, size, ""
+            return answer.bytes().to_bytes(), size, str(answer.attributes.get(SHA256, ""))
+
+        for _ in range(GARBLED_MAX):
+            body, size, digest = self._reading(path, lambda: self._requests.send("GetObject", key, get, received=_length))
+            if body is None:
+                return b"".join(self._pieces(path, 0, size))
+            if not digest or hashlib.sha256(body).hexdigest() == digest:
+                return body
+        raise Damaged(f"{path}: its bytes are not what was written; restore an older version of {self._url(key)}, then run 'recon verify'")
+
+    def get_range(self, path: str, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0:
+            raise WrongUsage(f"{path}: a range of {length} bytes from {offset} is no range; both count from 0")
+        # Not more than is there: a length out of a damaged index must not become an allocation.
+        if (not length or length > PIECE_BYTES) and offset + length > (there := self.size(path)):
+            raise _cut_short(path, offset, length, there)
+        if length > PIECE_BYTES:
+            return b"".join(self._pieces(path, offset, offset + length))
+        return self._range(path, offset, length) if length else b""
+
+    def _range(self, path: str, offset: int, length: int) -> bytes:
+        key = self._key(path)
+
+        def get(session: Session) -> bytes:
+            import obstore
+
+            return obstore.get_range(session.bucket, key, start=offset, length=length).to_bytes()
+
+        try:
+            found = self._reading(path, lambda: self._requests.send("GetObject", key, get, received=len))
+        except Refused:
+            raise _cut_short(path, offset, length, self.size(path)) from None
+        if len(found) != length:
+            raise _cut_short(path, offset, length, offset + len(found))
+        return found
+
+    def _pieces(self, path: str, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``start`` to ``end``, in order, several pieces on their way at a time but never more than that held."""
+        with ThreadPoolExecutor(multipart.AT_ONCE) as readers:
+            waves = range(start, end, PIECE_BYTES * multipart.AT_ONCE)
+            for wave in waves:
+                places = range(wave, min(end, wave + PIECE_BYTES * multipart.AT_ONCE), PIECE_BYTES)
+                yield from readers.map(lambda place: self._range(path, place, min(PIECE_BYTES, end - place)), places)
+
+    def size(self, path: str) -> int:
+        return self._size(path, self._key(path))
+
+    def _size(self, path: str, key: str) -> int:
+        def head(session: Session) -> int:
+            import obstore
+
+            return int(obstore.head(session.bucket, key)["size"])
+
+        return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
+
+    def _reading(self, path: str, read: Callable[[], T]) -> T:
+        """What ``read`` answers. What this process knows to exist is looked for a while longer: a cache on the way may have kept that it
+        did not. Raises NotFound, and Refused where the object ends before."""
+        wait_s = BACK_OFF_FIRST_S
+        while True:
+            try:
+                return read()
+            except Refused as refused:
+                if not refused.failure.not_found:
+                    raise
+                if not self._known.waits_for(path):
+                    raise NotFound(f"{path}: does not exist in {self.location}") from None
+            time.sleep(wait_s)
+            wait_s *= 2
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.size(path)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore. Keys whose names ``put_new`` would refuse were not put here and are left out."""
+        folder = prefix.removesuffix("/")
+        if folder:
+            check_path(folder)
+        # Sorted here, as not all that speak this protocol sort by the whole key.
+        yield from sorted(self._listed(folder))
+
+    def _listed(self, folder: str) -> Iterator[str]:
+        below = self.location.below
+        for key in self._keys((below + folder).removesuffix("/") or None):
+            path = key.removeprefix(below)
+            with suppress(WrongUsage):
+                if key.startswith(below) and path != folder:
+                    yield check_path(path)
+
+    def _keys(self, prefix: str | None) -> Iterator[str]:
+        """Page by page; a page that fails is asked for again, from behind the last key that came."""
+        pages: Iterator[Any] | None = None
+        last: str | None = None
+
+        def page(session: Session) -> list[str] | None:
+            import obstore
+
+            nonlocal pages
+            if pages is None:
+                pages = iter(obstore.list(session.bucket, prefix, offset=last, chunk_size=PAGE_KEYS))
+            try:
+                found = next(pages, None)
+            except Exception:
+                pages = None
+                raise
+            return None if found is None else [str(one["path"]) for one in found]
+
+        while True:
+            keys = self._requests.send("ListObjectsV2", prefix or "", page)
+            if keys:
+                yield from keys
+                last = keys[-1]
+            if keys is None or len(keys) < PAGE_KEYS:
+                return
+
+    def empty(self) -> bool:
+        return next(self._keys(self.location.prefix or None), None) is None
+
+    def delete(self, path: str) -> None:
+        key = self._key(path)
+
+        def delete(session: Session) -> None:
+            import obstore
+
+            obstore.delete(session.bucket, key)
+
+        self._known.drop(path)
+        with suppress(Refused):
+            self._requests.send("DeleteObject", key, delete)
+
+    def copy_in(self, path: str, local: Path) -> int:
+        try:
+            with open(local, "rb", buffering=0) as source:
+                return self.put_new(path, iter(lambda: source.read(COPY_CHUNK_BYTES), b""))
+        except OSError as error:
+            raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
+
+    def copy_out(self, path: str, local: Path) -> int:
+        size = self.size(path)
+        return copy_to_file(self._pieces(path, 0, size) if size > PIECE_BYTES else (self.get(path),), local)
+
+    def local(self, path: str) -> Path | None:
+        return None
+
+    def _key(self, path: str) -> str:
+        key = self.location.below + check_path(path)
+        if len(key.encode()) > KEY_LENGTH_MAX_BYTES:
+            raise WrongUsage(f"store path {path[:77]!r}: with the prefix it is longer than the {KEY_LENGTH_MAX_BYTES} bytes of a key")
+        return key
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self.location.bucket}/{key}"
+
+
+def _length(answer: tuple[bytes | None, int, str]) -> int:
+    return len(answer[0] or b"")
+
+
+def _cut_short(path: str, offset: int, length: int, there: int) -> Damaged:
+    return Damaged(
+        f"{path}: cut short: {length} bytes expected from offset {offset}, {max(0, there - offset)} are there; "
+        "restore the file from a backup, then run 'recon verify'"
+    )
