@@ -70,10 +70,11 @@ def _stage(work: Work, asked: Asked, numbers: dict[str, Numbers]) -> None:
     if asked.stage == "reduce":
         for figures, of_window in stages.reduce(work, windows):
             numbers[figures.window] = of_window
-    elif asked.stage == "prefetch":
-        numbers |= {figures.window: of_block for figures, _, of_block in stages.read_ahead(work, windows) if of_block}
-    else:
-        numbers |= stages.merge(work, windows)
+        return
+    found = {figures.window: of_block for figures, _, of_block in stages.read_ahead(work, windows)}
+    for window, of_block in stages.merge(work, windows).items():
+        ahead = {name.replace("range_", "prefetched_"): one for name, one in found.get(window, {}).items()}
+        numbers[window] = {**ahead, **of_block}
 
 
 def _foreign(error: Exception) -> ReconError:

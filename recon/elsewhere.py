@@ -34,7 +34,9 @@ DIGEST_LENGTH = 16
 
 @dataclass(frozen=True)
 class Asked:
-    """A stage over the windows from ``first`` to ``last``. ``todo``: window → revision of those that are not done yet."""
+    """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``.
+
+    ``todo``: window → revision of those that are not done yet."""
 
     stage: str
     first: str
@@ -60,12 +62,6 @@ class Answer:
         """Window → why it was left out."""
         found: Mapping[str, str] = self.report.get("bad", {})
         return found
-
-    def unless_failed(self) -> Answer:
-        """Itself. Raises what the stage failed with."""
-        if self.error is not None:
-            raise self.error
-        return self
 
     def done_at(self, place: Numbers) -> Answer:
         """With where it was done among the figures of each window."""

@@ -70,10 +70,8 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
     todo = to_merge(state, figures)
     read: dict[str, Numbers] = {}
     if work.elsewhere is not None:
-        with work.report.timed("prefetch", work.store):
-            missing = [block for block in blocks(work.config, todo) if find_prefetched(work.store, block) is None]
-            told = _elsewhere(work, "prefetch", windows, {one.window: one.revision for block in missing for one in block})
-            read |= told.unless_failed().numbers
+        # A session of its own would cost more than it finds: the merge's step pre-fetches first.
+        read = {one.window: {"left_to": "stateful_artifacts"} for one in todo}
     for block in [] if work.elsewhere else blocks(work.config, todo):
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
@@ -98,7 +96,9 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
     came to."""
     figures = reduced_batches(work, windows)
     with work.report.timed("merge", work.store):
-        told = _elsewhere(work, "merge", windows, {one.window: one.revision for one in to_merge(work.head(), figures)}).unless_failed()
+        told = _elsewhere(work, "merge", windows, {one.window: one.revision for one in to_merge(work.head(), figures)})
+    if told.error is not None:
+        raise told.error
     written: dict[str, Numbers] = dict(told.numbers)
     todo = to_merge(work.head(), figures)
     if todo and work.elsewhere is not None:
@@ -132,7 +132,7 @@ def _elsewhere(work: Work, stage: str, windows: Windows, todo: Mapping[str, int]
     """Has what is left to do carried out elsewhere, if that is where the engine is."""
     if work.elsewhere is None or not todo:
         return Answer()
-    work.progress("pre-fetch" if stage == "prefetch" else stage, _named(windows), 0)
+    work.progress(stage, _named(windows), 0)
     answer = work.elsewhere(work, Asked(stage, name_of(windows[0]), name_of(windows[-1]), todo))
     work.report.take_in(answer.report)
     return answer
