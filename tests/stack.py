@@ -2,7 +2,8 @@
 
 Belongs here: reading it, deploying it, what its roles may do once it is deployed. Does not belong here: judging that (iam).
 
-moto skips what it does not know, such as buckets' policies, alarms, ElastiCache, EMR Serverless; it says so in a warning. These are read from the
+moto skips what it does not know, such as buckets' policies, alarms, ElastiCache, EMR Serverless; it says so in a warning. These are read
+from the
 template, with its parameters and the names of what was deployed filled in.
 """
 
@@ -57,7 +58,8 @@ class Stack:
             case {"Fn::GetAtt": [name, "Arn"]}:
                 return f"arn:aws:s3:::{self.ids[name]}"
             case {"Fn::Sub": str(text)}:
-                filled = re.sub(r"\$\{(\w+)\.Arn\}", lambda found: f"arn:aws:s3:::{self.ids[found[1]]}", text).replace("${StorePrefix}", prefix)
+                filled = re.sub(r"\$\{(\w+)\.Arn\}", lambda found: f"arn:aws:s3:::{self.ids[found[1]]}", text)
+                filled = filled.replace("${StorePrefix}", prefix)
                 assert "${" not in filled, filled
                 return filled
         assert not any(key == "Ref" or key.startswith("Fn::") for key in value), value
@@ -76,7 +78,8 @@ def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB"):
         patch.delenv(name, raising=False)
     database = "moto.rds.models.DBInstance"
-    with mock.patch(f"{database}.get_cfn_attribute", _of_database), mock.patch(f"{database}.has_cfn_attr", lambda attribute: True), mock_aws():
+    attributes = mock.patch(f"{database}.get_cfn_attribute", _of_database), mock.patch(f"{database}.has_cfn_attr", return_value=True)
+    with attributes[0], attributes[1], mock_aws():
         s3, cloudformation = boto3.client("s3", region_name=REGION), boto3.client("cloudformation", region_name=REGION)
         # Larger than what may be sent along with a request, on AWS too.
         s3.create_bucket(Bucket="templates")
@@ -100,7 +103,8 @@ def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
 
 def _of_database(instance: Any, attribute: str) -> str:
     """moto knows no secret that RDS manages."""
-    return f"arn:aws:secretsmanager:{REGION}:123456789012:secret:rds!db-1" if attribute.startswith("MasterUserSecret") else str(instance.address)
+    secret = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:rds!db-1"
+    return secret if attribute.startswith("MasterUserSecret") else str(instance.address)
 
 
 def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
