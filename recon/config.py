@@ -23,18 +23,24 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from recon import configfile, vocabulary
 from recon.configfile import Sections
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.settings import (
+    Cache,
     Caps,
     Closing,
     Compaction,
     Engine,
+    Index,
     Retention,
     S3Settings,
+    cache_of,
     caps_of,
     closing_of,
     compaction_of,
     engine_of,
     freshness_of,
+    index_of,
+    prices_of,
     retention_of,
     s3_of,
 )
@@ -105,7 +111,7 @@ class Control:
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
-    ``numbers``: the measures that are numbers."""
+    ``numbers``: the measures that are numbers. ``index``: the table that others look keys up in."""
 
     name: str
     path: Path
@@ -114,7 +120,9 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    cache: Cache
     s3: S3Settings
+    index: Index
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ class Config(Place):
     caps: Caps
     closing: Closing
     freshness: timedelta
+    prices: Prices
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]
@@ -168,8 +177,18 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     types = reader.types()
     columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
     numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    s3 = s3_of(sections, reader.field)
-    return Place(sections.name, path, sections.store, reader.store_path(), sections.key, reader.grid(), frozenset(numbers), s3)
+    return Place(
+        sections.name,
+        path,
+        sections.store,
+        reader.store_path(),
+        sections.key,
+        reader.grid(),
+        frozenset(numbers),
+        cache_of(sections, reader.field, path.parent),
+        s3_of(sections, reader.field),
+        index_of(sections),
+    )
 
 
 def load_config(path: Path) -> Config:
@@ -204,6 +223,7 @@ def load_config(path: Path) -> Config:
         caps=caps_of(sections),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
+        prices=prices_of(sections),
         columns=_columns(sections, events, measures, control, types),
         rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
         raw=file.content,

@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -144,10 +145,43 @@ class EngineOf(_Section):
     timeout: Text = "12h"
 
 
+class CacheOf(_Section):
+    kind: Literal["none", "redis"] = "none"
+    url: Text | None = None
+    ttl: Text = "1d"
+    user: Text | None = None
+    secret: Text | None = None
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    certificates: Text | None = None
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    record_max: Bytes = "64KiB"
+
+
+Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
+
+
+class PricesOf(_Section):
+    region: Text | None = None
+    as_of: Text | None = None
+    s3_put_1000: Dollars | None = None
+    s3_get_1000: Dollars | None = None
+    dynamodb_write_million: Dollars | None = None
+    dynamodb_read_million: Dollars | None = None
+    lambda_request_million: Dollars | None = None
+    lambda_gb_second: Dollars | None = None
+
+
 class CompactionOf(_Section):
     bound: Literal["disk", "writes"] = "disk"
     disk: Times = 1.5
     writes: Times = 1.5
+
+
+class IndexOf(_Section):
+    kind: Literal["runs", "dynamodb"] = "runs"
+    table: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{3,200}$")] | None = None
+    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
+    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
 
 
 class RetentionOf(_Section):
@@ -180,10 +214,13 @@ class Sections(_Section):
     engine: EngineOf = EngineOf()
     s3: S3Of = S3Of()
     caps: Caps = Caps()
+    cache: CacheOf = CacheOf()
+    prices: PricesOf = PricesOf()
     closing: ClosingOf = ClosingOf()
     compaction: CompactionOf = CompactionOf()
     retention: RetentionOf = RetentionOf()
     freshness: Text | None = None
+    index: IndexOf = IndexOf()
 
 
 @dataclass(frozen=True)
@@ -336,19 +373,29 @@ _EXAMPLES = {
     "writes": "write how many times what changed may be written, 1.1 to 10, such as writes: 1.5",
     "history": "write how long what was known is kept, such as history: 400d",
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
-    "requests_at_once": "write how many requests one read sends side by side, 1 to 256, such as requests_at_once: 32",
+    "requests_at_once": "write how many requests go side by side, 1 to 256, such as requests_at_once: 32",
     "retry": "write how long a request to S3 is tried again, such as retry: 2m",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
+    "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
+    "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
+    **dict.fromkeys(
+        ("s3_put_1000", "s3_get_1000", "dynamodb_write_million", "dynamodb_read_million", "lambda_request_million", "lambda_gb_second"),
+        "write a price in US dollars, such as 0.005",
+    ),
+    "record_max": "write a size such as record_max: 64KiB",
     "threads": "write a whole number from 1 to 1024",
 }
 _MODELS: dict[str, type[BaseModel]] = {
     "windows": Windows,
     "events": EventColumns,
     "caps": Caps,
+    "cache": CacheOf,
+    "prices": PricesOf,
     "closing": ClosingOf,
     "engine": EngineOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,
+    "index": IndexOf,
     "s3": S3Of,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from recon.config import Config
-from recon.errors import ReconError
+from recon.errors import ReconError, WrongUsage
 
 CONNECT_S_MAX = 3
 
@@ -44,6 +44,7 @@ def examine(config: Config | None) -> list[Finding]:
         _scratch(),
         _store(config) if config else None,
         _installed("S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'recon[aws]'"),
+        _cache(config) if config else None,
         _installed("dagster", "dagster", needed=True, mend="pip install recon"),
         _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'recon[postgres]'"),
     ]
@@ -98,6 +99,26 @@ def _store(config: Config) -> Finding:
         return f"{config.store_path or config.store} opens"
 
     return _tried("store", look, True, "recon land FILE --window W --close")
+
+
+def _cache(config: Config) -> Finding | None:
+    """Whether the cache takes our user and answers. A run goes on without it: what is missing costs speed."""
+    if config.cache.kind == "none":
+        return None
+    if config.store_path is not None:
+        return Finding("cache", True, "not used: the store is a folder, whose records are mapped")
+    from recon.serving.cache import RecordCache, reason
+
+    address = config.cache.address
+    cache = RecordCache(config.cache, config.cache.namespace or config.name, bytes)
+    try:
+        cache.try_out()
+    except Exception as error:
+        mend = "recon.yaml: cache.url, cache.user, cache.secret"
+        if isinstance(error, WrongUsage) and "pip install" in str(error):
+            mend = "pip install 'recon[aws]'"
+        return Finding("cache", False, f"{address}: {reason(error)}", needed=True, mend=mend)
+    return Finding("cache", True, f"{address} answers", needed=True)
 
 
 def _tried(name: str, look: Callable[[], str], needed: bool, mend: str) -> Finding:

@@ -17,8 +17,12 @@ Belongs here: path names. Does not belong here: reading or writing them.
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
     generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
+    serving/tables/<number>/begun.json, outcome.json       an index table: what it is, and whether it stands or was given up
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
+    cache/seal                                             the secret by which entries of a cache are known to be this store's
+    shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
+    shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
     steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
 """
 
@@ -29,6 +33,7 @@ import secrets
 from datetime import datetime
 
 STORE = "store.json"
+SHARES = "shares/"
 EVENTS = "events/"
 TIMELINE = "timeline/"
 LANDINGS = "landings/"
@@ -37,6 +42,8 @@ GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
+CACHE_SEAL = "cache/seal"
+SERVING_TABLES = "serving/tables/"
 STEPS = "steps/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -203,6 +210,24 @@ def frontier_at(name: str, number: int) -> str:
     return f"{frontier(name)}{number:012d}.json"
 
 
+def run_name(path: str) -> str:
+    """A run's path below ``state/`` as one word."""
+    return path.removeprefix(STATE).removesuffix(".run").replace("/", "-")
+
+
+def serving_table(number: int) -> str:
+    return f"{SERVING_TABLES}{number:06d}/"
+
+
+def serving_table_begun(number: int) -> str:
+    return f"{serving_table(number)}begun.json"
+
+
+def serving_table_outcome(number: int) -> str:
+    """Created once: that a table stands, or that its filling was given up."""
+    return f"{serving_table(number)}outcome.json"
+
+
 def indexed(window: datetime) -> str:
     return f"indexed/{folder_name(window)}/"
 
@@ -217,6 +242,36 @@ def certificates(window: datetime) -> str:
 
 def certificate(window: datetime, number: int) -> str:
     return f"{certificates(window)}{number:06d}.json"
+
+
+def plans(table: str) -> str:
+    """All plans of a table of look-ups, whose name is the user's: AWS allows letters, digits, ``_``, ``-`` and ``.``."""
+    return f"{SHARES}{_UNSAFE.sub('_', table)}/"
+
+
+def plan(table: str, after: int) -> str:
+    """The folder of the plan of what came after the commit ``after``."""
+    return f"{plans(table)}{after:012d}/"
+
+
+def plan_file(plan: str) -> str:
+    return f"{plan}plan.json"
+
+
+def plan_finished(plan: str) -> str:
+    return f"{plan}finished.json"
+
+
+def share_done(plan: str, share: str) -> str:
+    return f"{plan}{share}/done"
+
+
+def share_attempt(plan: str, share: str, attempt: str) -> str:
+    return f"{plan}{share}/{attempt}/"
+
+
+def attempt_entry(plan: str, share: str, attempt: str, number: int) -> str:
+    return f"{share_attempt(plan, share, attempt)}{number:06d}"
 
 
 def asked(attempt: str) -> str:

@@ -14,14 +14,18 @@ from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.metering import Meter
+from recon.serving.cache import in_front_of
+from recon.serving.connecting import ReadSecret, boto3_secret
 from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
+from recon.usage import Tally
 
-FORMAT = 1
+FORMAT = 2
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
-def open_for(place: Place, create: bool = False, meter: Meter | None = None) -> ObjectStore:
-    """The store of a reconciliation. ``create`` makes it where there is none yet. ``meter`` is told of requests to S3.
+def open_for(place: Place, create: bool = False, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret) -> ObjectStore:
+    """The store of a reconciliation, with the cache in front of it that is configured. ``create`` makes it where there is none yet.
+    ``meter`` is told of requests to either; else a tally of the store's own is.
 
     Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
     folder = place.store_path
@@ -29,7 +33,8 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None) -> 
         raise WrongUsage(f"{folder}: {_NONE}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
-    store = open_store(place.store, place.path.parent, place.s3, meter)
+    meter = meter or Tally()
+    store = in_front_of(open_store(place.store, place.path.parent, place.s3, meter), place.cache, place.name, meter, read_secret)
     identity = _identity(place)
     try:
         held = json.loads(_held(store, place, identity if create else None))

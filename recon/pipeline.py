@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from recon import landings, quarantine
+from recon import landings, pricing, quarantine
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
@@ -22,6 +22,7 @@ from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
+from recon.serving.keeping import is_kept, keep
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
@@ -89,7 +90,7 @@ class Direct:
         _run_range(work.store, work.config, work.timeline, block, work.report, work.progress)
 
     def certify(self, work: Work, windows: Sequence[str]) -> None:
-        with work.report.timed("certify"):
+        with work.report.timed("certify", work.store):
             work.report.certificates += len(certify(work.store, work.config, work.timeline.head(), windows))
 
 
@@ -103,20 +104,30 @@ def run(
 ) -> RunReport:
     """Processes everything that is closed and not yet done. A bad window is left out and named; the others go on without it."""
     work, way = Work(store, config, Timeline(store), progress=progress), way or Direct()
-    state, report = work.head(), work.report
+    with work.report.whole(store):
+        _run(work, way, first, last)
+    report = work.report
+    report.prices = pricing.of_run(report.requests, report.rows, report.keys, report.written, config.prices)
+    return report
+
+
+def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) -> None:
+    store, config, state, report = work.store, work.config, work.head(), work.report
     todo = due(store, config, state, first, last)
     if config.closing.files is not None or config.closing.deadline is not None:
         todo = _closed_first(store, config, state, todo, first, last)
     report.open += todo.open
     for block in ranges(config, todo.ready):
         way.process(work, block)
-    with report.timed("certify"):
+    with report.timed("certify", store):
         late = uncertified(store, config, work.timeline.head())
     if late:
         way.certify(work, late)
-    with report.timed("certify"):
+    with report.timed("certify", store):
         note_certified(store, config, work.timeline.head())
-    return report
+    if not is_kept(store, config, work.timeline):  # DynamoDB was away, or the section 'index' is new
+        with report.timed("index", store):
+            keep(store, config, work.timeline)
 
 
 def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, first: datetime | None, last: datetime | None) -> Due:
@@ -142,7 +153,7 @@ def _run_range(
 ) -> None:
     named = spanned([manifest.window for manifest in block])
     reduced: list[Figures] = []
-    with report.timed("reduce"):
+    with report.timed("reduce", store):
         reduce_ahead(store, config, block)
         for number, manifest in enumerate(block):
             progress("reduce", named, number / len(block))
@@ -171,11 +182,11 @@ def _merge_range(
     """From pre-fetch to certificates for reduced windows. Where the range cannot be merged, each of its windows is tried alone, so
     that one bad window does not hold up the others."""
     named = spanned([figures.window for figures in reduced])
-    with report.timed("prefetch"):
+    with report.timed("prefetch", store):
         progress("pre-fetch", named, 0)
         prefetched = prefetch(store, timeline.head(), reduced, config)
     try:
-        with report.timed("merge"):
+        with report.timed("merge", store):
             merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
     except Damaged:
         raise
@@ -188,7 +199,7 @@ def _merge_range(
         return
     finally:
         store.delete(prefetched.path)
-    with report.timed("index"):
+    with report.timed("index", store):
         progress("index", named, 0)
         compact_in_run(store, config, timeline)
         index_runs(store, config, timeline)
@@ -196,6 +207,8 @@ def _merge_range(
         return
     state = timeline.head()
     report.add(merged, reduced, committed_figures(store, state, merged.windows))
-    with report.timed("certify"):
+    with report.timed("certify", store):
         progress("certify", named, 0)
         report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))
+    with report.timed("index", store):
+        keep(store, config, timeline)

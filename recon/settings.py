@@ -1,4 +1,4 @@
-"""How the work is done: closing, caps, retention, compaction, freshness. None of it changes what artifacts mean.
+"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean.
 
 Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config``), and the text of the
 file (``recon.configfile``).
@@ -6,17 +6,22 @@ file (``recon.configfile``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Literal
 
 from recon.configfile import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
+from recon.pricing import Prices
 from recon.windows import Grid, parse_duration
 
+_CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
+_SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
 FRESHNESS_SLACK = timedelta(minutes=30)
 
 Field = Callable[..., AbstractContextManager[str]]
@@ -91,6 +96,29 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class Cache:
+    """What stands in front of object storage for records. ``url``: scheme, host, port and number of the database, without credentials.
+
+    ``secret``: name of an environment variable, or ARN of a secret in Secrets Manager. ``namespace`` None: the reconciliation's name.
+    ``certificates``: file of the authorities that are trusted, if not the system's."""
+
+    kind: Literal["none", "redis"] = "none"
+    url: str = ""
+    ttl: timedelta = timedelta(days=1)
+    user: str | None = None
+    secret: str | None = None
+    namespace: str | None = None
+    certificates: str | None = None
+    timeout_ms: int = 250
+    record_max_bytes: int = 65_536
+
+    @property
+    def address(self) -> str:
+        """Host and port, to be told."""
+        return self.url.partition("://")[2].partition("/")[0]
+
+
+@dataclass(frozen=True)
 class Compaction:
     """Which of the two is kept (``bound``): part-files hold at most ``disk`` times what is live, or at most ``writes`` times what changed
     is written. In either case it begins when ``disk`` is exceeded."""
@@ -106,6 +134,18 @@ class Retention:
 
     history: timedelta | None
     grace: timedelta
+
+
+@dataclass(frozen=True)
+class Index:
+    """What others look keys up in: the ``runs`` alone, or a ``table`` in DynamoDB besides, which is loaded from them.
+
+    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece."""
+
+    kind: Literal["runs", "dynamodb"]
+    table: str
+    requests_at_once: int
+    share: int
 
 
 @dataclass(frozen=True)
@@ -179,6 +219,42 @@ def _transient_of(section: TransientOf, field: Field) -> Transient:
     return Transient(**{name: value for name, value in {**dict(section), **fleets, "idle": idle}.items() if name != "fleets"})
 
 
+def cache_of(sections: Sections, field: Field, folder: Path) -> Cache:
+    """``folder``: that of the configuration, from which its paths are taken."""
+    section = sections.cache
+    with field("cache", "url") as name:
+        if section.kind == "redis":
+            _check_cache_url(section.url, name)
+        elif section.url is not None:
+            raise WrongUsage(f"{name}: is not used while cache.kind is none; write kind: redis, or leave the url out")
+    with field("cache", "secret") as name:
+        if section.secret is not None and not _SECRET.match(section.secret):
+            # What stands there may be the password itself: it is not told.
+            raise WrongUsage(f"{name}: write the name of an environment variable, or the ARN of a secret in Secrets Manager")
+    with field("cache", "ttl") as name:
+        ttl = parse_duration(section.ttl, name)
+    size = bytes_of(section.record_max)
+    certificates = None if section.certificates is None else str(folder / section.certificates)
+    given = {name: getattr(section, name) for name in ("kind", "user", "secret", "namespace", "timeout_ms")}
+    return Cache(url=section.url or "", ttl=ttl, certificates=certificates, record_max_bytes=size, **given)
+
+
+def prices_of(sections: Sections) -> Prices:
+    """The table's prices, and those that are written instead."""
+    return replace(Prices(), **{name: value for name, value in sections.prices if value is not None})
+
+
+def _check_cache_url(url: str | None, name: str) -> None:
+    """Raises WrongUsage; it does not tell a url that may hold a password."""
+    example = "write rediss://host:6379/0 (redis:// is without TLS)"
+    if url is None:
+        raise WrongUsage(f"{name}: is missing; {example}")
+    if "@" in url or "?" in url:
+        raise WrongUsage(f"{name}: user, password and options do not belong here; {example}, cache.user and cache.secret")
+    if not _CACHE_URL.match(url):
+        raise WrongUsage(f"{name}: {url[:60]!r} is no address of a Redis; {example}")
+
+
 def s3_of(sections: Sections, field: Field) -> S3Settings:
     section = sections.s3
     with field("s3", "retry") as name:
@@ -188,6 +264,12 @@ def s3_of(sections: Sections, field: Field) -> S3Settings:
 
 def compaction_of(sections: Sections) -> Compaction:
     return Compaction(**dict(sections.compaction))
+
+
+def index_of(sections: Sections) -> Index:
+    section = sections.index
+    table = section.table or f"recon-{sections.name}"
+    return Index(section.kind, table, section.requests_at_once, section.share)
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from recon import quarantine, stateless
+from recon import pricing, quarantine, stateless
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.handover import blocks, find_prefetched
@@ -35,7 +35,7 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
     is raised."""
     failed: list[WrongInput] = []
     batches, named = closed_batches(work, windows), _named(windows)
-    with work.report.timed("reduce"):
+    with work.report.timed("reduce", work.store):
         if work.elsewhere is None:
             told = Answer()
             reduce_ahead(work.store, work.config, batches)
@@ -46,7 +46,7 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
         work.progress("reduce", named, number / len(batches))
         start = time.perf_counter()
         try:
-            with work.report.timed("reduce"):
+            with work.report.timed("reduce", work.store) as spent:
                 if work.elsewhere is None:
                     (figures,) = reduce_windows(work.store, work.config, [manifest])
                 else:
@@ -56,7 +56,8 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
                 _leave_out(work, manifest.window, manifest.revision, error)
             failed.append(error)
             continue
-        yield figures, {"seconds": round(time.perf_counter() - start, 3), **told.numbers.get(manifest.window, {})}
+        asked = pricing.figures(spent.usage, work.config.prices, of="")
+        yield figures, {"seconds": round(time.perf_counter() - start, 3), **asked, **told.numbers.get(manifest.window, {})}
     if failed:
         raise WrongInput("; ".join(map(str, failed[:_NAMED_MAX])) + (f"; and {len(failed) - _NAMED_MAX} more" * (len(failed) > _NAMED_MAX)))
 
@@ -74,7 +75,7 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
     for block in [] if work.elsewhere else blocks(work.config, todo):
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
-        with work.report.timed("prefetch"):
+        with work.report.timed("prefetch", work.store) as spent:
             found = find_prefetched(work.store, block) or prefetch(work.store, state, block, work.config)
         of_block: Numbers = {
             "range_keys": found.keys,
@@ -82,6 +83,7 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
             "range_bytes": found.bytes,
             "range_seconds": round(time.perf_counter() - start, 3),
             "read_at_commit": found.commit,
+            **pricing.figures(spent.usage, work.config.prices, touched=found.keys),
         }
         read |= {one.window: of_block for one in block}
     waiting = {one.window for one in todo}
@@ -93,7 +95,7 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
     """The range's stateless artifacts into the stateful ones, by one commit a block. Of each window that was merged now, what its block
     came to."""
     figures = reduced_batches(work, windows)
-    with work.report.timed("merge"):
+    with work.report.timed("merge", work.store):
         told = _elsewhere(work, "merge", windows, {one.window: one.revision for one in to_merge(work.head(), figures)})
     if told.error is not None:
         raise told.error
@@ -104,7 +106,7 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
     for block in blocks(work.config, todo):
         start = time.perf_counter()
         try:
-            with work.report.timed("merge"):
+            with work.report.timed("merge", work.store) as spent:
                 merged = _merge_block(work, block)
         except Damaged:
             raise  # no fault of the window's files
@@ -120,6 +122,7 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
             "range_bytes": merged.bytes,
             "range_seconds": round(time.perf_counter() - start, 3),
             "recounted_windows": len(merged.recounted),
+            **pricing.figures(spent.usage, work.config.prices, written=merged.written),
         }
         written |= dict.fromkeys(merged.windows, of_block)
     return written

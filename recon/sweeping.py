@@ -16,6 +16,7 @@ from recon import frontiers, layout, stateless
 from recon.config import Config
 from recon.rebuild import unswitched
 from recon.runs import open_run
+from recon.serving import standing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline
 
@@ -42,7 +43,7 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
     while True:
         state = timeline.head()
         generations = _abandoned(store, state, now - grace)
-        unused = _unused(store, state, generations)
+        unused = _unused(store, state, generations, standing.needed(store, timeline) if config.index.kind == "dynamodb" else set())
         revisions, walked = _beyond_history(store, config, timeline, state, now)
         named = _named_since(timeline, state, min(seen.values(), default=now))
         first = {path: _first_seen(path, seen, named, now) for path in unused}
@@ -86,10 +87,11 @@ def needed(store: ObjectStore, state: State) -> set[str]:
     return {path for run in runs for path in (run.path, *run.part_files)}
 
 
-def _unused(store: ObjectStore, state: State, abandoned: Iterable[str]) -> list[str]:
-    """Objects below ``state/`` that neither the head nor a rebuild in the making needs, and folders of unfinished reductions."""
+def _unused(store: ObjectStore, state: State, abandoned: Iterable[str], served: set[str]) -> list[str]:
+    """Objects below ``state/`` that neither the head, nor a rebuild in the making, nor the index table (``served``) needs, and folders of
+    unfinished reductions."""
     gone = set(abandoned)
-    used = needed(store, state)
+    used = needed(store, state) | served
     for generation in unswitched(store):
         if f"{layout.GENERATIONS}{generation}/" not in gone:
             used |= needed(store, Timeline(store, layout.generation(generation)).head())

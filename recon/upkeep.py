@@ -14,6 +14,7 @@ from recon.certify import certify, note_certified, uncertified
 from recon.compaction import Compacted, compact
 from recon.config import Config
 from recon.prefetch import prefetched_files
+from recon.serving.keeping import keep
 from recon.store import LocalStore, ObjectStore
 from recon.sweeping import Swept, sweep
 from recon.timeline import State, Timeline
@@ -52,7 +53,9 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
     compacted = compact(store, config, Timeline(store))
     leases = lease.sweep(store, now - GRACE)
-    return Tidied(len(certificates), swept, temporary, leases, compacted, sweep(store, config, Timeline(store), now))
+    gone = sweep(store, config, Timeline(store), now)
+    keep(store, config, Timeline(store))  # the last, as it may fail; until it is done a sweep leaves what the table leads to
+    return Tidied(len(certificates), swept, temporary, leases, compacted, gone)
 
 
 def _note_landings(store: ObjectStore, state: State) -> None:

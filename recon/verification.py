@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from recon.config import Config
 from recon.errors import OutOfCapacity
 from recon.scratch import scratch_folder
+from recon.serving.cache import uncached
 from recon.store import ObjectStore
 from recon.verification_certificates import check_certificates
 from recon.verification_compare import keep_stored, start_stored
@@ -54,6 +55,7 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
     """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed.
 
     Raises TryAgain (the store is away, the disk is full) and WrongUsage (the user's logic does not do what it must)."""
+    store = uncached(store)  # what is proved is what lies there
     findings, seen, events = Findings(), Seen(), 0
 
     def told(stage: str) -> Callable[[str, float], None]:

@@ -16,9 +16,11 @@ from recon.merge import Merged, refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
+from recon.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 
 if TYPE_CHECKING:
     from recon.elsewhere import Answer, Asked
+    from recon.serving.table import TableClient
 
 Numbers = Mapping[str, float | int | str]
 """Figures of one window, or of the block that it was done in, by name."""
@@ -36,7 +38,10 @@ def silent(stage: str, windows: str, share: float) -> None:
 
 @dataclass
 class RunReport:
-    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open."""
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open.
+
+    ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` is what no stage asked for.
+    ``prices``: what they cost; see recon.pricing."""
 
     windows: list[str] = field(default_factory=list)
     commits: list[int] = field(default_factory=list)
@@ -50,16 +55,41 @@ class RunReport:
     recounted: list[str] = field(default_factory=list)
     certificates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prices: dict[str, Any] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._timed: Usage = {}
+        """What this process has asked in its stages."""
+
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+    def timed(self, stage: str, store: ObjectStore | None = None) -> Iterator[Spent]:
+        """Notes the seconds of a stage and, given the store, what is asked of it. What is given is filled at the end."""
+        start, before, spent = time.perf_counter(), usage_of(store) if store else {}, Spent()
+        try:
+            yield spent
+        finally:
+            spent.seconds = time.perf_counter() - start
+            spent.usage = since(usage_of(store), before) if store else {}
+            self.took(stage, spent.seconds)
+            self._timed = added(self._timed, spent.usage)
+            self.asked(stage, spent.usage)
+
+    def asked(self, stage: str, usage: Usage) -> None:
+        """Adds to what a stage has asked, in whichever process."""
+        if usage:
+            self.requests[stage] = to_json(added(from_json(self.requests.get(stage, {})), usage))
+
+    @contextmanager
+    def whole(self, store: ObjectStore) -> Iterator[None]:
+        """Notes what is asked outside of any stage as ``other``."""
+        before, timed_before = usage_of(store), self._timed
         try:
             yield
         finally:
-            self.took(stage, time.perf_counter() - start)
+            self.asked("other", since(since(usage_of(store), before), since(self._timed, timed_before)))
 
     def took(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
@@ -68,9 +98,12 @@ class RunReport:
         """What a stage did elsewhere, by its own report (``dataclasses.asdict``). Its seconds are among those that were waited for it."""
         for name, value in other.items():
             held = getattr(self, name)
-            if name == "seconds":
+            if name in ("seconds", "prices"):
                 continue
-            if isinstance(held, dict):
+            if name == "requests":
+                for stage, asked in value.items():
+                    self.asked(stage, from_json(asked))
+            elif isinstance(held, dict):
                 held.update(value)
             elif isinstance(held, list):
                 held += [one for one in value if one not in held]
@@ -104,8 +137,8 @@ class Elsewhere(Protocol):
 @dataclass(frozen=True)
 class Work:
     """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
-    for the work; ``errors``: what stages have failed with, the last one last. ``elsewhere``: where the engine carries out its stages,
-    if that is not in this process."""
+    for the work; ``errors``: what stages have failed with, the last one last. ``tables``: DynamoDB, where whoever asked has reached it
+    already; else it is reached when it is needed. ``elsewhere``: where the engine carries out its stages, if not in this process."""
 
     store: ObjectStore
     config: Config
@@ -113,6 +146,7 @@ class Work:
     report: RunReport = field(default_factory=RunReport)
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
+    tables: TableClient | None = None
     elsewhere: Elsewhere | None = None
 
     def head(self) -> State:

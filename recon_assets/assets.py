@@ -23,6 +23,7 @@ from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
+from resources.roles import role_of
 from resources.stores import resource_key
 
 
@@ -152,7 +153,7 @@ def _asset(
         resource_defs=engine,
     )
     def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        with told_to_dagster(context, spec.retries):
+        with told_to_dagster(context, spec.retries), role_of(spec.stage):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)

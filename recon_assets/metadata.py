@@ -5,6 +5,7 @@ Belongs here: names, units and tables. Does not belong here: counting anything. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -12,14 +13,16 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds
+from recon import bounds, pricing
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
+from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
+from recon.usage import Usage, from_json
 from recon.work import Numbers
 
 Metadata = dict[str, Any]
@@ -42,6 +45,15 @@ _COMPLETENESS = dg.TableSchema(
         dg.TableColumn("late", "string", "what landed after the window was closed"),
         dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
         dg.TableColumn("rejected", "string", "rows set aside; files that hold such rows"),
+    ]
+)
+_REQUESTS = dg.TableSchema(
+    [
+        dg.TableColumn("service", "string", "whom was asked"),
+        dg.TableColumn("operation", "string", "for what"),
+        dg.TableColumn("requests", "int", "how often"),
+        dg.TableColumn("sent", "int", "bytes of content sent"),
+        dg.TableColumn("received", "int", "bytes of content received"),
     ]
 )
 _COLUMNS = {
@@ -127,6 +139,40 @@ def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Index
         "part_files_compacted": compacted.rewritten,
         "part_files_given_up": compacted.dropped,
         "put_off": compacted.put_off or indexed.put_off,
+    }
+
+
+def of_requests(config: Config, usage: Usage) -> Metadata:
+    """What a stage asked of services for a range, and what that cost; nothing where the store is a folder."""
+    return _told(pricing.figures(usage, config.prices))
+
+
+def _requests(text: str) -> Any:
+    """Requests as recon.pricing.figures has them, as a table."""
+    rows = [
+        dg.TableRecord({"service": service, "operation": operation, **vars(held)})
+        for (service, operation), held in from_json(json.loads(text)).items()
+    ]
+    return dg.MetadataValue.table(rows, _REQUESTS)
+
+
+def of_kept(kept: Kept | None) -> Metadata:
+    """The index table: how far it has come, what was written, and what that costs by the price of the configuration."""
+    if kept is None:
+        return {}
+    per_million = kept.cost_per_million_usd
+    return {
+        "table": kept.table or "none is full yet; another process fills one",
+        "table_commit": kept.commit,
+        "table_filled_anew": kept.filled,
+        "table_shares": kept.shares,
+        "table_updates": kept.items,
+        "table_updates_refused": kept.refused,
+        "table_tombstones": kept.tombstones,
+        "table_write_units": kept.units,
+        "table_cost_usd": f"{kept.cost_usd:f}",
+        **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
+        "table_seconds": kept.seconds,
     }
 
 
@@ -220,7 +266,12 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
 
 
 def _told(numbers: Numbers) -> Metadata:
-    return {name: dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one for name, one in numbers.items()}
+    def shown(name: str, one: float | int | str) -> Any:
+        if name in ("requests", "range_requests"):
+            return _requests(str(one))
+        return dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one
+
+    return {name: shown(name, one) for name, one in numbers.items()}
 
 
 def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:

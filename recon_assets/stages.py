@@ -19,7 +19,9 @@ from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.index import index_runs, note_indexed
 from recon.readiness import closed_batches, committed_windows
+from recon.serving.keeping import keep
 from recon.timeline import Entry, State
+from recon.usage import added
 from recon.windows import name_of, parse_instant
 from recon.work import Work, spanned
 from recon_assets import metadata
@@ -64,17 +66,21 @@ def merge(work: Work, windows: Windows) -> PerWindow:
 
 
 def index(work: Work, windows: Windows) -> PerWindow:
-    """The runs that lead from keys to records, merged into tiers where that is due."""
+    """The runs that lead from keys to records, merged into tiers where that is due, and the index table, if there is to be one."""
     held = committed_windows(work, windows)
     start = time.perf_counter()
     work.progress("index", _named(windows), 0)
-    with work.report.timed("index"):
+    with work.report.timed("index", work.store) as spent:
         compacted = compact_in_run(work.store, work.config, work.timeline)
         indexed = index_runs(work.store, work.config, work.timeline)
-    seconds = round(time.perf_counter() - start, 3)
     state = work.head()
     for name in held:
         note_indexed(work.store, work.config.grid.parse(name), int(held[name]["commit"]))
+    # Windows are certified whether DynamoDB answers or not: the runs do.
+    with work.report.timed("index", work.store) as on_table:
+        kept = keep(work.store, work.config, work.timeline, work.tables)
+    seconds = round(time.perf_counter() - start, 3)
+    for name in held:
         yield (
             name,
             {
@@ -85,6 +91,8 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "entries": sum(run.entries for run in state.runs),
                 "range_seconds": seconds,
                 **metadata.of_bounds(work.config, state, compacted, indexed),
+                **metadata.of_kept(kept),
+                **metadata.of_requests(work.config, added(spent.usage, on_table.usage)),
             },
         )
 
@@ -96,7 +104,7 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
     commits = {one["commit"] for one in held.values()}
     recounted = sorted(name for name, one in state.windows.items() if one.commit in commits and name not in held)
     work.progress("certify", _named(windows), 0)
-    with work.report.timed("certify"):
+    with work.report.timed("certify", work.store) as spent:
         made = certify(work.store, work.config, state, [*held, *recounted])
     work.report.certificates += len(made)
     newly = {certificate["window"] for certificate in made}
@@ -104,7 +112,7 @@ def certify_range(work: Work, windows: Windows) -> PerWindow:
         certificate = read_certificate(work.store, work.config.grid.parse(name))
         if certificate is None:
             raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
-        yield name, certified(work, state, certificate, held.get(name))
+        yield name, {**certified(work, state, certificate, held.get(name)), **metadata.of_requests(work.config, spent.usage)}
 
 
 def certified(work: Work, state: State, certificate: Mapping[str, Any], held: Mapping[str, Any] | None) -> Metadata:

@@ -14,6 +14,7 @@ from recon.opening import open_for
 from recon.store import ObjectStore
 from recon.timeline import Timeline
 from recon.work import Work
+from resources.redis import dagster_secret
 
 
 class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
@@ -23,7 +24,7 @@ class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
 
     def open(self) -> ObjectStore:
         """Opens the store. Raises WrongUsage where there is none yet, or where it belongs to another reconciliation."""
-        return open_for(load_place(Path(self.config_file)))
+        return open_for(load_place(Path(self.config_file)), read_secret=dagster_secret)
 
     def work(self, config: Config) -> Work:
         """The store, opened for a stage."""

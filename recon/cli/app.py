@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import doctoring, files, looking, renewing, start, work
+from recon.cli import doctoring, files, indexing, looking, renewing, start, work
 
 
 class Command(TyperCommand):
@@ -76,3 +76,7 @@ for _command in (
     doctoring.doctor,
 ):
     app.command(cls=Command)(_command)
+
+for _command in (indexing.update, indexing.rebuild, indexing.status):
+    indexing.app.command(cls=Command)(_command)
+app.add_typer(indexing.app, name="index", rich_help_panel=None)

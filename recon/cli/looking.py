@@ -144,6 +144,7 @@ def show(
     as_of: AsOf = None,
     known_at: KnownAt = None,
     events: Annotated[bool, typer.Option("--events", help="With every event, its file and line.")] = False,
+    index: Annotated[str, typer.Option("--index", metavar="INDEX", help="Look it up in: runs, or dynamodb.")] = "runs",
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -157,10 +158,11 @@ def show(
     recon show A112 --events
     recon show A112 --as-of 2026-11-30T23:00Z --known-at 2026-12-05T09:00-05:00
     recon show ACME INV-7        (a key of two columns)
+    recon show A112 --index dynamodb
     recon show -- -7             (a key that begins with a dash)
     """
     reconciliation = located(config)
-    found = reconciliation.show(*key, as_of=as_of, known_at=known_at, events=events)
+    found = reconciliation.show(*key, as_of=as_of, known_at=known_at, events=events, index=index)
     if json:
         as_json(contracted(found))
     else:
@@ -178,6 +180,9 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
     known = f", as known at {known_at}" if known_at else ""
     as_of = f", as of {found['as_of']}" if "as_of" in found else ""
     say(f"commit {number(found['commit'])}{as_of}{known}")
+    if "served_by" in found:
+        why = f": {found['served_why']}" if "served_why" in found else ""
+        say(f"served by {found['served_by']}{why}")
     numbers = reconciliation.place.numbers | {name for name, value in found["derived"].items() if _reads_as_amount(value)}
 
     def shown(name: str, value: object) -> object:

@@ -72,7 +72,26 @@ def say_run(report: RunReport) -> None:
         say("processed no window")
     if report.rejected:
         say("why rows were rejected, with file and line: 'recon rejects'")
+    _say_requests(report)
     say(f"seconds: {', '.join(f'{stage} {taken:.1f}' for stage, taken in report.seconds.items())}")
+
+
+def _say_requests(report: RunReport) -> None:
+    """What was asked of services, and what that cost; nothing where the store is a folder."""
+    if not report.requests:
+        return
+    asked: dict[str, int] = {}
+    sent = received = 0
+    for services in report.requests.values():
+        for service, operations in services.items():
+            for operation, held in operations.items():
+                asked[f"{service} {operation}"] = asked.get(f"{service} {operation}", 0) + held["requests"]
+                sent, received = sent + held["sent"], received + held["received"]
+    named = ", ".join(f"{number(times)} {what}" for what, times in sorted(asked.items()))
+    say(f"requests: {named}; {count(sent, 'byte')} sent, {number(received)} received")
+    prices = report.prices
+    beside = f"; the records' part {prices['records']}, with one object each {prices['records_one_object_each']}"
+    say(f"price: USD {prices['total']} ({prices['region']}, {prices['as_of']}){beside}")
 
 
 def say_open(windows: list[str], suffix: str) -> None:

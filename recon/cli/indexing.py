@@ -1,0 +1,83 @@
+"""Commands of the index table: recon index update, rebuild, status.
+
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.serving).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
+from recon.cli.progress import Bar
+from recon.cli.screen import as_json, count, number, say
+
+if TYPE_CHECKING:
+    from recon.serving.keeping import Kept
+
+
+def update(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+    """Bring the table up to the newest commit.
+
+    Each run does it; this is for when DynamoDB was away then.
+
+    \b
+    recon index update
+    """
+    with Bar("index"):
+        kept = opened(config).update_index()
+    _say_kept(kept, json)
+
+
+def rebuild(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+    """Fill a new table from the runs, then switch to it.
+
+    The old table answers until then, and is removed once 'retention.grace' is over.
+
+    \b
+    recon index rebuild
+    """
+    with Bar("index"):
+        kept = opened(config).rebuild_index()
+    _say_kept(kept, json)
+
+
+def status(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+    """Tell which table stands and how far it has come.
+
+    \b
+    recon index status
+    """
+    found = located(config).index_status()
+    if json:
+        as_json(found)
+        return
+    if found["table"] is None:
+        say(f"no table is full yet: the runs answer; next: recon index update{with_config(config)}")
+    else:
+        behind = found["newest_commit"] - found["commit"]
+        late = f"{count(behind, 'commit')} behind; next: recon index update{with_config(config)}" if behind else "up to date"
+        say(f"table {found['table']}: commit {number(found['commit'])} of {number(found['newest_commit'])}, {late}")
+    for name, what in (("filling", "being filled, or left by a process that died"), ("given_up", "not used any more")):
+        if found[name]:
+            say(f"{what}: {', '.join(found[name])}")
+
+
+def _say_kept(kept: Kept, json: bool) -> None:
+    if json:
+        per_million = kept.cost_per_million_usd
+        as_json({**asdict(kept), "cost_usd": f"{kept.cost_usd:f}", "cost_per_million_usd": per_million and f"{per_million:f}"})
+        return
+    if not kept.table:
+        say("nothing is committed yet, or another process fills a table just now: the runs answer")
+        return
+    say(f"table {kept.table}: {'filled anew, ' if kept.filled else ''}at commit {number(kept.commit)}")
+    say(
+        f"{count(kept.items, 'item')} written, {number(kept.refused)} stood there already; "
+        f"{number(round(kept.units))} write units, {kept.cost_usd:f} US dollars"
+    )
+
+
+app = typer.Typer(no_args_is_help=True, help="The index table in DynamoDB: update, rebuild, status.")

@@ -1,0 +1,279 @@
+"""Records in Redis (ElastiCache, Valkey), in front of object storage, by decision 014. Whatever happens to it costs speed, never truth.
+
+Belongs here: what is asked of the cache and put there, and when nothing is asked. Does not belong here: which records are read
+(recon.runs_records), and the connection (recon.serving.connecting).
+
+    recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
+    value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from hmac import compare_digest
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import layout
+from recon.errors import Damaged, WrongUsage
+from recon.metering import Meter
+from recon.serving.connecting import ReadSecret, boto3_secret, connected
+from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
+
+if TYPE_CHECKING:
+    from recon.runs_file import Hit
+    from recon.settings import Cache
+
+KEYS_AT_ONCE = 256
+FAILURES_MAX = 3
+PAUSE_S = 30.0
+SEAL_BYTES = 32
+_MARK_BYTES = 16
+
+_LOG = logging.getLogger(__name__)
+
+
+class RecordCache:
+    """Records by where they lie. Getting and putting never raise: what cannot be had is a miss. For many threads at once.
+
+    Whoever gets a record compares its check with the index, as with any other."""
+
+    def __init__(
+        self,
+        settings: Cache,
+        namespace: str,
+        seal: Callable[[], bytes],
+        meter: Meter | None = None,
+        read_secret: ReadSecret = boto3_secret,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        """``seal``: gives the store's secret. Nothing is connected to before something is asked."""
+        self._settings, self._seal_of, self._meter, self._read_secret = settings, seal, meter, read_secret
+        self._prefix = f"recon:{namespace}:".encode()
+        self._breaker = Breaker(pause_s)
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._seal = b""
+        self._told = False
+
+    def get(self, places: Sequence[Hit]) -> list[bytes | None]:
+        """The record of each place, None where the cache does not have it, or has something else."""
+        found: list[bytes | None] = []
+        if self._breaker.allows():
+            with self._no_worse_than_a_miss():
+                while len(found) < len(places):
+                    found += self._asked(places[len(found) : len(found) + KEYS_AT_ONCE])
+        return found + [None] * (len(places) - len(found))
+
+    def put(self, records: Iterable[tuple[Hit, bytes]]) -> None:
+        """Keeps records that have been checked, except those that are too large."""
+        small = (one for one in records if len(one[1]) <= self._settings.record_max_bytes)
+        if self._breaker.allows():
+            with self._no_worse_than_a_miss():
+                while batch := list(islice(small, KEYS_AT_ONCE)):
+                    self._kept(batch)
+
+    def try_out(self) -> None:
+        """Asks for something that is not there. Raises what goes wrong, for whoever wants to know."""
+        connected(self._settings, self._read_secret).get(self._prefix)
+
+    def _asked(self, places: Sequence[Hit]) -> list[bytes | None]:
+        client = self._connected()
+        names = [self._name(place) for place in places]
+        values = client.mget([self._prefix + name for name in names])
+        self._breaker.succeeded()
+        self._count("mget", sent=sum(map(len, names)), received=sum(len(value) for value in values if value is not None))
+        return [self._opened(*one) for one in zip(places, names, values, strict=True)]
+
+    def _kept(self, batch: Sequence[tuple[Hit, bytes]]) -> None:
+        life_s, sent = int(self._settings.ttl.total_seconds()), 0
+        pipeline = self._connected().pipeline(transaction=False)
+        for place, record in batch:
+            name = self._name(place)
+            pipeline.set(self._prefix + name, self._mark(name, record) + record, ex=life_s)
+            sent += _MARK_BYTES + len(record)
+        pipeline.execute()
+        self._breaker.succeeded()
+        self._count("set", sent=sent)
+
+    def _connected(self) -> Any:
+        with self._lock:
+            self._seal = self._seal or self._seal_of()
+            self._client = self._client or connected(self._settings, self._read_secret)
+            return self._client
+
+    def _name(self, place: Hit) -> bytes:
+        identity = f"{place.offset} {place.length} {place.check} {place.part_file}".encode()
+        return blake2b(identity, key=self._seal, digest_size=_MARK_BYTES).digest()
+
+    def _mark(self, name: bytes, record: bytes) -> bytes:
+        return blake2b(name + record, key=self._seal, digest_size=_MARK_BYTES).digest()
+
+    def _opened(self, place: Hit, name: bytes, value: bytes | None) -> bytes | None:
+        if value is None:
+            self._count("miss")
+            return None
+        mark, record = value[:_MARK_BYTES], value[_MARK_BYTES:]
+        if len(record) != place.length or not compare_digest(mark, self._mark(name, record)):
+            self._count("wrong")
+            self._tell("holds entries that are damaged, or that recon did not write")
+            return None
+        self._count("hit", received=len(record))
+        return record
+
+    @contextmanager
+    def _no_worse_than_a_miss(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever it is: the store has what is asked for
+            self._breaker.failed()
+            self._count("error")
+            with self._lock:
+                # A new connection next time, and the secret read again: it may have been changed.
+                self._client = None
+            self._tell(reason(error))
+
+    def _count(self, operation: str, sent: int = 0, received: int = 0) -> None:
+        if self._meter is not None:
+            self._meter.count("redis", operation, sent, received)
+
+    def _tell(self, what: str) -> None:
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            _LOG.warning("recon: cache at %s: %s; what it does not give is read from the store", self._settings.address, what)
+
+
+class Breaker:
+    """After FAILURES_MAX failures in a row nothing is asked for ``pause_s`` seconds; then one request is let through to try."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s, self._failures, self._closed_until = pause_s, 0, 0.0
+        self._lock = threading.Lock()
+
+    def allows(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if self._failures < FAILURES_MAX:
+                return True
+            if now < self._closed_until:
+                return False
+            self._closed_until = now + self._pause_s  # others wait for what this one finds
+            return True
+
+    def failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            self._closed_until = time.monotonic() + self._pause_s
+
+    def succeeded(self) -> None:
+        with self._lock:
+            self._failures = 0
+
+
+class CachedStore:
+    """A store with records of it in a cache. Everything but reading records (recon.runs_records) goes to the store itself."""
+
+    def __init__(self, store: ObjectStore, records: RecordCache) -> None:
+        self.store, self.records = store, records
+
+    @property
+    def cost(self) -> ReadCost:
+        return self.store.cost
+
+    @property
+    def meter(self) -> Meter | None:
+        """What counts the store's requests, if anything does."""
+        return getattr(self.store, "meter", None)
+
+    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        return self.store.put_new(path, chunks)
+
+    def get(self, path: str) -> bytes:
+        return self.store.get(path)
+
+    def get_range(self, path: str, offset: int, length: int) -> bytes:
+        return self.store.get_range(path, offset, length)
+
+    def size(self, path: str) -> int:
+        return self.store.size(path)
+
+    def exists(self, path: str) -> bool:
+        return self.store.exists(path)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        return self.store.list(prefix)
+
+    def delete(self, path: str) -> None:
+        self.store.delete(path)
+
+    def copy_in(self, path: str, local: Path) -> int:
+        return self.store.copy_in(path, local)
+
+    def copy_out(self, path: str, local: Path) -> int:
+        return self.store.copy_out(path, local)
+
+    def empty(self) -> bool:
+        return self.store.empty()
+
+    def local(self, path: str) -> Path | None:
+        return self.store.local(path)
+
+
+def cache_of(store: ObjectStore) -> RecordCache | None:
+    """The cache in front of a store, if there is one."""
+    return store.records if isinstance(store, CachedStore) else None
+
+
+def uncached(store: ObjectStore) -> ObjectStore:
+    """The store itself: for proving what lies in it."""
+    return store.store if isinstance(store, CachedStore) else store
+
+
+def meter_of(store: ObjectStore) -> Meter | None:
+    """Who is told of the requests to a store, and to what serves it; nobody in a folder."""
+    meter: Meter | None = getattr(uncached(store), "meter", None)
+    return meter
+
+
+def in_front_of(
+    store: ObjectStore, settings: Cache, namespace: str, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret
+) -> ObjectStore:
+    """The store with the cache that the settings name, or itself: where they name none, and in a folder, whose records are mapped."""
+    if settings.kind == "none" or store.local(layout.STORE) is not None:
+        return store
+    return CachedStore(store, RecordCache(settings, settings.namespace or namespace, lambda: seal_of(store), meter, read_secret))
+
+
+def seal_of(store: ObjectStore) -> bytes:
+    """The store's secret, by which entries are known to be its own. Made by whoever needs it first; never put into a cache."""
+    try:
+        seal = store.get(layout.CACHE_SEAL)
+    except NotFound:
+        with suppress(AlreadyExists):
+            store.put_new(layout.CACHE_SEAL, [secrets.token_bytes(SEAL_BYTES)])
+        seal = store.get(layout.CACHE_SEAL)
+    if len(seal) != SEAL_BYTES:
+        raise Damaged(f"{layout.CACHE_SEAL}: {len(seal)} bytes, {SEAL_BYTES} are expected; delete it, and a new one is made")
+    return seal
+
+
+def reason(error: Exception) -> str:
+    """Why a request failed, without anything that the other side or a secret has said."""
+    if isinstance(error, WrongUsage | Damaged):
+        return str(error)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "AuthenticationError" in kinds or "NoPermissionError" in kinds:
+        return "user or password is refused, or may not read and write its keys (cache.user, cache.secret)"
+    if "TimeoutError" in kinds:
+        return "no answer in time (cache.timeout_ms)"
+    if "ConnectionError" in kinds or isinstance(error, OSError):
+        return "cannot be reached (cache.url, its certificate)"
+    return f"an error of the server or of this library, {type(error).__name__}"

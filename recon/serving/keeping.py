@@ -1,0 +1,225 @@
+"""Keeping the index table: bringing it up to the newest commit, filling a new one, and giving up those that nobody needs.
+
+Belongs here: what is to be loaded, the frontier, the switch to a new table. Does not belong here: a share's work (loading), who carries
+shares out if not this process (workers), and reading (looking).
+The protocol and what was rejected: docs/decisions/012-serving-index.md.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Protocol
+
+from recon import lease
+from recon.config import Config
+from recon.errors import Damaged, ReconError, TryAgain
+from recon.serving import standing
+from recon.serving.cache import meter_of
+from recon.serving.loading import Loaded, load_share
+from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
+from recon.serving.standing import Filling
+from recon.serving.table import TableClient, TableGone, open_client
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+
+FILLING = "serving/filling"
+"""Lease of who fills a new table. It only keeps two from filling one each."""
+LEASE_S = 60.0
+COMMITS_AT_ONCE = 256
+"""Commits that are loaded before the frontier moves on."""
+_ROUNDS_MAX = 5
+
+
+class Carry(Protocol):
+    """Carries out shares, by whomever. Gives what each came to, each once; raises what the first that cannot be carried out raised. Others
+    may still be at work then, or come back late: shares that are not ``fresh`` do no harm."""
+
+    def __call__(self, shares: Iterable[Share]) -> Iterable[Loaded]: ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How the table stands now and what was done. ``table`` is "" where none stands yet: the runs answer. ``commit``: its frontier.
+    ``filled``: it is a new one. ``entries``: that were to be said; ``items``: put or moved on; ``refused``: stood there already;
+    ``units``: write request units, which cost ``cost_usd``."""
+
+    table: str = ""
+    commit: int = 0
+    filled: bool = False
+    shares: int = 0
+    entries: int = 0
+    items: int = 0
+    refused: int = 0
+    tombstones: int = 0
+    units: float = 0.0
+    cost_usd: Decimal = Decimal(0)
+    seconds: float = 0.0
+
+    @property
+    def cost_per_million_usd(self) -> Decimal | None:
+        """Of a million updates, as these came to."""
+        updates = self.items + self.refused
+        return round(self.cost_usd * 1_000_000 / updates, 4) if updates else None
+
+    def plus(self, loaded: Loaded) -> Kept:
+        done = {name: getattr(self, name) + getattr(loaded, name) for name in ("entries", "items", "refused", "tombstones", "units")}
+        return replace(self, shares=self.shares + 1, **done)
+
+
+def keep(
+    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None
+) -> Kept | None:
+    """Brings the table up to the newest commit; None where ``index.kind`` asks for none. Killed anywhere it may be done again.
+
+    Raises kinds of TryAgain while DynamoDB is away or throttles: the runs answer, and nothing is lost."""
+    if config.index.kind == "runs":
+        return None
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=False)
+
+
+def client_of(store: ObjectStore, config: Config) -> TableClient:
+    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
+    return open_client(config.index.requests_at_once, meter=meter_of(store))
+
+
+def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
+    """Whether there is nothing to do for ``keep``, as far as the store alone can tell."""
+    state = timeline.head()
+    if config.index.kind == "runs" or not state.runs:
+        return True
+    filling = standing.standing(store, state)
+    return filling is not None and standing.frontier(store, filling) >= state.commit
+
+
+def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None) -> Kept:
+    """Fills a new table from the runs and switches to it; the old one answers until then. Raises TryAgain where another fills one."""
+    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=True)
+
+
+class _Keeping:
+    """One call: what it works on, and what it has done so far."""
+
+    def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: Carry | None) -> None:
+        self._store, self._config, self._timeline, self._tables, self._carry = store, config, timeline, tables, carry
+        self._kept = Kept()
+
+    def keep(self, anew: bool) -> Kept:
+        started, asked = time.perf_counter(), anew
+        self._tidy()
+        for _ in range(_ROUNDS_MAX):
+            state = self._timeline.head()
+            filling = standing.standing(self._store, state)
+            if not state.runs:
+                break
+            if anew or filling is None or self._tables.owner(filling.table) != filling.owner:
+                filling = self._filled(state)
+                if filling is None:
+                    if asked:
+                        raise TryAgain("another process fills a new index table, or died at it just now; try again in a minute or two")
+                    break
+            try:
+                if self._caught_up(filling):
+                    break
+                anew = False  # a rebuild came, and with it another generation
+            except (RunsGone, TableGone):
+                anew = True
+        else:
+            raise TryAgain(f"table {self._config.index.table}: the store changes faster than a table is filled; run the same again")
+        cost = Decimal(str(self._kept.units)) * self._config.prices.dynamodb_write_million / 1_000_000
+        return replace(self._kept, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
+
+    def _caught_up(self, filling: Filling) -> bool:
+        """Loads what came after the frontier. False where the table's generation has passed."""
+        while True:
+            state, after = self._timeline.head(), standing.frontier(self._store, filling)
+            if state.rebuilt != filling.generation:
+                return False
+            self._kept = replace(self._kept, table=filling.table, commit=after)
+            if after >= state.commit:
+                return True
+            until = min(after + COMMITS_AT_ONCE, state.commit)
+            for loaded in self._carried(shares_of(self._store, self._timeline, filling.table, after, until, self._config.index.share)):
+                self._kept = self._kept.plus(loaded)
+            standing.advance(self._store, filling, until)
+
+    def _filled(self, state: State) -> Filling | None:
+        """A new table with all of ``state``, switched to; None where another fills one."""
+        held = self._lease()
+        if held is None:
+            return None
+        with held.keeping():
+            self._give_up()
+            filling = self._begun(state)
+            try:
+                self._fill(state, filling)
+            except RunsGone as error:
+                if self._timeline.head().commit == state.commit:
+                    raise Damaged(f"{error}; restore it from a copy of the store, then run 'recon verify'") from error
+                raise TryAgain(f"{error} while the index table was filled; run the same again") from error
+            finally:
+                if standing.outcome(self._store, filling.number) is None:
+                    self._give_up()
+        self._kept = replace(self._kept, filled=True)
+        return filling
+
+    def _fill(self, state: State, filling: Filling) -> None:
+        shares = shares_to_fill(self._store, self._timeline, state, filling.table, self._config.index.share)
+        if self._carry is not None:
+            # Of a worker that was given up nobody knows whether it is over, so it must not be able to do harm.
+            shares = (replace(share, fresh=False) for share in shares)
+        for loaded in self._carried(shares):
+            self._kept = self._kept.plus(loaded)
+        self._tables.settle()
+        if not standing.decide(self._store, filling, "stands"):
+            raise TryAgain(f"table {filling.table}: another took over while it was filled; run the same again")
+
+    def _begun(self, state: State) -> Filling:
+        """A filling in a table that nobody else has."""
+        while True:
+            filling = standing.begin(self._store, self._config.index.table, state)
+            self._tables.create(filling.table)
+            if self._tables.claim(filling.table, filling.owner):
+                return filling
+            # Another store's, or of an earlier life of this one. The next name is this filling's own.
+            standing.decide(self._store, filling, "given up")
+
+    def _lease(self) -> lease.Lease | None:
+        return lease.acquire(self._store, FILLING, f"{socket.gethostname()} {os.getpid()}", LEASE_S)
+
+    def _tidy(self) -> None:
+        """Gives up fillings of processes that died, and removes tables that a newer one took the place of ``retention.grace`` ago."""
+        if any(standing.outcome(self._store, one.number) is None for one in standing.begun(self._store)):
+            held = self._lease()
+            if held is not None:
+                with held.keeping():
+                    self._give_up()
+        for newer, filling in pairwise(list(standing.kept(self._store))):
+            decided = standing.outcome(self._store, newer.number)
+            if decided and datetime.now(UTC) - datetime.fromisoformat(decided[1]) >= self._config.retention.grace:
+                self._remove(filling)
+
+    def _give_up(self) -> None:
+        """Fillings that nobody is at any more: the lease is ours. One that was suspended cannot switch to its table then."""
+        for filling in standing.begun(self._store):
+            if standing.outcome(self._store, filling.number) is None and standing.decide(self._store, filling, "given up"):
+                self._remove(filling)
+
+    def _remove(self, filling: Filling) -> None:
+        """The table, if it is this filling's. Where that is not allowed, or DynamoDB is away, it stays; nobody reads it."""
+        with suppress(ReconError):
+            if self._tables.owner(filling.table) == filling.owner:
+                self._tables.delete(filling.table)
+            standing.forget(self._store, filling)
+
+    def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
+        if self._carry is not None:
+            return self._carry(shares)
+        return (load_share(self._store, self._tables, share) for share in shares)

@@ -1,0 +1,132 @@
+"""Loading a share into the index table: entries of a run, the keys of the records that they lead to, an item for each.
+
+Belongs here: carrying out one share, again and again if need be. Does not belong here: which shares there are (shares), who carries them
+out and what follows (keeping, workers). The same code runs in this process, in others and in Lambda.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recon import layout
+from recon.errors import Damaged
+from recon.runs import Found, Run, find_many, hash_of, open_run, read_few
+from recon.runs_entries import COLUMNS, Column
+from recon.runs_file import BLOCK
+from recon.serving.items import Pointer
+from recon.serving.shares import RunsGone, Share
+from recon.serving.table import TableClient, Written
+from recon.store import NotFound, ObjectStore
+
+BATCH_ENTRIES = 4 * BLOCK
+BATCH_BYTES = 32 << 20
+"""Entries, and bytes of their records, that are held at once."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one share came to. ``entries``: that counted. ``items``: put or moved on. ``refused``: stood there already, or something newer
+    did. ``tombstones``: of the items, keys whose record has nothing left. ``units``: write capacity that was consumed."""
+
+    share: str
+    entries: int = 0
+    items: int = 0
+    refused: int = 0
+    tombstones: int = 0
+    units: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(body: dict[str, Any]) -> Loaded:
+        return Loaded(**body)
+
+
+def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
+    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between batches of some thousand
+    entries.
+
+    Raises RunsGone where the run or its part-files were swept, Damaged where they are not what was written, TableGone, and kinds of
+    TryAgain. Whatever was loaded before stays, and is right."""
+    write = tables.fill if share.fresh else tables.update
+    entries = tombstones = 0
+    done = Written()
+    try:
+        for found, hi, lo in _batches(store, share):
+            pointers = _pointers(store, share, found, hi, lo)
+            entries += len(pointers)
+            tombstones += sum(pointer.is_tombstone for pointer in pointers)
+            done += write(share.table, pointers)
+            beat()
+    except NotFound as error:
+        raise RunsGone(f"{share.run}: what it leads to was swept ({error})") from error
+    return Loaded(share.share, entries, done.items, done.refused, tombstones, done.units)
+
+
+def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[Found, Column, Column]]:
+    """Where the records of the share's entries lie that count, with their hashes."""
+    run, newer = open_run(store, share.run), [open_run(store, path) for path in share.newer]
+    wanted = np.array([not share.attempt or layout.attempt_of(path) == share.attempt for path in run.part_files], bool)
+    for first in range(share.first, share.end, BATCH_ENTRIES):
+        held = _entries(run, first, min(first + BATCH_ENTRIES, share.end))
+        stays = np.asarray(wanted[held["file"]])
+        if newer:
+            stays[find_many(newer, held["hi"], held["lo"]).query] = False
+        taken = {name: column[stays] for name, column in held.items()}
+        for rows in _by_bytes(taken["length"]):
+            part = {name: column[rows] for name, column in taken.items()}
+            place = (part["file"], part["offset"], part["length"], part["check"])
+            yield Found(run.part_files, np.arange(len(part["hi"])), *place), part["hi"], part["lo"]
+
+
+def _entries(run: Run, first: int, end: int) -> dict[str, Column]:
+    """Rows of a run. Its hashes are checked; an offset, length or check that is not what was written leads to no sound record."""
+    block = first // BLOCK
+    hi, lo = run.hashes(block, -(-end // BLOCK))
+    rows = slice(first - block * BLOCK, end - block * BLOCK)
+    held = {"hi": hi[rows], "lo": lo[rows]}
+    held |= {name: run.column(name, first, end) for name in COLUMNS if name not in held}
+    if len(held["file"]):
+        run.part_file(int(held["file"].max()))
+    return held
+
+
+def _by_bytes(length: Column) -> Iterator[slice]:
+    ends: npt.NDArray[np.int64] = np.cumsum(length, dtype=np.int64)
+    first = 0
+    while first < len(length):
+        before = int(ends[first - 1]) if first else 0
+        end = max(first + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        yield slice(first, end)
+        first = end
+
+
+def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Column) -> list[Pointer]:
+    """What is to be said of each key. The records are read for their keys, which the runs do not hold, and checked."""
+    pointers = []
+    columns = (column.tolist() for column in (hi, lo, found.part, found.offset, found.length, found.check))
+    for record, *hashes, part, offset, length, check in zip(read_few(store, found), *columns, strict=True):
+        key, lives = read_key(record)
+        if key is None or hash_of(key) != tuple(hashes):
+            raise Damaged(
+                f"{found.part_files[part]}: the record at offset {offset} is not that of its run entry in {share.run}; run 'recon verify'"
+            )
+        place = (found.part_files[part], offset, length, check) if lives else ()
+        pointers.append(Pointer(key, share.sequence, *place))
+    return pointers
+
+
+def read_key(record: bytes) -> tuple[str | None, bool]:
+    """The key of a record, and whether any window still contributes to it; one without is a tombstone in the table."""
+    try:
+        held = json.loads(record)
+        return str(held["key"]), bool(held["contributions"]) or "carried" in held
+    except (ValueError, TypeError, KeyError):
+        return None, False

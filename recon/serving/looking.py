@@ -1,0 +1,91 @@
+"""Looking a key up through the index table, and through the runs wherever the table cannot be trusted.
+
+Belongs here: when the table's answer counts. Does not belong here: look-ups in the runs (recon.lookup), and other programs' (client).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recon import layout
+from recon.errors import Damaged, ReconError
+from recon.lookup import find_record
+from recon.runs import hash_of, open_run, read_record
+from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
+from recon.runs_file import Hit
+from recon.serving import standing
+from recon.serving.items import commit_of
+from recon.serving.table import TableClient, TableGone
+from recon.store import NotFound, ObjectStore
+from recon.timeline import State, Timeline
+
+BEHIND_MAX = 200
+"""Commits since the frontier whose runs are looked through for a key; beyond that all runs are asked at once."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """The record of a key at ``state``, None if there is none. ``by``: ``dynamodb`` or ``runs``; ``why``: why not by the table."""
+
+    record: dict[str, Any] | None
+    state: State
+    by: str
+    why: str = ""
+
+
+def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callable[[], TableClient]) -> Served:
+    """The record of a key as it stands now, by the table where that holds what the runs say. DynamoDB away, refusing or throttling is told
+    in ``why``, never raised."""
+    state = timeline.head()
+    try:
+        return _by_table(store, timeline, state, key, tables)
+    except _NotServed as doubt:
+        why = str(doubt)
+    except (NotFound, Damaged) as error:
+        why = f"where the table leads there is no sound record ({error})"
+    except TableGone as error:
+        why = str(error)
+    except ReconError as error:
+        why = f"the table does not answer ({error})"
+    return Served(find_record(store, state, key), state, "runs", why)
+
+
+class _NotServed(Exception):
+    """The table says nothing that counts, and why."""
+
+
+def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, tables: Callable[[], TableClient]) -> Served:
+    filling = standing.standing(store, state)
+    if filling is None:
+        raise _NotServed("no table is full yet")
+    frontier = standing.frontier(store, filling)
+    if frontier < state.commit and _came_since(store, timeline, state, frontier, key):
+        raise _NotServed(f"the table is behind: it holds commits up to {frontier}, the newest is {state.commit}")
+    pointer = tables().get(filling.table, key)
+    if pointer is None:
+        raise _NotServed("the table has no item of this key")
+    if pointer.is_tombstone:
+        raise _NotServed("the table has a tombstone of this key")
+    if commit_of(pointer.sequence) > state.commit:
+        raise _NotServed(f"the table's item is of commit {commit_of(pointer.sequence)}, newer than {state.commit}")
+    if not pointer.file.startswith(layout.STATE) or not 0 < pointer.length <= RECORD_LENGTH_MAX_BYTES or pointer.offset < 0:
+        raise _NotServed("the table's item leads to no record")
+    record: dict[str, Any] = json.loads(read_record(store, Hit(pointer.file, pointer.offset, pointer.length, pointer.check)))
+    if record["key"] != key:
+        raise _NotServed("the table's item leads to the record of another key")
+    return Served(record, state, "dynamodb")
+
+
+def _came_since(store: ObjectStore, timeline: Timeline, state: State, frontier: int, key: str) -> bool:
+    """Whether a commit after the frontier wrote a record of this key's hash, as far as that can be told."""
+    if state.commit - frontier > BEHIND_MAX:
+        return True
+    for number in range(frontier + 1, state.commit + 1):
+        entry = timeline.entry(number)
+        for run in entry.runs_added if entry and not entry.runs_removed else ():
+            if open_run(store, run.path).find(*hash_of(key)):
+                return True
+    return False

@@ -1,0 +1,307 @@
+"""The index table's adapter: the few calls of DynamoDB that it takes, none of which loses anything to throttling or a lost reply.
+
+Belongs here: calls, their repetition with jittered back-off, what their errors mean, consumed capacity. Does not belong here: what an item
+is (items), and what is written when (loading, keeping).
+
+Where it listens, the region and the credentials come from the standard environment, by boto3's own chain; none is kept or logged here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.metering import Meter, NoMeter
+from recon.passing import passing
+from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
+
+T = TypeVar("T")
+
+BATCH_ITEMS_MAX = 25
+"""What one BatchWriteItem takes."""
+REQUESTS_AT_ONCE = 32
+TRIES = 10
+_WAIT_S, _WAIT_S_MAX = 0.05, 5.0
+LATE_S = 60.0
+"""How long a request whose reply was lost may still be on its way."""
+_ACTIVE_S = 300.0
+_CONDITION = "attribute_not_exists(#seq) OR #seq < :seq"
+_NAMES = {f"#{name}": name for name in ("seq", "file", "offset", "length", "check")}
+_POINTS = "SET #seq = :seq, #file = :file, #offset = :offset, #length = :length, #check = :check"
+_DIES = "SET #seq = :seq REMOVE #file, #offset, #length, #check"
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_REFUSED = {"AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException"}
+_UNSET = {"NoCredentialsError", "PartialCredentialsError", "NoRegionError", "CredentialRetrievalError", "ProfileNotFound"}
+_WRITES = {"UpdateItem", "BatchWriteItem", "PutItem"}
+_TOLD: dict[str, Any] = {"ReturnConsumedCapacity": "TOTAL"}
+_BIG = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class TableGone(ReconError):
+    """There is no table of that name."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. ``items``: put or moved on. ``refused``: stood there already, or something newer. ``units``: write capacity."""
+
+    items: int = 0
+    refused: int = 0
+    units: float = 0.0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.items + other.items, self.refused + other.refused, self.units + other.units)
+
+
+class TableClient:
+    """DynamoDB as the index uses it, for tables of any name. May be used from many threads; ``client`` is boto3's low-level client, which
+    must not repeat calls by itself (``open_client``)."""
+
+    def __init__(
+        self,
+        client: Any,
+        requests_at_once: int = REQUESTS_AT_ONCE,
+        tries: int = TRIES,
+        late_s: float = LATE_S,
+        meter: Meter | None = None,
+    ) -> None:
+        self._client, self._at_once, self._tries, self._late_s = client, requests_at_once, tries, late_s
+        self._meter = meter or NoMeter()
+        self._in_doubt_until = 0.0
+
+    # ---- tables ----
+
+    def create(self, table: str) -> None:
+        """Makes the table, billed by request, unless there is one; returns once it can be used. Raises WrongUsage for another form."""
+        name = {"AttributeName": "key"}
+        key = [{**name, "KeyType": "HASH"}]
+        with suppress(_InUse):
+            types = [{**name, "AttributeType": "S"}]
+            self._call(table, "CreateTable", KeySchema=key, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
+        end = time.monotonic() + _ACTIVE_S
+        while (told := self._call(table, "DescribeTable")["Table"])["TableStatus"] != "ACTIVE":
+            if time.monotonic() > end:
+                raise TimedOut(f"table {table}: it is {told['TableStatus']} since {_ACTIVE_S:g} s; look at it in DynamoDB, then run again")
+            time.sleep(0.5)
+        if told["KeySchema"] != key:
+            raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
+
+    def owner(self, table: str) -> str | None:
+        """Who fills or filled the table, None where it is gone or nobody's."""
+        try:
+            found = self._call(table, "GetItem", Key={"key": {"S": OWNER}}, ConsistentRead=True).get("Item", {})
+        except TableGone:
+            return None
+        return str(found["owner"]["S"]) if "owner" in found else None
+
+    def claim(self, table: str, owner: str) -> bool:
+        """Writes who fills an empty table. False where it holds anything already: it belongs to somebody else."""
+        if self._call(table, "Scan", Limit=1, ConsistentRead=True).get("Items"):
+            return False
+        try:
+            self._call(
+                table,
+                "PutItem",
+                Item={"key": {"S": OWNER}, "owner": {"S": owner}},
+                ConditionExpression="attribute_not_exists(#key) OR #owner = :owner",
+                ExpressionAttributeNames={"#key": "key", "#owner": "owner"},
+                ExpressionAttributeValues={":owner": {"S": owner}},
+            )
+        except _Refused:
+            return False
+        return True
+
+    def delete(self, table: str) -> None:
+        """Removes a table; one that is gone is no error."""
+        with suppress(TableGone, _InUse):
+            self._call(table, "DeleteTable")
+
+    # ---- items ----
+
+    def get(self, table: str, key: str) -> Pointer | None:
+        """What the table says of a key, with all that was written before. Raises Damaged for an item that is none of ours."""
+        found = self._call(table, "GetItem", Key={"key": {"S": item_key(key)}}, ConsistentRead=True, **_TOLD).get("Item")
+        if found is None:
+            return None
+        try:
+            return from_item(key, found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise Damaged(f"table {table}: the item of {key} is none of ours ({error!r}); next: recon index rebuild") from None
+
+    def update(self, table: str, pointers: Iterable[Pointer]) -> Written:
+        """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once."""
+        return self._together(pointers, lambda pointer: self._update(table, pointer))
+
+    def fill(self, table: str, pointers: Iterable[Pointer]) -> Written:
+        """Puts items whatever stands there, each key once: only into a new table that nobody reads."""
+        waiting = iter(pointers)
+        return self._together(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch))
+
+    def settle(self) -> None:
+        """Waits until no request of ``fill`` whose reply was lost can still be on its way: it would overwrite what came later."""
+        while (left := self._in_doubt_until - time.monotonic()) > 0:
+            time.sleep(left)
+
+    def scan(self, table: str) -> Iterator[list[dict[str, Any]]]:
+        """All items but the owner's, page by page, each with all that was written before."""
+        start: dict[str, Any] = {}
+        while True:
+            page = self._call(table, "Scan", ConsistentRead=True, **start, **_TOLD)
+            yield [item for item in page["Items"] if item["key"]["S"] != OWNER]
+            if "LastEvaluatedKey" not in page:
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _update(self, table: str, pointer: Pointer) -> Written:
+        item = to_item(pointer)
+        key = {"key": item.pop("key")}
+        named = {place: name for place, name in _NAMES.items() if name in item or pointer.is_tombstone}
+        try:
+            done = self._call(
+                table,
+                "UpdateItem",
+                Key=key,
+                ConditionExpression=_CONDITION,
+                UpdateExpression=_DIES if pointer.is_tombstone else _POINTS,
+                ExpressionAttributeNames=named,
+                ExpressionAttributeValues={f":{name}": value for name, value in item.items()},
+                **_TOLD,
+            )
+        except _Refused:
+            units = _units(pointer)  # they are billed, though the reply does not say so
+            self._count(units, "write_unit")
+            return Written(refused=1, units=units)
+        return Written(1, 0, _consumed(done))
+
+    def _fill(self, table: str, pointers: Sequence[Pointer]) -> Written:
+        left: list[Any] = [{"PutRequest": {"Item": to_item(pointer)}} for pointer in pointers]
+        units, stuck = 0.0, 0
+        while left:
+            done = self._call(table, "BatchWriteItem", certain=False, RequestItems={table: left}, **_TOLD)
+            units += _consumed(done)
+            before, left = len(left), done.get("UnprocessedItems", {}).get(table, [])
+            if left:
+                stuck = stuck + 1 if len(left) == before else 1
+                if stuck >= self._tries:
+                    raise Throttled(f"table {table}: DynamoDB left {len(left)} items unprocessed {stuck} times; run the same again later")
+                time.sleep(_wait_s(stuck))
+        return Written(len(pointers), 0, units)
+
+    def _together(self, asked: Iterable[T], work: Callable[[T], Written]) -> Written:
+        """``work`` on each, many at once; of what ``asked`` gives only a little is held. The first error is raised once none is at work."""
+        done, source = Written(), iter(asked)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            while block := list(islice(source, self._at_once * 8)):
+                for written in pool.map(work, block):
+                    done += written
+        return done
+
+    # ---- calls ----
+
+    def _call(self, table: str, operation: str, certain: bool = True, **arguments: Any) -> Any:
+        """A call, again as long as its error passes by itself. Not ``certain``: one that must not come late, see ``settle``."""
+        call, tried = getattr(self._client, _BIG.sub("_", operation).lower()), 0
+        named = {} if operation == "BatchWriteItem" else {"TableName": table}
+        while True:
+            try:
+                answer = call(**named, **arguments)
+            except Exception as error:
+                self._meter.count("dynamodb", operation)
+                kind = passing(error)
+                if not certain and kind is not None and issubclass(kind, (ConnectionLost, TimedOut)):
+                    self._in_doubt_until = time.monotonic() + self._late_s
+                tried += 1
+                if kind is None or tried >= self._tries:
+                    raise _told(table, operation, error, kind, tried) from error
+                time.sleep(_wait_s(tried))
+                continue
+            received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
+            self._meter.count("dynamodb", operation, received=int(received))
+            units = _consumed(answer)
+            self._count(*((units, "write_unit") if operation in _WRITES else (units * 2, "half_read_unit")))
+            return answer
+
+    def _count(self, units: float, what: str) -> None:
+        for _ in range(math.ceil(units)):
+            self._meter.count("dynamodb", what)
+
+
+class _Refused(ReconError):
+    """The condition did not hold."""
+
+
+class _InUse(ReconError):
+    """The table exists, or is being made or removed."""
+
+
+def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
+    """The error in our own words: table, call, service's code, next step. Never the request, which may hold keys."""
+    response = getattr(error, "response", None)
+    code = str(response["Error"].get("Code", "")) if isinstance(response, Mapping) and "Error" in response else type(error).__name__
+    what = f"table {table}: {operation} failed ({code}{f', {tried} times' if tried > 1 else ''})"
+    if kind is not None:
+        return kind(f"{what}; the runs answer meanwhile; run the same again later")
+    if code == "ConditionalCheckFailedException":
+        return _Refused(table)
+    if code == "ResourceInUseException":
+        return _InUse(table)
+    if code == "ResourceNotFoundException":
+        return TableGone(f"table {table}: it is not there; the next run makes it anew")
+    if code in _EXPIRED:
+        return TryAgain(f"{what}: the AWS credentials have expired; sign in again, such as with 'aws sso login', then run the same again")
+    if code in _REFUSED:
+        return WrongUsage(f"{what}: access is denied; allow dynamodb:{operation} on {table} to the role or user that runs this")
+    if code in _UNSET:
+        return WrongUsage(f"{what}: give region and credentials as for any AWS tool, such as by AWS_REGION and AWS_PROFILE")
+    if response is not None:
+        return WrongUsage(f"{what}: DynamoDB refuses the request; check index.table and the table's form, or name another table")
+    return error
+
+
+def _wait_s(tried: int) -> float:
+    """Full jitter: anything up to a bound that doubles, so that many who were refused together do not come back together."""
+    return random.uniform(0, min(_WAIT_S_MAX, _WAIT_S * 2 ** (tried - 1)))  # noqa: S311
+
+
+def _units(pointer: Pointer) -> float:
+    item = to_item(pointer)
+    size = sum(len(name) + len(str(value).encode()) for name, attribute in item.items() for value in attribute.values())
+    return float(math.ceil(size / 1024))
+
+
+def _consumed(answer: Mapping[str, Any]) -> float:
+    """Capacity units, of one table or a list of them."""
+    told = answer.get("ConsumedCapacity", ())
+    return sum(float(one["CapacityUnits"]) for one in ([told] if isinstance(told, Mapping) else told))
+
+
+def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, meter: Meter | None = None) -> TableClient:
+    """The client of the environment's region and credentials. Raises WrongUsage without boto3, a region or credentials."""
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        raise WrongUsage("index: kind: dynamodb needs the aws extra: pip install 'recon[aws]'") from None
+    once = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # repeated here, by what is known of each call
+        max_pool_connections=requests_at_once,
+        connect_timeout=5,
+        read_timeout=10,
+        parameter_validation=False,
+    )
+    try:
+        client = boto3.session.Session().client("dynamodb", region_name=os.environ.get("AWS_REGION") or None, config=once)
+    except BotoCoreError as error:
+        raise _told("of the index", "connecting", error, None, 1) from None
+    return TableClient(client, requests_at_once, tries, meter=meter)

@@ -1,0 +1,129 @@
+"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.worker.
+
+Belongs here: starting, and what is known of one that was started without looking into the store. Does not belong here: when to start
+whom, and whether one lives (recon.serving.workers goes by its beats).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any, Protocol, cast
+
+from recon.errors import OutOfCapacity, Throttled, WrongUsage
+from recon.passing import passing
+from recon.serving.worker import STORE, TABLE, Event
+
+STOP_S_MAX = 5.0
+
+
+class Handle(Protocol):
+    """A worker that was started, for the transport that started it."""
+
+
+class Transport(Protocol):
+    """Starts workers, each at one event. Called by one thread."""
+
+    def start(self, event: Event) -> Handle:
+        """Raises TryAgain: Throttled or OutOfCapacity where none was started since there is no room, any other where it may have been;
+        WrongUsage where none ever will be."""
+        ...
+
+    def poll(self, handle: Handle) -> str | None:
+        """None while it may be at work; else how it ended, in a few words."""
+        ...
+
+    def stop(self, handle: Handle) -> None:
+        """Ends it, where that can be done. It may have ended."""
+        ...
+
+
+class Processes:
+    """Each worker a process of this machine. A worker goes on if its coordinator is killed, and ends with its share."""
+
+    def __init__(self, command: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        self._command = [*command] or [sys.executable, "-m", "recon.serving.worker"]
+        self._environment = dict(os.environ if environment is None else environment)
+
+    def start(self, event: Event) -> Handle:
+        environment = {**self._environment, STORE: event.store, TABLE: event.table}
+        try:
+            # A group of its own, so that Ctrl-C reaches the coordinator alone, which then stops its workers.
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            kind = passing(error) or OutOfCapacity
+            raise kind(f"workers: no process could be started ({error.strerror}); close others, then run the same again") from error
+        with suppress(BrokenPipeError):  # it has ended already, which poll tells
+            stdin = cast(IO[bytes], process.stdin)
+            stdin.write(event.to_json().encode())
+            stdin.close()
+        return process
+
+    def poll(self, handle: Handle) -> str | None:
+        status = cast("subprocess.Popen[bytes]", handle).poll()
+        if status is None:
+            return None
+        return f"its process was ended by signal {-status}" if status < 0 else f"its process ended with status {status}"
+
+    def stop(self, handle: Handle) -> None:
+        process = cast("subprocess.Popen[bytes]", handle)
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk; it cannot harm
+            process.wait(STOP_S_MAX)
+
+
+class LambdaFunction:
+    """Each worker an asynchronous invocation of a function, which AWS answers before the worker begins: the store tells the rest.
+
+    ``client``: boto3's of Lambda, for tests and for what makes its own; else one of the standard chain and environment."""
+
+    def __init__(self, function: str, client: Any = None) -> None:
+        self._function = function
+        self._client = lambda_client() if client is None else client
+
+    def start(self, event: Event) -> Handle:
+        try:
+            answer = self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=event.to_json().encode())
+        except Exception as error:
+            raise self._failure(error) from error
+        return str(answer["ResponseMetadata"].get("RequestId", ""))
+
+    def poll(self, handle: Handle) -> str | None:
+        return None
+
+    def stop(self, handle: Handle) -> None:
+        """AWS ends an invocation at the function's timeout only."""
+
+    def _failure(self, error: Exception) -> Exception:
+        kind, name = passing(error), f"workers: function {self._function}"
+        if kind in (Throttled, OutOfCapacity):
+            return kind(f"{name}: AWS invokes no more of it for now; raise its concurrency, or lower workers.count")
+        if kind is not None:
+            return kind(f"{name}: it could not be reached; run the same again")
+        told = getattr(error, "response", None)
+        code = told.get("Error", {}).get("Code", "") if isinstance(told, Mapping) else ""
+        if code == "ResourceNotFoundException":
+            return WrongUsage(f"{name}: there is none in this account and region; name in workers.function the one that was deployed")
+        if code in ("AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"):
+            return WrongUsage(f"{name}: {code}; the role of this run needs lambda:InvokeFunction on it, with credentials that are valid")
+        return WrongUsage(f"{name}: {type(error).__name__} {code}".rstrip() + "; check that it is deployed and that AWS can be reached")
+
+
+def lambda_client() -> Any:
+    """boto3's client of Lambda; where it is, who we are and which region come from the standard environment."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise WrongUsage("workers: kind: lambda needs boto3: pip install 'recon[aws]'") from None
+    # Throttling is not tried again here: the coordinator waits, and all workers with it.
+    return boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60))

@@ -1,0 +1,189 @@
+"""One worker at one share: what a local process and the Lambda function do alike.
+
+    python -m recon.serving.worker       # serves the event that it reads from stdin, one line of JSON
+
+Belongs here: reading an event, going through a share in pieces, stopping before the deadline. Does not belong here: what is written into
+the table (recon.serving.loading), the objects that tell of it (recon.serving.attempts), and Lambda's own (recon.serving.lambda_handler).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from recon import layout
+from recon.errors import ReconError, WrongUsage
+from recon.serving.attempts import Attempt, GivenAway
+from recon.serving.plans import ShareBody, read_plan, rows_of
+from recon.store import NotFound, ObjectStore, open_store
+
+STORE, TABLE = "RECON_STORE", "RECON_TABLE"
+"""Environment: the one store and the one table that a worker serves."""
+EVENT_LENGTH_MAX = 4_096
+PIECE_ROWS_FIRST = 500
+PIECE_S = 10.0
+"""A piece should take about so long: what a worker that dies has done in vain is at most that, and it stops in time at its deadline."""
+MARGIN_S_MAX = 10.0
+
+_ATTEMPT = re.compile(r"[0-9a-f]{16}\Z")
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+Outcome = Literal["done", "too_late", "given_away", "handed_back", "failed"]
+
+
+class Load(Protocol):
+    """Brings some rows of a share into the table; what it was is told as counts. Calls ``beat`` now and then, and lets pass what it raises.
+    To do the same again changes nothing."""
+
+    def __call__(self, share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]: ...
+
+
+class OutOfTime(ReconError):
+    """The deadline is near: the worker hands back what is left."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker is asked. The share itself stands in the plan, so that an event can only name what was planned.
+
+    ``beat_s``: seconds between two beats. ``limit_s``: after how many it hands back what is left; a Lambda's own deadline counts beside."""
+
+    store: str
+    table: str
+    plan: int
+    share: str
+    attempt: str
+    beat_s: float = 15.0
+    limit_s: float = 600.0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of an event. ``rows``: of the share, from its first on, that are in the table."""
+
+    share: str
+    attempt: str
+    outcome: Outcome
+    rows: int = 0
+    reason: str = ""
+
+
+def event_of(body: object, environment: Mapping[str, str]) -> Event:
+    """The event, for the store and table of the environment. Raises WrongUsage, without what the event holds, for any other."""
+    if not isinstance(body, Mapping):
+        raise WrongUsage("event: it is no JSON object; index workers are started by 'recon run'")
+    known = {name: body[name] for name in Event.__dataclass_fields__ if name in body}
+    texts = all(isinstance(known.get(name), str) for name in ("store", "table", "share", "attempt"))
+    numbers = all(_is_seconds(known.get(name, 1.0)) for name in ("beat_s", "limit_s"))
+    plan = known.get("plan")
+    if len(known) != len(body) or not texts or not numbers or not isinstance(plan, int) or isinstance(plan, bool):
+        raise WrongUsage("event: expected store, table, plan, share, attempt, beat_s and limit_s; this worker and its coordinator differ")
+    event = Event(**known)
+    for field in (STORE, TABLE):
+        if not environment.get(field):
+            raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
+    if (event.store, event.table) != (environment[STORE], environment[TABLE]):
+        raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
+    if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
+        raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
+    return event
+
+
+def _is_seconds(told: object) -> bool:
+    return isinstance(told, int | float) and not isinstance(told, bool) and 0 < told <= 86_400
+
+
+def serve(
+    store: ObjectStore,
+    event: Event,
+    load: Load,
+    remaining_s: Callable[[], float],
+    worker: str = "",
+    piece_s: float = PIECE_S,
+) -> Served:
+    """Does the share of an event, or as much of it as fits into the time. ``remaining_s``: until the deadline, Lambda's or the event's.
+
+    An error of the work is told in the store. Raises only what keeps it from telling that."""
+    folder = layout.plan(event.table, event.plan)
+    try:
+        share = read_plan(store, folder).shares[event.share]
+    except (NotFound, KeyError):
+        return Served(event.share, event.attempt, "too_late", reason="its plan is finished and gone, or has no such share")
+    attempt = Attempt(store, folder, event.share, event.attempt, event.beat_s, worker=worker)
+    try:
+        attempt.claim()
+        try:
+            _go_through(share, attempt, load, _deadline(attempt, remaining_s), piece_s)
+        except OutOfTime as stopped:
+            attempt.hand_back(str(stopped))
+            return Served(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
+        except GivenAway:
+            raise
+        except Exception as error:
+            attempt.fail(error)
+            return Served(event.share, event.attempt, "failed", attempt.rows, type(error).__name__)
+        return Served(event.share, event.attempt, "done" if attempt.finish() else "too_late", attempt.rows)
+    except GivenAway as given:
+        return Served(event.share, event.attempt, "given_away", attempt.rows, str(given))
+
+
+def _deadline(attempt: Attempt, remaining_s: Callable[[], float]) -> Callable[[], None]:
+    """A beat that also looks at the time that is left, and keeps enough of it to hand back."""
+    margin_s = min(MARGIN_S_MAX, remaining_s() / 10)
+
+    def beat() -> None:
+        if remaining_s() < margin_s:
+            raise OutOfTime(f"the time limit was near after {attempt.rows} rows")
+        attempt.beat()
+
+    return beat
+
+
+def _go_through(share: ShareBody, attempt: Attempt, load: Load, beat: Callable[[], None], piece_s: float) -> None:
+    """From where the attempts before have come to, piece by piece, each of about ``piece_s``."""
+    size = PIECE_ROWS_FIRST
+    while attempt.rows < rows_of(share):
+        beat()
+        first = int(share["first"]) + attempt.rows
+        end, start = min(first + size, int(share["end"])), time.monotonic()
+        for name, count in load({**share, "first": first, "end": end}, beat).items():
+            attempt.counts[name] = attempt.counts.get(name, 0) + count
+        attempt.rows += end - first
+        # At most twice as many as before: the first piece also opens connections.
+        size = max(1, min(2 * size, int(size * piece_s / max(time.monotonic() - start, 1e-3))))
+
+
+def main(load: Load | None = None) -> int:
+    """Serves the event on stdin in a process of its own. Exit status 0 unless it failed."""
+    try:
+        event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
+        end = time.monotonic() + event.limit_s
+        store = open_store(event.store, Path.cwd())
+        served = serve(store, event, load or loading(store, event.table), lambda: end - time.monotonic(), f"process-{os.getpid()}")
+    except ReconError as error:
+        print(f"recon worker: {error}", file=sys.stderr)
+        return error.exit_status
+    except ValueError:
+        print("recon worker: stdin holds no event; index workers are started by 'recon run'", file=sys.stderr)
+        return 2
+    print(json.dumps(asdict(served)))
+    return 1 if served.outcome == "failed" else 0
+
+
+def loading(store: ObjectStore, table: str) -> Load:
+    """What brings rows into the table of look-ups."""
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

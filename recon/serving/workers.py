@@ -1,0 +1,298 @@
+"""The coordinator of index workers: starts them, watches their beats in the store, restarts those that are gone, counts each share once.
+
+Belongs here: whom to start and when, whom to give up. Does not belong here: what stands in the store (recon.serving.attempts, plans), how a
+worker is started (recon.serving.transports), and its work (recon.serving.worker).
+Protocol: docs/decisions/013-index-workers.md. Whatever it knows it can find again in the store: it may be killed at any point.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from recon import layout
+from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.serving import plans
+from recon.serving.attempts import Entry, Noted, give_away, noted, read_done, read_entry
+from recon.serving.plans import Plan, ShareBody, rows_of
+from recon.serving.transports import Handle, Transport
+from recon.serving.worker import Event
+from recon.store import NotFound, ObjectStore
+
+UNCLAIMED = 5
+"""An attempt that nobody claims is given away after so many times the silence: AWS may take a while to begin an invocation."""
+BACKOFF_S_MAX = 60.0
+THROTTLED_MAX = 12
+"""So often in a row invoking may be throttled before the coordinator starts nobody any more."""
+_NAMED_MAX = 3
+
+
+class WorkersFailed(ReconError):
+    """Shares that always fail, by an error that is not known to pass."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How workers are watched, in seconds. ``attempts``: so many in a row without progress are the end of a share."""
+
+    limit_s: float = 600.0
+    silence_s: float = 60.0
+    beat_s: float = 15.0
+    look_s: float = 1.0
+    backoff_s: float = 2.0
+    attempts: int = 5
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What one coordinator saw to. ``taken_over``: shares that were done when it began. ``restarts``: attempts that failed, died or fell
+    silent and were followed by another; ``handed_back``: those that ran out of time and did not fail. ``seconds``: from first to last."""
+
+    shares: int = 0
+    taken_over: int = 0
+    restarts: int = 0
+    handed_back: int = 0
+    throttled: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, of all workers together."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+Progress = Callable[[float], None]
+"""Told which part of the rows is done."""
+
+
+@dataclass
+class _Watched:
+    """An attempt in flight. ``handle``: None where another coordinator started it. ``newest``: number of its newest entry, -1 before the
+    claim; ``changed``: when that was seen first. ``rows``: of the share that were done before."""
+
+    handle: Handle | None
+    rows: int
+    since: float
+    changed: float
+    newest: int = -1
+    last: Entry | None = None
+
+
+@dataclass
+class _Share:
+    """What the coordinator knows of a share. ``failures``: attempts in a row that came no further; ``reason``, ``kind``: of the last."""
+
+    body: ShareBody
+    done: bool = False
+    given_up: bool = False
+    rows: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+    reason: str = ""
+    kind: str = ""
+    watched: dict[str, _Watched] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+
+
+class Coordinator:
+    """Sees one plan through. ``look`` does what is to be done at one moment; ``run`` looks until nothing is left to do."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        location: str,
+        table: str,
+        plan: Plan,
+        transport: Transport,
+        workers: int,
+        patience: Patience,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store, self._location, self._table, self._plan = store, location, table, plan
+        self._transport, self._workers, self._patience = transport, workers, patience
+        self._clock, self._sleep = clock, sleep
+        self._shares = {name: _Share(body) for name, body in plan.shares.items()}
+        self._looked = False
+        self._restarts = self._handed_back = self._taken_over = 0
+        self._throttled = self._throttled_in_row = 0
+        self._start_after = clock()
+        self._starved: TryAgain | None = None
+
+    def run(self, progress: Progress = lambda part: None) -> Worked:
+        """Until all shares are done or given up. Raises in one line why those failed that were given up; the others are done then."""
+        began = self._clock()
+        try:
+            while not self.look():
+                progress(self._part())
+                self._sleep(self._patience.look_s)
+        finally:
+            self.stop()
+        self._raise_failures()
+        told = plans.finish(self._store, self._plan, [read_done(self._store, self._plan.folder, name) for name in self._shares])
+        progress(1.0)
+        return Worked(
+            shares=len(self._shares),
+            taken_over=self._taken_over,
+            restarts=self._restarts,
+            handed_back=self._handed_back,
+            throttled=self._throttled,
+            rows=self._plan.rows,
+            seconds=round(self._clock() - began, 3),
+            counts=told["counts"],
+        )
+
+    def look(self) -> bool:
+        """Takes in what the store tells, gives away what is silent, starts what is due. Whether nothing is left to do."""
+        found = noted(self._store, self._plan.folder)
+        for name, share in self._shares.items():
+            if not share.done:
+                self._take_in(name, share, found.get(name, Noted()))
+        self._looked = True
+        for name, share in self._shares.items():
+            for attempt in list(share.watched):
+                self._look_after(name, share, attempt)
+        self._start_due()
+        over = all(share.done or share.given_up for share in self._shares.values())
+        return over or (self._starved is not None and not self._in_flight())
+
+    def stop(self) -> None:
+        """Ends the workers that this coordinator has started, where that can be done."""
+        for share in self._shares.values():
+            self._forget(share)
+
+    def _take_in(self, name: str, share: _Share, noted: Noted) -> None:
+        if noted.done:
+            share.done, share.rows = True, rows_of(share.body)
+            self._taken_over += not self._looked
+            self._forget(share)
+            return
+        for attempt, number in noted.newest.items():
+            watched = share.watched.get(attempt)
+            if attempt in share.ended or (watched is not None and watched.newest == number):
+                continue
+            try:
+                entry = read_entry(self._store, self._plan.folder, name, attempt, number)
+            except NotFound:
+                continue  # a worker that is done removes its beats, which the next look sees
+            self._take_in_entry(share, attempt, number, entry)
+
+    def _take_in_entry(self, share: _Share, attempt: str, number: int, entry: Entry) -> None:
+        now = self._clock()
+        adopted = attempt not in share.watched
+        watched = share.watched.setdefault(attempt, _Watched(None, entry.rows, now, now))
+        watched.newest, watched.changed, watched.last = number, now, entry
+        share.rows = max(share.rows, entry.rows)
+        if entry.ended and adopted and not self._looked:
+            self._forget(share, attempt)  # it ended before this coordinator began, which tries afresh
+        elif entry.ended:
+            self._ended(share, attempt, entry)
+
+    def _look_after(self, name: str, share: _Share, attempt: str) -> None:
+        """Gives away an attempt that has ended without a word, is silent, or goes on for too long."""
+        watched, now = share.watched[attempt], self._clock()
+        silence_s = self._patience.silence_s * (1 if watched.newest >= 0 else UNCLAIMED)
+        end = None if watched.handle is None else self._transport.poll(watched.handle)
+        if end is not None:
+            if self._store.exists(layout.share_done(self._plan.folder, name)):
+                return  # since this look began; the next one sees it
+            reason = end
+        elif now - watched.changed > silence_s:
+            reason = f"no sign of life for {silence_s:g} s" if watched.newest >= 0 else f"it was not begun within {silence_s:g} s"
+        elif now - watched.since > self._patience.limit_s + UNCLAIMED * self._patience.silence_s:
+            reason = f"it went on beyond the time limit of {self._patience.limit_s:g} s"
+        else:
+            return
+        self._give_away(name, share, attempt, reason)
+
+    def _give_away(self, name: str, share: _Share, attempt: str, reason: str) -> None:
+        watched = share.watched[attempt]
+        if not give_away(self._store, self._plan.folder, name, attempt, watched.newest + 1, watched.last, reason):
+            return  # it put an entry itself just now
+        rows = 0 if watched.last is None else watched.last.rows
+        self._ended(share, attempt, Entry("given_away", "", rows, {}, reason, TryAgain.__name__))
+
+    def _ended(self, share: _Share, attempt: str, entry: Entry) -> None:
+        """An attempt is over, and the share is not done by it."""
+        went_on = entry.rows > share.watched[attempt].rows
+        self._forget(share, attempt)
+        share.reason, share.kind = entry.reason, entry.kind
+        if went_on and entry.state == "handed_back":
+            share.failures = 0
+            self._handed_back += 1
+            return
+        share.failures = 1 if went_on else share.failures + 1
+        share.not_before = self._clock() + self._backoff(share.failures)
+        share.given_up = share.failures >= self._patience.attempts
+        self._restarts += not share.given_up
+
+    def _forget(self, share: _Share, attempt: str | None = None) -> None:
+        for one in [attempt] if attempt is not None else list(share.watched):
+            watched = share.watched.pop(one)
+            share.ended.add(one)
+            if watched.handle is not None:
+                self._transport.stop(watched.handle)
+
+    def _start_due(self) -> None:
+        """Starts workers for shares that nobody is at, as many as may be at work."""
+        room, now = self._workers - self._in_flight(), self._clock()
+        for name, share in self._shares.items():
+            if room <= 0 or self._starved is not None or now < self._start_after:
+                return
+            if not (share.done or share.given_up or share.watched or now < share.not_before):
+                room -= self._start(name, share)
+
+    def _start(self, name: str, share: _Share) -> bool:
+        attempt, now = layout.new_attempt(), self._clock()
+        event = Event(self._location, self._table, self._plan.after, name, attempt, self._patience.beat_s, self._patience.limit_s)
+        watched = share.watched[attempt] = _Watched(None, share.rows, now, now)
+        try:
+            watched.handle = self._transport.start(event)
+        except (Throttled, OutOfCapacity) as error:
+            del share.watched[attempt]
+            self._throttled, self._throttled_in_row = self._throttled + 1, self._throttled_in_row + 1
+            self._start_after = now + self._backoff(self._throttled_in_row)
+            self._starved = error if self._throttled_in_row >= THROTTLED_MAX else None
+            return False
+        except TryAgain as error:
+            # It may have been started all the same: if it has not claimed the share yet, it never will.
+            self._give_away(name, share, attempt, str(error))
+            return True
+        self._throttled_in_row = 0
+        return True
+
+    def _backoff(self, times: int) -> float:
+        return min(self._patience.backoff_s * 2.0 ** (times - 1), BACKOFF_S_MAX)
+
+    def _in_flight(self) -> int:
+        return sum(len(share.watched) for share in self._shares.values())
+
+    def _part(self) -> float:
+        return sum(share.rows for share in self._shares.values()) / max(self._plan.rows, 1)
+
+    def _raise_failures(self) -> None:
+        failed = {name: share for name, share in self._shares.items() if share.given_up and not share.done}
+        if not failed:
+            if self._starved is not None:
+                raise self._starved
+            return
+        told = "; ".join(self._told(name, share) for name, share in list(failed.items())[:_NAMED_MAX])
+        more = f"; and {len(failed) - _NAMED_MAX} more" if len(failed) > _NAMED_MAX else ""
+        kinds = [_KINDS.get(share.kind, WorkersFailed) for share in failed.values()]
+        kind = next((kind for kind in kinds if not issubclass(kind, TryAgain)), kinds[0])
+        raise kind(
+            f"table {self._table}: {len(failed)} of {len(self._shares)} shares are not done, the others are: {told}{more}; "
+            "mend that, then run the same again: what is done stays done"
+        )
+
+    def _told(self, name: str, share: _Share) -> str:
+        rows = f"rows {share.body['first']} to {share.body['end']} of {share.body.get('run', 'its run')}"
+        return f"share {name} ({rows}): {share.reason.rstrip('.')} (after {share.failures} attempts that came no further)"
+
+
+_KINDS: Mapping[str, type[ReconError]] = {
+    kind.__name__: kind for kind in (TryAgain, Throttled, OutOfCapacity, ConnectionLost, TimedOut, Damaged, WrongUsage)
+}
