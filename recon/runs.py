@@ -1,7 +1,8 @@
 """The index of part-files, by decision 003: which rooms it has, and the names that others use.
 
 Belongs here: nothing but the door. Entries: ``runs_entries``. Their merging: ``runs_merge``. The file and
-single look-ups: ``runs_file``. Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``, ``runs_few``.
+single look-ups: ``runs_file``. Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``,
+``runs_few``.
 
 What "the newest run wins" rests on, the invariant: **a commit that writes a record writes all records whose keys have
 the same 128-bit hash, into the same part-file.** So the newest run that holds a hash holds every live record of it, and
