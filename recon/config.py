@@ -220,7 +220,7 @@ def load_config(path: Path) -> Config:
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
-        engine=engine_of(sections),
+        engine=engine_of(sections, reader.field),
         compaction=compaction_of(sections),
         retention=retention_of(sections, reader.field),
         caps=caps_of(sections),

@@ -101,12 +101,48 @@ class Caps(_Section):
 Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
 
 
+S3 = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
+
+
+class FleetOf(_Section):
+    types: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1, max_length=30)]
+    on_demand: Annotated[int, Field(ge=0, le=10_000)] = 0
+    spot: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class FleetsOf(_Section):
+    primary: FleetOf
+    core: FleetOf
+    task: FleetOf | None = None
+
+
+class TransientOf(_Section):
+    release: Annotated[str, Field(pattern=r"^emr-[0-9]+\.[0-9]+\.[0-9]+$")]
+    fleets: FleetsOf
+    service_role: Text
+    instance_profile: Text
+    subnets: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+    logs: S3 | None = None
+    idle: Text = "15m"
+    steps_at_once: Annotated[int, Field(ge=1, le=256)] = 10
+    bootstrap: Annotated[tuple[S3, ...], BeforeValidator(_listed)] = ()
+    security_configuration: Text | None = None
+    tags: dict[str, Text] = {}
+
+
 class EngineOf(_Section):
-    kind: Literal["duckdb", "spark"] = "duckdb"
+    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
     master: Text = "local[*]"
     settings: dict[str, Text] = {}
     slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
     memory_limit: Bytes = "1GB"
+    cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
+    transient: TransientOf | None = None
+    application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
+    role: Text | None = None
+    messages: S3 | None = None
+    package: Text | None = None
+    timeout: Text = "12h"
 
 
 class CacheOf(_Section):
@@ -328,6 +364,12 @@ _EXAMPLES = {
     "windows": "write windows: {start: 2026-11-01T00:00Z, every: 1h}",
     "start": "write the first window's start, such as 2026-11-01T00:00Z",
     "every": "write the windows' length, such as 1h",
+    "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
+    "release": "write a release of EMR, such as release: emr-7.10.0",
+    "logs": "write a place in S3, such as logs: s3://bucket/logs",
+    "messages": "write a place in S3, such as messages: s3://bucket/pipes",
+    "bootstrap": "write scripts in S3, such as bootstrap: [s3://bucket/install.sh]",
+    "application": "write the id of an application of EMR Serverless, such as application: 00f1r2o3m4e5x601",
     "measures": 'write measures such as lines: {count: "*"}',
     "status": 'write a list such as - {BREAK: "true"}',
     "bytes": "write a size such as bytes: 4GB",
@@ -364,6 +406,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "cache": CacheOf,
     "prices": PricesOf,
     "closing": ClosingOf,
+    "engine": EngineOf,
     "compaction": CompactionOf,
     "retention": RetentionOf,
     "index": IndexOf,

@@ -18,7 +18,7 @@ from recon.runs_few import read_few
 from recon.runs_file import Hit, Run, merged_plan, open_run, write_columns, write_merged, write_run
 from recon.runs_find import Found, among, find_many
 from recon.runs_merge import MergedPiece, MergePlan, merge_entries
-from recon.runs_records import check_of, read_record, read_records
+from recon.runs_records import check_of, checks_of, read_record, read_records
 
 __all__ = [
     "ENTRY_BYTES",
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "among",
     "check_of",
+    "checks_of",
     "choose_tiers",
     "entries_of",
     "find_many",

@@ -6,13 +6,32 @@ Belongs here: fixtures of several modules. Does not belong here: what a single m
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import seaweed
 from commands import FIRST, HEADER, SECOND, Answer, Call
 
 from recon.cli import main
 from recon.demo import write_sample
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[seaweed.Seaweed]:
+    """An S3 server for all tests of this process; each takes a bucket of its own."""
+    with seaweed.server() as running:
+        yield running
+
+
+@pytest.fixture
+def in_s3(seaweed_server: seaweed.Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``s3://…`` of an empty prefix of a new bucket; the environment leads to its server."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in seaweed_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{seaweed_server.bucket()}/some/prefix"
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Requests:
             if failure.not_found or failure.exists or failure.beyond or failure.code == "NoSuchUpload":
                 raise Refused(failure)
             spent = time.monotonic() - begun
-            if failure.expired and renewals < (RENEWALS_MAX if failure.code else 1):
+            if failure.expired and renewals < (RENEWALS_MAX if failure.out_of_date else 1):
                 renewals += 1
                 self._renew(session)
             elif not failure.passes or spent >= self.settings.retry_s:
