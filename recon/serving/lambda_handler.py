@@ -2,8 +2,8 @@
 
 Belongs here: what Lambda wants of a function. Does not belong here: the work (recon.serving.worker), and the zip (recon.serving.package).
 
-The function's environment names the store and the table that it serves, RECON_STORE and RECON_TABLE; an event for any other is refused. Logs tell
-share, attempt and outcome. What an event holds besides is never logged, nor is anything of a record.
+The function's environment names the store and the table that it serves, RECON_STORE and RECON_TABLE; an event for any other is refused.
+Logs tell share, attempt and outcome. What an event holds besides is never logged, nor is anything of a record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Context(Protocol):
 def handler(event: object, context: Context) -> dict[str, Any]:
     """Serves one event, and answers with what became of it.
 
-    Does not raise for an event that it refuses, or for work that failed, which the store tells: Lambda would invoke it with the same again."""
+    Does not raise for an event that it refuses, or for work that failed, which the store tells: Lambda would invoke it again."""
     try:
         asked = event_of(event, os.environ)
         store, load = _opened(asked.store, asked.table)

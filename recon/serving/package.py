@@ -5,14 +5,15 @@
 
 Belongs here: what is in the zip, and its size. Does not belong here: deploying it (infra/template.yaml).
 
-It holds the library and what the worker imports, in the versions that are installed here, which are those that were tested. boto3 comes with Lambda's
-runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds that it runs without.
+It holds the library and what the worker imports, in the versions that are installed here, which are those that were tested. boto3 comes
+with Lambda's runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds that it runs without.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -45,18 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m recon.serving.package", description="The zip of the index worker's Lambda function.")
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here, help="the function's architecture")
-    parser.add_argument("--python", default=_version_here(), metavar="3.x", help="the function's runtime")
+    parser.add_argument("--python", default=_version_here(), metavar="3.x", type=_version, help="the function's runtime")
     asked = parser.parse_args(arguments)
     try:
         made, unzipped = package(asked.out, asked.arch, asked.python)
     except ReconError as error:
         print(f"recon: {error}", file=sys.stderr)
         return error.exit_status
-    print(
-        f"wrote {made}: {made.stat().st_size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped, of {UNZIPPED_MAX_BYTES / 1e6:.0f} MB at most"
-    )
+    size, most = made.stat().st_size, UNZIPPED_MAX_BYTES / 1e6
+    print(f"wrote {made}: {size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped, of {most:.0f} MB at most")
     print(f"next: deploy it for python{asked.python} on {asked.arch} with the handler {HANDLER}")
-    if made.stat().st_size > UPLOADED_MAX_BYTES:
+    if size > UPLOADED_MAX_BYTES:
         print("it is too large to be uploaded as it is: put it into a bucket of the same region and name it there")
     return 0
 
@@ -105,7 +105,8 @@ def _fetch(folder: Path, arch: str, python: str) -> None:
     """The same versions, built for another machine, by pip."""
     wanted = [f"{one.metadata['Name']}=={one.version}" for one in _distributions()]
     machine = ARCHITECTURES[arch]
-    platforms = [f"--platform=manylinux_{glibc}_{machine}" for glibc in ("2_28", "2_27", "2_26", "2_17")]
+    newest = 26 if int(python.partition(".")[2]) <= 11 else 34  # Amazon Linux 2, and 2023
+    platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in range(newest, 16, -1)]
     command = [*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
     command += [*platforms, f"--platform=manylinux2014_{machine}", f"--python-version={python}", f"--target={folder}", *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter and names
@@ -132,6 +133,12 @@ def _distributions() -> list[Distribution]:
         except PackageNotFoundError:
             raise WrongUsage(f"{ZIP}: {name} is not installed here; pip install 'recon[aws]'") from None
     return list(found.values())
+
+
+def _version(told: str) -> str:
+    if not re.fullmatch(r"3\.[0-9]{1,2}", told):
+        raise argparse.ArgumentTypeError(f"{told!r} is no version such as 3.13")
+    return told
 
 
 def _version_here() -> str:

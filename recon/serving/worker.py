@@ -96,7 +96,7 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
         if not environment.get(field):
             raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
     successor = re.fullmatch(re.escape(environment[TABLE]) + r"(-[0-9a-f]{16})?", event.table)
-    if event.store != environment[STORE] or successor is None:
+    if event.store.rstrip("/") != environment[STORE].rstrip("/") or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
     if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
         raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
