@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -38,11 +39,22 @@ COMMITS_AT_ONCE = 256
 _ROUNDS_MAX = 5
 
 
-class Carry(Protocol):
-    """Carries out shares, by whomever. Gives what each came to, each once; raises what the first that cannot be carried out raised. Others
-    may still be at work then, or come back late: shares that are not ``fresh`` do no harm."""
+@dataclass(frozen=True)
+class Carried:
+    """What became of shares. ``loaded``: what each came to, each once. ``until``: the commit up to which all is in the table then; a plan
+    that somebody had begun before may end earlier than was asked."""
 
-    def __call__(self, shares: Iterable[Share]) -> Iterable[Loaded]: ...
+    loaded: Iterable[Loaded]
+    until: int
+
+
+class Carry(Protocol):
+    """Carries out what the commits ``after`` … ``until`` (the first not, the last included) brought, by whomever; ``after`` is 0 for the
+    filling of a new table. ``cut``: gives the shares, of so many entries at most. Raises what the first that cannot be carried out raised.
+
+    Others may still be at work then, or come back late: no share that is given to a Carry is ``fresh``, so they do no harm."""
+
+    def __call__(self, table: str, after: int, until: int, cut: Callable[[int], Iterator[Share]]) -> Carried: ...
 
 
 @dataclass(frozen=True)
@@ -146,9 +158,8 @@ class _Keeping:
             if after >= state.commit:
                 return True
             until = min(after + COMMITS_AT_ONCE, state.commit)
-            for loaded in self._carried(shares_of(self._store, self._timeline, filling.table, after, until, self._config.index.share)):
-                self._kept = self._kept.plus(loaded)
-            standing.advance(self._store, filling, until)
+            cut = partial(shares_of, self._store, self._timeline, filling.table, after, until)
+            standing.advance(self._store, filling, self._carried(filling.table, after, until, cut))
 
     def _filled(self, state: State) -> Filling | None:
         """A new table with all of ``state``, switched to; None where another fills one."""
@@ -171,12 +182,9 @@ class _Keeping:
         return filling
 
     def _fill(self, state: State, filling: Filling) -> None:
-        shares = shares_to_fill(self._store, self._timeline, state, filling.table, self._config.index.share)
-        if self._carry is not None:
-            # Of a worker that was given up nobody knows whether it is over, so it must not be able to do harm.
-            shares = (replace(share, fresh=False) for share in shares)
-        for loaded in self._carried(shares):
-            self._kept = self._kept.plus(loaded)
+        # Of a worker that was given up nobody knows whether it is over, so it must not be able to do harm.
+        cut = partial(shares_to_fill, self._store, self._timeline, state, filling.table, fresh=self._carry is None)
+        self._carried(filling.table, 0, state.commit, cut)
         self._tables.settle()
         if not standing.decide(self._store, filling, "stands"):
             raise TryAgain(f"table {filling.table}: another took over while it was filled; run the same again")
@@ -219,7 +227,12 @@ class _Keeping:
                 self._tables.delete(filling.table)
             standing.forget(self._store, filling)
 
-    def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
-        if self._carry is not None:
-            return self._carry(shares)
-        return (load_share(self._store, self._tables, share) for share in shares)
+    def _carried(self, table: str, after: int, until: int, cut: Callable[[int], Iterator[Share]]) -> int:
+        """Has shares carried out; returns the commit up to which all is in the table then."""
+        if self._carry is None:
+            done = Carried((load_share(self._store, self._tables, share) for share in cut(self._config.index.share)), until)
+        else:
+            done = self._carry(table, after, until, cut)
+        for loaded in done.loaded:
+            self._kept = self._kept.plus(loaded)
+        return done.until
