@@ -139,7 +139,7 @@ class EngineOf(_Section):
     cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
     transient: TransientOf | None = None
     application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
-    role: Text | None = None
+    role: Annotated[str, Field(pattern=r"^arn:[^ ]{15,}$")] | None = None
     messages: S3 | None = None
     package: Text | None = None
     timeout: Text = "12h"
@@ -366,6 +366,7 @@ _EXAMPLES = {
     "every": "write the windows' length, such as 1h",
     "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
     "release": "write a release of EMR, such as release: emr-7.10.0",
+    "role": "write the ARN of the role of its jobs, such as role: arn:aws:iam::123456789012:role/recon-jobs",
     "logs": "write a place in S3, such as logs: s3://bucket/logs",
     "messages": "write a place in S3, such as messages: s3://bucket/pipes",
     "bootstrap": "write scripts in S3, such as bootstrap: [s3://bucket/install.sh]",
