@@ -1,7 +1,8 @@
 """infra/template.yaml: free of mistakes that can be found without AWS, and what it makes of buckets, table, queues, workers, EMR, database.
 
 Deployed on moto, in process. moto skips buckets', queues' and topics' policies, alarms, ElastiCache, EMR Serverless and Secrets Manager;
-of what it makes it leaves out lifecycles, bucket keys, a table's encryption and recovery, a function's architecture, a cluster's scaling. Of these the template's text is tested (``RESOURCES``), and by cfn-lint. Nothing was deployed on AWS. What roles may do: test_infra_roles.
+of what it makes it leaves out lifecycles, bucket keys, a table's encryption and recovery, a function's architecture, a cluster's scaling.
+Of these the template's text is tested (``RESOURCES``), and by cfn-lint. Nothing was deployed on AWS. What roles may do: test_infra_roles.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -351,9 +351,16 @@ def test_a_stage_has_its_profile_only_while_it_is_at_work(monkeypatch: pytest.Mo
     with role_of("reduce"):
         assert os.environ["AWS_PROFILE"] == "whoever"  # nothing is asked for
     monkeypatch.setenv(STAGE_PROFILE, "recon-{stage}")
-    with suppress(KeyError), role_of("reduce"):
-        assert os.environ["AWS_PROFILE"] == "recon-reduce"
-        raise KeyError
+    asked = []
+
+    def fails() -> None:
+        with role_of("reduce"):
+            asked.append(os.environ["AWS_PROFILE"])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert asked == ["recon-reduce"]
     assert os.environ["AWS_PROFILE"] == "whoever"
 
 
