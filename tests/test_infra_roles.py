@@ -28,6 +28,9 @@ from test_dagster_sensor import Sensors
 import recon
 from jobs.build import build_definitions
 from recon.errors import WrongUsage
+from recon.serving.carrying import ByWorkers
+from recon.serving.keeping import client_of, rebuild
+from recon.serving.transports import Processes
 from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags
@@ -37,8 +40,11 @@ ROLES = {
     **{name: f"{name.capitalize()}Role" for name in ("land", "reduce", "prefetch", "merge", "index", "certify", "lookup", "upkeep")},
     "orchestrator": "OrchestratorRole",
     "pipeline": "PipelineRole",
+    "index-worker": "IndexWorkerRole",
+    "nodes": "EmrNodeRole",
 }
 STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify")
+PARTS = {"WorkerCodeKey": "recon-index-worker.zip", "EmrCluster": "long-running"}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"
 HOURS = 9
 """Windows, of which the sensors take the first. One commit each: with eight runs a tier falls due."""
@@ -62,7 +68,7 @@ class Rules:
 
 @pytest.fixture(scope="module")
 def rules() -> Rules:
-    with pytest.MonkeyPatch.context() as patch, moto_stack(patch) as stack:
+    with pytest.MonkeyPatch.context() as patch, moto_stack(patch, network=True, **PARTS) as stack:
         return Rules(stack, stack.of_bucket("StoreBucket"))
 
 
@@ -136,6 +142,7 @@ def _whole_life(folder: Path, store: str, table: str) -> None:
         _later_windows(path, instance)
         upkeep = build_definitions(path).resolve_job_def("orders_upkeep")
         assert upkeep.execute_in_process(instance=instance, run_config=QUIET).success
+    _by_workers(path)
     _upkeep_later(path)
     _look(path, folder)
     with _as("pipeline"):
@@ -156,6 +163,15 @@ def _later_windows(path: Path, instance: dg.DagsterInstance) -> None:
             landed(opened, hour)
     assert run(recon.open(path), range_tags(window(0), window(HOURS - 1)), instance).success
     assert not run(recon.open(path), range_tags(window(20), window(20)), instance, "reduce").success
+
+
+def _by_workers(path: Path) -> None:
+    """A new table, filled by a worker in a process of its own, as a Lambda fills it."""
+    with role_of("index"):
+        opened = recon.open(path)
+        store, tables = opened.store(), client_of(opened.store(), opened.config)
+        workers = ByWorkers(store, opened.config, tables, transport=Processes(more={"AWS_PROFILE": "recon-index-worker"}))
+        assert rebuild(store, opened.config, Timeline(store), tables, workers).filled
 
 
 def _upkeep_later(path: Path) -> None:
@@ -188,7 +204,7 @@ def test_each_stage_asks_for_nothing_that_its_role_does_not_allow(recorded: Reco
 
 
 def test_each_stage_was_at_work_under_its_own_role(recorded: Recorded) -> None:
-    assert set(recorded.made) == set(ROLES)
+    assert set(recorded.made) == set(ROLES) - {"nodes"}  # they do what reduce, pre-fetch and merge do here
 
 
 def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> None:
@@ -199,6 +215,7 @@ def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> No
     assert ("s3:PutObject", "quarantine") in done["reduce"]
     assert {("s3:PutObject", "timeline"), ("s3:PutObject", "state"), ("dynamodb:UpdateItem", "table")} <= done["index"]
     assert ("dynamodb:BatchWriteItem", "table") in done["index"]
+    assert {("dynamodb:UpdateItem", "table"), ("s3:PutObject", "shares"), ("s3:GetObject", "state")} <= done["index-worker"]
     assert ("dynamodb:GetItem", "table") in done["lookup"]
     assert ("dynamodb:CreateTable", "table") in done["pipeline"] | done["upkeep"] | done["index"]
     assert ("kms:GenerateDataKey", "key") in done["reduce"]
@@ -244,7 +261,7 @@ FOLDERS = (
 )
 
 
-@pytest.mark.parametrize("who", [*STAGES, "upkeep", "orchestrator", "lookup"])
+@pytest.mark.parametrize("who", [*STAGES, "index-worker", "upkeep", "orchestrator", "lookup"])
 def test_what_one_stage_may_change_is_denied_to_the_others(rules: Rules, recorded: Recorded, who: str) -> None:
     """The same puts and deletes that were recorded, asked by a role that did none of that kind in their folder."""
     own = {(call.action, _folder(call)) for call in recorded.of(who)}
@@ -291,6 +308,12 @@ REFUSED = [
     ("orchestrator", "s3:GetObject", "events/2026-11-01T0000Z/files/a-b/file.csv"),
     ("orchestrator", "s3:GetObject", "state/0123456789abcdef/part-0000.jsonl"),
     ("lookup", "s3:PutObject", "frontiers/landed/000000000001.json"),
+    ("index-worker", "s3:PutObject", "state/0123456789abcdef/part-0000.jsonl"),
+    ("index-worker", "s3:PutObject", "timeline/000000000001.json"),
+    ("index-worker", "s3:GetObject", "events/2026-11-01T0000Z/files/a-b/file.csv"),
+    ("nodes", "s3:PutObject", "certificates/2026-11-01T0000Z/000001.json"),
+    ("nodes", "s3:DeleteObject", "state/0123456789abcdef/part-0000.jsonl"),
+    ("nodes", "s3:PutObject", "events/2026-11-01T0000Z/manifests/000002.json"),
     *[(who, "s3:DeleteObject", "timeline/000000000001.json") for who in ROLES],
     *[(who, "s3:DeleteObject", "certificates/2026-11-01T0000Z/000001.json") for who in ROLES],
     *[(who, "s3:DeleteObject", "events/2026-11-01T0000Z/manifests/000001.json") for who in ROLES],
@@ -335,6 +358,33 @@ def test_the_tables_of_others_and_the_stacks_own_are_safe(rules: Rules) -> None:
     for who in ("land", "reduce", "prefetch", "merge", "certify", "orchestrator"):
         assert rules.judge(who, Call("dynamodb:UpdateItem", table)) is not None
     assert rules.judge("lookup", Call("dynamodb:UpdateItem", table)) is not None
+
+
+def test_only_those_who_keep_the_index_start_workers(rules: Rules) -> None:
+    invoke = Call("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{rules.stack.outputs['WorkerFunction']}")
+    assert {who for who in ROLES if rules.judge(who, invoke) is None} == {"index", "upkeep", "pipeline"}
+
+
+def test_the_nodes_of_a_cluster_may_do_what_the_engines_stages_did(rules: Rules, recorded: Recorded) -> None:
+    """A step is one of these stages, carried out there: all but the lease, which whoever submitted it holds."""
+    for who in ("reduce", "prefetch", "merge"):
+        refused = [why for call in recorded.of(who) if "/leases/" not in str(call) and (why := rules.judge("nodes", call))]
+        assert refused == []
+    assert rules.judge("nodes", _put(rules, "steps/0123456789abcdef/answer.json")) is None
+    assert (
+        rules.judge("nodes", Call("s3:GetObject", rules.on("steps/0123456789abcdef/asked.json"), {"aws:SecureTransport": "true"})) is None
+    )
+
+
+@pytest.mark.parametrize("who", ["reduce", "prefetch", "merge", "pipeline"])
+def test_who_is_at_a_stage_of_the_engine_may_submit_it(rules: Rules, who: str) -> None:
+    cluster = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/{rules.stack.outputs['ClusterId']}"
+    for action in ("AddJobFlowSteps", "DescribeStep", "ListSteps", "CancelSteps", "DescribeCluster"):
+        assert rules.judge(who, Call(f"elasticmapreduce:{action}", cluster)) is None
+        assert rules.judge(who, Call(f"elasticmapreduce:{action}", cluster + "X")) is not None
+        assert rules.judge("certify", Call(f"elasticmapreduce:{action}", cluster)) is not None
+    assert rules.judge(who, Call("elasticmapreduce:TerminateJobFlows", cluster)) is not None
+    assert rules.judge(who, _put(rules, "steps/0123456789abcdef/asked.json")) is None
 
 
 def test_keys_are_used_through_s3_only(rules: Rules) -> None:
