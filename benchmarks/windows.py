@@ -34,8 +34,8 @@ from recon.store import LocalStore
 from recon.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.totals import Totals
 from recon.windows import name_of
+from recon.work import Work
 from recon_assets.checks import STAGE_CHECKS
-from recon_assets.readiness import Work
 from resources.stores import ReconciliationStore, resource_key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,6 +19,7 @@ from recon.upkeep import tidy
 from recon.work import Work
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import cron_of, range_tags
+from resources.roles import role_of
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"
@@ -78,7 +79,7 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
 
     @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
     def step(context: dg.OpExecutionContext) -> None:
-        with told_to_dagster(context, COMPUTE):
+        with told_to_dagster(context, COMPUTE), role_of(UPKEEP):
             work: Work = getattr(context.resources, store).work(config)
             done = tidy(work.store, config, work.head(), datetime.now(UTC))
             context.add_output_metadata(asdict(done))

@@ -33,6 +33,7 @@ from recon.settings import (
     Index,
     Retention,
     S3Settings,
+    Workers,
     cache_of,
     caps_of,
     closing_of,
@@ -43,6 +44,7 @@ from recon.settings import (
     prices_of,
     retention_of,
     s3_of,
+    workers_of,
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
@@ -143,6 +145,7 @@ class Config(Place):
     compaction: Compaction
     retention: Retention
     caps: Caps
+    workers: Workers
     closing: Closing
     freshness: timedelta
     prices: Prices
@@ -217,10 +220,11 @@ def load_config(path: Path) -> Config:
         rejects=sections.rejects,
         memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
-        engine=engine_of(sections),
+        engine=engine_of(sections, reader.field),
         compaction=compaction_of(sections),
         retention=retention_of(sections, reader.field),
         caps=caps_of(sections),
+        workers=workers_of(sections, reader.field),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
         prices=prices_of(sections),

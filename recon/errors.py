@@ -33,6 +33,10 @@ class WrongUsage(ReconError):
     exit_status = 2
 
 
+class Cancelled(ReconError):
+    """Somebody has stopped the work where it was carried out. Not the fault of its data; whoever asked for it may ask again."""
+
+
 class TryAgain(ReconError):
     """Something outside is busy or away for now (exit status 3): a lock, the network, a full disk."""
 

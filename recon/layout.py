@@ -23,6 +23,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     cache/seal                                             the secret by which entries of a cache are known to be this store's
     shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
     shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
+    steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ STATELESS = "stateless/"
 PREFETCHED = "prefetched/"
 CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
+STEPS = "steps/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -275,3 +277,11 @@ def share_attempt(plan: str, share: str, attempt: str) -> str:
 
 def attempt_entry(plan: str, share: str, attempt: str, number: int) -> str:
     return f"{share_attempt(plan, share, attempt)}{number:06d}"
+
+
+def asked(attempt: str) -> str:
+    return f"{STEPS}{attempt}/asked.json"
+
+
+def answer(attempt: str) -> str:
+    return f"{STEPS}{attempt}/answer.json"

@@ -23,7 +23,7 @@ from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written, engine_of
 from recon.errors import WrongInput, WrongUsage
-from recon.prefetch import Prefetched, Standing, between, find_standing, local_copy, read_prefetched, records_of, touched_keys
+from recon.prefetch import Prefetched, Unread, find_standing, local_copy, open_prefetched, touched_keys
 from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
@@ -112,7 +112,7 @@ def merge_here(
     progress: Callable[[float], None],
 ) -> Written:
     """Part-files and their run, made in this process: the embedded engine's merge, see recon.engines.port."""
-    standing = standing_of(store, timeline, state, todo, prefetched)
+    standing = standing_at(store, timeline, state, todo, prefetched)
     slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
     if not len(entries.hi):
         return Written(slices, None, superseded)
@@ -131,30 +131,40 @@ def refuse_other_rules(config: Config, state: State) -> None:
         )
 
 
-def standing_of(
+def standing_at(
     store: ObjectStore,
     timeline: Timeline,
     state: State,
     todo: Sequence[Figures],
     prefetched: Prefetched | None,
     bounds: tuple[int, int] | None = None,
-) -> pa.Table:
-    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote read anew. With
+) -> Unread:
+    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote found anew. With
     ``bounds`` only those of bounds[0] ≤ hi < bounds[1]."""
+    if prefetched is None or not fits(prefetched, state, todo):
+        return _found_anew(store, state, todo, bounds)
+    later: list[str] = []
+    for number in range(state.commit, prefetched.commit, -1):
+        entry = timeline.entry(number)
+        # A merged tier holds no new records: only runs written with part-files of their own count.
+        later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
+    # A run that is gone was merged into a tier or compacted, and swept, since.
+    with suppress(NotFound):
+        fresh = find_standing(store, later, *touched_keys(store, state, todo, bounds)) if later else None
+        return open_prefetched(store, prefetched, fresh, bounds)
+    return _found_anew(store, state, todo, bounds)
 
-    def anew(runs: Sequence[str]) -> Standing:
-        return find_standing(store, runs, *touched_keys(store, state, todo, bounds))
 
-    if prefetched is not None and fits(prefetched, state, todo):
-        later: list[str] = []
-        for number in range(state.commit, prefetched.commit, -1):
-            entry = timeline.entry(number)
-            # A merged tier holds no new records: only runs written with part-files of their own count.
-            later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
-        # A part-file that is gone was compacted, and swept, since.
-        with suppress(NotFound):
-            return read_prefetched(store, prefetched, anew(later) if later else None, bounds)
-    return records_of(store, anew([run.path for run in state.runs]))
+def read_standing(store: ObjectStore, state: State, todo: Sequence[Figures], standing: Unread, bounds: tuple[int, int]) -> pa.Table:
+    """The part of ``standing`` with bounds[0] ≤ hi < bounds[1]. See ``Unread.read``."""
+    # A part-file that is gone was compacted, and swept, since it was found.
+    with suppress(NotFound):
+        return standing.read(store, bounds)
+    return _found_anew(store, state, todo, bounds).read(store)
+
+
+def _found_anew(store: ObjectStore, state: State, todo: Sequence[Figures], bounds: tuple[int, int] | None) -> Unread:
+    return Unread(find_standing(store, [run.path for run in state.runs], *touched_keys(store, state, todo, bounds)))
 
 
 def fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
@@ -170,7 +180,7 @@ def _write_part_files(
     config: Config,
     state: State,
     todo: Sequence[Figures],
-    standing: pa.Table,
+    standing: Unread,
     writer: str,
     progress: Callable[[float], None],
 ) -> tuple[list[Slice], Entries, int, int]:
@@ -182,17 +192,18 @@ def _write_part_files(
     place = f"the merge of {', '.join(figures.window for figures in todo)}: "
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
         sources = sources_of(store, state, todo, scratch)
-        rows = sum(figures.keys for figures in todo) + standing.num_rows
-        bounds = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-int(_lengths(standing).sum()) // SLICE_BYTES)))
-        for number, (first, end) in enumerate(bounds):
+        rows = sum(figures.keys for figures in todo) + len(standing)
+        slices = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-standing.bytes // SLICE_BYTES)))
+        for number, bounds in enumerate(slices):
             path = layout.part_file(writer, len(parts))
-            part = write_slice(store, config, connection, sources, between(standing, first, end), (first, end), path)
+            records = read_standing(store, state, todo, standing, bounds)
+            part = write_slice(store, config, connection, sources, records, bounds, path)
             if part.entries is not None:
                 parts.append(part.entries)
                 part_bytes += part.bytes
                 superseded += part.superseded
             merged.append(part.slice)
-            progress((number + 1) / len(bounds))
+            progress((number + 1) / len(slices))
     return merged, merge_entries(parts), part_bytes, superseded
 
 

@@ -35,7 +35,13 @@ _BY_CODE: dict[str, Kind] = {
         OutOfCapacity,
     ),
     **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), TimedOut),
-    **dict.fromkeys(("InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "500", "502", "503"), ConnectionLost),
+    **dict.fromkeys(
+        (
+            *("InternalError", "InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable"),
+            *("ServiceUnavailableException", "500", "502", "503"),
+        ),
+        ConnectionLost,
+    ),
 }
 _BY_ERRNO: dict[int, Kind] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE), OutOfCapacity),

@@ -64,6 +64,13 @@ class Standing:
     found: Found
 
 
+_NOTHING = Standing(
+    np.empty(0, np.uint64),
+    np.empty(0, np.uint64),
+    Found((), np.empty(0, np.int64), *(np.empty(0, COLUMNS[name]) for name in ("file", "offset", "length", "check"))),
+)
+
+
 def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures], config: Config | None = None) -> Prefetched:
     """Finds the standing artifacts of every key that the range touches, as of ``state``, for one file, by the engine of ``config``.
 
@@ -97,14 +104,43 @@ def write_prefetched(store: ObjectStore, standing: Standing, meta: dict[str, Any
     return Prefetched(path, found=table.num_rows, bytes=written, **meta)
 
 
-def read_prefetched(
-    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
-) -> pa.Table:
-    """hi, lo, length and record of what a pre-fetched file tells, in order of (hi, lo); of the hashes of ``fresh``, what stands there. With
-    ``bounds`` only of bounds[0] ≤ hi < bounds[1]; ``fresh`` is then of that part, too.
+@dataclass(frozen=True)
+class Unread:
+    """Standing records that were found, to be read a part at a time, so that memory holds the part. ``held``: those that a pre-fetched file
+    holds itself (hi, lo, length, record, in order of hash); the hashes of ``places`` are others."""
 
-    Raises Damaged where the file, or a record that it points to, cannot be read or is not what was written, and NotFound where a
-    part-file is gone, which sweeping may do once a compaction has superseded it."""
+    places: Standing
+    held: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.places.hi) + (0 if self.held is None else self.held.num_rows)
+
+    @property
+    def bytes(self) -> int:
+        """Of all the records."""
+        held = 0 if self.held is None else int(self.held.column("length").to_numpy().astype(np.int64).sum())
+        return held + int(self.places.found.length.astype(np.int64).sum())
+
+    def read(self, store: ObjectStore, bounds: tuple[int, int] | None = None) -> pa.Table:
+        """hi, lo, length and record, in order of (hi, lo); with ``bounds`` only of bounds[0] ≤ hi < bounds[1]. Raises Damaged where a
+        record cannot be read or is not what was written, and NotFound where a part-file is gone."""
+        import pyarrow as pa
+
+        places = part_of(self.places, bounds)
+        if self.held is None:
+            return records_of(store, places)
+        held = self.held if bounds is None else between(self.held, *bounds)
+        if not len(places.hi):
+            return held
+        joined = pa.concat_tables([held, records_of(store, places).cast(held.schema)])
+        return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+
+
+def open_prefetched(
+    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
+) -> Unread:
+    """What a pre-fetched file tells; of the hashes of ``fresh``, what stands there. With ``bounds`` only of bounds[0] ≤ hi < bounds[1];
+    ``fresh`` is then of that part, too. Raises Damaged where the file cannot be read or is not what was written."""
     import pyarrow as pa
 
     local = store.local(prefetched.path)
@@ -115,15 +151,20 @@ def read_prefetched(
         raise _damaged(prefetched.path, str(error)) from None
     if "record" not in table.column_names:
         standing = part_of(_standing(prefetched.path, table), bounds)
-        return records_of(store, standing if fresh is None else _overlaid(standing, fresh))
+        return Unread(standing if fresh is None else _overlaid(standing, fresh))
     table = _with_lengths((table if bounds is None else between(table, *bounds)).replace_schema_metadata(None))
     if fresh is None:
-        return table
+        return Unread(_NOTHING, table)
     # By the invariant of runs, what later runs hold of a hash is all that stands of it.
     old_hi, old_lo = (table.column(name).to_numpy() for name in ("hi", "lo"))
-    kept = table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo)))
-    joined = pa.concat_tables([kept, records_of(store, fresh).cast(table.schema)])
-    return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+    return Unread(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
+
+
+def read_prefetched(
+    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
+) -> pa.Table:
+    """``open_prefetched``, and all of it read."""
+    return open_prefetched(store, prefetched, fresh, bounds).read(store)
 
 
 def _damaged(path: str, what: str) -> Damaged:

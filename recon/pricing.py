@@ -9,12 +9,13 @@ paid by the hour (ElastiCache, EMR) or by the month (bytes stored), and traffic,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from recon.usage import Usage, added, from_json
+from recon.usage import Usage, added, from_json, to_json
 
 PLACES = Decimal("0.000001")
 """Sums are told to a millionth of a dollar."""
@@ -75,6 +76,26 @@ def unpriced(usage: Usage, prices: Prices) -> list[str]:
 def one_object_each(touched: int, written: int, prices: Prices) -> Dollars:
     """What the records alone would cost with one object per artifact: a GET for each that is touched, a PUT for each that is written."""
     return touched * prices.s3_get_1000 / 1000 + written * prices.s3_put_1000 / 1000
+
+
+def figures(usage: Usage, prices: Prices, of: str = "range_", touched: int = 0, written: int = 0) -> dict[str, int | str]:
+    """Requests of a stage, by name, with what they cost; nothing where none was counted. ``of``: what the names begin with.
+
+    ``requests`` is JSON, see recon.usage. ``touched``, ``written``: records, of which one object each would cost a GET or a PUT."""
+    if not usage:
+        return {}
+    found: dict[str, int | str] = {
+        f"{of}requests": json.dumps(to_json(usage)),
+        f"{of}requests_to_s3": sum(held.requests for (service, _), held in usage.items() if service == "s3"),
+        f"{of}bytes_sent": sum(held.sent for held in usage.values()),
+        f"{of}bytes_received": sum(held.received for held in usage.values()),
+        f"{of}price_usd": told(price(usage, prices)),
+        "prices": f"{prices.region}, {prices.as_of}",
+    }
+    if touched or written:
+        found[f"{of}price_usd_one_object_each"] = told(one_object_each(touched, written, prices))
+    cache = {"hit": "cache_hits", "miss": "cache_misses", "wrong": "cache_wrong_entries", "error": "cache_errors"}
+    return found | {f"{of}{name}": usage["redis", one].requests for one, name in cache.items() if ("redis", one) in usage}
 
 
 RECORD_STAGES = ("prefetch", "merge", "index")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from recon import layout
 from recon.config import Config, load_config
@@ -23,9 +25,20 @@ def keep(store: ObjectStore, config: Config) -> None:
     path = layout.rules(config.rules_version)
     if store.exists(path):
         return
-    body = {"configuration": config.raw, "logic": _sources(config)}
     with suppress(AlreadyExists):
-        store.put_new(path, [json.dumps(body, ensure_ascii=False, indent=1).encode()])
+        store.put_new(path, [json.dumps(kept(config), ensure_ascii=False, indent=1).encode()])
+
+
+def kept(config: Config) -> dict[str, Any]:
+    """A configuration and its logic's source, for ``unpacked``."""
+    return {"configuration": config.raw, "logic": _sources(config)}
+
+
+def unpacked(path: str, body: Mapping[str, Any], store: str) -> Config:
+    """The configuration that ``kept`` gave, for a store at the location ``store``. ``path``: where it was kept, for errors. Raises
+    ValueError, TypeError or KeyError where it is not what ``kept`` gave."""
+    text, sources = json.dumps({**body["configuration"], "store": store}), dict(body["logic"])
+    return load_config(_unpacked(path, text, tuple(sorted(sources.items()))) / "recon.yaml")
 
 
 def _sources(config: Config) -> dict[str, str]:
@@ -45,15 +58,13 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
         return config
     path = layout.rules(version)
     try:
-        kept = json.loads(store.get(path))
-        text, sources = json.dumps({**kept["configuration"], "store": config.store}), dict(kept["logic"])
+        found = unpacked(path, json.loads(store.get(path)), config.store)
     except NotFound:
         raise WrongUsage(
             f"{path}: the rules of version {version} are not in the store; put them back into {config.path} to ask for what was known then"
         ) from None
     except (ValueError, TypeError, KeyError) as error:
         raise Damaged(f"{path}: damaged ({error}); restore it from a copy of the store") from None
-    found = load_config(_unpacked(version, text, tuple(sorted(sources.items()))) / "recon.yaml")
     if found.rules_version != version:
         raise WrongUsage(
             f"{path}: the rules of version {version} give {found.rules_version} now; their logic, {found.logic}, is not what it was: "
@@ -63,16 +74,16 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
 
 
 @lru_cache(maxsize=16)
-def _unpacked(version: str, text: str, sources: tuple[tuple[str, str], ...]) -> Path:
+def _unpacked(path: str, text: str, sources: tuple[tuple[str, str], ...]) -> Path:
     """A folder with the configuration and its logic, for as long as this process lives."""
-    folder = tempfile.TemporaryDirectory(prefix=f"recon-rules-{version}-")
+    folder = tempfile.TemporaryDirectory(prefix="recon-rules-")
     _KEPT_ALIVE.append(folder)
     place = Path(folder.name)
     (place / "recon.yaml").write_text(text, encoding="utf-8")
     for name, source in sources:
         file = (place / name).resolve()
         if not file.is_relative_to(place.resolve()):
-            raise Damaged(f"{layout.rules(version)}: it names a file outside its folder ({name}); restore it from a copy of the store")
+            raise Damaged(f"{path}: it names a file outside its folder ({name}); restore it from a copy of the store")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source, encoding="utf-8")
     return place

@@ -1,7 +1,8 @@
 """The index of part-files, by decision 003: which rooms it has, and the names that others use.
 
 Belongs here: nothing but the door. Entries: ``runs_entries``. Their merging: ``runs_merge``. The file and
-single look-ups: ``runs_file``. Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``.
+single look-ups: ``runs_file``. Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``,
+``runs_few``.
 
 What "the newest run wins" rests on, the invariant: **a commit that writes a record writes all records whose keys have
 the same 128-bit hash, into the same part-file.** So the newest run that holds a hash holds every live record of it, and
@@ -13,10 +14,11 @@ tiers, and through any dropping of entries that goes by hash.
 from __future__ import annotations
 
 from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of, hash_of
+from recon.runs_few import read_few
 from recon.runs_file import Hit, Run, merged_plan, open_run, write_columns, write_merged, write_run
 from recon.runs_find import Found, among, find_many
 from recon.runs_merge import MergedPiece, MergePlan, merge_entries
-from recon.runs_records import check_of, read_record, read_records
+from recon.runs_records import check_of, checks_of, read_record, read_records
 
 __all__ = [
     "ENTRY_BYTES",
@@ -28,6 +30,7 @@ __all__ = [
     "Run",
     "among",
     "check_of",
+    "checks_of",
     "choose_tiers",
     "entries_of",
     "find_many",
@@ -35,6 +38,7 @@ __all__ = [
     "merge_entries",
     "merged_plan",
     "open_run",
+    "read_few",
     "read_record",
     "read_records",
     "write_columns",

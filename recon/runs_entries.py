@@ -31,7 +31,7 @@ class Entries:
     """One entry a record. Arrays of one length, sorted by (hi, lo), of the types of COLUMNS; they may be memory maps.
 
     ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, line feed too.
-    ``check``: low 32 bits of the MD5 of the record's bytes. All entries of one hash are in one part-file.
+    ``check``: CRC-32 of the record's bytes. All entries of one hash are in one part-file.
     """
 
     part_files: tuple[str, ...]

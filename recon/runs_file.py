@@ -36,7 +36,7 @@ from recon.store import ObjectStore
 
 BLOCK = 1024
 _MAGIC = b"RECONRUN"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<8sII")
 _TAIL = struct.Struct("<QI8s")
 _ARRAYS = {**COLUMNS, "fence": "<u8", "guard": "<u4"}
@@ -300,7 +300,7 @@ def open_run(store: ObjectStore, path: str) -> Run:
     if magic != _MAGIC or end_magic != _MAGIC or zero or length > size - _HEAD.size - _TAIL.size:
         raise _damaged(path, "it is cut short, or no run")
     if version != _VERSION:
-        raise WrongInput(f"{path}: is of version {version}, this recon reads version {_VERSION}; install a newer recon")
+        raise WrongInput(f"{path}: is of version {version}, this recon reads version {_VERSION}; use the one that wrote it")
     raw = read(size - _TAIL.size - length, length)
     if zlib.crc32(raw) != crc:
         raise _damaged(path, "its footer is not what was written")

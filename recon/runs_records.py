@@ -6,9 +6,11 @@ finding them, and what they mean.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
+import os
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from recon.runs_file import Hit
 from recon.runs_find import Found
 from recon.runs_ranges import coalesce, read_ranges
 from recon.serving.cache import RecordCache, cache_of
-from recon.store import ObjectStore
+from recon.store import ObjectStore, ReadCost
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,15 +33,33 @@ _BUFFER_STEP = 1 << 30
 _BUFFER_MAX = (1 << 31) - 1
 _INLINE_BYTES = 12
 _PREFIX_BYTES = 4
-# Up to so many records a loop is faster than opening DuckDB.
-_CHECKED_BY_HAND = 1000
+# So many readers wait for a disk at once, each for a piece of so many records.
+_READERS = 8
+_PIECE_RECORDS = 16_384
+# What reading costs where the system does not hold the pages, in CPU seconds as measured on one machine (docs/benchmarks.md): a page by
+# itself, and a byte more of what is read on anyway. Of pages that it holds, both cost next to nothing.
+_COLD_PAGE_S = 25e-6
+_COLD_BYTE_S = 1e-9
+_SAMPLED = 64
 # A request to object storage costs the same for any number of neighbouring records; only for up to so many is a cache asked first.
 CACHED_NEIGHBOURS_MAX = 8
 
 
 def check_of(record: bytes) -> int:
-    """The check of a record: the low 32 bits of its MD5 as a little-endian number."""
-    return int.from_bytes(hashlib.md5(record, usedforsecurity=False).digest()[:4], "little")
+    """The check of a record: its CRC-32."""
+    return zlib.crc32(record)
+
+
+def checks_of(records: pa.Array) -> npt.NDArray[np.uint32]:
+    """The checks of binary or text records that lie end to end, as Arrow's arrays with offsets have them."""
+    import pyarrow as pa
+
+    wide = pa.types.is_large_string(records.type) or pa.types.is_large_binary(records.type)
+    _, offsets, content = records.buffers()
+    bounds = np.frombuffer(offsets, np.int64 if wide else np.int32)[records.offset : records.offset + len(records) + 1].tolist()
+    # Slices and sums are taken by C: a record costs a fifth of a microsecond, a third of what its MD5 in DuckDB takes.
+    pieces = map(memoryview(content).__getitem__, map(slice, bounds[:-1], bounds[1:])) if len(records) else iter(())
+    return np.fromiter(map(zlib.crc32, pieces), np.uint32, len(records))
 
 
 def read_record(store: ObjectStore, hit: Hit) -> bytes:
@@ -60,8 +80,8 @@ def read_record(store: ObjectStore, hit: Hit) -> bytes:
 def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
     """The records in the order of ``found``, with their line feeds. Raises Damaged naming part-file and offset.
 
-    From a folder the array views the memory-mapped part-files: nothing is copied, and the total may exceed memory. From
-    elsewhere neighbouring records are fetched together, and only the records' own bytes are kept.
+    Only the records' own bytes are kept. They are copied one by one out of the mapped part-files of a folder, by several readers, unless
+    that costs more than to fetch neighbouring records together, with what lies between them, as is done from elsewhere.
     """
     import pyarrow as pa
 
@@ -69,15 +89,86 @@ def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
         return pa.array([], pa.string_view())
     _check_places(found)
     cache, missed = cache_of(store), np.zeros(0, np.int64)
-    if store.local(found.part_files[0]) is not None:
-        records = _mapped(store, found)
+    if store.local(found.part_files[0]) is not None and _cheaper_alone(store, found):
+        records = _copied(store, found)
     else:
         records, missed = _fetched(store, found, cache)
-    _check(found, records)
     if cache is not None and len(missed):
         cache.put((_hit(found, row), records[row].as_py()) for row in missed.tolist())
     # Only now, as bytes that are known to be what was written, do they become text.
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
+
+
+def _cheaper_alone(store: ObjectStore, found: Found) -> bool:
+    """Whether the records of a folder are cheaper to read one by one than together with what lies between them. Nearly always, as the
+    system holds their pages; else it goes by how many have to be read, and how far apart they lie."""
+    not_held = _share_not_held(store, found)
+    if not not_held:
+        return True
+    order, offset, length = _by_place(found)
+    starts = _requests(found.part[order], offset, length, store.cost)
+    ends = np.maximum.reduceat(offset + length, starts)
+    together = float((ends - offset[starts]).sum()) * _COLD_BYTE_S + len(starts) * _COLD_PAGE_S
+    return not_held * len(found) * _COLD_PAGE_S < together
+
+
+def _share_not_held(store: ObjectStore, found: Found) -> float:
+    """Of some of the records, evenly taken: how many the system would have to read from the disk, 0 to 1; 0 where it does not tell."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return 0.0
+    sampled = np.linspace(0, len(found) - 1, min(_SAMPLED, len(found))).astype(np.int64)
+    missing = 0
+    for row in sampled.tolist():
+        file = store.local(found.part_files[int(found.part[row])])
+        try:
+            with open(str(file), "rb", buffering=0) as handle:
+                os.preadv(handle.fileno(), [bytearray(1)], int(found.offset[row]), os.RWF_NOWAIT)
+        except BlockingIOError:
+            missing += 1
+        except OSError:  # a file that is gone is told when it is read; not every file system can tell what it holds
+            return 0.0
+    return missing / len(sampled)
+
+
+def _copied(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+    """Out of the mapped part-files. A page is read when its record is, and by itself: the system is asked not to read what lies around it,
+    which would make each of many scattered records cost 128 KB of the disk, and of the memory that pages of files may take."""
+    import pyarrow as pa
+
+    mapped = _mapped(store, found)
+
+    def copied(start: int) -> pa.LargeBinaryArray:
+        piece = mapped.slice(start, _PIECE_RECORDS).cast(pa.large_binary())
+        _check(found, np.arange(start, start + len(piece)), piece)
+        return piece
+
+    starts = range(0, len(found), _PIECE_RECORDS)
+    with ThreadPoolExecutor(min(_READERS, len(starts))) as readers:
+        pieces = list(readers.map(copied, starts))
+    return _joined(pieces, np.arange(len(found)), found.length)
+
+
+def _by_place(found: Found) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The order of the records by part-file and offset, and their offsets and lengths in that order."""
+    order = np.lexsort((found.offset, found.part))
+    return order, found.offset[order].astype(np.int64), found.length[order].astype(np.int64)
+
+
+def _requests(
+    part: npt.NDArray[np.uint32], offset: npt.NDArray[np.int64], length: npt.NDArray[np.int64], cost: ReadCost
+) -> npt.NDArray[np.int64]:
+    """Of records in order of place, the first of each request; none spans two part-files."""
+    borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
+    return np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], cost) for a, b in pairwise(borders)])
+
+
+def _joined(pieces: Sequence[pa.LargeBinaryArray], rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.uint32]) -> pa.BinaryViewArray:
+    """Pieces of records as one array without copying them. ``rows``: the place in it of each record, in the order of the pieces."""
+    piece = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(one) for one in pieces])
+    offset = np.concatenate([np.frombuffer(one.buffers()[1], np.int64)[one.offset : one.offset + len(one)] for one in pieces])
+    source, place = np.empty_like(piece), np.empty_like(offset)
+    source[rows], place[rows] = piece, offset
+    return _views([np.frombuffer(one.buffers()[2], np.uint8) for one in pieces], source, place, lengths.astype(np.int32))
 
 
 def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
@@ -92,19 +183,20 @@ def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
         file = store.local(path)
         assert file is not None, path
         with open(file, "rb") as handle:
-            sources.append(np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), dtype=np.uint8))
+            pages = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM"):
+            pages.madvise(mmap.MADV_RANDOM)
+        sources.append(np.frombuffer(pages, dtype=np.uint8))
     return _views(sources, source.astype(np.int32), found.offset.astype(np.int64), found.length.astype(np.int32))
 
 
 def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
-    """The records, unchecked, and the rows of those that the cache was asked for and did not have."""
+    """The records, checked, and the rows of those that the cache was asked for and did not have."""
     import pyarrow as pa
 
-    order = np.lexsort((found.offset, found.part))
-    offset, part = found.offset[order].astype(np.int64), found.part[order]
-    length = found.length[order].astype(np.int32)
-    borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
-    starts = np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost) for a, b in pairwise(borders)])
+    order, offset, length = _by_place(found)
+    part = found.part[order]
+    starts = _requests(part, offset, length, store.cost)
     stops = np.append(starts[1:], len(part))
     ends = np.maximum.reduceat(offset + length, starts)
     pieces, missed = _cached(cache, found, order, starts, stops)
@@ -116,14 +208,11 @@ def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tup
         chunks = read_ranges(store, paths, offset[first], ends[numbers] - offset[first])
         for number, chunk, a, b in zip(numbers.tolist(), chunks, first.tolist(), last.tolist(), strict=True):
             source = np.zeros(b - a, dtype=np.int32)
-            views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b])
+            views = _views([np.frombuffer(chunk, np.uint8)], source, offset[a:b] - offset[a], length[a:b].astype(np.int32))
             # Copied, so that only the records' own bytes are kept.
             pieces[number] = views.cast(pa.large_binary())
-    _, begins, body = pa.concat_arrays([pieces[number] for number in range(len(starts))]).buffers()
-    place = np.empty(len(part), dtype=np.int64)
-    place[order] = np.frombuffer(begins, dtype=np.int64)[: len(part)]
-    source = np.zeros(len(part), dtype=np.int32)
-    return _views([np.frombuffer(body, np.uint8)], source, place, found.length.astype(np.int32)), missed
+            _check(found, order[a:b], pieces[number])
+    return _joined([pieces[number] for number in range(len(starts))], order, found.length), missed
 
 
 def _cached(
@@ -203,22 +292,11 @@ def _check_places(found: Found) -> None:
         raise _damaged(found.part_files[int(found.part[rows[0]])], int(found.offset[rows[0]]))
 
 
-def _check(found: Found, records: pa.BinaryViewArray) -> None:
-    if len(found) <= _CHECKED_BY_HAND:
-        for row, record in enumerate(records.to_pylist()):
-            if check_of(record) != int(found.check[row]):
-                raise _damaged(found.part_files[int(found.part[row])], int(found.offset[row]))
-        return
-    import duckdb
-    import pyarrow as pa
-
-    rows = pa.table({"row": np.arange(len(found)), "check": found.check, "record": records})
-    with duckdb.connect() as connection:
-        connection.register("rows", rows)
-        wrong = connection.execute('select min("row") from rows where (md5_number(record) & 4294967295)::uinteger <> "check"').fetchall()
-    if wrong[0][0] is not None:
-        row = wrong[0][0]
-        raise _damaged(found.part_files[int(found.part[row])], int(found.offset[row]))
+def _check(found: Found, rows: npt.NDArray[np.int64], records: pa.LargeBinaryArray) -> None:
+    """``records`` are those of the ``rows`` of ``found``. Raises Damaged at the first in the order of ``rows`` that is not."""
+    wrong = rows[checks_of(records) != found.check[rows]]
+    if len(wrong):
+        raise _damaged(found.part_files[int(found.part[wrong[0]])], int(found.offset[wrong[0]]))
 
 
 def _damaged(part_file: str, offset: int) -> Damaged:

@@ -15,13 +15,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from recon.configfile import Sections
+from recon.configfile import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
 from recon.pricing import Prices
 from recon.windows import Grid, parse_duration
 
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
 _SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
+LAMBDA_LIMIT = timedelta(minutes=15)
 FRESHNESS_SLACK = timedelta(minutes=30)
 
 Field = Callable[..., AbstractContextManager[str]]
@@ -38,17 +39,61 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Instances of a cluster: any of ``types``, so many units on demand and as spot instances."""
+
+    types: tuple[str, ...]
+    on_demand: int
+    spot: int
+
+
+@dataclass(frozen=True)
+class Transient:
+    """A cluster of EMR that is started for one run. ``idle``: after how long without a step it ends by itself. ``logs``: where its logs
+    go, below s3://. ``bootstrap``: scripts that each of its machines runs first."""
+
+    release: str
+    primary: Fleet
+    core: Fleet
+    task: Fleet | None
+    service_role: str
+    instance_profile: str
+    subnets: tuple[str, ...]
+    logs: str | None
+    idle: timedelta
+    steps_at_once: int
+    bootstrap: tuple[str, ...]
+    security_configuration: str | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Engine:
     """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
 
-    ``master``, ``settings``: Spark's own, for a session that this process starts itself. ``slices``: parts of the hash space that a stage
-    is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks."""
+    ``master``, ``settings``: Spark's own, for a session that this process starts itself, or for what is submitted. ``slices``: parts of the
+    hash space that a stage is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks.
 
-    kind: Literal["duckdb", "spark"] = "duckdb"
+    On EMR: ``package``, the folder that ``python -m recon.spark package`` wrote; ``cluster``, a running one, or ``transient``; ``timeout``,
+    how long a step may run. On EMR Serverless: ``application``, the ``role`` of its jobs, ``messages``, where Pipes' messages go."""
+
+    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
     master: str = "local[*]"
     settings: Mapping[str, str] = field(default_factory=dict)
     slices: int | None = None
     memory_limit: str = "1GB"
+    cluster: str | None = None
+    transient: Transient | None = None
+    application: str | None = None
+    role: str | None = None
+    messages: str | None = None
+    package: str = ""
+    timeout: timedelta = timedelta(hours=12)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its stages are carried out on a cluster that this process only submits to."""
+        return self.kind in ("emr", "emr_serverless")
 
 
 @dataclass(frozen=True)
@@ -105,6 +150,21 @@ class Index:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who loads shares into the index table: ``count`` processes of this machine, or as many invocations of the Lambda ``function``.
+
+    ``time_limit_s``: of one worker. ``silence_s``: after so long without a sign of life it is given up. ``attempts``: at a share, in a row,
+    that come no further."""
+
+    kind: Literal["processes", "lambda"] = "processes"
+    count: int = 4
+    function: str = ""
+    time_limit_s: float = 600.0
+    silence_s: float = 60.0
+    attempts: int = 5
+
+
+@dataclass(frozen=True)
 class Caps:
     """What one run merges at most; None is no bound."""
 
@@ -130,8 +190,49 @@ def closing_of(sections: Sections, field: Field) -> Closing:
     return Closing(section.files, deadline, section.process_open)
 
 
-def engine_of(sections: Sections) -> Engine:
-    return Engine(**dict(sections.engine))
+def engine_of(sections: Sections, field: Field) -> Engine:
+    section = sections.engine
+    with field("engine", "timeout") as name:
+        timeout = parse_duration(section.timeout, name)
+    with field("engine") as name:
+        _refuse_unfit(section, sections.store, name)
+    transient = None if section.transient is None else _transient_of(section.transient, field)
+    package = (section.package or "").rstrip("/")
+    return Engine(**{**dict(section), "transient": transient, "package": package, "timeout": timeout})
+
+
+_NEEDS = {"emr": ("package",), "emr_serverless": ("package", "application", "role")}
+_ONLY_WITH = {"cluster": "emr", "transient": "emr", "application": "emr_serverless", "role": "emr_serverless", "messages": "emr_serverless"}
+
+
+def _refuse_unfit(section: EngineOf, store: str, name: str) -> None:
+    """What one kind of engine needs, and what only another one takes."""
+    for field_name in _NEEDS.get(section.kind, ()):
+        if getattr(section, field_name) is None:
+            raise WrongUsage(f"{name}: kind: {section.kind} needs {field_name}; see docs/configuration.md")
+    for field_name, kind in _ONLY_WITH.items():
+        if section.kind != kind and getattr(section, field_name) is not None:
+            raise WrongUsage(f"{name}: {field_name} is for kind: {kind}, not for {section.kind}; take it out, or name that kind")
+    if section.kind == "emr" and (section.cluster is None) == (section.transient is None):
+        raise WrongUsage(f"{name}: kind: emr takes either cluster, the id of a running one, or transient, which starts one for each run")
+    if section.kind == "emr_serverless" and section.messages is None and not store.startswith("s3://"):
+        raise WrongUsage(f"{name}: messages of EMR Serverless go through S3, and the store is a folder; write messages: s3://bucket/prefix")
+
+
+def _transient_of(section: TransientOf, field: Field) -> Transient:
+    with field("engine", "transient", "idle") as name:
+        idle = parse_duration(section.idle, name)
+        if not timedelta(minutes=1) <= idle <= timedelta(days=7):
+            raise WrongUsage(f"{name}: {section.idle} is not from 1m to 7d")
+    for which, fleet in section.fleets:
+        with field("engine", "transient", "fleets", which) as name:
+            if fleet is not None and not fleet.on_demand + fleet.spot:
+                raise WrongUsage(f"{name}: no instances; write on_demand or spot, such as {{types: [m7g.xlarge], on_demand: 1}}")
+    with field("engine", "transient", "fleets", "primary") as name:
+        if section.fleets.primary.on_demand + section.fleets.primary.spot != 1:
+            raise WrongUsage(f"{name}: a cluster has one primary instance; write on_demand: 1 or spot: 1")
+    fleets = {which: None if fleet is None else Fleet(**dict(fleet)) for which, fleet in section.fleets}
+    return Transient(**{name: value for name, value in {**dict(section), **fleets, "idle": idle}.items() if name != "fleets"})
 
 
 def cache_of(sections: Sections, field: Field, folder: Path) -> Cache:
@@ -185,6 +286,23 @@ def index_of(sections: Sections) -> Index:
     section = sections.index
     table = section.table or f"recon-{sections.name}"
     return Index(section.kind, table, section.requests_at_once, section.share)
+
+
+def workers_of(sections: Sections, field: Field) -> Workers:
+    section = sections.workers
+    with field("workers", "function") as name:
+        if (section.kind == "lambda") != (section.function is not None):
+            raise WrongUsage(f"{name}: belongs to kind: lambda, which needs it; write workers: {{kind: lambda, function: recon-index}}")
+    with field("workers", "time_limit") as name:
+        limit = parse_duration(section.time_limit, name)
+        longest = LAMBDA_LIMIT if section.kind == "lambda" else timedelta(days=1)
+        if limit > longest:
+            raise WrongUsage(f"{name}: {section.time_limit} is too long; at most 15m on Lambda, 1d elsewhere")
+    with field("workers", "silence") as name:
+        silence = parse_duration(section.silence, name)
+        if silence >= limit:
+            raise WrongUsage(f"{name}: {section.silence} is not shorter than time_limit, {section.time_limit}")
+    return Workers(section.kind, section.count, section.function or "", limit.total_seconds(), silence.total_seconds(), section.attempts)
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

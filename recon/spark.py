@@ -45,11 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     running.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
     running.add_argument("--from", dest="first", metavar="W", help="first window; the earliest if not given")
     running.add_argument("--to", dest="last", metavar="W", help="last window; the newest if not given")
+    stepping = commands.add_parser("step", help="carry out the stage that was asked for in the store: what a run of Dagster has submitted")
+    stepping.add_argument("--store", metavar="LOCATION", help="where the store is; told by Dagster Pipes where that started the job")
+    stepping.add_argument("--attempt", metavar="ID", help="what was asked, below steps/ in the store")
+    renewing = commands.add_parser("rebuild", help="everything again from the landed events, by the rules as they are now")
+    renewing.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
     packing = commands.add_parser("package", help=f"write the library for executors, {_ZIP}, and the file for spark-submit, {_SCRIPT}")
     packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
     asked = parser.parse_args(arguments)
     try:
-        return run(asked.config, asked.first, asked.last) if asked.command == "run" else package(asked.out)
+        match asked.command:
+            case "run":
+                return run(asked.config, asked.first, asked.last)
+            case "step":
+                return step(asked.store, asked.attempt)
+            case "rebuild":
+                return rebuild(asked.config)
+            case _:
+                return package(asked.out)
     except ReconError as error:
         print(f"recon: {error}", file=sys.stderr)
         return error.exit_status
@@ -57,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: Path, first: str | None = None, last: str | None = None) -> int:
     """``recon run`` on Spark, whatever engine the file names: by plain calls, without Dagster. Exit status 1 where windows are bad."""
-    opened = Reconciliation(config)
-    vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
+    opened = _on_spark(config)
     start = time.perf_counter()
     open_session(opened.config.engine)
     session_s = time.perf_counter() - start
@@ -68,6 +80,33 @@ def run(config: Path, first: str | None = None, last: str | None = None) -> int:
     for window, reason in report.bad.items():
         print(f"recon: left out: {reason if window in reason else f'window {window}: {reason}'}", file=sys.stderr)
     return 1 if report.bad else 0
+
+
+def rebuild(config: Path) -> int:
+    """``recon rebuild`` on Spark, whatever engine the file names."""
+    opened = _on_spark(config)
+    open_session(opened.config.engine)
+    print(json.dumps(asdict(opened.rebuild())))
+    return 0
+
+
+def step(location: str | None, attempt: str | None) -> int:
+    """Carries out what was asked in the store, and answers there. Where Dagster Pipes started the job, it says what; else the arguments."""
+    from recon.carrying import carry_out
+    from recon.engines.emr.pipes import opened_pipes
+
+    with opened_pipes() as pipes:
+        store, asked = pipes.told(location, attempt)
+        error = carry_out(store, asked, pipes.tell)
+    if error is not None:
+        raise error
+    return 0
+
+
+def _on_spark(config: Path) -> Reconciliation:
+    opened = Reconciliation(config)
+    vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
+    return opened
 
 
 def package(out: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import landings, lease
+from recon import elsewhere, landings, lease
 from recon.certify import certify, note_certified, uncertified
 from recon.compaction import Compacted, compact
 from recon.config import Config
@@ -49,6 +49,7 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
         if found is None or all(state.revision(name) >= revision for name, revision in found.revisions.items()):
             store.delete(path)
             swept += 1
+    elsewhere.sweep(store, now)
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
     compacted = compact(store, config, Timeline(store))
     leases = lease.sweep(store, now - GRACE)

@@ -84,3 +84,15 @@ def to_json(usage: Usage) -> dict[str, Any]:
 
 def from_json(told: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Usage:
     return {(service, operation): Counted(**counted) for service, held in told.items() for operation, counted in held.items()}
+
+
+def tally_of(store: object) -> Tally | None:
+    """What counts the requests of a store, and of the services beside it; None in a folder."""
+    meter = getattr(store, "meter", None)
+    return meter if isinstance(meter, Tally) else None
+
+
+def usage_of(store: object) -> Usage:
+    """What this process has asked of a store and of the services beside it so far; nothing in a folder."""
+    tally = tally_of(store)
+    return tally.so_far() if tally else {}

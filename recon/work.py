@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
-from recon.serving.cache import usage_of
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
-from recon.usage import Spent, Usage, added, from_json, since, to_json
+from recon.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 
 if TYPE_CHECKING:
+    from recon.elsewhere import Answer, Asked
     from recon.serving.table import TableClient
+
+Numbers = Mapping[str, float | int | str]
+"""Figures of one window, or of the block that it was done in, by name."""
 
 
 class Progress(Protocol):
@@ -57,6 +60,10 @@ class RunReport:
     bad: dict[str, str] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._timed: Usage = {}
+        """What this process has asked in its stages."""
+
     @contextmanager
     def timed(self, stage: str, store: ObjectStore | None = None) -> Iterator[Spent]:
         """Notes the seconds of a stage and, given the store, what is asked of it. What is given is filled at the end."""
@@ -67,29 +74,41 @@ class RunReport:
             spent.seconds = time.perf_counter() - start
             spent.usage = since(usage_of(store), before) if store else {}
             self.took(stage, spent.seconds)
+            self._timed = added(self._timed, spent.usage)
             self.asked(stage, spent.usage)
 
     def asked(self, stage: str, usage: Usage) -> None:
+        """Adds to what a stage has asked, in whichever process."""
         if usage:
             self.requests[stage] = to_json(added(from_json(self.requests.get(stage, {})), usage))
 
     @contextmanager
     def whole(self, store: ObjectStore) -> Iterator[None]:
         """Notes what is asked outside of any stage as ``other``."""
-        before, by_stages = usage_of(store), self._by_stages()
+        before, timed_before = usage_of(store), self._timed
         try:
             yield
         finally:
-            self.asked("other", since(since(usage_of(store), before), since(self._by_stages(), by_stages)))
-
-    def _by_stages(self) -> Usage:
-        found: Usage = {}
-        for told in self.requests.values():
-            found = added(found, from_json(told))
-        return found
+            self.asked("other", since(since(usage_of(store), before), since(self._timed, timed_before)))
 
     def took(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def take_in(self, other: Mapping[str, Any]) -> None:
+        """What a stage did elsewhere, by its own report (``dataclasses.asdict``). Its seconds are among those that were waited for it."""
+        for name, value in other.items():
+            held = getattr(self, name)
+            if name in ("seconds", "prices"):
+                continue
+            if name == "requests":
+                for stage, asked in value.items():
+                    self.asked(stage, from_json(asked))
+            elif isinstance(held, dict):
+                held.update(value)
+            elif isinstance(held, list):
+                held += [one for one in value if one not in held]
+            else:
+                setattr(self, name, held + value)
 
     def add(self, merged: Merged, reduced: Sequence[Figures], held: Mapping[str, Mapping[str, Any]]) -> None:
         """What one merge did. ``held``: the figures of the windows that were ``reduced``, as the timeline holds them now."""
@@ -109,11 +128,17 @@ class RunReport:
             self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
 
 
+class Elsewhere(Protocol):
+    """Carries out a stage of a range in another place, a cluster, and comes back when it is done or has failed there."""
+
+    def __call__(self, work: Work, asked: Asked) -> Answer: ...
+
+
 @dataclass(frozen=True)
 class Work:
     """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
     for the work; ``errors``: what stages have failed with, the last one last. ``tables``: DynamoDB, where whoever asked has reached it
-    already; else it is reached when it is needed."""
+    already; else it is reached when it is needed. ``elsewhere``: where the engine carries out its stages, if not in this process."""
 
     store: ObjectStore
     config: Config
@@ -122,6 +147,7 @@ class Work:
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
     tables: TableClient | None = None
+    elsewhere: Elsewhere | None = None
 
     def head(self) -> State:
         """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""

@@ -16,6 +16,7 @@ import dagster as dg
 
 from recon.config import Config
 from recon.freshness import Freshness, freshness
+from recon.readiness import committed_windows, reduced_batches
 from recon.stateless import Figures
 from recon.timeline import committed_figures
 from recon.totals import Totals
@@ -23,7 +24,6 @@ from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import PARTITION, RANGE_START, windows_asked
-from recon_assets.readiness import committed_windows, reduced_batches
 from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]

@@ -98,4 +98,5 @@ def _failed(context: Context, error: Exception, told: str) -> dg.Failure:
     known = next((kind.__name__ for kind in (NotReady, WrongInput, WrongUsage) if isinstance(error, kind)), None)
     kind = passing(error)
     context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: kind.__name__ if kind else known or type(error).__name__})
-    return dg.Failure(told, allow_retries=False)
+    notes = "\n".join(getattr(error, "__notes__", ()))  # where its logs are, and their last lines
+    return dg.Failure(told, metadata={"notes": notes} if notes else None, allow_retries=False)

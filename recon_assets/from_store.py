@@ -33,7 +33,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
         entry = entries[commit]
         figures = stateless.read(work.store, str(held["folder"]))
         found: dict[str, Metadata] = {
-            "stateless_artifacts": metadata.of_reduced(figures, 0),
+            "stateless_artifacts": metadata.of_reduced(figures, {}),
             "prefetched_artifacts": metadata.of_prefetched(figures, True, {}),
             "stateful_artifacts": metadata.of_committed(held, _of_block(entry, name)),
             "artifact_index": {"commit": commit, "keys": held["keys"], **runs},

@@ -5,6 +5,7 @@ Belongs here: names, units and tables. Does not belong here: counting anything. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -21,7 +22,8 @@ from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
-from recon.usage import Counted, Usage
+from recon.usage import Usage, from_json
+from recon.work import Numbers
 
 Metadata = dict[str, Any]
 
@@ -52,7 +54,6 @@ _REQUESTS = dg.TableSchema(
         dg.TableColumn("requests", "int", "how often"),
         dg.TableColumn("sent", "int", "bytes of content sent"),
         dg.TableColumn("received", "int", "bytes of content received"),
-        dg.TableColumn("price", "string", "US dollars, at the configuration's prices"),
     ]
 )
 _COLUMNS = {
@@ -92,8 +93,8 @@ def of_batch(manifest: Manifest) -> Metadata:
     }
 
 
-def of_reduced(figures: Figures, seconds: float) -> Metadata:
-    """What the reduction of a window came to."""
+def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
+    """What the reduction of a window came to. ``numbers``: what only whoever did it knows."""
     sides = {
         "in": figures.arrived,
         "accepted": figures.accepted,
@@ -107,16 +108,16 @@ def of_reduced(figures: Figures, seconds: float) -> Metadata:
         "conflicting_duplicates": figures.conflicting,
         "keys": figures.keys,
         "bytes": sum(int(file["bytes"]) for file in figures.files),
-        "seconds": round(seconds, 3),
+        **_told(numbers),
     }
 
 
-def of_prefetched(figures: Figures, done: bool, range_figures: Mapping[str, float | int]) -> Metadata:
+def of_prefetched(figures: Figures, done: bool, range_figures: Numbers) -> Metadata:
     """A window's share in a pre-fetch. ``range_figures``: what was read for its block of windows as a whole."""
-    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **range_figures}
+    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **_told(range_figures)}
 
 
-def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | int]) -> Metadata:
+def of_committed(held: Mapping[str, Any], range_figures: Numbers) -> Metadata:
     """A window as the timeline holds it. ``range_figures``: what the merge of its block wrote as a whole."""
     return {
         "dagster/row_count": held["keys"],
@@ -124,7 +125,7 @@ def of_committed(held: Mapping[str, Any], range_figures: Mapping[str, float | in
         "commit": held["commit"],
         **_rows_and_money(_sides(held)),
         "keys": held["keys"],
-        **range_figures,
+        **_told(range_figures),
     }
 
 
@@ -139,6 +140,20 @@ def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Index
         "part_files_given_up": compacted.dropped,
         "put_off": compacted.put_off or indexed.put_off,
     }
+
+
+def of_requests(config: Config, usage: Usage) -> Metadata:
+    """What a stage asked of services for a range, and what that cost; nothing where the store is a folder."""
+    return _told(pricing.figures(usage, config.prices))
+
+
+def _requests(text: str) -> Any:
+    """Requests as recon.pricing.figures has them, as a table."""
+    rows = [
+        dg.TableRecord({"service": service, "operation": operation, **vars(held)})
+        for (service, operation), held in from_json(json.loads(text)).items()
+    ]
+    return dg.MetadataValue.table(rows, _REQUESTS)
 
 
 def of_kept(kept: Kept | None) -> Metadata:
@@ -159,41 +174,6 @@ def of_kept(kept: Kept | None) -> Metadata:
         **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
         "table_seconds": kept.seconds,
     }
-
-
-def of_requests(config: Config, usage: Usage, of: str = "range_", touched: int = 0, written: int = 0) -> Metadata:
-    """What a stage asked of services, and what that cost; nothing where the store is a folder. ``of``: what the figures are of.
-
-    ``touched``, ``written``: records, of which one object each would cost a GET or a PUT."""
-    if not usage:
-        return {}
-    rows = [
-        dg.TableRecord({"service": service, "operation": operation, "price": _dollars(config, service, operation, held), **vars(held)})
-        for (service, operation), held in sorted(usage.items())
-    ]
-    shown = {
-        f"{of}requests": dg.MetadataValue.table(rows, _REQUESTS),
-        f"{of}requests_to_s3": sum(held.requests for (service, _), held in usage.items() if service == "s3"),
-        f"{of}bytes_sent": sum(held.sent for held in usage.values()),
-        f"{of}bytes_received": sum(held.received for held in usage.values()),
-        f"{of}price_usd": pricing.told(pricing.price(usage, config.prices)),
-        "prices": f"{config.prices.region}, {config.prices.as_of}",
-    }
-    if touched or written:
-        shown[f"{of}price_usd_one_object_each"] = pricing.told(pricing.one_object_each(touched, written, config.prices))
-    return {**shown, **_of_cache(usage, of)}
-
-
-def _of_cache(usage: Usage, of: str) -> Metadata:
-    """Hits, misses and errors of the cache; nothing where it was not asked."""
-    held = {name: usage[what].requests for name in ("hit", "miss", "wrong", "error") if (what := ("redis", name)) in usage}
-    names = {"hit": "cache_hits", "miss": "cache_misses", "wrong": "cache_wrong_entries", "error": "cache_errors"}
-    return {f"{of}{names[name]}": count for name, count in held.items()}
-
-
-def _dollars(config: Config, service: str, operation: str, held: Counted) -> str:
-    one = config.prices.of(service, operation)
-    return "unknown" if one is None else pricing.told(one * held.requests)
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
@@ -283,6 +263,15 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
     theirs = {*config.columns, *measures, *derived}
     ours = {name: text for name, text in _COLUMNS.items() if name not in theirs}
     return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
+
+
+def _told(numbers: Numbers) -> Metadata:
+    def shown(name: str, one: float | int | str) -> Any:
+        if name in ("requests", "range_requests"):
+            return _requests(str(one))
+        return dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one
+
+    return {name: shown(name, one) for name, one in numbers.items()}
 
 
 def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:

@@ -6,6 +6,7 @@ Belongs here: where the secret comes from in a run, and the cache for assets of 
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +24,9 @@ def dagster_secret(arn: str) -> str:
         from dagster_aws.secretsmanager import SecretsManagerResource
     except ImportError:
         raise WrongUsage("cache: a secret in Secrets Manager needs the aws extra: pip install 'recon[aws]'") from None
-    secrets = SecretsManagerResource(region_name=arn.split(":")[3] or None, max_attempts=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        secrets = SecretsManagerResource(region_name=arn.split(":")[3] or None, max_attempts=2)
     return str(secrets.get_client().get_secret_value(SecretId=arn)["SecretString"])
 
 

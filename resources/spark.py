@@ -6,21 +6,16 @@ Belongs here: starting it by a reconciliation's ``engine`` when a run needs it. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from recon.config import Config
 from recon.errors import WrongUsage
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
-def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any]]:
-    """What the stages of an engine need besides the store: nothing for DuckDB, for Spark its session."""
-    if config.engine.kind != "spark":
-        return {}
+def spark_session(config: Config) -> dg.ConfigurableResource[Any]:
+    """The session by ``engine``. Raises WrongUsage where dagster-pyspark is missing."""
     try:
         from dagster_pyspark import PySparkResource
     except ImportError:
@@ -34,4 +29,5 @@ def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any
             prepare()
             super().setup_for_execution(context)
 
-    return {f"{config.name}_spark": SparkSessionOfRun(spark_config=settings_of(config.engine))}
+    session: dg.ConfigurableResource[Any] = SparkSessionOfRun(spark_config=settings_of(config.engine))
+    return session

@@ -106,6 +106,8 @@ def _command(folder: Path, ports: Mapping[str, int]) -> list[str]:
     (folder / "data").mkdir()
     identity = {"name": "admin", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
     (folder / "s3.json").write_text(json.dumps({"identities": [{**identity, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
+    # Each bucket has files of its own, by default seven at once.
+    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
     listen = [option for name in _SERVERS for option in (f"-{name}.port={ports[name]}", f"-{name}.port.grpc={ports[f'{name}.grpc']}")]
     return [
         str(Path(sys.executable).with_name("weed")),
@@ -122,7 +124,7 @@ def _command(folder: Path, ports: Mapping[str, int]) -> list[str]:
         "-master.peers=none",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=512",
-        "-volume.max=40",
+        "-volume.max=500",
         "-volume.preStopSeconds=0",
         *listen,
     ]

@@ -17,6 +17,7 @@ from dagster_store import failures, landed, made, materialized, run, window
 
 from jobs.running import materialize_range
 from recon import layout
+from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.windows import Grid, name_of
@@ -341,18 +342,19 @@ def test_a_store_that_goes_away_in_the_middle_of_a_stage_blames_no_data(
         if before == stage:
             break
         assert run(opened, asked, instance, before).success
-    real = getattr(stages, work)
+    module: Any = library if hasattr(library, work) else stages
+    real = getattr(module, work)
 
     def gone(*arguments: Any) -> Any:
         (tmp_path / "orders_data").rename(tmp_path / "away")
         return real(*arguments)
 
-    monkeypatch.setattr(stages, work, gone)
+    monkeypatch.setattr(module, work, gone)
     lost = instance.get_run_by_id(run(opened, asked, instance, stage).run_id)
     assert lost is not None
     assert lost.tags[FAILURE_TAG] in ("TryAgain", "WrongUsage"), "anything else would leave the range out for good"
     assert not (tmp_path / "orders_data").exists(), "nothing is made in its place"
-    monkeypatch.setattr(stages, work, real)
+    monkeypatch.setattr(module, work, real)
     (tmp_path / "away").rename(tmp_path / "orders_data")
     assert run(opened, asked, instance).success
 

@@ -14,6 +14,7 @@ import faulty
 import numpy as np
 import pytest
 import strategies as s
+from commands import Call
 from driving import open_in, records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from recon.serving.connecting import credentials
 from recon.settings import Cache
 from recon.store import LocalStore, ReadCost
 from recon.usage import Tally
+from resources.redis import ReconciliationCache, dagster_secret
 
 PART = "state/0123456789abcdef/part-0000.jsonl"
 RECORDS = [json.dumps({"key": f"K{number}", "text": "x" * (number % 7)}).encode() + b"\n" for number in range(40)]
@@ -204,17 +206,25 @@ def test_law_whatever_the_cache_holds_look_ups_give_what_the_store_gives(
     assert reads(store) == 0
 
 
+def of_the_same_check(record: bytes) -> bytes:
+    """Another record of the same length and the same CRC-32: the polynomial added to its bits changes nothing of what is left over."""
+    bits = int.from_bytes(record, "little") ^ (0x1DB710641 << 13)
+    return bits.to_bytes(len(record), "little")
+
+
 def test_an_entry_that_somebody_else_made_with_the_right_check_is_not_believed(
     redis: Valkey, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can write to Redis finds a text with the same 32 bits of MD5 by trying: the check alone would not keep it out."""
+    """Whoever can write to Redis can make a text of the same CRC-32: the check alone would not keep it out."""
     store, tally = cached(shelf[0], redis.url), Tally()
     store.records._meter = tally
     read_record(store, shelf[1][0])
     (name,) = redis.client().keys()
     true = redis.client().get(name)
-    forged = RECORDS[0].replace(b"K0", b"K9")
+    forged = of_the_same_check(RECORDS[0])
     redis.client().set(name, true[:16] + forged)
+    assert forged != RECORDS[0]
+    assert check_of(forged) == shelf[1][0].check
     assert store.records.get([shelf[1][0]]) == [None]
     assert counted(tally)["wrong"] == 1
     assert read_record(store, shelf[1][0]) == RECORDS[0]
@@ -361,6 +371,41 @@ def test_the_secret_is_read_from_secrets_manager_in_its_own_region(monkeypatch: 
         found = credentials(Cache("redis", "rediss://127.0.0.1:1/0", secret=arn))
     assert (found.user, found.password) == ("recon", PASSWORD)
     assert PASSWORD not in repr(found)
+
+
+def test_in_a_run_of_dagster_the_secret_comes_through_dagster_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import boto3
+    from moto import mock_aws
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        there = boto3.client("secretsmanager", region_name="eu-central-1")
+        arn = there.create_secret(Name="orders", SecretString=PASSWORD)["ARN"]
+        assert credentials(Cache("redis", "rediss://127.0.0.1:1/0", user="recon", secret=arn), dagster_secret).password == PASSWORD
+    open_in(tmp_path)
+    assert ReconciliationCache(config_file=str(tmp_path / "recon.yaml")).open() is None  # a folder
+
+
+def test_doctor_tries_the_cache_and_says_what_to_correct(
+    recon: Call, tmp_path: Path, guarded: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "recon.yaml"
+    cache = f"cache: {{kind: redis, url: '{guarded.url}', user: recon, secret: ORDERS_CACHE}}\n"
+
+    def told() -> dict[str, Any]:
+        (found,) = [one for one in recon("doctor", "--json", "--config", str(file)).json["findings"] if one["name"] == "cache"]
+        return found
+
+    file.write_text(s.STANDARD_YAML + cache)
+    assert "the store is a folder" in told()["told"]
+    file.write_text(s.STANDARD_YAML.replace("./data", "s3://there-is-none/orders") + cache)
+    monkeypatch.setenv("ORDERS_CACHE", PASSWORD)
+    assert (told()["there"], told()["told"]) == (True, f"127.0.0.1:{guarded.port} answers")
+    monkeypatch.setenv("ORDERS_CACHE", "hunter2")
+    assert not told()["there"]
+    assert "password is refused" in told()["told"]
+    assert "hunter2" not in str(told())
 
 
 # ---- the configuration -----------------------------------------------------------------------------------------------

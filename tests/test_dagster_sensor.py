@@ -17,12 +17,12 @@ from jobs.blocks import Earlier, Ready, choose, digest_of
 from jobs.build import build_definitions
 from jobs.stage_jobs import SENSED
 from recon import lease, quarantine
+from recon import stages as library
 from recon.api import Reconciliation
 from recon.certify import uncertified
 from recon.errors import WrongInput
 from recon.prefetch import prefetch
 from recon.upkeep import tidy
-from recon_assets import stages
 from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
@@ -253,8 +253,8 @@ def test_a_stage_beats_while_it_works_and_gives_its_lease_back(
 ) -> None:
     opened = made(tmp_path, hours=1)
     seen: list[Any] = []
-    real = stages.reduce_windows
-    monkeypatch.setattr(stages, "reduce_windows", lambda *a: (seen.append(lease.current(opened.store(), "stages/reduce")), real(*a))[1])
+    real = library.reduce_windows
+    monkeypatch.setattr(library, "reduce_windows", lambda *a: (seen.append(lease.current(opened.store(), "stages/reduce")), real(*a))[1])
     sensors = Sensors(opened, instance)
     result = sensors.launched("reduce", sensors.tick("reduce"))
     assert [one.holder for one in seen] == [result.run_id]
@@ -286,14 +286,14 @@ def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_st
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=6)
-    real = stages.merge_windows
+    real = library.merge_windows
 
     def merge(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
         if window(4) in {figures.window for figures in block}:
             raise WrongInput("the totals do not tie")
         return real(store, config, timeline, block, *more)
 
-    monkeypatch.setattr(stages, "merge_windows", merge)
+    monkeypatch.setattr(library, "merge_windows", merge)
     sensors = Sensors(opened, instance)
     runs = [(first, last, failure) for stage, first, last, failure in sensors.until_nothing_starts() if stage == "merge"]
     assert runs[0] == (window(0), window(5), "WrongInput")
@@ -384,7 +384,7 @@ def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path
     landed(opened, 3)
     assert sensors.launched("reduce", sensors.tick("reduce")).success
     done, ahead = (
-        prefetch(store, opened.state(), [stages.reduce_windows(store, opened.config, [manifest])[0]])
+        prefetch(store, opened.state(), [library.reduce_windows(store, opened.config, [manifest])[0]])
         for manifest in (opened_manifest(opened, 0), opened_manifest(opened, 3))
     )
     job = build_definitions(opened.config.path).resolve_job_def("orders_upkeep")

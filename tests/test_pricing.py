@@ -20,6 +20,7 @@ from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.pricing import Prices, of_run, one_object_each, price, unpriced
 from recon.usage import Counted, Tally, added, from_json, since, to_json
+from recon.work import RunReport
 from recon_assets import metadata
 from resources.instance import open_instance
 
@@ -137,6 +138,25 @@ def test_hits_misses_and_errors_of_a_cache_stand_in_the_metadata(tmp_path: Path)
     config = load_config(landed(tmp_path).config.path)
     usage = {("redis", name): Counted(number) for number, name in enumerate(("mget", "hit", "miss", "error"), start=1)}
     shown = metadata.of_requests(config, usage)
+    (row, *_) = shown["range_requests"].value.records
+    assert (row.data["operation"], row.data["requests"]) == ("error", 4)
     assert (shown["range_cache_hits"], shown["range_cache_misses"], shown["range_cache_errors"]) == (2, 3, 4)
     assert shown["range_price_usd"] == "0.000000"
     assert metadata.of_requests(config, {}) == {}
+
+
+def test_what_another_process_has_asked_is_added_and_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    r = landed(tmp_path)
+    report, theirs = (
+        RunReport(),
+        {"merge": to_json({("s3", "PutObject"): Counted(7, 70)}), "other": to_json({("s3", "GetObject"): Counted(1)})},
+    )
+    with report.whole(r.store()):
+        with report.timed("merge", r.store()):
+            r.store().get("store.json")
+        r.store().exists("store.json")
+        report.take_in({"requests": theirs, "prices": {"total": "1"}})
+    told = {stage: from_json(requests) for stage, requests in report.requests.items()}
+    assert told["merge"]["s3", "PutObject"] == Counted(7, 70)
+    assert told["merge"]["s3", "GetObject"].requests == 1
+    assert {what: held.requests for what, held in told["other"].items()} == {("s3", "GetObject"): 1, ("s3", "HeadObject"): 1}

@@ -24,6 +24,7 @@ from dagster_store import YAML, landed, made, window
 
 import recon
 from recon import lease, quarantine
+from recon import stages as library
 from recon.api import Reconciliation
 from recon.certify import uncertified
 from recon.cli import main
@@ -130,14 +131,14 @@ def test_a_bad_window_is_left_out_and_named_and_the_others_of_its_range_are_done
 
 def test_a_range_that_cannot_be_merged_is_halved_until_the_bad_window_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = made(tmp_path, hours=5)
-    real = stages.merge_windows
+    real = library.merge_windows
 
     def merge(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
         if window(3) in {figures.window for figures in block}:
             raise WrongInput("the totals do not tie")
         return real(store, config, timeline, block, *more)
 
-    monkeypatch.setattr(stages, "merge_windows", merge)
+    monkeypatch.setattr(library, "merge_windows", merge)
     report = ran(opened)
     assert report.bad == {window(3): "the totals do not tie"}
     assert set(report.windows) == {window(hour) for hour in (0, 1, 2, 4)}
@@ -287,7 +288,7 @@ def test_a_store_that_is_away_is_told_at_once_as_before(tmp_path: Path, monkeypa
         calls.append(time.monotonic())
         raise TryAgain("the store is away")
 
-    monkeypatch.setattr(stages, "reduce_windows", away)
+    monkeypatch.setattr(library, "reduce_windows", away)
     with pytest.raises(TryAgain, match=r"^the store is away$"):
         ran(opened)
     assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""The local store: whole objects or nothing, created once, under checked names."""
+"""Stores: whole objects or nothing, created once, under checked names, in a folder and in S3; and what only a folder knows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from recon import store as store_module
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.store import AlreadyExists, LocalStore, NotFound, check_path, open_store
+from recon.store import AlreadyExists, LocalStore, NotFound, ObjectStore, check_path, open_store
 
 
 @pytest.fixture
@@ -28,26 +28,33 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
 
 
-def temporary_files(store: LocalStore) -> list[str]:
-    return os.listdir(store.root / "tmp")
+@pytest.fixture(params=["folder", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """The same is asked of both."""
+    return open_store("store" if request.param == "folder" else request.getfixturevalue("in_s3"), tmp_path)
 
 
-def test_an_object_comes_back_as_it_was_put(store):
+def temporary_files(store: ObjectStore) -> list[str]:
+    return os.listdir(store.root / "tmp") if isinstance(store, LocalStore) else []
+
+
+def test_an_object_comes_back_as_it_was_put(any_store):
     chunks = [b"ab", memoryview(b"cd"), b"", memoryview(bytearray(3_000_000))]
-    assert store.put_new("a/b/c", chunks) == 3_000_004
-    assert store.get("a/b/c") == b"abcd" + bytes(3_000_000)
-    assert store.size("a/b/c") == 3_000_004
-    assert store.exists("a/b/c")
-    assert store.local("a/b/c").read_bytes()[:4] == b"abcd"
-    assert temporary_files(store) == []
+    assert any_store.put_new("a/b/c", chunks) == 3_000_004
+    assert any_store.get("a/b/c") == b"abcd" + bytes(3_000_000)
+    assert any_store.size("a/b/c") == 3_000_004
+    assert any_store.exists("a/b/c")
+    if (file := any_store.local("a/b/c")) is not None:
+        assert file.read_bytes()[:4] == b"abcd"
+    assert temporary_files(any_store) == []
 
 
-def test_an_object_is_never_overwritten_and_the_loser_is_told(store):
-    store.put_new("a", [b"first"])
+def test_an_object_is_never_overwritten_and_the_loser_is_told(any_store):
+    any_store.put_new("a", [b"first"])
     with pytest.raises(AlreadyExists, match=r"^a: exists already"):
-        store.put_new("a", [b"second"])
-    assert store.get("a") == b"first"
-    assert temporary_files(store) == []
+        any_store.put_new("a", [b"second"])
+    assert any_store.get("a") == b"first"
+    assert temporary_files(any_store) == []
 
 
 def test_the_name_is_taken_by_link_even_when_it_appears_after_the_first_look(store):
@@ -61,47 +68,65 @@ def test_the_name_is_taken_by_link_even_when_it_appears_after_the_first_look(sto
     assert temporary_files(store) == []
 
 
-def test_a_range_is_exactly_what_was_asked_for_or_damaged(store):
-    store.put_new("a", [b"0123456789"])
-    assert store.get_range("a", 0, 10) == b"0123456789"
-    assert store.get_range("a", 3, 4) == b"3456"
-    assert store.get_range("a", 10, 0) == b""
+def test_a_range_is_exactly_what_was_asked_for_or_damaged(any_store):
+    any_store.put_new("a", [b"0123456789"])
+    assert any_store.get_range("a", 0, 10) == b"0123456789"
+    assert any_store.get_range("a", 3, 4) == b"3456"
+    assert any_store.get_range("a", 10, 0) == b""
     for offset, length in [(0, 11), (9, 2), (10, 1), (20, 1), (0, 2**60)]:
         with pytest.raises(Damaged, match=rf"^a: cut short: {length} bytes expected from offset {offset}"):
-            store.get_range("a", offset, length)
+            any_store.get_range("a", offset, length)
     with pytest.raises(WrongUsage):
-        store.get_range("a", -1, 1)
+        any_store.get_range("a", -1, 1)
 
 
-def test_what_is_not_there_is_not_found(store):
-    store.put_new("a/b", [b"x"])
+def test_what_is_not_there_is_not_found(any_store):
+    any_store.put_new("a/b", [b"x"])
     for path in ["x", "a", "a/x", "a/b/c"]:
-        for read in (store.get, store.size, lambda path: store.get_range(path, 0, 1)):
+        for read in (any_store.get, any_store.size, lambda path: any_store.get_range(path, 0, 1)):
             with pytest.raises(NotFound, match=f"^{path}: does not exist"):
                 read(path)
-        assert not store.exists(path)
+        assert not any_store.exists(path)
         if path != "a":
-            store.delete(path)
-    with pytest.raises(WrongUsage):
-        store.delete("a")
+            any_store.delete(path)
+    if isinstance(any_store, LocalStore):
+        with pytest.raises(WrongUsage):
+            any_store.delete("a")
 
 
-def test_deleting_removes_the_object_and_frees_the_name(store):
-    store.put_new("a/b", [b"1"])
-    store.delete("a/b")
-    assert not store.exists("a/b")
-    assert store.put_new("a/b", [b"22"]) == 2
+def test_deleting_removes_the_object_and_frees_the_name(any_store):
+    any_store.put_new("a/b", [b"1"])
+    any_store.delete("a/b")
+    assert not any_store.exists("a/b")
+    assert any_store.put_new("a/b", [b"22"]) == 2
 
 
-def test_a_local_file_is_copied_in(store, tmp_path):
+def test_a_local_file_is_copied_in(any_store, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(os.urandom(2_500_000))
-    assert store.copy_in("landed/file", source) == 2_500_000
-    assert store.get("landed/file") == source.read_bytes()
+    assert any_store.copy_in("landed/file", source) == 2_500_000
+    assert any_store.get("landed/file") == source.read_bytes()
     for wrong in (tmp_path / "absent", tmp_path):
         with pytest.raises(WrongUsage, match=str(wrong)):
-            store.copy_in("landed/other", wrong)
-    assert not store.exists("landed/other")
+            any_store.copy_in("landed/other", wrong)
+    assert not any_store.exists("landed/other")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2_500_000, 40_000_000])
+def test_an_object_is_copied_out_to_a_file(any_store, tmp_path, length):
+    body = os.urandom(length)
+    any_store.put_new("a", [body])
+    assert any_store.copy_out("a", tmp_path / "out") == length
+    assert (tmp_path / "out").read_bytes() == body
+    with pytest.raises(NotFound):
+        any_store.copy_out("b", tmp_path / "other")
+
+
+def test_a_store_is_empty_until_anything_lies_in_it(any_store):
+    assert any_store.empty()
+    any_store.put_new("a/b", [b""])
+    assert not any_store.empty()
+    assert any_store.get("a/b") == b""
 
 
 def test_an_object_and_a_folder_can_not_share_a_name(store):
@@ -133,31 +158,30 @@ def test_listing_is_recursive_sorted_and_by_folder(paths, prefix):
         assert list(store.list(prefix)) == list(store.list(prefix + "/")) == below
 
 
-hostile = st.sampled_from(
-    [
-        "",
-        "/",
-        "/etc/passwd",
-        "../x",
-        "a/../../x",
-        "a//b",
-        "a/",
-        "./a",
-        "a/.",
-        "a\\b",
-        "a/..",
-        "..",
-        "tmp",
-        "tmp/x",
-        "a\x00b",
-        "a\nb",
-        "\x7f",
-        "x" * 241,
-        "/".join(["x" * 100] * 11),
-        chr(0xD800),  # half a surrogate pair
-        "é" * 121,
-    ]
-)
+hostile_names = [
+    "",
+    "/",
+    "/etc/passwd",
+    "../x",
+    "a/../../x",
+    "a//b",
+    "a/",
+    "./a",
+    "a/.",
+    "a\\b",
+    "a/..",
+    "..",
+    "tmp",
+    "tmp/x",
+    "a\x00b",
+    "a\nb",
+    "\x7f",
+    "x" * 241,
+    "/".join(["x" * 100] * 11),
+    chr(0xD800),  # half a surrogate pair
+    "é" * 121,
+]
+hostile = st.sampled_from(hostile_names)
 
 
 @given(hostile)
@@ -190,25 +214,26 @@ def test_files_that_were_not_put_there_do_not_hide_objects(store):
     assert list(store.list("")) == ["a"]
 
 
-def test_sixteen_threads_race_and_exactly_one_wins_each_name(store):
+def test_sixteen_threads_race_and_exactly_one_wins_each_name(any_store):
     barrier, wins = threading.Barrier(16), []
+    turns = 10 if isinstance(any_store, LocalStore) else 1  # the server lets racers wait for seconds
 
     def race(number):
-        for turn in range(10):
+        for turn in range(turns):
             barrier.wait()
             try:
-                store.put_new(f"new/{turn}/name", [b"%d" % number])
+                any_store.put_new(f"new/{turn}/name", [b"%d" % number])
                 wins.append((turn, number))
             except AlreadyExists:
-                assert store.exists(f"new/{turn}/name")
+                assert any_store.exists(f"new/{turn}/name")
 
     threads = [threading.Thread(target=race, args=(n,)) for n in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(turn for turn, _ in wins) == list(range(10))
-    assert all(store.get(f"new/{turn}/name") == b"%d" % number for turn, number in wins)
+    assert sorted(turn for turn, _ in wins) == list(range(turns))
+    assert all(any_store.get(f"new/{turn}/name") == b"%d" % number for turn, number in wins)
 
 
 def _race_in_a_process(root, number, barrier, wins):

@@ -6,6 +6,7 @@ Belongs here: what happens to real processes. Does not belong here: Lambda (test
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,19 +14,22 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import Call, WatchedStore
 from worker_child import Table, mark
 
 from recon import layout
-from recon.errors import ConnectionLost, Damaged, Throttled
+from recon.errors import ConnectionLost, Damaged, Throttled, WrongUsage
 from recon.serving import plans
-from recon.serving.attempts import noted, read_done
+from recon.serving.attempts import Attempt, give_away, noted, read_done, read_entry
 from recon.serving.plans import Plan, ShareBody, plan_for
 from recon.serving.transports import Handle, Processes, Transport
-from recon.serving.worker import Event
+from recon.serving.worker import STORE, Event, Served, event_of, serve
+from recon.serving.worker import TABLE as TABLE_OF
 from recon.serving.workers import Coordinator, Patience, Worked
 from recon.store import LocalStore
 
@@ -295,3 +299,142 @@ def test_interrupted_it_ends_the_workers_that_it_started(store: LocalStore, tmp_
     (stopped,) = tmp_path.glob("stop-10-by-*")
     assert not Path(f"/proc/{stopped.name.rpartition('-')[2]}").exists()
     assert not store.exists(layout.share_done(plan.folder, "s0"))
+
+
+def event(attempt: str, share: str = "s0") -> Event:
+    return Event("store", TABLE, 0, share, attempt, beat_s=1e-6)
+
+
+def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) -> None:
+    planned(store, 1)
+    asked: list[tuple[int, int]] = []
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        asked.append((share["first"], share["end"]))
+        if asked == [(0, 30), (30, 90)]:
+            raise Damaged("once")
+        return {"entries": share["end"] - share["first"]}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 30)
+        assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "failed"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 40)
+        assert serve(store, event("b" * 16), load, lambda: 100.0) == Served("s0", "b" * 16, "done", ROWS)
+    assert asked[-2:] == [(30, 70), (70, 100)]
+    assert read_done(store, layout.plan(TABLE, 0), "s0")["counts"] == {"entries": ROWS}
+    assert serve(store, event("c" * 16), load, lambda: 100.0).outcome == "given_away"
+
+
+def test_a_worker_that_beats_at_the_moment_when_it_would_be_given_away_keeps_its_share(store: LocalStore) -> None:
+    plan = planned(store, 1)
+    attempts: list[Attempt] = []
+
+    class Beating:
+        """Starts one worker that claims, and then beats just before the coordinator gives it away."""
+
+        def start(self, event: Event) -> Handle:
+            attempt = Attempt(store, plan.folder, event.share, event.attempt, 0.0)
+            attempt.claim()
+            attempts.append(attempt)
+            return attempt
+
+        def poll(self, handle: Handle) -> str | None:
+            return None
+
+        def stop(self, handle: Handle) -> None:
+            pass
+
+    now = [0.0]
+
+    def before(call: Call) -> None:
+        if call.kind == "put_new" and now[0] > 10:
+            attempts[0].beat()
+
+    watched = WatchedStore(store, before=before)
+    one = Coordinator(watched, "store", TABLE, plan, Beating(), 1, replace(QUICK, silence_s=10), clock=lambda: now[0])
+    one.look()
+    one.look()
+    now[0] = 11
+    one.look()
+    assert len(attempts) == 1
+    now[0] = 20  # 9 s after that beat was seen first
+    one.look()
+    attempts[0].beat()
+    assert attempts[0].finish()
+    assert one.look()
+    assert len(attempts) == 1
+
+
+def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store: LocalStore) -> None:
+    plan = planned(store, 1)
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        raise AssertionError("it worked")
+
+    assert give_away(store, plan.folder, "s0", "a" * 16, 0, None, "it was not begun")
+    assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "given_away"
+    before = list(store.list(""))
+    assert serve(store, event("b" * 16, "s1"), load, lambda: 100.0).outcome == "too_late"
+    assert serve(store, replace(event("b" * 16), plan=5), load, lambda: 100.0).outcome == "too_late"
+    assert list(store.list("")) == before
+
+
+def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore) -> None:
+    plan = planned(store, 1)
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        raise ValueError("order 4711: 12.50 of Ms. Miller")
+
+    served = serve(store, event("a" * 16), load, lambda: 100.0)
+    entry = read_entry(store, plan.folder, "s0", "a" * 16, 2)
+    assert (served.outcome, entry.state, entry.kind) == ("failed", "failed", "ValueError")
+    assert entry.reason == "ValueError in the worker; see its log"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"store": "s3://other/prefix"}, "another store or table"),
+        ({"table": "invoices"}, "another store or table"),
+        ({"table": "orders-copy"}, "another store or table"),
+        ({"share": "../../timeline/000000000001.json"}, "none that a coordinator makes"),
+        ({"attempt": "x"}, "none that a coordinator makes"),
+        ({"plan": -1}, "none that a coordinator makes"),
+        ({"plan": True}, "expected store, table"),
+        ({"plan": "0"}, "expected store, table"),
+        ({"beat_s": float("nan")}, "expected store, table"),
+        ({"limit_s": 1e9}, "expected store, table"),
+        ({"run": "state/y/merge.run"}, "expected store, table"),
+        ({"share": None}, "expected store, table"),
+    ],
+)
+def test_an_event_for_another_store_or_of_another_form_is_refused(change: dict[str, Any], expected: str) -> None:
+    body = {**json.loads(event("a" * 16).to_json()), **change}
+    with pytest.raises(WrongUsage, match=expected) as told:
+        event_of(body, {STORE: "store", TABLE_OF: TABLE})
+    assert not any(isinstance(value, str) and value in str(told.value) for value in change.values())
+
+
+def test_shares_take_a_quarter_of_the_time_limit_at_the_last_rate_and_leave_one_for_each_worker() -> None:
+    assert plans.share_rows(600, None, 4, None) == 60_000
+    assert plans.share_rows(600, None, 4, 2000.0) == 300_000
+    assert plans.share_rows(600, 40_000, 4, 2000.0) == 10_000
+    assert plans.share_rows(600, 100, 4, 2000.0) == plans.ROWS_MIN
+    assert plans.share_rows(86_400, None, 1, 1e6) == plans.ROWS_MAX
+
+
+def test_the_rate_of_the_last_plan_is_kept_and_old_plans_are_swept(store: LocalStore) -> None:
+    now = datetime.now(UTC)
+    assert plans.last_rate(store, TABLE) is None
+    for after in (0, 1):
+        plan = plan_for(store, TABLE, after, after + 1, lambda: [{**shares(1)[0], "end": 10_000}])
+        plans.finish(store, plan, [{"counts": {"entries": 10_000}, "seconds": 5.0 * (after + 1)}])
+    open_plan = plan_for(store, TABLE, 2, 3, lambda: shares(1))
+    assert plans.last_rate(store, TABLE) == 1000.0
+    assert plans.sweep(store, TABLE, now, timedelta(days=1)) == 0
+    assert plans.sweep(store, TABLE, now + timedelta(days=2), timedelta(days=1)) == 4
+    # A worker that was away for days has put its claim into a folder that is gone.
+    assert give_away(store, layout.plan(TABLE, 0), "s0", "a" * 16, 0, None, "late")
+    assert plans.sweep(store, TABLE, now, timedelta(days=1)) == 1
+    assert list(store.list(layout.plans(TABLE))) == [layout.plan_file(open_plan.folder)]

@@ -1,7 +1,7 @@
 """A worker process whose table is an SQLite file and which, once, does as it is told: dies, stops, or fails at a row.
 
-Belongs here: that process, and the table. Does not belong here: any test. Called as ``python worker_child.py TABLE.db``; beside the file lie
-``<what>-<row>`` marks, each removed by the one worker that obeys it ("poison" stays): kill, stop, poison, slow, late.
+Belongs here: that process, and the table. Does not belong here: any test. Called as ``python worker_child.py TABLE.db``; beside the
+file lie ``<what>-<row>`` marks, each removed by the one worker that obeys it ("poison" stays): kill, stop, poison, slow.
 """
 
 from __future__ import annotations

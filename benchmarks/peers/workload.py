@@ -35,6 +35,7 @@ measures:
 derived: {balance: "coalesce(billed, 0) - coalesce(paid, 0) + coalesce(refunded, 0)"}
 status: [{MATCHED: "balance = 0"}, {UNPAID: "paid is null"}, {BREAK: "true"}]
 control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
+retention: {grace: 1m}
 memory_limit: 2GB
 threads: 2
 """

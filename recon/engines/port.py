@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from recon.errors import WrongUsage
+
 if TYPE_CHECKING:
     from recon.batches import Manifest
     from recon.config import Config
@@ -66,6 +68,11 @@ def engine_of(config: Config) -> Engine:
         from recon.engines.spark.engine import Spark
 
         return Spark()
+    if config.engine.elsewhere:
+        raise WrongUsage(
+            f"{config.path}: engine: kind: {config.engine.kind} is submitted to by runs of Dagster ('recon run', or the UI); for anything "
+            "else call recon_spark.py on the cluster (docs/operations.md), or name another kind: any goes on from what another left"
+        )
     from recon.engines.duckdb.engine import Embedded
 
     return Embedded()

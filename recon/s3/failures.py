@@ -55,6 +55,11 @@ class Failure:
         return self.code in _EXPIRED | _INVALID or (not self.code and self.status in (400, 401, 403))
 
     @property
+    def out_of_date(self) -> bool:
+        """The credentials were good once."""
+        return self.code in _EXPIRED
+
+    @property
     def passes(self) -> bool:
         """The same request may succeed a little later."""
         return (

@@ -21,7 +21,7 @@ from recon.settings import S3Settings
 
 BACK_OFF_FIRST_S = 0.05
 BACK_OFF_S_MAX = 5.0
-RENEWALS_MAX = 4
+RENEWALS_MAX = 2
 """So often credentials are renewed for one request that is refused for them."""
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Requests:
             if failure.not_found or failure.exists or failure.beyond or failure.code == "NoSuchUpload":
                 raise Refused(failure)
             spent = time.monotonic() - begun
-            if failure.expired and renewals < (RENEWALS_MAX if failure.code else 1):
+            if failure.expired and renewals < (RENEWALS_MAX if failure.out_of_date else 1):
                 renewals += 1
                 self._renew(session)
             elif not failure.passes or spent >= self.settings.retry_s:

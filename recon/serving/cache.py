@@ -26,7 +26,6 @@ from recon.errors import Damaged, WrongUsage
 from recon.metering import Meter
 from recon.serving.connecting import ReadSecret, boto3_secret, connected
 from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
-from recon.usage import Tally, Usage
 
 if TYPE_CHECKING:
     from recon.runs_file import Hit
@@ -189,6 +188,11 @@ class CachedStore:
     def cost(self) -> ReadCost:
         return self.store.cost
 
+    @property
+    def meter(self) -> Meter | None:
+        """What counts the store's requests, if anything does."""
+        return getattr(self.store, "meter", None)
+
     def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
         return self.store.put_new(path, chunks)
 
@@ -237,12 +241,6 @@ def meter_of(store: ObjectStore) -> Meter | None:
     """Who is told of the requests to a store, and to what serves it; nobody in a folder."""
     meter: Meter | None = getattr(uncached(store), "meter", None)
     return meter
-
-
-def usage_of(store: ObjectStore) -> Usage:
-    """What this process has asked of a store and of the cache in front of it, as far as somebody counts: nothing in a folder."""
-    meter = meter_of(store)
-    return meter.so_far() if isinstance(meter, Tally) else {}
 
 
 def in_front_of(

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -24,7 +23,8 @@ from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import standing
 from recon.serving.cache import meter_of
-from recon.serving.loading import Loaded, load_share
+from recon.serving.carrying import ByWorkers
+from recon.serving.loading import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone, open_client
@@ -39,22 +39,12 @@ COMMITS_AT_ONCE = 256
 _ROUNDS_MAX = 5
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What became of shares. ``loaded``: what each came to, each once. ``until``: the commit up to which all is in the table then; a plan
-    that somebody had begun before may end earlier than was asked."""
-
-    loaded: Iterable[Loaded]
-    until: int
-
-
 class Carry(Protocol):
-    """Carries out what the commits ``after`` … ``until`` (the first not, the last included) brought, by whomever; ``after`` is 0 for the
-    filling of a new table. ``cut``: gives the shares, of so many entries at most. Raises what the first that cannot be carried out raised.
+    """Carries out shares, by whomever. Gives what each came to, or its pieces, each once; raises what the first that cannot be carried out
+    raised. Others may still be at work then, or come back late: shares that are not ``fresh`` do no harm. Who cannot be certain that each
+    is over before it returns takes those that are ``fresh`` as if they were not."""
 
-    Others may still be at work then, or come back late: no share that is given to a Carry is ``fresh``, so they do no harm."""
-
-    def __call__(self, table: str, after: int, until: int, cut: Callable[[int], Iterator[Share]]) -> Carried: ...
+    def __call__(self, shares: Iterable[Share]) -> Iterable[Loaded]: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,8 @@ class _Keeping:
     """One call: what it works on, and what it has done so far."""
 
     def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: Carry | None) -> None:
-        self._store, self._config, self._timeline, self._tables, self._carry = store, config, timeline, tables, carry
+        self._store, self._config, self._timeline, self._tables = store, config, timeline, tables
+        self._carry = carry or ByWorkers(store, config, tables)
         self._kept = Kept()
 
     def keep(self, anew: bool) -> Kept:
@@ -160,8 +151,9 @@ class _Keeping:
             if after >= state.commit:
                 return True
             until = min(after + COMMITS_AT_ONCE, state.commit)
-            cut = partial(shares_of, self._store, self._timeline, filling.table, after, until)
-            standing.advance(self._store, filling, self._carried(filling.table, after, until, cut))
+            for loaded in self._carried(shares_of(self._store, self._timeline, filling.table, after, until, self._config.index.share)):
+                self._kept = self._kept.plus(loaded)
+            standing.advance(self._store, filling, until)
 
     def _filled(self, state: State) -> Filling | None:
         """A new table with all of ``state``, switched to; None where another fills one."""
@@ -184,9 +176,9 @@ class _Keeping:
         return filling
 
     def _fill(self, state: State, filling: Filling) -> None:
-        # Of a worker that was given up nobody knows whether it is over, so it must not be able to do harm.
-        cut = partial(shares_to_fill, self._store, self._timeline, state, filling.table, fresh=self._carry is None)
-        self._carried(filling.table, 0, state.commit, cut)
+        shares = shares_to_fill(self._store, self._timeline, state, filling.table, self._config.index.share)
+        for loaded in self._carried(shares):
+            self._kept = self._kept.plus(loaded)
         self._tables.settle()
         if not standing.decide(self._store, filling, "stands"):
             raise TryAgain(f"table {filling.table}: another took over while it was filled; run the same again")
@@ -229,12 +221,5 @@ class _Keeping:
                 self._tables.delete(filling.table)
             standing.forget(self._store, filling)
 
-    def _carried(self, table: str, after: int, until: int, cut: Callable[[int], Iterator[Share]]) -> int:
-        """Has shares carried out; returns the commit up to which all is in the table then."""
-        if self._carry is None:
-            done = Carried((load_share(self._store, self._tables, share) for share in cut(self._config.index.share)), until)
-        else:
-            done = self._carry(table, after, until, cut)
-        for loaded in done.loaded:
-            self._kept = self._kept.plus(loaded)
-        return done.until
+    def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
+        return self._carry(shares)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from recon import layout
 from recon.errors import Damaged
-from recon.runs import Found, Run, find_many, hash_of, open_run, read_records
+from recon.runs import Found, Run, find_many, hash_of, open_run, read_few
 from recon.runs_entries import COLUMNS, Column
 from recon.runs_file import BLOCK
 from recon.serving.items import Pointer
@@ -112,7 +112,7 @@ def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Co
     """What is to be said of each key. The records are read for their keys, which the runs do not hold, and checked."""
     pointers = []
     columns = (column.tolist() for column in (hi, lo, found.part, found.offset, found.length, found.check))
-    for record, *hashes, part, offset, length, check in zip(read_records(store, found).to_pylist(), *columns, strict=True):
+    for record, *hashes, part, offset, length, check in zip(read_few(store, found), *columns, strict=True):
         key, lives = read_key(record)
         if key is None or hash_of(key) != tuple(hashes):
             raise Damaged(
@@ -123,7 +123,7 @@ def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Co
     return pointers
 
 
-def read_key(record: str) -> tuple[str | None, bool]:
+def read_key(record: bytes) -> tuple[str | None, bool]:
     """The key of a record, and whether any window still contributes to it; one without is a tombstone in the table."""
     try:
         held = json.loads(record)

@@ -16,7 +16,7 @@ from recon.engines.duckdb.merging import Slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written
 from recon.engines.spark.tasks import in_tasks, parallelism
-from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, sources_of, standing_of, write_slice
+from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, read_standing, sources_of, standing_at, write_slice
 from recon.prefetch import (
     Prefetched,
     find_standing,
@@ -123,8 +123,9 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tup
         sources = sources_of(store, ranged.state, ranged.todo, scratch)
         path = layout.part_file(ranged.writer, number, task)
         timeline = Timeline(store, ranged.state.folder)
-        standing = standing_of(store, timeline, ranged.state, ranged.todo, ranged.prefetched, bounds)
-        part = write_slice(store, config, connection, sources, standing, bounds, path)
+        standing = standing_at(store, timeline, ranged.state, ranged.todo, ranged.prefetched, bounds)
+        records = read_standing(store, ranged.state, ranged.todo, standing, bounds)
+        part = write_slice(store, config, connection, sources, records, bounds, path)
     # The records lie in the part-file; not even the buffers that they were in go to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:

@@ -1,0 +1,158 @@
+"""The pipeline on S3, DynamoDB and Redis: requests, bytes and seconds per stage, what they cost, and look-ups with and without the cache.
+
+    python benchmarks/aws.py [--state 200000] [--events 400000] [--keys 130000] [--small 2000] [--look-ups 500] [--out FILE.json]
+
+SeaweedFS, DynamoDB Local and Valkey on this machine stand in for AWS: counts of requests and bytes are those that AWS would see, seconds
+and latencies are not. A state is made, then a batch of ``--events`` events over ``--keys`` keys is taken in, half of them new, then a small
+batch. Each is beside one object per artifact: a GET for each key touched, a PUT for each record written. Belongs here: the measurement.
+Does not belong here: any bar; a reader compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import seaweed
+from core import CONFIG, make_events
+from dynamodb_local import dynamodb_local, environment
+from valkey_server import valkey
+
+import recon
+from recon.lookup import find_record
+from recon.pricing import price, told
+from recon.runs import hash_of
+from recon.runs_file import Hit, open_run
+from recon.runs_records import read_record
+from recon.serving.cache import uncached
+from recon.serving.keeping import client_of
+from recon.serving.looking import find_served
+from recon.store import ObjectStore
+from recon.timeline import State, Timeline
+from recon.usage import Usage, since, tally_of, usage_of
+
+WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z", "2026-01-01T02:00Z")
+
+
+def taken_in(r: Any, folder: Path, name: str, window: str, events: int, keys: int, first_key: int) -> dict[str, Any]:
+    """One batch, landed and run by plain calls."""
+    file = make_events(folder, name, events, keys, first_key, "parquet")
+    before = usage_of(r.store(create=True))
+    start = time.perf_counter()
+    r.land([file], window=window, close=True)
+    landed_s, landing = time.perf_counter() - start, since(usage_of(r.store()), before)
+    report = asdict(r.run())
+    assert not report["bad"], report["bad"]
+    told_ = {what: report[what] for what in ("rows", "keys", "written", "bytes", "seconds", "requests", "prices")}
+    print(f"  {name}: {report['rows']:,} events, {report['keys']:,} keys; USD {report['prices']['total']}", flush=True)
+    for stage, seconds in report["seconds"].items():
+        s3 = report["requests"].get(stage, {}).get("s3", {})
+        asked = sum(one["requests"] for one in s3.values())
+        print(f"    {stage:10} {seconds:7.2f} s {asked:6,} requests to S3, USD {report['prices']['stages'].get(stage, '0')}", flush=True)
+    landing_told = {"seconds": landed_s, "price": told(price(landing, r.config.prices)), "requests": counted(landing)}
+    return {**told_, "seconds": {stage: round(seconds, 2) for stage, seconds in report["seconds"].items()}, "landing": landing_told}
+
+
+def counted(usage: Usage) -> dict[str, int]:
+    return {f"{service}.{operation}": held.requests for (service, operation), held in sorted(usage.items())}
+
+
+def looked_up(r: Any, store: ObjectStore, keys: list[str], look: Callable[[str], Any]) -> dict[str, Any]:
+    """Latencies of look-ups, one after the other, and what each asks."""
+    before, taken = usage_of(r.store()), []
+    for key in keys:
+        start = time.perf_counter()
+        found = look(key)
+        taken.append((time.perf_counter() - start) * 1000)
+        assert found is not None, key
+    asked = since(usage_of(r.store()), before)
+    cuts = statistics.quantiles(taken, n=100)
+    return {
+        "p50_ms": round(cuts[49], 2),
+        "p99_ms": round(cuts[98], 2),
+        "requests_each": {what: round(count / len(keys), 2) for what, count in counted(asked).items()},
+        "usd_per_million": told(price(asked, r.config.prices) * 1_000_000 / len(keys)),
+    }
+
+
+def ways(r: Any, keys: list[str], client: Any) -> dict[str, Any]:
+    """Each way of looking keys up, without the cache, with an empty one, and with one that has them."""
+    cached = r.store()
+    bare, timeline = uncached(cached), Timeline(cached)
+    state: State = timeline.head()
+    places = {key: place_of(bare, state, key) for key in keys}
+    found: dict[str, Any] = {}
+    looks: dict[str, Callable[[ObjectStore], Callable[[str], Any]]] = {
+        "through the runs": lambda store: lambda key: find_record(store, state, key),
+        "through DynamoDB": lambda store: lambda key: find_served(store, timeline, key, lambda: client).record,
+        "the record alone": lambda store: lambda key: read_record(store, places[key]),
+    }
+    for way, look in looks.items():
+        cached.records._connected().flushall()
+        for name, store in (("without", bare), ("empty", cached), ("warm", cached)):
+            found.setdefault(way, {})[name] = one = looked_up(r, store, keys, look(store))
+            print(f"  {way:18} {name:8} p50 {one['p50_ms']:7.2f} ms, p99 {one['p99_ms']:7.2f} ms {one['requests_each']}", flush=True)
+    return found
+
+
+def place_of(store: ObjectStore, state: State, key: str) -> Hit:
+    for run in state.runs:
+        if hits := open_run(store, run.path).find(*hash_of(key)):
+            return hits[0]
+    raise AssertionError(key)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state", type=int, default=200_000)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--keys", type=int, default=130_000)
+    parser.add_argument("--small", type=int, default=2_000)
+    parser.add_argument("--look-ups", type=int, default=500)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recon-aws-")))
+        endpoint = stack.enter_context(dynamodb_local(folder))
+        stack.enter_context(environment(endpoint))
+        s3 = stack.enter_context(seaweed.server())
+        redis = stack.enter_context(valkey(folder))
+        os.environ.update(s3.environment)
+        bucket = s3.bucket()
+        text = CONFIG.replace("store: ./data", f"store: s3://{bucket}/benchmark")
+        text += f"cache: {{kind: redis, url: '{redis.url}'}}\nindex: {{kind: dynamodb, table: {bucket}}}\n"
+        (folder / "recon.yaml").write_text(text)
+        r = recon.open(folder / "recon.yaml")
+        batches = {
+            "state": taken_in(r, folder, "state", WINDOWS[0], given.state, given.state, 0),
+            "batch": taken_in(r, folder, "batch", WINDOWS[1], given.events, given.keys, given.state - given.keys // 2),
+            "small": taken_in(r, folder, "small", WINDOWS[2], given.small, given.small // 2, given.state // 2),
+        }
+        keys = [f"ORD-{number:09}" for number in random.Random(1).sample(range(given.state), given.look_ups)]
+        result = {
+            "sizes": {name: getattr(given, name) for name in ("state", "events", "keys", "small", "look_ups")},
+            "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+            "batches": batches,
+            "look_ups": ways(r, keys, client_of(r.store(), r.config)),
+        }
+        assert tally_of(r.store()) is not None
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

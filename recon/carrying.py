@@ -1,0 +1,86 @@
+"""What a cluster does when it is asked: one stage of a range, on the Spark that it has, and the answer into the store.
+
+Belongs here: from what was asked to the answer, by the stages that runs in process use. Does not belong here: arguments and exit statuses
+(recon.spark), what asks (resources), anything of Dagster.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from recon import stages
+from recon.config import Config
+from recon.elsewhere import Answer, Asked, answer, read_asked
+from recon.engines.spark.session import open_session
+from recon.errors import ReconError
+from recon.opening import open_for
+from recon.passing import passing
+from recon.store import open_store
+from recon.timeline import Timeline
+from recon.work import Numbers, Work
+
+Tell = Callable[[str], None]
+
+
+def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> ReconError | None:
+    """Does what was asked under ``attempt`` in the store at ``location``, and answers. Returns what it failed with, after it has answered
+    so. Raises what kept it from knowing what was asked. ``tell``: a line now and then for whoever waits."""
+    told_to = open_store(location, Path.cwd())
+    try:
+        config, asked = read_asked(told_to, location, attempt)
+    except ReconError as error:
+        answer(told_to, attempt, Answer(error=error))
+        return error
+    tell(f"{asked.stage} of {asked.first}..{asked.last}: begun")
+    start = time.perf_counter()
+    here = replace(config, engine=replace(config.engine, kind="spark"))
+    done = _done(here, asked)
+    answer(open_for(here), attempt, done)
+    tell(f"{asked.stage} of {asked.first}..{asked.last}: {done.error or 'done'} after {time.perf_counter() - start:.1f} s")
+    return done.error
+
+
+def _done(config: Config, asked: Asked) -> Answer:
+    numbers: dict[str, Numbers] = {}
+    work: Work | None = None
+    try:
+        store = open_for(config)
+        work = Work(store, config, Timeline(store))
+        start = time.perf_counter()
+        open_session(config.engine)
+        work.report.took("session", time.perf_counter() - start)
+        _stage(work, asked, numbers)
+        error: ReconError | None = None
+    except ReconError as failed:
+        error = failed
+    except Exception as failed:
+        traceback.print_exc(file=sys.stderr)
+        error = _foreign(failed)
+    return Answer(numbers, asdict(work.report) if work else {}, error)
+
+
+def _stage(work: Work, asked: Asked, numbers: dict[str, Numbers]) -> None:
+    grid = work.config.grid
+    windows = list(grid.between(grid.parse(asked.first), grid.parse(asked.last)))
+    if asked.stage == "reduce":
+        for figures, of_window in stages.reduce(work, windows):
+            numbers[figures.window] = of_window
+        return
+    found = {figures.window: of_block for figures, _, of_block in stages.read_ahead(work, windows)}
+    for window, of_block in stages.merge(work, windows).items():
+        ahead = {name.replace("range_", "prefetched_"): one for name, one in found.get(window, {}).items()}
+        numbers[window] = {**ahead, **of_block}
+
+
+def _foreign(error: Exception) -> ReconError:
+    """An error of another library, without its text: that may quote an event."""
+    kind = passing(error) or ReconError
+    told = type(error).__name__
+    return kind(
+        f"{told}, which nobody foresaw; see the traceback in the logs" if kind is ReconError else f"{told} on the cluster; run it again"
+    )

@@ -1,0 +1,156 @@
+"""Stages that are carried out elsewhere: what is asked of a cluster and what it answers, as objects of the store.
+
+Belongs here: these two shapes, their paths' content, errors by kind and text. Does not belong here: how a cluster is reached
+(recon.engines.emr, resources), and what is done there (recon.stages, by recon.spark).
+
+    steps/<attempt>/asked.json    the configuration with its logic, the stage, the range
+    steps/<attempt>/answer.json   figures per window that only whoever did it knows, its report, its error
+
+Results do not travel here: a stage's work is in the store once it is done, whoever did it and whether or not anybody waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from recon import errors, layout, rules
+from recon.errors import Damaged, ReconError, WrongUsage
+from recon.store import AlreadyExists, NotFound, ObjectStore
+
+if TYPE_CHECKING:
+    from recon.config import Config
+    from recon.work import Numbers
+
+KEPT = timedelta(days=7)
+"""How long what was asked and answered stays where nobody came back for it."""
+DIGEST_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``.
+
+    ``todo``: window → revision of those that are not done yet."""
+
+    stage: str
+    first: str
+    last: str
+    todo: Mapping[str, int]
+
+    def digest(self, config: Config) -> str:
+        """The same for all who ask for the same work: reconciliation, store, rules, stage, windows with their revisions."""
+        about = [config.name, location(config), config.rules_version, self.stage, sorted(self.todo.items())]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``numbers``: window → figures of it or of its block. ``report``: what was done (a RunReport as JSON). ``error``: why it failed."""
+
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    error: ReconError | None = None
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        """Window → why it was left out."""
+        found: Mapping[str, str] = self.report.get("bad", {})
+        return found
+
+    def done_at(self, place: Numbers) -> Answer:
+        """With where it was done among the figures of each window."""
+        return replace(self, numbers={window: {**one, **place} for window, one in self.numbers.items()})
+
+
+def location(config: Config) -> str:
+    """The store, as somebody in another folder or on another machine names it."""
+    return config.store if config.store_path is None else str(config.store_path)
+
+
+def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
+    """Puts what is asked into the store. Returns its attempt."""
+    attempt = layout.new_attempt()
+    body = {**rules.kept(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
+    store.put_new(layout.asked(attempt), [json.dumps(body, ensure_ascii=False).encode()])
+    return attempt
+
+
+def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked]:
+    """What was asked, and by which configuration, for a store that is at the location ``at``.
+
+    Raises WrongUsage where nothing was asked, and where the rules mean something else here."""
+    path = layout.asked(attempt)
+    try:
+        body = json.loads(store.get(path))
+        asked = Asked(body["stage"], body["first"], body["last"], dict(body["todo"]))
+        config = rules.unpacked(path, body, at)
+    except NotFound:
+        raise WrongUsage(f"{path}: nothing was asked there; whoever asked has taken it back") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{path}: damaged ({error}); run the same again") from None
+    if config.rules_version != body["rules"]:
+        raise WrongUsage(
+            f"the rules of version {body['rules']} give {config.rules_version} here: another version of Recon or of the logic's package is "
+            "installed on the cluster; write its package anew ('python -m recon.spark package') and install the same"
+        )
+    return config, asked
+
+
+def answer(store: ObjectStore, attempt: str, told: Answer) -> None:
+    """Puts the answer; of several that did the same work the first one is read."""
+    body = {"numbers": told.numbers, "report": told.report, "error": _named(told.error)}
+    with suppress(AlreadyExists):
+        store.put_new(layout.answer(attempt), [json.dumps(body).encode()])
+
+
+def read_answer(store: ObjectStore, attempt: str) -> Answer | None:
+    """None where it has not answered. Raises Damaged."""
+    try:
+        body = json.loads(store.get(layout.answer(attempt)))
+        return Answer(body["numbers"], body["report"], _raised(body["error"]))
+    except NotFound:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{layout.answer(attempt)}: damaged ({error}); run the same again") from None
+
+
+def forget(store: ObjectStore, attempt: str) -> None:
+    """Removes what was asked and answered, once it was read."""
+    for path in (layout.answer(attempt), layout.asked(attempt)):
+        store.delete(path)
+
+
+def sweep(store: ObjectStore, now: datetime) -> int:
+    """Removes what was asked ``KEPT`` ago or before, for which nobody came back. Returns how many objects."""
+    swept = 0
+    attempts: dict[str, list[str]] = {}
+    for path in store.list(layout.STEPS):
+        attempts.setdefault(path.split("/")[1], []).append(path)
+    for attempt, paths in attempts.items():
+        try:
+            asked = datetime.fromisoformat(json.loads(store.get(layout.asked(attempt)))["time"])
+        except (NotFound, ValueError, KeyError, TypeError):
+            asked = datetime.min.replace(tzinfo=UTC)  # an answer that came after it was forgotten
+        if asked < now - KEPT:
+            for path in paths:
+                store.delete(path)
+            swept += len(paths)
+    return swept
+
+
+def _named(error: ReconError | None) -> list[str] | None:
+    return None if error is None else [type(error).__name__, str(error)]
+
+
+def _raised(told: list[str] | None) -> ReconError | None:
+    """The error by its class in recon.errors; what has none there (an error that nobody foresaw) is a ReconError."""
+    if told is None:
+        return None
+    kind = getattr(errors, told[0], None)
+    return (kind if isinstance(kind, type) and issubclass(kind, ReconError) else ReconError)(told[1])

@@ -1,0 +1,89 @@
+"""Why a step did not succeed, as one of our errors: which kind it is says whether and how it is tried again.
+
+Belongs here: states and reasons of EMR, exit statuses of recon.spark, what Spark's last lines say. Does not belong here: asking for any of
+them (steps, logs), and how often each kind is tried again (recon_assets.failures).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
+from recon.masking import masked
+
+GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}
+"""Exit status of recon.spark → kind."""
+
+_NO_ROOM = re.compile(
+    r"(?i)insufficient|capacity|\bspot\b|quota|limit ?exceeded|no space left|lost node|node.{0,20}lost|lost.{0,20}node|decommission"
+    r"|exit status: -100|container released|outofmemory|killed by (?:yarn|external signal)|exit code (?:is )?137|beyond.{0,40}memory limits"
+)
+_SLOWED = re.compile(r"(?i)throttl|slow ?down|rate exceeded|\b503\b")
+_CUT = re.compile(
+    r"(?i)executorlost|executor.{0,40}lost|lost executor|connection (?:reset|refused)|fetchfailed|heartbeat timed out"
+    r"|master.{0,30}unresponsive"
+)
+_REASONS: Mapping[str, type[ReconError]] = {
+    "INSTANCE_FAILURE": OutOfCapacity,
+    "INSTANCE_FLEET_TIMEOUT": OutOfCapacity,
+    "INTERNAL_ERROR": ConnectionLost,
+    "VALIDATION_ERROR": WrongUsage,
+    "BOOTSTRAP_FAILURE": WrongUsage,
+    "USER_REQUEST": Cancelled,
+}
+_NEXT: Mapping[type[ReconError], str] = {
+    Cancelled: "run the same again when it may be",
+    WrongUsage: "correct it, then run the same again",
+}
+
+
+def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], lines: Sequence[str]) -> ReconError:
+    """What a step that has not answered failed with. ``status``: of the step, ``cluster``: the status of its cluster, as EMR describes
+    them; ``lines``: the last ones of its stderr that are fit to be told."""
+    state = str(status.get("State", ""))
+    if cluster.get("State") in GONE or state == "INTERRUPTED":
+        return cluster_error(f"{step} was {state or 'lost'}", cluster)
+    if state == "CANCELLED":
+        reason = masked(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by somebody"
+        return Cancelled(f"{step} was cancelled ({reason}); nothing is half done; {_NEXT[Cancelled]}")
+    details = status.get("FailureDetails", {})
+    told = [*lines, *(masked(str(details.get(name, ""))) for name in ("Reason", "Message"))]
+    own = next((line.removeprefix("recon: ") for line in reversed(lines) if line.startswith("recon: ")), None)
+    exit_status = _exit_status(told)
+    # Of spark-submit, 1 says nothing: only beside our own line it is our own.
+    if own is not None and exit_status is not None and exit_status in BY_STATUS:
+        return BY_STATUS[exit_status](f"{step}: {own}")
+    kind = _kind_of(told)
+    shown = own or next((line for line in reversed(told) if line and line != "Unknown Error."), "it left no reason; look at its logs")
+    return (kind or TryAgain)(f"{step} failed without an answer ({shown[:300]}); nothing is half done; run the same again")
+
+
+def cluster_error(what: str, cluster: Mapping[str, Any]) -> ReconError:
+    """What the end of a cluster means for whoever wanted something of it."""
+    reason = cluster.get("StateChangeReason", {})
+    code, message = str(reason.get("Code", "")), masked(str(reason.get("Message", ""))).strip()
+    told = " ".join([message, *(str(one.get("ErrorMessage", "")) for one in cluster.get("ErrorDetails", []))])
+    if _NO_ROOM.search(told):
+        kind: type[ReconError] = OutOfCapacity
+    elif _SLOWED.search(told):
+        kind = Throttled
+    else:
+        kind = _REASONS.get(code, OutOfCapacity if cluster.get("State") == "TERMINATED_WITH_ERRORS" else TryAgain)
+    ended = f"its cluster is {cluster.get('State', 'gone')}" + (f": {code}" if code else "") + (f", {message[:300]}" if message else "")
+    return kind(f"{what}, since {ended}; nothing is half done; {_NEXT.get(kind, 'run the same again')}")
+
+
+def _kind_of(lines: Sequence[str]) -> type[ReconError] | None:
+    text = "\n".join(lines)
+    return next(
+        (kind for kind, form in ((OutOfCapacity, _NO_ROOM), (Throttled, _SLOWED), (ConnectionLost, _CUT)) if form.search(text)), None
+    )
+
+
+def _exit_status(lines: Sequence[str]) -> int | None:
+    """The one that is told last."""
+    found = [re.search(r"(?i)(?:exit ?code:?|exiting with ret|exited with|exit status:?)\D{0,3}(\d+)", line) for line in lines]
+    return next((int(one[1]) for one in reversed(found) if one is not None), None)

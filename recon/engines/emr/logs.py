@@ -1,0 +1,75 @@
+"""The logs of a step: where EMR puts them, and the last lines of one that are fit to be told.
+
+Belongs here: paths below a cluster's LogUri, reading the end of a log. Does not belong here: which lines are fit (recon.masking).
+
+EMR puts them there minutes after the step has ended, so that they are waited for a while and may still be missing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from recon.engines.emr.calls import Pace, client
+from recon.masking import told_lines
+
+LINES = 20
+_READ_MAX_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+_KEPT_LINES = 2_000
+_S3 = re.compile(r"s3[an]?://([^/]+)/?(.*)\Z")
+
+
+@dataclass(frozen=True)
+class Logs:
+    """A folder of logs in S3, ``s3://bucket/prefix/``. ``stderr`` and ``controller`` are the names of its files."""
+
+    folder: str
+
+    @classmethod
+    def of_step(cls, log_uri: str | None, cluster: str, step: str) -> Logs | None:
+        """None where the cluster keeps no logs."""
+        found = _S3.match(log_uri or "")
+        prefix = f"{found[2].rstrip('/')}/" if found and found[2] else ""
+        return cls(f"s3://{found[1]}/{prefix}{cluster}/steps/{step}/") if found else None
+
+    def awaited(self, pace: Pace, name: str = "stderr") -> list[str]:
+        """The last lines of it that are fit to be told; none where it did not come in time or may not be read."""
+        end, waits = time.monotonic() + pace.logs, pace.waits()
+        while True:
+            if (lines := self._lines(name)) is not None:
+                return told_lines(lines, LINES)
+            if time.monotonic() >= end:
+                return []
+            waits.wait()
+
+    def _lines(self, name: str) -> list[str] | None:
+        """The last lines of ``<name>.gz``, None where there is no such log. A log is no reason to fail: what cannot be read is none."""
+        bucket, _, prefix = self.folder.removeprefix("s3://").partition("/")
+        try:
+            body = client("s3").get_object(Bucket=bucket, Key=f"{prefix}{name}.gz")["Body"]
+            return list(deque(_unpacked(body), _KEPT_LINES))
+        except Exception as error:
+            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            return (
+                None
+                if code in ("NoSuchKey", "404", "SlowDown", "503")
+                else [f"recon: its logs cannot be read: {type(error).__name__} {code}"]
+            )
+
+
+def _unpacked(body: Any) -> Iterator[str]:
+    """Lines of a gzip stream, without holding all of it."""
+    unzip, rest, read = zlib.decompressobj(wbits=47), b"", 0
+    for chunk in body.iter_chunks(_CHUNK_BYTES):
+        read += len(chunk)
+        *lines, rest = (rest + unzip.decompress(chunk)).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+        if read > _READ_MAX_BYTES:
+            return
+    yield rest.decode(errors="replace")

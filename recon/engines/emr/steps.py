@@ -1,0 +1,147 @@
+"""Steps on a cluster of EMR: submitting one, finding it again, waiting for its end, cancelling it.
+
+Belongs here: the step API and its limits. Does not belong here: what a step is about (recon.elsewhere), why it failed (failing), its logs
+(logs), starting clusters (transient). Protocol: docs/decisions/015-emr.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from recon.engines.emr.calls import Pace, called, client, patiently
+from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
+
+ACTIVE_MAX = 256
+"""Steps that a cluster takes, pending and running together."""
+NAME_LENGTH_MAX, ARGUMENTS_LENGTH_MAX = 256, 10_240
+_ACTIVE = ["PENDING", "RUNNING", "CANCEL_PENDING"]
+_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was submitted. ``token`` ends its name: what it is about, and its attempt."""
+
+    id: str
+    name: str
+    state: str
+
+    @property
+    def token(self) -> tuple[str, str]:
+        digest, _, attempt = self.name.rpartition(" ")[2].partition("-")
+        return digest, attempt
+
+
+@dataclass(frozen=True)
+class Ended:
+    """``status``: of the step, as DescribeStep tells it."""
+
+    step: str
+    status: dict[str, Any]
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(self.status["State"] == "COMPLETED")
+
+
+class Steps:
+    """The steps of one cluster. ``tell``: a line now and then for whoever waits."""
+
+    def __init__(self, cluster: str, pace: Pace | None = None, tell: Tell = lambda line: None) -> None:
+        self.cluster, self.pace = cluster, pace or Pace()
+        self._client, self._tell = client("emr"), tell
+
+    def find(self, digest: str) -> Step | None:
+        """The newest active step whose name says that it is about this, whoever submitted it."""
+        return next((step for step in self._listed(_ACTIVE) if step.state != "CANCEL_PENDING" and step.token[0] == digest), None)
+
+    def submit(self, name: str, arguments: Sequence[str]) -> str:
+        """Submits a step that runs a command on the primary instance; waits for room first. Returns its id.
+
+        ``name`` is of this submission alone: by it a step is found whose submission's reply was lost."""
+        if len(name) > NAME_LENGTH_MAX or sum(map(len, arguments)) > ARGUMENTS_LENGTH_MAX:
+            raise WrongUsage(
+                f"step {name[:80]!r}: EMR takes names up to {NAME_LENGTH_MAX} characters, and arguments up to {ARGUMENTS_LENGTH_MAX} "
+                "in all; shorten engine.settings"
+            )
+        jar = {"Jar": "command-runner.jar", "Args": list(arguments)}
+        step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+        end, waits = time.monotonic() + self.pace.patience, self.pace.waits()
+        while True:
+            self._await_room()
+            try:
+                return str(called(self._client.add_job_flow_steps, JobFlowId=self.cluster, Steps=[step])["StepIds"][0])
+            except ReconError as error:
+                if not _no_room(error) and (isinstance(error, WrongUsage) or time.monotonic() >= end):
+                    raise
+                lost = isinstance(error, (ConnectionLost, TimedOut))
+            waits.wait(more=True)
+            if lost and (found := next((step for step in self._listed([]) if step.name == name), None)) is not None:
+                return found.id
+
+    def wait(self, step: str, timeout: timedelta) -> Ended:
+        """Comes back when the step has ended. It is cancelled where it runs longer than ``timeout`` (TimedOut), and where whoever waits is
+        interrupted. Where EMR does not answer for long it goes on, and is found again by the next who asks for the same."""
+        waits, state, since = self.pace.waits(), "", time.monotonic()
+        try:
+            while True:
+                status = patiently(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["Step"]["Status"]
+                if status["State"] != state:
+                    state, since = status["State"], time.monotonic()
+                    self._tell(f"step {step} on {self.cluster}: {state}")
+                if state in _ENDED:
+                    return Ended(step, status)
+                if state == "RUNNING" and time.monotonic() - since > timeout.total_seconds():
+                    self.cancel(step)
+                    raise TimedOut(f"step {step} on {self.cluster} ran for longer than engine.timeout, {timeout}; it was cancelled")
+                waits.wait()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._cancel_at_last(step)
+            raise
+
+    def cancel(self, step: str) -> None:
+        """Asks for the end of a step; it ends a little later, if it has not by itself."""
+        patiently(self.pace, self._client.cancel_steps, ClusterId=self.cluster, StepIds=[step])
+
+    def described(self) -> dict[str, Any]:
+        """The cluster."""
+        found: dict[str, Any] = patiently(self.pace, self._client.describe_cluster, ClusterId=self.cluster)["Cluster"]
+        return found
+
+    def _cancel_at_last(self, step: str) -> None:
+        """Whoever waited is about to end: with little patience, and without another error in place of its own."""
+        self._tell(f"step {step} on {self.cluster}: cancelled, since its run is")
+        with suppress(Exception):
+            brief = Pace(min(1.0, self.pace.first), 2, min(10.0, self.pace.patience), 0)
+            patiently(brief, self._client.cancel_steps, ClusterId=self.cluster, StepIds=[step])
+
+    def _await_room(self) -> None:
+        waits, told = self.pace.waits(), False
+        while (active := sum(1 for _ in self._listed(_ACTIVE))) >= ACTIVE_MAX:
+            if not told:
+                self._tell(f"{self.cluster} has {active} steps pending and running, as many as it takes; waiting for room")
+                told = True
+            waits.wait()
+
+    def _listed(self, states: Sequence[str]) -> Iterator[Step]:
+        """Steps in these states, or in any, newest first, asked for page by page."""
+        more: dict[str, Any] = {"StepStates": list(states)} if states else {}
+        while True:
+            page = patiently(self.pace, self._client.list_steps, ClusterId=self.cluster, **more)
+            yield from (Step(one["Id"], one["Name"], one["Status"]["State"]) for one in page.get("Steps", []))
+            if not page.get("Marker"):
+                return
+            more["Marker"] = page["Marker"]
+
+
+def _no_room(error: ReconError) -> bool:
+    """EMR's own count, where another submitted between ours and the submission."""
+    return "Maximum number of active steps" in str(error)

@@ -1,0 +1,76 @@
+"""Clusters of EMR that are started for one run: what they are made of, their start and their end.
+
+Belongs here: the request that starts one, from ``engine.transient``. Does not belong here: steps, and when a run needs one (resources.emr).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recon.engines.emr.calls import Pace, called, client, patiently
+from recon.engines.emr.failing import GONE
+from recon.settings import Engine, Fleet, Transient
+
+SPOT_WAIT_MINUTES = 10
+"""How long spot instances are waited for before others are taken on demand."""
+
+
+def start(name: str, engine: Engine, transient: Transient) -> str:
+    """Starts a cluster and returns its id at once: steps may be submitted while it starts. It ends by itself when it was idle for long, so
+    that one whose starter died, or whose reply was lost, costs no more than that."""
+    return str(called(client("emr").run_job_flow, **request(name, engine, transient))["JobFlowId"])
+
+
+def request(name: str, engine: Engine, transient: Transient) -> dict[str, Any]:
+    """The arguments of RunJobFlow."""
+    fleets = (("MASTER", transient.primary), ("CORE", transient.core), ("TASK", transient.task))
+    asked: dict[str, Any] = {
+        "Name": name,
+        "ReleaseLabel": transient.release,
+        "Applications": [{"Name": "Spark"}],
+        "ServiceRole": transient.service_role,
+        "JobFlowRole": transient.instance_profile,
+        "StepConcurrencyLevel": transient.steps_at_once,
+        "AutoTerminationPolicy": {"IdleTimeout": int(transient.idle.total_seconds())},
+        "Instances": {
+            "InstanceFleets": [_fleet(kind, fleet) for kind, fleet in fleets if fleet is not None],
+            "Ec2SubnetIds": list(transient.subnets),
+            "KeepJobFlowAliveWhenNoSteps": True,
+            "TerminationProtected": False,
+        },
+        "BootstrapActions": [
+            {"Name": path.rpartition("/")[2] or path, "ScriptBootstrapAction": {"Path": path}} for path in transient.bootstrap
+        ],
+        "Tags": [{"Key": key, "Value": value} for key, value in {**transient.tags, "recon": name}.items()],
+        "VisibleToAllUsers": True,
+    }
+    optional = {"LogUri": transient.logs, "SecurityConfiguration": transient.security_configuration}
+    return {**asked, **{field: value for field, value in optional.items() if value is not None}}
+
+
+def _fleet(kind: str, fleet: Fleet) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "Name": kind.lower(),
+        "InstanceFleetType": kind,
+        "TargetOnDemandCapacity": fleet.on_demand,
+        "TargetSpotCapacity": fleet.spot,
+        "InstanceTypeConfigs": [{"InstanceType": one} for one in fleet.types],
+    }
+    if fleet.spot:
+        spot = {
+            "TimeoutDurationMinutes": SPOT_WAIT_MINUTES,
+            "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+            "AllocationStrategy": "price-capacity-optimized",
+        }
+        made["LaunchSpecifications"] = {"SpotSpecification": spot}
+    return made
+
+
+def alive(cluster: str, pace: Pace) -> bool:
+    found = patiently(pace, client("emr").describe_cluster, ClusterId=cluster)
+    return found["Cluster"]["Status"]["State"] not in GONE
+
+
+def end(cluster: str, pace: Pace) -> None:
+    """Terminates it; one that is gone stays so."""
+    patiently(pace, client("emr").terminate_job_flows, JobFlowIds=[cluster])

@@ -1,0 +1,56 @@
+"""Texts of others made fit to be told: secrets struck out, and whatever may quote an event.
+
+Belongs here: what a secret looks like, and which lines of a log are of a known form. Does not belong here: where texts are from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+STRUCK = "[…]"
+LINE_LENGTH_MAX = 300
+
+_SECRETS = (
+    re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b"),
+    # name=value, "name": "value", name: value – of whatever is named like a secret.
+    re.compile(
+        r"(?i)(?P<kept>[\w.-]*(?:secret|password|passwd|token|credential|signature|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*"
+        r"[\"']?\s*[=:]\s*[\"']?)(?:(?:bearer|basic)\s+)?[^\s\"'&,;}]+"
+    ),
+    re.compile(r"(?i)(?P<kept>authorization[\"']?\s*[=:]\s*).*"),
+    re.compile(r"(?P<kept>\w+://)[^/\s:@]+:[^/\s@]+(?=@)"),
+)
+_NAMED_LIKE_A_SECRET = re.compile(r"(?i)secret|password|token|credential|access_key")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|“[^”]*”")
+
+_OWN = re.compile(r"recon: ")
+_LEVELS = re.compile(r"\S+ \S+ (?:WARN|ERROR|FATAL) (?P<class>[\w.$]+): (?P<text>.*)")
+_ERRORS = re.compile(r"(?:\S+ in thread \S+ )?(?:Caused by: )?(?P<class>[\w.$]+(?:Error|Exception|Failure|Interrupt))(?:: (?P<text>.*))?\Z")
+_ENDED = re.compile(r".*(?:exit ?code|Command exiting|exited with|Exit status).*", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """The text without what looks like a secret, and without the values of this process's own."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and _NAMED_LIKE_A_SECRET.search(name):
+            text = text.replace(value, STRUCK)
+    for secret in _SECRETS:
+        text = secret.sub(lambda found: (found.groupdict().get("kept") or "") + STRUCK, text)
+    return text
+
+
+def told_lines(lines: Iterable[str], most: int) -> list[str]:
+    """The last ``most`` lines of a known form: Recon's own failures, warnings and errors of Java's loggers, classes of errors, how a
+    process ended. All others may hold anything, and so may what the known ones quote: that is struck out."""
+    found = [told for line in lines if (told := _told(line.rstrip())) is not None]
+    return found[-most:] if most else []
+
+
+def _told(line: str) -> str | None:
+    if _OWN.match(line):  # written to be told: it names files, lines and columns
+        return masked(line)[:LINE_LENGTH_MAX]
+    if not (_LEVELS.match(line) or _ERRORS.match(line) or _ENDED.match(line)):
+        return None
+    return masked(_QUOTED.sub(STRUCK, line))[:LINE_LENGTH_MAX]

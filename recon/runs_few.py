@@ -1,0 +1,51 @@
+"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor DuckDB.
+
+Belongs here: reading them in few requests. Does not belong here: the same as Arrow, for millions (``runs_records``), and finding them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from recon.errors import Damaged
+from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
+from recon.runs_find import Found
+from recon.runs_ranges import coalesce, read_ranges
+from recon.runs_records import check_of
+from recon.store import ObjectStore
+
+
+def read_few(store: ObjectStore, found: Found) -> list[bytes]:
+    """The records in the order of ``found``, with their line feeds, all in memory. Raises Damaged naming part-file and offset."""
+    order = np.lexsort((found.offset, found.part))
+    part, length = found.part[order], found.length[order].astype(np.int64)
+    # What no part-file can hold must not become an allocation or an overflow.
+    wrong = (length < 1) | (length > RECORD_LENGTH_MAX_BYTES) | (found.offset[order] >= 1 << 62)
+    if wrong.any():
+        raise _damaged(found, int(order[np.flatnonzero(wrong)[0]]))
+    offset = found.offset[order].astype(np.int64)
+    borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)] if len(part) else [0]
+    starts = [a + int(begin) for a, b in pairwise(borders) for begin in coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost)]
+    requests = list(pairwise([*starts, len(part)]))
+    records = [b""] * len(found)
+    for wave in range(0, len(requests), store.cost.requests_at_once):
+        asked = requests[wave : wave + store.cost.requests_at_once]
+        ends = [int((offset[a:b] + length[a:b]).max()) for a, b in asked]
+        begins = [int(offset[a]) for a, _ in asked]
+        paths = [found.part_files[int(part[a])] for a, _ in asked]
+        chunks = read_ranges(store, paths, begins, [end - begin for begin, end in zip(begins, ends, strict=True)])
+        for (a, b), begin, chunk in zip(asked, begins, chunks, strict=True):
+            for row, place, size in zip(order[a:b].tolist(), (offset[a:b] - begin).tolist(), length[a:b].tolist(), strict=True):
+                records[row] = chunk[place : place + size]
+                if check_of(records[row]) != int(found.check[row]):
+                    raise _damaged(found, row)
+    return records
+
+
+def _damaged(found: Found, row: int) -> Damaged:
+    return Damaged(
+        f"{found.part_files[int(found.part[row])]}: the record at offset {int(found.offset[row])} is cut or not what was written; "
+        "restore the file from a backup, then run 'recon verify'"
+    )

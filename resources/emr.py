@@ -1,0 +1,84 @@
+"""EMR for a run: its stages as steps on a running cluster, or on one that is the run's own.
+
+Belongs here: which cluster a run's steps go to, its end with the run, log lines in the run's log. Does not belong here: steps, their
+failures and logs, starting clusters (recon.engines.emr).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from recon.elsewhere import Answer, Asked
+from recon.engines.emr import transient
+from recon.engines.emr.calls import Pace, client
+from recon.engines.emr.running import carried_out
+from recon.engines.emr.steps import Steps
+from recon.errors import ReconError
+from recon.settings import Engine
+from recon.work import Elsewhere, Work
+
+PACE = Pace()
+
+
+class EmrSteps(dg.ConfigurableResource[Any]):
+    """Submits the steps of one run. Nothing is started or asked before a stage has something to do."""
+
+    _own: str | None = PrivateAttr(default=None)
+    """The run's own cluster, once there is one."""
+
+    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere:
+        """Carries a stage out as a step, telling the run's log of it."""
+
+        def carry_out(work: Work, asked: Asked) -> Answer:
+            cluster = self._cluster(work.config.engine, work.config.name, context)
+            with notes_logged(context):
+                answer = carried_out(work, asked, Steps(cluster, PACE, context.log.info), context.log.info)
+            return answer.done_at({"emr_console": _console(cluster)})
+
+        return carry_out
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Ends the run's own cluster, however the run has ended."""
+        own, self._own = self._own, None
+        if own is None:
+            return
+        try:
+            transient.end(own, PACE)
+        except Exception as error:
+            if context.log is not None:
+                context.log.error(f"cluster {own} could not be terminated ({error}); terminate it, or it ends when it was idle for long")
+            return
+        if context.log is not None:
+            context.log.info(f"cluster {own} is terminated")
+
+    def _cluster(self, engine: Engine, name: str, context: dg.AssetExecutionContext) -> str:
+        if engine.transient is None:
+            assert engine.cluster is not None
+            return engine.cluster
+        if self._own is not None and not transient.alive(self._own, PACE):
+            self._own = None  # it was lost; the next attempt of the stage gets another one
+        if self._own is None:
+            self._own = transient.start(f"recon-{name}-{context.run.run_id}", engine, engine.transient)
+            context.log.info(f"cluster {self._own} was started for this run")
+        return self._own
+
+
+@contextmanager
+def notes_logged(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Where a failure's logs are, and their last lines, in the run's log: also of an attempt that is tried again."""
+    try:
+        yield
+    except ReconError as error:
+        for note in getattr(error, "__notes__", ()):
+            context.log.error(note)
+        raise
+
+
+def _console(cluster: str) -> str:
+    region = client("emr").meta.region_name
+    return f"https://{region}.console.aws.amazon.com/emr/home?region={region}#/clusterDetails/{cluster}"

@@ -1,0 +1,190 @@
+"""EMR Serverless for a run: its stages as jobs of an application, started and listened to through Dagster Pipes.
+
+Belongs here: Dagster's end of Pipes, jobs that are found again, how a job's end is told. Does not belong here: what is asked and answered
+(recon.elsewhere), the cluster's end of Pipes (recon.engines.emr.pipes).
+
+Pipes carries no range: it goes along as extras. Nor is any of its metadata used: they would be stamped on every partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from recon import elsewhere, layout
+from recon.elsewhere import Answer, Asked
+from recon.engines.emr.calls import Pace, called, client, patiently
+from recon.engines.emr.failing import error_of
+from recon.engines.emr.running import SCRIPT, ZIP
+from recon.errors import Cancelled, ReconError
+from recon.settings import Engine
+from recon.work import Elsewhere, Numbers, Work
+
+PACE = Pace()
+MESSAGES_S = 10.0
+"""Seconds between two looks for messages, and between two uploads of them."""
+_ACTIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
+_ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+
+
+class EmrServerlessJobs(dg.ConfigurableResource[Any]):
+    """Starts the jobs of one run."""
+
+    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere:
+        """Carries a stage out as a job, telling the run's log of it."""
+
+        def carry_out(work: Work, asked: Asked) -> Answer:
+            return _carried_out(context, work, asked)
+
+        return carry_out
+
+
+def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) -> Answer:
+    engine, digest, jobs = work.config.engine, asked.digest(work.config), client("emr-serverless")
+    application = str(engine.application)
+    job, attempt = _found(jobs, application, digest)
+    if job:
+        context.log.info(f"job {job} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
+        ended = _awaited(jobs, application, job)
+    else:
+        attempt = elsewhere.ask(work.store, work.config, asked)
+        ended = _started(context, work, asked, jobs, attempt)
+    told = elsewhere.read_answer(work.store, attempt)
+    if told is None:
+        if ended.get("state") != "SUCCESS":
+            raise _failed(ended)
+        told = Answer()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
+    elsewhere.forget(work.store, attempt)
+    place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
+    return told.done_at(place)
+
+
+def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
+    """Id and attempt of a job that is at this very work; empty if there is none."""
+    more: dict[str, Any] = {}
+    while True:
+        page = patiently(PACE, jobs.list_job_runs, applicationId=application, states=list(_ACTIVE), **more)
+        for job in page["jobRuns"]:
+            token, _, attempt = str(job.get("name", "")).rpartition(" ")[2].partition("-")
+            if token == digest:
+                return job["id"], attempt
+        if not page.get("nextToken"):
+            return "", ""
+        more["nextToken"] = page["nextToken"]
+
+
+def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
+    """The end of a job that somebody else has started, who may be gone. It is cancelled where whoever waits now is interrupted."""
+    waits = PACE.waits()
+    try:
+        while True:
+            run: Mapping[str, Any] = patiently(PACE, jobs.get_job_run, applicationId=application, jobRunId=job)["jobRun"]
+            if run["state"] in _ENDED:
+                return run
+            waits.wait()
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            called(jobs.cancel_job_run, applicationId=application, jobRunId=job)
+        raise
+
+
+def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: Any, attempt: str) -> Mapping[str, Any]:
+    """A new job through Pipes, and its end. Interrupted, Pipes cancels it."""
+    from dagster_aws.pipes import PipesEMRServerlessClient
+
+    engine, seen = work.config.engine, _Seen(jobs)
+    with _messages(engine, work.config.store, attempt) as reader:
+        pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
+        extras = {"store": elsewhere.location(work.config), "attempt": attempt}
+        extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
+        try:
+            # Results must be taken up, or Dagster takes it that they were forgotten. Nothing is in them.
+            pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras).get_results()
+        except Exception:
+            if not seen.job:
+                elsewhere.forget(work.store, attempt)
+                raise
+            # Pipes' word for a job that failed, or whose messages could not be read: how it ended stands in the answer, or in its state.
+    return _awaited(jobs, str(engine.application), seen.job)
+
+
+class _Seen:
+    """A client that notes the job it has started, asks patiently, and fails in our words: Pipes itself does none of these."""
+
+    def __init__(self, jobs: Any) -> None:
+        self._jobs, self.job = jobs, ""
+
+    def start_job_run(self, **asked: Any) -> Any:
+        # Its clientToken makes it safe to be called again.
+        started = patiently(PACE, self._jobs.start_job_run, **asked)
+        self.job = started["jobRunId"]
+        return started
+
+    def get_dashboard_for_job_run(self, **asked: Any) -> Any:
+        """Not asked for: the link holds a token that lets whoever reads the log in."""
+        return "not told, as it lets in whoever has it; ask for it by 'aws emr-serverless get-dashboard-for-job-run'"
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._jobs, name)
+        return lambda **asked: patiently(PACE, method, **asked)
+
+
+def _request(work: Work, asked: Asked, attempt: str) -> dict[str, Any]:
+    """The arguments of StartJobRun."""
+    config, engine = work.config, work.config.engine
+    settings = {**engine.settings, "spark.submit.pyFiles": f"{engine.package}/{ZIP}"}
+    settings["spark.emr-serverless.driverEnv.RECON_PIPES_S"] = f"{MESSAGES_S:g}"
+    submit = {
+        "entryPoint": f"{engine.package}/{SCRIPT}",
+        "entryPointArguments": ["step"],
+        "sparkSubmitParameters": " ".join(f"--conf {name}={_quoted(value)}" for name, value in settings.items()),
+    }
+    return {
+        "applicationId": engine.application,
+        "executionRoleArn": engine.role,
+        "name": f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {asked.digest(config)}-{attempt}",
+        "clientToken": attempt,
+        "executionTimeoutMinutes": max(5, int(engine.timeout.total_seconds() // 60)),
+        "jobDriver": {"sparkSubmit": submit},
+        "tags": {"recon": config.name},
+    }
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if any(sign in value for sign in " \"'\\") else value
+
+
+@contextmanager
+def _messages(engine: Engine, store: str, attempt: str) -> Iterator[Any]:
+    """A reader of Pipes' messages from a place of this attempt's own; what lies there is removed when the job is over."""
+    from dagster_aws.pipes import PipesS3MessageReader
+    from dagster_pipes import PipesBlobStoreMessageWriter
+
+    place, s3 = engine.messages or f"{store.rstrip('/')}/{layout.STEPS}", client("s3")
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    folder = "/".join(filter(None, (prefix.rstrip("/"), attempt, "pipes")))
+
+    class Reader(PipesS3MessageReader):
+        """Dagster's own puts messages anywhere in the bucket."""
+
+        @contextmanager
+        def get_params(self) -> Iterator[dict[str, Any]]:
+            yield {"bucket": bucket, "key_prefix": folder, PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False}
+
+    try:
+        yield Reader(bucket=bucket, client=s3, interval=MESSAGES_S)
+    finally:
+        listed = called(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
+        for one in listed.get("Contents", []):
+            called(s3.delete_object, Bucket=bucket, Key=one["Key"])
+
+
+def _failed(run: Mapping[str, Any]) -> ReconError:
+    """Of a job that did not answer."""
+    what, details = f"job {run['jobRunId']} of application {run['applicationId']}", str(run.get("stateDetails", ""))
+    if run["state"] == "CANCELLED":
+        return Cancelled(f"{what} was cancelled by somebody; nothing is half done; run the same again when it may be")
+    return error_of(what, {"State": "FAILED", "FailureDetails": {"Message": details}}, {}, [])

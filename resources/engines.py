@@ -1,0 +1,48 @@
+"""What a reconciliation's engine needs of a run, and where that run's stages are carried out.
+
+Belongs here: which resource an engine has. Does not belong here: the resources themselves, a file each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import dagster as dg
+
+from recon.config import Config
+from recon.work import Elsewhere, Work
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """A resource that has stages carried out elsewhere."""
+
+    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere: ...
+
+
+def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any]]:
+    """What the stages of an engine need besides the store, by key: nothing for DuckDB, for Spark its session, for EMR a way to submit."""
+    match config.engine.kind:
+        case "spark":
+            from resources.spark import spark_session
+
+            return {f"{config.name}_spark": spark_session(config)}
+        case "emr":
+            from resources.emr import EmrSteps
+
+            return {f"{config.name}_emr": EmrSteps()}
+        case "emr_serverless":
+            from resources.emr_serverless import EmrServerlessJobs
+
+            return {f"{config.name}_emr_serverless": EmrServerlessJobs()}
+        case _:
+            return {}
+
+
+def placed(work: Work, context: dg.AssetExecutionContext, keys: Iterable[str]) -> Work:
+    """The work of a stage, to be carried out where the resource among ``keys`` says, if one does."""
+    found = [getattr(context.resources, key) for key in keys]
+    clusters = [resource for resource in found if isinstance(resource, Cluster)]
+    return replace(work, elsewhere=clusters[0].elsewhere(context)) if clusters else work

@@ -1,0 +1,127 @@
+"""infra/template.yaml for tests: as it stands, and deployed on moto.
+
+Belongs here: reading it, deploying it, what its roles may do once it is deployed. Does not belong here: judging that (iam).
+
+moto skips what it does not know, such as buckets' policies, alarms, ElastiCache, EMR Serverless; it says so in a warning. These are read
+from the
+template, with its parameters and the names of what was deployed filled in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+
+TEMPLATE = Path(__file__).parents[1] / "infra" / "template.yaml"
+REGION = "us-east-1"
+NAME = "recon"
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The template with its short forms (!Ref) as the long ones, as CloudFormation reads them."""
+    from cfnlint.decode import decode
+
+    read, problems = decode(str(TEMPLATE))
+    assert not problems, problems
+    return cast(dict[str, Any], json.loads(json.dumps(read)))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that was deployed. ``roles``: logical name of a role → the policies it has, resolved."""
+
+    outputs: Mapping[str, str]
+    ids: Mapping[str, str]
+    kinds: Mapping[str, str]
+    roles: Mapping[str, list[dict[str, Any]]]
+
+    def of_bucket(self, bucket: str, prefix: str = "recon") -> dict[str, Any]:
+        """The policy of a bucket by its logical name, from the template."""
+        return cast(dict[str, Any], self._filled(template()["Resources"][f"{bucket}Policy"]["Properties"]["PolicyDocument"], prefix))
+
+    def _filled(self, value: Any, prefix: str) -> Any:
+        """``Fn::Sub`` and ``Fn::GetAtt`` of buckets, and the store's prefix; anything else is not needed and refused."""
+        if isinstance(value, list):
+            return [self._filled(one, prefix) for one in value]
+        if not isinstance(value, dict):
+            return value
+        match value:
+            case {"Fn::GetAtt": [name, "Arn"]}:
+                return f"arn:aws:s3:::{self.ids[name]}"
+            case {"Fn::Sub": str(text)}:
+                filled = re.sub(r"\$\{(\w+)\.Arn\}", lambda found: f"arn:aws:s3:::{self.ids[found[1]]}", text)
+                filled = filled.replace("${StorePrefix}", prefix)
+                assert "${" not in filled, filled
+                return filled
+        assert not any(key == "Ref" or key.startswith("Fn::") for key in value), value
+        return {key: self._filled(one, prefix) for key, one in value.items()}
+
+
+@contextmanager
+def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
+    """The template, deployed; boto3 finds its resources within the block."""
+    import boto3
+    import moto.rds.models  # noqa: F401 - to be patched below
+    from moto import mock_aws
+
+    for name, value in {**_CREDENTIALS, "VALIDATE_LAMBDA_S3": "false"}.items():
+        patch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB"):
+        patch.delenv(name, raising=False)
+    database = "moto.rds.models.DBInstance"
+    attributes = mock.patch(f"{database}.get_cfn_attribute", _of_database), mock.patch(f"{database}.has_cfn_attr", return_value=True)
+    with attributes[0], attributes[1], mock_aws():
+        s3, cloudformation = boto3.client("s3", region_name=REGION), boto3.client("cloudformation", region_name=REGION)
+        # Larger than what may be sent along with a request, on AWS too.
+        s3.create_bucket(Bucket="templates")
+        s3.put_object(Bucket="templates", Key="template.json", Body=json.dumps(template()))
+        asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        cloudformation.create_stack(
+            StackName=NAME,
+            TemplateURL="https://templates.s3.amazonaws.com/template.json",
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=asked,
+        )
+        (told,) = cloudformation.describe_stacks(StackName=NAME)["Stacks"]
+        assert told["StackStatus"] == "CREATE_COMPLETE", told
+        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=NAME)
+        made = [one for page in pages for one in page["StackResourceSummaries"]]
+        outputs = {one["OutputKey"]: one["OutputValue"] for one in told["Outputs"]}
+        ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in made}
+        kinds = {one["LogicalResourceId"]: one["ResourceType"] for one in made}
+        yield Stack(outputs, ids, kinds, {name: _policies(name, ids) for name, kind in kinds.items() if kind == "AWS::IAM::Role"})
+
+
+def _of_database(instance: Any, attribute: str) -> str:
+    """moto knows no secret that RDS manages."""
+    secret = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:rds!db-1"
+    return secret if attribute.startswith("MasterUserSecret") else str(instance.address)
+
+
+def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What a role may do, as IAM tells it, but for policies of AWS itself. Which policies a role has is taken from the template: moto
+    attaches those only that name the role themselves."""
+    import boto3
+
+    iam, resources = boto3.client("iam", region_name=REGION), template()["Resources"]
+    named = [one["Ref"] for one in resources[role]["Properties"].get("ManagedPolicyArns", []) if "Ref" in one]
+    named += [name for name, one in resources.items() if {"Ref": role} in one["Properties"].get("Roles", []) and name in ids]
+    found = []
+    for name in named:
+        if resources[name]["Type"] == "AWS::IAM::ManagedPolicy":
+            version = iam.get_policy(PolicyArn=ids[name])["Policy"]["DefaultVersionId"]
+            found.append(iam.get_policy_version(PolicyArn=ids[name], VersionId=version)["PolicyVersion"]["Document"])
+    for inline in iam.list_role_policies(RoleName=ids[role])["PolicyNames"]:
+        found.append(iam.get_role_policy(RoleName=ids[role], PolicyName=inline)["PolicyDocument"])
+    return found
