@@ -69,8 +69,8 @@ class Stack:
 
 
 @contextmanager
-def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
-    """The template, deployed; boto3 finds its resources within the block."""
+def moto_stack(patch: pytest.MonkeyPatch, network: bool = False, **parameters: str) -> Iterator[Stack]:
+    """The template, deployed; boto3 finds its resources within the block. ``network``: the optional parts are given moto's default VPC."""
     import boto3
     import moto.rds.models  # noqa: F401 - to be patched below
     from moto import mock_aws
@@ -86,6 +86,8 @@ def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
         # Larger than what may be sent along with a request, on AWS too.
         s3.create_bucket(Bucket="templates")
         s3.put_object(Bucket="templates", Key="template.json", Body=json.dumps(template()))
+        if network:
+            parameters |= _default_network()
         asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
         cloudformation.create_stack(
             StackName=NAME,
@@ -101,6 +103,15 @@ def moto_stack(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Stack]:
         ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in made}
         kinds = {one["LogicalResourceId"]: one["ResourceType"] for one in made}
         yield Stack(outputs, ids, kinds, {name: _policies(name, ids) for name, kind in kinds.items() if kind == "AWS::IAM::Role"})
+
+
+def _default_network() -> dict[str, str]:
+    import boto3
+
+    ec2 = boto3.client("ec2", region_name=REGION)
+    subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"][:2]]
+    tables = [one["RouteTableId"] for one in ec2.describe_route_tables()["RouteTables"]]
+    return {"VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"], "SubnetIds": ",".join(subnets), "RouteTableIds": ",".join(tables)}
 
 
 def _of_database(instance: Any, attribute: str) -> str:
@@ -122,6 +133,5 @@ def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
         if resources[name]["Type"] == "AWS::IAM::ManagedPolicy":
             version = iam.get_policy(PolicyArn=ids[name])["Policy"]["DefaultVersionId"]
             found.append(iam.get_policy_version(PolicyArn=ids[name], VersionId=version)["PolicyVersion"]["Document"])
-    for inline in iam.list_role_policies(RoleName=ids[role])["PolicyNames"]:
-        found.append(iam.get_role_policy(RoleName=ids[role], PolicyName=inline)["PolicyDocument"])
+    assert not iam.list_role_policies(RoleName=ids[role])["PolicyNames"], role
     return found

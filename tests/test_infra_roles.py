@@ -1,8 +1,7 @@
 """What each stage asks of AWS is allowed by its role in infra/template.yaml, and nothing of another stage's.
 
-A small pipeline runs on a real S3 server and DynamoDB Local, each stage under its role's profile, through a proxy that lets IAM's
-rules judge
-every request before it passes. What they are is what CloudFormation (moto) made of the template.
+A small pipeline runs on a real S3 server and DynamoDB Local, each stage under its role's profile, through a proxy that lets IAM's rules
+judge every request before it passes. The policies are those that CloudFormation (moto) made of the template.
 """
 
 from __future__ import annotations
