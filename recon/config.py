@@ -33,6 +33,7 @@ from recon.settings import (
     Index,
     Retention,
     S3Settings,
+    Workers,
     cache_of,
     caps_of,
     closing_of,
@@ -43,6 +44,7 @@ from recon.settings import (
     prices_of,
     retention_of,
     s3_of,
+    workers_of,
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
@@ -143,6 +145,7 @@ class Config(Place):
     compaction: Compaction
     retention: Retention
     caps: Caps
+    workers: Workers
     closing: Closing
     freshness: timedelta
     prices: Prices
@@ -221,6 +224,7 @@ def load_config(path: Path) -> Config:
         compaction=compaction_of(sections),
         retention=retention_of(sections, reader.field),
         caps=caps_of(sections),
+        workers=workers_of(sections, reader.field),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
         prices=prices_of(sections),

@@ -139,7 +139,7 @@ class EngineOf(_Section):
     cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
     transient: TransientOf | None = None
     application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
-    role: Text | None = None
+    role: Annotated[str, Field(pattern=r"^arn:[^ ]{15,}$")] | None = None
     messages: S3 | None = None
     package: Text | None = None
     timeout: Text = "12h"
@@ -184,6 +184,15 @@ class IndexOf(_Section):
     share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
 
 
+class WorkersOf(_Section):
+    kind: Literal["processes", "lambda"] = "processes"
+    count: Annotated[int, Field(ge=1, le=1000)] = 4
+    function: Annotated[Text, Field(pattern=r"^[A-Za-z0-9:_.$-]{1,256}$")] | None = None
+    time_limit: Text = "10m"
+    silence: Text = "1m"
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+
+
 class RetentionOf(_Section):
     history: Text | None = None
     grace: Text = "1d"
@@ -221,6 +230,7 @@ class Sections(_Section):
     retention: RetentionOf = RetentionOf()
     freshness: Text | None = None
     index: IndexOf = IndexOf()
+    workers: WorkersOf = WorkersOf()
 
 
 @dataclass(frozen=True)
@@ -356,6 +366,7 @@ _EXAMPLES = {
     "every": "write the windows' length, such as 1h",
     "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
     "release": "write a release of EMR, such as release: emr-7.10.0",
+    "role": "write the ARN of the role of its jobs, such as role: arn:aws:iam::123456789012:role/recon-jobs",
     "logs": "write a place in S3, such as logs: s3://bucket/logs",
     "messages": "write a place in S3, such as messages: s3://bucket/pipes",
     "bootstrap": "write scripts in S3, such as bootstrap: [s3://bucket/install.sh]",
@@ -375,6 +386,11 @@ _EXAMPLES = {
     "requests_at_once": "write how many requests go side by side, 1 to 256, such as requests_at_once: 32",
     "retry": "write how long a request to S3 is tried again, such as retry: 2m",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
+    "function": "write the name or ARN of the function that 'make lambda-package' is deployed as, such as function: recon-index",
+    "time_limit": "write how long a worker may take, such as time_limit: 10m",
+    "silence": "write after how long without a sign of life a worker is given up, such as silence: 1m",
+    "workers.count": "write how many workers are at work at once, 1 to 1000, such as count: 4",
+    "attempts": "write how often a share is tried without getting any further, 1 to 100, such as attempts: 5",
     "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
     "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
     **dict.fromkeys(
@@ -395,6 +411,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "compaction": CompactionOf,
     "retention": RetentionOf,
     "index": IndexOf,
+    "workers": WorkersOf,
     "s3": S3Of,
 }
 _NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}

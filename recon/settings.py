@@ -22,6 +22,7 @@ from recon.windows import Grid, parse_duration
 
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
 _SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
+LAMBDA_LIMIT = timedelta(minutes=15)
 FRESHNESS_SLACK = timedelta(minutes=30)
 
 Field = Callable[..., AbstractContextManager[str]]
@@ -149,6 +150,21 @@ class Index:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who loads shares into the index table: ``count`` processes of this machine, or as many invocations of the Lambda ``function``.
+
+    ``time_limit_s``: of one worker. ``silence_s``: after so long without a sign of life it is given up. ``attempts``: at a share, in a row,
+    that come no further."""
+
+    kind: Literal["processes", "lambda"] = "processes"
+    count: int = 4
+    function: str = ""
+    time_limit_s: float = 600.0
+    silence_s: float = 60.0
+    attempts: int = 5
+
+
+@dataclass(frozen=True)
 class Caps:
     """What one run merges at most; None is no bound."""
 
@@ -270,6 +286,23 @@ def index_of(sections: Sections) -> Index:
     section = sections.index
     table = section.table or f"recon-{sections.name}"
     return Index(section.kind, table, section.requests_at_once, section.share)
+
+
+def workers_of(sections: Sections, field: Field) -> Workers:
+    section = sections.workers
+    with field("workers", "function") as name:
+        if (section.kind == "lambda") != (section.function is not None):
+            raise WrongUsage(f"{name}: belongs to kind: lambda, which needs it; write workers: {{kind: lambda, function: recon-index}}")
+    with field("workers", "time_limit") as name:
+        limit = parse_duration(section.time_limit, name)
+        longest = LAMBDA_LIMIT if section.kind == "lambda" else timedelta(days=1)
+        if limit > longest:
+            raise WrongUsage(f"{name}: {section.time_limit} is too long; at most 15m on Lambda, 1d elsewhere")
+    with field("workers", "silence") as name:
+        silence = parse_duration(section.silence, name)
+        if silence >= limit:
+            raise WrongUsage(f"{name}: {section.silence} is not shorter than time_limit, {section.time_limit}")
+    return Workers(section.kind, section.count, section.function or "", limit.total_seconds(), silence.total_seconds(), section.attempts)
 
 
 def retention_of(sections: Sections, field: Field) -> Retention:

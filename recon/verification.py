@@ -16,12 +16,14 @@ from recon.config import Config
 from recon.errors import OutOfCapacity
 from recon.scratch import scratch_folder
 from recon.serving.cache import uncached
+from recon.serving.keeping import client_of
 from recon.store import ObjectStore
 from recon.verification_certificates import check_certificates
 from recon.verification_compare import keep_stored, start_stored
 from recon.verification_findings import Findings
 from recon.verification_full import Recomputation, check_artifacts
 from recon.verification_records import Seen, live_records
+from recon.verification_table import check_table
 from recon.verification_timeline import History, check_timeline, check_watermark
 from recon.verification_totals import add_sums, additive, check_sums, start_sums
 from recon.verification_windows import check_landed, check_stateless
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 class Verified:
     """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again
     from the landed files, 0 unless ``full``. ``problems``: one line each; of too many, the last line counts the
-    others."""
+    others. ``items``: of the index table, 0 where none stands."""
 
     commit: int
     records: int
@@ -45,6 +47,7 @@ class Verified:
     windows: int
     events: int = 0
     problems: list[str] = field(default_factory=list)
+    items: int = 0
 
     @property
     def ok(self) -> bool:
@@ -54,7 +57,7 @@ class Verified:
 def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress | None) -> Verified:
     """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed.
 
-    Raises TryAgain (the store is away, the disk is full) and WrongUsage (the user's logic does not do what it must)."""
+    Raises TryAgain (the store or DynamoDB is away, the disk is full) and WrongUsage (the user's logic does not do what it must)."""
     store = uncached(store)  # what is proved is what lies there
     findings, seen, events = Findings(), Seen(), 0
 
@@ -72,8 +75,11 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
         if full:
             task = Recomputation(store, config, connection, history, newest, seen, damaged, scratch, findings)
             events = check_artifacts(task, told("events"))
+        items = 0
+        if config.index.kind == "dynamodb":
+            items = check_table(store, connection, client_of(store, config), findings, told("index table"))
     state = history.state
-    return Verified(state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines())
+    return Verified(state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines(), items)
 
 
 def _check_records(

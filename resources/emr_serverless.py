@@ -9,7 +9,7 @@ Pipes carries no range: it goes along as extras. Nor is any of its metadata used
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -100,11 +100,14 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
         extras = {"store": elsewhere.location(work.config), "attempt": attempt}
         extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
-        with suppress(RuntimeError):  # Pipes' word for a job that failed: why stands in the answer, or in its state
-            pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras)
-        if not seen.job:
-            elsewhere.forget(work.store, attempt)
-            raise ReconError("Pipes started no job; see the run's log")
+        try:
+            # Results must be taken up, or Dagster takes it that they were forgotten. Nothing is in them.
+            pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras).get_results()
+        except Exception:
+            if not seen.job:
+                elsewhere.forget(work.store, attempt)
+                raise
+            # Pipes' word for a job that failed, or whose messages could not be read: how it ended stands in the answer, or in its state.
     return _awaited(jobs, str(engine.application), seen.job)
 
 
@@ -121,8 +124,8 @@ class _Seen:
         return started
 
     def get_dashboard_for_job_run(self, **asked: Any) -> Any:
-        """None: the link holds a token that lets whoever has it in."""
-        return None
+        """Not asked for: the link holds a token that lets whoever reads the log in."""
+        return "not told, as it lets in whoever has it; ask for it by 'aws emr-serverless get-dashboard-for-job-run'"
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._jobs, name)

@@ -5,6 +5,7 @@ Belongs here: fixtures of several modules. Does not belong here: what a single m
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +25,19 @@ def seaweed_server() -> Iterator[seaweed.Seaweed]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def seaweed_bucket(seaweed_server: seaweed.Seaweed) -> str:
+    return seaweed_server.bucket()
+
+
 @pytest.fixture
-def in_s3(seaweed_server: seaweed.Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
-    """``s3://…`` of an empty prefix of a new bucket; the environment leads to its server."""
+def in_s3(seaweed_server: seaweed.Seaweed, seaweed_bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``s3://…`` of an empty prefix; the environment leads to its server."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in seaweed_server.environment.items():
         monkeypatch.setenv(name, value)
-    return f"s3://{seaweed_server.bucket()}/some/prefix"
+    return f"s3://{seaweed_bucket}/{secrets.token_hex(8)}/some/prefix"
 
 
 @pytest.fixture

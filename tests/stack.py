@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -26,6 +27,7 @@ NAME = "recon"
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
 
 
+@cache
 def template() -> dict[str, Any]:
     """The template with its short forms (!Ref) as the long ones, as CloudFormation reads them."""
     from cfnlint.decode import decode

@@ -309,7 +309,7 @@ def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) 
     planned(store, 1)
     asked: list[tuple[int, int]] = []
 
-    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]:
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
         asked.append((share["first"], share["end"]))
         if asked == [(0, 30), (30, 90)]:
             raise Damaged("once")
@@ -369,7 +369,7 @@ def test_a_worker_that_beats_at_the_moment_when_it_would_be_given_away_keeps_its
 def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store: LocalStore) -> None:
     plan = planned(store, 1)
 
-    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]:
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
         raise AssertionError("it worked")
 
     assert give_away(store, plan.folder, "s0", "a" * 16, 0, None, "it was not begun")
@@ -383,7 +383,7 @@ def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store
 def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore) -> None:
     plan = planned(store, 1)
 
-    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]:
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
         raise ValueError("order 4711: 12.50 of Ms. Miller")
 
     served = serve(store, event("a" * 16), load, lambda: 100.0)
@@ -396,7 +396,8 @@ def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore)
     ("change", "expected"),
     [
         ({"store": "s3://other/prefix"}, "another store or table"),
-        ({"table": "other"}, "another store or table"),
+        ({"table": "invoices"}, "another store or table"),
+        ({"table": "orders-copy"}, "another store or table"),
         ({"share": "../../timeline/000000000001.json"}, "none that a coordinator makes"),
         ({"attempt": "x"}, "none that a coordinator makes"),
         ({"plan": -1}, "none that a coordinator makes"),

@@ -178,9 +178,10 @@ def verify(
     else:
         proven = f"{count(found.records, 'record')} in {count(found.runs, 'run')}"
         certified = f"{count(found.certificates, 'certificate')} of {count(found.windows, 'window')}"
+        table = f", {count(found.items, 'item')} of the index table" if found.items else ""
         recomputed = f", recomputed from {count(found.events, 'event')}" if full else ""
         verdict = f"{count(len(found.problems), 'problem')} found" if found.problems else "all is as it should be"
-        say(f"commit {number(found.commit)}: {proven}, {certified}{recomputed}: {verdict}")
+        say(f"commit {number(found.commit)}: {proven}, {certified}{table}{recomputed}: {verdict}")
     for problem in found.problems:
         print(f"recon: {plain(problem)}", file=sys.stderr)
     return 1 if found.problems else 0

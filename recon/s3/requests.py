@@ -21,7 +21,7 @@ from recon.settings import S3Settings
 
 BACK_OFF_FIRST_S = 0.05
 BACK_OFF_S_MAX = 5.0
-RENEWALS_MAX = 4
+RENEWALS_MAX = 2
 """So often credentials are renewed for one request that is refused for them."""
 
 T = TypeVar("T")

@@ -78,7 +78,7 @@ class S3Store:
                 if refused.failure.exists:
                     raise self._lost(path) from None
                 raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
-            size = self._size(path, key)
+            size = len(first) if second is None else self._size(path, key)
         self._known.add(path)
         return size
 

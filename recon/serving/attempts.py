@@ -23,7 +23,7 @@ from recon.passing import passing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
 State = Literal["beat", "given_away", "failed", "handed_back"]
-Counts = Mapping[str, int]
+Counts = Mapping[str, float]
 
 REASON_LENGTH_MAX = 500
 _OBJECT = re.compile(r"([^/]+)/(?:(done)|([0-9a-f]{16})/(\d{6}))\Z")
@@ -113,7 +113,7 @@ def read_done(store: ObjectStore, plan: str, share: str) -> dict[str, Any]:
     path = layout.share_done(plan, share)
     try:
         told: dict[str, Any] = json.loads(store.get(path))
-        return {**told, "counts": {str(name): int(count) for name, count in told["counts"].items()}}
+        return {**told, "counts": {str(name): count + 0 for name, count in told["counts"].items()}}
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Damaged(f"{path}: damaged; delete it, then run the same again: the share is done once more, which changes nothing") from None
 
@@ -146,7 +146,7 @@ class Attempt:
         worker: str = "",
     ) -> None:
         self.share, self.attempt = share, attempt
-        self.rows, self.counts = 0, dict[str, int]()
+        self.rows, self.counts = 0, dict[str, float]()
         self._store, self._plan, self._beat_s, self._clock = store, plan, beat_s, clock
         self._worker = f"{worker}-{secrets.token_hex(8)}"
         self._number, self._beaten = 0, 0.0

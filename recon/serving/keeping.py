@@ -23,7 +23,8 @@ from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import standing
 from recon.serving.cache import meter_of
-from recon.serving.loading import Loaded, load_share
+from recon.serving.carrying import ByWorkers
+from recon.serving.loading import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone, open_client
@@ -39,8 +40,9 @@ _ROUNDS_MAX = 5
 
 
 class Carry(Protocol):
-    """Carries out shares, by whomever. Gives what each came to, each once; raises what the first that cannot be carried out raised. Others
-    may still be at work then, or come back late: shares that are not ``fresh`` do no harm."""
+    """Carries out shares, by whomever. Gives what each came to, or its pieces, each once; raises what the first that cannot be carried out
+    raised. Others may still be at work then, or come back late: shares that are not ``fresh`` do no harm. Who cannot be certain that each
+    is over before it returns takes those that are ``fresh`` as if they were not."""
 
     def __call__(self, shares: Iterable[Share]) -> Iterable[Loaded]: ...
 
@@ -108,7 +110,8 @@ class _Keeping:
     """One call: what it works on, and what it has done so far."""
 
     def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: Carry | None) -> None:
-        self._store, self._config, self._timeline, self._tables, self._carry = store, config, timeline, tables, carry
+        self._store, self._config, self._timeline, self._tables = store, config, timeline, tables
+        self._carry = carry or ByWorkers(store, config, tables)
         self._kept = Kept()
 
     def keep(self, anew: bool) -> Kept:
@@ -172,9 +175,6 @@ class _Keeping:
 
     def _fill(self, state: State, filling: Filling) -> None:
         shares = shares_to_fill(self._store, self._timeline, state, filling.table, self._config.index.share)
-        if self._carry is not None:
-            # Of a worker that was given up nobody knows whether it is over, so it must not be able to do harm.
-            shares = (replace(share, fresh=False) for share in shares)
         for loaded in self._carried(shares):
             self._kept = self._kept.plus(loaded)
         self._tables.settle()
@@ -220,6 +220,4 @@ class _Keeping:
             standing.forget(self._store, filling)
 
     def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
-        if self._carry is not None:
-            return self._carry(shares)
-        return (load_share(self._store, self._tables, share) for share in shares)
+        return self._carry(shares)

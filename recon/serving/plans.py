@@ -95,7 +95,7 @@ def share_rows(limit_s: float, rows: int | None, workers: int, rate: float | Non
 
 def finish(store: ObjectStore, plan: Plan, dones: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Notes that all shares are done, with their sums: of two that do so at once the first counts. Returns what stands."""
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     for done in dones:
         for name, count in done["counts"].items():
             counts[name] = counts.get(name, 0) + count

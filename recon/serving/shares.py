@@ -79,7 +79,9 @@ def shares_of(store: ObjectStore, timeline: Timeline, table: str, after: int, un
             yield Share(name, one.run.path, first, end, one.sequence, table, one.commit, one.attempt, tuple(newer[-NEWER_MAX:]))
 
 
-def shares_to_fill(store: ObjectStore, timeline: Timeline, state: State, table: str, at_most: int = SHARE_ENTRIES) -> Iterator[Share]:
+def shares_to_fill(
+    store: ObjectStore, timeline: Timeline, state: State, table: str, at_most: int = SHARE_ENTRIES, fresh: bool = True
+) -> Iterator[Share]:
     """All that is live at ``state``, for a new table. Raises RunsGone."""
     added = _added(timeline, state)
     runs = [run.path for run in state.runs]
@@ -89,7 +91,7 @@ def shares_to_fill(store: ObjectStore, timeline: Timeline, state: State, table: 
             end = min(first + at_most, run.count)
             name = f"fill-{state.commit:012d}-{layout.run_name(path)}-{first}-{end}"
             at = added[path]
-            yield Share(name, path, first, end, sequence(at), table, at, newer=tuple(runs[:place]), fresh=True)
+            yield Share(name, path, first, end, sequence(at), table, at, newer=tuple(runs[:place]), fresh=fresh)
 
 
 def _brought(store: ObjectStore, timeline: Timeline, number: int) -> Iterator[_Brought]:

@@ -44,9 +44,10 @@ class Transport(Protocol):
 class Processes:
     """Each worker a process of this machine. A worker goes on if its coordinator is killed, and ends with its share."""
 
-    def __init__(self, command: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str] = (), more: Mapping[str, str] | None = None) -> None:
+        """``more``: of the environment."""
         self._command = [*command] or [sys.executable, "-m", "recon.serving.worker"]
-        self._environment = dict(os.environ if environment is None else environment)
+        self._environment = {**os.environ, **(more or {})}
 
     def start(self, event: Event) -> Handle:
         environment = {**self._environment, STORE: event.store, TABLE: event.table}

@@ -25,7 +25,10 @@ from recon.serving.plans import ShareBody, read_plan, rows_of
 from recon.store import NotFound, ObjectStore, open_store
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
-"""Environment: the one store and the one table that a worker serves."""
+"""Environment: the one store and the one table that a worker serves, and the table's successors, whose names begin with its name."""
+KMS_KEY = "RECON_KMS_KEY"
+"""Environment: s3.kms_key of the configuration."""
+S3_RETRY_S = 20.0
 EVENT_LENGTH_MAX = 4_096
 PIECE_ROWS_FIRST = 500
 PIECE_S = 10.0
@@ -42,7 +45,7 @@ class Load(Protocol):
     """Brings some rows of a share into the table; what it was is told as counts. Calls ``beat`` now and then, and lets pass what it raises.
     To do the same again changes nothing."""
 
-    def __call__(self, share: ShareBody, beat: Callable[[], None]) -> Mapping[str, int]: ...
+    def __call__(self, share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]: ...
 
 
 class OutOfTime(ReconError):
@@ -92,7 +95,8 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
     for field in (STORE, TABLE):
         if not environment.get(field):
             raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
-    if (event.store, event.table) != (environment[STORE], environment[TABLE]):
+    successor = re.fullmatch(re.escape(environment[TABLE]) + r"(-[0-9a-f]{16})?", event.table)
+    if event.store.rstrip("/") != environment[STORE].rstrip("/") or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
     if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
         raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
@@ -168,8 +172,8 @@ def main(load: Load | None = None) -> int:
     try:
         event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
         end = time.monotonic() + event.limit_s
-        store = open_store(event.store, Path.cwd())
-        served = serve(store, event, load or loading(store, event.table), lambda: end - time.monotonic(), f"process-{os.getpid()}")
+        store = store_of(event.store, os.environ)
+        served = serve(store, event, load or loading(store), lambda: end - time.monotonic(), f"process-{os.getpid()}")
     except ReconError as error:
         print(f"recon worker: {error}", file=sys.stderr)
         return error.exit_status
@@ -180,9 +184,26 @@ def main(load: Load | None = None) -> int:
     return 1 if served.outcome == "failed" else 0
 
 
-def loading(store: ObjectStore, table: str) -> Load:
-    """What brings rows into the table of look-ups."""
-    raise NotImplementedError
+def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
+    """The store of a worker. S3 is not waited for as long as elsewhere: a worker that is silent is given up."""
+    from recon.settings import S3Settings
+
+    return open_store(location, Path.cwd(), S3Settings(kms_key=environment.get(KMS_KEY) or None, retry_s=S3_RETRY_S))
+
+
+def loading(store: ObjectStore) -> Load:
+    """What brings rows into the index table."""
+    from recon.serving.loading import load_share
+    from recon.serving.shares import Share
+    from recon.serving.table import open_client
+
+    tables = open_client()
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        loaded = load_share(store, tables, Share.from_json(dict(share)), beat)
+        return {name: count for name, count in loaded.to_json().items() if name != "share"}
+
+    return load
 
 
 if __name__ == "__main__":

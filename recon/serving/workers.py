@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recon import layout
 from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.serving import plans
 from recon.serving.attempts import Entry, Noted, give_away, noted, read_done, read_entry
 from recon.serving.plans import Plan, ShareBody, rows_of
+from recon.serving.shares import RunsGone
+from recon.serving.table import TableGone
 from recon.serving.transports import Handle, Transport
 from recon.serving.worker import Event
 from recon.store import NotFound, ObjectStore
@@ -56,7 +58,11 @@ class Worked:
     throttled: int = 0
     rows: int = 0
     seconds: float = 0.0
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+    def plus(self, other: Worked) -> Worked:
+        """Of one plan after the other."""
+        return Worked(**{name: getattr(self, name) + getattr(other, name) for name in self.__dict__ if name != "counts"})
 
     @property
     def rate(self) -> float:
@@ -119,12 +125,11 @@ class Coordinator:
         self._looked = False
         self._restarts = self._handed_back = self._taken_over = 0
         self._throttled = self._throttled_in_row = 0
-        self._start_after = clock()
+        self._began = self._start_after = clock()
         self._starved: TryAgain | None = None
 
     def run(self, progress: Progress = lambda part: None) -> Worked:
         """Until all shares are done or given up. Raises in one line why those failed that were given up; the others are done then."""
-        began = self._clock()
         try:
             while not self.look():
                 progress(self._part())
@@ -134,15 +139,18 @@ class Coordinator:
         self._raise_failures()
         told = plans.finish(self._store, self._plan, [read_done(self._store, self._plan.folder, name) for name in self._shares])
         progress(1.0)
+        return replace(self.worked(), counts=told["counts"])
+
+    def worked(self) -> Worked:
+        """What it has seen to so far."""
         return Worked(
             shares=len(self._shares),
             taken_over=self._taken_over,
             restarts=self._restarts,
             handed_back=self._handed_back,
             throttled=self._throttled,
-            rows=self._plan.rows,
-            seconds=round(self._clock() - began, 3),
-            counts=told["counts"],
+            rows=sum(share.rows for share in self._shares.values()),
+            seconds=round(self._clock() - self._began, 3),
         )
 
     def look(self) -> bool:
@@ -226,7 +234,7 @@ class Coordinator:
             return
         share.failures = 1 if went_on else share.failures + 1
         share.not_before = self._clock() + self._backoff(share.failures)
-        share.given_up = share.failures >= self._patience.attempts
+        share.given_up = share.kind in _FINAL or share.failures >= self._patience.attempts
         self._restarts += not share.given_up
 
     def _forget(self, share: _Share, attempt: str | None = None) -> None:
@@ -290,9 +298,15 @@ class Coordinator:
 
     def _told(self, name: str, share: _Share) -> str:
         rows = f"rows {share.body['first']} to {share.body['end']} of {share.body.get('run', 'its run')}"
-        return f"share {name} ({rows}): {share.reason.rstrip('.')} (after {share.failures} attempts that came no further)"
+        return f"share {name} ({rows}): {share.reason.rstrip('.')} ({_attempts(share.failures)})"
 
 
 _KINDS: Mapping[str, type[ReconError]] = {
-    kind.__name__: kind for kind in (TryAgain, Throttled, OutOfCapacity, ConnectionLost, TimedOut, Damaged, WrongUsage)
+    kind.__name__: kind for kind in (TryAgain, Throttled, OutOfCapacity, ConnectionLost, TimedOut, Damaged, WrongUsage, RunsGone, TableGone)
 }
+_FINAL = {RunsGone.__name__, TableGone.__name__}
+"""The next attempt would find the same; the table is to be filled anew."""
+
+
+def _attempts(failures: int) -> str:
+    return "at the first attempt" if failures == 1 else f"after {failures} attempts that came no further"

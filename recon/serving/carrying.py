@@ -1,0 +1,120 @@
+"""Shares of the index table carried out by workers, as the configuration has it; few rows in this process, which is over before one starts.
+
+Belongs here: from shares to a plan, the plan seen through, what its shares came to. Does not belong here: which shares there are, and what
+follows (recon.serving.keeping); watching workers (recon.serving.workers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from recon.config import Config
+from recon.serving import plans
+from recon.serving.attempts import read_done
+from recon.serving.loading import Loaded, load_share
+from recon.serving.plans import Plan, plan_for
+from recon.serving.shares import Share
+from recon.serving.table import TableClient
+from recon.serving.transports import LambdaFunction, Processes, Transport
+from recon.serving.worker import KMS_KEY
+from recon.serving.workers import Coordinator, Patience, Progress, Worked
+from recon.settings import Workers
+from recon.store import ObjectStore
+
+HERE_ROWS_MAX = 5_000
+"""Up to so many rows are loaded in this process, where workers are processes: starting one takes as long."""
+BEATS_PER_SILENCE = 4
+GRACE = timedelta(days=1)
+
+
+class ByWorkers:
+    """Carries out shares (see recon.serving.keeping.Carry). ``worked``: all that was done by it so far.
+
+    ``transport``, ``patience``: others than the configuration's."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        config: Config,
+        tables: TableClient,
+        progress: Progress = lambda part: None,
+        transport: Transport | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.worked = Worked()
+        self._store, self._config, self._tables, self._progress = store, config, tables, progress
+        self._transport, self._patience = transport, patience or patience_of(config.workers)
+
+    def __call__(self, shares: Iterable[Share]) -> Iterator[Loaded]:
+        pending = list(shares)
+        rows = sum(share.end - share.first for share in pending)
+        if self._config.workers.kind == "processes" and self._transport is None and rows <= HERE_ROWS_MAX:
+            for share in pending:
+                yield load_share(self._store, self._tables, share)
+            return
+        while pending:
+            plan = self._plan(pending)
+            yield from self._carried_out(plan)
+            # A plan that stood already ended at an earlier commit, or was cut otherwise: what came after it is a plan of its own.
+            pending = [share for share in pending if not share.fresh and share.commit > plan.upto]
+
+    def _plan(self, pending: Sequence[Share]) -> Plan:
+        """A filling has a table of its own, and one plan; what commits brought begins after the frontier, which is at one at least."""
+        first = pending[0]
+        after = 0 if first.fresh else first.commit - 1
+        upto = max(share.commit for share in pending)
+        rows = sum(share.end - share.first for share in pending)
+        workers, rate = self._config.workers.count, plans.last_rate(self._store, first.table)
+        size = plans.share_rows(self._patience.limit_s, rows, workers, rate)
+        return plan_for(self._store, first.table, after, upto, lambda: [share.to_json() for share in cut(pending, size)])
+
+    def _carried_out(self, plan: Plan) -> Iterator[Loaded]:
+        table = str(next(iter(plan.shares.values()))["table"])
+        transport = self._transport or transport_of(self._config)
+        workers = self._config.workers.count
+        coordinator = Coordinator(self._store, location_of(self._config), table, plan, transport, workers, self._patience)
+        try:
+            coordinator.run(self._progress)
+        finally:
+            self.worked = self.worked.plus(coordinator.worked())
+        for name in plan.shares:
+            yield Loaded.from_json({"share": name, **_known(read_done(self._store, plan.folder, name)["counts"])})
+        plans.sweep(self._store, table, datetime.now(UTC), GRACE)
+
+
+def cut(shares: Iterable[Share], rows: int) -> Iterator[Share]:
+    """Shares of at most ``rows`` rows. What is put unconditionally is not for workers: of one that was given up nobody knows whether it is
+    over, and it must not be able to do harm."""
+    for share in shares:
+        named = share.share.removesuffix(f"-{share.first}-{share.end}")
+        for first in range(share.first, share.end, rows):
+            end = min(first + rows, share.end)
+            yield replace(share, share=f"{named}-{first}-{end}", first=first, end=end, fresh=False)
+
+
+def patience_of(workers: Workers) -> Patience:
+    return Patience(
+        limit_s=workers.time_limit_s,
+        silence_s=workers.silence_s,
+        beat_s=workers.silence_s / BEATS_PER_SILENCE,
+        look_s=0.2 if workers.kind == "processes" else 2.0,
+        attempts=workers.attempts,
+    )
+
+
+def transport_of(config: Config) -> Transport:
+    """What starts workers, by the configuration."""
+    if config.workers.kind == "lambda":
+        return LambdaFunction(config.workers.function)
+    return Processes(more={KMS_KEY: config.s3.kms_key} if config.s3.kms_key else {})
+
+
+def location_of(config: Config) -> str:
+    """The store as any process of this machine, or of this account, can open it."""
+    return config.store if config.store_path is None else str(config.store_path)
+
+
+def _known(counts: Mapping[str, float]) -> dict[str, float]:
+    return {name: count for name, count in counts.items() if name in Loaded.__dataclass_fields__}

@@ -1,0 +1,149 @@
+"""The zip that the Lambda function of index workers is deployed from.
+
+    python -m recon.serving.package --out dist                       # for this machine: what is installed here
+    python -m recon.serving.package --out dist --arch arm64 --python 3.13
+
+Belongs here: what is in the zip, and its size. Does not belong here: deploying it (infra/template.yaml).
+
+It holds the library and what the worker imports, in the versions that are installed here, which are those that were tested. boto3 comes
+with Lambda's runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds that it runs without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+from recon.errors import ReconError, TryAgain, WrongUsage
+
+ZIP = "recon-index-worker.zip"
+HANDLER = "recon.serving.lambda_handler.handler"
+UNZIPPED_MAX_BYTES = 250 * 1024 * 1024
+"""Lambda's own limit."""
+UPLOADED_MAX_BYTES = 50 * 1024 * 1024
+"""Of a zip that is uploaded as it is; a larger one goes by way of S3."""
+NEEDED = ("numpy", "obstore", "pydantic", "PyYAML", "typing-extensions")
+"""What the worker imports of others, without what these need themselves."""
+ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+_LEFT_OUT_PARTS = {"__pycache__", "tests", "samples", "_pyinstaller", "f2py"}
+_LEFT_OUT_SUFFIXES = (".pyc", ".pyi", ".a", ".h", ".pxd")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    here = next((name for name, machine in ARCHITECTURES.items() if machine == platform.machine()), platform.machine())
+    parser = argparse.ArgumentParser(prog="python -m recon.serving.package", description="The zip of the index worker's Lambda function.")
+    parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here, help="the function's architecture")
+    parser.add_argument("--python", default=_version_here(), metavar="3.x", type=_version, help="the function's runtime")
+    asked = parser.parse_args(arguments)
+    try:
+        made, unzipped = package(asked.out, asked.arch, asked.python)
+    except ReconError as error:
+        print(f"recon: {error}", file=sys.stderr)
+        return error.exit_status
+    size, most = made.stat().st_size, UNZIPPED_MAX_BYTES / 1e6
+    print(f"wrote {made}: {size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped, of {most:.0f} MB at most")
+    print(f"next: deploy it for python{asked.python} on {asked.arch} with the handler {HANDLER}")
+    if size > UPLOADED_MAX_BYTES:
+        print("it is too large to be uploaded as it is: put it into a bucket of the same region and name it there")
+    return 0
+
+
+def package(out: Path, arch: str, python: str) -> tuple[Path, int]:
+    """Writes the zip; its path, and bytes unzipped. The same versions give the same bytes. Raises WrongUsage where it is too large."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        others = Path(folder)
+        if ARCHITECTURES[arch] == platform.machine() and python == _version_here() and sys.platform == "linux":
+            _copy_installed(others)
+        else:
+            _fetch(others, arch, python)
+        source = Path(__file__).parents[1]
+        files = {f"recon/{name}": source / name for name in _kept(source)} | {name: others / name for name in _kept(others)}
+        unzipped = sum(file.stat().st_size for file in files.values())
+        if unzipped > UNZIPPED_MAX_BYTES:
+            raise WrongUsage(f"{ZIP}: {unzipped} bytes unzipped are more than Lambda takes, {UNZIPPED_MAX_BYTES}")
+        made = out / ZIP
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, file in sorted(files.items()):
+                entry = zipfile.ZipInfo(name, _EARLIEST)
+                entry.external_attr = 0o644 << 16  # Lambda reads files as another user
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return made, unzipped
+
+
+def _kept(folder: Path) -> Iterator[str]:
+    """Files that are needed where nothing is tested, compiled or typed."""
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder)
+        if file.is_file() and not _LEFT_OUT_PARTS & set(name.parts) and not file.name.endswith(_LEFT_OUT_SUFFIXES):
+            yield name.as_posix()
+
+
+def _copy_installed(folder: Path) -> None:
+    for one in _distributions():
+        for file in one.files or ():
+            if ".." not in file.parts:  # commands, which lie beside the libraries
+                target = folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(one.locate_file(file)), target)
+
+
+def _fetch(folder: Path, arch: str, python: str) -> None:
+    """The same versions, built for another machine, by pip."""
+    wanted = [f"{one.metadata['Name']}=={one.version}" for one in _distributions()]
+    machine = ARCHITECTURES[arch]
+    newest = 26 if int(python.partition(".")[2]) <= 11 else 34  # Amazon Linux 2, and 2023
+    platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in range(newest, 16, -1)]
+    command = [*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
+    command += [*platforms, f"--platform=manylinux2014_{machine}", f"--python-version={python}", f"--target={folder}", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter and names
+    if done.returncode != 0:
+        told = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), f"exit status {done.returncode}")
+        raise TryAgain(f"{ZIP}: pip could not fetch what it holds for python{python} on {arch}: {told[:300]}")
+
+
+def _pip() -> list[str]:
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if (elsewhere := shutil.which("pip")) is not None:
+        return [elsewhere]
+    raise WrongUsage(f"{ZIP}: pip is needed to fetch what is built for another machine; python -m ensurepip")
+
+
+def _distributions() -> list[Distribution]:
+    """What is in the zip besides the library, by name, with what it needs itself."""
+    found: dict[str, Distribution] = {}
+    names = [*NEEDED, "pydantic-core", "annotated-types", "typing-inspection"]
+    for name in names:
+        try:
+            found[name.lower()] = distribution(name)
+        except PackageNotFoundError:
+            raise WrongUsage(f"{ZIP}: {name} is not installed here; pip install 'recon[aws]'") from None
+    return list(found.values())
+
+
+def _version(told: str) -> str:
+    if not re.fullmatch(r"3\.[0-9]{1,2}", told):
+        raise argparse.ArgumentTypeError(f"{told!r} is no version such as 3.13")
+    return told
+
+
+def _version_here() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
