@@ -192,6 +192,8 @@ def test_each_stage_asks_for_nothing_that_its_role_does_not_allow(recorded: Reco
 
 def test_each_stage_was_at_work_under_its_own_role(recorded: Recorded) -> None:
     assert set(recorded.made) == set(ROLES)
+
+
 def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> None:
     """Else nothing refused would say nothing."""
     done = {who: {(call.action, _folder(call)) for call in calls.values()} for who, calls in recorded.made.items()}
@@ -222,7 +224,20 @@ ALSO = {
     "merge": {"quarantine", "state"},
     "index": {"shares", "leases", "frontiers"},
     "certify": {"frontiers"},
-    "upkeep": {"certificates", "frontiers", "generations", "landings", "leases", "prefetched", "serving", "shares", "stateless", "state", "timeline", "steps"},
+    "upkeep": {
+        "certificates",
+        "frontiers",
+        "generations",
+        "landings",
+        "leases",
+        "prefetched",
+        "serving",
+        "shares",
+        "stateless",
+        "state",
+        "timeline",
+        "steps",
+    },
     "orchestrator": {"events", "landings", "frontiers", "leases"},
 }
 """Role → folders in which it may put or delete besides those where it did."""
@@ -297,7 +312,9 @@ def _put(rules: Rules, path: str, action: str = "s3:PutObject", condition: str |
     return Call(action, rules.on(path), {"aws:SecureTransport": "true", **(of_put if action == "s3:PutObject" else {})})
 
 
-@pytest.mark.parametrize(("who", "path"), [("merge", "timeline/000000000001.json"), ("certify", "certificates/2026-11-01T0000Z/000001.json")])
+@pytest.mark.parametrize(
+    ("who", "path"), [("merge", "timeline/000000000001.json"), ("certify", "certificates/2026-11-01T0000Z/000001.json")]
+)
 def test_history_is_put_only_where_nothing_stands(rules: Rules, who: str, path: str) -> None:
     assert rules.judge(who, _put(rules, path)) is None
     assert "HistoryIsNeverOverwritten" in str(rules.judge(who, _put(rules, path, condition=None)))
