@@ -453,7 +453,7 @@ def test_a_mistake_is_told_with_its_line_and_never_tells_a_password(tmp_path: Pa
 
 def test_verify_proves_what_lies_in_the_store_whatever_the_cache_still_has(redis: Valkey, tmp_path: Path) -> None:
     r = open_in(tmp_path)
-    ((number, content),) = history(range(1))
+    ((_, content),) = history(range(1))
     (tmp_path / "0.csv").write_bytes(content)
     r.land([tmp_path / "0.csv"], "2026-11-01T00:00Z", close=True)
     r.run()
