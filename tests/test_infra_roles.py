@@ -1,12 +1,12 @@
 """What each stage asks of AWS is allowed by its role in infra/template.yaml, and nothing of another stage's.
 
-A small pipeline runs on a real S3 server and DynamoDB Local, each stage under its role's profile, through a proxy that lets IAM's rules judge
+A small pipeline runs on a real S3 server and DynamoDB Local, each stage under its role's profile, through a proxy that lets IAM's
+rules judge
 every request before it passes. What they are is what CloudFormation (moto) made of the template.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,6 @@ from test_dagster_sensor import Sensors
 
 import recon
 from jobs.build import build_definitions
-from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.timeline import Timeline
 from recon.upkeep import tidy
@@ -63,10 +62,9 @@ class Rules:
 
 
 @pytest.fixture(scope="module")
-def rules() -> Iterator[Rules]:
+def rules() -> Rules:
     with pytest.MonkeyPatch.context() as patch, moto_stack(patch) as stack:
-        found = Rules(stack, stack.of_bucket("StoreBucket"))
-    yield found
+        return Rules(stack, stack.of_bucket("StoreBucket"))
 
 
 @contextmanager
@@ -213,7 +211,7 @@ def _folder(call: Call) -> str:
     kind = call.resource.split(":")[2]
     if kind != "s3":
         return {"dynamodb": "table", "kms": "key"}[kind]
-    return (call.resource.split("/", 2) + ["", ""])[2].partition("/")[0]
+    return [*call.resource.split("/", 2), "", ""][2].partition("/")[0]
 
 
 ALSO = {
@@ -354,9 +352,16 @@ def test_a_stage_has_its_profile_only_while_it_is_at_work(monkeypatch: pytest.Mo
     with role_of("reduce"):
         assert os.environ["AWS_PROFILE"] == "whoever"  # nothing is asked for
     monkeypatch.setenv(STAGE_PROFILE, "recon-{stage}")
-    with pytest.raises(KeyError), role_of("reduce"):
-        assert os.environ["AWS_PROFILE"] == "recon-reduce"
-        raise KeyError
+    asked = []
+
+    def fails() -> None:
+        with role_of("reduce"):
+            asked.append(os.environ["AWS_PROFILE"])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert asked == ["recon-reduce"]
     assert os.environ["AWS_PROFILE"] == "whoever"
 
 
