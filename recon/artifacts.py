@@ -23,7 +23,7 @@ from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
 from recon.history import files_then, records_then
 from recon.logic import after_merge
-from recon.runs import Found, hash_of, merged_plan, open_run, read_records
+from recon.runs import Found, hash_of, merged_plan, open_runs, read_records
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
@@ -40,7 +40,7 @@ def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
     """Every live record once, in batches: hi, lo, record. Raises Damaged at the first that does not check."""
     import pyarrow as pa
 
-    runs = [open_run(store, run.path) for run in state.runs]
+    runs = open_runs(store, (run.path for run in state.runs))
     with scratch_folder(store) as scratch, open(scratch / "live", "w+b") as file:
         live = merged_plan(runs, file)
         for piece in live.pieces():

@@ -17,7 +17,7 @@ from recon import layout
 from recon.bounds import Bytes, allows
 from recon.config import Config
 from recon.rewriting import Moved, Rewritten, moved, rewrite
-from recon.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run
+from recon.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.timeline import Entry, RunRef, State, Timeline
@@ -152,7 +152,7 @@ def _committed(timeline: Timeline, config: Config, entry: Entry, begun: State, o
 @contextmanager
 def _live(store: ObjectStore, state: State) -> Iterator[tuple[list[Run], MergePlan]]:
     """The runs of a state, and which of their entries are live; none of these is held in memory."""
-    runs = [open_run(store, run.path) for run in state.runs]
+    runs = open_runs(store, (run.path for run in state.runs))
     with scratch_folder(store) as scratch, open(scratch / "live", "w+b") as file:
         yield runs, merged_plan(runs, file)
 

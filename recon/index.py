@@ -12,7 +12,7 @@ from datetime import datetime
 from recon import layout
 from recon.bounds import Bytes, allows
 from recon.config import Config
-from recon.runs import ENTRY_BYTES, choose_tiers, open_run, write_merged
+from recon.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
 from recon.store import AlreadyExists, ObjectStore
 from recon.timeline import Entry, RunRef, Timeline
 
@@ -42,7 +42,7 @@ def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexe
             return Indexed(merged, entries, len(state.runs), put_off=True)
         writer = layout.new_attempt()
         path = layout.tier_run(writer)
-        write_merged(store, path, [open_run(store, run.path) for run in chosen])
+        write_merged(store, path, open_runs(store, (run.path for run in chosen)))
         tier = open_run(store, path)
         entry = Entry(
             "tiers",

@@ -22,7 +22,7 @@ import numpy as np
 from recon import layout, stateless
 from recon.engines.port import engine_of
 from recon.errors import Damaged
-from recon.runs import Found, among, find_many, open_run, read_records
+from recon.runs import Found, among, find_many, open_runs, read_records
 from recon.runs_entries import COLUMNS, hash_order
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
@@ -304,7 +304,7 @@ def touched_keys(
 
 def find_standing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> Standing:
     """Every entry that the runs (newest first) hold for these hashes, which are sorted."""
-    found = find_many([open_run(store, path) for path in run_paths], hi, lo)
+    found = find_many(open_runs(store, run_paths), hi, lo)
     return Standing(hi[found.query], lo[found.query], found)
 
 

@@ -28,7 +28,7 @@ from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.rules import rules_of
-from recon.runs import open_run
+from recon.runs import open_runs
 from recon.scratch import scratch_folder
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
@@ -156,7 +156,7 @@ def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: S
     if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
         return bool(swept)
     made = Timeline(store, layout.generation(generation)).head()
-    runs = [open_run(store, run.path) for run in made.runs if run.path not in swept]
+    runs = open_runs(store, (run.path for run in made.runs if run.path not in swept))
     return len(runs) < len(made.runs) or not swept.isdisjoint(path for run in runs for path in run.part_files)
 
 

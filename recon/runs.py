@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of, hash_of
 from recon.runs_few import read_few
-from recon.runs_file import Hit, Run, merged_plan, open_run, write_columns, write_merged, write_run
+from recon.runs_file import Hit, Run, merged_plan, open_run, open_runs, write_columns, write_merged, write_run
 from recon.runs_find import Found, among, find_many
 from recon.runs_merge import MergedPiece, MergePlan, merge_entries
 from recon.runs_records import check_of, checks_of, read_record, read_records
@@ -38,6 +38,7 @@ __all__ = [
     "merge_entries",
     "merged_plan",
     "open_run",
+    "open_runs",
     "read_few",
     "read_record",
     "read_records",

@@ -124,7 +124,7 @@ def _hashes_near(run: Run, hi: Column) -> tuple[Column, Column, Positions | None
     gap = run.gap_max_bytes // (BLOCK * 8)
     cuts = np.flatnonzero(np.diff(near) > gap + 1)
     starts, stops = near[np.append(0, cuts + 1)[: len(near)]], near[np.append(cuts, len(near) - 1)[: len(near)]] + 1
-    groups = [run.hashes(start, stop) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    groups = run.hashes_of(list(zip(starts.tolist(), stops.tolist(), strict=True)))
     if run.is_mapped:
         return run.column("hi", 0, run.count), run.column("lo", 0, run.count), None
     base = np.concatenate([np.zeros(0, np.int64), *(np.arange(*span) for span in zip(starts, stops, strict=True))])

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from recon import frontiers, layout, stateless
 from recon.config import Config
 from recon.rebuild import unswitched
-from recon.runs import open_run
+from recon.runs import open_runs
 from recon.serving import standing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline
@@ -83,7 +83,7 @@ def orphaned_bytes(store: ObjectStore, state: State) -> int:
 
 def needed(store: ObjectStore, state: State) -> set[str]:
     """Runs and part-files that look-ups at ``state`` may read."""
-    runs = [open_run(store, run.path) for run in state.runs]
+    runs = open_runs(store, (run.path for run in state.runs))
     return {path for run in runs for path in (run.path, *run.part_files)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from recon.runs import (
     write_merged,
     write_run,
 )
+from recon.runs_ranges import coalesce
 from recon.store import LocalStore, ReadCost
 
 MOST = 2**64 - 1
@@ -463,3 +465,43 @@ def test_the_rooms_behind_the_door_need_neither_duckdb_nor_pyarrow_to_be_importe
 def test_blocks_are_as_the_decision_says():
     assert runs_file.BLOCK == 1024
     assert sum(np.dtype(kind).itemsize for kind in runs_entries.COLUMNS.values()) == 36
+
+
+ranges_of_a_file = st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 400)), min_size=1, max_size=60)
+costs = st.builds(ReadCost, st.integers(0, 500), st.integers(1, 1000), st.integers(1, 5))
+
+
+@settings(deadline=None)
+@given(ranges_of_a_file, costs)
+def test_ranges_put_together_by_any_cost_hold_all_that_was_asked_for_and_span_no_gap_that_is_too_large(ranges, cost):
+    ranges = sorted(ranges)
+    starts, stops = np.array([a for a, _ in ranges]), np.array([a + length for a, length in ranges])
+    first = coalesce(starts, stops, cost).tolist()
+    assert first[0] == 0
+    for a, b in itertools.pairwise([*first, len(ranges)]):
+        begin, end = int(starts[a]), int(stops[a:b].max())
+        assert all(begin <= start and stop <= end for start, stop in zip(starts[a:b].tolist(), stops[a:b].tolist(), strict=True))
+        assert end - begin <= cost.request_max_bytes + max(length for _, length in ranges)
+        reached = np.maximum.accumulate(stops)[a : b - 1]
+        assert (starts[a + 1 : b] - reached <= cost.gap_max_bytes).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data(), costs)
+def test_records_and_look_ups_through_ranges_put_together_are_those_of_plain_reads(data, cost):
+    with tempfile.TemporaryDirectory() as folder:
+        remote = RemoteStore(LocalStore(Path(folder)))
+        remote.cost = cost
+        records = {f"{n}": "x" * data.draw(st.integers(0, 40)) for n in range(data.draw(st.integers(1, 80)))}
+        keys = list(records)
+        entries = [write_part(remote, f"part{p}", {k: records[k] for k in keys[p::2]}, hash_of) for p in range(2)]
+        write_run(remote, "run", merge_entries([one for one in entries if len(one)]))
+        asked = data.draw(st.lists(st.sampled_from([*keys, "absent"]), min_size=1, max_size=40))
+        run = open_run(remote, "run")
+        hi, lo = (np.array(column, dtype=np.uint64) for column in zip(*map(hash_of, asked), strict=True))
+        found = find_many([run], hi, lo)
+        plain = [[read_record(LocalStore(Path(folder)), hit) for hit in run.find(*hash_of(key))] for key in asked]
+        told = [[] for _ in asked]
+        for query, record in zip(found.query.tolist(), read_records(remote, found).to_pylist(), strict=True):
+            told[query].append(record.encode())
+        assert told == plain

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from recon import layout
 from recon.errors import Damaged
-from recon.runs import Found, Run, find_many, hash_of, open_run, read_few
+from recon.runs import Found, Run, find_many, hash_of, open_run, open_runs, read_few
 from recon.runs_entries import COLUMNS, Column
 from recon.runs_file import BLOCK
 from recon.serving.items import Pointer
@@ -72,7 +72,7 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
 
 def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[Found, Column, Column]]:
     """Where the records of the share's entries lie that count, with their hashes."""
-    run, newer = open_run(store, share.run), [open_run(store, path) for path in share.newer]
+    run, newer = open_run(store, share.run), open_runs(store, share.newer)
     wanted = np.array([not share.attempt or layout.attempt_of(path) == share.attempt for path in run.part_files], bool)
     for first in range(share.first, share.end, BATCH_ENTRIES):
         held = _entries(run, first, min(first + BATCH_ENTRIES, share.end))

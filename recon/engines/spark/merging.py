@@ -27,7 +27,7 @@ from recon.prefetch import (
     write_places,
     write_prefetched,
 )
-from recon.runs import open_run, write_merged, write_run
+from recon.runs import open_runs, write_merged, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
@@ -148,5 +148,5 @@ def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunR
 def _join_runs(store: ObjectStore, config: Config, item: tuple[str, Sequence[str]]) -> str:
     writer, paths = item
     joined = layout.merge_run(writer, layout.new_attempt())
-    write_merged(store, joined, [open_run(store, path) for path in paths])
+    write_merged(store, joined, open_runs(store, paths))
     return joined
