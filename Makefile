@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark spark-package lint format clean
+.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ benchmark: $(TESTED)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object ea
 benchmark-spark: $(TESTED)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
 	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json
 	$(BIN)/python benchmarks/spark.py --events 10000000 --keys 3300000 --files 8 --out docs/benchmarks/spark-10m.json
+
+benchmark-aws: $(TESTED) services  ## requests, bytes, seconds and prices over SeaweedFS, DynamoDB Local and Valkey; about 10 minutes
+	$(BIN)/python benchmarks/aws.py --out docs/benchmarks/aws.json
 
 spark-package: $(TESTED)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
 	$(BIN)/python -m recon.spark package --out dist

@@ -17,7 +17,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
     generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
-    serving/tables/<number>/begun.json, outcome.json       an index table: what it is, and whether it stands or was given up
+    serving/tables/<number>/begun.json, outcome.json, retired   an index table: what it is, whether it stands, a rebuild came
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
     certificates/<window>/<number>.json
     cache/seal                                             the secret by which entries of a cache are known to be this store's
@@ -208,6 +208,11 @@ def frontier(name: str) -> str:
 
 def frontier_at(name: str, number: int) -> str:
     return f"{frontier(name)}{number:012d}.json"
+
+
+def serving_table_retired(number: int) -> str:
+    """A note, without content, that a rebuild took the place of what a table says: nobody looks into it any more."""
+    return f"{serving_table(number)}retired"
 
 
 def run_name(path: str) -> str:

@@ -30,6 +30,7 @@ from recon.reduce import reduce_windows
 from recon.rules import rules_of
 from recon.runs import open_runs
 from recon.scratch import scratch_folder
+from recon.serving import standing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
 
@@ -82,6 +83,7 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
             break
     with suppress(AlreadyExists):
         store.put_new(layout.generation_switched(generation), [b""])
+    standing.retire(store, switched)
     late = uncertified(store, config, switched)
     certified = count(1)
     made_certificates = certify(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))

@@ -86,6 +86,29 @@ def from_json(told: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Usage:
     return {(service, operation): Counted(**counted) for service, held in told.items() for operation, counted in held.items()}
 
 
+_ASKED = "asked"
+
+
+def to_counts(usage: Usage) -> dict[str, int]:
+    """As numbers by name, which whoever does not know them may add up: ``asked.s3.GetObject.requests``."""
+    return {
+        f"{_ASKED}.{service}.{operation}.{name}": number
+        for (service, operation), counted in usage.items()
+        for name, number in vars(counted).items()
+        if number
+    }
+
+
+def from_counts(counts: Mapping[str, float]) -> Usage:
+    """What ``to_counts`` has told; counts of other things are passed over."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for path, number in counts.items():
+        if path.startswith(f"{_ASKED}."):
+            _, service, operation, name = path.split(".")
+            found.setdefault((service, operation), {})[name] = int(number)
+    return {what: Counted(**counted) for what, counted in found.items()}
+
+
 def tally_of(store: object) -> Tally | None:
     """What counts the requests of a store, and of the services beside it; None in a folder."""
     meter = getattr(store, "meter", None)

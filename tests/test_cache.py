@@ -451,6 +451,21 @@ def test_a_mistake_is_told_with_its_line_and_never_tells_a_password(tmp_path: Pa
     assert "hunter2" not in str(error.value)
 
 
+def test_verify_proves_what_lies_in_the_store_whatever_the_cache_still_has(redis: Valkey, tmp_path: Path) -> None:
+    r = open_in(tmp_path)
+    ((_, content),) = history(range(1))
+    (tmp_path / "0.csv").write_bytes(content)
+    r.land([tmp_path / "0.csv"], "2026-11-01T00:00Z", close=True)
+    r.run()
+    r._store = store = cached(r.store(), redis.url)
+    live = list(r.artifacts()["key"].to_pylist())  # now the cache has all of them
+    assert redis.client().dbsize() == len(live) == 6
+    (part_file,) = tmp_path.glob("data/state/*/part-*.jsonl")
+    part_file.write_bytes(part_file.read_bytes().replace(b'"lines":"1"', b'"lines":"2"').replace(b'"lines":1', b'"lines":2'))
+    assert find_record(store, r.state(), live[0]) is not None
+    assert not r.verify().ok
+
+
 # ---- the whole pipeline ----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from jobs.running import InProcess
 from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.pricing import Prices, of_run, one_object_each, price, unpriced
-from recon.usage import Counted, Tally, added, from_json, since, to_json
+from recon.usage import Counted, Tally, added, from_counts, from_json, since, to_counts, to_json
 from recon.work import RunReport
 from recon_assets import metadata
 from resources.instance import open_instance
@@ -67,6 +68,10 @@ def test_an_operation_without_a_price_is_named_and_not_guessed() -> None:
 def test_law_what_was_counted_since_is_what_was_added(first: Any, second: Any) -> None:
     assert since(added(first, second), first) == second
     assert from_json(json.loads(json.dumps(to_json(first)))) == first
+    # Of several workers, whose counts are added up by name among others.
+    counts = Counter(to_counts(first))
+    counts.update(to_counts(second))
+    assert from_counts({**counts, "items": 7}) == added(first, second)
 
 
 def test_prices_are_the_users_own_where_they_are_written(tmp_path: Path) -> None:

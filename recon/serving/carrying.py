@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from recon.config import Config
+from recon.metering import Meter
 from recon.serving import plans
 from recon.serving.attempts import read_done
 from recon.serving.loading import Loaded, load_share
@@ -22,6 +23,7 @@ from recon.serving.worker import KMS_KEY
 from recon.serving.workers import Coordinator, Patience, Progress, Worked
 from recon.settings import Workers
 from recon.store import ObjectStore
+from recon.usage import from_counts, tally_of
 
 HERE_ROWS_MAX = 5_000
 """Up to so many rows are loaded in this process, where workers are processes: starting one takes as long."""
@@ -72,15 +74,19 @@ class ByWorkers:
 
     def _carried_out(self, plan: Plan) -> Iterator[Loaded]:
         table = str(next(iter(plan.shares.values()))["table"])
-        transport = self._transport or transport_of(self._config)
+        transport = self._transport or transport_of(self._config, tally_of(self._store))
         workers = self._config.workers.count
         coordinator = Coordinator(self._store, location_of(self._config), table, plan, transport, workers, self._patience)
         try:
             coordinator.run(self._progress)
         finally:
             self.worked = self.worked.plus(coordinator.worked())
+        tally = tally_of(self._store)
         for name in plan.shares:
-            yield Loaded.from_json({"share": name, **_known(read_done(self._store, plan.folder, name)["counts"])})
+            counts = read_done(self._store, plan.folder, name)["counts"]
+            if tally is not None:
+                tally.add(from_counts(counts))
+            yield Loaded.from_json({"share": name, **_known(counts)})
         plans.sweep(self._store, table, datetime.now(UTC), GRACE)
 
 
@@ -104,10 +110,10 @@ def patience_of(workers: Workers) -> Patience:
     )
 
 
-def transport_of(config: Config) -> Transport:
-    """What starts workers, by the configuration."""
+def transport_of(config: Config, meter: Meter | None = None) -> Transport:
+    """What starts workers, by the configuration. ``meter`` is told of each invocation."""
     if config.workers.kind == "lambda":
-        return LambdaFunction(config.workers.function)
+        return LambdaFunction(config.workers.function, meter=meter)
     return Processes(more={KMS_KEY: config.s3.kms_key} if config.s3.kms_key else {})
 
 

@@ -122,6 +122,8 @@ class _Keeping:
             filling = standing.standing(self._store, state)
             if not state.runs:
                 break
+            if filling is None:
+                standing.retire(self._store, state)
             if anew or filling is None or self._tables.owner(filling.table) != filling.owner:
                 filling = self._filled(state)
                 if filling is None:

@@ -95,6 +95,14 @@ def advance(store: ObjectStore, filling: Filling, commit: int) -> None:
     frontiers.advance(store, _frontier(filling), commit)
 
 
+def retire(store: ObjectStore, state: State) -> None:
+    """Notes of the tables of earlier generations that a rebuild has come, for clients that do not read the timeline."""
+    for filling in kept(store):
+        if filling.generation < state.rebuilt:
+            with suppress(AlreadyExists):
+                store.put_new(layout.serving_table_retired(filling.number), [b""])
+
+
 def forget(store: ObjectStore, filling: Filling) -> None:
     """Removes what the store knows of a filling whose table is gone, but for its outcome: that keeps its number from being used again, and
     whoever was suspended while filling it from deciding otherwise."""

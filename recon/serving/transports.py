@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import IO, Any, Protocol, cast
 
 from recon.errors import OutOfCapacity, Throttled, WrongUsage
+from recon.metering import Meter, NoMeter
 from recon.passing import passing
 from recon.serving.worker import STORE, TABLE, Event
 
@@ -85,15 +86,18 @@ class Processes:
 class LambdaFunction:
     """Each worker an asynchronous invocation of a function, which AWS answers before the worker begins: the store tells the rest.
 
-    ``client``: boto3's of Lambda, for tests and for what makes its own; else one of the standard chain and environment."""
+    ``client``: boto3's of Lambda, for tests and for what makes its own; else one of the standard chain and environment. ``meter`` is told
+    of each invocation."""
 
-    def __init__(self, function: str, client: Any = None) -> None:
-        self._function = function
+    def __init__(self, function: str, client: Any = None, meter: Meter | None = None) -> None:
+        self._function, self._meter = function, meter or NoMeter()
         self._client = lambda_client() if client is None else client
 
     def start(self, event: Event) -> Handle:
+        payload = event.to_json().encode()
+        self._meter.count("lambda", "Invoke", sent=len(payload))
         try:
-            answer = self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=event.to_json().encode())
+            answer = self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
         except Exception as error:
             raise self._failure(error) from error
         return str(answer["ResponseMetadata"].get("RequestId", ""))

@@ -9,6 +9,7 @@ the table (recon.serving.loading), the objects that tell of it (recon.serving.at
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -23,6 +24,7 @@ from recon.errors import ReconError, WrongUsage
 from recon.serving.attempts import Attempt, GivenAway
 from recon.serving.plans import ShareBody, read_plan, rows_of
 from recon.store import NotFound, ObjectStore, open_store
+from recon.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
 """Environment: the one store and the one table that a worker serves, and the table's successors, whose names begin with its name."""
@@ -188,22 +190,32 @@ def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
     """The store of a worker. S3 is not waited for as long as elsewhere: a worker that is silent is given up."""
     from recon.settings import S3Settings
 
-    return open_store(location, Path.cwd(), S3Settings(kms_key=environment.get(KMS_KEY) or None, retry_s=S3_RETRY_S))
+    settings = S3Settings(kms_key=environment.get(KMS_KEY) or None, retry_s=S3_RETRY_S)
+    return open_store(location, Path.cwd(), settings, Tally())
 
 
 def loading(store: ObjectStore) -> Load:
-    """What brings rows into the index table."""
+    """What brings rows into the index table. Among its counts is what it asked for that, and on Lambda its memory and time."""
     from recon.serving.loading import load_share
     from recon.serving.shares import Share
     from recon.serving.table import open_client
 
-    tables = open_client()
+    tally = tally_of(store) or Tally()
+    tables = open_client(meter=tally)
 
     def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        start, before = time.monotonic(), tally.so_far()
         loaded = load_share(store, tables, Share.from_json(dict(share)), beat)
-        return {name: count for name, count in loaded.to_json().items() if name != "share"}
+        asked = added(since(tally.so_far(), before), _on_lambda(time.monotonic() - start, os.environ))
+        return {**{name: count for name, count in loaded.to_json().items() if name != "share"}, **to_counts(asked)}
 
     return load
+
+
+def _on_lambda(seconds: float, environment: Mapping[str, str]) -> Usage:
+    """What Lambda charges for the time, by the memory that it says the function has; nothing elsewhere."""
+    memory_mb = int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or 0)
+    return {("lambda", "gb_millisecond"): Counted(math.ceil(seconds * 1000 * memory_mb / 1024))} if memory_mb else {}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,185 @@
+"""A client for other programs: a key → its record, by one look-up in DynamoDB and one ranged read. It needs boto3 and nothing else.
+
+    from recon.serving.client import Artifacts
+
+    orders = Artifacts("s3://ledger/orders")
+    found = orders.get("A112")
+    found.record["status"] if found else None
+
+Belongs here: finding the table, the look-up, what is checked. Does not belong here: knowing what is newest: the table comes after the
+commits by as long as the index stage takes. `recon show --index dynamodb` looks into the runs besides.
+
+It needs ``s3:GetObject`` and ``s3:ListBucket`` on the store, ``dynamodb:GetItem`` on its tables; credentials, region and endpoints come
+from
+the standard environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from recon import layout
+from recon.serving.items import Pointer, commit_of, from_item, item_key
+
+RESOLVED_S = 60.0
+"""How long a client keeps to a table before it asks the store again which one stands."""
+_TRIES = 2
+
+
+class Unserved(Exception):
+    """The table cannot answer now, though the store may hold the record: none is full yet, or it leads to what is gone or is not the
+    key's record. Try again a little later, or ask `recon show`."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record as it stands in its part-file, and the newest commit that its pointer rests on."""
+
+    record: dict[str, Any]
+    commit: int
+
+
+class Artifacts:
+    """The artifacts of one store, ``s3://bucket/prefix`` or a folder. May be used from many threads.
+
+    ``dynamodb``, ``s3``: boto3's low-level clients, made by the environment where they are not given."""
+
+    def __init__(self, store: str, dynamodb: Any = None, s3: Any = None) -> None:
+        self._store: _Reader = _Bucket(store, s3) if store.startswith("s3://") else _Folder(Path(store))
+        self._dynamodb = dynamodb or _client("dynamodb")
+        self._lock = threading.Lock()
+        self._table, self._until = "", 0.0
+
+    def get(self, key: str) -> Found | None:
+        """The record of a key; None where the table has none (yet), or nothing is left in it. Its length, check and key are compared.
+
+        Raises Unserved, and boto3's errors."""
+        why = ""
+        for _ in range(_TRIES):  # a pointer may be moved, and what it led to swept, between the look-up and the read
+            table = self._standing()
+            try:
+                pointer = self._pointer(table, key)
+            except self._dynamodb.exceptions.ResourceNotFoundException:
+                why = f"table {table} is gone"
+                self._until = 0.0
+                continue
+            if pointer is None or pointer.is_tombstone:
+                return None
+            raw = self._store.read_range(pointer.file, pointer.offset, pointer.length)
+            record, why = _checked(pointer, raw)
+            if record is not None:
+                return Found(record, commit_of(pointer.sequence))
+        raise Unserved(f"{why}; try again a little later, or ask 'recon show'")
+
+    def _pointer(self, table: str, key: str) -> Pointer | None:
+        found = self._dynamodb.get_item(TableName=table, Key={"key": {"S": item_key(key)}}, ConsistentRead=True).get("Item")
+        try:
+            pointer = None if found is None else from_item(key, found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise Unserved(f"table {table}: the item is none of Recon's ({error!r})") from None
+        if pointer and not pointer.is_tombstone and not (pointer.file.startswith(layout.STATE) and pointer.length > 0 <= pointer.offset):
+            raise Unserved(f"table {table}: the item leads to no record")
+        return pointer
+
+    def _standing(self) -> str:
+        """The table that stands."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._table, self._until = self._newest(), time.monotonic() + RESOLVED_S
+            return self._table
+
+    def _newest(self) -> str:
+        paths = set(self._store.list(layout.SERVING_TABLES))
+        numbers = {path.removeprefix(layout.SERVING_TABLES).partition("/")[0] for path in paths}
+        for number in sorted((int(number) for number in numbers if number.isdigit()), reverse=True):
+            outcome, begun = layout.serving_table_outcome(number), layout.serving_table_begun(number)
+            if {outcome, begun} <= paths and json.loads(self._store.read(outcome) or b"{}").get("outcome") == "stands":
+                if layout.serving_table_retired(number) in paths:
+                    break
+                return str(json.loads(self._store.read(begun) or b"{}")["table"])
+        raise Unserved("no table is full yet; next: recon index update")
+
+
+def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None, str]:
+    """The record, or why these bytes are not that of the pointer's key."""
+    if raw is None:
+        return None, f"{pointer.file} is gone"
+    check = int.from_bytes(hashlib.md5(raw, usedforsecurity=False).digest()[:4], "little")
+    if len(raw) != pointer.length or check != pointer.check:
+        return None, f"{pointer.file} at {pointer.offset} is not what was written"
+    record: dict[str, Any] = json.loads(raw)
+    return (record, "") if record.get("key") == pointer.key else (None, "the item leads to the record of another key")
+
+
+class _Reader(Protocol):
+    """What the client reads of a store; None for what is gone."""
+
+    def read(self, path: str) -> bytes | None: ...
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes | None: ...
+
+    def list(self, prefix: str) -> list[str]: ...
+
+
+class _Bucket:
+    def __init__(self, location: str, client: Any) -> None:
+        self._bucket, _, prefix = location.removeprefix("s3://").partition("/")
+        self._prefix = prefix.rstrip("/") + "/" if prefix.rstrip("/") else ""
+        self._client = client or _client("s3")
+
+    def read(self, path: str) -> bytes | None:
+        return self._get(path)
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes | None:
+        return self._get(path, Range=f"bytes={offset}-{offset + length - 1}")
+
+    def _get(self, path: str, **more: str) -> bytes | None:
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, **more)
+        except self._client.exceptions.NoSuchKey:
+            return None
+        except self._client.exceptions.ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+                return b""
+            raise
+        body: bytes = answer["Body"].read()
+        return body
+
+    def list(self, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+        return [one["Key"].removeprefix(self._prefix) for page in pages for one in page.get("Contents", ())]
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self._root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes | None:
+        try:
+            with (self._root / path).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> list[str]:
+        return [found.relative_to(self._root).as_posix() for found in (self._root / prefix).rglob("*") if found.is_file()]
+
+
+def _client(service: str) -> Any:
+    import boto3
+
+    return boto3.session.Session().client(service, region_name=os.environ.get("AWS_REGION") or None)
