@@ -272,7 +272,8 @@ def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any]
         return cli.main(["run", "--config", str(folder / "recon.yaml")])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in faulty.CALLS if kind not in ("exists", "copy_out")])  # a run in a folder never asks these
+# A run in a folder never asks the others.
+@pytest.mark.parametrize("kind", [kind for kind in faulty.CALLS if kind not in ("exists", "copy_out")])
 def test_a_call_that_fails_once_is_one_clear_line_with_status_3_and_the_next_run_completes(
     base: Path,
     undisturbed: dict[str, Any],
