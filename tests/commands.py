@@ -18,6 +18,7 @@ COMMANDS = [
     *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "repair", "verify", "rebuild", "compact"),
     *("status", "certificate", "show", "breaks", "rejects", "export", "doctor"),
 ]
+GROUPS = {"index": ["update", "rebuild", "status"]}
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 
 

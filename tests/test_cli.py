@@ -9,14 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from commands import COMMANDS, FIRST, SECOND, Call
+from commands import COMMANDS, FIRST, GROUPS, SECOND, Call
 
 
 def test_help_lists_every_command_in_one_line_each(recon: Call) -> None:
     answer = recon("--help")
     assert answer.status == 0
     listed = answer.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in listed] == COMMANDS
+    assert [line.split()[0] for line in listed] == [*COMMANDS, *GROUPS]
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
@@ -24,12 +24,9 @@ def test_without_a_command_the_help_is_shown(recon: Call) -> None:
     assert recon().out == recon("--help").out
 
 
-@pytest.mark.parametrize(
-    "command",
-    COMMANDS,
-)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"{group} {command}" for group, members in GROUPS.items() for command in members)])
 def test_the_help_of_each_command_has_an_example_and_takes_json(recon: Call, command: str) -> None:
-    answer = recon(command, "--help")
+    answer = recon(*command.split(), "--help")
     assert f"\n  recon {command}" in answer.out
     assert "--json" in answer.out
     assert "--debug" in answer.out

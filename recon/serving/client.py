@@ -10,17 +10,16 @@ Belongs here: finding the table, the look-up, what is checked. Does not belong h
 commits by as long as the index stage takes. `recon show --index dynamodb` looks into the runs besides.
 
 It needs ``s3:GetObject`` and ``s3:ListBucket`` on the store, ``dynamodb:GetItem`` on its tables; credentials, region and endpoints come
-from
-the standard environment.
+from the standard environment.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,8 +110,7 @@ def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None
     """The record, or why these bytes are not that of the pointer's key."""
     if raw is None:
         return None, f"{pointer.file} is gone"
-    check = int.from_bytes(hashlib.md5(raw, usedforsecurity=False).digest()[:4], "little")
-    if len(raw) != pointer.length or check != pointer.check:
+    if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
         return None, f"{pointer.file} at {pointer.offset} is not what was written"
     record: dict[str, Any] = json.loads(raw)
     return (record, "") if record.get("key") == pointer.key else (None, "the item leads to the record of another key")
