@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from recon import batches
     from recon.compaction import Compacted
+    from recon.copying import Copied
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.serving.keeping import Kept
@@ -303,6 +304,16 @@ class Reconciliation:
         told = progress or (lambda stage, windows, share: None)
         done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
         return done, sweep(self.store(), self.config, timeline, datetime.now(UTC))
+
+    def copy(self, to: str | Path, progress: Progress | None = None) -> Copied:
+        """Copies the store, as of its newest commit, to a folder or ``s3://bucket/prefix``, or brings a copy there up to it; see
+        recon.copying. ``to`` is relative to the current folder; the section ``s3`` holds for it, too."""
+        from recon.copying import copy
+        from recon.serving.cache import uncached
+        from recon.store import open_store
+
+        source = uncached(self.store())
+        return copy(source, open_store(str(to), Path.cwd(), self.place.s3), str(to), progress)
 
     def update_index(self) -> Kept:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""

@@ -92,8 +92,13 @@ def read_manifest(store: ObjectStore, window: datetime, revision: int | None = N
         path = paths[-1]
     else:
         path = layout.manifest(window, revision)
+    return manifest_of(path, store.get(path))
+
+
+def manifest_of(path: str, body: bytes) -> Manifest:
+    """A manifest from its bytes. Raises Damaged where they are none."""
     try:
-        raw = json.loads(store.get(path))
+        raw = json.loads(body)
         return Manifest(**{**raw, "files": tuple(LandedFile(**file) for file in raw["files"])})
     except (ValueError, TypeError, KeyError) as error:
         raise Damaged(f"{path}: the manifest is damaged ({error}); restore it from a copy of the store") from None

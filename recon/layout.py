@@ -3,6 +3,7 @@
 Belongs here: path names. Does not belong here: reading or writing them.
 
     store.json                                             what this store is
+    copying.json                                           whose unfinished copy lies here; there is no store.json then
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
@@ -33,6 +34,11 @@ import secrets
 from datetime import datetime
 
 STORE = "store.json"
+COPYING = "copying.json"
+RULES = "rules/"
+QUARANTINE = "quarantine/"
+INDEXED = "indexed/"
+CERTIFICATES = "certificates/"
 SHARES = "shares/"
 EVENTS = "events/"
 TIMELINE = "timeline/"
@@ -57,6 +63,11 @@ def new_attempt() -> str:
 def folder_name(window: datetime) -> str:
     """A window's folder: its start without the colon, which some file systems refuse."""
     return window.strftime("%Y-%m-%dT%H%MZ")
+
+
+def window_name(folder: str) -> str:
+    """The name of the window of a folder: ``2026-11-01T0000Z`` → ``2026-11-01T00:00Z``."""
+    return f"{folder[:13]}:{folder[13:]}"
 
 
 def manifests(window: datetime) -> str:
@@ -112,7 +123,7 @@ def quarantine_of(window: datetime, revision: int, rules: str) -> str:
 
 
 def quarantine(window: datetime) -> str:
-    return f"quarantine/{folder_name(window)}/"
+    return f"{QUARANTINE}{folder_name(window)}/"
 
 
 def landed_file(window: datetime, digest: str, attempt: str, name: str) -> str:
@@ -172,7 +183,7 @@ def attempt_of(path: str) -> str:
 
 
 def rules(version: str) -> str:
-    return f"rules/{version}.json"
+    return f"{RULES}{version}.json"
 
 
 def generation(attempt: str) -> str:
@@ -234,7 +245,7 @@ def serving_table_outcome(number: int) -> str:
 
 
 def indexed(window: datetime) -> str:
-    return f"indexed/{folder_name(window)}/"
+    return f"{INDEXED}{folder_name(window)}/"
 
 
 def indexed_commit(window: datetime, commit: int) -> str:
@@ -242,7 +253,7 @@ def indexed_commit(window: datetime, commit: int) -> str:
 
 
 def certificates(window: datetime) -> str:
-    return f"certificates/{folder_name(window)}/"
+    return f"{CERTIFICATES}{folder_name(window)}/"
 
 
 def certificate(window: datetime, number: int) -> str:

@@ -59,6 +59,10 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
     except NotFound:
         if not store.empty():
             kind = "prefix" if place.store_path is None else "folder"
+            if store.exists(layout.COPYING):
+                raise WrongUsage(
+                    f"{place.store_path or place.store}: an unfinished copy of a store; run 'recon copy' to this {kind} again"
+                ) from None
             raise WrongUsage(
                 f"{place.store_path or place.store}: this {kind} is not a store (it has no store.json); name an empty or a new {kind}"
             ) from None

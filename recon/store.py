@@ -93,6 +93,10 @@ class ObjectStore(Protocol):
         """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
         ...
 
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """As ``list``, each path with its bytes: no dearer than a list without them."""
+        ...
+
     def empty(self) -> bool:
         """Whether there is nothing at all in the store, whoever put it there; unfinished writes aside."""
         ...
@@ -305,6 +309,15 @@ class LocalStore:
         if folder:
             check_path(folder)
         return self._below(folder)
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        for path in self.list(prefix):
+            try:
+                yield path, os.stat(self.root / path).st_size
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            except OSError as error:
+                _fail(error, path, "listing")
 
     def _below(self, folder: str) -> Iterator[str]:
         try:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from recon import checkpoints, layout
-from recon.errors import Damaged
+from recon.errors import Damaged, WrongUsage
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
 
@@ -204,8 +204,16 @@ class Timeline:
             raise Damaged(f"{path}: the timeline entry is damaged ({error}); restore it from a copy of the store") from None
 
     def commit(self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State | None:
-        """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then."""
+        """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then.
+
+        Raises WrongUsage in a copy whose update was not finished: what is put there now would be followed by another store's commits."""
         entry = replace(entry, number=onto.commit + 1, time=now().isoformat(timespec="microseconds"))
+        beyond = layout.commit(entry.number + 1, self.folder)
+        if self._store.exists(beyond) and not self._store.exists(layout.commit(entry.number, self.folder)):
+            raise WrongUsage(
+                f"{beyond}: lies ahead of the newest commit, {onto.commit}: 'recon copy' into this store was not finished; run it again, "
+                f"or remove the entries from {entry.number + 1} on if its source is lost"
+            )
         try:
             self._store.put_new(layout.commit(entry.number, self.folder), [entry.to_json()])
         except AlreadyExists:

@@ -84,6 +84,9 @@ class WatchedStore:
     def list(self, prefix: str) -> Iterator[str]:
         return self._pass("list", prefix, lambda: self.inner.list(prefix))
 
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        return self._pass("list", prefix, lambda: self.inner.sizes(prefix))
+
     def delete(self, path: str) -> None:
         self._pass("delete", path, lambda: self.inner.delete(path))
 
@@ -96,6 +99,9 @@ class WatchedStore:
     @property
     def cost(self) -> ReadCost:
         return self.inner.cost
+
+    def empty(self) -> bool:
+        return self.inner.empty()
 
     def local(self, path: str) -> Path | None:
         return self.inner.local(path) if self.mapped(path) else None

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import doctoring, files, indexing, looking, renewing, start, work
+from recon.cli import copying, doctoring, files, indexing, looking, renewing, start, work
 
 
 class Command(TyperCommand):
@@ -67,6 +67,7 @@ for _command in (
     work.verify,
     renewing.rebuild,
     renewing.compact,
+    copying.copy,
     looking.status,
     looking.certificate,
     looking.show,

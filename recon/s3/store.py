@@ -199,26 +199,30 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[str]:
         """See ObjectStore. Keys whose names ``put_new`` would refuse were not put here and are left out."""
+        for path, _ in self.sizes(prefix):
+            yield path
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         folder = prefix.removesuffix("/")
         if folder:
             check_path(folder)
         # Sorted here, as not all that speak this protocol sort by the whole key.
         yield from sorted(self._listed(folder))
 
-    def _listed(self, folder: str) -> Iterator[str]:
+    def _listed(self, folder: str) -> Iterator[tuple[str, int]]:
         below = self.location.below
-        for key in self._keys((below + folder).removesuffix("/") or None):
+        for key, size in self._keys((below + folder).removesuffix("/") or None):
             path = key.removeprefix(below)
             with suppress(WrongUsage):
                 if key.startswith(below) and path != folder:
-                    yield check_path(path)
+                    yield check_path(path), size
 
-    def _keys(self, prefix: str | None) -> Iterator[str]:
+    def _keys(self, prefix: str | None) -> Iterator[tuple[str, int]]:
         """Page by page; a page that fails is asked for again, from behind the last key that came."""
         pages: Iterator[Any] | None = None
         last: str | None = None
 
-        def page(session: Session) -> list[str] | None:
+        def page(session: Session) -> list[tuple[str, int]] | None:
             import obstore
 
             nonlocal pages
@@ -229,13 +233,13 @@ class S3Store:
             except Exception:
                 pages = None
                 raise
-            return None if found is None else [str(one["path"]) for one in found]
+            return None if found is None else [(str(one["path"]), int(one["size"])) for one in found]
 
         while True:
             keys = self._requests.send("ListObjectsV2", prefix or "", page)
             if keys:
                 yield from keys
-                last = keys[-1]
+                last = keys[-1][0]
             if keys is None or len(keys) < PAGE_KEYS:
                 return
 

@@ -211,6 +211,9 @@ class CachedStore:
     def list(self, prefix: str) -> Iterator[str]:
         return self.store.list(prefix)
 
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        return self.store.sizes(prefix)
+
     def delete(self, path: str) -> None:
         self.store.delete(path)
 

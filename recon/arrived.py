@@ -1,0 +1,59 @@
+"""Proving the runs and part-files that have come into a store, before a commit there rests on them.
+
+Belongs here: reading them where they arrived, and whose fault it is if they are not what was written. Does not belong here: bringing them
+(recon.bringing), and proving a whole store (recon.verification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from recon.bringing import digest_of
+from recon.errors import ConnectionLost, Damaged
+from recon.runs import Found, Run, open_run, read_records
+from recon.store import ObjectStore
+from recon.timeline import State
+
+ENTRIES_AT_ONCE = 200_000
+
+
+def check_arrived(source: ObjectStore, target: ObjectStore, state: State, new: Collection[str]) -> None:
+    """Reads, of the runs and part-files of ``state`` that are among ``new``, each byte of each run, and each record that a run leads to,
+    from ``target``. What is wrong is removed there, as nothing refers to it yet. Raises Damaged where it is wrong in ``source``, too,
+    ConnectionLost where it is not."""
+    fresh = frozenset(new)
+    for held in state.runs:
+        if held.path in fresh:
+            _proved(source, target, held.path, lambda path=held.path: open_run(target, path).verify())  # type: ignore[misc]
+        run = open_run(target, held.path)
+        if not fresh.isdisjoint(run.part_files):
+            for start in range(0, run.count, ENTRIES_AT_ONCE):
+                _check_records(source, target, run, start, fresh)
+            run.release()
+
+
+def _check_records(source: ObjectStore, target: ObjectStore, run: Run, start: int, fresh: frozenset[str]) -> None:
+    """The records of a stretch of a run's entries; those of one part-file lie there in the order of the entries."""
+    stop = min(start + ENTRIES_AT_ONCE, run.count)
+    file, offset, length, check = (run.column(name, start, stop) for name in ("file", "offset", "length", "check"))
+    for number in np.unique(file).tolist():
+        path = run.part_file(number)
+        if path in fresh:
+            rows = np.flatnonzero(file == number)
+            order = np.arange(len(rows))
+            found = Found((path,), order, np.zeros(len(rows), np.uint32), offset[rows], length[rows], check[rows])
+            _proved(source, target, path, lambda found=found: read_records(target, found))  # type: ignore[misc]
+
+
+def _proved(source: ObjectStore, target: ObjectStore, path: str, read: Callable[[], object]) -> None:
+    try:
+        read()
+    except Damaged:
+        size = source.size(path)
+        same = size == target.size(path) and digest_of(source, path, size) == digest_of(target, path, size)
+        target.delete(path)
+        if same:
+            raise
+        raise ConnectionLost(f"{path}: it arrived otherwise than it was sent and was removed again; run the same again") from None

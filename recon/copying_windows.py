@@ -1,0 +1,92 @@
+"""What windows hold, copied: landed files, manifests and the notes of them, finished reductions.
+
+Belongs here: what of a window comes before what. Does not belong here: records and commits (recon.copying, recon.copying_timeline).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from recon import landings, layout, stateless
+from recon.batches import manifest_of
+from recon.bringing import Bringing, Thing
+from recon.errors import Damaged
+from recon.store import NotFound, ObjectStore
+from recon.timeline import State
+from recon.windows import parse_instant
+
+MANIFESTS_AT_ONCE = 512
+
+_MANIFEST = re.compile(rf"{layout.EVENTS}([^/]+)/manifests/(\d{{6,}})\.json\Z")
+
+Sizes = Mapping[str, int]
+
+
+def bring_manifests(bringing: Bringing, events: Sizes, before: State, there: Sizes) -> None:
+    """All manifests among ``events`` (path → bytes, of the source), and the files that they name. ``before``: the state that the target was
+    whole at; ``there``: what it holds of events. Raises WrongUsage where it holds what the source does not."""
+    found, there = {path: match for path in events if (match := _MANIFEST.match(path))}, dict(there)
+    for path in there:
+        if _MANIFEST.match(path) and path not in found:
+            raise bringing.another(path)
+    known = [
+        # What the target has committed is the source's, as its commits are.
+        Thing(path, events[path], settled=int(match[2]) <= before.revision(layout.window_name(match[1])))
+        for path, match in found.items()
+        if path in there
+    ]
+    bringing.all(known, there)
+    for block in _blocks([path for path in found if path not in there]):
+        bodies = dict(zip(block, bringing.each(bringing.source.get, block), strict=True))
+        manifests = {path: manifest_of(path, body) for path, body in bodies.items()}
+        files = {file.path: file for manifest in manifests.values() for file in manifest.files}
+        bringing.all((Thing(file.path, file.bytes, file.digest) for file in files.values()), there)
+        there |= {file.path: file.bytes for file in files.values()}
+        # A note of its own, of now: whoever follows the notes of the target may have passed the hour of the source's.
+        noted = [(parse_instant(manifest.window, path), manifest.revision) for path, manifest in manifests.items()]
+        list(bringing.each(lambda one: landings.note(bringing.target, *one), noted))
+        list(bringing.each(lambda one: bringing.put(*one), bodies.items()))
+
+
+def finished_reductions(store: ObjectStore) -> dict[str, dict[str, int]]:
+    """Folder → its objects with their bytes, of every attempt at a reduction that came to its end."""
+    found: dict[str, dict[str, int]] = {}
+    for path, size in store.sizes(layout.STATELESS):
+        found.setdefault(path.rpartition("/")[0] + "/", {})[path] = size
+    return {folder: sizes for folder, sizes in found.items() if folder + stateless.FIGURES in sizes}
+
+
+def bring_reductions(bringing: Bringing, reductions: Mapping[str, Sizes], there: Sizes) -> None:
+    """Of each its files, then its figures: whoever finds these finds all. Raises NotFound where a file is gone."""
+    todo = []
+    for folder, sizes in reductions.items():
+        if folder + stateless.FIGURES in there:
+            bringing.passed(sum(sizes.values()))
+        else:
+            todo.append(folder)
+    for block in _blocks(todo):
+        paths = [folder + stateless.FIGURES for folder in block]
+        bodies = dict(zip(block, bringing.each(bringing.source.get, paths), strict=True))
+        finished = {folder: body for folder, body in bodies.items() if body != stateless.SWEPT}
+        bringing.all((thing for folder, body in finished.items() for thing in _files(folder, body, reductions[folder])), there)
+        figures = [(folder + stateless.FIGURES, body) for folder, body in finished.items()]
+        list(bringing.each(lambda one: bringing.put(*one), figures))
+
+
+def _files(folder: str, body: bytes, sizes: Sizes) -> Iterator[Thing]:
+    try:
+        digests = {folder + name: str(digest) for name, digest in json.loads(body)["digests"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Damaged(f"{folder}{stateless.FIGURES}: damaged ({error!r}); run 'recon replay' for its window, then copy again") from None
+    for path, digest in digests.items():
+        if path not in sizes:
+            raise NotFound(f"{path}: does not exist")
+        yield Thing(path, sizes[path], digest)
+
+
+def _blocks(paths: Sequence[str]) -> Iterator[list[str]]:
+    waiting = iter(paths)
+    return iter(lambda: list(islice(waiting, MANIFESTS_AT_ONCE)), [])
