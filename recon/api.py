@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.serving.keeping import Kept
+    from recon.serving.looking import Known
+    from recon.serving.table import TableClient
     from recon.sweeping import Swept
     from recon.verification import Verified
     from recon.work import Progress, RunReport
@@ -181,7 +183,6 @@ class Reconciliation:
 
     def _show_served(self, key: Sequence[str], as_of: str | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
         from recon.serving.looking import find_served
-        from recon.serving.table import open_client
 
         if index != "dynamodb" or self.place.index.kind != "dynamodb":
             written = f"it has index: {{kind: {self.place.index.kind}}}"
@@ -189,9 +190,26 @@ class Reconciliation:
         if known_at is not None:
             raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
         last, text = self._as_of(as_of), self.key_text(key)
-        served = find_served(self.store(), Timeline(self.store()), text, lambda: open_client(1, tries=3))
+        self._timeline = self._timeline or Timeline(self.store())
+        served = find_served(self.store(), self._timeline, text, lambda: self._tables, self._known)
+        if served.by != "dynamodb":
+            vars(self).pop("_tables", None)  # made anew next time, by what credentials there are then
         told = {"served_by": served.by} | ({"served_why": served.why} if served.why else {})
         return self._shown(text, served.state, served.record, last, events) | told
+
+    @cached_property
+    def _known(self) -> Known:
+        from recon.serving.looking import Known
+
+        return Known()
+
+    @cached_property
+    def _tables(self) -> TableClient:
+        """For look-ups; whoever counts the store's requests counts these, too."""
+        from recon.serving.cache import meter_of
+        from recon.serving.table import open_client
+
+        return open_client(1, tries=3, meter=meter_of(self.store()))
 
     def _shown(self, text: str, state: State, record: dict[str, Any] | None, last: datetime | None, events: bool) -> dict[str, Any]:
         from recon.lookup import show

@@ -29,6 +29,8 @@ from recon.serving.items import Pointer, commit_of, from_item, item_key
 
 RESOLVED_S = 60.0
 """How long a client keeps to a table before it asks the store again which one stands."""
+RECORD_BYTES_MAX = 1 << 30
+"""As long as the index takes them (recon.runs_entries, which needs more than this module may)."""
 _TRIES = 2
 
 
@@ -75,6 +77,7 @@ class Artifacts:
             record, why = _checked(pointer, raw)
             if record is not None:
                 return Found(record, commit_of(pointer.sequence))
+            self._until = 0.0  # a newer table may stand, and nothing keep what this one leads to
         raise Unserved(f"{why}; try again a little later, or ask 'recon show'")
 
     def _pointer(self, table: str, key: str) -> Pointer | None:
@@ -83,7 +86,7 @@ class Artifacts:
             pointer = None if found is None else from_item(key, found)
         except (ValueError, TypeError, KeyError) as error:
             raise Unserved(f"table {table}: the item is none of Recon's ({error!r})") from None
-        if pointer and not pointer.is_tombstone and not (pointer.file.startswith(layout.STATE) and pointer.length > 0 <= pointer.offset):
+        if pointer and not pointer.is_tombstone and not _leads_to_a_record(pointer):
             raise Unserved(f"table {table}: the item leads to no record")
         return pointer
 
@@ -99,11 +102,25 @@ class Artifacts:
         numbers = {path.removeprefix(layout.SERVING_TABLES).partition("/")[0] for path in paths}
         for number in sorted((int(number) for number in numbers if number.isdigit()), reverse=True):
             outcome, begun = layout.serving_table_outcome(number), layout.serving_table_begun(number)
-            if {outcome, begun} <= paths and json.loads(self._store.read(outcome) or b"{}").get("outcome") == "stands":
+            if {outcome, begun} <= paths and self._told(outcome, "outcome") == "stands":
                 if layout.serving_table_retired(number) in paths:
                     break
-                return str(json.loads(self._store.read(begun) or b"{}")["table"])
+                if table := self._told(begun, "table"):  # else it was removed since it was listed
+                    return table
         raise Unserved("no table is full yet; next: recon index update")
+
+    def _told(self, path: str, name: str) -> str:
+        """What an object of the store says under a name; "" where it is gone."""
+        body = self._store.read(path)
+        try:
+            return "" if body is None else str(json.loads(body)[name])
+        except (ValueError, TypeError, KeyError) as error:
+            raise Unserved(f"{path}: it is not what was written ({error!r}); next: recon index rebuild") from None
+
+
+def _leads_to_a_record(pointer: Pointer) -> bool:
+    inside = pointer.file.startswith(layout.STATE) and not {"", ".", ".."} & set(pointer.file.split("/"))
+    return inside and 0 < pointer.length <= RECORD_BYTES_MAX and pointer.offset >= 0
 
 
 def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None, str]:
@@ -112,8 +129,12 @@ def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None
         return None, f"{pointer.file} is gone"
     if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
         return None, f"{pointer.file} at {pointer.offset} is not what was written"
-    record: dict[str, Any] = json.loads(raw)
-    return (record, "") if record.get("key") == pointer.key else (None, "the item leads to the record of another key")
+    try:
+        record: dict[str, Any] = json.loads(raw)
+        key = record["key"]
+    except (ValueError, TypeError, KeyError):
+        return None, f"{pointer.file} at {pointer.offset} is no record"
+    return (record, "") if key == pointer.key else (None, "the item leads to the record of another key")
 
 
 class _Reader(Protocol):

@@ -36,12 +36,28 @@ class Served:
     why: str = ""
 
 
-def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callable[[], TableClient]) -> Served:
+@dataclass
+class Known:
+    """The table that was found to hold all up to ``commit``; "" for none. As long as that commit is the newest, which one stands need not
+    be asked again: whatever makes its answer an old one, or removes what it leads to, is a commit."""
+
+    commit: int = -1
+    table: str = ""
+
+
+def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callable[[], TableClient], known: Known | None = None) -> Served:
     """The record of a key as it stands now, by the table where that holds what the runs say. DynamoDB away, refusing or throttling is told
-    in ``why``, never raised."""
-    state = timeline.head()
+    in ``why``, never raised. ``known``: kept by whoever looks up many keys; with it a look-up of a state that was looked at before asks for
+    the next commit, the item and the record, and for nothing else."""
+    state, known = timeline.head(), known or Known()
     try:
-        return _by_table(store, timeline, state, key, tables)
+        try:
+            return _by_table(store, timeline, state, key, tables, known)
+        except TableGone:
+            if not known.table:
+                raise
+            known.table = ""  # another took its place, without a commit
+            return _by_table(store, timeline, state, key, tables, known)
     except _NotServed as doubt:
         why = str(doubt)
     except (NotFound, Damaged) as error:
@@ -57,14 +73,24 @@ class _NotServed(Exception):
     """The table says nothing that counts, and why."""
 
 
-def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, tables: Callable[[], TableClient]) -> Served:
+def _table(store: ObjectStore, timeline: Timeline, state: State, key: str, known: Known) -> str:
+    """The table that says of a key what ``state`` does."""
+    if known.table and known.commit == state.commit:
+        return known.table
+    known.table = ""
     filling = standing.standing(store, state)
     if filling is None:
         raise _NotServed("no table is full yet")
     frontier = standing.frontier(store, filling)
-    if frontier < state.commit and _came_since(store, timeline, state, frontier, key):
+    if frontier >= state.commit:
+        known.commit, known.table = state.commit, filling.table
+    elif _came_since(store, timeline, state, frontier, key):
         raise _NotServed(f"the table is behind: it holds commits up to {frontier}, the newest is {state.commit}")
-    pointer = tables().get(filling.table, key)
+    return filling.table
+
+
+def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, tables: Callable[[], TableClient], known: Known) -> Served:
+    pointer = tables().get(_table(store, timeline, state, key, known), key)
     if pointer is None:
         raise _NotServed("the table has no item of this key")
     if pointer.is_tombstone:
