@@ -24,7 +24,7 @@ PIECE_BYTES = 8 << 20
 READ_AHEAD = 3
 UNDER_WAY_BYTES = 256 << 20
 _LONG_COST_BYTES = READ_AHEAD * PIECE_BYTES + (96 << 20)
-"""What a long object takes at a time: its pieces, and the parts that a store in S3 holds while it sends them."""
+"""What a long object takes at a time: its pieces, and the parts that a store in S3 holds while it sends them (more beyond 16 GB)."""
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -7,6 +7,7 @@ test_cache, test_workers).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,9 @@ from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.compaction import compact
-from recon.serving.cache import CachedStore, uncached
+from recon.serving.cache import CachedStore
 from recon.serving.keeping import client_of
 from recon.serving.looking import find_served
-from recon.store import LocalStore, ObjectStore
 from recon.timeline import Timeline
 from recon.windows import name_of
 
@@ -150,13 +150,8 @@ def verified(r: Reconciliation) -> None:
     assert found.records > 0
 
 
-def copied(source: ObjectStore, target: ObjectStore) -> None:
-    for path in source.list(""):
-        target.put_new(path, [source.get(path)])
-
-
 def test_a_history_with_late_windows_corrections_and_replays_ends_alike_and_is_proved(
-    both: tuple[Reconciliation, Reconciliation], tmp_path: Path
+    both: tuple[Reconciliation, Reconciliation], services: Services, tmp_path: Path
 ) -> None:
     folder, aws = both
     state = s.State()
@@ -180,14 +175,27 @@ def test_a_history_with_late_windows_corrections_and_replays_ends_alike_and_is_p
     for r in again:
         verified(r)
     # A store copied from one to the other is the same store.
-    brought = LocalStore(tmp_path / "brought")
-    copied(uncached(again[1].store()), brought)
+    again[1].copy(tmp_path / "brought")
     (tmp_path / "home").mkdir()
     text = again[0].place.path.read_text().replace("store: ./data", "store: ../brought")
     (tmp_path / "home" / "recon.yaml").write_text(text)
     home = Reconciliation(tmp_path / "home" / "recon.yaml")
     assert in_full(home) == in_full(again[1])
     verified(home)
+    # One that has a table of its own, in the same account and under the same name, does not touch the other's.
+    own = f"s3://{services.s3.bucket()}/copy"
+    again[0].copy(own)
+    text = again[1].place.path.read_text()
+    (tmp_path / "home" / "other.yaml").write_text(re.sub("(?m)^store: .*$", f"store: {own}", text))
+    other = Reconciliation(tmp_path / "home" / "other.yaml")
+    verified(other)
+    table = again[1].index_status()["table"]
+    assert other.index_status()["table"] is None
+    other.update_index()
+    assert other.index_status()["table"] not in (None, table)
+    told_alike(again[0], other)
+    told_alike(again[0], again[1])
+    verified(other)
 
 
 def test_recon_run_under_dagster_tells_the_same_and_what_it_asked(

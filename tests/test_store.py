@@ -80,6 +80,14 @@ def test_a_range_is_exactly_what_was_asked_for_or_damaged(any_store):
         any_store.get_range("a", -1, 1)
 
 
+def test_a_list_tells_sizes_too(any_store):
+    for path, body in {"a/b": b"xx", "a/c/d": b"", "a-b": b"xyz", "b": b"x"}.items():
+        any_store.put_new(path, [body])
+    assert list(any_store.sizes("")) == [("a-b", 3), ("a/b", 2), ("a/c/d", 0), ("b", 1)]
+    assert list(any_store.sizes("a")) == list(any_store.sizes("a/")) == [("a/b", 2), ("a/c/d", 0)]
+    assert list(any_store.sizes("c")) == []
+
+
 def test_what_is_not_there_is_not_found(any_store):
     any_store.put_new("a/b", [b"x"])
     for path in ["x", "a", "a/x", "a/b/c"]:
