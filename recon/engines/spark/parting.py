@@ -32,7 +32,8 @@ def by_hash(numbered: DataFrame, total: int) -> DataFrame:
 
 def _leading(session: SparkSession, total: int) -> list[int]:
     """For each number below ``total``, a value whose hash leads to that partition."""
-    looked, found = max(64, 16 * total), {}
+    found: dict[int, int] = {}
+    looked = max(64, 16 * total)
     while len(found) < total:
         rows = session.range(looked).selectExpr("CAST(id AS INT) AS value", f"pmod(hash(CAST(id AS INT)), {total}) AS part")
         found = {row.part: row.value for row in rows.groupBy("part").agg({"value": "min"}).toDF("part", "value").collect()}
