@@ -117,7 +117,7 @@ class FleetsOf(_Section):
 
 
 class TransientOf(_Section):
-    release: Annotated[str, Field(pattern=r"^emr-[0-9]+\.[0-9]+\.[0-9]+$")]
+    release: Annotated[str, Field(pattern=r"^emr-(spark-)?[0-9]+\.[0-9]+\.[0-9]+$")]
     fleets: FleetsOf
     service_role: Text
     instance_profile: Text
