@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import layout
+from recon.records import full
 from recon.serving.items import Pointer, commit_of, from_item, item_key
 
 RESOLVED_S = 60.0
@@ -39,7 +40,8 @@ class Unserved(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A record as it stands in its part-file, and the newest commit that its pointer rests on."""
+    """A record (recon.records.full), in which a measure or derived value without a value is left out, and the newest commit that its
+    pointer rests on."""
 
     record: dict[str, Any]
     commit: int
@@ -112,8 +114,8 @@ def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None
         return None, f"{pointer.file} is gone"
     if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
         return None, f"{pointer.file} at {pointer.offset} is not what was written"
-    record: dict[str, Any] = json.loads(raw)
-    return (record, "") if record.get("key") == pointer.key else (None, "the item leads to the record of another key")
+    record = full(raw)
+    return (record, "") if record["key"] == pointer.key else (None, "the item leads to the record of another key")
 
 
 class _Reader(Protocol):
