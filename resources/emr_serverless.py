@@ -55,6 +55,7 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) ->
     told = elsewhere.read_answer(work.store, attempt)
     if told is None:
         if ended.get("state") != "SUCCESS":
+            elsewhere.forget(work.store, attempt)
             raise _failed(ended)
         told = Answer()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
     elsewhere.forget(work.store, attempt)

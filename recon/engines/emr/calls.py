@@ -33,6 +33,10 @@ class Pace:
     def waits(self) -> Waits:
         return Waits(self)
 
+    def brief(self) -> Pace:
+        """Of who is about to end."""
+        return Pace(min(1.0, self.first), min(2.0, self.most), min(10.0, self.patience), 0)
+
 
 class Waits:
     """One wait after the other, each half as long again as the one before, with jitter: many who wait do not ask at the same instant."""
