@@ -116,10 +116,10 @@ class EmrServer:
         """The cluster ends for a reason of its own."""
         self._terminate(cluster, "TERMINATED_WITH_ERRORS", code, message)
 
-    def cancel(self, step: Running) -> None:
-        """Somebody cancels it."""
+    def cancel(self, one: Running) -> None:
+        """Somebody cancels a step or a job."""
         with self._turn:
-            self._cancel(step, "CANCEL_PENDING", "SEND_INTERRUPT")
+            self._cancel(one, "CANCELLING" if one.id in self.jobs else "CANCEL_PENDING", "SEND_INTERRUPT")
 
     def close(self) -> None:
         with self._turn:
@@ -283,13 +283,13 @@ class EmrServer:
                 one.state = "CANCELLED"
             elif one.state == "RUNNING":
                 one.state = ends[0] if one.exit_status == 0 else ends[1]
-                one.reason = "" if one.exit_status == 0 else f"exited with {one.exit_status}"
+                last = (folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
+                one.reason = "" if one.exit_status == 0 else f"Job failed, please check complete logs. ExitCode: {one.exit_status}.\n{last}"
             if cluster is not None:
                 self._pump(cluster)
 
     def cancel_job(self, name: str) -> None:
-        with self._turn:
-            self._cancel(self.jobs[name], "CANCELLING", "SEND_INTERRUPT")
+        self.cancel(self.jobs[name])
 
     def _cancel(self, one: Running, meanwhile: str, option: str) -> None:
         one.cancelled_by = option

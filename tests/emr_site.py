@@ -6,6 +6,7 @@ Belongs here: starting both, the environment that leads to them, what the next s
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import seaweed
+from dagster._core.pipes import utils
+from daemons import end_with_parent
 from dagster_store import YAML, landed
 from emr_server import EmrServer, emr_server
 
@@ -25,6 +28,7 @@ from resources import emr, emr_serverless
 
 ROOT = Path(__file__).resolve().parents[1]
 CARRIES_OUT = "carries out"
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def at_the_site(site: Site, patch: pytest.MonkeyPatch) -> None:
     for module in (emr, emr_serverless):
         patch.setattr(module, "PACE", Pace(first=0.05, most=0.2, patience=30, logs=30))
     patch.setattr(emr_serverless, "MESSAGES_S", 0.2)
+    patch.setattr(utils, "DEFAULT_SLEEP_INTERVAL", 0.05)
     for table in (failures.COMPUTE, failures.INDEX):
         for kind, rule in table.items():
             patch.setitem(table, kind, replace(rule, wait_s=rule.wait_s / 1000))  # type: ignore[arg-type]
@@ -86,3 +91,11 @@ def reconciliation(folder: Path, engine: str, hours: int = 1) -> Reconciliation:
     for hour in range(hours):
         landed(opened, hour)
     return opened
+
+
+def recon_run(opened: Reconciliation, **more: str) -> subprocess.Popen[str]:
+    """``recon run``, in a process of its own."""
+    command = [sys.executable, "-m", "recon.cli", "run", "--config", str(opened.config.path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    folder, pipe = opened.config.path.parent, subprocess.PIPE
+    return subprocess.Popen(command, env=environment, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=end_with_parent)

@@ -6,10 +6,7 @@ jobs of EMR Serverless (test_emr_serverless), Spark (test_emr).
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +14,9 @@ from threading import Thread
 
 import dagster as dg
 import pytest
-from daemons import end_with_parent
 from dagster_store import failures, materialized, run, window
 from emr_server import THROTTLED, EmrCluster, Refused, until
-from emr_site import ROOT, Site, at_the_site, emr_site, reconciliation
+from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
 
 from recon import lease
 from recon.api import Reconciliation
@@ -31,7 +27,6 @@ from recon_assets.failures import COMPUTE
 from recon_assets.grid import range_tags
 from resources import emr
 
-PATIENCE_S = 120
 TRANSIENT = """kind: emr, transient: {release: emr-7.10.0, idle: 10m, logs: "s3://%s/own", subnets: subnet-1, service_role: service,
   instance_profile: profile, bootstrap: "s3://bucket/install.sh", tags: {team: finance},
   fleets: {primary: {types: m7g.xlarge, on_demand: 1}, core: {types: [r7g.xlarge, r6g.xlarge], on_demand: 1, spot: 3}}}"""
@@ -109,7 +104,12 @@ def test_a_step_that_dies_without_an_answer_is_tried_again_by_the_rules_of_its_k
 def test_the_logs_of_a_failed_step_are_named_in_the_run_with_its_last_lines_but_no_event_and_no_secret(
     site: Site, cluster: EmrCluster, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    lines = ["A0,e0-1,INVOICE,10.00,EUR", "26/01/01 00:00:00 ERROR X: token=abcdefgh of 'A0,e0-1'", "recon: the rules changed", "exited with 2"]
+    lines = [
+        "A0,e0-1,INVOICE,10.00,EUR",
+        "26/01/01 00:00:00 ERROR X: token=abcdefgh of 'A0,e0-1'",
+        "recon: the rules changed",
+        "exited with 2",
+    ]
     site.does("; ".join(f'echo "{line}" >&2' for line in lines) + "; exit 2")
     result, _, _ = reduced(on(cluster, tmp_path), instance)
     folder = f"s3://{site.logs}/elasticmapreduce/{cluster.id}/steps/{cluster.steps[0].id}/"
@@ -312,11 +312,3 @@ def test_what_emr_refuses_to_start_is_told_and_a_throttled_start_is_tried_again(
     assert (result.success, tried) == (True, 3)
     (own,) = set(site.emr.clusters) - before
     assert site.emr.clusters[own].state == "TERMINATED"
-
-
-def recon_run(opened: Reconciliation, **more: str) -> subprocess.Popen[str]:
-    """``recon run``, in a process of its own."""
-    command = [sys.executable, "-m", "recon.cli", "run", "--config", str(opened.config.path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
-    folder, pipe = opened.config.path.parent, subprocess.PIPE
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=end_with_parent)

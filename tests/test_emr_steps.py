@@ -323,7 +323,8 @@ WAITING = {"State": "WAITING"}
         (failed(), ["java.io.IOException: No space left on device"], OutOfCapacity, "No space left"),
         (failed(), ["26/01/01 00:00:00 ERROR YarnScheduler: Lost executor 1 on ip: Container killed by YARN"], OutOfCapacity, "killed"),
         (failed(), ["26/01/01 00:00:00 WARN X: Container marked as failed. Exit status: -100. Container released"], OutOfCapacity, "-100"),
-        (failed("", "Requested spot capacity was reclaimed"), [], OutOfCapacity, "reclaimed"),
+        (failed("", "Requested spot capacity was reclaimed"), [], OutOfCapacity, "look at its logs"),
+        (failed("Unknown Error.", "java.io.IOException: No space left on device"), [], OutOfCapacity, "No space left"),
         (failed(), ["software.amazon.awssdk.S3Exception: Slow Down (Status Code: 503)"], Throttled, "Slow"),
         (failed(), ["org.apache.spark.SparkException: Lost executor 4"], ConnectionLost, "Lost"),
         (failed(), ["java.net.ConnectException: Connection refused"], ConnectionLost, "refused"),
@@ -337,6 +338,11 @@ def test_a_step_that_left_no_answer_fails_by_what_is_known_best(
     assert type(error) is kind
     assert str(error).startswith("step s-1 on j-1")
     assert told in str(error)
+
+
+@pytest.mark.parametrize("message", ["the row A1,e1-1,INVOICE,1O.00 is odd", "java.lang.Error: cannot read 'A1,e1-1,INVOICE,1O.00'"])
+def test_what_emr_quotes_out_of_a_log_is_told_as_its_lines_are(message: str) -> None:
+    assert "A1,e1-1" not in str(error_of("step s-1 on j-1", failed("Unknown Error.", message), WAITING, []))
 
 
 @pytest.mark.parametrize(
@@ -404,6 +410,7 @@ def test_the_last_lines_of_a_steps_stderr_are_told_without_secrets_and_without_e
 def test_logs_that_may_not_be_read_are_said_to_be_so(s3: seaweed.Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**s3.environment, "AWS_SECRET_ACCESS_KEY": "another"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps credentials
     bucket = s3.bucket()
     found = Logs.of_step(f"s3://{bucket}", "j-1", "s-1")
     assert found == Logs(f"s3://{bucket}/j-1/steps/s-1/")
