@@ -1,6 +1,8 @@
-"""EMR's stand-in with S3 for its logs, for tests of what runs do about steps and jobs; what these do $EMR_DOES says (tests/emr_submit.py).
+"""EMR's stand-in with S3 for its logs, for tests of what runs do about steps and jobs; what these do $EMR_DOES says
+(tests/emr_submit.py).
 
-Belongs here: starting both, the environment that leads to them, what the next steps do. Does not belong here: any test, and Spark (test_emr).
+Belongs here: starting both, the environment that leads to them, what the next steps do. Does not belong here: any test, and Spark
+(test_emr).
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from pathlib import Path
 
 import pytest
 import seaweed
-from dagster._core.pipes import utils
 from daemons import end_with_parent
+from dagster._core.pipes import utils
 from dagster_store import YAML, landed
 from emr_server import EmrServer, emr_server
 

@@ -96,7 +96,7 @@ def test_a_step_that_dies_without_an_answer_is_tried_again_by_the_rules_of_its_k
 ) -> None:
     site.does(does)
     opened = on(cluster, tmp_path)
-    result, tried, kept = reduced(opened, instance)
+    _, tried, kept = reduced(opened, instance)
     assert (tried, len(cluster.steps), kept.tags["recon/failure"]) == (attempts, attempts, kind)
     assert list(opened.store().list("steps")) == [], "what was asked is taken back"
 

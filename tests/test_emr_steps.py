@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -193,7 +192,7 @@ def test_polls_slow_down_from_two_seconds_to_thirty(emr: EmrServer, cluster: Emr
 
 def test_what_emr_does_not_take_is_told_before_it_is_submitted(emr: EmrServer, cluster: EmrCluster) -> None:
     for name, arguments in (("n" * 257, ["true"]), ("name", ["x" * 10_241])):
-        with pytest.raises(WrongUsage, match="shorten engine.settings"):
+        with pytest.raises(WrongUsage, match=r"shorten engine\.settings"):
             Steps(cluster.id, QUICK).submit(name, arguments)
     assert cluster.steps == []
 
