@@ -136,9 +136,11 @@ def test_a_cluster_that_is_full_is_waited_for_and_never_has_more_than_256_steps(
     there, before = Steps(cluster.id, QUICK, told.append), emr.calls["AddJobFlowSteps"]
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(there.submit, f"step {number}", ["true"]) for number in range(2)]
-        until(lambda: len(told) == 2, "two who wait for room")
-        assert (len(cluster.steps), emr.calls["AddJobFlowSteps"]) == (ACTIVE_MAX, before), "nobody tries in vain"
-        cluster.steps[0].state = cluster.steps[1].state = "COMPLETED"
+        try:
+            until(lambda: len(told) == 2, "two who wait for room", 20)
+            assert (len(cluster.steps), emr.calls["AddJobFlowSteps"]) == (ACTIVE_MAX, before), "nobody tries in vain"
+        finally:
+            cluster.steps[0].state = cluster.steps[1].state = "COMPLETED"
         assert len({one.result(60) for one in asked}) == 2
     assert cluster.most_active == ACTIVE_MAX
     assert told == [f"{cluster.id} has 256 steps pending and running, as many as it takes; waiting for room"] * 2
