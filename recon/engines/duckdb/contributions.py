@@ -200,7 +200,7 @@ def member(name: str, value: str, text: str) -> str:
 def _of_members(members: Iterable[str]) -> str:
     """SQL of a JSON object of ``member``s, the first of which has a comma too many."""
     listed = ", ".join(members)
-    return f"concat('{{', ltrim(concat({listed}), ','), '}}')" if listed else "'{}'"
+    return f"concat('{{', substr(concat({listed}), 2), '}}')" if listed else "'{}'"
 
 
 def json_text(kind: Type, value: str) -> str:
