@@ -34,7 +34,8 @@ S3_RETRY_S = 20.0
 EVENT_LENGTH_MAX = 4_096
 PIECE_ROWS_FIRST = 500
 PIECE_S = 10.0
-"""A piece should take about so long: what a worker that dies has done in vain is at most that, and it stops in time at its deadline."""
+"""A piece should take about so long, or the margin where that is less: what a worker that dies has done in vain is at most that, and it
+stops in time at its deadline."""
 MARGIN_S_MAX = 10.0
 
 _ATTEMPT = re.compile(r"[0-9a-f]{16}\Z")
@@ -129,7 +130,8 @@ def serve(
     try:
         attempt.claim()
         try:
-            _go_through(share, attempt, load, _deadline(attempt, remaining_s), piece_s)
+            margin_s = min(MARGIN_S_MAX, remaining_s() / 10)
+            _go_through(share, attempt, load, _deadline(attempt, remaining_s, margin_s), min(piece_s, margin_s))
         except OutOfTime as stopped:
             attempt.hand_back(str(stopped))
             return Served(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
@@ -143,9 +145,8 @@ def serve(
         return Served(event.share, event.attempt, "given_away", attempt.rows, str(given))
 
 
-def _deadline(attempt: Attempt, remaining_s: Callable[[], float]) -> Callable[[], None]:
+def _deadline(attempt: Attempt, remaining_s: Callable[[], float], margin_s: float) -> Callable[[], None]:
     """A beat that also looks at the time that is left, and keeps enough of it to hand back."""
-    margin_s = min(MARGIN_S_MAX, remaining_s() / 10)
 
     def beat() -> None:
         if remaining_s() < margin_s:
