@@ -41,7 +41,7 @@ from recon.serving.workers import Patience
 from recon.timeline import Timeline
 from recon.windows import name_of
 
-QUICK = Patience(limit_s=60, silence_s=4, beat_s=0.01, look_s=0.1, backoff_s=0.05, attempts=8)
+QUICK = Patience(limit_s=60, silence_s=5, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=8)
 WAIT_S_MAX = 90.0
 
 
@@ -128,9 +128,11 @@ class Site:
         for folder in plans._folders(store, table):
             plan, told = plans.read_plan(store, folder), plans.finished(store, folder)
             assert told is not None
-            assert told["rows"] == plan.rows == told["counts"]["entries"]
             assert {name for name, share in noted(store, folder).items() if share.done} == set(plan.shares)
-            assert sum(read_done(store, folder, name)["rows"] for name in plan.shares) == plan.rows
+            done = [read_done(store, folder, name) for name in plan.shares]
+            assert told["rows"] == sum(one["rows"] for one in done) == plan.rows
+            for what in ("entries", "items", "refused"):
+                assert told["counts"][what] == sum(one["counts"][what] for one in done)
 
 
 def worker_variables(store: str, table: str) -> dict[str, str]:
@@ -260,15 +262,15 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
 
 
 def test_a_worker_hands_back_what_is_left_before_lambda_ends_it(by_lambda: Site) -> None:
-    by_lambda.function.timeout_s = 6
-    by_lambda.commit(0, 900)
+    by_lambda.function.timeout_s = 5
+    by_lambda.commit(0, 1100)
 
     def slowly(asked: Asked, pass_on: PassOn) -> Answered:
-        time.sleep(0.25)
+        time.sleep(0.15)
         return pass_on(asked)
 
     by_lambda.services.table.harm(is_update, slowly, 100_000)
-    by_lambda.check(by_lambda.r.update_index(), 900)
+    by_lambda.check(by_lambda.r.update_index(), 1100)
     assert "handed_back" in by_lambda.function.outcomes
     assert by_lambda.function.outcomes[-1] == "done"
 
@@ -345,7 +347,7 @@ def test_a_function_that_is_throttled_for_good_leaves_the_runs_to_answer_and_a_l
     with pytest.raises(Throttled, match=f"workers: function {by_lambda.function.name}: AWS invokes no more of it for now"):
         by_lambda.r.update_index()
     assert by_lambda.r.show("K0007", index="dynamodb")["served_by"] == "runs"
-    by_lambda.check(by_lambda.r.update_index(), 50)
+    assert by_lambda.r.update_index().filled
     assert by_lambda.r.show("K0007", index="dynamodb")["served_by"] == "dynamodb"
 
 
