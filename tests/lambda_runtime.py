@@ -88,6 +88,12 @@ class Function:
         """What became of each invocation; of those that were answered what the handler told as ``outcome``."""
         return [one.answer["outcome"] if one.outcome == "answered" else one.outcome for one in self.invocations]
 
+    def all_over(self) -> list[str]:
+        """The same, once each is over."""
+        for one in self.invocations:
+            one.wait()
+        return self.outcomes
+
 
 class Lambda:
     """The functions of an account. ``logs``: a folder, to which each execution environment writes ``<function>.log``."""

@@ -41,7 +41,7 @@ from recon.serving.workers import Patience
 from recon.timeline import Timeline
 from recon.windows import name_of
 
-QUICK = Patience(limit_s=60, silence_s=5, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=8)
+QUICK = Patience(limit_s=60, silence_s=2.5, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=8)
 WAIT_S_MAX = 90.0
 
 
@@ -222,7 +222,7 @@ def test_several_workers_bring_the_table_to_what_the_embedded_default_holds(
     assert len(shares) >= 3
     assert min(shares) > 1
     if kind == "lambda":
-        assert site.function.outcomes == ["done"] * sum(shares)
+        assert site.function.all_over().count("done") == sum(shares)
         assert len({one.pid for one in site.function.invocations}) <= 4, "execution environments serve one event after the other"
 
 
@@ -234,15 +234,17 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_goes_on_where_it_had_co
     services: Services, tmp_path: Path, kind: str
 ) -> None:
     site = Site(services, tmp_path, kind)
-    site.commit(0, 700)
+    site.function.retries = 1  # Lambda's own: the same event again, which the coordinator knows nothing of
+    site.commit(0, 560)
     held = Held(lambda: os.kill(site.at_work(), signal.SIGKILL))
     held.go.set()
-    services.table.harm(lambda asked: is_update(asked) and site.updates() > 550, held)
-    site.check(site.r.update_index(), 700)
+    services.table.harm(lambda asked: is_update(asked) and site.updates() > 520, held)
+    site.check(site.r.update_index(), 560)
     assert held.reached.is_set()
-    assert site.updates() < 1000, "the first 500 were not done again"
+    assert site.updates() < 560 + 500, "the first 500 were not done again"
     if kind == "lambda":
-        assert site.function.outcomes == ["died", "done"]
+        assert site.function.all_over()[0] == "died"
+        assert sorted(site.function.all_over()) == ["died", "done", "given_away"]
 
 
 def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its_last_write_comes_late(by_lambda: Site) -> None:
@@ -253,7 +255,7 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
     kept = by_lambda.r.update_index()
     by_lambda.check(kept, 120)
     assert by_lambda.function.outcomes[0] == "timed out"
-    assert by_lambda.function.outcomes[-1] == "done"
+    assert "done" in by_lambda.function.all_over()
     by_lambda.commit(1, 100)
     by_lambda.check(by_lambda.r.update_index(), 100)
     held.go.set()
@@ -262,17 +264,16 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
 
 
 def test_a_worker_hands_back_what_is_left_before_lambda_ends_it(by_lambda: Site) -> None:
-    by_lambda.function.timeout_s = 5
-    by_lambda.commit(0, 1100)
+    by_lambda.function.timeout_s = 4
+    by_lambda.commit(0, 800)
 
     def slowly(asked: Asked, pass_on: PassOn) -> Answered:
         time.sleep(0.15)
         return pass_on(asked)
 
     by_lambda.services.table.harm(is_update, slowly, 100_000)
-    by_lambda.check(by_lambda.r.update_index(), 1100)
+    by_lambda.check(by_lambda.r.update_index(), 800)
     assert "handed_back" in by_lambda.function.outcomes
-    assert by_lambda.function.outcomes[-1] == "done"
 
 
 def test_a_worker_that_hangs_and_comes_back_after_others_have_gone_on_moves_no_pointer_back(by_lambda: Site) -> None:
@@ -288,7 +289,7 @@ def test_a_worker_that_hangs_and_comes_back_after_others_have_gone_on_moves_no_p
     by_lambda.check(by_lambda.r.update_index(), 300)
     hung, *others = by_lambda.function.invocations
     assert hung.outcome == ""
-    assert [one.wait() for one in others][-1:] == ["answered"]
+    assert others[-1].wait() == "answered"
     # Later commits move the same keys on, once by a merge and once by a compaction.
     by_lambda.commit(1, 200)
     by_lambda.check(by_lambda.r.update_index(), 200)
@@ -308,34 +309,19 @@ def test_a_worker_that_hangs_and_comes_back_after_others_have_gone_on_moves_no_p
 
 
 @pytest.mark.parametrize(
-    ("what", "times", "outcomes"),
-    [("throttled", 3, ["done"]), ("unanswered", 1, None), ("doubled", 1, ["done", "given_away"])],
+    ("what", "times", "sent"),
+    [("throttled", 3, 1), ("unanswered", 1, 1), ("doubled", 1, 2)],
 )
-def test_invocations_that_are_refused_lost_or_doubled_count_each_share_once(
-    by_lambda: Site, what: str, times: int, outcomes: list[str] | None
-) -> None:
+def test_invocations_that_are_refused_lost_or_doubled_count_each_share_once(by_lambda: Site, what: str, times: int, sent: int) -> None:
     setattr(by_lambda.function, what, times)
     by_lambda.commit(0, 50)
     by_lambda.check(by_lambda.r.update_index(), 50)
     assert getattr(by_lambda.function, what) == 0
     assert by_lambda.function.refused == (times if what == "throttled" else 0)
-    for one in by_lambda.function.invocations:
-        one.wait()
-    told = sorted(by_lambda.function.outcomes)
-    assert told == outcomes if outcomes else told.count("done") == 1
+    told = by_lambda.function.all_over()
+    assert told.count("done") == 1
+    assert len(told) >= sent
     by_lambda.counted_once()
-
-
-def test_lambdas_own_retries_of_an_event_that_died_do_nothing(by_lambda: Site) -> None:
-    by_lambda.function.retries = 2
-    by_lambda.commit(0, 50)
-    held = Held(lambda: os.kill(by_lambda.at_work(), signal.SIGKILL))
-    held.go.set()
-    by_lambda.services.table.harm(is_update, held)
-    by_lambda.check(by_lambda.r.update_index(), 50)
-    for one in by_lambda.function.invocations:
-        one.wait()
-    assert sorted(by_lambda.function.outcomes) == ["died", "done", "given_away"]
 
 
 def test_a_function_that_is_throttled_for_good_leaves_the_runs_to_answer_and_a_later_run_brings_the_table_up(
@@ -363,7 +349,7 @@ def test_a_coordinator_that_is_killed_leaves_its_worker_at_work_and_the_next_one
     first.wait()
     held.go.set()
     by_lambda.check(by_lambda.r.update_index(), 300)
-    assert by_lambda.function.outcomes == ["done", "done"]
+    assert by_lambda.function.all_over() == ["done", "done"]
 
 
 # ---- ministack ----
