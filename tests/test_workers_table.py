@@ -297,12 +297,13 @@ def test_a_worker_that_hangs_and_comes_back_after_others_have_gone_on_moves_no_p
     by_lambda.check(by_lambda.r.update_index(), 100)
     told = {path: by_lambda.r.store().get(path) for path in by_lambda.r.store().list("shares/")}
     held.go.set()
-    assert held.was_refused
+    assert held.arrived.wait(WAIT_S_MAX)
     os.kill(stopped[0], signal.SIGCONT)
     assert hung.wait() == "answered"
     assert hung.answer["outcome"] == "given_away"
     assert {path: by_lambda.r.store().get(path) for path in by_lambda.r.store().list("shares/")} == told
     by_lambda.check(by_lambda.r.update_index(), 0)
+    assert held.was_refused
 
 
 # ---- how Lambda is invoked ----
@@ -333,7 +334,10 @@ def test_a_function_that_is_throttled_for_good_leaves_the_runs_to_answer_and_a_l
     with pytest.raises(Throttled, match=f"workers: function {by_lambda.function.name}: AWS invokes no more of it for now"):
         by_lambda.r.update_index()
     assert by_lambda.r.show("K0007", index="dynamodb")["served_by"] == "runs"
-    assert by_lambda.r.update_index().filled
+    filled = by_lambda.r.update_index()
+    assert filled.filled
+    plans_of = {path.split("/")[1] for path in by_lambda.r.store().list("shares/")}
+    assert plans_of == {filled.table}, "nothing is left of the filling that was given up"
     assert by_lambda.r.show("K0007", index="dynamodb")["served_by"] == "dynamodb"
 
 

@@ -27,7 +27,8 @@ from recon.store import NotFound, ObjectStore, open_store
 from recon.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
-"""Environment: the one store and the one table that a worker serves, and the table's successors, whose names begin with its name."""
+"""Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose names
+begin with its name."""
 KMS_KEY = "RECON_KMS_KEY"
 """Environment: s3.kms_key of the configuration."""
 S3_RETRY_S = 20.0
@@ -99,11 +100,16 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
         if not environment.get(field):
             raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
     successor = re.fullmatch(re.escape(environment[TABLE]) + r"(-[0-9a-f]{16})?", event.table)
-    if event.store.rstrip("/") != environment[STORE].rstrip("/") or successor is None:
+    if not _serves(environment[STORE].rstrip("/"), event.store.rstrip("/")) or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
     if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
         raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
     return event
+
+
+def _serves(served: str, store: str) -> bool:
+    below = served.removesuffix("*")
+    return store == served or (served.endswith("/*") and store.startswith(below) and store != below and ".." not in store)
 
 
 def _is_seconds(told: object) -> bool:
