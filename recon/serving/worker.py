@@ -27,8 +27,8 @@ from recon.store import NotFound, ObjectStore, open_store
 from recon.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
-"""Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose names
-begin with its name."""
+"""Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose
+names begin with its name."""
 KMS_KEY = "RECON_KMS_KEY"
 """Environment: s3.kms_key of the configuration."""
 S3_RETRY_S = 20.0
