@@ -86,4 +86,4 @@ def test_all_ways_that_the_page_knows_were_found() -> None:
 
 def test_make_targets_that_are_named_exist() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", PAGE)) <= targets | {"lambda-package"}
+    assert set(re.findall(r"\bmake ([a-z-]+)", PAGE)) <= targets

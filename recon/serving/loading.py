@@ -50,8 +50,8 @@ class Loaded:
 
 
 def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
-    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between batches of some thousand
-    entries.
+    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between updates and
+    between batches of some thousand entries.
 
     Raises RunsGone where the run or its part-files were swept, Damaged where they are not what was written, TableGone, and kinds of
     TryAgain. Whatever was loaded before stays, and is right."""
@@ -63,7 +63,7 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
             pointers = _pointers(store, share, found, hi, lo)
             entries += len(pointers)
             tombstones += sum(pointer.is_tombstone for pointer in pointers)
-            done += write(share.table, pointers)
+            done += write(share.table, pointers, beat)
             beat()
     except NotFound as error:
         raise RunsGone(f"{share.run}: what it leads to was swept ({error})") from error
