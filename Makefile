@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package lint format clean
+.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ benchmark-aws: $(TESTED) services  ## requests, bytes, seconds and prices over S
 
 spark-package: $(TESTED)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
 	$(BIN)/python -m recon.spark package --out dist
+
+emr-package: $(TESTED)  ## the same and what EMR's machines install besides, dist/emr, by pip: make emr-package ARCH=x86_64
+	$(BIN)/python -m recon.spark package --out dist/emr --wheels $(or $(ARCH),arm64)
+
+lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-worker.zip: make lambda-package ARCH=arm64 RUNTIME=3.13
+	$(BIN)/python -m recon.serving.package --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
 
 lint: $(TESTED)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

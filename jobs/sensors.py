@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -36,6 +37,7 @@ from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG
 from recon_assets.grid import range_tags
+from resources import cloudwatch
 from resources.stores import resource_key
 
 BLOCK_TAG = "recon/block"
@@ -167,7 +169,11 @@ def _freshness_tick(config: Config) -> Tick:
                 metadata=verdict.metadata,
             )
             instance.report_runless_asset_event(told)
-        return dg.SkipReason(f"{'fresh' if found.fresh else 'late'}: {verdict.description}"), json.dumps({"fresh": found.fresh})
+        said, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", _kept(cursor).get("cloudwatch", 0)
+        if not at <= time.time() < at + cloudwatch.EVERY_S:  # a clock that was put back is no reason to fall silent
+            at, hindered = time.time(), cloudwatch.tell_behind(config.name, found.lag)
+            said += f"; {hindered}" if hindered else ""
+        return dg.SkipReason(said), json.dumps({"fresh": found.fresh, "cloudwatch": at})
 
     return tick
 

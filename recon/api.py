@@ -215,7 +215,7 @@ class Reconciliation:
         from recon.lookup import show
 
         rules = self._rules(state) if last is not None or events else None
-        shown = show(self.store(), state, text, record, rules, last, events)
+        shown = show(self.store(), state, text, record, rules, last, events, self.place.names)
         if events:
             from recon.corrections import explain
 

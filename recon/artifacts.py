@@ -6,7 +6,6 @@ Belongs here: reading every live record and laying it out in columns. Does not b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recon import records
 from recon.config import Config
 from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
@@ -100,15 +100,14 @@ def fold_record(
     opened, and any other if ``opened``."""
     import pyarrow as pa
 
-    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
     opens = "true" if opened else f"block.last > {literal(last or '~')}"
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
         hi = pa.array([hash_of(record["key"])[0]], pa.uint64())
-        connection.register("records", pa.table({"hi": hi, "record": pa.array([line], pa.string())}))
+        connection.register("records", pa.table({"hi": hi, "record": pa.array([records.stored(record)], pa.string())}))
         query = _folded(connection, config, last, opens, files_then(store, state, scratch))
         listed = contributions.list_text(config, "CASE WHEN block IS NULL THEN c ELSE c[2:] END")
         text = contributions.record(config, listed, contributions.block_text(config, "block"))
-        folded: dict[str, Any] = json.loads(connection.execute(f"SELECT {text} FROM ({query})").fetchall()[0][0])
+        folded = records.full(connection.execute(f"SELECT {text} FROM ({query})").fetchall()[0][0])
         connection.unregister("records")
         return folded
 
@@ -118,11 +117,11 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
     Where there is a ``block``, the first of ``c`` stands for it; blocks for which ``opens`` holds are opened."""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT * FROM (SELECT hi, record ->> '$.key' AS key, {contributions.block_of(config, "record")} AS block
+        SELECT * FROM (SELECT hi, record ->> '$.k' AS key, {contributions.block_of(config, "record")} AS block
                        FROM records WHERE {contributions.has_block("record")}) WHERE {opens}""")
     parsed = f"""
-        SELECT r.key AS key, r.withdrawn AS withdrawn, r.contributions AS c, block
-        FROM (SELECT from_json_strict(record, {contributions.record_structure(config)}) AS r,
+        SELECT r.k AS key, coalesce(r.gone, []) AS withdrawn, r.c AS c, block
+        FROM (SELECT from_json(record, {contributions.record_structure(config)}) AS r,
                      {contributions.block_of(config, "record")} AS block FROM records)"""
     if connection.execute("FROM blocks LIMIT 1").fetchall():
         carrying.open_blocks(connection, config, *files, last)

@@ -113,7 +113,8 @@ class Control:
 class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
-    ``numbers``: the measures that are numbers. ``index``: the table that others look keys up in."""
+    ``numbers``: the measures that are numbers. ``names``: of measures, and of derived values. ``index``: the table that others look keys
+    up in."""
 
     name: str
     path: Path
@@ -122,6 +123,7 @@ class Place:
     key: tuple[str, ...]
     grid: Grid
     numbers: frozenset[str]
+    names: tuple[tuple[str, ...], tuple[str, ...]]
     cache: Cache
     s3: S3Settings
     index: Index
@@ -188,6 +190,7 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         sections.key,
         reader.grid(),
         frozenset(numbers),
+        (tuple(sections.measures), tuple(sections.derived)),
         cache_of(sections, reader.field, path.parent),
         s3_of(sections, reader.field),
         index_of(sections),

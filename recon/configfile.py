@@ -117,7 +117,7 @@ class FleetsOf(_Section):
 
 
 class TransientOf(_Section):
-    release: Annotated[str, Field(pattern=r"^emr-[0-9]+\.[0-9]+\.[0-9]+$")]
+    release: Annotated[str, Field(pattern=r"^emr-(spark-)?[0-9]+\.[0-9]+\.[0-9]+$")]
     fleets: FleetsOf
     service_role: Text
     instance_profile: Text
@@ -365,7 +365,7 @@ _EXAMPLES = {
     "start": "write the first window's start, such as 2026-11-01T00:00Z",
     "every": "write the windows' length, such as 1h",
     "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
-    "release": "write a release of EMR, such as release: emr-7.10.0",
+    "release": "write a release of EMR, such as release: emr-spark-8.0.0",
     "role": "write the ARN of the role of its jobs, such as role: arn:aws:iam::123456789012:role/recon-jobs",
     "logs": "write a place in S3, such as logs: s3://bucket/logs",
     "messages": "write a place in S3, such as messages: s3://bucket/pipes",

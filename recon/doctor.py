@@ -11,25 +11,16 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from recon import doctor_aws
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
+from recon.finding import Finding
 
 CONNECT_S_MAX = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. ``needed``: the configuration asks for it. ``mend``: the one command, where it is not there."""
-
-    name: str
-    there: bool
-    told: str
-    needed: bool = False
-    mend: str = ""
 
 
 def examine(config: Config | None) -> list[Finding]:
@@ -45,6 +36,7 @@ def examine(config: Config | None) -> list[Finding]:
         _store(config) if config else None,
         _installed("S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'recon[aws]'"),
         _cache(config) if config else None,
+        *(doctor_aws.examine(config) if config else ()),
         _installed("dagster", "dagster", needed=True, mend="pip install recon"),
         _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'recon[postgres]'"),
     ]
@@ -95,10 +87,14 @@ def _store(config: Config) -> Finding:
     from recon.opening import open_for
 
     def look() -> str:
-        open_for(config)
+        # Without trying again for minutes, as a run does.
+        open_for(replace(config, s3=replace(config.s3, retry_s=CONNECT_S_MAX)))
         return f"{config.store_path or config.store} opens"
 
-    return _tried("store", look, True, "recon land FILE --window W --close")
+    found = _tried("store", look, True, "recon land FILE --window W --close")
+    if found.there or "there is no store" in found.told:
+        return found
+    return replace(found, mend=found.told.rpartition("; ")[2])
 
 
 def _cache(config: Config) -> Finding | None:

@@ -8,7 +8,6 @@ The fold is the merge itself, window by window into nothing, so that it cannot m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from recon.config import Config
 from recon.engines.duckdb.merging import Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
+from recon.records import full
 from recon.runs import hash_of
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
@@ -44,7 +44,7 @@ def record_then(store: ObjectStore, config: Config, state: State, key: str, wind
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
         records = _folded(store, config, connection, state, chosen, scratch, (hi, hi + 1))
     for line in records.column("record").to_pylist():
-        record: dict[str, Any] = json.loads(line)
+        record = full(line)
         if record["key"] == key:
             return record
     return None

@@ -6,14 +6,14 @@ Belongs here: `show`, as it stands, as of a window, as known at a time, with its
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from recon import stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
+from recon.records import full, named
 from recon.runs import hash_of, open_run, read_record
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State, Timeline
@@ -26,7 +26,7 @@ def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | 
     for run in state.runs:
         hits = open_run(store, run.path).find(hi, lo)
         for hit in hits:
-            record: dict[str, Any] = json.loads(read_record(store, hit))
+            record = full(read_record(store, hit))
             # The hash only finds candidates; what counts is the key itself.
             if record["key"] == key:
                 return record
@@ -68,12 +68,13 @@ def show(
     config: Config | None = None,
     as_of: datetime | None = None,
     events: bool = False,
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> dict[str, Any]:
     """One artifact as `recon show --json` prints it, from its ``record`` at that state. Raises WrongInput where the key is unknown (then or
     at all).
 
     ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events; none is carried
-    forward then. Either needs the rules in ``config``."""
+    forward then. Either needs the rules in ``config``. ``names``: of measures and derived values; one without a value is None."""
     if record is None:
         raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
     if as_of is not None or (events and "carried" in record):
@@ -87,9 +88,9 @@ def show(
         "key": record["key"],
         "status": record["status"],
         "commit": state.commit,
-        "measures": record["measures"],
-        "derived": record["derived"],
-        "contributions": [*_carried(record), *(_contribution(state, part) for part in record["contributions"])],
+        "measures": named(record["measures"], names[0]),
+        "derived": named(record["derived"], names[1]),
+        "contributions": [*_carried(record, names[0]), *(_contribution(state, part, names[0]) for part in record["contributions"])],
         "withdrawn": record["withdrawn"],
     }
     if as_of is not None:
@@ -128,21 +129,21 @@ def known_at(timeline: Timeline, instant: datetime) -> State:
     return timeline.at(low)
 
 
-def _carried(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _carried(record: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
     """What is carried forward as shown: one line for all of it. Its windows may be of different revisions."""
     block = record.get("carried")
     if block is None:
         return []
     span = {"window": block["first"], "until": block["last"], "windows": block["windows"], "revision": None}
-    return [{**span, "measures": _measures(block["m"]), "events": block["n"], "duplicates": block["d"]}]
+    return [{**span, "measures": _measures(named(block["m"], names)), "events": block["n"], "duplicates": block["d"]}]
 
 
-def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
+def _contribution(state: State, part: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """A contribution as shown, with the revision as the timeline has it."""
     return {
         "window": part["w"],
         "revision": state.revision(part["w"]),
-        "measures": _measures(part["m"]),
+        "measures": _measures(named(part["m"], names)),
         "events": part["n"],
         "duplicates": part["d"],
     }
@@ -150,7 +151,7 @@ def _contribution(state: State, part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measures(held: Mapping[str, Any]) -> dict[str, Any]:
     """Measures as shown: first and last by their values."""
-    return {name: value["v"] if isinstance(value, dict) and set(value) == {"t", "i", "v"} else value for name, value in held.items()}
+    return {name: value["v"] if isinstance(value, dict) else value for name, value in held.items()}
 
 
 def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from recon.serving.connecting import ReadSecret, boto3_secret
 from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
 from recon.usage import Tally
 
-FORMAT = 2
+FORMAT = 3
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 

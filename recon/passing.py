@@ -56,7 +56,14 @@ def passing(error: BaseException) -> Kind | None:
         return type(error)
     response = getattr(error, "response", None)
     if isinstance(response, Mapping) and isinstance(told := response.get("Error"), Mapping):  # botocore's ClientError
-        return _BY_CODE.get(str(told.get("Code", "")))
+        return _BY_CODE.get(str(told.get("Code", ""))) or _by_status(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if isinstance(error, OSError) and error.errno in _BY_ERRNO:
         return _BY_ERRNO[error.errno]
     return next((_BY_CLASS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _BY_CLASS), None)
+
+
+def _by_status(status: int) -> Kind | None:
+    """Of an answer whose code nobody knows, such as that of a gateway before the service. 501 is for what the service never does."""
+    if status == 429:
+        return Throttled
+    return ConnectionLost if status >= 500 and status != 501 else None

@@ -50,7 +50,7 @@ class Fleet:
 @dataclass(frozen=True)
 class Transient:
     """A cluster of EMR that is started for one run. ``idle``: after how long without a step it ends by itself. ``logs``: where its logs
-    go, below s3://. ``bootstrap``: scripts that each of its machines runs first."""
+    go, below s3://. ``bootstrap``: scripts that each of its machines runs first, told where the package is."""
 
     release: str
     primary: Fleet

@@ -3,6 +3,7 @@
     spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
     python -m recon.spark run --config recon.yaml        # in the session that recon.yaml names under engine
     python -m recon.spark package --out dist             # recon-spark.zip and recon_spark.py
+    python -m recon.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
 
 Belongs here: the arguments, and packing the library for executors. Does not belong here: the engine (recon.engines.spark), and anything of
 Dagster, which executors do not have.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 import zipfile
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from recon import wheels
 from recon.api import Reconciliation
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError
@@ -33,7 +36,7 @@ from recon.spark import main
 if __name__ == "__main__":
     sys.exit(main())
 """
-_ZIP, _SCRIPT = "recon-spark.zip", "recon_spark.py"
+_ZIP, _SCRIPT, _WHEELS, _BOOTSTRAP = "recon-spark.zip", "recon_spark.py", "wheels", "emr-bootstrap.sh"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     renewing.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
     packing = commands.add_parser("package", help=f"write the library for executors, {_ZIP}, and the file for spark-submit, {_SCRIPT}")
     packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
+    packing.add_argument("--wheels", choices=sorted(wheels.ARCHITECTURES), help="with wheels of all that EMR's machines of this kind need")
+    packing.add_argument("--python", default="3.11", metavar="3.x", help="theirs; %(default)s if not given")
     asked = parser.parse_args(arguments)
     try:
         match asked.command:
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "rebuild":
                 return rebuild(asked.config)
             case _:
-                return package(asked.out)
+                return package(asked.out, asked.wheels, asked.python)
     except ReconError as error:
         print(f"recon: {error}", file=sys.stderr)
         return error.exit_status
@@ -109,8 +114,9 @@ def _on_spark(config: Path) -> Reconciliation:
     return opened
 
 
-def package(out: Path) -> int:
-    """The library as a zip for ``--py-files`` and the file for spark-submit. The same sources give the same bytes."""
+def package(out: Path, arch: str | None = None, python: str = "3.11") -> int:
+    """The library as a zip for ``--py-files`` and the file for spark-submit; for ``arch`` also what else EMR's machines need, with the
+    script that installs it there. The same sources give the same bytes."""
     source = Path(__file__).parent
     out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / _ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -120,7 +126,18 @@ def package(out: Path) -> int:
                 archive.writestr(zipfile.ZipInfo(name, _EARLIEST), file.read_bytes(), zipfile.ZIP_DEFLATED)
     (out / _SCRIPT).write_text(ENTRY, encoding="utf-8")
     print(f"wrote {out / _ZIP} and {out / _SCRIPT}")
-    print(f"next: spark-submit --py-files {out / _ZIP} {out / _SCRIPT} run --config recon.yaml")
+    if arch is None:
+        print(f"next: spark-submit --py-files {out / _ZIP} {out / _SCRIPT} run --config recon.yaml")
+        return 0
+    folder = out / _WHEELS
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    wanted = [*wheels.needed("aws", without=["dagster"]), *wheels.installed(["dagster-pipes"])]
+    wheels.fetch(wanted, folder, arch, python)
+    shutil.copyfile(source / _BOOTSTRAP, out / _BOOTSTRAP)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"wrote {folder}: {len(wanted)} wheels for python{python} on {arch}, {size / 1e6:.0f} MB; and {out / _BOOTSTRAP}")
+    print(f"next: aws s3 sync {out} s3://BUCKET/spark, and engine.package: s3://BUCKET/spark in recon.yaml")
     return 0
 
 

@@ -50,7 +50,7 @@ def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: C
         ), sums AS (
             SELECT key, min(w) AS first, max(w) AS last, count(*) AS windows, sum(n) AS n, sum(d) AS d{folds} FROM folded GROUP BY key
         )
-        SELECT key, CAST(to_json({body}) AS VARCHAR) AS body
+        SELECT key, CAST(json_merge_patch('{{}}', to_json({body})) AS VARCHAR) AS body
         FROM sums JOIN named_runs USING (key) JOIN named f ON f.w = sums.first JOIN named l ON l.w = sums.last""")
 
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _RECORD = json.dumps(
     {
-        "key": "VARCHAR",
-        "status": "VARCHAR",
-        "measures": "JSON",
-        "derived": "JSON",
-        "contributions": ["JSON"],
-        "withdrawn": ["VARCHAR"],
+        "k": "VARCHAR",
+        "s": "VARCHAR",
+        "m": "JSON",
+        "v": "JSON",
+        "c": ["JSON"],
+        "gone": ["VARCHAR"],
         "carried": "JSON",
     }
 )
@@ -51,8 +51,8 @@ def start_stored(connection: duckdb.DuckDBPyConnection) -> None:
 def keep_stored(connection: duckdb.DuckDBPyConnection) -> None:
     """Adds the records of the view ``batch`` (hi, lo, record)."""
     connection.execute(
-        "INSERT INTO stored SELECT r.key, hi, lo, r.status, r.measures::VARCHAR, r.derived::VARCHAR, "
-        f"r.contributions::VARCHAR[], r.withdrawn, r.carried::VARCHAR "
+        "INSERT INTO stored SELECT r.k, hi, lo, r.s, r.m::VARCHAR, r.v::VARCHAR, "
+        f"r.c::VARCHAR[], coalesce(r.gone, []), r.carried::VARCHAR "
         f"FROM (SELECT hi, lo, from_json(record, {literal(_RECORD)}) AS r FROM batch)"
     )
 
@@ -75,7 +75,7 @@ def compare(
     _pass_over(connection, config, seen, unread)
     _withdrawn(store, config, connection, history, unread, scratch, findings)
     # A key whose contributions are all gone keeps its record, with nothing in it.
-    bare = "len(s.contributions) = 0 AND s.status IS NULL AND NOT regexp_matches(s.measures, ':[^n]')"
+    bare = "len(s.contributions) = 0 AND s.status IS NULL AND s.measures = '{}'"
     connection.execute(f"""
         CREATE TABLE differing AS SELECT DISTINCT key FROM (
             SELECT coalesce(s.key, e.key) AS key FROM stored s FULL JOIN expected e ON s.key = e.key

@@ -39,11 +39,11 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     make_borders(connection, config)
     expect_blocks(connection, config, _part_text)
     parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
-    body = f"to_json({{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}})"
+    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}}")
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
     held = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
-        f"CREATE TABLE expected_parts AS SELECT key, name AS w, CAST({body} AS VARCHAR) AS body "
+        f"CREATE TABLE expected_parts AS SELECT key, name AS w, {body} AS body "
         f"FROM (SELECT *, {held} AS held FROM contributed JOIN borders USING (key) WHERE w >= border) JOIN named USING (w)"
     )
 
@@ -97,7 +97,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     query = f"SELECT *, {status} AS status FROM ({query})"
     measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])
     derived = _object([f"{literal(x.name)}: {_text(x.expression.type, quoted('x_' + x.name))}" for x in config.derived])
-    texts = f"SELECT key, status, CAST(to_json({measures}) AS VARCHAR) AS measures, CAST(to_json({derived}) AS VARCHAR) AS derived"
+    texts = f"SELECT key, status, {without_nulls(measures)} AS measures, {without_nulls(derived)} AS derived"
     if config.logic is None:
         connection.execute(f"CREATE TABLE expected AS {texts} FROM ({query})")
         return
@@ -174,6 +174,11 @@ def _over_parts(config: Config, item: Measure) -> str:
         return f"arg_{'min' if item.kind == 'first' else 'max'}({chosen}) FILTER (WHERE {value} IS NOT NULL)"
     fold = "sum" if item.kind == "count" else item.kind
     return f"CAST({fold}({value}) AS {item.type.duckdb})"
+
+
+def without_nulls(value: str) -> str:
+    """SQL of the JSON text of a struct, without members that are null: patching nothing with it leaves them out (RFC 7396)."""
+    return f"CAST(json_merge_patch('{{}}', to_json({value})) AS VARCHAR)"
 
 
 def _object(parts: list[str]) -> str:

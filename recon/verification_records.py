@@ -179,7 +179,7 @@ def _sound(
     wrong = connection.execute("""
         SELECT "row", key IS NULL FROM (
             SELECT "row", hi, lo,
-                   CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.key' END AS key
+                   CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.k' END AS key
             FROM unchecked)
         WHERE key IS NULL OR md5_number(key)::UHUGEINT <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
     connection.unregister("unchecked")

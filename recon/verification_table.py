@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.errors import WrongUsage
+from recon.records import key_of
 from recon.runs import Hit, Run, find_many, hash_of, open_run, read_record
 from recon.serving import standing
 from recon.serving.items import MARK, commit_of, item_key
@@ -196,9 +197,8 @@ class _Comparison:
         asked = []
         for hi, lo, *place in rows:
             try:
-                record = json.loads(read_record(self._store, Hit(*place)))
-                lives = bool(record["contributions"]) or "carried" in record
-                asked.append((item_key(str(record["key"])), lives, f"{place[0]} at {place[1]}", hi, lo))
+                key, lives = key_of(read_record(self._store, Hit(*place)))
+                asked.append((item_key(key), lives, f"{place[0]} at {place[1]}", hi, lo))
             except UNREADABLE:
                 continue  # verification_records tells of it
         self._connection.execute("DELETE FROM asked")
@@ -224,7 +224,7 @@ class _Comparison:
         """Whether an item is what the newest state says, too."""
         hits = next((hits for run in self._runs if (hits := run.find(hi, lo))), [])
         if place[0] is None:
-            return any(not json.loads(read_record(self._store, hit))["contributions"] for hit in hits)
+            return any(not key_of(read_record(self._store, hit))[1] for hit in hits)
         return Hit(*place) in hits
 
     def _wrong(self, name: str, what: str, place: str) -> None:

@@ -47,20 +47,20 @@ def add_sums(connection: duckdb.DuckDBPyConnection, config: Config, measures: Se
     """Adds the records of the view ``batch`` (column record: JSON lines)."""
     sums_of = {"n": "BIGINT", "d": "BIGINT", **({"m": {item.name: item.type.duckdb for item in measures}} if measures else {})}
     block = {"first": "VARCHAR", "runs": ["BIGINT"], **sums_of}
-    record = {"key": "VARCHAR", "status": "VARCHAR", "contributions": [{"w": "VARCHAR", **sums_of}], "carried": block}
+    record = {"k": "VARCHAR", "s": "VARCHAR", "c": [{"w": "VARCHAR", **sums_of}], "carried": block}
     structure = json.dumps(record, ensure_ascii=False)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch")
     sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in measures)
     connection.execute(
-        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.contributions) AS x FROM parsed) GROUP BY x.w"
+        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.c) AS x FROM parsed) GROUP BY x.w"
     )
     connection.execute(
         f"INSERT INTO window_sums SELECT {literal(_CARRIED)}, sum(x.n), sum(x.d){sums} "
         "FROM (SELECT r.carried AS x FROM parsed WHERE r.carried IS NOT NULL) HAVING count(*) > 0"
     )
-    blocks = "(SELECT r.key AS key, r.carried.first AS first, r.carried.runs AS runs FROM parsed WHERE r.carried IS NOT NULL)"
+    blocks = "(SELECT r.k AS key, r.carried.first AS first, r.carried.runs AS runs FROM parsed WHERE r.carried IS NOT NULL)"
     connection.execute(f"INSERT INTO carried SELECT DISTINCT w FROM ({windows_in_blocks(config, blocks)}) ANTI JOIN carried USING (w)")
-    connection.execute("INSERT INTO statuses SELECT coalesce(r.status, ''), count(*) FROM parsed WHERE len(r.contributions) > 0 GROUP BY 1")
+    connection.execute("INSERT INTO statuses SELECT coalesce(r.s, ''), count(*) FROM parsed WHERE len(r.c) > 0 GROUP BY 1")
 
 
 def check_sums(

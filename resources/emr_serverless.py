@@ -9,24 +9,26 @@ Pipes carries no range: it goes along as extras. Nor is any of its metadata used
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
 
 from recon import elsewhere, layout
+from recon.config import Config
 from recon.elsewhere import Answer, Asked
 from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.engines.emr.failing import error_of
 from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import Cancelled, ReconError
-from recon.settings import Engine
 from recon.work import Elsewhere, Numbers, Work
 
 PACE = Pace()
 MESSAGES_S = 10.0
 """Seconds between two looks for messages, and between two uploads of them."""
 _ACTIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
+_CLOSED = '{"__dagster_pipes_version": "0.1", "method": "closed", "params": null}'
+"""Pipes' message that no other will come."""
 _ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 
 
@@ -52,9 +54,11 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) ->
     else:
         attempt = elsewhere.ask(work.store, work.config, asked)
         ended = _started(context, work, asked, jobs, attempt)
+    _remove_messages(*_place_of_messages(work.config, attempt))
     told = elsewhere.read_answer(work.store, attempt)
     if told is None:
         if ended.get("state") != "SUCCESS":
+            elsewhere.forget(work.store, attempt)
             raise _failed(ended)
         told = Answer()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
     elsewhere.forget(work.store, attempt)
@@ -87,7 +91,8 @@ def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
             waits.wait()
     except BaseException as error:
         if not isinstance(error, Exception):
-            called(jobs.cancel_job_run, applicationId=application, jobRunId=job)
+            with suppress(Exception):  # whoever waited is about to end: without another error in place of its own
+                patiently(PACE.brief(), jobs.cancel_job_run, applicationId=application, jobRunId=job)
         raise
 
 
@@ -96,7 +101,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
     from dagster_aws.pipes import PipesEMRServerlessClient
 
     engine, seen = work.config.engine, _Seen(jobs)
-    with _messages(engine, work.config.store, attempt) as reader:
+    with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
         extras = {"store": elsewhere.location(work.config), "attempt": attempt}
         extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
@@ -112,16 +117,32 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
 
 
 class _Seen:
-    """A client that notes the job it has started, asks patiently, and fails in our words: Pipes itself does none of these."""
+    """A client that notes the job it has started, asks patiently, and fails in our words: Pipes itself does none of these.
+
+    ``over``: no message will come that is not there yet, since the job has ended, will be cancelled, or was never started; or
+    nobody waits for any."""
 
     def __init__(self, jobs: Any) -> None:
-        self._jobs, self.job = jobs, ""
+        self._jobs, self.job, self.over = jobs, "", True
 
     def start_job_run(self, **asked: Any) -> Any:
         # Its clientToken makes it safe to be called again.
         started = patiently(PACE, self._jobs.start_job_run, **asked)
-        self.job = started["jobRunId"]
+        self.job, self.over = started["jobRunId"], False
         return started
+
+    def get_job_run(self, **asked: Any) -> Any:
+        try:
+            found = patiently(PACE, self._jobs.get_job_run, **asked)
+        except Exception:
+            self.over = True
+            raise
+        self.over = found["jobRun"]["state"] in _ENDED
+        return found
+
+    def cancel_job_run(self, **asked: Any) -> Any:
+        self.over = True
+        return patiently(PACE.brief(), self._jobs.cancel_job_run, **asked)
 
     def get_dashboard_for_job_run(self, **asked: Any) -> Any:
         """Not asked for: the link holds a token that lets whoever reads the log in."""
@@ -158,28 +179,45 @@ def _quoted(value: str) -> str:
 
 
 @contextmanager
-def _messages(engine: Engine, store: str, attempt: str) -> Iterator[Any]:
+def _messages(config: Config, attempt: str, seen: _Seen) -> Iterator[Any]:
     """A reader of Pipes' messages from a place of this attempt's own; what lies there is removed when the job is over."""
     from dagster_aws.pipes import PipesS3MessageReader
     from dagster_pipes import PipesBlobStoreMessageWriter
 
-    place, s3 = engine.messages or f"{store.rstrip('/')}/{layout.STEPS}", client("s3")
-    bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    folder = "/".join(filter(None, (prefix.rstrip("/"), attempt, "pipes")))
+    bucket, folder = _place_of_messages(config, attempt)
 
     class Reader(PipesS3MessageReader):
-        """Dagster's own puts messages anywhere in the bucket."""
+        """Dagster's own puts messages anywhere in the bucket, and waits ten seconds more for those of a job that is dead."""
 
         @contextmanager
         def get_params(self) -> Iterator[dict[str, Any]]:
             yield {"bucket": bucket, "key_prefix": folder, PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: False}
 
+        def messages_are_readable(self, params: Any) -> bool:
+            return seen.over or bool(super().messages_are_readable(params))
+
+        def download_messages_chunk(self, index: int, params: Any) -> str | None:
+            over = seen.over  # before it is looked: what was put before the end is found
+            return super().download_messages_chunk(index, params) or (_CLOSED if over else None)
+
     try:
-        yield Reader(bucket=bucket, client=s3, interval=MESSAGES_S)
+        yield Reader(bucket=bucket, client=client("s3"), interval=MESSAGES_S)
     finally:
-        listed = called(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
-        for one in listed.get("Contents", []):
-            called(s3.delete_object, Bucket=bucket, Key=one["Key"])
+        _remove_messages(bucket, folder)
+
+
+def _place_of_messages(config: Config, attempt: str) -> tuple[str, str]:
+    """Bucket and prefix."""
+    place = config.engine.messages or f"{config.store.rstrip('/')}/{layout.STEPS}"
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    return bucket, "/".join(filter(None, (prefix.rstrip("/"), attempt, "pipes")))
+
+
+def _remove_messages(bucket: str, folder: str) -> None:
+    s3 = client("s3")
+    listed = called(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
+    for one in listed.get("Contents", []):
+        called(s3.delete_object, Bucket=bucket, Key=one["Key"])
 
 
 def _failed(run: Mapping[str, Any]) -> ReconError:

@@ -16,6 +16,7 @@ from commands import FIRST, HEADER, SECOND, Answer, Call
 
 from recon.cli import main
 from recon.demo import write_sample
+from recon.serving import package
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,14 @@ def in_s3(seaweed_server: seaweed.Seaweed, seaweed_bucket: str, monkeypatch: pyt
     for name, value in seaweed_server.environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://{seaweed_bucket}/{secrets.token_hex(8)}/some/prefix"
+
+
+@pytest.fixture(scope="session")
+def worker_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index worker's package, as `make lambda-package` makes it for a Lambda like this machine."""
+    folder = tmp_path_factory.mktemp("package")
+    assert package.main(["--out", str(folder)]) == 0
+    return folder / package.ZIP
 
 
 @pytest.fixture

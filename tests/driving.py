@@ -5,7 +5,6 @@ Belongs here: carrying out operations of ``strategies`` on a real store, and the
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from recon import certify
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.engines.duckdb import carrying
+from recon.records import full, stored
 from recon.stateless import Figures
 from recon.totals import Totals
 from recon.windows import name_of
@@ -73,7 +73,8 @@ def records(r: Reconciliation) -> dict[str, dict[str, Any]]:
     for batch in live_records(r.store(), state) if state.runs else ():
         for line in batch.column("record").to_pylist():
             assert line.endswith("\n")
-            record = json.loads(line)
+            record = full(line, *r.place.names)
+            assert stored(record) == line
             assert record["key"] not in found
             found[record["key"]] = record
     return found

@@ -17,8 +17,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,9 +39,13 @@ PutLog = Callable[[str, str, bytes], None]
 class Refused(Exception):
     """An error as AWS tells it."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.status = code, message, status
+
+
+THROTTLED = Refused("ThrottlingException", "Rate exceeded")
+FAILED = Refused("InternalServerException", "Internal server error", 500)
 
 
 @dataclass
@@ -55,6 +60,8 @@ class Running:
     reason: str = ""
     exit_status: int | None = None
     process: subprocess.Popen[bytes] | None = None
+    cancelled_by: str = ""
+    """The option that it was cancelled by."""
     asked: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,24 +75,34 @@ class EmrCluster:
     code: str = ""
     message: str = ""
     steps: list[Running] = field(default_factory=list)
+    most_running: int = 0
+    most_active: int = 0
 
 
 class EmrServer:
-    """``throttled``: operation → how many of its next calls are throttled. ``lost``: operations whose next call is carried out, and its
-    connection cut before the reply. ``calls``: how often each was called. ``unstartable``: what the next clusters end with, code and
-    message."""
+    """``refusals``: operation → what its next calls are refused with. ``lost``: operations whose next call is carried out, and its
+    connection cut before the reply; ``cut``: those whose next call is cut before it is carried out. ``calls``: how often each was called.
+    ``unstartable``: what the next clusters end with, code and message."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], put_log: PutLog | None) -> None:
         self.clusters: dict[str, EmrCluster] = {}
         self.jobs: dict[str, Running] = {}
-        self.throttled: Counter[str] = Counter()
+        self.refusals: defaultdict[str, list[Refused]] = defaultdict(list)
         self.lost: set[str] = set()
+        self.cut: set[str] = set()
         self.calls: Counter[str] = Counter()
         self.unstartable: list[tuple[str, str]] = []
         self.url = ""
         self._folder, self._environment, self._put_log = folder, dict(environment), put_log
         self._turn = threading.RLock()
         self._count = 0
+        # A process ends with the thread that has started it (daemons.end_with_parent), and that of a request ends with its connection.
+        self._starter = ThreadPoolExecutor(1)
+
+    def refuse(self, error: Refused, times: int, *operations: str) -> None:
+        """So many next calls of each operation are answered by this error."""
+        for operation in operations:
+            self.refusals[operation] += [error] * times
 
     def cluster(self, concurrency: int = 10, log_uri: str | None = None) -> EmrCluster:
         """A long-running one."""
@@ -99,11 +116,19 @@ class EmrServer:
         """The cluster ends for a reason of its own."""
         self._terminate(cluster, "TERMINATED_WITH_ERRORS", code, message)
 
+    def cancel(self, one: Running) -> None:
+        """Somebody cancels a step or a job."""
+        with self._turn:
+            self._cancel(one, "CANCELLING" if one.id in self.jobs else "CANCEL_PENDING", "SEND_INTERRUPT")
+
     def close(self) -> None:
         with self._turn:
+            for cluster in self.clusters.values():
+                cluster.state = "TERMINATED"  # so that nothing that waits is begun
             running = [*(step for cluster in self.clusters.values() for step in cluster.steps), *self.jobs.values()]
         for one in running:
             self._signal(one, signal.SIGKILL)
+        self._starter.shutdown()
 
     # ---- the step API
 
@@ -138,6 +163,7 @@ class EmrServer:
             self._count += 1
             made.append(Running(f"s-TEST{self._count:06d}", one["Name"], jar["Args"]))
         cluster.steps += made
+        cluster.most_active = max(cluster.most_active, sum(step.state in ACTIVE for step in cluster.steps))
         self._pump(cluster)
         return {"StepIds": [step.id for step in made]}
 
@@ -154,8 +180,9 @@ class EmrServer:
 
     def _cancel_steps(self, asked: dict[str, Any]) -> dict[str, Any]:
         cluster = self._found(asked["ClusterId"])
+        option = asked.get("StepCancellationOption", "SEND_INTERRUPT")
         for name in asked["StepIds"]:
-            self._cancel(self._step(cluster, name), "CANCEL_PENDING")
+            self._cancel(self._step(cluster, name), "CANCEL_PENDING", option)
         return {"CancelStepsInfoList": [{"StepId": name, "Status": "SUBMITTED"} for name in asked["StepIds"]]}
 
     def _describe_cluster(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +232,9 @@ class EmrServer:
                     kept.pop()  # its --conf
                 else:
                     kept.append(word)
+            token = asked["clientToken"]
+            if (same := next((job for job in self.jobs.values() if job.asked["clientToken"] == token), None)) is not None:
+                return {"applicationId": application, "jobRunId": same.id, "arn": same.id}
             self._count += 1
             command = ["spark-submit", *kept, submit["entryPoint"], *submit.get("entryPointArguments", [])]
             job = Running(f"00job{self._count:06d}", asked.get("name", ""), command, environment, "SUBMITTED", asked=asked)
@@ -226,20 +256,15 @@ class EmrServer:
                 at_once = sum(one.state in ("RUNNING", "CANCEL_PENDING") for one in cluster.steps)
                 if step.state == "PENDING" and at_once < cluster.concurrency and cluster.state not in GONE:
                     self._start(step, cluster, ("COMPLETED", "FAILED"))
+                    cluster.most_running = max(cluster.most_running, at_once + 1)
 
     def _start(self, one: Running, cluster: EmrCluster | None, ends: tuple[str, str]) -> None:
         """Starts the process, the first of a group of its own; a thread sees its end."""
         folder = self._folder / one.id
         folder.mkdir(parents=True)
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            one.process = subprocess.Popen(
-                one.command,
-                stdout=out,
-                stderr=err,
-                cwd=folder,
-                env={**self._environment, **one.environment},
-                preexec_fn=_own_group,
-            )
+            settings: dict[str, Any] = {"stdout": out, "stderr": err, "cwd": folder, "env": {**self._environment, **one.environment}}
+            one.process = self._starter.submit(subprocess.Popen, one.command, preexec_fn=_own_group, **settings).result()
         one.state = "RUNNING"
         threading.Thread(target=self._see_end, args=(one, cluster, folder, ends), daemon=True).start()
 
@@ -258,20 +283,21 @@ class EmrServer:
                 one.state = "CANCELLED"
             elif one.state == "RUNNING":
                 one.state = ends[0] if one.exit_status == 0 else ends[1]
-                one.reason = "" if one.exit_status == 0 else f"exited with {one.exit_status}"
+                last = (folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
+                one.reason = "" if one.exit_status == 0 else f"Job failed, please check complete logs. ExitCode: {one.exit_status}.\n{last}"
             if cluster is not None:
                 self._pump(cluster)
 
     def cancel_job(self, name: str) -> None:
-        with self._turn:
-            self._cancel(self.jobs[name], "CANCELLING")
+        self.cancel(self.jobs[name])
 
-    def _cancel(self, one: Running, meanwhile: str) -> None:
+    def _cancel(self, one: Running, meanwhile: str, option: str) -> None:
+        one.cancelled_by = option
         if one.state == "PENDING":
             one.state = "CANCELLED"
         elif one.state == "RUNNING":
             one.state = meanwhile
-            self._signal(one, signal.SIGTERM)
+            self._signal(one, {"SEND_INTERRUPT": signal.SIGTERM, "TERMINATE_PROCESS": signal.SIGKILL}[option])
 
     def _signal(self, one: Running, number: signal.Signals) -> None:
         if one.process is not None and one.process.poll() is None:
@@ -331,15 +357,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, operation: str, ask: Callable[[], dict[str, Any]]) -> None:
         self.emr.calls[operation] += 1
+        if operation in self.emr.cut:
+            self.emr.cut.discard(operation)
+            self.close_connection = True
+            return
         status, body = 200, {}
-        if self.emr.throttled[operation] > 0:
-            self.emr.throttled[operation] -= 1
-            status, body = 400, {"__type": "ThrottlingException", "message": "Rate exceeded"}
-        else:
-            try:
-                body = ask()
-            except Refused as refused:
-                status, body = 400, {"__type": refused.code, "message": refused.message}
+        try:
+            if self.emr.refusals[operation]:
+                raise self.emr.refusals[operation].pop(0)
+            body = ask()
+        except Refused as refused:
+            status, body = refused.status, {"__type": refused.code, "message": refused.message}
         if operation in self.emr.lost:
             self.emr.lost.discard(operation)
             self.close_connection = True

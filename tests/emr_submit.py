@@ -2,6 +2,7 @@
 """In the place of ``spark-submit``, for tests of what is around a step: $EMR_DOES says what it does.
 
     carries out      what was asked, by DuckDB in this process
+    waits for FILE   the same, once there is such a file
     <shell command>  that, in place of it
 
 Belongs here: standing in for Spark where a test is not about Spark. Does not belong here: any test.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,10 @@ def main() -> int:
     does = os.environ["EMR_DOES"]
     if Path(does).is_file():  # so that a test may change it meanwhile
         does = Path(does).read_text()
-    if does != "carries out":
+    if does.startswith("waits for "):
+        while not Path(does.removeprefix("waits for ")).exists():
+            time.sleep(0.05)
+    elif does != "carries out":
         os.execvp("bash", ["bash", "-c", does])
     from recon import carrying, spark
 

@@ -6,6 +6,7 @@ Belongs here: throttling, cutting, swallowing, garbling and stale answers, and a
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -165,8 +166,7 @@ def in_front_of(upstream: int) -> Iterator[FaultyServer]:
     class Handler(_Handler):
         server_of = faulty
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), Handler) as server:
         faulty.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -174,6 +174,14 @@ def in_front_of(upstream: int) -> Iterator[FaultyServer]:
             yield faulty
         finally:
             server.shutdown()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # whoever asked was killed
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

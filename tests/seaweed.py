@@ -23,6 +23,8 @@ from typing import Any
 from loopback import running
 
 KEY, SECRET = "test", "testtest"
+ACCOUNT = "000000000000"
+"""Another access key with the same secret: what ministack gives the functions that it runs."""
 _SERVERS = ("master", "volume", "filer", "s3")
 # Below the ports that the system gives to whoever asks for any.
 _PORTS = range(12_000, 30_000)
@@ -104,7 +106,7 @@ def _free_ports() -> dict[str, int]:
 
 def _command(folder: Path, ports: Mapping[str, int]) -> list[str]:
     (folder / "data").mkdir()
-    identity = {"name": "admin", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
+    identity = {"name": "admin", "credentials": [{"accessKey": key, "secretKey": SECRET} for key in (KEY, ACCOUNT)]}
     (folder / "s3.json").write_text(json.dumps({"identities": [{**identity, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
     # Each bucket has files of its own, by default seven at once.
     (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")

@@ -1,15 +1,17 @@
-"""The whole pipeline on S3, DynamoDB and Redis gives what the embedded default gives: SeaweedFS, DynamoDB Local, Valkey.
+"""The whole pipeline on S3, DynamoDB, Redis and Lambda gives what the embedded default gives: SeaweedFS, DynamoDB Local, Valkey, and the
+deployed zip of index workers under Lambda's runtime client.
 
 Belongs here: whole histories, beside the same in a folder. Does not belong here: any one service's faults (test_s3, test_serving_index,
-test_cache, test_workers).
+test_cache, test_workers, test_workers_table).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ import strategies as s
 from commands import Call
 from driving import carry_out, check_store, open_in, records
 from dynamodb_local import dynamodb_local, environment
+from lambda_runtime import Lambda, running_lambda, unzipped
 from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.serving.cache import CachedStore
+from recon.serving.carrying import patience_of
 from recon.serving.keeping import client_of
 from recon.serving.looking import find_served
+from recon.serving.package import HANDLER
+from recon.serving.worker import STORE, TABLE
 from recon.timeline import Timeline
 from recon.windows import name_of
 
@@ -38,29 +44,38 @@ class Services:
 
     s3: seaweed.Seaweed
     redis: Valkey
+    account: Lambda
+    code: Path
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def services(tmp_path_factory: pytest.TempPathFactory, worker_zip: Path) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("services")
     with (
         dynamodb_local(folder) as endpoint,
         environment(endpoint),
         seaweed.server() as s3,
         valkey(folder) as redis,
+        running_lambda(folder) as account,
         pytest.MonkeyPatch.context() as patch,
     ):
-        for name, value in s3.environment.items():
+        for name, value in {**s3.environment, "AWS_ENDPOINT_URL_LAMBDA": account.endpoint}.items():
             patch.setenv(name, value)
-        yield Services(s3, redis)
+        patch.setattr("recon.serving.carrying.patience_of", lambda workers: replace(patience_of(workers), look_s=0.1))
+        yield Services(s3, redis, account, unzipped(worker_zip, folder))
 
 
 def on_aws(services: Services) -> str:
-    """recon.yaml of a store in a new bucket, with an index table and a cache."""
+    """recon.yaml of a store in a new bucket, with a cache and an index table that a function of its own brings up to date."""
     bucket = services.s3.bucket()
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    function = services.account.deploy(services.code, HANDLER, {**aws, STORE: f"s3://{bucket}/some/prefix", TABLE: bucket}, at_once=2)
     text = s.STANDARD_YAML.replace("store: ./data", f"store: s3://{bucket}/some/prefix")
     cache = f"cache: {{kind: redis, url: '{services.redis.url}', namespace: {bucket}, timeout_ms: 5000}}\n"
-    return text + COMPACTED + cache + f"index: {{kind: dynamodb, table: {bucket}, requests_at_once: 4}}\n"
+    index = (
+        f"index: {{kind: dynamodb, table: {bucket}, requests_at_once: 4}}\nworkers: {{kind: lambda, function: {function.name}, count: 2}}\n"
+    )
+    return text + COMPACTED + cache + index
 
 
 @pytest.fixture
@@ -151,7 +166,7 @@ def verified(r: Reconciliation) -> None:
 
 
 def test_a_history_with_late_windows_corrections_and_replays_ends_alike_and_is_proved(
-    both: tuple[Reconciliation, Reconciliation], services: Services, tmp_path: Path
+    services: Services, both: tuple[Reconciliation, Reconciliation], tmp_path: Path
 ) -> None:
     folder, aws = both
     state = s.State()
@@ -161,6 +176,9 @@ def test_a_history_with_late_windows_corrections_and_replays_ends_alike_and_is_p
             carry_out(r, operation)
     check_store(aws, state)
     told_alike(folder, aws)
+    (function,) = [one for one in services.account.functions.values() if one.name == aws.config.workers.function]
+    assert set(function.all_over()) == {"done"}
+    assert len(function.invocations) >= 5, "most runs changed something"
     for r in both:
         verified(r)
         compact(r.store(), r.config, Timeline(r.store()), always=True)
@@ -224,6 +242,8 @@ def test_recon_run_under_dagster_tells_the_same_and_what_it_asked(
     assert folder == aws
     assert {"reduce", "prefetch", "merge", "index", "certify", "other"} == set(asked)
     assert asked["index"]["dynamodb"]["write_unit"]["requests"] > 0
+    assert asked["index"]["lambda"]["Invoke"]["requests"] > 0
+    assert asked["index"]["lambda"]["gb_millisecond"]["requests"] > 0
     assert asked["merge"]["s3"]["PutObject"]["sent"] > 0
     assert prices["unpriced"] == []
     assert float(prices["total"]) > 0

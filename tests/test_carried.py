@@ -358,7 +358,7 @@ def test_a_window_without_its_stateless_file_is_named_and_nothing_is_committed(t
 
 
 def test_a_measure_may_have_the_name_of_a_member_of_the_record(tmp_path: Path) -> None:
-    names = ("carried", "contributions", "withdrawn")
+    names = ("carried", "contributions", "withdrawn", "k", "m", "v", "c", "gone", "w")
     measures = "".join(f"  {name}: {{sum: amount}}\n" for name in names)
     r = open_in(tmp_path, YAML.replace("measures:\n", f"measures:\n{measures}"))
     with small():

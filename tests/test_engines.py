@@ -37,6 +37,8 @@ from recon.batches import Manifest, read_manifest
 from recon.cli import main
 from recon.demo import write_story
 from recon.engines.spark import merging, reducing
+from recon.engines.spark.parting import by_hash, parted
+from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
@@ -200,6 +202,15 @@ def test_an_example_comes_out_the_same_on_duckdb_on_spark_and_changing_engines_h
         seen[name] = (records(r), r.state().totals["statuses"], [r.certificate(window)["accepted"] for window in r.state().windows])
     first, *others = seen.values()
     assert all(other == first for other in others)
+
+
+def test_before_spark_4_1_rows_go_to_the_partition_of_their_number_all_the_same() -> None:
+    session = open_session(SPARK)
+    numbered = session.range(1000).selectExpr("CAST(id % 37 AS INT) AS part")
+    for way in (by_hash(numbered, 41), parted(numbered.withColumnRenamed("part", "n"), "n", 41)):
+        placed = way.selectExpr("spark_partition_id() AS at", "part").distinct().collect()
+        assert sorted((row.at, row.part) for row in placed) == [(part, part) for part in range(37)]
+        assert way.rdd.getNumPartitions() == 41
 
 
 SKEWED = 1_000_000

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
+import boto3
 import dagster as dg
 import pytest
 from dagster_store import landed, made, run, window
+from loopback import free_port
+from moto import mock_aws
+from stack import template
 
 from jobs.build import build_definitions
 from recon.api import Reconciliation
@@ -78,9 +83,8 @@ def test_a_run_tells_watermark_lag_and_what_is_waited_for(tmp_path: Path, instan
     assert float(str(told.metadata["lag_seconds"].value)) > float(str(told.metadata["allowed_seconds"].value)) == 5400
 
 
-def test_the_sensor_tells_each_change_of_the_verdict_once_while_nothing_runs(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    opened = made(tmp_path, hours=1)
-    opened.run()
+def ticks(opened: Reconciliation, instance: dg.DagsterInstance) -> Callable[[], str]:
+    """Each call is the sensor's next tick, by the configuration as it then is; what it says."""
     stores = {"orders_store": ReconciliationStore(config_file=str(opened.config.path))}
     cursor: str | None = None
 
@@ -93,6 +97,14 @@ def test_the_sensor_tells_each_change_of_the_verdict_once_while_nothing_runs(tmp
         cursor = answer.cursor
         return str(answer.skip_message)
 
+    return tick
+
+
+def test_the_sensor_tells_each_change_of_the_verdict_once_while_nothing_runs(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    opened.run()
+    tick = ticks(opened, instance)
+
     def told() -> int:
         key = dg.AssetCheckKey(dg.AssetKey(["orders", "window_certificates"]), "watermark_is_fresh")
         return len(instance.event_log_storage.get_asset_check_execution_history(key, limit=10))
@@ -101,9 +113,47 @@ def test_the_sensor_tells_each_change_of_the_verdict_once_while_nothing_runs(tmp
     assert (told(), verdict(instance).passed) == (1, False)
     tick()
     assert told() == 1
-    opened = allowing(opened, f"freshness: {AGES.days}d\n")
+    allowing(opened, f"freshness: {AGES.days}d\n")
     assert tick().startswith("fresh: ")
     assert (told(), verdict(instance).passed) == (2, True)
+
+
+def test_the_sensor_tells_cloudwatch_once_a_minute_where_a_stack_is_named(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = made(tmp_path, hours=1)
+    opened.run()
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RECON_CLOUDWATCH_STACK", raising=False)
+    with mock_aws():
+        client, now = boto3.client("cloudwatch"), datetime.now(UTC)
+        ticks(opened, instance)()
+        assert client.list_metrics(Namespace="Recon")["Metrics"] == []
+        monkeypatch.setenv("RECON_CLOUDWATCH_STACK", "ledger")
+        tick = ticks(opened, instance)
+        assert "CloudWatch" not in tick() + tick()
+
+        def told(*dimensions: str) -> dict[str, float]:
+            found = client.get_metric_statistics(
+                Namespace="Recon",
+                MetricName="SecondsBehind",
+                Dimensions=[{"Name": name, "Value": value} for name, value in zip(("Stack", "Reconciliation"), dimensions, strict=False)],
+                StartTime=now - timedelta(hours=1),
+                EndTime=now + timedelta(hours=1),
+                Period=7200,
+                Statistics=["Maximum", "SampleCount"],
+            )
+            return cast(dict[str, float], found["Datapoints"][0])
+
+        assert abs(told("ledger")["Maximum"] - (now - datetime(2026, 11, 1, 1, tzinfo=UTC)).total_seconds()) < 60
+        assert told("ledger", "orders")["SampleCount"] == 1  # moto counts what has more dimensions, too
+        (alarm,) = (one for one in template()["Resources"].values() if one["Properties"].get("MetricName") == "SecondsBehind")
+        assert (alarm["Properties"]["Namespace"], [one["Name"] for one in alarm["Properties"]["Dimensions"]]) == ("Recon", ["Stack"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", f"http://127.0.0.1:{free_port()}")
+    tick = ticks(opened, instance)
+    assert "; CloudWatch was not told: EndpointConnectionError; the role needs" in tick()
+    assert "CloudWatch" not in tick(), "it is tried again a minute later"
 
 
 def test_certificates_have_a_freshness_policy_for_when_nothing_runs_at_all(tmp_path: Path) -> None:

@@ -525,6 +525,27 @@ def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: 
     assert len(set(carried)) == len(carried) > 1
 
 
+def test_a_worker_can_say_between_any_two_updates_that_it_lives_and_stops_where_it_is_told_to(tables: TableClient, tmp_path: Path) -> None:
+    r = indexed(tmp_path)
+    story(r, range(1))
+    kept(r, tables)
+    add_window(r, 1, rows_of(1, 100))
+    timeline, table = Timeline(r.store()), the_table(r).table
+    (share,) = shares_of(r.store(), timeline, table, 1, 2)
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(1)
+        if len(beats) == 3:
+            raise TryAgain("given away")
+
+    with pytest.raises(TryAgain, match="given away"):
+        load_share(r.store(), tables, share, beat)
+    assert len(in_table(tables, table)) < 100
+    assert load_share(r.store(), tables, share, beat).entries == 100
+    assert len(beats) >= 3 + 100
+
+
 # ---- what DynamoDB does ----
 
 

@@ -416,6 +416,42 @@ def test_an_event_for_another_store_or_of_another_form_is_refused(change: dict[s
     assert not any(isinstance(value, str) and value in str(told.value) for value in change.values())
 
 
+@pytest.mark.parametrize(
+    ("served", "store", "is_served"),
+    [
+        ("s3://b/recon/*", "s3://b/recon/orders", True),
+        ("s3://b/recon/*", "s3://b/recon/orders/", True),
+        ("s3://b/recon/*", "s3://b/recon", False),
+        ("s3://b/recon/*", "s3://b/reconciled/orders", False),
+        ("s3://b/recon/*", "s3://b/recon/../private", False),
+        ("s3://b/recon", "s3://b/recon/orders", False),
+        ("s3://b/recon*", "s3://b/recon-2", False),
+    ],
+)
+def test_a_worker_of_several_reconciliations_serves_the_stores_below_its_prefix(served: str, store: str, is_served: bool) -> None:
+    body, environment = {**json.loads(event("a" * 16).to_json()), "store": store}, {STORE: served, TABLE_OF: TABLE}
+    if is_served:
+        assert event_of(body, environment).store == store
+    else:
+        with pytest.raises(WrongUsage, match="another store or table"):
+            event_of(body, environment)
+
+
+def test_with_little_time_left_a_worker_goes_on_in_small_pieces(store: LocalStore) -> None:
+    plan_for(store, TABLE, 0, 1, lambda: [{**shares(1)[0], "end": 5000}])
+    asked: list[int] = []
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        asked.append(share["end"] - share["first"])
+        if len(asked) == 2:
+            raise Damaged("enough")
+        time.sleep(0.4)
+        return {}
+
+    serve(store, event("a" * 16), load, lambda: 2.0)
+    assert asked[1] <= asked[0] / 2, "a piece takes no longer than what is kept for handing back: a tenth of the time"
+
+
 def test_shares_take_a_quarter_of_the_time_limit_at_the_last_rate_and_leave_one_for_each_worker() -> None:
     assert plans.share_rows(600, None, 4, None) == 60_000
     assert plans.share_rows(600, None, 4, 2000.0) == 300_000

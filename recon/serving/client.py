@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import layout
+from recon.records import full
 from recon.serving.items import Pointer, commit_of, from_item, item_key
 
 RESOLVED_S = 60.0
@@ -41,7 +42,8 @@ class Unserved(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A record as it stands in its part-file, and the newest commit that its pointer rests on."""
+    """A record (recon.records.full), in which a measure or derived value without a value is left out, and the newest commit that its
+    pointer rests on."""
 
     record: dict[str, Any]
     commit: int
@@ -130,9 +132,9 @@ def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None
     if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
         return None, f"{pointer.file} at {pointer.offset} is not what was written"
     try:
-        record: dict[str, Any] = json.loads(raw)
+        record = full(raw)
         key = record["key"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None, f"{pointer.file} at {pointer.offset} is no record"
     return (record, "") if key == pointer.key else (None, "the item leads to the record of another key")
 

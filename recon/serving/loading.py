@@ -6,7 +6,6 @@ out and what follows (keeping, workers). The same code runs in this process, in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from recon import layout
 from recon.errors import Damaged
+from recon.records import key_of
 from recon.runs import Found, Run, find_many, hash_of, open_run, open_runs, read_few
 from recon.runs_entries import COLUMNS, Column
 from recon.runs_file import BLOCK
@@ -50,8 +50,8 @@ class Loaded:
 
 
 def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
-    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between batches of some thousand
-    entries.
+    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between updates and
+    between batches of some thousand entries.
 
     Raises RunsGone where the run or its part-files were swept, Damaged where they are not what was written, TableGone, and kinds of
     TryAgain. Whatever was loaded before stays, and is right."""
@@ -63,7 +63,7 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
             pointers = _pointers(store, share, found, hi, lo)
             entries += len(pointers)
             tombstones += sum(pointer.is_tombstone for pointer in pointers)
-            done += write(share.table, pointers)
+            done += write(share.table, pointers, beat)
             beat()
     except NotFound as error:
         raise RunsGone(f"{share.run}: what it leads to was swept ({error})") from error
@@ -126,7 +126,6 @@ def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Co
 def read_key(record: bytes) -> tuple[str | None, bool]:
     """The key of a record, and whether any window still contributes to it; one without is a tombstone in the table."""
     try:
-        held = json.loads(record)
-        return str(held["key"]), bool(held["contributions"]) or "carried" in held
+        return key_of(record)
     except (ValueError, TypeError, KeyError):
         return None, False

@@ -5,7 +5,6 @@ Belongs here: when the table's answer counts. Does not belong here: look-ups in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from recon import layout
 from recon.errors import Damaged, ReconError
 from recon.lookup import find_record
+from recon.records import full
 from recon.runs import hash_of, open_run, read_record
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
@@ -99,7 +99,7 @@ def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, ta
         raise _NotServed(f"the table's item is of commit {commit_of(pointer.sequence)}, newer than {state.commit}")
     if not pointer.file.startswith(layout.STATE) or not 0 < pointer.length <= RECORD_LENGTH_MAX_BYTES or pointer.offset < 0:
         raise _NotServed("the table's item leads to no record")
-    record: dict[str, Any] = json.loads(read_record(store, Hit(pointer.file, pointer.offset, pointer.length, pointer.check)))
+    record = full(read_record(store, Hit(pointer.file, pointer.offset, pointer.length, pointer.check)))
     if record["key"] != key:
         raise _NotServed("the table's item leads to the record of another key")
     return Served(record, state, "dynamodb")

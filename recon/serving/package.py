@@ -12,19 +12,17 @@ with Lambda's runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds 
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from importlib.util import find_spec
+from importlib.metadata import Distribution
 from pathlib import Path
 
-from recon.errors import ReconError, TryAgain, WrongUsage
+from recon.errors import ReconError, WrongUsage
+from recon.wheels import ARCHITECTURES, fetch, here, installed, python_here
 
 ZIP = "recon-index-worker.zip"
 HANDLER = "recon.serving.lambda_handler.handler"
@@ -34,7 +32,6 @@ UPLOADED_MAX_BYTES = 50 * 1024 * 1024
 """Of a zip that is uploaded as it is; a larger one goes by way of S3."""
 NEEDED = ("numpy", "obstore", "pydantic", "PyYAML", "typing-extensions")
 """What the worker imports of others, without what these need themselves."""
-ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT_PARTS = {"__pycache__", "tests", "samples", "_pyinstaller", "f2py"}
@@ -42,11 +39,10 @@ _LEFT_OUT_SUFFIXES = (".pyc", ".pyi", ".a", ".h", ".pxd")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    here = next((name for name, machine in ARCHITECTURES.items() if machine == platform.machine()), platform.machine())
     parser = argparse.ArgumentParser(prog="python -m recon.serving.package", description="The zip of the index worker's Lambda function.")
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
-    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here, help="the function's architecture")
-    parser.add_argument("--python", default=_version_here(), metavar="3.x", type=_version, help="the function's runtime")
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here(), help="the function's architecture")
+    parser.add_argument("--python", default=python_here(), metavar="3.x", type=_version, help="the function's runtime")
     asked = parser.parse_args(arguments)
     try:
         made, unzipped = package(asked.out, asked.arch, asked.python)
@@ -66,10 +62,10 @@ def package(out: Path, arch: str, python: str) -> tuple[Path, int]:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         others = Path(folder)
-        if ARCHITECTURES[arch] == platform.machine() and python == _version_here() and sys.platform == "linux":
+        if arch == here() and python == python_here() and sys.platform == "linux":
             _copy_installed(others)
         else:
-            _fetch(others, arch, python)
+            fetch(_distributions(), others, arch, python, unpacked=True)
         source = Path(__file__).parents[1]
         files = {f"recon/{name}": source / name for name in _kept(source)} | {name: others / name for name in _kept(others)}
         unzipped = sum(file.stat().st_size for file in files.values())
@@ -101,48 +97,15 @@ def _copy_installed(folder: Path) -> None:
                 shutil.copyfile(str(one.locate_file(file)), target)
 
 
-def _fetch(folder: Path, arch: str, python: str) -> None:
-    """The same versions, built for another machine, by pip."""
-    wanted = [f"{one.metadata['Name']}=={one.version}" for one in _distributions()]
-    machine = ARCHITECTURES[arch]
-    newest = 26 if int(python.partition(".")[2]) <= 11 else 34  # Amazon Linux 2, and 2023
-    platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in range(newest, 16, -1)]
-    command = [*_pip(), "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-    command += [*platforms, f"--platform=manylinux2014_{machine}", f"--python-version={python}", f"--target={folder}", *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter and names
-    if done.returncode != 0:
-        told = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), f"exit status {done.returncode}")
-        raise TryAgain(f"{ZIP}: pip could not fetch what it holds for python{python} on {arch}: {told[:300]}")
-
-
-def _pip() -> list[str]:
-    if find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
-    if (elsewhere := shutil.which("pip")) is not None:
-        return [elsewhere]
-    raise WrongUsage(f"{ZIP}: pip is needed to fetch what is built for another machine; python -m ensurepip")
-
-
 def _distributions() -> list[Distribution]:
-    """What is in the zip besides the library, by name, with what it needs itself."""
-    found: dict[str, Distribution] = {}
-    names = [*NEEDED, "pydantic-core", "annotated-types", "typing-inspection"]
-    for name in names:
-        try:
-            found[name.lower()] = distribution(name)
-        except PackageNotFoundError:
-            raise WrongUsage(f"{ZIP}: {name} is not installed here; pip install 'recon[aws]'") from None
-    return list(found.values())
+    """What is in the zip besides the library, with what it needs itself."""
+    return installed([*NEEDED, "pydantic-core", "annotated-types", "typing-inspection"])
 
 
 def _version(told: str) -> str:
     if not re.fullmatch(r"3\.[0-9]{1,2}", told):
         raise argparse.ArgumentTypeError(f"{told!r} is no version such as 3.13")
     return told
-
-
-def _version_here() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 if __name__ == "__main__":

@@ -105,8 +105,9 @@ def retire(store: ObjectStore, state: State) -> None:
 
 def forget(store: ObjectStore, filling: Filling) -> None:
     """Removes what the store knows of a filling whose table is gone, but for its outcome: that keeps its number from being used again, and
-    whoever was suspended while filling it from deciding otherwise."""
-    for path in [*store.list(layout.frontier(_frontier(filling))), layout.serving_table_begun(filling.number)]:
+    whoever was suspended while filling it from deciding otherwise. With it go the plans of its workers; no other table has its name."""
+    plans = store.list(layout.plans(filling.table))
+    for path in [*plans, *store.list(layout.frontier(_frontier(filling))), layout.serving_table_begun(filling.number)]:
         store.delete(path)
 
 

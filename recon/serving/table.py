@@ -138,14 +138,16 @@ class TableClient:
         except (ValueError, TypeError, KeyError) as error:
             raise Damaged(f"table {table}: the item of {key} is none of ours ({error!r}); next: recon index rebuild") from None
 
-    def update(self, table: str, pointers: Iterable[Pointer]) -> Written:
-        """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once."""
-        return self._together(pointers, lambda pointer: self._update(table, pointer))
+    def update(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> Written:
+        """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once.
 
-    def fill(self, table: str, pointers: Iterable[Pointer]) -> Written:
+        ``beat`` is called after each, in this thread; what it raises ends the work, after the few calls that are under way."""
+        return self._together(pointers, lambda pointer: self._update(table, pointer), beat)
+
+    def fill(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> Written:
         """Puts items whatever stands there, each key once: only into a new table that nobody reads."""
         waiting = iter(pointers)
-        return self._together(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch))
+        return self._together(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch), beat)
 
     def settle(self) -> None:
         """Waits until no request of ``fill`` whose reply was lost can still be on its way: it would overwrite what came later."""
@@ -197,13 +199,14 @@ class TableClient:
                 time.sleep(_wait_s(stuck))
         return Written(len(pointers), 0, units)
 
-    def _together(self, asked: Iterable[T], work: Callable[[T], Written]) -> Written:
+    def _together(self, asked: Iterable[T], work: Callable[[T], Written], beat: Callable[[], None]) -> Written:
         """``work`` on each, many at once; of what ``asked`` gives only a little is held. The first error is raised once none is at work."""
         done, source = Written(), iter(asked)
         with ThreadPoolExecutor(self._at_once) as pool:
             while block := list(islice(source, self._at_once * 8)):
                 for written in pool.map(work, block):
                     done += written
+                    beat()
         return done
 
     # ---- calls ----

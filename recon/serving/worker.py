@@ -27,14 +27,16 @@ from recon.store import NotFound, ObjectStore, open_store
 from recon.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
-"""Environment: the one store and the one table that a worker serves, and the table's successors, whose names begin with its name."""
+"""Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose
+names begin with its name."""
 KMS_KEY = "RECON_KMS_KEY"
 """Environment: s3.kms_key of the configuration."""
 S3_RETRY_S = 20.0
 EVENT_LENGTH_MAX = 4_096
 PIECE_ROWS_FIRST = 500
 PIECE_S = 10.0
-"""A piece should take about so long: what a worker that dies has done in vain is at most that, and it stops in time at its deadline."""
+"""A piece should take about so long, or the margin where that is less: what a worker that dies has done in vain is at most that, and it
+stops in time at its deadline."""
 MARGIN_S_MAX = 10.0
 
 _ATTEMPT = re.compile(r"[0-9a-f]{16}\Z")
@@ -98,11 +100,16 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
         if not environment.get(field):
             raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
     successor = re.fullmatch(re.escape(environment[TABLE]) + r"(-[0-9a-f]{16})?", event.table)
-    if event.store.rstrip("/") != environment[STORE].rstrip("/") or successor is None:
+    if not _serves(environment[STORE].rstrip("/"), event.store.rstrip("/")) or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
     if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
         raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
     return event
+
+
+def _serves(served: str, store: str) -> bool:
+    below = served.removesuffix("*")
+    return store == served or (served.endswith("/*") and store.startswith(below) and store != below and ".." not in store)
 
 
 def _is_seconds(told: object) -> bool:
@@ -129,7 +136,8 @@ def serve(
     try:
         attempt.claim()
         try:
-            _go_through(share, attempt, load, _deadline(attempt, remaining_s), piece_s)
+            margin_s = min(MARGIN_S_MAX, remaining_s() / 10)
+            _go_through(share, attempt, load, _deadline(attempt, remaining_s, margin_s), min(piece_s, margin_s))
         except OutOfTime as stopped:
             attempt.hand_back(str(stopped))
             return Served(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
@@ -143,9 +151,8 @@ def serve(
         return Served(event.share, event.attempt, "given_away", attempt.rows, str(given))
 
 
-def _deadline(attempt: Attempt, remaining_s: Callable[[], float]) -> Callable[[], None]:
+def _deadline(attempt: Attempt, remaining_s: Callable[[], float], margin_s: float) -> Callable[[], None]:
     """A beat that also looks at the time that is left, and keeps enough of it to hand back."""
-    margin_s = min(MARGIN_S_MAX, remaining_s() / 10)
 
     def beat() -> None:
         if remaining_s() < margin_s:

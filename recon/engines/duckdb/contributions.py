@@ -16,9 +16,8 @@ from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import to_text
 from recon.vocabulary.types import TEXT, Type
 
-_LISTED = ',"contributions":'
-_AFTER_LISTED = ',"withdrawn":'
-"""What stands before and behind the contributions in a record."""
+_LISTED = ',"c":'
+"""What stands before the contributions in a record."""
 _CARRIED = ',"carried":'
 _NARROW = 18
 """Digits of the widest decimal that is 64 bits."""
@@ -62,13 +61,13 @@ def measures_struct(config: Config) -> str:
 
 
 def record_structure(config: Config) -> str:
-    """What ``from_json_strict`` reads of a record, as an SQL literal."""
+    """What ``from_json`` reads of a record, as an SQL literal. What is left out comes as null."""
     contribution = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "ids": ["UBIGINT"], "m": _measures_structure(config)}
-    return literal(json.dumps({"key": "VARCHAR", "status": "VARCHAR", "contributions": [contribution], "withdrawn": ["VARCHAR"]}))
+    return literal(json.dumps({"k": "VARCHAR", "s": "VARCHAR", "c": [contribution], "gone": ["VARCHAR"]}))
 
 
 def has_block(record: str) -> str:
-    """SQL: whether a ``record`` has a block. It is the last member; the other records end with the list of withdrawn windows."""
+    """SQL: whether a ``record`` has a block. It is the last member; the other records end with a list."""
     return f"NOT ends_with({record}, ']}}' || chr(10))"
 
 
@@ -76,7 +75,7 @@ def block_of(config: Config, record: str) -> str:
     """SQL of the block in a ``record``, null where it has none."""
     block = {"first": "VARCHAR", "last": "VARCHAR", "windows": "BIGINT", "runs": ["BIGINT"], "n": "BIGINT", "d": "BIGINT"}
     structure = literal(json.dumps({"carried": {**block, "m": _measures_structure(config)}}))
-    return f"CASE WHEN {has_block(record)} THEN from_json_strict({record}, {structure}).carried END"
+    return f"CASE WHEN {has_block(record)} THEN from_json({record}, {structure}).carried END"
 
 
 def windows_in_block(record: str) -> str:
@@ -176,30 +175,39 @@ def as_text(kind: Type, value: str) -> str:
 
 def record(config: Config, listed: str, block: str = "NULL") -> str:
     """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, withdrawn, ``listed``, SQL of the JSON of its
-    contributions, and ``block``, SQL of ``block_text`` or null.
+    contributions, and ``block``, SQL of ``block_text`` or null. Its form is that of recon.records.
 
     The pieces are put together as texts: a third of the time that ``to_json`` of the whole takes."""
-    measures = _members((item.name, json_text(item.type, measure(item.name))) for item in config.measures)
-    values = _members((item.name, json_text(item.expression.type, derived(item.name))) for item in config.derived)
-    withdrawn = "CASE WHEN len(withdrawn) = 0 THEN '[]' ELSE CAST(to_json(withdrawn) AS VARCHAR) END"
-    pieces = ["'{\"key\":'", json_text(TEXT, "key"), "',\"status\":'", json_text(TEXT, "status"), "',\"measures\":{'", *measures]
-    pieces += ["'},\"derived\":{'", *values, f"'}}{_LISTED}'", listed, f"'{_AFTER_LISTED}'", withdrawn, block, "'}' || chr(10)"]
-    return f"concat({', '.join(pieces)})"
+    measures = _object((item.name, item.type, measure(item.name)) for item in config.measures)
+    values = _object((item.name, item.expression.type, derived(item.name)) for item in config.derived)
+    status = f"CASE WHEN status IS NOT NULL THEN concat(',\"s\":', {json_text(TEXT, 'status')}) END"
+    withdrawn = "CASE WHEN len(withdrawn) > 0 THEN concat(',\"gone\":', CAST(to_json(withdrawn) AS VARCHAR)) END"
+    pieces = ["'{\"k\":'", json_text(TEXT, "key"), status, "',\"m\":'", measures, "',\"v\":'", values, literal(_LISTED), listed]
+    return f"concat({', '.join([*pieces, withdrawn, block])}, '}}' || chr(10))"
 
 
-def _members(members: Iterable[tuple[str, str]]) -> list[str]:
-    """SQL pieces of the members of a JSON object, from names and SQL of their JSON texts."""
-    pieces: list[str] = []
-    for name, text in members:
-        pieces += [literal(f'{"," if pieces else ""}"{name}":'), text]
-    return pieces
+def _object(members: Iterable[tuple[str, Type, str]]) -> str:
+    """SQL of a JSON object from names, types and SQL of values; what is null is left out."""
+    return _of_members(member(name, value, json_text(kind, value)) for name, kind, value in members)
+
+
+def member(name: str, value: str, text: str) -> str:
+    """SQL of a member of a JSON object with the comma before it, null where the ``value`` is."""
+    begun = literal(f',"{name}":')
+    return f"CASE WHEN {value} IS NOT NULL THEN concat({begun}, {text}) END"
+
+
+def _of_members(members: Iterable[str]) -> str:
+    """SQL of a JSON object of ``member``s, the first of which has a comma too many."""
+    listed = ", ".join(members)
+    return f"concat('{{', substr(concat({listed}), 2), '}}')" if listed else "'{}'"
 
 
 def json_text(kind: Type, value: str) -> str:
-    """SQL of a value's JSON: decimals, dates and times as texts, the rest as it is."""
+    """SQL of the JSON of a value that is not null: decimals, dates and times as texts, the rest as it is."""
     if kind.kind in ("decimal", "date", "timestamp"):
-        return f"CASE WHEN {value} IS NULL THEN 'null' ELSE concat('\"', {_decimal_text(kind, value)}, '\"') END"
-    return f"coalesce(CAST({f'to_json({value})' if kind.kind == 'text' else value} AS VARCHAR), 'null')"
+        return f"concat('\"', {_decimal_text(kind, value)}, '\"')"
+    return f"CAST({f'to_json({value})' if kind.kind == 'text' else value} AS VARCHAR)"
 
 
 def _decimal_text(kind: Type, value: str) -> str:
@@ -213,42 +221,55 @@ def _decimal_text(kind: Type, value: str) -> str:
 
 def artifact_text(config: Config, window: str) -> str:
     """SQL of the JSON that ``list_text`` gives of ``from_artifact``, from the columns themselves, at a third of the cost."""
-    parts = _members((item.name, _artifact_measure(item)) for item in config.measures)
-    ids = "coalesce(CAST(to_json(ids) AS VARCHAR), 'null')"
-    head = literal('{"w":"' + window + '","n":')
-    pieces = [head, "n", literal(',"d":0,"ids":'), ids, literal(',"m":{'), *parts, "'}}'"]
-    return f"concat({', '.join(pieces)})"
+    measures = _of_members(_artifact_measure(item) for item in config.measures)
+    return _contribution_text(literal(window), "n", "0", "ids", measures)
+
+
+def _contribution_text(window: str, n: str, d: str, ids: str, measures: str) -> str:
+    listed = f"CASE WHEN {ids} IS NOT NULL THEN concat(',\"ids\":', CAST(to_json({ids}) AS VARCHAR)) END"
+    return f"concat('{{\"w\":\"', {window}, '\",\"n\":', {n}, ',\"d\":', {d}, {listed}, ',\"m\":', {measures}, '}}')"
 
 
 def _artifact_measure(item: Measure) -> str:
     value = measure(item.name)
     if item.kind not in ("first", "last"):
-        return json_text(item.type, value)
-    event_id = f"CASE WHEN {value}.z THEN 'null' ELSE {json_text(TEXT, f'{value}.i')} END"
-    pieces = ["'{\"t\":'", json_text(TEXT, f"{value}.t"), "',\"i\":'", event_id, "',\"v\":'", json_text(item.type, f"{value}.v"), "'}'"]
-    return f"CASE WHEN {value} IS NULL THEN 'null' ELSE concat({', '.join(pieces)}) END"
+        return member(item.name, value, json_text(item.type, value))
+    return _chosen(item, value, f"CASE WHEN NOT {value}.z THEN {value}.i END")
+
+
+def _chosen(item: Measure, value: str, event_id: str) -> str:
+    """The member of a first or last, with what it was chosen by."""
+    held = [("t", TEXT, f"{value}.t"), ("i", TEXT, event_id), ("v", item.type, f"{value}.v")]
+    return member(item.name, value, _object(held))
 
 
 def list_text(config: Config, listed: str) -> str:
     """SQL of the JSON of a list of contributions."""
-    body = f"{{'w': x.w, 'n': x.n, 'd': x.d, 'ids': x.ids, 'm': {_measure_texts(config)}}}"
-    return f"CAST(to_json(list_transform({listed}, lambda x: {body})) AS VARCHAR)"
+    measures = []
+    for item in config.measures:
+        value = f"x.m.{quoted(item.name)}"
+        plain = item.kind not in ("first", "last")
+        measures.append(member(item.name, value, json_text(item.type, value)) if plain else _chosen(item, value, f"{value}.i"))
+    text = _contribution_text("x.w", "x.n", "x.d", "x.ids", _of_members(measures))
+    return f"concat('[', array_to_string(list_transform({listed}, lambda x: {text}), ','), ']')"
 
 
 def block_text(config: Config, block: str) -> str:
     """SQL of what a ``block`` adds to the JSON of its record, null where there is none."""
     names = ", ".join(f"'{name}': x.{name}" for name in ("first", "last", "windows", "runs", "n", "d"))
     bodies = f"list_transform([{block}], lambda x: {{{names}, 'm': {_measure_texts(config)}}})"
-    return f"CASE WHEN {block} IS NOT NULL THEN {literal(_CARRIED)} || CAST(to_json({bodies}[1]) AS VARCHAR) END"
+    # Patching nothing with it leaves out what is null.
+    whole = f"json_merge_patch('{{}}', to_json({bodies}[1]))"
+    return f"CASE WHEN {block} IS NOT NULL THEN {literal(_CARRIED)} || CAST({whole} AS VARCHAR) END"
 
 
 def standing_list_text(record: str) -> str:
     """SQL of the text of the contributions that stand in a ``record`` without withdrawn windows: their list, but not its last bracket.
 
     What is looked for stands in a record once: inside a text a quote has a backslash before it, and no other member that a record
-    can hold before its contributions is a list. A measure may be called contributions too, so the bracket counts."""
+    can hold before its contributions is a list. A measure may be called c too, so the bracket counts."""
     start = f"(strpos({record}, {literal(_LISTED + '[')}) + {len(_LISTED)})"
-    return f"substr({record}, {start}, length({record}) - {start} - {len(']' + _AFTER_LISTED + '[]}')})"
+    return f"substr({record}, {start}, length({record}) - {start} - {len(']}')})"
 
 
 def _measure_texts(config: Config) -> str:

@@ -156,17 +156,17 @@ def _standing(config: Config) -> str:
     """SELECT: hi, lo, record of the standing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
     block itself, which nearly none has, is read where it is needed."""
     return f"""
-        SELECT hi, lo, record, from_json_strict(record, {contributions.record_structure(config)}) AS r,
+        SELECT hi, lo, record, from_json(record, {contributions.record_structure(config)}) AS r,
                {contributions.has_block("record")} AS blocked FROM standing_records"""
 
 
 def _opened(config: Config) -> str:
     """The same, with the contributions of the table ``opened`` in place of the blocks that they were folded into."""
     return f"""
-        SELECT s.hi, s.lo, s.record, struct_pack(key := r.key, status := r.status, withdrawn := r.withdrawn,
-               contributions := CASE WHEN o.key IS NULL THEN r.contributions ELSE list_concat(o.c, r.contributions) END) AS r,
+        SELECT s.hi, s.lo, s.record, struct_pack(k := r.k, s := r.s, gone := r.gone,
+               c := CASE WHEN o.key IS NULL THEN r.c ELSE list_concat(o.c, r.c) END) AS r,
                s.blocked AND o.key IS NULL AS blocked
-        FROM ({_standing(config)}) s LEFT JOIN opened o ON o.key = s.r.key"""
+        FROM ({_standing(config)}) s LEFT JOIN opened o ON o.key = s.r.k"""
 
 
 def _merged(config: Config, standing: str, arriving: _Arriving, windows: Sequence[str]) -> str:
@@ -183,14 +183,14 @@ def _merged(config: Config, standing: str, arriving: _Arriving, windows: Sequenc
     held = f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
     return f"""
         WITH paired AS (
-            SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.key, a.key) AS key, s.record AS old,
-                   s.r.status AS old_status, s.r.contributions AS old_c, s.r.withdrawn AS old_withdrawn,
+            SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.k, a.key) AS key, s.record AS old,
+                   s.r.s AS old_status, s.r.c AS old_c, s.r.gone AS old_withdrawn,
                    CASE WHEN a.key IS NOT NULL THEN {arriving.contributions} END AS new_c,
                    CASE WHEN a.key IS NOT NULL THEN {arriving.text} END AS new_text,
                    coalesce(s.blocked, false) AS blocked,
-                   coalesce(a.key IS NOT NULL AND len(s.r.withdrawn) = 0 AND s.r.contributions[-1].w < {literal(min(windows))}
+                   coalesce(a.key IS NOT NULL AND s.r.gone IS NULL AND s.r.c[-1].w < {literal(min(windows))}
                             AND s.blocked = {contributions.has_block("s.record")}, false) AS appended
-            FROM ({standing}) s FULL JOIN ({arriving.rows}) a ON s.r.key = a.key
+            FROM ({standing}) s FULL JOIN ({arriving.rows}) a ON s.r.k = a.key
         ), replaced AS (
             SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
                    CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
@@ -231,7 +231,8 @@ def _withdrawn(ranged: str) -> str:
     """The windows that once contributed and do not any more, in order."""
     gone = f"list_transform(list_filter(old_c, lambda x: list_contains({ranged}, x.w)), lambda x: x.w)"
     arrived = "list_transform(coalesce(new_c, []), lambda x: x.w)"
-    return f"list_sort(list_distinct(list_filter(list_concat(old_withdrawn, {gone}), lambda w: NOT list_contains({arrived}, w))))"
+    before = f"list_concat(coalesce(old_withdrawn, []), {gone})"
+    return f"list_sort(list_distinct(list_filter({before}, lambda w: NOT list_contains({arrived}, w))))"
 
 
 def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) -> str:

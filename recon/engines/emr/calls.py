@@ -33,6 +33,10 @@ class Pace:
     def waits(self) -> Waits:
         return Waits(self)
 
+    def brief(self) -> Pace:
+        """Of who is about to end."""
+        return Pace(min(1.0, self.first), min(2.0, self.most), min(10.0, self.patience), 0)
+
 
 class Waits:
     """One wait after the other, each half as long again as the one before, with jitter: many who wait do not ask at the same instant."""
@@ -46,7 +50,7 @@ class Waits:
         self._next_s = min(self._pace.most, self._next_s * (2 if more else 1.5))
 
 
-def client(service: str) -> Any:
+def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
     """A client of boto3: region, endpoint and credentials as the environment has them. It tries nothing again by itself: what was
     submitted twice would run twice. Raises WrongUsage."""
     try:
@@ -55,7 +59,7 @@ def client(service: str) -> Any:
         import botocore.exceptions
     except ImportError:
         raise WrongUsage(f"{service} needs boto3: {MEND}") from None
-    settings = botocore.config.Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60)
+    settings = botocore.config.Config(retries={"total_max_attempts": 1}, connect_timeout=connect_s, read_timeout=read_s)
     try:
         return boto3.client(service, config=settings)
     except botocore.exceptions.NoRegionError:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
-from recon.masking import masked
+from recon.masking import masked, told_lines
 
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}
@@ -34,6 +34,7 @@ _REASONS: Mapping[str, type[ReconError]] = {
     "BOOTSTRAP_FAILURE": WrongUsage,
     "USER_REQUEST": Cancelled,
 }
+_TOLD_MAX = 20
 _NEXT: Mapping[type[ReconError], str] = {
     Cancelled: "run the same again when it may be",
     WrongUsage: "correct it, then run the same again",
@@ -50,14 +51,16 @@ def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], l
         reason = masked(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by somebody"
         return Cancelled(f"{step} was cancelled ({reason}); nothing is half done; {_NEXT[Cancelled]}")
     details = status.get("FailureDetails", {})
-    told = [*lines, *(masked(str(details.get(name, ""))) for name in ("Reason", "Message"))]
-    own = next((line.removeprefix("recon: ") for line in reversed(lines) if line.startswith("recon: ")), None)
+    # EMR takes these out of its logs, so that they may quote an event as any line there may: they are judged by, and told as lines are.
+    reasons = [line for name in ("Reason", "Message") for line in str(details.get(name, "")).splitlines()]
+    told, fit = [*lines, *reasons], [*lines, *told_lines(reasons, _TOLD_MAX)]
+    own = next((line.removeprefix("recon: ") for line in reversed(fit) if line.startswith("recon: ")), None)
     exit_status = _exit_status(told)
     # Of spark-submit, 1 says nothing: only beside our own line it is our own.
     if own is not None and exit_status is not None and exit_status in BY_STATUS:
         return BY_STATUS[exit_status](f"{step}: {own}")
     kind = _kind_of(told)
-    shown = own or next((line for line in reversed(told) if line and line != "Unknown Error."), "it left no reason; look at its logs")
+    shown = own or next(reversed(fit), "it left no reason; look at its logs")
     return (kind or TryAgain)(f"{step} failed without an answer ({shown[:300]}); nothing is half done; run the same again")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from recon import elsewhere
 from recon.elsewhere import Answer, Asked
-from recon.engines.emr.failing import error_of
+from recon.engines.emr.failing import GONE, cluster_error, error_of
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Ended, Steps, Tell
-from recon.errors import ReconError
+from recon.errors import ReconError, WrongUsage
 from recon.settings import Engine
 from recon.work import Numbers, Work
 
@@ -30,6 +30,7 @@ def carried_out(work: Work, asked: Asked, steps: Steps, tell: Tell) -> Answer:
     place: Numbers = {"emr_cluster": steps.cluster, "emr_step": step, **({"emr_logs": logs.folder} if logs else {})}
     if told is None:
         if not ended.succeeded:
+            elsewhere.forget(work.store, attempt)
             raise _failed(ended, cluster, logs, steps, tell)
         told = Answer()  # somebody else who waited for the same step has read and removed it; the work itself is in the store
     elsewhere.forget(work.store, attempt)
@@ -48,6 +49,9 @@ def _submitted(work: Work, asked: Asked, steps: Steps, tell: Tell) -> tuple[str,
     name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {digest}-{attempt}"
     try:
         step = steps.submit(name, command(config.engine, elsewhere.location(config), attempt))
+    except WrongUsage as error:
+        elsewhere.forget(work.store, attempt)
+        raise _of_a_gone_cluster(config.engine, steps) or error from None
     except Exception:
         elsewhere.forget(work.store, attempt)
         raise
@@ -60,6 +64,19 @@ def command(engine: Engine, store: str, attempt: str) -> list[str]:
     settings = [word for name, value in engine.settings.items() for word in ("--conf", f"{name}={value}")]
     library = ["--py-files", f"{engine.package}/{ZIP}", f"{engine.package}/{SCRIPT}"]
     return ["spark-submit", "--deploy-mode", "client", *settings, *library, "step", "--store", store, "--attempt", attempt]
+
+
+def _of_a_gone_cluster(engine: Engine, steps: Steps) -> ReconError | None:
+    """Where steps are refused since their cluster is gone: why it is. One of the run's own is followed by another; one that the
+    configuration names is not."""
+    try:
+        status = steps.described()["Status"]
+    except ReconError:
+        return None
+    if status["State"] not in GONE:
+        return None
+    error = cluster_error(f"no step was submitted to {steps.cluster}", status)
+    return error if engine.transient else WrongUsage(f"{error}; engine.cluster: name one that runs")
 
 
 def _failed(ended: Ended, cluster: Mapping[str, Any], logs: Logs | None, steps: Steps, tell: Tell) -> ReconError:

@@ -19,6 +19,8 @@ from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
 ACTIVE_MAX = 256
 """Steps that a cluster takes, pending and running together."""
 NAME_LENGTH_MAX, ARGUMENTS_LENGTH_MAX = 256, 10_240
+ASKED, FORCED = "SEND_INTERRUPT", "TERMINATE_PROCESS"
+"""How a step is cancelled: Spark ends its session by itself; or, since it hangs, its process is killed."""
 _ACTIVE = ["PENDING", "RUNNING", "CANCEL_PENDING"]
 _ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
 
@@ -99,7 +101,7 @@ class Steps:
                 if state in _ENDED:
                     return Ended(step, status)
                 if state == "RUNNING" and time.monotonic() - since > timeout.total_seconds():
-                    self.cancel(step)
+                    self.cancel(step, FORCED)
                     raise TimedOut(f"step {step} on {self.cluster} ran for longer than engine.timeout, {timeout}; it was cancelled")
                 waits.wait()
         except BaseException as error:
@@ -107,9 +109,10 @@ class Steps:
                 self._cancel_at_last(step)
             raise
 
-    def cancel(self, step: str) -> None:
+    def cancel(self, step: str, how: str = ASKED, pace: Pace | None = None) -> None:
         """Asks for the end of a step; it ends a little later, if it has not by itself."""
-        patiently(self.pace, self._client.cancel_steps, ClusterId=self.cluster, StepIds=[step])
+        cancel = self._client.cancel_steps
+        patiently(pace or self.pace, cancel, ClusterId=self.cluster, StepIds=[step], StepCancellationOption=how)
 
     def described(self) -> dict[str, Any]:
         """The cluster."""
@@ -120,8 +123,7 @@ class Steps:
         """Whoever waited is about to end: with little patience, and without another error in place of its own."""
         self._tell(f"step {step} on {self.cluster}: cancelled, since its run is")
         with suppress(Exception):
-            brief = Pace(min(1.0, self.pace.first), 2, min(10.0, self.pace.patience), 0)
-            patiently(brief, self._client.cancel_steps, ClusterId=self.cluster, StepIds=[step])
+            self.cancel(step, pace=self.pace.brief())
 
     def _await_room(self) -> None:
         waits, told = self.pace.waits(), False

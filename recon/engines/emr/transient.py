@@ -39,7 +39,8 @@ def request(name: str, engine: Engine, transient: Transient) -> dict[str, Any]:
             "TerminationProtected": False,
         },
         "BootstrapActions": [
-            {"Name": path.rpartition("/")[2] or path, "ScriptBootstrapAction": {"Path": path}} for path in transient.bootstrap
+            {"Name": path.rpartition("/")[2] or path, "ScriptBootstrapAction": {"Path": path, "Args": [engine.package]}}
+            for path in transient.bootstrap
         ],
         "Tags": [{"Key": key, "Value": value} for key, value in {**transient.tags, "recon": name}.items()],
         "VisibleToAllUsers": True,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from recon import errors, layout, stateless
 from recon.batches import Manifest
 from recon.config import Config, Measure
+from recon.engines.spark.parting import parted
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
@@ -206,12 +207,9 @@ def _column(config: Config, name: str) -> str:
 
 def _write(session: SparkSession, config: Config, writer: str, kind: str, rows: DataFrame, cut: _Cut, pieces: dict[int, Pieces]) -> None:
     """Shuffles rows to their slices, and adds what their tasks wrote to ``pieces``, in order of hash."""
-    from pyspark.sql.functions import col, expr
-
     session.sparkContext.setJobDescription(f"recon: {kind}")
-    parted = rows.withColumn("part", expr(cut.part)).repartitionById(cut.total, col("part"))
     schema = "w INT, part INT, path STRING, error STRING"
-    answers = parted.mapInArrow(partial(_task, config, writer, kind), schema).collect()
+    answers = parted(rows, cut.part, cut.total).mapInArrow(partial(_task, config, writer, kind), schema).collect()
     for answer in sorted(answers, key=lambda one: one.part):
         if answer.error is not None:
             raise _raised(answer.error)

@@ -1,0 +1,183 @@
+"""What the doctor looks at on AWS: of each service that is configured, whether it is reached, may be used, and has what is named.
+
+Belongs here: one reading call a service, within seconds, and what mends what it fails with. Does not belong here: the store and the cache,
+which are opened as a run opens them (recon.doctor). Nothing is changed, started or invoked, and no credentials are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from recon.config import Config
+from recon.engines.emr.calls import MEND, called, client
+from recon.engines.emr.failing import GONE
+from recon.engines.emr.running import SCRIPT, ZIP
+from recon.errors import ReconError, TryAgain, WrongUsage
+from recon.finding import Finding
+from recon.opening import open_for
+from recon.serving.standing import standing
+from recon.timeline import Timeline
+
+CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0
+_FROM_ITS_OWN = {"index table": "DYNAMODB", "index workers": "LAMBDA", "emr": "EMR", "emr serverless": "EMR_SERVERLESS"}
+_REFUSED = ("AccessDenied", "UnauthorizedOperation", "not authorized")
+_STATED = ("ExpiredToken", "UnrecognizedClient", "InvalidSignature", "InvalidClientTokenId", "SignatureDoesNotMatch")
+
+Look = Callable[[], str]
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Of services that are configured, and of no others."""
+    engine, asked = config.engine, list[Callable[[Config], Finding]]()
+    if config.index.kind == "dynamodb":
+        asked.append(_table)
+    if config.workers.kind == "lambda":
+        asked.append(_function)
+    if engine.kind == "emr":
+        asked.append(_cluster)
+    if engine.kind == "emr_serverless":
+        asked.append(_application)
+    if asked or config.store.startswith("s3://"):
+        credentials = _credentials()
+        yield credentials
+        if credentials.there:
+            yield from (look(config) for look in asked)
+            if engine.elsewhere and engine.package.startswith("s3://"):
+                yield _package(config)
+
+
+def _credentials() -> Finding:
+    """By which link of the standard chain they were found; not which they are."""
+    name, mend = "aws credentials", "set AWS_PROFILE, or sign in, such as with 'aws sso login'"
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return Finding(name, False, "boto3 is not installed", needed=True, mend=MEND)
+    try:
+        session = boto3.Session()
+        found = session.get_credentials()
+        if found is None:
+            return Finding(name, False, "none are found by the standard chain", needed=True, mend=mend)
+        found.get_frozen_credentials()
+    except BotoCoreError as error:
+        return Finding(name, False, f"they cannot be had ({type(error).__name__}: {error})", needed=True, mend=mend)
+    return Finding(name, True, f"found ({found.method}); region {session.region_name or 'not set'}", needed=True)
+
+
+def _table(config: Config) -> Finding:
+    """The table that answers for this store. Where none is full yet, that DynamoDB answers is all that is asked for."""
+    full = _standing(config)
+    table = full or config.index.table
+
+    def look() -> str:
+        try:
+            state = called(_client("dynamodb").describe_table, TableName=table)["Table"]["TableStatus"]
+        except WrongUsage as error:
+            if full or "ResourceNotFoundException" not in str(error):
+                raise
+            return f"DynamoDB answers; there is no table {table} yet, the first update makes it"
+        return f"table {table} is {state}"
+
+    return _tried("index table", look, "dynamodb:DescribeTable", "recon index rebuild")
+
+
+def _standing(config: Config) -> str:
+    """Name of the table that is full, as the store says; "" where there is none, or the store cannot be opened, which is told by itself."""
+    try:
+        store = open_for(replace(config, s3=replace(config.s3, retry_s=CONNECT_S_MAX)))
+        found = standing(store, Timeline(store).head())
+    except ReconError:
+        return ""
+    return found.table if found else ""
+
+
+def _function(config: Config) -> Finding:
+    """By a dry run, which takes the right to invoke it and invokes nothing."""
+    function = config.workers.function
+
+    def look() -> str:
+        called(_client("lambda").invoke, FunctionName=function, InvocationType="DryRun")
+        return f"function {function} may be invoked"
+
+    return _tried("index workers", look, "lambda:InvokeFunction", f"deploy {function} ('make lambda-package'), or correct workers.function")
+
+
+def _cluster(config: Config) -> Finding:
+    cluster = config.engine.cluster
+    if cluster is None:
+        return _tried("emr", _emr_answers, "elasticmapreduce:RunJobFlow")
+
+    def look() -> str:
+        found = called(_client("emr").describe_cluster, ClusterId=cluster)["Cluster"]
+        if (state := found["Status"]["State"]) in GONE:
+            raise WrongUsage(f"{cluster} is {state}")
+        at_once = found.get("StepConcurrencyLevel", 1)
+        logs = "" if found.get("LogUri") else "; it keeps no logs in S3, so that why a step failed may stay unknown"
+        return f"{cluster} is {state}, {at_once} steps at once{logs}"
+
+    return _tried("emr", look, "elasticmapreduce:DescribeCluster", "name a running cluster in engine.cluster")
+
+
+def _emr_answers() -> str:
+    """For clusters that are still to be started, which cannot be tried without starting one."""
+    try:
+        called(_client("emr").list_clusters, ClusterStates=["STARTING"])
+    except WrongUsage as error:
+        if not any(sign in str(error) for sign in _REFUSED):
+            raise  # a run need not list clusters, so that it may be refused
+    return "EMR answers; each run starts a cluster of its own, and whether it may is not tried"
+
+
+def _application(config: Config) -> Finding:
+    application = config.engine.application
+
+    def look() -> str:
+        found = called(_client("emr-serverless").get_application, applicationId=application)["application"]
+        if (state := found["state"]) == "TERMINATED":
+            raise WrongUsage(f"{application} is {state}")
+        return f"{application} is {state}, {found['releaseLabel']}"
+
+    return _tried("emr serverless", look, "emr-serverless:GetApplication", "name an application in engine.application")
+
+
+def _package(config: Config) -> Finding:
+    place = config.engine.package
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+
+    def look() -> str:
+        for name in (ZIP, SCRIPT):
+            called(_client("s3").head_object, Bucket=bucket, Key="/".join(filter(None, (prefix, name))))
+        return f"{place} has {ZIP} and {SCRIPT}"
+
+    return _tried("package of recon", look, "s3:GetObject", f"make spark-package; aws s3 cp --recursive dist {place}")
+
+
+def _client(service: str) -> Any:
+    return client(service, CONNECT_S_MAX, ANSWER_S_MAX)
+
+
+def _tried(name: str, look: Look, action: str, mend: str = "") -> Finding:
+    """``action``: the right that the call takes. ``mend``: where what is named is not there."""
+    try:
+        return Finding(name, True, look(), needed=True)
+    except ReconError as error:
+        return Finding(name, False, str(error), needed=True, mend=_mend(name, error, action, mend))
+
+
+def _mend(name: str, error: ReconError, action: str, otherwise: str) -> str:
+    told = str(error)
+    if "pip install" in told:
+        return MEND
+    if "no region" in told:
+        return "export AWS_REGION=…"
+    if any(sign in told for sign in _STATED):
+        return "renew the credentials, such as with 'aws sso login'"
+    if any(sign in told for sign in _REFUSED):
+        return f"allow {action} to the role or user that runs this"
+    if isinstance(error, TryAgain):
+        endpoint = f"AWS_ENDPOINT_URL_{_FROM_ITS_OWN[name]}" if name in _FROM_ITS_OWN else "AWS_ENDPOINT_URL_S3"
+        return f"check the network, AWS_REGION and {endpoint}"
+    return otherwise or f"allow {action} to the role or user that runs this"

@@ -1,0 +1,19 @@
+"""What the doctor says of one thing that it has looked at.
+
+Belongs here: that shape. Does not belong here: looking (recon.doctor, recon.doctor_aws).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``needed``: the configuration asks for it. ``mend``: the one command, where it is not there."""
+
+    name: str
+    there: bool
+    told: str
+    needed: bool = False
+    mend: str = ""

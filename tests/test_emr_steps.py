@@ -1,0 +1,425 @@
+"""EMR's steps: limits and failures of the API, the end of a step and of a cluster as one of our errors, and logs.
+
+Belongs here: recon.engines.emr against the stand-in of tests/emr_server.py, whose steps are shell commands. Does not belong here: what a
+run does about them (test_emr_runs), EMR Serverless (test_emr_serverless), Spark (test_emr).
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Thread
+from typing import Any
+
+import pytest
+import seaweed
+from emr_server import FAILED, THROTTLED, EmrCluster, EmrServer, Refused, Running, emr_server, until
+
+from recon.engines.emr import calls
+from recon.engines.emr.calls import Pace
+from recon.engines.emr.failing import cluster_error, error_of
+from recon.engines.emr.logs import Logs
+from recon.engines.emr.steps import ACTIVE_MAX, Steps
+from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage
+
+QUICK = Pace(first=0.01, most=0.05, patience=30, logs=10)
+LONG = timedelta(hours=1)
+UNAVAILABLE = Refused("ServiceUnavailable", "try later", 503)
+NAMELESS = Refused("", "", 504)
+"""As a gateway before the service answers."""
+
+
+@pytest.fixture(scope="module")
+def emr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmrServer]:
+    with emr_server(tmp_path_factory.mktemp("emr"), {"PATH": "/usr/bin:/bin"}) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _there(emr: EmrServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    environment = {"AWS_ENDPOINT_URL_EMR": emr.url, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testtest", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    yield
+    emr.refusals.clear()
+    emr.lost.clear()
+    emr.cut.clear()
+
+
+@pytest.fixture
+def cluster(emr: EmrServer) -> Iterator[EmrCluster]:
+    made = emr.cluster()
+    yield made
+    emr.lose(made, "", "the test is over")
+
+
+def submitted(cluster: EmrCluster, command: str = "true", name: str = "a name of its own", pace: Pace = QUICK) -> tuple[Steps, str]:
+    found = Steps(cluster.id, pace)
+    return found, found.submit(name, ["bash", "-c", command])
+
+
+# ---- throttling, lost replies
+
+
+@pytest.mark.parametrize("refusal", [THROTTLED, FAILED, UNAVAILABLE, NAMELESS], ids=["throttled", "500", "503", "504"])
+def test_a_service_that_refuses_for_a_while_is_waited_out_and_each_step_is_submitted_once(
+    emr: EmrServer, cluster: EmrCluster, refusal: Refused
+) -> None:
+    emr.refuse(refusal, 3, "AddJobFlowSteps", "ListSteps", "DescribeStep", "DescribeCluster")
+    there, step = submitted(cluster)
+    assert there.wait(step, LONG).succeeded
+    assert there.described()["Id"] == cluster.id
+    assert [one.id for one in cluster.steps] == [step]
+    assert not any(emr.refusals.values()), "all of them were met"
+
+
+def test_a_step_whose_submissions_reply_is_lost_is_found_again_by_its_name_and_not_submitted_twice(
+    emr: EmrServer, cluster: EmrCluster
+) -> None:
+    submitted(cluster, name="recon orders reduce, of somebody else")
+    emr.lost.add("AddJobFlowSteps")
+    there, step = submitted(cluster)
+    assert len(cluster.steps) == 2
+    assert step == cluster.steps[1].id
+    assert there.wait(step, LONG).succeeded
+
+
+def test_a_step_that_ended_before_its_lost_submission_was_looked_for_is_found_all_the_same(emr: EmrServer, cluster: EmrCluster) -> None:
+    emr.lost.add("AddJobFlowSteps")
+    _, step = submitted(cluster, "exit 7", pace=Pace(first=0.5, most=1, patience=30))
+    until(lambda: cluster.steps[0].state == "FAILED", "the end of the step")
+    assert [one.id for one in cluster.steps] == [step]
+
+
+def test_a_submission_that_never_arrived_is_made_again(emr: EmrServer, cluster: EmrCluster) -> None:
+    emr.cut.add("AddJobFlowSteps")
+    _, step = submitted(cluster)
+    assert [one.id for one in cluster.steps] == [step]
+
+
+def test_a_service_that_refuses_for_longer_than_anybody_has_patience_is_told_by_kind_and_the_step_goes_on(
+    emr: EmrServer, cluster: EmrCluster
+) -> None:
+    there, step = submitted(cluster, "sleep 600", pace=Pace(first=0.01, most=0.02, patience=0.2))
+    for refusal, kind in ((THROTTLED, Throttled), (FAILED, ConnectionLost)):
+        emr.refuse(refusal, 1000, "DescribeStep")
+        with pytest.raises(kind, match="run the same again"):
+            there.wait(step, LONG)
+        emr.refusals.clear()
+    assert cluster.steps[0].state == "RUNNING", "it is awaited by the next who asks for the same"
+
+
+def test_an_expired_token_is_told_with_what_to_do_and_a_missing_permission_is_not_tried_again(emr: EmrServer, cluster: EmrCluster) -> None:
+    emr.refuse(Refused("ExpiredTokenException", "The security token included in the request is expired"), 1, "ListSteps")
+    with pytest.raises(TryAgain, match="renew the credentials"):
+        submitted(cluster)
+    emr.refuse(Refused("AccessDeniedException", "not authorized to perform: elasticmapreduce:AddJobFlowSteps"), 1, "AddJobFlowSteps")
+    with pytest.raises(WrongUsage, match="elasticmapreduce:AddJobFlowSteps"):
+        submitted(cluster)
+
+
+# ---- limits
+
+
+def filled(cluster: EmrCluster) -> None:
+    cluster.concurrency = 0
+    cluster.steps += [Running(f"s-OTHER{number}", f"of others {number}", []) for number in range(ACTIVE_MAX)]
+
+
+def test_a_cluster_that_is_full_is_waited_for_and_never_has_more_than_256_steps(emr: EmrServer, cluster: EmrCluster) -> None:
+    filled(cluster)
+    told: list[str] = []
+    there, before = Steps(cluster.id, QUICK, told.append), emr.calls["AddJobFlowSteps"]
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(there.submit, f"step {number}", ["true"]) for number in range(2)]
+        try:
+            until(lambda: len(told) == 2, "two who wait for room", 20)
+            assert (len(cluster.steps), emr.calls["AddJobFlowSteps"]) == (ACTIVE_MAX, before), "nobody tries in vain"
+        finally:
+            cluster.steps[0].state = cluster.steps[1].state = "COMPLETED"
+        assert len({one.result(60) for one in asked}) == 2
+    assert cluster.most_active == ACTIVE_MAX
+    assert told == [f"{cluster.id} has 256 steps pending and running, as many as it takes; waiting for room"] * 2
+
+
+def test_where_others_took_the_last_room_between_counting_and_submitting_it_is_waited_for_once_more(
+    emr: EmrServer, cluster: EmrCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(cluster)
+    counted = iter([True])
+    await_room = Steps._await_room
+    # The first count is from before the others came.
+    monkeypatch.setattr(Steps, "_await_room", lambda there: None if next(counted, False) else await_room(there))
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(Steps(cluster.id, QUICK, told.append).submit, "a step", ["true"])
+        until(lambda: told, "somebody who waits for room")
+        cluster.steps[0].state = "COMPLETED"
+        assert asked.result(60) == cluster.steps[-1].id
+    assert cluster.most_active == ACTIVE_MAX
+
+
+def test_ten_steps_run_at_once_and_the_others_wait_for_their_turn(cluster: EmrCluster) -> None:
+    def one(number: int) -> bool:
+        there, step = submitted(cluster, "sleep 0.2", f"step {number}", Pace(first=0.2, most=0.5, patience=30))
+        return there.wait(step, LONG).succeeded
+
+    with ThreadPoolExecutor(14) as pool:
+        assert all(pool.map(one, range(14)))
+    assert cluster.most_running == 10
+    assert cluster.most_active > 10
+
+
+def test_polls_slow_down_from_two_seconds_to_thirty(emr: EmrServer, cluster: EmrCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, step = submitted(cluster, "sleep 600", pace=Pace())
+    waits: list[float] = []
+
+    def slept(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 20:
+            cluster.steps[0].state = "COMPLETED"
+
+    monkeypatch.setattr(calls.time, "sleep", slept)
+    before = emr.calls["DescribeStep"]
+    assert there.wait(step, LONG).succeeded
+    assert emr.calls["DescribeStep"] - before == 21
+    most = [min(30.0, 2 * 1.5**number) for number in range(20)]
+    assert all(longest / 2 <= wait <= longest for wait, longest in zip(waits, most, strict=True))
+    assert len(set(waits)) == 20, "many who wait do not ask at the same instant"
+
+
+def test_what_emr_does_not_take_is_told_before_it_is_submitted(emr: EmrServer, cluster: EmrCluster) -> None:
+    for name, arguments in (("n" * 257, ["true"]), ("name", ["x" * 10_241])):
+        with pytest.raises(WrongUsage, match=r"shorten engine\.settings"):
+            Steps(cluster.id, QUICK).submit(name, arguments)
+    assert cluster.steps == []
+
+
+# ---- found again
+
+
+def test_a_step_of_somebody_who_died_is_found_again_by_what_it_is_about(cluster: EmrCluster) -> None:
+    for number in range(60):  # more than a page
+        cluster.steps.append(Running(f"s-OTHER{number}", f"recon orders reduce a..b digest{number}-attempt", []))
+    _, step = submitted(cluster, "sleep 600", "recon orders reduce a..b 0123456789abcdef-attempt-1")
+    for number in range(60, 120):
+        cluster.steps.append(Running(f"s-OTHER{number}", f"recon orders reduce a..b digest{number}-attempt", []))
+    found = Steps(cluster.id, QUICK).find("0123456789abcdef")
+    assert found is not None
+    assert (found.id, found.token) == (step, ("0123456789abcdef", "attempt-1"))
+
+
+def test_neither_a_step_that_is_over_nor_one_that_is_being_cancelled_is_waited_for(cluster: EmrCluster) -> None:
+    there, step = submitted(cluster, name="recon orders reduce a..b digest-attempt")
+    assert there.wait(step, LONG).succeeded
+    assert there.find("digest") is None
+    there, step = submitted(cluster, "trap '' TERM; sleep 600", "recon orders reduce a..b digest-attempt2")
+    cluster.steps[-1].state = "CANCEL_PENDING"
+    assert there.find("digest") is None
+
+
+# ---- cancelled
+
+
+class Interrupted(BaseException):
+    """As Dagster's, Ctrl-C's and SIGTERM's: no Exception."""
+
+
+def test_a_step_ends_with_whoever_waits_for_it_asked_to_end_by_itself(emr: EmrServer, cluster: EmrCluster) -> None:
+    there, step = submitted(cluster, "sleep 600")
+
+    def interrupted(line: str) -> None:
+        if line.endswith("RUNNING"):
+            raise Interrupted
+
+    emr.refuse(THROTTLED, 2, "CancelSteps")
+    with pytest.raises(Interrupted):
+        Steps(cluster.id, QUICK, interrupted).wait(step, LONG)
+    until(lambda: cluster.steps[0].state == "CANCELLED", "the end of the step")
+    assert cluster.steps[0].cancelled_by == "SEND_INTERRUPT"
+    error = error_of("step", there.wait(step, LONG).status, there.described()["Status"], [])
+    assert isinstance(error, Cancelled)
+
+
+def test_where_it_cannot_be_cancelled_whoever_waits_ends_all_the_same_and_soon(emr: EmrServer, cluster: EmrCluster) -> None:
+    _, step = submitted(cluster, "sleep 600")
+    emr.refuse(THROTTLED, 10_000, "CancelSteps")
+
+    def interrupted(line: str) -> None:
+        if line.endswith("RUNNING"):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Steps(cluster.id, Pace(first=0.01, most=0.05, patience=0.2), interrupted).wait(step, LONG)
+
+
+def test_a_step_goes_on_where_whoever_waits_fails_by_an_error(cluster: EmrCluster) -> None:
+    _, step = submitted(cluster, "sleep 600")
+
+    def failing(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="RUNNING"):
+        Steps(cluster.id, QUICK, failing).wait(step, LONG)
+    assert (cluster.steps[0].state, cluster.steps[0].cancelled_by) == ("RUNNING", "")
+
+
+def test_a_step_that_runs_longer_than_its_timeout_is_ended_by_force(cluster: EmrCluster) -> None:
+    there, step = submitted(cluster, "trap '' TERM; while true; do sleep 0.1; done")
+    with pytest.raises(TimedOut, match=r"longer than engine\.timeout"):
+        there.wait(step, timedelta(seconds=0.3))
+    until(lambda: cluster.steps[0].state == "CANCELLED", "the end of the step")
+    assert cluster.steps[0].cancelled_by == "TERMINATE_PROCESS"
+
+
+def test_time_that_a_step_waits_for_its_turn_is_not_counted(cluster: EmrCluster) -> None:
+    cluster.concurrency = 0
+    there, step = submitted(cluster)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(there.wait, step, timedelta(seconds=0.2))
+        time.sleep(0.5)
+        cluster.steps[0].state = "COMPLETED"
+        assert waiting.result(60).succeeded
+
+
+# ---- a cluster that is gone
+
+
+def test_the_loss_of_a_cluster_ends_the_wait_with_its_reason(emr: EmrServer, cluster: EmrCluster) -> None:
+    there, step = submitted(cluster, "sleep 600")
+    Thread(target=lambda: emr.lose(cluster, "INSTANCE_FAILURE", "All slave spot instances were terminated"), daemon=True).start()
+    ended = there.wait(step, LONG)
+    error = error_of(f"step {step}", ended.status, there.described()["Status"], [])
+    assert isinstance(error, OutOfCapacity)
+    assert "INSTANCE_FAILURE, All slave spot instances were terminated" in str(error)
+
+
+def test_a_cluster_that_never_was_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match="is not valid"):
+        Steps("j-NONE", QUICK).submit("name", ["true"])
+
+
+# ---- failures by kind
+
+
+def failed(*details: str) -> dict[str, Any]:
+    return {"State": "FAILED", "FailureDetails": dict(zip(("Reason", "Message"), details, strict=False))}
+
+
+WAITING = {"State": "WAITING"}
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "kind", "told"),
+    [
+        (failed(), ["recon: file-02.csv, line 2: bad", "exit code 1"], WrongInput, "file-02.csv, line 2: bad"),
+        (failed(), ["recon: the rules changed", "exit code 2"], WrongUsage, "the rules changed"),
+        (failed(), ["recon: the store is away", "exit code 3"], TryAgain, "the store is away"),
+        (failed(), ["exit code 1"], TryAgain, "exit code 1"),  # of spark-submit itself it says nothing
+        (failed("Unknown Error."), [], TryAgain, "no reason"),
+        (failed(), ["java.io.IOException: No space left on device"], OutOfCapacity, "No space left"),
+        (failed(), ["26/01/01 00:00:00 ERROR YarnScheduler: Lost executor 1 on ip: Container killed by YARN"], OutOfCapacity, "killed"),
+        (failed(), ["26/01/01 00:00:00 WARN X: Container marked as failed. Exit status: -100. Container released"], OutOfCapacity, "-100"),
+        (failed("", "Requested spot capacity was reclaimed"), [], OutOfCapacity, "look at its logs"),
+        (failed("Unknown Error.", "java.io.IOException: No space left on device"), [], OutOfCapacity, "No space left"),
+        (failed(), ["software.amazon.awssdk.S3Exception: Slow Down (Status Code: 503)"], Throttled, "Slow"),
+        (failed(), ["org.apache.spark.SparkException: Lost executor 4"], ConnectionLost, "Lost"),
+        (failed(), ["java.net.ConnectException: Connection refused"], ConnectionLost, "refused"),
+        ({"State": "CANCELLED"}, [], Cancelled, "by somebody"),
+    ],
+)
+def test_a_step_that_left_no_answer_fails_by_what_is_known_best(
+    status: Mapping[str, Any], lines: list[str], kind: type[ReconError], told: str
+) -> None:
+    error = error_of("step s-1 on j-1", status, WAITING, lines)
+    assert type(error) is kind
+    assert str(error).startswith("step s-1 on j-1")
+    assert told in str(error)
+
+
+@pytest.mark.parametrize("message", ["the row A1,e1-1,INVOICE,1O.00 is odd", "java.lang.Error: cannot read 'A1,e1-1,INVOICE,1O.00'"])
+def test_what_emr_quotes_out_of_a_log_is_told_as_its_lines_are(message: str) -> None:
+    assert "A1,e1-1" not in str(error_of("step s-1 on j-1", failed("Unknown Error.", message), WAITING, []))
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "message", "kind"),
+    [
+        ("TERMINATED_WITH_ERRORS", "INSTANCE_FAILURE", "The master was terminated: Spot interruption", OutOfCapacity),
+        ("TERMINATED_WITH_ERRORS", "INSTANCE_FLEET_TIMEOUT", "Timed out to provision Spot", OutOfCapacity),
+        ("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", "You have exceeded your EC2 quota of vCPU", OutOfCapacity),
+        ("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", "The subnet does not exist", WrongUsage),
+        ("TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE", "bootstrap action 1 returned 127", WrongUsage),
+        ("TERMINATED_WITH_ERRORS", "INTERNAL_ERROR", "Failed to start", ConnectionLost),
+        ("TERMINATED_WITH_ERRORS", "INTERNAL_ERROR", "Rate exceeded", Throttled),
+        ("TERMINATING", "USER_REQUEST", "Terminated by user request", Cancelled),
+        ("TERMINATED", "USER_REQUEST", "Terminated by user request", Cancelled),
+        ("TERMINATED_WITH_ERRORS", "", "", OutOfCapacity),
+        ("TERMINATED", "ALL_STEPS_COMPLETED", "Steps completed", TryAgain),
+    ],
+)
+def test_the_end_of_a_cluster_is_told_by_its_reason(state: str, code: str, message: str, kind: type[ReconError]) -> None:
+    error = cluster_error("step s-1 was INTERRUPTED", {"State": state, "StateChangeReason": {"Code": code, "Message": message}})
+    assert type(error) is kind
+    assert state in str(error)
+
+
+# ---- logs
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[seaweed.Seaweed]:
+    with seaweed.server() as server:
+        yield server
+
+
+def test_the_last_lines_of_a_steps_stderr_are_told_without_secrets_and_without_events(
+    s3: seaweed.Seaweed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ORDERS_PASSWORD", "correct horse battery")
+    bucket = s3.bucket()
+    lines = [
+        *("26/01/01 00:00:00 INFO SparkContext: Running Spark version 3.5" for _ in range(5000)),
+        "A1,e1-1,INVOICE,10.00,EUR",
+        "26/01/01 00:00:00 ERROR Executor: connecting with password=correct horse battery as AKIAABCDEFGHIJKLMNOP",
+        "pyarrow.lib.ArrowInvalid: could not convert 'A1,e1-1,INVOICE,1O.00,EUR'",
+        'java.lang.IllegalStateException: s3 said aws_secret_access_key="wJalrXUtnFEMI/K7MDENG"',
+        "recon: file-02.csv, line 2: amount is no number",
+    ]
+    found = Logs.of_step(f"s3n://{bucket}/logs/", "j-1", "s-1")
+    assert found is not None
+    assert found.folder == f"s3://{bucket}/logs/j-1/steps/s-1/"
+    body = gzip.compress("\n".join(lines).encode())
+    late = Thread(target=lambda: (time.sleep(0.3), s3.client().put_object(Bucket=bucket, Key="logs/j-1/steps/s-1/stderr.gz", Body=body)))
+    late.start()
+    told = found.awaited(QUICK)
+    late.join()
+    assert told[-1] == "recon: file-02.csv, line 2: amount is no number"
+    assert len(told) == 3, "not the lines that may be anything"
+    shown = "\n".join(told)
+    for secret in ("correct horse", "AKIA", "wJalr", "A1,e1-1"):
+        assert secret not in shown
+    assert found.awaited(Pace(first=0.01, most=0.02, logs=0.1), "controller") == [], "what does not come in time is done without"
+
+
+def test_logs_that_may_not_be_read_are_said_to_be_so(s3: seaweed.Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**s3.environment, "AWS_SECRET_ACCESS_KEY": "another"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps credentials
+    bucket = s3.bucket()
+    found = Logs.of_step(f"s3://{bucket}", "j-1", "s-1")
+    assert found == Logs(f"s3://{bucket}/j-1/steps/s-1/")
+    (told,) = found.awaited(QUICK)
+    assert told.startswith("recon: its logs cannot be read: ClientError")
+    assert "another" not in told
+
+
+@pytest.mark.parametrize("log_uri", [None, "", "hdfs:///logs"])
+def test_a_cluster_without_logs_in_s3_has_none(log_uri: str | None) -> None:
+    assert Logs.of_step(log_uri, "j-1", "s-1") is None
