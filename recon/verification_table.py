@@ -9,7 +9,6 @@ they differ. Items that later commits have moved on already are compared with th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +163,7 @@ def _number(item: dict[str, Any], column: str, bits: int) -> int:
 
 
 def _key_at(store: ObjectStore, place: Sequence[Any]) -> str:
-    return str(json.loads(read_record(store, Hit(*place)))["key"])
+    return key_of(read_record(store, Hit(*place)))[0]
 
 
 class _Comparison:

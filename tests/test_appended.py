@@ -37,7 +37,7 @@ derived: {open: "billed - least"}
 status: [{SMALL: "billed < 1"}, {LARGE: "true"}]
 control: {rows: {count: "*"}}
 """
-KEYS = ('A,"contributions":[', 'B],"withdrawn":[]}', "Käse 🧀 \\ \t", "D" * 1000)
+KEYS = ('A,"c":[', 'B]}],"gone":[]}', "Käse 🧀 \\ \t", "D" * 1000)
 
 
 def reconciliation(folder: Path) -> Reconciliation:
@@ -47,7 +47,7 @@ def reconciliation(folder: Path) -> Reconciliation:
 
 def event(key: str, number: int, hour: int, **more: object) -> dict[str, object]:
     at = f"2026-11-01T{hour:02d}:00:{number % 60:02d}Z"
-    note = f'{number}, "contributions":[{key}'
+    note = f'{number}, "c":[{key}'
     return {"order": key, "event": f"{hour}-{number}", "amount": "-0.1000", "at": at, "note": note, **more}
 
 

@@ -26,6 +26,7 @@ from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.compaction import compact
+from recon.lookup import find_record
 from recon.serving.cache import CachedStore
 from recon.serving.carrying import patience_of
 from recon.serving.keeping import client_of
@@ -155,7 +156,7 @@ def told_alike(folder: Reconciliation, aws: Reconciliation) -> None:
     client = client_of(aws.store(), aws.config)
     for key in [*first["records"], "nobody"]:
         served = find_served(aws.store(), Timeline(aws.store()), key, lambda: client)
-        assert served.record == first["records"].get(key)
+        assert served.record == find_record(folder.store(), folder.state(), key)
         assert served.by == ("dynamodb" if first["records"].get(key, {}).get("contributions") else "runs"), served.why
 
 
