@@ -6,11 +6,13 @@ finding them, and what they mean.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,14 +35,17 @@ _BUFFER_STEP = 1 << 30
 _BUFFER_MAX = (1 << 31) - 1
 _INLINE_BYTES = 12
 _PREFIX_BYTES = 4
-# So many readers wait for a disk at once, each for a piece of so many records.
+# So many readers copy held pages at once, each a piece of so many records.
 _READERS = 8
 _PIECE_RECORDS = 16_384
-# What reading costs where the system does not hold the pages, in CPU seconds as measured on one machine (docs/benchmarks.md): a page by
-# itself, and a byte more of what is read on anyway. Of pages that it holds, both cost next to nothing.
-_COLD_PAGE_S = 25e-6
-_COLD_BYTE_S = 1e-9
 _SAMPLED = 64
+# From this share of pages that the system does not hold, records are read past its pages: faulting one in costs some 25 µs of CPU here, and
+# several times that where memory for pages is short; a direct read 7 (docs/benchmarks.md).
+_DIRECT_FROM = 0.3
+_DIRECT = ReadCost(gap_max_bytes=8192, request_max_bytes=1 << 20, requests_at_once=16)
+_DIRECT_PIECE = 2048
+_BLOCK_BYTES = 4096
+"""What direct reads are aligned to, in the file and in memory: a multiple of what disks ask for."""
 # A request to object storage costs the same for any number of neighbouring records; only for up to so many is a cache asked first.
 CACHED_NEIGHBOURS_MAX = 8
 
@@ -80,8 +85,8 @@ def read_record(store: ObjectStore, hit: Hit) -> bytes:
 def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
     """The records in the order of ``found``, with their line feeds. Raises Damaged naming part-file and offset.
 
-    Only the records' own bytes are kept. They are copied one by one out of the mapped part-files of a folder, by several readers, unless
-    that costs more than to fetch neighbouring records together, with what lies between them, as is done from elsewhere.
+    Only the records' own bytes are kept. Those of a folder are copied one by one out of its mapped part-files, or read from the disk past
+    the system's pages where these do not hold them; from elsewhere neighbouring ones are fetched together, with what lies between them.
     """
     import pyarrow as pa
 
@@ -89,27 +94,15 @@ def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
         return pa.array([], pa.string_view())
     _check_places(found)
     cache, missed = cache_of(store), np.zeros(0, np.int64)
-    if store.local(found.part_files[0]) is not None and _cheaper_alone(store, found):
-        records = _copied(store, found)
+    if store.local(found.part_files[0]) is not None:
+        direct = _read_directly(store, found) if _share_not_held(store, found) >= _DIRECT_FROM else None
+        records = _copied(store, found) if direct is None else direct
     else:
         records, missed = _fetched(store, found, cache)
     if cache is not None and len(missed):
         cache.put((_hit(found, row), records[row].as_py()) for row in missed.tolist())
     # Only now, as bytes that are known to be what was written, do they become text.
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
-
-
-def _cheaper_alone(store: ObjectStore, found: Found) -> bool:
-    """Whether the records of a folder are cheaper to read one by one than together with what lies between them. Nearly always, as the
-    system holds their pages; else it goes by how many have to be read, and how far apart they lie."""
-    not_held = _share_not_held(store, found)
-    if not not_held:
-        return True
-    order, offset, length = _by_place(found)
-    starts = _requests(found.part[order], offset, length, store.cost)
-    ends = np.maximum.reduceat(offset + length, starts)
-    together = float((ends - offset[starts]).sum()) * _COLD_BYTE_S + len(starts) * _COLD_PAGE_S
-    return not_held * len(found) * _COLD_PAGE_S < together
 
 
 def _share_not_held(store: ObjectStore, found: Found) -> float:
@@ -148,6 +141,66 @@ def _copied(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     return _joined(pieces, np.arange(len(found)), found.length)
 
 
+def _read_directly(store: ObjectStore, found: Found) -> pa.BinaryViewArray | None:
+    """From the disk, past the system's pages, near neighbours together; None where the system or the file system has no such reads."""
+    if not hasattr(os, "O_DIRECT"):
+        return None
+    _refuse_cut(store, found)
+    order, offset, length = _by_place(found)
+    part = found.part[order]
+    starts = _requests(part, offset, length, _DIRECT)
+    bounds = np.append(starts, len(order))
+    with ExitStack() as opened:
+        handles: dict[int, int] = {}
+        for number in np.unique(part).tolist():
+            try:
+                handles[number] = os.open(str(store.local(found.part_files[number])), os.O_RDONLY | os.O_DIRECT)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # such as a folder in memory
+                    return None
+                raise
+            opened.callback(os.close, handles[number])
+
+        def read(first: int) -> pa.LargeBinaryArray:
+            here = bounds[first : first + _DIRECT_PIECE + 1]
+            rows = slice(int(here[0]), int(here[-1]))
+            piece = _read_piece(handles, part[rows], offset[rows], length[rows], here - here[0])
+            _check(found, order[rows], piece)
+            return piece
+
+        pieces = range(0, len(starts), _DIRECT_PIECE)
+        with ThreadPoolExecutor(min(_DIRECT.requests_at_once, len(pieces))) as readers:
+            return _joined(list(readers.map(read, pieces)), order, found.length)
+
+
+def _read_piece(
+    handles: Mapping[int, int],
+    part: npt.NDArray[np.uint32],
+    offset: npt.NDArray[np.int64],
+    length: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.int64],
+) -> pa.LargeBinaryArray:
+    """Records in order of place, of which ``bounds`` are the borders of what is read at once. What a file does not have is zeros."""
+    import pyarrow as pa
+
+    first = offset[bounds[:-1]] // _BLOCK_BYTES * _BLOCK_BYTES
+    last = np.maximum.reduceat(offset + length, bounds[:-1])
+    spans = -(-(last - first) // _BLOCK_BYTES) * _BLOCK_BYTES
+    ends = np.concatenate([[0], np.cumsum(length)])
+    content = bytearray(int(ends[-1]))
+    within, places, lengths = (offset - np.repeat(first, np.diff(bounds))).tolist(), ends.tolist(), length.tolist()
+    with mmap.mmap(-1, int(spans.max())) as room, memoryview(room) as view:
+        borders = bounds.tolist()
+        for handle, at, span, a, b in zip(part[bounds[:-1]].tolist(), first.tolist(), spans.tolist(), borders, borders[1:], strict=False):
+            with view[:span] as into:
+                got = _fill(handles[handle], into, at)
+                for row in range(a, b):
+                    if within[row] + lengths[row] <= got:
+                        content[places[row] : places[row + 1]] = into[within[row] : within[row] + lengths[row]]
+    buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.large_binary(), len(length), buffers)
+
+
 def _by_place(found: Found) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The order of the records by part-file and offset, and their offsets and lengths in that order."""
     order = np.lexsort((found.offset, found.part))
@@ -171,15 +224,33 @@ def _joined(pieces: Sequence[pa.LargeBinaryArray], rows: npt.NDArray[np.int64], 
     return _views([np.frombuffer(one.buffers()[2], np.uint8) for one in pieces], source, place, lengths.astype(np.int32))
 
 
-def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+def _fill(handle: int, into: memoryview, at: int) -> int:
+    """Reads until ``into`` is full or the file ends; how many bytes."""
+    got = 0
+    while got < len(into):
+        with into[got:] as rest:
+            read = os.preadv(handle, [rest], at + got)
+        got += read
+        if not read or read % _BLOCK_BYTES:  # only the end of a file is not aligned
+            break
+    return got
+
+
+def _refuse_cut(store: ObjectStore, found: Found) -> tuple[list[str], list[int], npt.NDArray[np.int64]]:
+    """The part-files that hold the records, their sizes, and which of them holds each. Raises Damaged for one that is too short."""
     used, source = np.unique(found.part, return_inverse=True)
     paths = [found.part_files[part] for part in used.tolist()]
     sizes = np.array([store.size(path) for path in paths], dtype=np.uint64)
     cut = np.flatnonzero(found.offset + found.length > sizes[source])
     if len(cut):
         raise _damaged(found.part_files[int(found.part[cut[0]])], int(found.offset[cut[0]]))
+    return paths, sizes.tolist(), source
+
+
+def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+    paths, sizes, source = _refuse_cut(store, found)
     sources = []
-    for path, size in zip(paths, sizes.tolist(), strict=True):
+    for path, size in zip(paths, sizes, strict=True):
         file = store.local(path)
         assert file is not None, path
         with open(file, "rb") as handle:

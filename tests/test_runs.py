@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -324,23 +327,69 @@ def test_records_come_in_the_order_found_from_several_part_files_and_sizes_acros
     assert look_up_all(store, [open_run(store, "run")], [*records], hash_of) == records
 
 
+@contextmanager
+def on_a_disk() -> Iterator[LocalStore]:
+    """A store in a folder that can be read past the system's pages, as nearly every file system on a disk can be."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield LocalStore(Path(folder))
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=40), st.data())
-def test_records_read_together_from_a_cold_disk_are_those_read_one_by_one(lengths, data):
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        local = LocalStore(Path(folder))
+def test_records_read_past_the_systems_pages_or_together_are_those_read_one_by_one(lengths, data):
+    with on_a_disk() as local, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runs_records, "_DIRECT_PIECE", data.draw(st.sampled_from([1, 3, 2048])))
         bodies = {f"k{number}": "é" * (length // 2) for number, length in enumerate(lengths)}
         write_run(local, "run", write_part(local, "part", bodies, hash_of))
         keys = data.draw(st.lists(st.sampled_from(sorted(bodies)), min_size=1, max_size=60))
         hi, lo = (np.array(column, np.uint64) for column in zip(*map(hash_of, keys), strict=True))
         found = find_many([open_run(local, "run")], hi, lo)
         alone = read_records(local, found)
+        assert read_records(RemoteStore(local), found).equals(alone)
+        direct = runs_records._read_directly(local, found)
+        assert direct is not None
+        assert direct.cast(pa.string_view()).equals(alone)
         patched.setattr(runs_records, "_share_not_held", lambda store, found: 1.0)
-        patched.setattr(runs_records, "_COLD_BYTE_S", 0.0)
-        together = read_records(RemoteStore(local), found)
-        assert read_records(local, found).equals(together)
-        assert alone.equals(together)
+        assert read_records(local, found).equals(alone)
         assert [record.split("|")[0] for record in alone.to_pylist()] == keys
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_damage_is_found_past_the_systems_pages_too(damage):
+    with on_a_disk() as local:
+        entries = write_part(local, "part", {f"k{number}": "x" * 3_000 for number in range(50)}, hash_of)
+        write_run(local, "run", entries)
+        found = find_many([open_run(local, "run")], entries.hi, entries.lo)
+        file = local.root / "part"
+        file.chmod(0o644)
+        content = bytearray(file.read_bytes())
+        content[-10] ^= 1
+        file.write_bytes(content if damage == "flipped" else content[:-100])
+        with pytest.raises(Damaged, match=f"part: the record at offset {int(entries.offset.max())} is cut or not what was written"):
+            runs_records._read_directly(local, found)
+
+
+@pytest.mark.parametrize("refused", ["by the file system", "by the system"])
+def test_where_there_are_no_such_reads_pages_are_read(refused, monkeypatch):
+    asked, opened = [], os.open
+
+    def refuses(path, flags, *more, **named):
+        if flags & direct:
+            asked.append(path)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, *more, **named)
+
+    with on_a_disk() as local:
+        entries = write_part(local, "part", {"k": "x"}, hash_of)
+        write_run(local, "run", entries)
+        found = find_many([open_run(local, "run")], entries.hi, entries.lo)
+        direct = os.O_DIRECT
+        monkeypatch.setattr(runs_records, "_share_not_held", lambda store, found: 1.0)
+        if refused == "by the system":
+            monkeypatch.delattr(os, "O_DIRECT")
+        monkeypatch.setattr(os, "open", refuses)
+        assert read_records(local, found).to_pylist() == ["k|x\n"]
+        assert len(asked) == (refused == "by the file system")
 
 
 def _held(file):
