@@ -40,7 +40,7 @@ from recon.runs_file import Hit, open_run
 from recon.runs_records import read_record
 from recon.serving.cache import uncached
 from recon.serving.keeping import client_of
-from recon.serving.looking import find_served
+from recon.serving.looking import Known, find_served
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
 from recon.usage import Usage, since, tally_of, usage_of
@@ -92,13 +92,13 @@ def looked_up(r: Any, store: ObjectStore, keys: list[str], look: Callable[[str],
 def ways(r: Any, keys: list[str], client: Any) -> dict[str, Any]:
     """Each way of looking keys up, without the cache, with an empty one, and with one that has them."""
     cached = r.store()
-    bare, timeline = uncached(cached), Timeline(cached)
+    bare, timeline, known = uncached(cached), Timeline(cached), Known()
     state: State = timeline.head()
     places = {key: place_of(bare, state, key) for key in keys}
     found: dict[str, Any] = {}
     looks: dict[str, Callable[[ObjectStore], Callable[[str], Any]]] = {
         "through the runs": lambda store: lambda key: find_record(store, state, key),
-        "through DynamoDB": lambda store: lambda key: find_served(store, timeline, key, lambda: client).record,
+        "through DynamoDB": lambda store: lambda key: find_served(store, timeline, key, lambda: client, known).record,
         "the record alone": lambda store: lambda key: read_record(store, places[key]),
     }
     for way, look in looks.items():
