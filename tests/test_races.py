@@ -309,7 +309,7 @@ def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothin
     figures, prefetched = reduced_and_prefetched(r, 1)
     before = r.state().commit
     (part,) = (tmp_path / "data" / "state").rglob("part-*.jsonl")
-    part.write_bytes(part.read_bytes().replace(b'"contributions":', b'"contributionz":'))
+    part.write_bytes(part.read_bytes().replace(b'"c":', b'"x":'))
     with pytest.raises(Damaged, match=part.name):
         merged_late(again(r), figures, prefetched)
     assert r.state().commit == before

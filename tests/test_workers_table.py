@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -107,8 +108,11 @@ class Site:
         """The process of a worker that has a share in hand."""
         if self.kind == "lambda":
             return self.function.at_work[0].pid
-        found = [one for one in psutil.Process().children() if "recon.serving.worker" in one.cmdline()]
-        return found[0].pid
+        for one in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):  # a child of another test that has just ended: a zombie has no command line
+                if "recon.serving.worker" in one.cmdline():
+                    return one.pid
+        raise AssertionError("no worker is there")
 
     def updates(self) -> int:
         """Requests for an update of an item so far."""
