@@ -19,7 +19,7 @@ from recon.upkeep import tidy
 from recon.work import Work
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import cron_of, range_tags
-from resources.roles import role_of
+from recon.roles import role_of
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"

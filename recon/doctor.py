@@ -19,6 +19,7 @@ from recon import doctor_aws
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
 from recon.finding import Finding
+from recon.roles import role_of
 
 CONNECT_S_MAX = 3
 
@@ -108,7 +109,8 @@ def _cache(config: Config) -> Finding | None:
     address = config.cache.address
     cache = RecordCache(config.cache, config.cache.namespace or config.name, bytes)
     try:
-        cache.try_out()
+        with role_of("prefetch"):  # which reads the secret in a run
+            cache.try_out()
     except Exception as error:
         mend = "recon.yaml: cache.url, cache.user, cache.secret"
         if isinstance(error, WrongUsage) and "pip install" in str(error):

@@ -6,10 +6,13 @@ which are opened as a run opens them (recon.doctor). Nothing is changed, started
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from recon import layout
 from recon.config import Config
 from recon.engines.emr.calls import MEND, called, client
 from recon.engines.emr.failing import GONE
@@ -17,7 +20,9 @@ from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.finding import Finding
 from recon.opening import open_for
+from recon.roles import STAGE_PROFILE, STAGES, role_of
 from recon.serving.standing import standing
+from recon.store import open_store
 from recon.timeline import Timeline
 
 CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0
@@ -43,9 +48,27 @@ def examine(config: Config) -> Iterator[Finding]:
         credentials = _credentials()
         yield credentials
         if credentials.there:
+            yield from _roles(config)
             yield from (look(config) for look in asked)
             if engine.elsewhere and engine.package.startswith("s3://"):
                 yield _package(config)
+
+
+def _roles(config: Config) -> Iterator[Finding]:
+    """Each stage's role, where stages have one: whether it can be taken, and reads the store."""
+    if not os.environ.get(STAGE_PROFILE):
+        return
+    for stage in STAGES:
+
+        def look(stage: str = stage) -> str:
+            with role_of(stage):
+                who = called(_client("sts").get_caller_identity)["Arn"]
+                if config.store.startswith("s3://"):
+                    s3 = replace(config.s3, retry_s=CONNECT_S_MAX)
+                    open_store(config.store, config.path.parent, s3).exists(layout.STORE)
+            return f"{who} may be taken" + (" and reads the store" if config.store.startswith("s3://") else "")
+
+        yield _tried(f"role of {stage}", look, "sts:AssumeRole", f"write the profile that {STAGE_PROFILE} names into ~/.aws/config")
 
 
 def _credentials() -> Finding:
@@ -81,7 +104,7 @@ def _table(config: Config) -> Finding:
             return f"DynamoDB answers; there is no table {table} yet, the first update makes it"
         return f"table {table} is {state}"
 
-    return _tried("index table", look, "dynamodb:DescribeTable", "recon index rebuild")
+    return _tried("index table", look, "dynamodb:DescribeTable", "recon index rebuild", "index")
 
 
 def _standing(config: Config) -> str:
@@ -102,13 +125,15 @@ def _function(config: Config) -> Finding:
         called(_client("lambda").invoke, FunctionName=function, InvocationType="DryRun")
         return f"function {function} may be invoked"
 
-    return _tried("index workers", look, "lambda:InvokeFunction", f"deploy {function} ('make lambda-package'), or correct workers.function")
+    return _tried(
+        "index workers", look, "lambda:InvokeFunction", f"deploy {function} ('make lambda-package'), or correct workers.function", "index"
+    )
 
 
 def _cluster(config: Config) -> Finding:
     cluster = config.engine.cluster
     if cluster is None:
-        return _tried("emr", _emr_answers, "elasticmapreduce:RunJobFlow")
+        return _tried("emr", _emr_answers, "elasticmapreduce:RunJobFlow", stage="reduce")
 
     def look() -> str:
         found = called(_client("emr").describe_cluster, ClusterId=cluster)["Cluster"]
@@ -118,7 +143,7 @@ def _cluster(config: Config) -> Finding:
         logs = "" if found.get("LogUri") else "; it keeps no logs in S3, so that why a step failed may stay unknown"
         return f"{cluster} is {state}, {at_once} steps at once{logs}"
 
-    return _tried("emr", look, "elasticmapreduce:DescribeCluster", "name a running cluster in engine.cluster")
+    return _tried("emr", look, "elasticmapreduce:DescribeCluster", "name a running cluster in engine.cluster", "reduce")
 
 
 def _emr_answers() -> str:
@@ -140,7 +165,7 @@ def _application(config: Config) -> Finding:
             raise WrongUsage(f"{application} is {state}")
         return f"{application} is {state}, {found['releaseLabel']}"
 
-    return _tried("emr serverless", look, "emr-serverless:GetApplication", "name an application in engine.application")
+    return _tried("emr serverless", look, "emr-serverless:GetApplication", "name an application in engine.application", "reduce")
 
 
 def _package(config: Config) -> Finding:
@@ -159,10 +184,12 @@ def _client(service: str) -> Any:
     return client(service, CONNECT_S_MAX, ANSWER_S_MAX)
 
 
-def _tried(name: str, look: Look, action: str, mend: str = "") -> Finding:
-    """``action``: the right that the call takes. ``mend``: where what is named is not there."""
+def _tried(name: str, look: Look, action: str, mend: str = "", stage: str = "") -> Finding:
+    """``action``: the right that the call takes. ``mend``: where what is named is not there. ``stage``: whose role makes the call in a run;
+    "" for the process's own."""
     try:
-        return Finding(name, True, look(), needed=True)
+        with role_of(stage) if stage else nullcontext():
+            return Finding(name, True, look(), needed=True)
     except ReconError as error:
         return Finding(name, False, str(error), needed=True, mend=_mend(name, error, action, mend))
 

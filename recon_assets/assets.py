@@ -23,7 +23,7 @@ from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
-from resources.roles import role_of
+from recon.roles import role_of
 from resources.stores import resource_key
 
 

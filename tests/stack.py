@@ -105,6 +105,20 @@ def moto_stack(patch: pytest.MonkeyPatch, network: bool = False, **parameters: s
         yield Stack(outputs, ids, kinds, {name: _policies(name, ids) for name, kind in kinds.items() if kind == "AWS::IAM::Role"})
 
 
+@contextmanager
+def sts_server() -> Iterator[str]:
+    """The address of an STS (moto's) that says who a caller is."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
 def _default_network() -> dict[str, str]:
     import boto3
 

@@ -18,11 +18,12 @@ import boto3
 import dagster as dg
 import pytest
 import seaweed
+from commands import shell
 from dagster_store import HEADER, QUIET, YAML, landed, run, window
 from dynamodb_local import CREDENTIALS, dynamodb_local
 from iam import Call, why_not
 from recording import ACCOUNT, REGION, Judge, Recorded, proxy
-from stack import Stack, moto_stack, template
+from stack import Stack, moto_stack, sts_server, template
 from test_dagster_sensor import Sensors
 
 import recon
@@ -34,7 +35,7 @@ from recon.serving.transports import Processes
 from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags
-from resources.roles import STAGE_PROFILE, role_of
+from recon.roles import STAGE_PROFILE, role_of
 
 ROLES = {
     **{name: f"{name.capitalize()}Role" for name in ("land", "reduce", "prefetch", "merge", "index", "certify", "lookup", "upkeep")},
@@ -48,6 +49,8 @@ PARTS = {"WorkerCodeKey": "recon-index-worker.zip", "EmrCluster": "long-running"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"
 HOURS = 9
 """Windows, of which the sensors take the first. One commit each: with eight runs a tier falls due."""
+LAST = f"2026-11-01T{HOURS:02}:00Z"
+"""The window that the command line takes: the newest but for one whose totals do not tie."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,11 @@ def recorded(rules: Rules, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         dynamodb_local(folder) as dynamodb,
         proxy(s3.endpoint, "s3", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as s3_proxy,
         proxy(dynamodb, "dynamodb", judge, KEY, tuple(CREDENTIALS.values()), found) as dynamodb_proxy,
+        sts_server() as sts,
         pytest.MonkeyPatch.context() as patch,
     ):
         _environment(patch, folder, s3_proxy, dynamodb_proxy)
+        patch.setenv("AWS_ENDPOINT_URL_STS", sts)
         bucket, table = rules.stack.ids["StoreBucket"], rules.stack.ids["IndexTable"]
         s3.client().create_bucket(Bucket=bucket)
         _make_table(dynamodb, table)
@@ -142,6 +147,7 @@ def _whole_life(folder: Path, store: str, table: str) -> None:
         _later_windows(path, instance)
         upkeep = build_definitions(path).resolve_job_def("orders_upkeep")
         assert upkeep.execute_in_process(instance=instance, run_config=QUIET).success
+    _command_line(path)
     _by_workers(path)
     _upkeep_later(path)
     _look(path, folder)
@@ -163,6 +169,16 @@ def _later_windows(path: Path, instance: dg.DagsterInstance) -> None:
             landed(opened, hour)
     assert run(recon.open(path), range_tags(window(0), window(HOURS - 1)), instance).success
     assert not run(recon.open(path), range_tags(window(20), window(20)), instance, "reduce").success
+
+
+def _command_line(path: Path) -> None:
+    """What docs/deploy.md has a person type on Dagster's machine: its own role looks, each stage takes its own."""
+    with _as("land"):
+        landed(recon.open(path), HOURS)
+    with _as("orchestrator"):
+        for command in ("doctor", f"run --to {LAST}", "replay --reason again 2026-11-01T00:00Z", f"run --to {LAST}"):
+            done = shell(*command.split(), "--config", str(path), cwd=path.parent)
+            assert done.returncode == 0, done.stderr
 
 
 def _by_workers(path: Path) -> None:

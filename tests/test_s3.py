@@ -265,10 +265,10 @@ def test_aws_itself_is_asked_under_the_name_of_the_bucket(monkeypatch: pytest.Mo
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    config = open_s3("s3://ledger-books/x")._requests.session.bucket.config
+    config = open_s3("s3://ledger-books/x")._requests.session().bucket.config
     assert config["endpoint"] == "https://ledger-books.s3.eu-central-1.amazonaws.com"
     assert config["region"] == "eu-central-1"
-    assert open_s3("s3://ledger.books/x")._requests.session.bucket.config["endpoint"] == "https://s3.eu-central-1.amazonaws.com"
+    assert open_s3("s3://ledger.books/x")._requests.session().bucket.config["endpoint"] == "https://s3.eu-central-1.amazonaws.com"
 
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------

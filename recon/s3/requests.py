@@ -7,6 +7,7 @@ obstore and boto3 try nothing again themselves: a conditional put that is repeat
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import TypeVar
 from recon.errors import ReconError
 from recon.metering import Meter, NoMeter
 from recon.s3.failures import Failure, failure_of, raised
-from recon.s3.session import Location, Session
+from recon.s3.session import PROFILE, Location, Session
 from recon.settings import S3Settings
 
 BACK_OFF_FIRST_S = 0.05
@@ -41,8 +42,19 @@ class Requests:
     def __init__(self, location: Location, settings: S3Settings, meter: Meter | None) -> None:
         self.location, self.settings = location, settings
         self.meter: Meter = meter or NoMeter()
-        self.session = Session(location, settings)
-        self._renewing = threading.Lock()
+        self._sessions: dict[str | None, Session] = {}
+        self._opening = threading.Lock()
+        self.session()
+
+    def session(self, in_place_of: Session | None = None) -> Session:
+        """The clients of the profile that the process has now, since a stage has a role of its own only while it is at work.
+        ``in_place_of``: a session whose credentials were refused; another is opened, unless another thread has done so since."""
+        profile = os.environ.get(PROFILE)
+        with self._opening:
+            found = self._sessions.get(profile)
+            if found is None or found is in_place_of:
+                found = self._sessions[profile] = Session(self.location, self.settings)
+            return found
 
     def send(
         self, operation: str, key: str, work: Callable[[Session], T], sent: int = 0, received: Callable[[T], int] = lambda answer: 0
@@ -50,7 +62,7 @@ class Requests:
         """What ``work`` answers. ``operation``: as S3 names it. Raises Refused, or the failure once it was tried for long enough."""
         begun, tries, renewals = time.monotonic(), 0, 0
         while True:
-            session, tries = self.session, tries + 1
+            session, tries = self.session(), tries + 1
             try:
                 answer = work(session)
             except ReconError:
@@ -72,7 +84,7 @@ class Requests:
             spent = time.monotonic() - begun
             if failure.expired and renewals < (RENEWALS_MAX if failure.out_of_date else 1):
                 renewals += 1
-                self._renew(session)
+                self.session(in_place_of=session)
             elif not failure.passes or spent >= self.settings.retry_s:
                 after = f", {tries} tries in {spent:.0f} s" if tries > 1 else ""
                 raise raised(failure, f"s3:{action_of(operation)}", self._url(key), session.region, after)
@@ -81,12 +93,6 @@ class Requests:
     def _wait(self, tries: int, left_s: float) -> None:
         longest = min(BACK_OFF_S_MAX, BACK_OFF_FIRST_S * 2**tries)
         time.sleep(min(max(left_s, 0.0), random.uniform(0, longest)))  # noqa: S311
-
-    def _renew(self, used: Session) -> None:
-        """New clients, unless another thread has made them since."""
-        with self._renewing:
-            if self.session is used:
-                self.session = Session(self.location, self.settings)
 
     def _url(self, key: str) -> str:
         return f"s3://{self.location.bucket}/{key}"

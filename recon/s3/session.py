@@ -29,6 +29,8 @@ REQUEST_S_MAX = 600
 # boto3 renews credentials 10 minutes before they expire at the latest, and obstore asks 5 minutes before what it is told here: so what it
 # uses is good for 5 minutes at least.
 _CREDENTIALS_KEPT = timedelta(minutes=10)
+PROFILE = "AWS_PROFILE"
+"""Environment: the profile whose credentials and region are used."""
 _REGION = "us-east-1"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _DIRECTORY_BUCKET = "--x-s3"
