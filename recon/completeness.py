@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from recon import quarantine, stateless
+from recon import parquet, quarantine, stateless
 from recon.batches import LandedFile, Manifest, read_manifest
 from recon.config import Config
 from recon.store import ObjectStore
@@ -97,7 +97,7 @@ def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures,
 
     with scratch_folder(store) as scratch, connect(config, scratch) as connection:
         events, aside = (
-            reduction.parquet(local_copy(store, figures.folder + name, scratch)) for name in (stateless.EVENTS, stateless.SET_ASIDE)
+            parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (stateless.EVENTS, stateless.SET_ASIDE)
         )
         source = f"(FROM (FROM {events} UNION ALL BY NAME FROM {aside}) WHERE file IN ({', '.join(map(str, ranks))}))"
         return Totals(rows, reduction.totals_of(connection, config, source).money).to_json()

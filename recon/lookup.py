@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from recon import stateless
+from recon import parquet, stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
 from recon.records import full, named
@@ -157,7 +157,6 @@ def _measures(held: Mapping[str, Any]) -> dict[str, Any]:
 def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:
     """The accepted events of a key in one window, each with its file and line; they are sorted by hash, so few are read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from recon.prefetch import local_copy
     from recon.scratch import scratch_folder
@@ -167,7 +166,7 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
     files = sorted(stateless.read(store, held.folder).files, key=lambda file: str(file["digest"]))
     with scratch_folder(store) as scratch:
         path = local_copy(store, held.folder + stateless.EVENTS, scratch)
-        table = pq.read_table(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
+        table = parquet.read(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
     rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
     # A column of the user's may be called file or line too: what leads back to the event must not be covered by it.
     told = {"file", "line", "id", "time", "counted"}

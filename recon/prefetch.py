@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import layout, stateless
+from recon import layout, parquet, stateless
 from recon.engines.port import engine_of
 from recon.errors import Damaged
 from recon.runs import Found, among, find_many, open_runs, read_records
@@ -336,14 +336,13 @@ def _with_lengths(table: pa.Table) -> pa.Table:
 def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> tuple[Any, Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     part = None
     if bounds is not None:
         first, last = (pa.scalar(bound, pa.uint64()) for bound in (bounds[0], bounds[1] - 1))
         part = (pc.field("hi") >= first) & (pc.field("hi") <= last)
     with scratch_folder(store) as scratch:
-        table = pq.read_table(local_copy(store, folder + stateless.ARTIFACTS, scratch), columns=["hi", "lo"], filters=part)
+        table = parquet.read(local_copy(store, folder + stateless.ARTIFACTS, scratch), ["hi", "lo"], part)
     return table.column("hi").to_numpy(), table.column("lo").to_numpy()
 
 

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import layout
+from recon import layout, parquet
 from recon.artifacts import table_of
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
@@ -223,7 +223,7 @@ def _written(store: ObjectStore, config: Config, state: State, file: Path) -> Pa
 
 def _compare(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> tuple[list[str], list[str]]:
     """The table ``changes``; returns the columns that only the new rules have, and only the old ones."""
-    sides = {"b": f"read_parquet({literal(str(before))})", "a": f"read_parquet({literal(str(after))})"}
+    sides = {"b": parquet.scan(before), "a": parquet.scan(after)}
     fixed = {"key", "status", "windows", "first_window", "last_window"}
     columns = {side: [row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()] for side, source in sides.items()}
     old, new = ([name for name in columns[side] if name not in fixed] for side in ("b", "a"))

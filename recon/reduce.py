@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import layout, stateless
+from recon import layout, parquet, stateless
 from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config
 from recon.engines.duckdb import reduction
@@ -119,11 +119,11 @@ def figures_of(
 ) -> Figures:
     """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie. ``files`` and ``read``
     are in order of digest; ``money``: control totals of all that was read."""
-    aside = reduction.parquet(written[stateless.SET_ASIDE])
+    aside = parquet.scan(written[stateless.SET_ASIDE])
     rejected = f"(FROM {aside} WHERE kind = 'rejected')"
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
     arrived = Totals(sum(file.rows for file in read), money)
-    artifacts = reduction.parquet(written[stateless.ARTIFACTS])
+    artifacts = parquet.scan(written[stateless.ARTIFACTS])
     keys, events, conflicting = connection.execute(
         f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
     ).fetchall()[0]
@@ -135,7 +135,7 @@ def figures_of(
         files=[_file_figures(file, rows) for file, rows in zip(files, read, strict=True)],
         keys=keys,
         arrived=arrived,
-        accepted=reduction.totals_of(connection, config, reduction.parquet(written[stateless.EVENTS])),
+        accepted=reduction.totals_of(connection, config, parquet.scan(written[stateless.EVENTS])),
         duplicates=reduction.totals_of(connection, config, duplicates),
         rejected=reduction.totals_of(connection, config, rejected),
         conflicting=conflicting,

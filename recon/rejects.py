@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from recon import stateless
+from recon import parquet, stateless
 from recon.config import Config
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 def rejects(store: ObjectStore, config: Config, state: State, window: datetime | None = None) -> pa.Table:
     """window, file, line, reason, raw of every rejected row of the committed windows (or of one), in that order."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     chosen = sorted(state.windows) if window is None else [name_of(window)]
     schema = pa.schema(
@@ -43,7 +42,7 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
         files = sorted(figures.files, key=lambda file: str(file["digest"]))
         with scratch_folder(store) as scratch:
             path = local_copy(store, held["folder"] + stateless.SET_ASIDE, scratch)
-            table = pq.read_table(path, columns=["file", "line", "reason", "raw"], filters=[("kind", "=", "rejected")])
+            table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
         names = pa.array([file["name"] for file in files], pa.string()).take(table.column("file").combine_chunks())
         columns = [
             pa.array([name] * table.num_rows, pa.string()),

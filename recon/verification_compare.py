@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
+from recon import parquet, stateless
 from recon.config import Config
 from recon.intake.checks import literal
 from recon.store import NotFound, ObjectStore
@@ -148,9 +148,9 @@ def _withdrawn(
         for folder in sorted(earlier - history.swept) if name not in unread else ():
             path = folder + stateless.ARTIFACTS
             try:
-                source = literal(str(local_copy(store, path, scratch)))
+                source = parquet.scan(local_copy(store, path, scratch))
                 connection.execute(
-                    f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM read_parquet({source}) "
+                    f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM {source} "
                     f"ANTI JOIN (SELECT key FROM contributed WHERE w = {number}) now USING (key)"
                 )
             except (NotFound, duckdb.Error):

@@ -15,12 +15,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
+from recon import parquet, stateless
 from recon.batches import read_manifest
 from recon.config import Config, Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events
-from recon.intake.checks import literal, quoted
+from recon.intake.checks import quoted
 from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
 from recon.verification_compare import compare
@@ -233,8 +233,8 @@ def _compare_content(
         path = task.history.windows[name]["folder"] + file
         number = task.config.grid.index(task.config.grid.parse(name))
         try:
-            source = literal(str(local_copy(task.store, path, task.scratch)))
-            query = f"SELECT count(*), {content[name]} FROM read_parquet({source})"
+            source = parquet.scan(local_copy(task.store, path, task.scratch))
+            query = f"SELECT count(*), {content[name]} FROM {source}"
             found = task.connection.execute(query).fetchall()
         except (NotFound, duckdb.Error):
             continue  # named by the check of the stateless files

@@ -13,11 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import landings, layout, stateless
+from recon import landings, layout, parquet, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.config import Config, Measure
 from recon.errors import Damaged
-from recon.intake.checks import literal, quoted
+from recon.intake.checks import quoted
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
@@ -184,13 +184,13 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
 
 def _events(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the accepted events; of a key's hash they hold the high half."""
-    source = f"read_parquet({literal(str(path))})"
+    source = parquet.scan(path)
     return _by_hash(checked, path, ("hi",)) + _totals(checked, source, checked.figures.accepted)
 
 
 def _artifacts(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the stateless artifacts."""
-    source = f"read_parquet({literal(str(path))})"
+    source = parquet.scan(path)
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in checked.measures)
     keys, events, *values = _row(checked.connection, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {source}")
     figures = checked.figures
@@ -207,7 +207,7 @@ def _artifacts(checked: _Checked, path: Path) -> list[str]:
 
 def _set_aside(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the rejected rows and the duplicates within the window."""
-    rows = f"SELECT * FROM read_parquet({literal(str(path))})"
+    rows = f"SELECT * FROM {parquet.scan(path)}"
     wrong = _totals(checked, f"({rows} WHERE kind = 'rejected')", checked.figures.rejected)
     return wrong + _totals(checked, f"({rows} WHERE kind <> 'rejected')", checked.figures.duplicates)
 
@@ -215,15 +215,14 @@ def _set_aside(checked: _Checked, path: Path) -> list[str]:
 def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:
     """Reads every value, and checks that the rows lie in order of their keys' hashes, as look-ups and merges expect."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     of_key = {"hi": "(md5_number(key)::UHUGEINT >> 64)::UBIGINT", "lo": f"(md5_number(key)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"}
     differs = " OR ".join(f"{half} IS DISTINCT FROM {of_key[half]}" for half in halves)
     (foreign, _) = _row(
         checked.connection,
-        f"SELECT count(*) FILTER (WHERE {differs}), bit_xor(hash(rows)) FROM read_parquet({literal(str(path))}) rows",
+        f"SELECT count(*) FILTER (WHERE {differs}), bit_xor(hash(rows)) FROM {parquet.scan(path)} rows",
     )
-    table = pq.read_table(path, columns=list(halves))
+    table = parquet.read(path, halves)
     columns = [table.column(half).to_numpy() for half in halves]
     after = columns[-1][1:] < columns[-1][:-1]
     for column in reversed(columns[:-1]):

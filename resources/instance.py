@@ -50,6 +50,8 @@ def home_of(configuration: Path) -> Path:
 def prepared_home(configuration: Path) -> Path:
     """The home as a folder with a dagster.yaml in it; one that stands there already is left as it is."""
     home = home_of(configuration)
+    if "?" in str(home):  # the rest of the path would be the query of SQLite's URL
+        raise WrongUsage(f"{home}: Dagster cannot keep its files in a folder with '?' in its path; name another in DAGSTER_HOME")
     try:
         home.mkdir(parents=True, exist_ok=True)
         try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from recon import parquet
 from recon.errors import WrongInput
-from recon.intake.checks import literal, quoted
+from recon.intake.checks import quoted
 from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
 
@@ -19,10 +20,9 @@ _BATCH_ROWS = 65_536
 def open_parquet(file: SourceFile) -> Any:
     """The ``pyarrow.parquet.ParquetFile``. Raises WrongInput if it is none, or damaged."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(str(file.path))
+        return parquet.open_file(file.path)
     except FileNotFoundError:
         raise WrongInput(f"{file.name}: the file is gone from {file.path}; land it again") from None
     except (OSError, pa.ArrowException) as error:
@@ -36,9 +36,9 @@ def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | Non
     are. The names must be columns of the file. Bytes that are no UTF-8 make the query fail: ``row_batches`` tells which."""
     import pyarrow as pa
 
-    parquet = open_parquet(file)
-    kinds = {field.name: field.type for field in parquet.schema_arrow}
-    if len({name.casefold() for name in parquet.schema_arrow.names}) < len(parquet.schema_arrow.names):
+    opened = open_parquet(file)
+    kinds = {field.name: field.type for field in opened.schema_arrow}
+    if len({name.casefold() for name in opened.schema_arrow.names}) < len(opened.schema_arrow.names):
         return None  # DuckDB does not tell such names apart
     plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_date32, pa.types.is_boolean)
     for name in names:
@@ -46,9 +46,9 @@ def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | Non
         if not (any(check(kind) for check in plain) or (pa.types.is_decimal128(kind) and kind.scale >= 0)):
             return None
     texts = "".join(f", CAST({quoted(name)} AS VARCHAR) AS t{position}" for position, name in enumerate(names))
-    scan = f"read_parquet({literal(str(file.path))}, file_row_number = true)"
+    scan = parquet.scan(file.path, "file_row_number = true")
     query = f"(SELECT file_row_number + 1 AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{texts} FROM {scan})"
-    return query, parquet.metadata.num_rows
+    return query, opened.metadata.num_rows
 
 
 def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
@@ -80,9 +80,9 @@ def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
 def _batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
     import pyarrow as pa
 
-    parquet = open_parquet(file)
+    opened = open_parquet(file)
     try:
-        yield from parquet.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
+        yield from opened.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise WrongInput(f"{file.name}: damaged Parquet ({one_line(error)}); transfer the file again") from None
 

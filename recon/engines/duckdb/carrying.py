@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, entangled
-from recon.engines.duckdb.reduction import of_windows
 from recon.engines.duckdb.session import literal
 from recon.errors import Damaged
 from recon.windows import name_of
@@ -108,7 +108,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Ma
         files = {window: artifacts[window] for window in windows[start : start + _FILES_AT_ONCE]}
         connection.execute(f"""
             INSERT INTO pieces SELECT a.hi, a.lo, a.key, {contributions.from_artifact(config, "a.w")}
-            FROM {of_windows(files)} a JOIN blocks b ON b.key = a.key AND a.w <= b.block.last
+            FROM {parquet.scan_windows(files)} a JOIN blocks b ON b.key = a.key AND a.w <= b.block.last
             WHERE a.hi BETWEEN {first} AND {last}""")
     ids = "flatten(list_transform(c, lambda x: x.ids))"
     connection.execute(f"""

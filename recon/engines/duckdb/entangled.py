@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
 from recon.engines.duckdb.session import literal, quoted
@@ -125,7 +126,7 @@ def _read_ids(
     if files:
         connection.execute(f"""
             INSERT INTO {table}
-            SELECT a.key, a.w, unnest(a.ids) FROM {reduction.of_windows(files)} a SEMI JOIN {wanted} p ON p.key = a.key AND p.w = a.w
+            SELECT a.key, a.w, unnest(a.ids) FROM {parquet.scan_windows(files)} a SEMI JOIN {wanted} p ON p.key = a.key AND p.w = a.w
             WHERE {part}""")
 
 

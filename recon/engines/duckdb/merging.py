@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import carrying, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import as_totals, measure
@@ -123,9 +124,9 @@ def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, 
     if len(artifacts) == 1:
         ((window, path),) = artifacts.items()
         one, text = made[window]
-        return _Arriving(f"SELECT * FROM read_parquet({literal(str(path))}) {part}", f"[{one}]", text)
+        return _Arriving(f"SELECT * FROM {parquet.scan(path)} {part}", f"[{one}]", text)
     scans = [
-        f"SELECT hi, lo, key, {made[window][0]} AS x, {made[window][1]} AS text FROM read_parquet({literal(str(path))}) {part}"
+        f"SELECT hi, lo, key, {made[window][0]} AS x, {made[window][1]} AS text FROM {parquet.scan(path)} {part}"
         for window, path in artifacts.items()
     ]
     grouped = (

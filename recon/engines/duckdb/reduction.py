@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
+from recon import parquet, stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_reduce
@@ -112,7 +112,7 @@ def written_events(file: Path, first: int, last: int) -> str:
 
     The file is sorted by hi, so only the row groups of that part are read."""
     part = f"WHERE hi BETWEEN {first} AND {last}"
-    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet(file)} {part})"
+    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet.scan(file)} {part})"
 
 
 def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
@@ -194,19 +194,6 @@ def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | i
 def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
     """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
     return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}
-
-
-def parquet(files: Mapping[str, Path] | list[Path] | Path) -> str:
-    """A scan of one or several Parquet files."""
-    paths = [files] if isinstance(files, Path) else list(files.values() if isinstance(files, Mapping) else files)
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
-
-
-def of_windows(files: Mapping[str, Path]) -> str:
-    """A scan of one Parquet file of each window, with the window's name as ``w``: one scan, however many there are."""
-    paths = ", ".join(literal(str(path)) for path in files.values())
-    named = ", ".join(f"({literal(str(path))}, {literal(window)})" for window, path in files.items())
-    return f"(SELECT * FROM read_parquet([{paths}], filename = true) JOIN (VALUES {named}) names(filename, w) USING (filename))"
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon import layout, reduce, stateless
+from recon import layout, parquet, reduce, stateless
 from recon.batches import Manifest
 from recon.config import Config, Measure
 from recon.engines.duckdb import reduction
@@ -173,7 +173,7 @@ def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: P
 
 def _all(pieces: Sequence[Path], nothing: str) -> str:
     """SELECT of all rows of the pieces, one behind the other; ``nothing`` has the columns of none."""
-    return f"SELECT * FROM {reduction.parquet(list(pieces))}" if pieces else nothing
+    return f"SELECT * FROM {parquet.scan(pieces)}" if pieces else nothing
 
 
 def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None = None) -> str:

@@ -1,0 +1,64 @@
+"""Opening Parquet files, for every module: a file's columns are those in it, and no part of its path is ever data or a pattern.
+
+Belongs here: DuckDB scans and Arrow reads of local Parquet files by exact path. Does not belong here: which files, columns or rows
+a caller needs, and writing files.
+
+DuckDB and Arrow take a folder named ``currency=EUR`` for a column of every file below it (Hive partitioning), and DuckDB takes
+``*``, ``?`` and ``[`` in a path for a pattern. Both are switched off here, and ``tests/test_paths.py`` lets no other module open one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recon.errors import WrongUsage
+
+_SPECIAL = re.compile(r"[*?\[]")
+
+
+def scan(paths: Path | Iterable[Path], options: str = "") -> str:
+    """SQL of a scan of one file, or of several with the same columns. ``options``: further ones of DuckDB's, such as
+    ``file_row_number = true``. Raises WrongUsage for a path that DuckDB cannot be given exactly."""
+    listed = ", ".join(_exactly(path) for path in ([paths] if isinstance(paths, Path) else paths))
+    further = f", {options}" if options else ""
+    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = false{further})"
+
+
+def scan_windows(files: Mapping[str, Path]) -> str:
+    """SQL of a scan of one file of each window, with the window's name as the column ``w``: one scan, however many there are."""
+    named = ", ".join(f"({_literal(os.path.abspath(path))}, {_literal(window)})" for window, path in files.items())
+    return f"(SELECT * FROM {scan(files.values(), 'filename = true')} JOIN (VALUES {named}) names(filename, w) USING (filename))"
+
+
+def read(path: Path, columns: Sequence[str] | None = None, filters: Any = None) -> Any:
+    """The rows of one file as an Arrow table; ``filters`` as ``pyarrow.parquet.read_table`` takes them."""
+    import pyarrow.fs as pf
+    import pyarrow.parquet as pq
+
+    named = None if columns is None else list(columns)
+    return pq.read_table(os.path.abspath(path), columns=named, filters=filters, partitioning=None, filesystem=pf.LocalFileSystem())
+
+
+def open_file(path: Path) -> Any:
+    """The ``pyarrow.parquet.ParquetFile`` of one file; it reads nothing of the path."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(os.path.abspath(path))
+
+
+def _exactly(path: Path) -> str:
+    """A path as an SQL literal that DuckDB's glob matches with this path alone: special characters as classes of one character."""
+    text = os.path.abspath(path)
+    if not _SPECIAL.search(text):
+        return _literal(text)
+    if "\\" in text:
+        raise WrongUsage(f"{text}: a path that holds a backslash and also *, ? or [ cannot be opened; rename the folder")
+    return _literal(_SPECIAL.sub(r"[\g<0>]", text))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
