@@ -15,7 +15,7 @@ import dagster as dg
 from recon import lease
 from recon.store import ObjectStore
 from recon_assets.failures import AGAIN_AT_TAG
-from recon_assets.grid import range_tags
+from recon_assets.grid import RANGE_END, RANGE_START
 from recon_assets.holding import heartbeat_s, lease_of
 
 _UNFINISHED = [
@@ -108,7 +108,7 @@ def rest_of_range(instance: dg.DagsterInstance, store: ObjectStore, last: str) -
     not merged piece by piece: one merge of the whole costs less than several."""
     for holding in lease.held(store, lease_of("reduce")).values():
         run = None if holding.expired else instance.get_run_by_id(holding.holder)
-        first, end = (run.tags.get(name, "") if run and not run.is_finished else "" for name in range_tags("", ""))
+        first, end = (run.tags.get(name, "") if run and not run.is_finished else "" for name in (RANGE_START, RANGE_END))
         if first <= last < end:  # names of windows sort as their times do
             return f"run {holding.holder} is at it up to {end}"
     return ""

@@ -13,10 +13,14 @@ from functools import cached_property
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import RunFailureReason
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.build_resources import wrap_resources_for_execution
 from dagster._core.utils import make_new_run_id
 
 from jobs.in_flight import InFlight, take_over
+from jobs.origin import code_origin, remote_origin
 from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.batches import Manifest
 from recon.config import Config
@@ -32,6 +36,8 @@ from recon_assets.holding import at_work
 from resources.instance import told_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
+_ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}
+"""The person who gave the command is told what failed; the daemon must not start a second run beside the next one."""
 # The caller tells what happened; the run's own log is in the UI.
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -110,7 +116,7 @@ class InProcess:
         run_id = make_new_run_id()
         with told_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
             opened = {resource_key(self._config.name): OpenStore(work)}
-            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, {ATTENDED_TAG: "true"})
+            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, _ATTENDED)
         if not done.failed:
             return None
         told = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
@@ -145,14 +151,18 @@ def _executed(
     tags: dict[str, str] | None = None,
 ) -> RangeRun:
     """Raises KeyboardInterrupt where the run was interrupted."""
-    result = definitions.resolve_job_def(job_name(config, stage)).execute_in_process(
-        instance=instance,
+    job = definitions.resolve_job_def(job_name(config, stage))
+    # `execute_in_process` would do the same, but its runs belong to no code location.
+    run = instance.create_run_for_job(
+        job,
         run_id=run_id,
-        tags={**range_tags(first, last), **(tags or {})},
         run_config=_SILENT,
-        raise_on_error=False,
-        resources=resources,
+        tags={**job.run_tags, **range_tags(first, last), **(tags or {})},
+        remote_job_origin=remote_origin(job.name),
+        job_code_origin=code_origin(job.name),
     )
+    here = job.as_ephemeral_job(resource_defs=wrap_resources_for_execution(resources or {}), input_values={})
+    result = execute_run(InMemoryJob(here), run, instance)
     failed: dict[str, str] = {}
     metadata: dict[str, dict[str, dict[str, Any]]] = {}
     for event in result.all_events:

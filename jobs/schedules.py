@@ -15,11 +15,11 @@ from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
 from recon.pipeline import due, ranges
+from recon.roles import role_of
 from recon.upkeep import tidy
 from recon.work import Work
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import cron_of, range_tags
-from recon.roles import role_of
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"

@@ -35,12 +35,13 @@ from recon.store import ObjectStore
 from recon.timeline import Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
-from recon_assets.failures import FAILURE_TAG
-from recon_assets.grid import range_tags
+from recon_assets.failures import FAILURE_TAG, NO_FAILURE
+from recon_assets.grid import RANGE_END, RANGE_START, range_tags
 from resources import cloudwatch
 from resources.stores import resource_key
 
-BLOCK_TAG = "recon/block"
+BLOCK_TAG = ".dagster/recon_block"
+"""Tag of a run that a sensor has started: the digest of its block."""
 TICK = "RECON_TICK_S"
 """Environment: seconds between two ticks of a sensor."""
 _TICK_S = 10
@@ -143,7 +144,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         digest = digest_of(stage, choice.block)
         attempt = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={BLOCK_TAG: digest})) + 1
         return dg.RunRequest(
-            run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:{attempt}",
+            run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:attempt {attempt}",
             tags={
                 **range_tags(choice.block[0].window, choice.block[-1].window),
                 BLOCK_TAG: digest,
@@ -210,10 +211,10 @@ def _earlier(instance: dg.DagsterInstance, job: str) -> list[Earlier]:
     found = []
     for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=_EARLIER_MAX):
         tags = record.dagster_run.tags
-        first, last = range_tags("", "").keys()
         if BLOCK_TAG in tags:
             ended = record.update_timestamp if record.update_timestamp.tzinfo else record.update_timestamp.replace(tzinfo=UTC)
             run, cancelled = record.dagster_run, record.dagster_run.status is dg.DagsterRunStatus.CANCELED
-            failure = tags.get(FAILURE_TAG, "")
-            found.append(Earlier(run.run_id, failure, ended, tags.get(first, ""), tags.get(last, ""), tags[BLOCK_TAG], cancelled))
+            failure = tags.get(FAILURE_TAG, "").removeprefix(NO_FAILURE)
+            ends = tags.get(RANGE_START, ""), tags.get(RANGE_END, "")
+            found.append(Earlier(run.run_id, failure, ended, *ends, tags[BLOCK_TAG], cancelled))
     return found

@@ -15,15 +15,15 @@ import dagster as dg
 from recon.config import Config
 from recon.errors import WrongInput
 from recon.opening import while_there
+from recon.roles import role_of
 from recon.work import Work, spanned
 from recon_assets import stages
-from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
-from recon_assets.grid import partitions_of, windows_asked
+from recon_assets.failures import COMPUTE, FAILURE_TAG, INDEX, NO_FAILURE, By, told_to_dagster
+from recon_assets.grid import partitions_of, window_tag, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
-from recon.roles import role_of
 from resources.stores import resource_key
 
 
@@ -153,6 +153,7 @@ def _asset(
         resource_defs=engine,
     )
     def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        _tag(context)
         with told_to_dagster(context, spec.retries), role_of(spec.stage):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
@@ -163,6 +164,14 @@ def _asset(
         return dg.MaterializeResult()
 
     return stage
+
+
+def _tag(context: dg.AssetExecutionContext) -> None:
+    """Gives the run its windows where it was launched in the UI, and takes from it the failure of the run that it executes again."""
+    tags = context.run.tags
+    stale = {FAILURE_TAG: NO_FAILURE} if tags.get(FAILURE_TAG, NO_FAILURE) != NO_FAILURE else {}
+    if missing := {**window_tag(tags), **stale}:
+        context.instance.add_run_tags(context.run.run_id, missing)
 
 
 def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set[str]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -53,14 +54,17 @@ INDEX: By = {**COMPUTE, **dict.fromkeys((Throttled, ConnectionLost, TryAgain), R
 ATTENDED = Retries(attempts=1, wait_s=0, backoff=1)
 """Whoever called the command is told instead, by exit status 3, and decides when it is tried again."""
 
-ATTENDED_TAG = "recon/attended"
-"""Tag of a run of the command line."""
+ATTENDED_TAG = ".dagster/recon_attended"
+"""Tag of a run of the command line. Tags that begin with ``.dagster/`` are not shown in the UI."""
 FAILURE_TAG = "recon/failure"
 """Tag of a failed run: the class of its error. ``WrongInput`` means that its windows' data are at fault, so trying again is no use."""
-AGAIN_AT_TAG = "recon/again_at"
+NO_FAILURE = "none"
+"""The value of that tag in a run that executes a failed run again, as long as it has not failed itself."""
+AGAIN_AT_TAG = ".dagster/recon_again_at"
 """Tag of a run that waits for its next attempt, and so holds no lease: when that begins."""
-TRIED_TAG = "recon/tried"
-"""Tag of a run: stage and kind of error → how often it was met so. Dagster counts the attempts of a stage, whatever they met."""
+TRIED_TAG = ".dagster/recon_tried"
+"""Tag of a run: its id, and stage and kind of error → number of attempts that failed with it. Dagster counts the attempts of a stage,
+whatever they failed with."""
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
@@ -81,8 +85,12 @@ def told_to_dagster(context: Context, retries: By) -> Iterator[None]:
 
 def _again_or_failed(context: Context, error: Exception, kind: type[TryAgain], retries: By) -> dg.RetryRequested | dg.Failure:
     run = context.instance.get_run_by_id(context.run.run_id) or context.run
-    rule = ATTENDED if ATTENDED_TAG in run.tags else next(retries[one] for one in kind.__mro__ if one in retries)
-    tried: dict[str, int] = json.loads(run.tags.get(TRIED_TAG, "{}"))
+    # A run that executes another one again has the tags of that one.
+    attended = ATTENDED_TAG in run.tags and run.parent_run_id is None
+    rule = ATTENDED if attended else next(retries[one] for one in kind.__mro__ if one in retries)
+    tried: dict[str, Any] = json.loads(run.tags.get(TRIED_TAG, "{}"))
+    if tried.get("run") != run.run_id:
+        tried = {"run": run.run_id}
     op = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
     key = f"{op.get_step_execution_context().step.key} {kind.__name__}"
     met = tried[key] = tried.get(key, 0) + 1

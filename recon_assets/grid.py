@@ -19,6 +19,8 @@ from recon.windows import Grid, name_of
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
+WINDOWS_TAG = "recon/windows"
+"""Tag that people read and search for: the windows of the run, as `recon replay` takes them."""
 _NAME = "%Y-%m-%dT%H:%MZ"
 
 
@@ -31,7 +33,15 @@ def partitions_of(grid: Grid) -> dg.TimeWindowPartitionsDefinition:
 
 def range_tags(first: str, last: str) -> dict[str, str]:
     """The tags of a run over the windows from ``first`` to ``last``, both included."""
-    return {RANGE_START: first, RANGE_END: last}
+    return {RANGE_START: first, RANGE_END: last, WINDOWS_TAG: first if first == last else f"{first}..{last}"}
+
+
+def window_tag(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tag for people that a run lacks: one that was launched in the UI has only Dagster's own."""
+    first, last = tags.get(RANGE_START) or tags.get(PARTITION), tags.get(RANGE_END) or tags.get(PARTITION)
+    if WINDOWS_TAG in tags or not first or not last:
+        return {}
+    return {WINDOWS_TAG: range_tags(first, last)[WINDOWS_TAG]}
 
 
 def windows_asked(grid: Grid, tags: Mapping[str, str], now: datetime) -> list[datetime]:

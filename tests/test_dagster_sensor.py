@@ -126,7 +126,7 @@ def test_a_corrected_window_is_launched_again_under_another_run_key(tmp_path: Pa
     sensors = Sensors(opened, instance)
     first = sensors.tick("reduce")
     assert isinstance(first, dg.RunRequest)
-    assert first.run_key == f"orders:reduce:{window(0)}:{digest_of('reduce', [Ready(window(0), 1)])}:1"
+    assert first.run_key == f"orders:reduce:{window(0)}:{digest_of('reduce', [Ready(window(0), 1)])}:attempt 1"
     assert len(sensors.until_nothing_starts()) == 4
     opened.replay(window(0))
     again = sensors.tick("reduce")

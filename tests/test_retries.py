@@ -188,6 +188,6 @@ def test_a_foreign_error_is_tried_again_by_its_kind(
 def test_whoever_called_the_command_is_told_at_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened: Any = made(tmp_path, hours=1)
     store = Store(opened, "stateless/", [OutOfCapacity("the disk is full")])
-    result = run(opened, {**range_tags(window(0), window(0)), "recon/attended": "true"}, instance, "reduce", orders_store=store)
+    result = run(opened, {**range_tags(window(0), window(0)), rules.ATTENDED_TAG: "true"}, instance, "reduce", orders_store=store)
     assert failures(result) == ["the disk is full (after 1 attempt)"]
     assert not [event for event in result.all_events if event.is_step_up_for_retry]

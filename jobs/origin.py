@@ -1,0 +1,33 @@
+"""The origin of a run that starts outside of the code location: which job of which location it belongs to.
+
+Belongs here: how a run of the command line names its job, so that the UI lists it among the job's runs and can execute it again. Does not
+belong here: starting a run (jobs.running), and starting the UI (jobs.ui).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dagster._core.code_pointer import FileCodePointer
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+LOCATION, ATTRIBUTE = "recon", "defs"
+"""As workspace.yaml names them. Dagster finds the job of a run by the names of location, repository and job."""
+_FILE = Path(__file__).resolve().with_name("definitions.py")
+
+
+def remote_origin(job: str) -> RemoteJobOrigin:
+    """The job as the UI and the daemon look it up in their workspace."""
+    target = LoadableTargetOrigin(python_file=str(_FILE), working_directory=str(_FILE.parents[1]), attribute=ATTRIBUTE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+
+
+def code_origin(job: str) -> JobPythonOrigin:
+    """The job as a process that executes the run loads it."""
+    pointer = FileCodePointer(str(_FILE), ATTRIBUTE, str(_FILE.parents[1]))
+    return JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer, entry_point=DEFAULT_DAGSTER_ENTRY_POINT))

@@ -1,0 +1,89 @@
+"""A real webserver with its daemon over a small reconciliation, and GraphQL requests as the UI makes them.
+
+Belongs here: starting and ending it, asking, waiting. Does not belong here: any test, and a browser (test_ui).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from daemons import end_with_parent
+
+from jobs.ui import free_port
+from recon.api import Reconciliation
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 300
+_LAUNCH = """mutation($given: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $given) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ... on PartitionBackfill { status } } }"
+
+
+@contextmanager
+def served(opened: Reconciliation) -> Iterator[str]:
+    """The address of ``dagster dev`` over the reconciliation. It ends with the block, or with this process."""
+    folder, port = opened.config.path.parent, free_port(3100)
+    options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
+    home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": str(ROOT)}
+    with (folder / "ui.log").open("w+") as log:
+        settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
+        server = subprocess.Popen([sys.executable, *options], **settings, start_new_session=True, preexec_fn=end_with_parent)
+        try:
+            waited_for(f"the UI on port {port}", lambda: _answers(f"http://127.0.0.1:{port}"))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGINT)  # dagster dev ends its children then
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def waited_for(what: str, happened: Callable[[], Any]) -> Any:
+    """Asks again until the answer is true. Fails, saying for what it has waited in vain."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if answer := happened():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError(f"waited {PATIENCE_S} s in vain for {what}")
+
+
+def asked(address: str, query: str, **variables: Any) -> Any:
+    """One GraphQL request, as the UI itself makes it."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["data"]
+
+
+def backfilled(address: str, keys: list[dict[str, Any]], windows: list[str]) -> tuple[str, str]:
+    """Launches a backfill as the UI's button does. Returns its id and, once it is over, its status."""
+    launched = asked(address, _LAUNCH, given={"assetSelection": keys, "partitionNames": windows})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    backfill = str(launched["backfillId"])
+
+    def finished() -> str:
+        status = str(asked(address, _STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else ""
+
+    return backfill, waited_for("the backfill to finish", finished)
+
+
+def _answers(address: str) -> bool:
+    try:
+        found = asked(address, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+    except (urllib.error.URLError, ConnectionError):
+        return False
+    return bool(found["repositoriesOrError"].get("nodes"))
