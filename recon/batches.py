@@ -169,9 +169,12 @@ def land(
         # Totals declared for a file that is there already are not dropped: they are what it is held to from now on.
         kept = [replace(file, expect=declared) if declared and file.digest in given else file for file in kept]
         here = {landed.digest for landed in kept}
+        # The order of landing decides between rows of equal time: a corrected file takes the place of the one that it replaces.
+        place = [landed.name for landed in current.files].index(replacing) if replacing is not None else len(kept)
         for digest, landed in stored.items():
             if digest not in here:
-                kept.append(replace(landed, name=_free_name(landed.name, [other.name for other in kept])))
+                kept.insert(place, replace(landed, name=_free_name(landed.name, [other.name for other in kept])))
+                place += 1
         if tuple(kept) == current.files and (current.closed or not close):
             return None
         cause = "replace" if replacing else "close" if tuple(kept) == current.files else "land"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recon import frontiers, layout, stateless
+from recon import conflicts, frontiers, layout, stateless
 from recon.config import Config
 from recon.errors import Damaged
 from recon.store import AlreadyExists, ObjectStore
@@ -154,6 +154,7 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },
+        "conflicts": conflicts.certified(held),
         "keys": held["keys"],
         "measures": held["measures"],
         "commit": held["commit"],

@@ -85,9 +85,8 @@ def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Man
 def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures, late: Sequence[LandedFile]) -> dict[str, Any]:
     """Rows and control totals of the late files that the committed revision holds, before duplicates and rejects are taken off."""
     digests = {file.digest for file in late}
-    ranked = sorted(figures.files, key=lambda file: str(file["digest"]))
-    ranks = [rank for rank, file in enumerate(ranked) if file["digest"] in digests]
-    rows = sum(int(ranked[rank]["rows"]) for rank in ranks)
+    ranks = [rank for rank, file in enumerate(figures.files) if file["digest"] in digests]
+    rows = sum(int(figures.files[rank]["rows"]) for rank in ranks)
     if not ranks:
         return figures.arrived.nothing().to_json()
     from recon.engines.duckdb import reduction

@@ -163,7 +163,7 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
 
     held = state.windows[window]
     hi, _ = hash_of(key)
-    files = sorted(stateless.read(store, held.folder).files, key=lambda file: str(file["digest"]))
+    files = stateless.read(store, held.folder).files
     with scratch_folder(store) as scratch:
         path = local_copy(store, held.folder + stateless.EVENTS, scratch)
         table = parquet.read(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import layout, rules, stateless
+from recon import conflicts, layout, rules, stateless
 from recon.bounds import Bytes
 from recon.certify import watermark_after
 from recon.config import Config
@@ -265,15 +265,7 @@ def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:
 
 
 def _without_records(found: Slice) -> Slice:
-    return Slice(
-        found.records.slice(0, 0),
-        found.statuses,
-        found.counted,
-        found.suppressed,
-        found.measures,
-        found.moved,
-        found.recounted,
-    )
+    return replace(found, records=found.records.slice(0, 0))
 
 
 @dataclass(frozen=True)
@@ -309,6 +301,7 @@ def sources_of(store: ObjectStore, state: State, todo: Sequence[Figures], scratc
 def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:
     """The commit, after everything in it has been tied. Raises WrongInput naming what does not tie."""
     windows, wrong = {}, []
+    differing = conflicts.total_of(s.conflicts for s in slices)
     for figures in todo:
         moved = [s.moved[figures.window] for s in slices if figures.window in s.moved]
         suppressed = figures.accepted.nothing() + total_of(part.totals for part in moved)
@@ -328,13 +321,18 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
                 for name, total in figures.measures.items()
                 if exact_sum((measures.get(name, 0), elsewhere.get(name, 0))) != Decimal(total)
             ]
-        windows[figures.window] = _committed(figures, suppressed, counted, measures or figures.measures)
+        committed = _committed(figures, suppressed, counted, measures or figures.measures)
+        windows[figures.window] = {**committed, "conflicts": conflicts.changed({}, figures.window, differing)}
     recounted = {}
-    outside = sorted({name for s in slices for name in s.moved} - set(windows))
+    changes_between = conflicts.difference(differing, conflicts.total_of(s.conflicts_before for s in slices))
+    outside = sorted({*(name for s in slices for name in s.moved), *(name for pair in changes_between for name in pair)} - set(windows))
     for name, held in committed_figures(store, state, outside).items():
         moved = [s.moved[name] for s in slices if name in s.moved]
         changes = [s.recounted[name] for s in slices if name in s.recounted]
-        recounted[name] = _recounted(held, moved, changes, sorted(windows))
+        recounted[name] = {
+            **_recounted(held, moved, changes, sorted(windows)),
+            "conflicts": conflicts.changed(held.get("conflicts", {}), name, changes_between),
+        }
         wrong += [f"{name}: recounted, {what}" for what in _recount_differences(config, moved, changes)]
     if wrong:
         raise WrongInput(f"the merge does not tie ({'; '.join(wrong)}); nothing was committed; run 'recon verify'")
@@ -360,6 +358,7 @@ def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: 
         "accepted": figures.accepted.to_json(),
         "duplicates": figures.duplicates.to_json(),
         "conflicting": figures.conflicting,
+        "two_keys": figures.two_keys,
         "rejected": figures.rejected.to_json(),
         "unreadable": figures.unreadable,
         "suppressed": suppressed.to_json(),
@@ -392,7 +391,7 @@ def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequenc
         "counted": (Totals.from_json(held["counted"]) - change).to_json(),
         "measures": measures,
         "cause": "recount",
-        "reason": f"duplicates changed by {named}",
+        "reason": f"{'duplicates' if moved else 'conflicts'} changed by {named}",
     }
 
 

@@ -42,8 +42,8 @@ def named(held: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _chosen(value: Any) -> Any:
-    """The value of a first or last with what it was chosen by: time, id (None where the event has none), value."""
-    return {"t": value["t"], "i": value.get("i"), "v": value["v"]} if isinstance(value, dict) else value
+    """The value of a first or last with the time that it was chosen by."""
+    return {"t": value["t"], "v": value["v"]} if isinstance(value, dict) else value
 
 
 def stored(record: Mapping[str, Any]) -> str:

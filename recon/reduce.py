@@ -60,7 +60,7 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
     """Reduces one window in this process, from its files to its figures."""
     window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
-    files, spec = by_digest(manifest), event_spec(config)
+    files, spec = manifest.files, event_spec(config)
     with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
         try:
             sources = [SourceFile(file.name, local_file(store, file, scratch)) for file in files]
@@ -92,11 +92,6 @@ def finished(store: ObjectStore, figures: Figures) -> bool:
     return True
 
 
-def by_digest(manifest: Manifest) -> list[LandedFile]:
-    """The window's files. The rank of a file by digest breaks ties between rows, so files are numbered in that order."""
-    return sorted(manifest.files, key=lambda file: file.digest)
-
-
 def event_spec(config: Config) -> EventSpec:
     """What the intake is asked for."""
     return EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config), config.ordered)
@@ -118,7 +113,7 @@ def figures_of(
     written: dict[str, Path],
 ) -> Figures:
     """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie. ``files`` and ``read``
-    are in order of digest; ``money``: control totals of all that was read."""
+    are in order of landing; ``money``: control totals of all that was read."""
     aside = parquet.scan(written[stateless.SET_ASIDE])
     rejected = f"(FROM {aside} WHERE kind = 'rejected')"
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
@@ -139,6 +134,7 @@ def figures_of(
         duplicates=reduction.totals_of(connection, config, duplicates),
         rejected=reduction.totals_of(connection, config, rejected),
         conflicting=conflicting,
+        two_keys=reduction.ids_under_two_keys(connection, artifacts, parquet.scan(written[stateless.EVENTS])),
         unreadable=reduction.unreadable_of(connection, config, rejected),
         measures=reduction.measure_totals(connection, config, artifacts),
         digests={name: digest_of(path) for name, path in written.items()},

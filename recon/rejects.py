@@ -39,11 +39,10 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
         if not held["rejected"]["rows"]:
             continue
         figures = stateless.read(store, held["folder"])
-        files = sorted(figures.files, key=lambda file: str(file["digest"]))
         with scratch_folder(store) as scratch:
             path = local_copy(store, held["folder"] + stateless.SET_ASIDE, scratch)
             table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
-        names = pa.array([file["name"] for file in files], pa.string()).take(table.column("file").combine_chunks())
+        names = pa.array([file["name"] for file in figures.files], pa.string()).take(table.column("file").combine_chunks())
         columns = [
             pa.array([name] * table.num_rows, pa.string()),
             names,

@@ -49,6 +49,8 @@ class Figures:
     rejected: Totals
     conflicting: int
     """Duplicates within the window whose values differ from the one that counts."""
+    two_keys: int = 0
+    """Event ids that the window holds under more than one key."""
     unreadable: dict[str, int] = field(default_factory=dict)
     """Per control total, rejected rows whose amount could not be read and so is in no total."""
     measures: dict[str, str | int] = field(default_factory=dict)

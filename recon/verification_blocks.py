@@ -58,7 +58,7 @@ def _over_windows(item: Measure) -> str:
     """A measure over contributions, with what first and last were chosen by."""
     value = quoted(f"m_{item.name}")
     if item.kind in ("first", "last"):
-        order = f"row({value}.t, {value}.z, {value}.i, w)"
+        order = f"row({value}.t, w)"
         return f"arg_{'min' if item.kind == 'first' else 'max'}({value}, {order}) FILTER (WHERE {value} IS NOT NULL)"
     return f"CAST({'sum' if item.kind == 'count' else item.kind}({value}) AS {item.type.duckdb})"
 

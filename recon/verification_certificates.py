@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recon import layout
 from recon.certify import ties
 from recon.config import Config
+from recon.conflicts import certified
 from recon.errors import Damaged
 from recon.store import ObjectStore
 from recon.totals import Totals
@@ -84,6 +85,8 @@ def _wrong(certificate: Mapping[str, Any], name: str, number: int, earlier: int,
         # Where entries are lost, what they said cannot be asked any more.
         return wrong + ([f"commit {certificate['commit']} did not change this window"] if history.whole else [])
     expected = as_certified(held)
+    if "conflicts" not in certificate and "conflicts" not in held:
+        del expected["conflicts"]  # which earlier versions did not name
     differing = [field for field in expected if certificate[field] != expected[field]]
     return wrong + [
         f"{field} {_short(certificate[field])}, by commit {certificate['commit']} {_short(expected[field])}" for field in differing
@@ -111,6 +114,7 @@ def as_certified(held: Mapping[str, Any]) -> dict[str, Any]:
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },
+        "conflicts": certified(held),
         "keys": held["keys"],
         "measures": held["measures"],
         "commit": held["commit"],

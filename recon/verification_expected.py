@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 IDS_MAX = 4096
 """Ids of an artifact up to which its contributions hold them."""
 _LOGIC_ROWS = 200_000
-_ORDER = "time, id IS NULL, coalesce(id, '')"
-"""What first and last go by before window, file and line: an event without an id comes after the others of its time."""
 _TIME_TEXT = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 
 
@@ -153,7 +151,7 @@ def _over_key(config: Config, item: Measure) -> str:
     """A measure over all counted events of a key, whatever their window."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    order = f"row({_ORDER}, w, file, line)"
+    order = "row(time, w, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({_column(item)}, {order}) {_condition(config, item)}"
 
 
@@ -161,8 +159,8 @@ def _within_window(config: Config, item: Measure) -> str:
     """A measure over the counted events of a key in one window; first and last with what they were chosen by."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {_column(item)}}}"
-    order = f"row({_ORDER}, file, line)"
+    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'f': file, 'l': line, 'v': {_column(item)}}}"
+    order = "row(time, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({held}, {order}) {_condition(config, item)}"
 
 
@@ -170,7 +168,7 @@ def _over_parts(config: Config, item: Measure) -> str:
     """A measure over contributions: where user logic changed them, events cannot be folded directly."""
     value = quoted(f"m_{item.name}")
     if item.kind in ("first", "last"):
-        chosen = f"{value}.v, row({value}.t, {value}.z, {value}.i, w)"
+        chosen = f"{value}.v, row({value}.t, w)"
         return f"arg_{'min' if item.kind == 'first' else 'max'}({chosen}) FILTER (WHERE {value} IS NOT NULL)"
     fold = "sum" if item.kind == "count" else item.kind
     return f"CAST({fold}({value}) AS {item.type.duckdb})"
@@ -200,6 +198,5 @@ def _part_text(item: Measure) -> str:
     value = quoted(f"m_{item.name}")
     if item.kind not in ("first", "last"):
         return _text(item.type, value)
-    event_id = f"CASE WHEN {value}.z THEN NULL ELSE {value}.i END"
-    inner = f"{{'t': {value}.t, 'i': {event_id}, 'v': {_text(item.type, value + '.v')}}}"
+    inner = f"{{'t': {value}.t, 'v': {_text(item.type, value + '.v')}}}"
     return f"CASE WHEN {value} IS NULL THEN NULL ELSE {inner} END"

@@ -73,7 +73,7 @@ def check_artifacts(task: Recomputation, progress: Callable[[str, float], None])
 
 
 def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[dict[str, int], list[str]]:
-    """Fills ``events`` (w: number of the window in the grid, file: rank by digest) and ``refused``. Returns the rows
+    """Fills ``events`` (w: number of the window in the grid, file: place in the order of landing) and ``refused``. Returns the rows
     per window, and the windows that cannot be read."""
     connection, config = task.connection, task.config
     columns = [quoted(f"c_{name}") for name in config.columns]
@@ -120,11 +120,10 @@ def _load_window(task: Recomputation, name: str, revision: int, spec: EventSpec)
         manifest = read_manifest(task.store, task.config.grid.parse(name), revision)
         if manifest is None:
             raise WrongInput("its manifest is gone")
-        files = sorted(manifest.files, key=lambda file: file.digest)
-        damaged = [file.name for file in files if file.path in task.damaged]
+        damaged = [file.name for file in manifest.files if file.path in task.damaged]
         if damaged:
             raise WrongInput(f"{damaged[0]} is not what was landed")
-        sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch)) for file in files]
+        sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch)) for file in manifest.files]
         return sum(file.rows for file in load_events(task.connection, sources, spec, "landed"))
     except (*UNREADABLE, duckdb.Error, pa.ArrowException, OSError) as error:
         raise _UnreadError(said(error)) from error

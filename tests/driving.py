@@ -147,9 +147,8 @@ def check_block(block: Mapping[str, Any], folded: Sequence[Contribution], rules:
         stored = block["m"][measure.name]
         if measure.kind in ("first", "last") and held:
             ends = min if measure.kind == "first" else max
-            picked, _ = ends(held, key=lambda one: (one[0].time, one[0].id is None, one[0].id or "", one[1]))
+            picked, _ = ends(held, key=lambda one: (one[0].time, one[1]))
             assert stored["t"] == value(picked.time)
-            assert stored["i"] == picked.id
             assert same(stored["v"], picked)
             continue
         fold = {"min": min, "max": max}.get(measure.kind, sum)
@@ -188,6 +187,12 @@ def check_certificates(r: Reconciliation, state: s.State, expected: Result) -> N
         assert certificate["rejected"]["rows"] == len(totals.rejected)
         assert certificate["keys"] == len(totals.keys)
         assert certificate["stages"]["reduce"]["conflicting"] == len(totals.conflicting)
+        assert certificate["conflicts"] == {
+            "within": len(totals.conflicting),
+            "ids_under_two_keys": len(totals.two_keys),
+            "earlier": {name_of(other): rows for other, rows in sorted(totals.earlier.items())},
+            "later": {name_of(other): rows for other, rows in sorted(totals.later.items())},
+        }
         check_money(certificate, totals.money)
         rejected = r.rejects(name_of(s.at(window))).to_pylist()
         assert sorted((row["file"], row["line"]) for row in rejected) == sorted((f, n) for f, n, _ in totals.rejected)

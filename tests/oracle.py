@@ -34,11 +34,12 @@ Scope = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """One row of a landed file, as text: empty and None are null. ``line`` is the physical line that it starts on."""
+    """One row of a landed file, as text: empty and None are null. ``order`` is the file's place in the order of landing of its
+    window; ``line`` is the physical line that the row starts on."""
 
     window: datetime
     file: str
-    digest: str
+    order: int
     line: int
     values: Mapping[str, str | None]
 
@@ -77,10 +78,9 @@ class Rules:
 
 
 class Picked(NamedTuple):
-    """What ``first`` and ``last`` give: the value and the time and id of the event that it comes from."""
+    """What ``first`` and ``last`` give: the value and the time of the event that it comes from."""
 
     time: datetime
-    id: str | None
     value: Any
 
 
@@ -113,6 +113,8 @@ class WindowTotals:
 
     ``duplicates`` stand a second time in the window itself, ``suppressed`` in an earlier one; ``accepted`` is their
     sum with ``counted``. ``conflicting`` are those duplicates that differ from the row that stands for them.
+    ``earlier`` counts the suppressed rows that differ from the row that counts, by its window, and ``later`` those of later windows that
+    differ from a row of this one that counts. ``two_keys`` are the ids that stand under more than one key.
     ``rejected`` is (file, line, why). ``money`` is {control: {"in" or verdict: {value of ``by``: total}}}: "" stands
     where a control has no ``by``, None for rows whose ``by`` is null; a sum over no readable amount is 0.
     ``keys`` are those of the accepted rows.
@@ -124,6 +126,9 @@ class WindowTotals:
     suppressed: int = 0
     rejected: list[tuple[str, int, str]] = field(default_factory=list)
     conflicting: list[tuple[str, int]] = field(default_factory=list)
+    earlier: dict[datetime, int] = field(default_factory=dict)
+    later: dict[datetime, int] = field(default_factory=dict)
+    two_keys: set[str] = field(default_factory=set)
     money: dict[str, dict[str, dict[Any, Decimal | int]]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
 
@@ -161,7 +166,9 @@ def oracle(events: Iterable[Event], rules: Rules, as_of: datetime | None = None)
     with localcontext(EXACT):
         rows = [read(event, rules) for event in events if as_of is None or event.window <= as_of]
         verdicts, conflicting = judge(rows, rules)
-        return Result(_artifacts(rows, verdicts, rules), _totals(rows, verdicts, conflicting, rules))
+        totals = _totals(rows, verdicts, conflicting, rules)
+        _conflicts(rows, verdicts, totals)
+        return Result(_artifacts(rows, verdicts, rules), totals)
 
 
 def withdrawn(revisions: Mapping[datetime, Sequence[Sequence[Event]]], rules: Rules) -> dict[str, list[datetime]]:
@@ -305,9 +312,32 @@ def judge(rows: Sequence[Row], rules: Rules) -> tuple[list[Verdict], set[tuple[d
     return verdicts, conflicting
 
 
+def _conflicts(rows: Sequence[Row], verdicts: Sequence[Verdict], totals: Mapping[datetime, WindowTotals]) -> None:
+    """Adds to each window's totals the conflicts with other windows, and the ids under two keys."""
+    counting: dict[Any, Row] = {}
+    keys: dict[Any, set[str]] = defaultdict(set)
+    standing = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict in ("counted", "suppressed")]
+    for row, _ in standing:
+        if row.id is not None:
+            keys[row.event.window, row.id].add(row.key)
+    for (window, event_id), under in keys.items():
+        if len(under) > 1:
+            totals[window].two_keys.add(event_id)
+    for row, verdict in sorted(standing, key=lambda pair: pair[0].event.window):
+        if row.id is None:
+            continue
+        # The row that counts is the last counted one: whatever is suppressed after it is suppressed because of it.
+        if verdict == "counted":
+            counting[row.key, row.id] = row
+        elif row.values != counting[row.key, row.id].values:
+            mine, other = row.event.window, counting[row.key, row.id].event.window
+            totals[mine].earlier[other] = totals[mine].earlier.get(other, 0) + 1
+            totals[other].later[mine] = totals[other].later.get(mine, 0) + 1
+
+
 def _delivery_order(row: Row) -> tuple[Any, ...]:
-    """(time, file digest, line), a null time last; the name parts files of equal content, which are never landed."""
-    return row.time is None, row.time or NEVER, row.event.digest, row.event.line, row.event.file
+    """(time, order of landing, line), a null time last."""
+    return row.time is None, row.time or NEVER, row.event.order, row.event.line
 
 
 # ---- artifacts -------------------------------------------------------------------------------------------------------
@@ -368,7 +398,7 @@ def _measure(measure: Measure, rows: Sequence[Row]) -> Any:
             return None
         row = timed[0 if measure.kind == "first" else -1]
         assert row.time is not None
-        return Picked(row.time, row.id, row.values[measure.column])
+        return Picked(row.time, row.values[measure.column])
     if not values:
         return None
     if measure.kind == "sum":
@@ -377,8 +407,8 @@ def _measure(measure: Measure, rows: Sequence[Row]) -> Any:
 
 
 def _booking_order(row: Row) -> tuple[Any, ...]:
-    """(time, id, window, file digest, line), a null id after all others; first and last are the ends of one order."""
-    return row.time, row.id is None, row.id or "", row.event.window, row.event.digest, row.event.line
+    """(time, window, order of landing, line); first and last are the ends of one order."""
+    return row.time, row.event.window, row.event.order, row.event.line
 
 
 # ---- control totals --------------------------------------------------------------------------------------------------

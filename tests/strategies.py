@@ -167,10 +167,15 @@ class File:
     def digest(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
-    def events(self, window: int) -> list[Event]:
+    def events(self, window: int, order: int = 0) -> list[Event]:
+        """Its events as the file number ``order`` of a window, in the order of landing."""
         first_line = 2 if self.format == "csv" else 1
-        digest = self.digest
-        return [Event(at(window), self.name, digest, line, _values(row)) for line, row in enumerate(self.rows, first_line)]
+        return [Event(at(window), self.name, order, line, _values(row)) for line, row in enumerate(self.rows, first_line)]
+
+
+def events_of(window: int, files: Sequence[File]) -> list[Event]:
+    """The events of a window's files, in their order of landing."""
+    return [event for order, file in enumerate(files) for event in file.events(window, order)]
 
 
 def at(window: int) -> datetime:
@@ -244,7 +249,7 @@ class State:
 
     def current_events(self) -> list[Event]:
         """Events of the current revision of every window, run or not, closed or not."""
-        return [event for window, files in self.files.items() for file in files for event in file.events(window)]
+        return [event for window, files in self.files.items() for event in events_of(window, files)]
 
     def committed_events(self) -> list[Event]:
         """Events of the last committed revision of every window: what the store answers from."""
@@ -252,10 +257,7 @@ class State:
 
     def committed_revisions(self) -> dict[datetime, list[list[Event]]]:
         """Per window the events of each committed revision, oldest first: what the oracle's ``withdrawn`` takes."""
-        return {
-            at(window): [[event for file in files for event in file.events(window)] for files in revisions]
-            for window, revisions in self.revisions.items()
-        }
+        return {at(window): [events_of(window, files) for files in revisions] for window, revisions in self.revisions.items()}
 
 
 def apply(state: State, operation: Operation) -> State:

@@ -163,7 +163,7 @@ def test_every_counted_cent_leads_back_to_an_event_with_its_file_and_line(
         for window, files in batches.items():
             for file in files:
                 carry_out(r, s.Land(window, file))
-                events += file.events(window)
+            events += s.events_of(window, files)
             carry_out(r, s.Close(window))
         run_range(r, tuple(batches))
         for key, artifact in oracle(events, s.STANDARD_RULES).artifacts.items():

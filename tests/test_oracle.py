@@ -46,8 +46,8 @@ def landed(*windows: list[Row]) -> list[Event]:
     return [event for n, rows in enumerate(windows) for event in File(f"w{n}", tuple(rows)).events(n)]
 
 
-def event(window: int, line: int, digest: str = "d", file: str = "f.csv", **values: str | None) -> Event:
-    return Event(at(window), file, digest, line, {"order_id": "A", **values})
+def event(window: int, line: int, order: int = 0, file: str = "f.csv", **values: str | None) -> Event:
+    return Event(at(window), file, order, line, {"order_id": "A", **values})
 
 
 def time(text: str) -> datetime:
@@ -132,7 +132,7 @@ def test_sums_of_38_digits_are_exact() -> None:
     assert oracle(events, rules).artifacts["A"].measures["total"] == Decimal(10**38)
 
 
-def test_first_and_last_go_by_time_then_id_then_window_digest_and_line_whatever_the_order_of_arrival() -> None:
+def test_first_and_last_go_by_time_then_window_order_of_landing_and_line() -> None:
     rules = Rules(
         ("order_id",),
         {"v": "text"},
@@ -148,14 +148,14 @@ def test_first_and_last_go_by_time_then_id_then_window_digest_and_line_whatever_
 
     early, late = "2026-11-01T00:00Z", "2026-11-01T01:00+00:59"  # the later line is one minute after
     assert picked(event(0, 1, v="late", i="1", t=late), event(0, 2, v="early", i="2", t=early)) == ("early", "late")
-    assert picked(event(0, 1, v="id 2", i="2", t=early), event(0, 2, v="id 1", i="1", t=early)) == ("id 1", "id 2")
-    assert picked(event(0, 1, v="no id", i="", t=early), event(0, 2, v="id 1", i="1", t=early)) == ("id 1", "no id")
+    assert picked(event(0, 1, v="id 2", i="2", t=early), event(0, 2, v="id 10", i="10", t=early)) == ("id 2", "id 10")
+    assert picked(event(0, 1, v="no id", i="", t=early), event(0, 2, v="id 1", i="1", t=early)) == ("no id", "id 1")
     assert picked(event(3, 1, v="w3", i="1", t=early), event(0, 2, v="w0", i="1", t=early)) == ("w0", "w3")
-    assert picked(event(0, 1, "e", v="e", t=early), event(0, 2, "d", "g.csv", v="d", t=early)) == ("d", "e")
+    assert picked(event(0, 1, 1, v="second", t=early), event(0, 2, 0, "g.csv", v="first", t=early)) == ("first", "second")
     assert picked(event(0, 2, v="line 2", t=early), event(0, 1, v="line 1", t=early)) == ("line 1", "line 2")
     assert picked(event(0, 1, v="", t=early), event(0, 2, v="x", t=late), event(0, 3, v="y")) == ("x", "x")
     measures = oracle([event(0, 1, v="x", i="7", t=early)], rules).artifacts["A"].measures
-    assert measures["first"] == Picked(datetime(2026, 11, 1, tzinfo=UTC), "7", "x")
+    assert measures["first"] == Picked(datetime(2026, 11, 1, tzinfo=UTC), "x")
 
 
 def test_several_key_columns_make_a_compact_json_array() -> None:
@@ -180,9 +180,9 @@ def test_within_a_window_the_first_by_time_counts_and_what_differs_from_it_is_a_
     assert totals.conflicting == [("w0.csv", 2), ("w0.csv", 3)]
 
 
-def test_of_rows_of_one_time_the_one_first_by_file_digest_then_line_counts() -> None:
+def test_of_rows_of_one_time_the_first_by_order_of_landing_then_line_counts() -> None:
     rules = Rules(("order_id",), {}, id="i")
-    tied = [event(0, 1, "e", "a.csv", i="1"), event(0, 9, "d", "z.csv", i="1"), event(0, 10, "d", "z.csv", i="1")]
+    tied = [event(0, 1, 1, "a.csv", i="1"), event(0, 9, 0, "z.csv", i="1"), event(0, 10, 0, "z.csv", i="1")]
     for order in (tied, tied[::-1]):
         assert oracle(order, rules).artifacts["A"].contributions[0].events == [("z.csv", 9)]
 
@@ -233,7 +233,7 @@ def test_a_rejected_row_suppresses_nothing() -> None:
 def test_a_suppressed_event_is_no_part_of_first_or_last() -> None:
     again = Row(amount="1.00", booked_at="2026-10-31T00:00:00Z")
     measures = oracle(landed([Row()], [again]), STANDARD_RULES).artifacts["A"].measures
-    assert measures["opening"] == Picked(time("2026-11-01T00:10:00Z"), "1", Decimal("10.00"))
+    assert measures["opening"] == Picked(time("2026-11-01T00:10:00Z"), Decimal("10.00"))
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from recon.vocabulary.reference import evaluate
     from recon.vocabulary.spark import emit_spark
 
-MEANING = 1
-"""Counts changes of what expressions mean; part of every rules version."""
+MEANING = 2
+"""Counts changes of what expressions, measures and duplicates mean; part of every rules version."""
 
 __all__ = ["MEANING", "Expression", "Node", "Type", "emit_duckdb", "emit_spark", "evaluate", "parse_expression", "parse_type"]
 

@@ -148,6 +148,11 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
         SELECT * EXCLUDE (older, runs), {kept} AS c FROM joined""")
 
 
+def windows_of(config: Config, source: str) -> str:
+    """SELECT key, w (name) of every window in the ``block`` of ``source`` (key, block)."""
+    return f"SELECT key, {_name(config, 'i')} AS w FROM (SELECT key, unnest(range(first, until)) AS i FROM ({_spans(config, source)}))"
+
+
 def _spans(config: Config, source: str) -> str:
     """SELECT key, first, until (numbers in the grid, the end not included) of the windows in the ``block`` of ``source``."""
     return f"""

@@ -26,7 +26,7 @@ _NARROW = 18
 def measure_type(item: Measure) -> str:
     """SQL type of a measure inside a contribution."""
     if item.kind in ("first", "last"):
-        return f"STRUCT(t VARCHAR, i VARCHAR, v {item.type.duckdb})"
+        return f"STRUCT(t VARCHAR, v {item.type.duckdb})"
     return item.type.duckdb
 
 
@@ -53,9 +53,7 @@ def measures_struct(config: Config) -> str:
     for item in config.measures:
         value = measure(item.name)
         if item.kind in ("first", "last"):
-            event_id = f"CASE WHEN {value}.z THEN NULL ELSE {value}.i END"
-            picked = f"{{'t': {value}.t, 'i': {event_id}, 'v': {value}.v}}"
-            value = f"CASE WHEN {value} IS NULL THEN NULL ELSE {picked} END"
+            value = f"CASE WHEN {value} IS NOT NULL THEN {{'t': {value}.t, 'v': {value}.v}} END"
         parts.append(f"{literal(item.name)}: {value}")
     return f"{{{', '.join(parts)}}}"
 
@@ -86,7 +84,7 @@ def windows_in_block(record: str) -> str:
 def _measures_structure(config: Config) -> dict[str, object]:
     def of(item: Measure) -> object:
         if item.kind in ("first", "last"):
-            return {"t": "VARCHAR", "i": "VARCHAR", "v": item.type.duckdb}
+            return {"t": "VARCHAR", "v": item.type.duckdb}
         return item.type.duckdb
 
     return {item.name: of(item) for item in config.measures}
@@ -121,7 +119,7 @@ def fold_contributions(config: Config, each: Callable[[str], str]) -> str:
         value = _fold(item, each)
         if item.kind in ("first", "last"):
             # The list makes sure that the fold is taken once.
-            picked = "CASE WHEN x IS NOT NULL THEN {'t': x.t, 'i': CASE WHEN x.z THEN NULL ELSE x.i END, 'v': x.v} END"
+            picked = "CASE WHEN x IS NOT NULL THEN {'t': x.t, 'v': x.v} END"
             value = f"list_transform([{value}], lambda x: {picked})[1]"
         parts.append(f"{literal(item.name)}: {value}")
     return f"{{{', '.join(parts)}}}"
@@ -133,8 +131,8 @@ def _fold(item: Measure, each: Callable[[str], str]) -> str:
         return f"CAST(list_sum({each(value)}) AS {item.type.duckdb})"
     if item.kind in ("min", "max"):
         return f"list_{item.kind}({each(value)})"
-    # Ties in (time, id) between windows go by the window, as they go by file and line within one.
-    order = f"{{'t': {value}.t, 'z': {value}.i IS NULL, 'i': coalesce({value}.i, ''), 'w': x.w, 'v': {value}.v}}"
+    # Equal times in different windows go by the window, as they go by the order of landing and line within one window.
+    order = f"{{'t': {value}.t, 'w': x.w, 'v': {value}.v}}"
     ordered = f"list_filter({each(f'CASE WHEN {value} IS NOT NULL THEN {order} END')}, lambda x: x IS NOT NULL)"
     return f"list_{'min' if item.kind == 'first' else 'max'}({ordered})"
 
@@ -234,12 +232,12 @@ def _artifact_measure(item: Measure) -> str:
     value = measure(item.name)
     if item.kind not in ("first", "last"):
         return member(item.name, value, json_text(item.type, value))
-    return _chosen(item, value, f"CASE WHEN NOT {value}.z THEN {value}.i END")
+    return _chosen(item, value)
 
 
-def _chosen(item: Measure, value: str, event_id: str) -> str:
-    """The member of a first or last, with what it was chosen by."""
-    held = [("t", TEXT, f"{value}.t"), ("i", TEXT, event_id), ("v", item.type, f"{value}.v")]
+def _chosen(item: Measure, value: str) -> str:
+    """The member of a first or last, with the time that it was chosen by."""
+    held = [("t", TEXT, f"{value}.t"), ("v", item.type, f"{value}.v")]
     return member(item.name, value, _object(held))
 
 
@@ -249,7 +247,7 @@ def list_text(config: Config, listed: str) -> str:
     for item in config.measures:
         value = f"x.m.{quoted(item.name)}"
         plain = item.kind not in ("first", "last")
-        measures.append(member(item.name, value, json_text(item.type, value)) if plain else _chosen(item, value, f"{value}.i"))
+        measures.append(member(item.name, value, json_text(item.type, value)) if plain else _chosen(item, value))
     text = _contribution_text("x.w", "x.n", "x.d", "x.ids", _of_members(measures))
     return f"concat('[', array_to_string(list_transform({listed}, lambda x: {text}), ','), ']')"
 
@@ -281,5 +279,5 @@ def _measure_text(item: Measure) -> str:
     value = f"x.m.{quoted(item.name)}"
     if item.kind in ("first", "last"):
         inner = as_text(item.type, f"{value}.v")
-        return f"CASE WHEN {value} IS NULL THEN NULL ELSE {{'t': {value}.t, 'i': {value}.i, 'v': {inner}}} END"
+        return f"CASE WHEN {value} IS NULL THEN NULL ELSE {{'t': {value}.t, 'v': {inner}}} END"
     return as_text(item.type, value)

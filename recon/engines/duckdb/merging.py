@@ -15,7 +15,8 @@ import numpy as np
 
 from recon import parquet
 from recon.config import Config
-from recon.engines.duckdb import carrying, contributions, entangled, reduction
+from recon.conflicts import Pairs
+from recon.engines.duckdb import carrying, conflicts, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import as_totals, measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.logic import after_merge
@@ -74,6 +75,9 @@ class Slice:
     moved: dict[str, Moved] = field(default_factory=dict)
     recounted: dict[str, Recount] = field(default_factory=dict)
     """Windows outside the range: what changed in the records, which must tie with ``moved``."""
+    conflicts_before: Pairs = field(default_factory=dict)
+    conflicts: Pairs = field(default_factory=dict)
+    """Suppressed rows that differ from the row that counts, before and after: of all pairs of windows that the merge can change."""
 
 
 def merge_slice(
@@ -96,14 +100,17 @@ def merge_slice(
     connection.unregister("standing_records")
     moved: dict[str, Moved] = {}
     recounted: dict[str, Recount] = {}
+    before: Pairs = {}
+    after: Pairs = {}
     settled = f"(SELECT {_SETTLED}, {_CARRIED} FROM merged WHERE NOT entangled)"
     if _any(connection, "SELECT 1 FROM merged WHERE entangled"):
         moved, recounted = entangled.untangle(connection, config, sources, windows)
+        before, after = conflicts.find(connection, config, sources, windows)
         settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
     counted, suppressed, measures = _window_sums(connection, config, windows, settled)
     written = _written(connection, config, _finals(connection, config, settled))
     records = written.select(["hi", "lo", "length", "check", "record"])
-    return Slice(records, _status_changes(connection, written), counted, suppressed, measures, moved, recounted)
+    return Slice(records, _status_changes(connection, written), counted, suppressed, measures, moved, recounted, before, after)
 
 
 @dataclass(frozen=True)

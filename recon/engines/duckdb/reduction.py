@@ -46,7 +46,9 @@ def measure(name: str) -> str:
 
 
 def aggregate(config: Config, item: Measure) -> str:
-    """The SQL aggregate that takes one measure over events ordered by (time, id, file, line); ``file`` is the rank by digest."""
+    """The SQL aggregate that takes one measure over events.
+
+    First and last go by (time, file, line), where ``file`` is the place in the order of landing."""
     names = {name: column(config, name) for name in config.columns}
     conditions = [] if item.where is None else [f"({emit_duckdb(item.where, names)})"]
     value = "" if item.column is None else column(config, item.column)
@@ -59,8 +61,8 @@ def aggregate(config: Config, item: Measure) -> str:
         return f"CAST(sum({value}){where} AS {item.type.duckdb})"
     if item.kind in ("min", "max"):
         return f"{item.kind}({value}){where}"
-    # Structs compare field by field: time, then id (an event without one after all that have one), file and line.
-    order = f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'z': id IS NULL, 'i': coalesce(id, ''), 'f': file, 'l': line, 'v': {value}}}"
+    # Structs compare field by field.
+    order = f"{{'t': strftime(time, {literal(_TIME_TEXT)}), 'f': file, 'l': line, 'v': {value}}}"
     return f"{'min' if item.kind == 'first' else 'max'}({order}){where}"
 
 
@@ -79,7 +81,7 @@ def reduce_events(config: Config, events: str, by: str = "") -> str:
 def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """Splits the table ``landed`` into the view ``events`` and the table ``duplicates`` (file, line, conflicting).
 
-    Of the rows of one (key, id) the first by (time, file digest, line) counts; ``file`` is the rank by digest."""
+    Of the rows of one (key, id) the first by (time, file, line) counts; ``file`` is the place in the order of landing."""
     connection.execute("CREATE TEMP TABLE duplicates (file INTEGER, line BIGINT, conflicting BOOLEAN)")
     suspects = 0
     if config.events.id:
@@ -98,6 +100,15 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
             ) WHERE place > 1""")
     left_out = "ANTI JOIN duplicates USING (file, line)" if suspects else ""
     connection.execute(f"CREATE TEMP VIEW events AS SELECT * FROM landed {left_out}")
+
+
+def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, events: str) -> int:
+    """Event ids that a window holds under more than one key, from its ``artifacts`` and its accepted ``events``."""
+    # Within a key an id stands once, so its hash stands twice only under two keys. The texts are compared for the rare hash that does.
+    twice = f"SELECT 1 FROM (SELECT unnest(ids) AS idh FROM {artifacts}) GROUP BY idh HAVING count(*) > 1"
+    if not connection.execute(f"{twice} LIMIT 1").fetchall():
+        return 0
+    return _one(connection, f"SELECT count(*) FROM (SELECT id FROM {events} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1)")
 
 
 def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:

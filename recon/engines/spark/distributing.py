@@ -194,7 +194,7 @@ def aggregate(config: Config, item: Measure) -> str:
         return f"CAST(sum({f'CAST({value} AS DECIMAL(20,0))' if whole else value}){where} AS {item.type.spark})"
     if item.kind in ("min", "max"):
         return f"{item.kind}({value}){where}"
-    order = f"'t', {to_text('time', TIMESTAMP)}, 'z', id IS NULL, 'i', coalesce(id, ''), 'f', file, 'l', line, 'v', {value}"
+    order = f"'t', {to_text('time', TIMESTAMP)}, 'f', file, 'l', line, 'v', {value}"
     return f"{'min' if item.kind == 'first' else 'max'}(named_struct({order})){where}"
 
 

@@ -55,7 +55,7 @@ class Read:
 def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
     """One file of a window, by the intake, into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
     writer, window, manifest, number = item
-    file, place, task = reduce.by_digest(manifest)[number], f"window {manifest.window}: ", layout.new_attempt()
+    file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
     with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
         try:
             source = SourceFile(file.name, reduce.local_file(store, file, scratch))
@@ -161,7 +161,7 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
         reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE], "(FROM set_aside)")
         money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
-        figures = reduce.figures_of(connection, config, manifest, folder, reduce.by_digest(manifest), rows, money, written)
+        figures = reduce.figures_of(connection, config, manifest, folder, manifest.files, rows, money, written)
         for name, path in written.items():
             store.copy_in(folder + name, path)
     return figures if reduce.finished(store, figures) else join_pieces(store, config, item)
@@ -186,4 +186,4 @@ def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None
 def _measure_type(item: Measure) -> str:
     """SQL type of a measure in a stateless file."""
     kind = item.type.duckdb
-    return f"STRUCT(t VARCHAR, z BOOLEAN, i VARCHAR, f INTEGER, l BIGINT, v {kind})" if item.kind in ("first", "last") else kind
+    return f"STRUCT(t VARCHAR, f INTEGER, l BIGINT, v {kind})" if item.kind in ("first", "last") else kind

@@ -1,0 +1,137 @@
+"""Conflicts across windows in DuckDB: suppressed events that differ from the event that counts.
+
+Belongs here: which event counts, and comparing its columns with those of the suppressed ones. Does not belong here: which events are
+suppressed (entangled), duplicates within one window (reduction), the figures (recon.conflicts).
+
+An event and the later ones that it suppresses, each within the horizon of the one before, are a *chain*; the first one counts. Only the
+chains of ids that stand in a window of the range can change. A chain may reach further than the tables of ``entangled`` do: into windows
+whose ids the record does not hold, or that are carried forward. Their ids are read from the stateless artifacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon import parquet, stateless
+from recon.config import Config
+from recon.conflicts import Pairs
+from recon.engines.duckdb import carrying, contributions, reduction
+from recon.engines.duckdb.session import literal, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from recon.engines.duckdb.merging import Sources
+
+_NAME = "%Y-%m-%dT%H:%MZ"
+_TABLES = ("resent", "chained", "unread", "reached", "links_old", "links_new", "contents_kept", "contents_old", "contents_new")
+
+
+def find(connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str]) -> tuple[Pairs, Pairs]:
+    """Rows that differ, by pair of windows, before and after the merge of ``windows``: of all pairs that it can change. Reads the tables
+    of ``entangled.settle``."""
+    for table in _TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    ranged = f"[{', '.join(literal(window) for window in windows)}]"
+    both = "(SELECT key, idh, w FROM ids_old UNION SELECT key, idh, w FROM ids_new)"
+    connection.execute(f"""
+        CREATE TEMP TABLE resent AS
+        SELECT key, idh FROM {both} GROUP BY key, idh HAVING count(*) > 1 AND bool_or(list_contains({ranged}, w))""")
+    if not connection.execute("SELECT 1 FROM resent LIMIT 1").fetchall():
+        return {}, {}
+    first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
+    connection.execute("CREATE TEMP TABLE chained (key VARCHAR, idh UBIGINT, w VARCHAR)")
+    _read_further(connection, config, sources.artifacts_old, f"a.hi BETWEEN {first} AND {last}")
+    for side in ("old", "new"):
+        _link(connection, config, side)
+    _read_contents(connection, config, sources, windows, (first, last))
+    return _differing(connection, "old"), _differing(connection, "new")
+
+
+def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path], part: str) -> None:
+    """Fills ``chained`` (key, idh, w) with the windows that hold resent ids and that ``ids_old`` and ``ids_new`` leave out, as far as the
+    chains reach. They are outside the range, so the same on both sides."""
+    blocks = f"(SELECT key, {contributions.block_of(config, 'old')} AS block FROM tangled WHERE blocked)"
+    connection.execute(f"""
+        CREATE TEMP TABLE unread AS
+        SELECT p.key, p.w FROM pairs_new p JOIN zones z USING (key)
+        WHERE p.ids IS NULL AND NOT p.ranged AND NOT (p.w BETWEEN z.first AND z.last OR p.w >= z.held)
+              AND key IN (SELECT key FROM resent)
+        UNION
+        SELECT key, w FROM ({carrying.windows_of(config, blocks)}) WHERE key IN (SELECT key FROM resent)""")
+    seconds = config.events.dedupe // timedelta(seconds=1)
+    while True:
+        known = "(SELECT key, idh, w FROM ids_old UNION SELECT key, idh, w FROM ids_new UNION SELECT key, idh, w FROM chained)"
+        connection.execute(f"""
+            CREATE OR REPLACE TEMP TABLE reached AS
+            SELECT u.key, u.w FROM unread u JOIN (
+                SELECT key, strftime(CAST(min(w) AS TIMESTAMPTZ) - to_seconds({seconds}), {literal(_NAME)}) AS first,
+                       strftime(CAST(max(w) AS TIMESTAMPTZ) + to_seconds({seconds}), {literal(_NAME)}) AS last
+                FROM {known} SEMI JOIN resent USING (key, idh) GROUP BY key) reach
+            ON u.key = reach.key AND u.w BETWEEN reach.first AND reach.last""")
+        windows = connection.execute("SELECT DISTINCT w FROM reached ORDER BY w").fetchall()
+        if not windows:
+            return
+        files = {window: artifacts[window] for (window,) in windows}
+        connection.execute(f"""
+            INSERT INTO chained
+            SELECT key, idh, w FROM (
+                SELECT a.key, a.w, unnest(a.ids) AS idh FROM {parquet.scan_windows(files)} a
+                SEMI JOIN reached r ON r.key = a.key AND r.w = a.w WHERE {part}
+            ) SEMI JOIN resent USING (key, idh)""")
+        connection.execute("DELETE FROM unread USING reached WHERE unread.key = reached.key AND unread.w = reached.w")
+
+
+def _link(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
+    """The table ``links_<side>``: key, idh, w of every suppressed event of a resent id, and ``counting``, the window of its chain's first
+    event."""
+    seconds = config.events.dedupe // timedelta(seconds=1)
+    connection.execute(f"""
+        CREATE TEMP TABLE links_{side} AS
+        WITH ids AS (
+            SELECT key, idh, w, CAST(w AS TIMESTAMPTZ) AS start
+            FROM (SELECT key, idh, w FROM ids_{side} UNION SELECT key, idh, w FROM chained) SEMI JOIN resent USING (key, idh)
+        ), apart AS (
+            SELECT *, start - lag(start) OVER (PARTITION BY key, idh ORDER BY w) <= to_seconds({seconds}) AS follows FROM ids
+        ), chains AS (
+            SELECT *, count(*) FILTER (WHERE NOT coalesce(follows, false)) OVER (PARTITION BY key, idh ORDER BY w) AS chain FROM apart
+        )
+        SELECT key, idh, w, counting
+        FROM (SELECT key, idh, w, min(w) OVER (PARTITION BY key, idh, chain) AS counting FROM chains) WHERE w <> counting""")
+
+
+def _read_contents(
+    connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str], part: tuple[int, int]
+) -> None:
+    """The tables ``contents_kept`` (windows outside the range), ``contents_old`` and ``contents_new``: key, id, idh, w, content of each
+    event in a chain, where ``content`` holds every column that the rules use."""
+    columns = {"time": "time", **{f"c_{name}": reduction.column(config, name) for name in stateless.event_columns(config)}}
+    kinds = {"time": "TIMESTAMPTZ", **{f"c_{name}": kind.duckdb for name, kind in stateless.event_columns(config).items()}}
+    content = ", ".join(f"{literal(name)}: {column}" for name, column in columns.items())
+    structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
+    sides = {"kept": ("old", "new"), "old": ("old",), "new": ("new",)}
+    for side, links in sides.items():
+        connection.execute(
+            f"CREATE TEMP TABLE contents_{side} (key VARCHAR, id VARCHAR, idh UBIGINT, w VARCHAR, content STRUCT({structure}))"
+        )
+        listed = " UNION ".join(f"SELECT key, idh, {name} AS w FROM links_{one}" for one in links for name in ("w", "counting"))
+        wanted = [name for (name,) in connection.execute(f"SELECT DISTINCT w FROM ({listed}) ORDER BY w").fetchall()]
+        for window in (name for name in wanted if (name in windows) == (side != "kept")):
+            events = sources.events_old if side == "old" else sources.events_new
+            connection.execute(f"""
+                INSERT INTO contents_{side}
+                SELECT e.key, e.id, e.idh, {literal(window)}, {{{content}}} FROM {reduction.written_events(events[window], *part)} e
+                SEMI JOIN (SELECT key, idh FROM ({listed}) WHERE w = {literal(window)}) l ON l.key = e.key AND l.idh = e.idh""")
+
+
+def _differing(connection: duckdb.DuckDBPyConnection, side: str) -> Pairs:
+    contents = f"(SELECT * FROM contents_kept UNION ALL SELECT * FROM contents_{side})"
+    rows = connection.execute(f"""
+        SELECT l.w, l.counting, count(*) FROM links_{side} l
+        JOIN {contents} a ON a.key = l.key AND a.idh = l.idh AND a.w = l.w
+        JOIN {contents} b ON b.key = l.key AND b.idh = l.idh AND b.w = l.counting AND b.id = a.id
+        WHERE a.content IS DISTINCT FROM b.content GROUP BY ALL""").fetchall()
+    return {(window, counting): int(count) for window, counting, count in rows}
