@@ -389,7 +389,7 @@ def test_full_names_what_is_wrong_in_each_record(tmp_path: Path) -> None:
         "A0": (b'"s":"UNPAID"', b'"s":"UNPAIX"', "status UNPAIX ≠ UNPAID"),
         "A1": (b'"balance":"10.00"', b'"balance":"10.01"', "balance 10.01 ≠ 10.00"),
         "A2": (b'"opened":"INVOICE"', b'"opened":"INVOICX"', "opened INVOICX ≠ INVOICE"),
-        "A3": (b'"t":"2026-11-01T00:00:00', b'"t":"2026-11-01T00:00:01', "opened"),
+        "A3": (b'"t":"2026-11-01T00:05:00', b'"t":"2026-11-01T00:05:01', "opened"),
         "A4": (b'"ids":[', b'"ids":[1', "ids"),
         "A5": (b"]}\n", b'],"gone":["2026-11-01T00:00Z"]}\n', "withdrawn"),
         "A6": (b'"n":1,"d":0', b'"n":0,"d":1', "n 0 ≠ 1"),
