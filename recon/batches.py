@@ -13,17 +13,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import landings, layout
+from recon import landings, layout, revisions
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
-from recon.store import AlreadyExists, ObjectStore
+from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.windows import Grid, name_of
 
 _BLOCK_BYTES = 1 << 20
+CORRECTION = "correction-"
+"""What the names of the files of corrections begin with."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,16 @@ def land(
             raise WrongUsage(f"{file}: this is a folder; name the files in it")
         if not file.is_file():
             raise WrongUsage(f"{file}: there is no such file; name a file that can be read")
-    before = read_manifest(store, window)
+    before = _newest(store, window)
     stored: dict[str, LandedFile] = {}
     already: list[tuple[str, str]] = []
-    known = {landed.digest: landed.name for landed in (before.files if before else ()) if landed.name != replacing}
+    known = {landed.digest: landed.name for landed in before.files if landed.name != replacing}
     declared = dict(expect or {})
     looked_at = [(file, _inspected(file, inspect)) for file in files]
     given = {digest for _, digest in looked_at}
+    if replacing is not None and _has_replaced(store, window, before, replacing, given):
+        replacing = None  # said once more, perhaps as the answer to the first call was lost
+        known = {landed.digest: landed.name for landed in before.files}
     for file, digest in looked_at:
         if digest in known:
             already.append((file.name, known[digest]))
@@ -218,30 +226,40 @@ def _copy(store: ObjectStore, file: Path, path: str, digest: str) -> int:
 
 
 def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Manifest:
-    """Takes a file (name as landed) back out of a window; its bytes stay for the record. A reason is required."""
+    """Takes a file (name as landed) back out of a window; its bytes stay for the record. A reason is required. Said once more with the
+    same reason it changes nothing."""
     if not reason.strip():
         raise WrongUsage("--reason: say why the file is taken back; the certificate will name it")
 
-    def change(current: Manifest) -> Manifest:
+    def change(current: Manifest) -> Manifest | None:
         kept = tuple(landed for landed in current.files if landed.name != name)
+        revised = replace(current, files=kept, cause="unland", reason=f"{name}: {reason}")
         if len(kept) == len(current.files):
+            if _taken_out(store, window, current, name) == (revised.cause, revised.reason):
+                return None
             raise WrongUsage(_no_such_file(current, name))
-        return replace(current, files=kept, cause="unland", reason=f"{name}: {reason}")
+        return revised
 
     return _revise(store, window, change)[0]
 
 
-def land_correction(store: ObjectStore, window: datetime, file: Path, reason: str) -> Manifest:
-    """Puts a file of corrections (its name is new) into a window, with the reason and its maker."""
+def land_correction(store: ObjectStore, window: datetime, file: Path, reason: str, attempt: str) -> Manifest:
+    """Puts a file of corrections (its name is new) into a window, with the reason and its maker. Returns the manifest that has it as its
+    last file. With the same ``attempt`` it is put once, however often it is tried."""
     digest = digest_of(file)
-    path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
-    size = store.copy_in(path, file)
-    landed = LandedFile(file.name, digest, size, path, reason=reason, by=operator())
+    path = layout.landed_file(window, digest, attempt, file.name)
+    with suppress(AlreadyExists):
+        store.copy_in(path, file)
+    landed = LandedFile(file.name, digest, file.stat().st_size, path, reason=reason, by=operator())
 
-    def change(current: Manifest) -> Manifest:
+    def change(current: Manifest) -> Manifest | None:
+        if any(other.path == path for other in current.files):
+            return None
         return replace(current, files=(*current.files, landed), cause="correct", reason=reason)
 
-    return _revise(store, window, change)[0]
+    current, changed = _revise(store, window, change)
+    earlier = () if changed else (read_manifest(store, window, revision) for revision in range(1, current.revision))
+    return next((one for one in earlier if one is not None and one.files and one.files[-1].path == path), current)
 
 
 def close(store: ObjectStore, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
@@ -262,12 +280,15 @@ def close_if(store: ObjectStore, window: datetime, why: Callable[[Manifest], str
 
 
 def replay(store: ObjectStore, windows: Iterable[datetime], reason: str = "") -> list[Manifest]:
-    """Marks windows to be processed again by the next run: each gets a new revision with the same files."""
-    marked = []
-    for window in windows:
-        if read_manifest(store, window) is not None:
-            marked.append(_revise(store, window, lambda now: replace(now, cause="replay", reason=reason))[0])
-    return marked
+    """Marks windows to be processed again by the next run: each gets a new revision with the same files. One that is marked already and
+    waits for its run stays as it is."""
+
+    def change(current: Manifest, window: datetime) -> Manifest | None:
+        marked = (current.cause, current.reason) == ("replay", reason) and current.revision > revisions.known(store, window)
+        return None if marked else replace(current, cause="replay", reason=reason)
+
+    found = (window for window in windows if read_manifest(store, window) is not None)
+    return [_revise(store, window, partial(change, window=window), give_up=True)[0] for window in found]
 
 
 def refuse_unbegun(grid: Grid, window: datetime, now: datetime) -> None:
@@ -278,14 +299,17 @@ def refuse_unbegun(grid: Grid, window: datetime, now: datetime) -> None:
         )
 
 
-def _revise(store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None]) -> tuple[Manifest, bool]:
-    """Puts the next manifest of a window: ``change`` of the newest one, or nothing where it returns None."""
+def _revise(
+    store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None], give_up: bool = False
+) -> tuple[Manifest, bool]:
+    """Puts the next manifest of a window: ``change`` of the newest one, or nothing where it returns None. ``give_up``: see ``_newest``."""
     while True:
-        current = read_manifest(store, window) or Manifest(name_of(window), 0, (), closed=False, cause="")
+        current = _newest(store, window, give_up)
         revised = change(current)
         if revised is None:
             return current, False
-        revised = replace(revised, revision=current.revision + 1, by=operator(), time=datetime.now(UTC).isoformat(timespec="seconds"))
+        now = max(datetime.now(UTC).isoformat(timespec="seconds"), current.time)  # the clocks of two machines differ
+        revised = replace(revised, revision=current.revision + 1, by=operator(), time=now)
         body = {**revised.__dict__, "files": [file.__dict__ for file in revised.files]}
         landings.note(store, window, revised.revision)
         try:
@@ -293,6 +317,62 @@ def _revise(store: ObjectStore, window: datetime, change: Callable[[Manifest], M
             return revised, True
         except AlreadyExists:
             continue
+
+
+def _newest(store: ObjectStore, window: datetime, give_up: bool = False) -> Manifest:
+    """The newest manifest of a window, revision 0 where nothing ever landed. One that is gone, as others say, is made again from them.
+
+    Raises Damaged where that cannot be, unless ``give_up``: then the files of the newest that is there go on under its number."""
+    none = Manifest(name_of(window), 0, (), closed=False, cause="")
+    while True:
+        current = read_manifest(store, window) or none
+        known = revisions.known(store, window)
+        if known <= current.revision:
+            return current
+        if (read_manifest(store, window) or none).revision == current.revision:
+            break  # else it came between the two looks
+    told = revisions.files_of(store, window, known)
+    if told is not None:
+        here = {file.name: file for file in current.files}
+        files = (LandedFile(**file) for file in told[0])
+        kept = tuple(replace(file, **_said(here.get(file.name), file)) for file in files)
+        return replace(current, revision=known, files=kept, closed=told[1] or current.closed, cause="", reason="")
+    if give_up:
+        return replace(current, revision=known)
+    raise Damaged(
+        f"{layout.manifest(window, known)}: the manifest is gone and nothing else says what it listed; restore it from a copy of the "
+        f"store, or go on from revision {current.revision} with 'recon replay {name_of(window)}'"
+    )
+
+
+def _said(before: LandedFile | None, file: LandedFile) -> dict[str, Any]:
+    """What only a manifest says of a file: the totals that its sender declared, and why and by whom a correction was made."""
+    if before is not None and before.digest == file.digest:
+        return {"expect": before.expect, "reason": before.reason, "by": before.by}
+    return {"reason": "the manifest that said why is lost"} if file.name.startswith(CORRECTION) else {}
+
+
+def _taken_out(store: ObjectStore, window: datetime, current: Manifest, name: str) -> tuple[str, str]:
+    """Cause and reason of the newest manifest that no longer lists a file ``name``, ("", "") if none ever did."""
+    later = current
+    for revision in range(current.revision - 1, 0, -1):
+        with suppress(NotFound):
+            if (earlier := read_manifest(store, window, revision)) is None:
+                continue
+            if any(file.name == name for file in earlier.files):
+                return later.cause, later.reason
+            later = earlier
+    return "", ""
+
+
+def _has_replaced(store: ObjectStore, window: datetime, current: Manifest, name: str, given: Collection[str]) -> bool:
+    """Whether the file ``name`` was replaced by the given one already: the window lists these bytes, and once listed ``name`` of others."""
+    digests = {file.name: file.digest for file in current.files}
+    if not given & set(digests.values()):
+        return False
+    if digests.get(name) in given:
+        return True
+    return name not in digests and _taken_out(store, window, current, name)[0] == "replace"
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

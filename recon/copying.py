@@ -22,9 +22,9 @@ from recon.copying_timeline import bring_after, bring_timeline, commits_of
 from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.opening import while_there
+from recon.reachable import needed
 from recon.serving import standing
 from recon.store import AlreadyExists, LocalStore, NotFound, ObjectStore
-from recon.sweeping import needed
 from recon.timeline import State, Timeline
 from recon.windows import parse_instant
 

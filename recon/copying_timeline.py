@@ -13,7 +13,7 @@ from contextlib import suppress
 from recon import checkpoints, layout
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged, WrongUsage
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import Entry, State
 
 _NUMBERED = re.compile(r"(\d{12})\.json\Z")
@@ -80,8 +80,6 @@ def _take_back(bringing: Bringing, number: int) -> None:
 
 def _bring_generation(bringing: Bringing, generation: str, at: int) -> None:
     """A rebuild's own timeline up to the commit that the store's timeline names, and that it does."""
-    with suppress(AlreadyExists):
-        bringing.target.put_new(layout.generation_switched(generation), [b""])
     folder = layout.generation(generation)
     begun = layout.generation_begun(generation)
     wanted = {begun, *(layout.commit(number, folder) for number in range(1, at + 1))}

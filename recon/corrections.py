@@ -7,32 +7,47 @@ what an event does to an artifact; a correction goes the way of every landed fil
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recon import layout, stateless
-from recon.batches import Manifest, land_correction, read_manifest
+from recon import batches, layout, stateless
+from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.config import Config
-from recon.errors import WrongUsage
-from recon.store import ObjectStore
+from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.windows import name_of
 
-PREFIX = "correction-"
-"""What the names of the files of corrections begin with."""
+PREFIX = CORRECTION
 REASON_LENGTH_MAX = 1000
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A correction that was begun: kept in the store until it has landed, so that whoever asks for the same goes on with it."""
+
+    attempt: str
+    window: str
+    line: str
+    time: str
 
 
 def correct(
     store: ObjectStore, config: Config, key: Sequence[str], event: Mapping[str, str], reason: str, now: datetime | None = None
 ) -> Manifest:
-    """Lands one event of a key in the window that lies ``now``. Returns the window's manifest; the event's file is its last.
+    """Lands one event of a key in the window that lies ``now``. Returns the manifest that landed it; the event's file is its last.
 
     ``key``: one value per key column, or the key as `show` prints it. ``event``: column → value as text. An event id is made, and the
-    time is ``now`` unless it is given. The maker is the operating system's user. Raises WrongUsage for what the intake would reject."""
+    time is ``now`` unless it is given. The maker is the operating system's user. Raises WrongUsage for what the intake would reject.
+
+    A correction that failed before it was reported is finished by the same call: in the window and at the time of the first, and
+    once, also where the first had landed. After that the same call makes another one."""
     now = now or datetime.now(UTC)
     if not reason.strip():
         raise WrongUsage("--reason: say why the correction is made; 'recon show KEY --events' will tell it")
@@ -42,17 +57,42 @@ def correct(
         raise WrongUsage(
             f"the first window, {name_of(config.grid.start)}, has not begun yet; a correction lands in the window that it is now"
         )
-    attempt = layout.new_attempt()
-    row = {**_key_columns(config, key), **_event_columns(config, event)}
+    row, attempt = {**_key_columns(config, key), **_event_columns(config, event)}, layout.new_attempt()
+    given = json.dumps([row, reason, batches.operator()], sort_keys=True)
+    noted = layout.correction(hashlib.sha256(given.encode()).hexdigest())
     if config.events.id is not None and config.events.id not in config.key:
         row[config.events.id] = f"{PREFIX}{attempt}"
     if config.events.time is not None:
         row.setdefault(config.events.time, now.astimezone(UTC).isoformat())
+    line = _line(row, reason)
     with tempfile.TemporaryDirectory(prefix="recon-") as folder:
         file = Path(folder) / f"{PREFIX}{attempt}.jsonl"
-        file.write_bytes(_line(row, reason))
+        file.write_bytes(line)
         _refuse_rejected(config, file)
-        return land_correction(store, config.grid.last_begun(now), file, reason)
+        begun = _noted(store, noted, _Begun(attempt, name_of(config.grid.last_begun(now)), line.decode(), now.isoformat()))
+        file = file.with_name(f"{PREFIX}{begun.attempt}.jsonl")
+        file.write_bytes(begun.line.encode())
+        manifest = land_correction(store, config.grid.parse(begun.window), file, reason, begun.attempt)
+    with suppress(TryAgain):  # it has landed, and a note that stays does no more than make the next equal one the same
+        store.delete(noted)
+    return manifest
+
+
+def _noted(store: ObjectStore, path: str, mine: _Begun) -> _Begun:
+    """Notes that a correction is begun. Returns the one that is to be landed: an equal one that was begun before goes first."""
+    while True:
+        try:
+            store.put_new(path, [json.dumps(asdict(mine)).encode()])
+            return mine
+        except AlreadyExists:
+            try:
+                return _Begun(**json.loads(store.get(path)))
+            except NotFound:
+                continue  # it has landed just now
+            except (ValueError, TypeError) as error:
+                raise Damaged(
+                    f"{path}: damaged ({error}); see with 'recon show KEY --events' whether it has landed, then delete it"
+                ) from None
 
 
 def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
+    corrections/<digest>.json                              a correction that was begun; gone once it has landed
     leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
@@ -16,7 +17,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
     rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
-    generations/<attempt>/begun.json, switched, timeline/… a rebuild: what it is, whether it was switched to, its own timeline
+    generations/<attempt>/begun.json, timeline/…           a rebuild: what it is, and its own timeline
     frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
     serving/tables/<number>/begun.json, outcome.json, retired   an index table: what it is, whether it stands, a rebuild came
     indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
@@ -43,6 +44,7 @@ SHARES = "shares/"
 EVENTS = "events/"
 TIMELINE = "timeline/"
 LANDINGS = "landings/"
+CORRECTIONS = "corrections/"
 LEASES = "leases/"
 GENERATIONS = "generations/"
 STATE = "state/"
@@ -96,6 +98,11 @@ def landing(instant: datetime, window: datetime, revision: int, attempt: str) ->
     return f"{landing_instant(instant)}-{folder_name(window)}-{revision:06d}-{attempt}"
 
 
+def correction(digest: str) -> str:
+    """A correction that was begun: its event, its window, its file. ``digest``: of what its maker gave."""
+    return f"{CORRECTIONS}{digest}.json"
+
+
 def lease(name: str) -> str:
     return f"{LEASES}{name}/"
 
@@ -126,10 +133,14 @@ def quarantine(window: datetime) -> str:
     return f"{QUARANTINE}{folder_name(window)}/"
 
 
+def landed_files(window: datetime) -> str:
+    return f"{EVENTS}{folder_name(window)}/files/"
+
+
 def landed_file(window: datetime, digest: str, attempt: str, name: str) -> str:
     """``name`` is the user's: only its harmless characters go into the path; the manifest keeps it as it was."""
     safe = _UNSAFE.sub("_", name)[-100:].lstrip(".") or "file"
-    return f"{EVENTS}{folder_name(window)}/files/{digest[:16]}-{attempt}/{safe}"
+    return f"{landed_files(window)}{digest[:16]}-{attempt}/{safe}"
 
 
 def stateless_of(window: datetime) -> str:
@@ -193,11 +204,6 @@ def generation(attempt: str) -> str:
 
 def generation_begun(attempt: str) -> str:
     return f"{GENERATIONS}{attempt}/begun.json"
-
-
-def generation_switched(attempt: str) -> str:
-    """A note, without content, that the store's timeline names this generation."""
-    return f"{GENERATIONS}{attempt}/switched"
 
 
 def commit(number: int, timeline: str = TIMELINE) -> str:

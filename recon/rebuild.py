@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import layout, parquet
+from recon import layout, parquet, reachable
 from recon.artifacts import table_of
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
@@ -31,7 +31,7 @@ from recon.rules import rules_of
 from recon.runs import open_runs
 from recon.scratch import scratch_folder
 from recon.serving import standing
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
 
 if TYPE_CHECKING:
@@ -72,17 +72,20 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
 
     Raises WrongUsage where nothing is committed yet, and WrongInput for a window that these rules cannot process: nothing is switched."""
     timeline = Timeline(store)
-    generation = _generation(store, config, timeline.head())
+    generation = _generation(store, config, timeline, timeline.head())
     while True:
         state = timeline.head()
+        if by := reachable.switched(timeline, state).get(generation):  # another process has taken up the same generation
+            switched, state = state, timeline.at(by - 1)
+            made = timeline.at(by)
+            break
         if _was_swept(store, timeline, generation, state):
             generation = _begun(store, config, state)
         made = _caught_up(store, config, generation, state, progress)
         entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
-        if (switched := timeline.commit(entry, onto=state)) is not None:
+        if (committed := timeline.commit(entry, onto=state)) is not None:
+            switched = committed
             break
-    with suppress(AlreadyExists):
-        store.put_new(layout.generation_switched(generation), [b""])
     standing.retire(store, switched)
     late = uncertified(store, config, switched)
     certified = count(1)
@@ -95,8 +98,9 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
 def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterator[tuple[Preview, duckdb.DuckDBPyConnection]]:
     """Makes the generation but does not switch to it. The connection has the table ``changes``: key, status_before, status_after, changed
     (names of the columns that differ), then <column>_before and _after of every measure and derived value."""
-    state = Timeline(store).head()
-    made = _caught_up(store, config, _generation(store, config, state), state, progress)
+    timeline = Timeline(store)
+    state = timeline.head()
+    made = _caught_up(store, config, _generation(store, config, timeline, state), state, progress)
     old = rules_of(store, config, state.rules)
     with scratch_folder(store) as scratch:
         progress("compare", "", 0)
@@ -115,28 +119,13 @@ def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterato
             )
 
 
-def unswitched(store: ObjectStore) -> dict[str, dict[str, str]]:
-    """Generations that were begun and not switched to: id → rules and time, oldest first."""
-    found: dict[str, dict[str, str]] = {}
-    paths = set(store.list(layout.GENERATIONS))
-    for path in sorted(paths):
-        generation = path[len(layout.GENERATIONS) :].partition("/")[0]
-        if path == layout.generation_begun(generation) and layout.generation_switched(generation) not in paths:
-            try:
-                found[generation] = {name: str(text) for name, text in json.loads(store.get(path)).items()}
-            except (ValueError, AttributeError, NotFound):
-                continue
-    return dict(sorted(found.items(), key=lambda one: one[1].get("time", "")))
-
-
-def _generation(store: ObjectStore, config: Config, state: State) -> str:
-    """One of these rules that was begun and not switched to, else a new one."""
+def _generation(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
+    """The newest generation of these rules that was begun, that no commit names, and of which nothing was swept; else a new one."""
     if state.commit == 0:
         raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
-    begun = [name for name, told in unswitched(store).items() if told.get("rules") == config.rules_version]
-    # One that the newest state stands on was switched to, though the note of that is missing.
-    if begun and not any(run.path in {one.path for one in state.runs} for run in Timeline(store, layout.generation(begun[-1])).head().runs):
-        return begun[-1]
+    for one in reversed(reachable.begun(store, timeline, state)):
+        if one.rules == config.rules_version and not _was_swept(store, timeline, one.generation, state):
+            return one.generation
     return _begun(store, config, state)
 
 
@@ -149,7 +138,7 @@ def _begun(store: ObjectStore, config: Config, state: State) -> str:
 
 
 def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
-    """Whether a sweep took the generation, or anything that its state stands on, for given up: then it cannot be switched to."""
+    """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
     try:
         begun = json.loads(store.get(layout.generation_begun(generation)))
     except (NotFound, ValueError):
@@ -158,8 +147,9 @@ def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: S
     if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
         return bool(swept)
     made = Timeline(store, layout.generation(generation)).head()
-    runs = open_runs(store, (run.path for run in made.runs if run.path not in swept))
-    return len(runs) < len(made.runs) or not swept.isdisjoint(path for run in runs for path in run.part_files)
+    if not swept.isdisjoint((*reachable.folders(made), *(run.path for run in made.runs))):
+        return True
+    return not swept.isdisjoint(path for run in open_runs(store, (run.path for run in made.runs)) for path in run.part_files)
 
 
 def _caught_up(store: ObjectStore, config: Config, generation: str, state: State, progress: Progress) -> State:
@@ -167,7 +157,6 @@ def _caught_up(store: ObjectStore, config: Config, generation: str, state: State
     timeline = Timeline(store, layout.generation(generation))
     made = timeline.head()
     todo = [name for name, held in sorted(state.windows.items()) if held.revision > made.revision(name)]
-    again = config.rules_version == state.rules
     for start in range(0, len(todo), config.caps.windows):
         block = todo[start : start + config.caps.windows]
         named = block[0] if len(block) == 1 else f"{block[0]}..{block[-1]}"
@@ -177,18 +166,17 @@ def _caught_up(store: ObjectStore, config: Config, generation: str, state: State
 
         told("reduce", 0)
         manifests = [_manifest(store, config, name, state.windows[name].revision) for name in block]
-        _take(store, config, timeline, manifests, again, told)
+        _take(store, config, timeline, manifests, told)
     return timeline.head()
 
 
-def _take(
-    store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], again: bool, told: Callable[[str, float], None]
-) -> None:
-    """A range of windows into the generation."""
+def _take(store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], told: Callable[[str, float], None]) -> None:
+    """A range of windows into the generation. They are reduced again, also where a folder of these rules exists: the store's timeline may
+    have superseded that folder, and a sweep may remove it."""
     try:
         reduced = []
         for number, manifest in enumerate(manifests):
-            reduced += reduce_windows(store, config, [manifest], again=again)
+            reduced += reduce_windows(store, config, [manifest], again=True)
             told("reduce", (number + 1) / len(manifests) / 2)
         fetched = prefetch(store, timeline.head(), reduced, config)
         try:

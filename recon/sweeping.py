@@ -12,10 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import frontiers, layout, stateless
+from recon import frontiers, layout, reachable, stateless
 from recon.config import Config
-from recon.rebuild import unswitched
-from recon.runs import open_runs
 from recon.serving import standing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline
@@ -42,9 +40,9 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
     grace, seen = config.retention.grace, _seen(store)
     while True:
         state = timeline.head()
-        generations = _abandoned(store, state, now - grace)
-        unused = _unused(store, state, generations, standing.needed(store, timeline) if config.index.kind == "dynamodb" else set())
-        revisions, walked = _beyond_history(store, config, timeline, state, now)
+        generations, making = _generations(store, timeline, state, now - grace)
+        unused = _unused(store, state, making, standing.needed(store, timeline) if config.index.kind == "dynamodb" else set())
+        revisions, walked = _beyond_history(store, config, timeline, state, making, now)
         named = _named_since(timeline, state, min(seen.values(), default=now))
         first = {path: _first_seen(path, seen, named, now) for path in unused}
         old = [path for path, at in first.items() if now - at >= grace and path in seen]
@@ -63,7 +61,8 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
         else:
             store.delete(path)
     for folder in (*generations, *revisions):
-        for path in list(store.list(folder)):
+        # What makes a reduction a finished one goes first: whoever looks for one finds it whole, or not at all.
+        for path in sorted(store.list(folder), key=lambda path: not path.endswith(f"/{stateless.FIGURES}")):
             store.delete(path)
     _note(store, {path: at for path, at in first.items() if path not in set(old)}, walked, now)
     waiting = len(first) - len(old)
@@ -73,7 +72,7 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
 def orphaned_bytes(store: ObjectStore, state: State) -> int:
     """Bytes below ``state/`` that look-ups at ``state`` do not read: given-up part-files, runs that were merged away, what died runs
     left, and what a rebuild in the making has written."""
-    used, found = needed(store, state), 0
+    used, found = reachable.needed(store, state), 0
     for path in store.list(layout.STATE):
         if path not in used:
             with suppress(NotFound):
@@ -81,42 +80,38 @@ def orphaned_bytes(store: ObjectStore, state: State) -> int:
     return found
 
 
-def needed(store: ObjectStore, state: State) -> set[str]:
-    """Runs and part-files that look-ups at ``state`` may read."""
-    runs = open_runs(store, (run.path for run in state.runs))
-    return {path for run in runs for path in (run.path, *run.part_files)}
-
-
-def _unused(store: ObjectStore, state: State, abandoned: Iterable[str], served: set[str]) -> list[str]:
+def _unused(store: ObjectStore, state: State, making: Iterable[State], served: set[str]) -> list[str]:
     """Objects below ``state/`` that neither the head, nor a rebuild in the making, nor the index table (``served``) needs, and folders of
     unfinished reductions."""
-    gone = set(abandoned)
-    used = needed(store, state) | served
-    for generation in unswitched(store):
-        if f"{layout.GENERATIONS}{generation}/" not in gone:
-            used |= needed(store, Timeline(store, layout.generation(generation)).head())
+    used = served.union(*(reachable.needed(store, one) for one in (state, *making)))
     found = [path for path in store.list(layout.STATE) if path not in used]
     folders: dict[str, bool] = {}
     for path in store.list(layout.STATELESS):
         folder, _, name = path.rpartition("/")
         folders[folder] = folders.get(folder, False) or name == stateless.FIGURES
-    return found + [f"{folder}/" for folder, finished in folders.items() if not finished]
+    live = reachable.folders(state).union(*map(reachable.folders, making))
+    return found + [f"{folder}/" for folder, finished in folders.items() if not finished and f"{folder}/" not in live]
 
 
-def _abandoned(store: ObjectStore, state: State, before: datetime) -> list[str]:
-    """Folders of generations in which nothing was committed since ``before``, and which were not switched to."""
-    found = []
-    for generation, told in unswitched(store).items():
-        head = Timeline(store, layout.generation(generation)).head()
-        newest = datetime.fromisoformat(head.time or told["time"])
-        in_use = {run.path for run in state.runs} & {run.path for run in head.runs}  # the note of its switch is missing
-        if newest < before and not in_use:
-            found.append(f"{layout.GENERATIONS}{generation}/")
-    return found
+def _generations(store: ObjectStore, timeline: Timeline, state: State, before: datetime) -> tuple[list[str], list[State]]:
+    """Of the generations that no commit names: folders of those in which nothing was committed since ``before``, which were given up, and
+    the states of the others, which are in the making."""
+    given_up, making = [], []
+    for one in reachable.begun(store, timeline, state):
+        head = Timeline(store, layout.generation(one.generation)).head()
+        newest = head.time or one.time
+        if newest and datetime.fromisoformat(newest) >= before:
+            making.append(head)
+        else:
+            given_up.append(f"{layout.GENERATIONS}{one.generation}/")
+    return given_up, making
 
 
-def _beyond_history(store: ObjectStore, config: Config, timeline: Timeline, state: State, now: datetime) -> tuple[list[str], int]:
-    """Stateless folders that were superseded before ``retention.history``, and the commit up to which that is known."""
+def _beyond_history(
+    store: ObjectStore, config: Config, timeline: Timeline, state: State, making: Iterable[State], now: datetime
+) -> tuple[list[str], int]:
+    """Stateless folders that were superseded before ``retention.history`` and that nothing rests on, and the commit up to which that is
+    known."""
     if config.retention.history is None:
         return [], 0
     number, _ = frontiers.read(store, _HISTORY)
@@ -130,8 +125,8 @@ def _beyond_history(store: ObjectStore, config: Config, timeline: Timeline, stat
         changed = fold.windows if rebuilt is not None else entry.windows
         gone += [fold.windows[name].folder for name in changed if name in fold.windows]
         fold.add(entry, rebuilt)
-    held = {one.folder for one in state.windows.values()}
-    return [folder for folder in dict.fromkeys(gone) if folder not in held], fold.commit
+    live = reachable.folders(state).union(*map(reachable.folders, making))
+    return [folder for folder in dict.fromkeys(gone) if folder not in live], fold.commit
 
 
 def _named_since(timeline: Timeline, state: State, since: datetime) -> dict[str, str]:

@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from recon import checkpoints, layout
@@ -171,6 +171,13 @@ def _with(runs: tuple[RunRef, ...], added: tuple[RunRef, ...], removed: set[str]
     return (*kept[:first], *added, *kept[first:])
 
 
+def _time_after(previous: str, now: datetime) -> str:
+    """The time of the next commit: the later of now and the previous commit's plus 1 µs, since the clocks of two machines differ."""
+    if previous:
+        now = max(now, datetime.fromisoformat(previous) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
+
+
 class Timeline:
     """Reads and extends a timeline: the store's own, or that of a generation in the making. Holds the last state that it saw; any
     number of them may work at once."""
@@ -207,7 +214,7 @@ class Timeline:
         """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then.
 
         Raises WrongUsage in a copy whose update was not finished: what is put there now would be followed by another store's commits."""
-        entry = replace(entry, number=onto.commit + 1, time=now().isoformat(timespec="microseconds"))
+        entry = replace(entry, number=onto.commit + 1, time=_time_after(onto.time, now()))
         beyond = layout.commit(entry.number + 1, self.folder)
         if self._store.exists(beyond) and not self._store.exists(layout.commit(entry.number, self.folder)):
             raise WrongUsage(

@@ -22,18 +22,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import compaction, layout, pipeline, rewriting, runs_merge, stateless
+from recon import compaction, layout, pipeline, reachable, rewriting, runs_merge, stateless
 from recon.api import Reconciliation
 from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
 from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch, read_prefetched
-from recon.rebuild import unswitched
 from recon.reduce import reduce_windows
 from recon.runs import open_run
 from recon.store import NotFound
-from recon.sweeping import needed, sweep
+from recon.sweeping import sweep
 from recon.timeline import Timeline
 from recon.windows import name_of
 
@@ -72,7 +71,7 @@ def check_bytes(r: Reconciliation) -> None:
 
 
 def needed_parts(r: Reconciliation) -> set[str]:
-    return {path for path in needed(r.store(), r.state()) if path.endswith(".jsonl")}
+    return {path for path in reachable.needed(r.store(), r.state()) if path.endswith(".jsonl")}
 
 
 @SLOW
@@ -94,7 +93,7 @@ def test_compactions_and_sweeps_anywhere_in_a_history_change_nothing_that_is_see
             clock.sweep(r)
         check_store(r, history.states()[-1])
         assert not r.verify(full=True).problems
-        assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state()), "all that is left is needed"
+        assert set(r.store().list(layout.STATE)) == reachable.needed(r.store(), r.state()), "all that is left is needed"
         check_bytes(r)
 
 
@@ -125,15 +124,15 @@ def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_
     assert records(r) == before
     assert compact(r.store(), r.config, Timeline(r.store())).commit is None, "done again it finds nothing to do"
     paths = set(r.store().list(layout.STATE))
-    orphaned = sum(r.store().size(path) for path in paths - needed(r.store(), r.state()))
+    orphaned = sum(r.store().size(path) for path in paths - reachable.needed(r.store(), r.state()))
     assert r.status()["bytes"] == {"live": total(r)["live"], "superseded": total(r)["parts"] - total(r)["live"], "orphaned": orphaned}
     assert orphaned > 0
     assert clock.sweep(r).commit is None, "the first sweep only looks"
     assert set(r.store().list(layout.STATE)) == paths
     swept = clock.sweep(r)
     assert swept.commit == r.state().commit
-    assert swept.state == len(paths) - len(needed(r.store(), r.state()))
-    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    assert swept.state == len(paths) - len(reachable.needed(r.store(), r.state()))
+    assert set(r.store().list(layout.STATE)) == reachable.needed(r.store(), r.state())
     assert r.status()["bytes"]["orphaned"] == 0
     check_store(r, state)
     assert not r.verify(full=True).problems
@@ -299,7 +298,7 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
     sweeps()
     check_store(r, state)
     assert not r.verify(full=True).problems
-    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    assert set(r.store().list(layout.STATE)) == reachable.needed(r.store(), r.state())
 
 
 def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
@@ -384,7 +383,7 @@ def test_a_rebuild_that_was_suspended_while_its_generation_was_swept_makes_anoth
     begun: list[str] = []
 
     def meanwhile() -> None:
-        begun.extend(unswitched(r.store()))
+        begun.extend(one.generation for one in reachable.begun(r.store(), Timeline(r.store()), r.state()))
         for _ in range(2):
             clock.sweep(r)
 
@@ -438,7 +437,7 @@ def test_a_kill_at_any_write_of_a_compaction_or_sweep_loses_nothing_and_the_next
     check_store(r, state)
     for _ in range(3):
         clock.sweep(r)
-    assert set(r.store().list(layout.STATE)) == needed(r.store(), r.state())
+    assert set(r.store().list(layout.STATE)) == reachable.needed(r.store(), r.state())
     assert not r.verify(full=True).problems
 
 

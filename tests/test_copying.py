@@ -32,8 +32,8 @@ from recon.compaction import compact
 from recon.copying import ROUNDS_MAX, Copied, copy
 from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
+from recon.reachable import needed
 from recon.store import LocalStore, ObjectStore, open_store
-from recon.sweeping import needed
 from recon.timeline import Entry, State, Timeline
 from recon.windows import name_of
 

@@ -1,0 +1,66 @@
+"""What is reachable from the timeline: generations, runs, part-files and stateless folders that its entries name.
+
+Belongs here: following the entries to what they name. Does not belong here: removing what is not reachable (recon.sweeping).
+
+Everything here is derived from timeline entries. A note beside an entry may be missing after a kill, so nothing here reads one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from recon import layout
+from recon.errors import Damaged
+from recon.runs import open_runs
+from recon.store import NotFound, ObjectStore
+from recon.timeline import State, Timeline
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A generation that no commit names: a rebuild or a preview at work, or one that was given up. ``rules`` and ``time`` are of its
+    ``begun.json``, "" where that is gone or damaged."""
+
+    generation: str
+    rules: str = ""
+    time: str = ""
+
+
+def needed(store: ObjectStore, state: State) -> set[str]:
+    """Runs and part-files that look-ups at ``state`` may read."""
+    runs = open_runs(store, (run.path for run in state.runs))
+    return {path for run in runs for path in (run.path, *run.part_files)}
+
+
+def folders(state: State) -> set[str]:
+    """Stateless folders that a state rests on."""
+    return {held.folder for held in state.windows.values()}
+
+
+def switched(timeline: Timeline, state: State) -> dict[str, int]:
+    """Generations that commits up to ``state`` switched to → the commit that did so last. Reads one state per rebuild."""
+    found: dict[str, int] = {}
+    while state.rebuilt:
+        entry = timeline.entry(state.rebuilt)
+        if entry is None or entry.generation is None:
+            path = layout.commit(state.rebuilt, timeline.folder)
+            raise Damaged(f"{path}: it names no generation, though commit {state.commit} rests on one; run 'recon verify'")
+        found.setdefault(entry.generation[0], entry.number)
+        state = timeline.at(entry.number - 1)
+    return found
+
+
+def begun(store: ObjectStore, timeline: Timeline, state: State) -> list[Begun]:
+    """Generations that no commit up to ``state`` names, oldest first."""
+    names = {path.removeprefix(layout.GENERATIONS).partition("/")[0] for path in store.list(layout.GENERATIONS)}
+    named = switched(timeline, state) if names else {}
+    return sorted((_begun(store, name) for name in names - named.keys()), key=lambda one: (one.time, one.generation))
+
+
+def _begun(store: ObjectStore, generation: str) -> Begun:
+    try:
+        raw = json.loads(store.get(layout.generation_begun(generation)))
+        return Begun(generation, str(raw["rules"]), str(raw["time"]))
+    except (NotFound, ValueError, TypeError, KeyError):
+        return Begun(generation)

@@ -1,0 +1,99 @@
+"""How far the revisions of a window have come, so that no number is given twice even where the newest manifest was lost.
+
+Belongs here: what commits, certificates, reductions and reasons for quarantine say of a window's newest revision, and its manifest made
+again from them. Does not belong here: putting manifests (recon.batches).
+
+A manifest may be gone after a partial restore. Its number must not be used again: the timeline would take the new files for processed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from recon import layout, stateless
+from recon.errors import Damaged
+from recon.store import NotFound, ObjectStore
+from recon.timeline import Timeline
+from recon.windows import name_of
+
+_NUMBERED = re.compile(r"(\d{6,})-")
+
+_timelines: WeakKeyDictionary[ObjectStore, Timeline] = WeakKeyDictionary()
+"""One for each store, so that only the first look reads more than the entries that came since."""
+
+
+def committed(store: ObjectStore, window: datetime) -> int:
+    """The committed revision of a window, 0 if there is none."""
+    return _timelines.setdefault(store, Timeline(store)).head().revision(name_of(window))
+
+
+def known(store: ObjectStore, window: datetime) -> int:
+    """The newest revision of which anything but its manifest bears witness: all of it is written after the manifest."""
+    return max(
+        committed(store, window),
+        _certified(store, window),
+        _numbers(store, layout.stateless_of(window)),
+        _numbers(store, layout.quarantine(window)),
+    )
+
+
+def files_of(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
+    """What a manifest that is gone listed: name, digest, bytes and path of each file, and whether the window was closed. None where
+    neither a finished reduction nor a certificate tells, or the bytes of a file are gone."""
+    told = _reduced(store, window, revision) or _in_certificate(store, window, revision)
+    if told is None:
+        return None
+    found, files = _landed(store, window), []
+    for file in told[0]:
+        path = found.get(str(file["digest"])[:16])
+        if path is None:
+            return None
+        files.append({"name": file["name"], "digest": file["digest"], "bytes": file["bytes"], "path": path})
+    return files, told[1]
+
+
+def _certified(store: ObjectStore, window: datetime) -> int:
+    paths = list(store.list(layout.certificates(window)))
+    try:
+        return int(json.loads(store.get(paths[-1]))["revision"]) if paths else 0
+    except (NotFound, ValueError, TypeError, KeyError):
+        return 0  # a damaged one says nothing; 'recon verify' names it
+
+
+def _numbers(store: ObjectStore, prefix: str) -> int:
+    """The highest revision that names below ``prefix`` begin with."""
+    matches = (_NUMBERED.match(path[len(prefix) :]) for path in store.list(prefix))
+    return max((int(match[1]) for match in matches if match), default=0)
+
+
+def _reduced(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
+    attempt = f"{layout.stateless_of(window)}{revision:06d}-"
+    for path in store.list(layout.stateless_of(window)):
+        if path.startswith(attempt) and path.endswith(f"/{stateless.FIGURES}") and store.get(path) != stateless.SWEPT:
+            try:
+                figures = stateless.read(store, path.removesuffix(stateless.FIGURES))
+            except Damaged:
+                continue
+            return figures.files, figures.closed
+    return None
+
+
+def _in_certificate(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
+    for path in reversed(list(store.list(layout.certificates(window)))):
+        try:
+            certificate = json.loads(store.get(path))
+            if certificate["revision"] == revision:
+                return list(certificate["files"]), certificate["state"] == "CLOSED"
+        except (NotFound, ValueError, TypeError, KeyError):
+            continue
+    return None
+
+
+def _landed(store: ObjectStore, window: datetime) -> dict[str, str]:
+    """The first 16 characters of a digest → where the bytes lie."""
+    below = layout.landed_files(window)
+    return {path[len(below) :][:16]: path for path in store.list(below)}
