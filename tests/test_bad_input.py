@@ -6,6 +6,7 @@ Belongs here: the way through the command line, one case for each fault. The man
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -65,6 +66,7 @@ BAD_ROWS = {
     "broken UTF-8": ("2,B\udcff,INVOICE,1.00,EUR,2026-11-01T00:10:00Z", "bytes that are not UTF-8"),
     "a doubled header": (HEADER.rstrip("\n"), "the header again"),
     "a field too few": ("2,B,INVOICE,1.00,EUR", "5 fields"),
+    "a quote that is never closed": ('2,"B,INVOICE,1.00,EUR,2026-11-01T00:10:00Z', "a quoted field that does not end at a delimiter"),
     "a field too many": ("2,B,INVOICE,1.00,EUR,2026-11-01T00:10:00Z,x", "7 fields"),
 }
 
@@ -130,13 +132,18 @@ def test_a_bad_file_is_refused_when_it_lands_and_leaves_nothing(recon: Call, tmp
 
 
 def test_a_fault_that_only_shows_when_the_rows_are_read_leaves_its_window_out_by_name(recon: Call) -> None:
-    assert landed(recon, "x.csv", TEXT + b'2,"B,INVOICE,1.00,EUR,2026-11-01T00:10:00Z\n')[0] == 0
+    damaged = io.BytesIO()
+    columns = dict(zip(HEADER.strip().split(","), (["x" * 5_000] for _ in range(6)), strict=True))
+    pq.write_table(pa.table(columns), damaged, compression="none", use_dictionary=False, write_statistics=False)
+    content = damaged.getvalue()[:4] + bytes(4_000) + damaged.getvalue()[4_004:]
+    assert landed(recon, "x.parquet", content)[0] == 0
     status, out, err = recon("run")
     assert status == 1
     assert out.startswith("processed no window\n")
-    assert err == f"recon: left out: window {WINDOW}: x.csv: line 3: a quote that is never closed; close it or double it\n"
+    assert err.startswith(f"recon: left out: window {WINDOW}: x.parquet: ")
+    assert err.endswith("; transfer the file again\n")
     Path("better.csv").write_bytes(TEXT)
-    assert recon("land", "better.csv", "-w", WINDOW, "--replace", "x.csv")[0] == 0
+    assert recon("land", "better.csv", "-w", WINDOW, "--replace", "x.parquet")[0] == 0
     assert recon("run")[0] == 0
     assert recon("show", "A")[0] == 0
 

@@ -23,11 +23,9 @@ from recon.intake.formats import (
     text_blocks,
 )
 from recon.intake.model import SourceFile
+from recon.intake.quoting import Records
 
 HEADER_AGAIN = "the header again"
-
-# Sent after the file's last byte as a record of its own: if it doesn't come out as one, an open quote has swallowed it.
-_END = "\x00end\x00"
 
 
 def delimiter_of(kind: str) -> str:
@@ -56,16 +54,16 @@ def _first_record(text: str) -> str:
 def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER (physical lines), problem VARCHAR, then the columns ``names`` as t0, t1, …
 
-    ``names`` stand in the header. Blank lines are left out. Raises WrongInput for a quote that is never closed, a
-    record longer than 16 MiB, mixed line ends.
+    ``names`` are in the header. Blank lines are left out. A line whose quotes can't be read is one record with a problem. Raises WrongInput
+    for a line longer than 16 MiB.
     """
     import pyarrow as pa
     import pyarrow.csv as pc
 
     form = format_of(file.name)
     header = header_of(file)
-    stream = BlockStream(text_blocks(file.name, file.path, form.codec), f"\n{_END}\n".encode())
-    records = _Records(file.name, header, [header.index(name) for name in names], stream)
+    source = Records(file.name, text_blocks(file.name, file.path, form.codec), delimiter_of(form.kind), RECORD_BYTES_MAX)
+    records = _Records(file.name, header, [header.index(name) for name in names], source)
 
     def on_invalid(row: Any) -> str:
         records.invalid.append((row.number, row.actual_columns, row.text))
@@ -76,8 +74,8 @@ def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     columns = [str(position) for position in range(len(header))]
     try:
         reader = pc.open_csv(
-            stream,
-            read_options=pc.ReadOptions(use_threads=False, block_size=RECORD_BYTES_MAX, column_names=columns),
+            BlockStream(source),
+            read_options=pc.ReadOptions(use_threads=False, block_size=2 * RECORD_BYTES_MAX, column_names=columns),
             parse_options=pc.ParseOptions(
                 delimiter=delimiter_of(form.kind),
                 newlines_in_values=True,
@@ -93,16 +91,9 @@ def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
         for batch in reader:
             yield from records.place(batch)
     except pa.ArrowInvalid as error:
-        raise WrongInput(_explain(file.name, records.next_line, error)) from None
+        raise WrongInput(f"{file.name}: line {records.next_line}: can't be read as CSV: {one_line(error)}") from None
     yield from records.place(pa.RecordBatch.from_pylist([], schema=reader.schema))
     records.tie()
-
-
-def _explain(name: str, line: int, error: Exception) -> str:
-    if "straddl" in str(error):
-        size = RECORD_BYTES_MAX >> 20
-        return f"{name}: line {line}: a quote that is never closed, or a record of more than {size} MiB; mend it"
-    return f"{name}: line {line}: can't be read as CSV: {one_line(error)}"
 
 
 class _Records:
@@ -112,16 +103,14 @@ class _Records:
     feed in it.
     """
 
-    def __init__(self, name: str, header: list[str], picked: list[int], stream: BlockStream) -> None:
+    def __init__(self, name: str, header: list[str], picked: list[int], source: Records) -> None:
         self.invalid: list[tuple[int, int, str]] = []  # (record number, fields, text), by number
-        self.next_line = 1
+        self.next_line = 1  # as the source gives them out
         self._name = name
         self._header = header
         self._picked = picked
-        self._stream = stream
+        self._source = source
         self._next_record = 1
-        self._last_start = 1
-        self._ended = False
 
     def place(self, batch: Any) -> Iterator[Any]:
         """The valid records of ``batch``, and the invalid ones before, among and right after them, in two batches."""
@@ -136,23 +125,17 @@ class _Records:
         spans = np.insert(_line_feeds(batch) + 1, before[:taken], invalid_spans)
         if not len(spans):
             return
-        starts = self.next_line + np.cumsum(spans) - spans
+        starts = self._source.lines_of(self.next_line + np.cumsum(spans) - spans)
+        if 1 in self._source.faults:
+            raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
         is_invalid = np.zeros(len(spans), bool)
         is_invalid[before[:taken] + np.arange(taken)] = True
         self._next_record += len(spans)
         self.next_line += int(spans.sum())
-        self._find_end(batch, invalid, is_invalid)
-        self._last_start = int(starts[-1])
         if batch.num_rows:
             yield self._valid(batch, starts[~is_invalid], spans[~is_invalid])
         if invalid:
             yield self._invalid(invalid, starts[is_invalid], spans[is_invalid])
-
-    def _find_end(self, batch: Any, invalid: list[tuple[int, int, str]], is_invalid: Any) -> None:
-        if is_invalid[-1]:
-            self._ended = invalid[-1][2] == _END
-        else:
-            self._ended = len(self._header) == 1 and batch.column(0)[-1].as_py() == _END
 
     def _valid(self, batch: Any, starts: Any, spans: Any) -> Any:
         import numpy as np
@@ -161,7 +144,7 @@ class _Records:
 
         count = batch.num_rows
         problem = np.full(count, None, object)
-        if self._stream.broken:
+        if self._source.broken:
             for column in batch.columns:
                 problem[pc.match_substring(column, BROKEN).to_numpy(zero_copy_only=False)] = BROKEN_UTF8
         like_header = pc.equal(batch.column(0), self._header[0]).to_numpy(zero_copy_only=False)
@@ -172,33 +155,30 @@ class _Records:
                 drop[row] = starts[row] == 1
         if starts[0] == 1 and not drop[0]:
             raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
-        # Arrow hands out an empty line as a record of empty fields, like one of delimiters only; that one is no blank
-        # line.
-        if self._stream.blank_lines:
-            drop |= np.isin(starts, np.fromiter(self._stream.blank_lines, np.int64))
-        drop[-1] |= len(self._header) == 1 and self._ended
+        if len(self._header) == 1:  # a placeholder has as many fields
+            for row, line in enumerate(starts.tolist()):
+                problem[row] = self._source.faults.get(line, problem[row])
         texts = [batch.column(position) for position in self._picked]
         return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(~drop))
 
     def _invalid(self, invalid: list[tuple[int, int, str]], starts: Any, spans: Any) -> Any:
         import pyarrow as pa
 
-        width = len(self._header)
-        keep = [not (fields == 1 and (text == _END or not text.strip())) for _, fields, text in invalid]
+        width, faults = len(self._header), self._source.faults
+        keep = [fields != 1 or bool(text.strip(" \t")) for _, fields, text in invalid]
         problem = [
-            BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}" for _, fields, text in invalid
+            faults.get(line) or (BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}")
+            for line, (_, fields, text) in zip(starts.tolist(), invalid, strict=True)
         ]
         texts = [pa.nulls(len(invalid), pa.string())] * len(self._picked)
         return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(keep))
 
     def tie(self) -> None:
-        """Raises WrongInput if the file ended inside quotes, or if its lines are not the records' lines."""
-        if not self._ended:
-            raise WrongInput(f"{self._name}: line {self._last_start}: a quote that is never closed; close it or double it")
-        if self.next_line - 1 != self._stream.line_feeds:
+        """Raises WrongInput if the lines of the records are not the lines of the file."""
+        if self.next_line - 1 != self._source.line_feeds:
             raise WrongInput(
-                f"{self._name}: carriage returns without line feeds stand between or in its records; "
-                "end every line with a line feed, and quote fields that hold a carriage return"
+                f"{self._name}: its records take {self.next_line - 1} of {self._source.line_feeds} lines, so none can be named; "
+                "report this with the file"
             )
 
 

@@ -7,9 +7,8 @@ columns.
 from __future__ import annotations
 
 import io
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,7 @@ _KINDS = {
     ".parquet": "parquet",
 }
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
-_BOM = b"\xef\xbb\xbf"
-_LINE_FEED = re.compile(rb"\n")
+BOM = b"\xef\xbb\xbf"
 _LONE_BYTES = re.compile("[\udc80-\udcff]+")
 
 
@@ -90,7 +88,7 @@ def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTE
     for block in blocks(name, path, codec, size):
         block = rest + block
         if first:
-            block = block.removeprefix(_BOM)
+            block = block.removeprefix(BOM)
             first = False
         whole = _whole_characters(block)
         block, rest = block[:whole], block[whole:]
@@ -129,20 +127,11 @@ def one_line(error: Exception) -> str:
 
 
 class BlockStream(io.RawIOBase):
-    """Blocks as a file object for a parser; ``tail`` comes last. Keeps what the parser does not tell about what has
-    gone through.
+    """Blocks as a file object for a parser."""
 
-    ``line_feeds`` counts them, ``blank_lines`` holds the numbers of empty lines, ``broken`` is whether ``BROKEN`` was
-    there.
-    """
-
-    def __init__(self, source: Iterator[bytes], tail: bytes) -> None:
-        self._source = itertools.chain(source, [tail])
+    def __init__(self, source: Iterable[bytes]) -> None:
+        self._source = iter(source)
         self._left = memoryview(b"")
-        self._end = b"\n"  # the last two bytes; a blank first line follows a line feed, too
-        self.line_feeds = 0
-        self.blank_lines: set[int] = set()
-        self.broken = False
 
     def readable(self) -> bool:
         return True
@@ -150,22 +139,7 @@ class BlockStream(io.RawIOBase):
     def read(self, size: int = -1) -> Any:
         """At most ``size`` bytes; none at the end."""
         if not self._left:
-            block = next(self._source, b"")
-            self._note(block)
-            self._left = memoryview(block)
+            self._left = memoryview(next(self._source, b""))
         cut = len(self._left) if size < 0 else size
         part, self._left = self._left[:cut], self._left[cut:]
         return part
-
-    def _note(self, block: bytes) -> None:
-        self.broken = self.broken or BROKEN.encode() in block
-        edge = self._end + block[:2]
-        if any(two in text for two in (b"\n\n", b"\n\r\n") for text in (edge, block)):
-            joined = self._end + block
-            first_line = self.line_feeds + 1 - self._end.count(b"\n")
-            feeds = [-1, *(match.start() for match in _LINE_FEED.finditer(joined))]
-            for number, (before, feed) in enumerate(itertools.pairwise(feeds)):
-                if joined[before + 1 : feed] in (b"", b"\r") and feed >= len(self._end):
-                    self.blank_lines.add(first_line + number)
-        self.line_feeds += block.count(b"\n")
-        self._end = (self._end + block)[-2:]

@@ -1,0 +1,165 @@
+"""CSV and TSV text, block by block, as records whose quoting is beyond doubt, for a parser that is lenient.
+
+Belongs here: where a record ends, and lines that are no record. Does not belong here: fields and columns.
+
+A quoted field is closed by a quote that the delimiter or the end of a line follows. Where one is not, the line on which its record
+begins is a fault by itself and the next line begins a record, so that an open quote takes no other row with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from recon.errors import WrongInput
+from recon.intake.formats import BOM, BROKEN
+
+OPEN_QUOTE = "a quoted field that does not end at a delimiter or line end; close its quote, or double the quotes inside it"
+CARRIAGE_RETURN = "a carriage return outside quotes; quote the field, or end the line with a line feed"
+BOM_INSIDE = "a byte order mark in the middle of the file; remove it where files were put together"
+
+PLACEHOLDER = b"x\n"
+"""Takes the place of a faulty line, so that the parser counts a record there."""
+
+
+class Records:
+    """Blocks of whole records for a parser, and what it is not shown of the file.
+
+    ``faults``: line → why it is no record; the parser sees ``PLACEHOLDER`` there. Blank lines between records are left out: ``lines_of``
+    gives a record's line in the file. ``line_feeds`` counts those that were given out, ``broken`` is whether ``BROKEN`` was there.
+    """
+
+    def __init__(self, name: str, source: Iterator[bytes], delimiter: str, longest: int) -> None:
+        self.faults: dict[int, str] = {}
+        self.line_feeds = 0
+        self.broken = False
+        self._name, self._source, self._longest = name, source, longest
+        self._grammar = _Grammar(delimiter)
+        self._left_out = 0  # blank lines so far
+        self._skips: list[tuple[int, int]] = []  # (line as given out, blank lines left out before it)
+        self._skipped = 0  # blank lines before the lines that ``lines_of`` was asked for last
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        for block in self._source:
+            self.broken = self.broken or BROKEN.encode() in block
+            rest = yield from self._given(rest + block, final=False)
+        if rest:
+            yield from self._given(rest if rest.endswith(b"\n") else rest + b"\n", final=True)
+
+    def lines_of(self, lines: Any) -> Any:
+        """Lines of the file for lines as they were given out (ascending, and after those of the last call)."""
+        import numpy as np
+
+        places = np.array([line for line, _ in self._skips], np.int64)
+        counts = np.concatenate([[0], np.cumsum([count for _, count in self._skips], dtype=np.int64)])
+        found = lines + self._skipped + counts[np.searchsorted(places, lines, side="right")]
+        done = int(np.searchsorted(places, lines[-1], side="right"))
+        self._skipped += int(counts[done])
+        del self._skips[:done]
+        return found
+
+    def _given(self, text: bytes, final: bool) -> Generator[bytes, None, bytes]:
+        """Gives out the records of ``text``; returns what may yet become one."""
+        cut = self._grammar.clean_to(text)
+        if cut and len(text) <= self._longest:
+            yield self._counted(text[:cut])
+            return text[cut:]
+        position, parts = 0, []
+        while position < len(text):
+            end = self._grammar.records_to(text, position, self._longest)
+            if end > position:
+                parts.append(self._counted(text[position:end]))
+            elif (end := self._grammar.blanks_to(text, position)) > position:
+                self._skips.append((self.line_feeds + 1, blank := text.count(b"\n", position, end)))
+                self._left_out += blank
+            else:
+                feed = text.find(b"\n", position)
+                if (feed if feed >= 0 else len(text)) - position > self._longest:
+                    raise self._too_long()
+                within = not final and len(text) - position <= self._longest
+                if feed < 0 or (within and self._grammar.may_go_on(text, position)):
+                    break
+                self.faults[self.line_feeds + self._left_out + 1] = self._grammar.fault(text[position : feed + 1])
+                parts.append(self._counted(PLACEHOLDER))
+                end = feed + 1
+            position = end
+        if parts:
+            yield b"".join(parts)
+        return text[position:]
+
+    def _counted(self, part: bytes) -> bytes:
+        self.line_feeds += part.count(b"\n")
+        return part
+
+    def _too_long(self) -> WrongInput:
+        line = self.line_feeds + self._left_out + 1
+        return WrongInput(
+            f"{self._name}: line {line} is longer than {self._longest:,} bytes; end its lines with line feeds, or raise limits.line in the "
+            "configuration"
+        )
+
+
+class _Grammar:
+    """What a record is, as patterns over bytes."""
+
+    def __init__(self, delimiter: str) -> None:
+        plain = rf'[^"{delimiter}\r\n][^{delimiter}\r\n]*'
+        quoted, record_start = r'"[^"]*+(?:""[^"]*+)*+"', rf"(?!\r?\n|{BOM.decode()})".encode()
+        field = f"(?:{quoted}|{plain}+|)"
+        record = record_start + rf"{field}(?:{delimiter}{field})*+\r?\n".encode()
+        self._record, self._records = re.compile(record), re.compile(b"(?:" + record + b")++")
+        self._blanks = re.compile(rb"(?:\r?\n)++")
+        tail = rf'(?:"[^"]*+(?:""[^"]*+)*+"?\r?|{plain}+\r?|\r?)'
+        self._begun = re.compile(rf"(?:{field}{delimiter})*+{tail}\Z".encode())
+        # For RE2, which needs a third of the time for a whole block.
+        simple = rf'(?:"(?:[^"]|"")*"|{plain})?'
+        self._clean = rf"\A(?:{simple}(?:{delimiter}{simple})*\r?\n)*\z"
+        self._bare_return = re.compile(rb"\r(?!\n)")
+
+    def clean_to(self, text: bytes) -> int:
+        """Up to where ``text`` is whole records for sure, without blank lines, found without looking at each. 0 if that takes a look."""
+        if text.startswith((b"\n", b"\r\n", BOM)) or any(odd in text for odd in (b"\n\n", b"\n\r\n", b"\n" + BOM)):
+            return 0
+        cut = text.rfind(b"\n") + 1
+        if b'"' not in text:
+            return cut if b"\r" not in text or text.count(b"\r", 0, cut) == text.count(b"\r\n", 0, cut) else 0
+        odd = text.count(b'"', 0, cut) % 2
+        while cut and odd:  # the last line feed is inside quotes: cut before the line that opens them
+            before = text.rfind(b"\n", 0, text.rfind(b'"', 0, cut)) + 1
+            odd = (odd + text.count(b'"', before, cut)) % 2
+            cut = before
+        return cut if cut and self._is_clean(text[:cut]) else 0
+
+    def _is_clean(self, text: bytes) -> bool:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        ends = pa.py_buffer(np.array([0, len(text)], np.int32))
+        whole = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(text)])
+        return bool(pc.match_substring_regex(whole, self._clean)[0].as_py())
+
+    def records_to(self, text: bytes, position: int, longest: int) -> int:
+        """The end of the records that begin at ``position``, none of them longer than ``longest``; ``position`` if none does."""
+        several = len(text) - position <= longest
+        found = (self._records if several else self._record).match(text, position)
+        return found.end() if found and (several or found.end() - position <= longest) else position
+
+    def blanks_to(self, text: bytes, position: int) -> int:
+        """The end of the blank lines that begin at ``position``."""
+        found = self._blanks.match(text, position)
+        return found.end() if found else position
+
+    def may_go_on(self, text: bytes, position: int) -> bool:
+        """Whether what follows ``text`` can make a record of what begins at ``position``."""
+        return self._begun.match(text, position) is not None
+
+    def fault(self, line: bytes) -> str:
+        """Why a line begins no record."""
+        if line.startswith(BOM):
+            return BOM_INSIDE
+        if b'"' not in line and self._bare_return.search(line):
+            return CARRIAGE_RETURN
+        return OPEN_QUOTE
