@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon import batches
+    from recon.caveats import Caveat
     from recon.compaction import Compacted
     from recon.copying import Copied
     from recon.pipeline import Way
@@ -114,6 +115,7 @@ class Reconciliation:
             start,
             [Path(file) for file in files],
             close=close,
+            expected=self.config.closing.files,
             replacing=replace,
             expect=expect,
             inspect=lambda name, path: inspect(name, path, columns, self.config.ordered),
@@ -245,6 +247,12 @@ class Reconciliation:
 
         state = self.state(known_at)
         return export(self.store(), self._rules(state), state, Path(file), self._as_of(as_of), then=known_at is not None)
+
+    def caveats(self) -> list[Caveat]:
+        """What is missing, unreadable, in conflict or not done yet; see recon.caveats."""
+        from recon.caveats import caveats
+
+        return caveats(self.store(), self.config, self.state())
 
     def breaks(self) -> pa.Table:
         """What is not matched: the columns of ``artifacts`` and age_days, in order of status, age and key."""

@@ -48,7 +48,8 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One revision of a window. ``cause``: land, replace, unland, correct, close or replay."""
+    """One revision of a window. ``cause``: land, replace, unland, correct, close or replay. ``expected``: files that the window was
+    expected to hold when it was closed, None where no number was configured."""
 
     window: str
     revision: int
@@ -58,6 +59,12 @@ class Manifest:
     reason: str = ""
     by: str = ""
     time: str = ""
+    expected: int | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether the window is closed and lacks files that were expected."""
+        return self.closed and self.expected is not None and len(self.received) < self.expected
 
     @property
     def received(self) -> tuple[LandedFile, ...]:
@@ -135,13 +142,15 @@ def land(
     files: Sequence[Path],
     *,
     close: bool = False,
+    expected: int | None = None,
     replacing: str | None = None,
     expect: Mapping[str, Any] | None = None,
     inspect: Callable[[str, Path], None],
 ) -> Landing:
     """Puts files into a window. The same bytes again are a no-op; any other file adds, under a name that is free in the window.
 
-    ``replacing`` names the one file (as landed) whose place the given one takes. ``inspect(name, path)`` refuses what cannot be
+    ``expected``: files that a window is to hold, noted where ``close`` closes it. ``expect``: totals that the sender declared for each
+    file. ``replacing`` names the one file (as landed) whose place the given one takes. ``inspect(name, path)`` refuses what cannot be
     read as its name says, before anything is written. Raises WrongUsage (no such file) and WrongInput (refused by ``inspect``).
     """
     if replacing is not None and len(files) != 1:
@@ -186,7 +195,9 @@ def land(
         if tuple(kept) == current.files and (current.closed or not close):
             return None
         cause = "replace" if replacing else "close" if tuple(kept) == current.files else "land"
-        return replace(current, files=tuple(kept), closed=current.closed or close, cause=cause, reason="")
+        closes = close and not current.closed
+        noted = expected if closes else current.expected
+        return replace(current, files=tuple(kept), closed=current.closed or close, expected=noted, cause=cause, reason="")
 
     manifest, _ = _revise(store, window, change)
     digests = set(stored)
@@ -267,14 +278,17 @@ def close(store: ObjectStore, window: datetime, reason: str = "") -> tuple[Manif
     return close_if(store, window, lambda now: reason)
 
 
-def close_if(store: ObjectStore, window: datetime, why: Callable[[Manifest], str | None]) -> tuple[Manifest, bool]:
-    """Closes an open window for the reason that ``why`` gives of its newest manifest, or leaves it where that is None.
+def close_if(
+    store: ObjectStore, window: datetime, why: Callable[[Manifest], str | None], expected: int | None = None
+) -> tuple[Manifest, bool]:
+    """Closes an open window for the reason that ``why`` gives of its newest manifest, or leaves it where that is None. ``expected``: the
+    number of files that it is to hold.
 
     ``why`` is asked again where another landed something in between. Returns the manifest and whether this call closed it."""
 
     def change(current: Manifest) -> Manifest | None:
         reason = None if current.closed else why(current)
-        return None if reason is None else replace(current, closed=True, cause="close", reason=reason)
+        return None if reason is None else replace(current, closed=True, expected=expected, cause="close", reason=reason)
 
     return _revise(store, window, change)
 

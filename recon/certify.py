@@ -138,6 +138,7 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
         "revision": held["revision"],
         "number": number,
         "state": "CLOSED" if held["closed"] else "OPEN",
+        **completeness_of(held),
         "files": stateless.read(store, held["folder"]).files,
         "in": held["arrived"],
         "accepted": held["counted"],
@@ -164,6 +165,14 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
     }
     certificate["ties"] = not ties(certificate)
     return certificate
+
+
+def completeness_of(held: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of a window as its certificate counts them: ``expected_files`` when it was closed (None: no number), ``received_files``,
+    and whether it is ``short`` of some. Nothing for a window that was committed before this was counted."""
+    if "short" not in held:
+        return {}
+    return {"expected_files": held["expected"], "received_files": held["received"], "short": held["short"]}
 
 
 def lag(config: Config, state: State, now: datetime) -> timedelta | None:

@@ -24,6 +24,7 @@ from recon.store import ObjectStore
 
 UNIT, BASE, LEVELS = 32, 16, 5
 
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _NAME = re.compile(r"(\d)/(\d{12})\Z")
 
 
@@ -47,14 +48,14 @@ class Place(NamedTuple):
 @dataclass(frozen=True)
 class Checkpoint:
     """``at``: commit, rules, time, runs, totals, watermark and last rebuild as of the last commit of the span. ``names`` of the windows
-    that changed in it, and their ``columns``: revision, commit, closed, folder."""
+    that changed in it, and their ``columns``: revision, commit, closed, folder, marks."""
 
     at: dict[str, Any]
     names: tuple[str, ...]
     columns: tuple[Sequence[Any], ...]
 
     def windows(self) -> dict[str, tuple[Any, ...]]:
-        """Name → revision, commit, closed, folder."""
+        """Name → revision, commit, closed, folder, marks."""
         return dict(zip(self.names, zip(*self.columns, strict=True), strict=True))
 
 
@@ -82,7 +83,7 @@ def furthest(places: set[Place], commit: int, target: int | None) -> Place | Non
 
 def write(store: ObjectStore, folder: str, place: Place, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint. Raises AlreadyExists: all of one place are equal."""
-    revisions, commits, closed, folders = checkpoint.columns
+    revisions, commits, closed, folders, marks = checkpoint.columns
     body = json.dumps(
         {
             **checkpoint.at,
@@ -91,7 +92,8 @@ def write(store: ObjectStore, folder: str, place: Place, checkpoint: Checkpoint)
                 "names": "\n".join(checkpoint.names),
                 "revisions": list(revisions),
                 "commits": list(commits),
-                "closed": "".join("01"[bool(one)] for one in closed),
+                # One digit of base 32 per window: the lowest bit says closed, the others are the marks.
+                "closed": "".join(_DIGITS[bool(one) + 2 * mark] for one, mark in zip(closed, marks, strict=True)),
                 "folders": "\n".join(folders),
             },
         },
@@ -110,6 +112,7 @@ def read(store: ObjectStore, folder: str, place: Place) -> Checkpoint:
     at: dict[str, Any] = json.loads(body)
     windows = at.pop("windows")
     names = windows["names"].split("\n") if windows["names"] else []
-    closed = [one == "1" for one in windows["closed"]]
+    states = [_DIGITS.index(one) for one in windows["closed"]]
+    closed, marks = [bool(one & 1) for one in states], [one >> 1 for one in states]
     folders = windows["folders"].split("\n") if names else []
-    return Checkpoint(at, tuple(names), (windows["revisions"], windows["commits"], closed, folders))
+    return Checkpoint(at, tuple(names), (windows["revisions"], windows["commits"], closed, folders, marks))

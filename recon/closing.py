@@ -34,7 +34,7 @@ def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterab
     A deadline closes a window that is short or empty, too. Returns those that this call closed."""
     closed = []
     for name in windows:
-        manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now))
+        manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now), config.closing.files)
         if changed:
             closed.append(Closed(name, manifest.reason))
     return closed
@@ -72,7 +72,7 @@ def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: 
             )
         return reason
 
-    return close_if(store, window, why)
+    return close_if(store, window, why, config.closing.files)
 
 
 def why_not(store: ObjectStore, config: Config, state: State, window: datetime, now: datetime) -> str:
@@ -86,7 +86,9 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
     committed = state.revision(name)
     still_open = f"not closed: {_holds(store, config, state, window, manifest)}{_closes(config, window, now)}"
     if committed >= manifest.revision:
-        done = f"{name} is done: revision {committed} stands in commit {state.windows[name].commit}"
+        done = f"{name} is done: revision {committed} is in commit {state.windows[name].commit}"
+        if manifest.short:
+            return f"{done}, but SHORT: it was closed with {_files(config, manifest)}; land what is missing, and the next run counts it"
         return done if manifest.closed else f"{done}, but {still_open}"
     if not processed(config, state, manifest):
         return f"{name} is {still_open}"
@@ -126,6 +128,8 @@ def _is_closed(state: State, name: str) -> bool:
 def _files(config: Config, manifest: Manifest | None) -> str:
     """``3 of 4 files``; without an expected number ``3 files``."""
     received, expected = len(manifest.received) if manifest else 0, config.closing.files
+    if manifest is not None and manifest.closed:
+        expected = manifest.expected
     if expected is not None:
         return f"{received:,} of {expected:,} file{'' if expected == 1 else 's'}"
     return f"{received:,} file{'' if received == 1 else 's'}" if received else "no files"

@@ -42,7 +42,7 @@ def completeness(
     declared = [_declared(file) for file in files if file.expect]
     return {
         "expected": {
-            "files": config.closing.files,
+            "files": manifest.expected if manifest is not None and manifest.closed else config.closing.files,
             "declared_by": len(declared),
             **(total_of(declared).to_json() if declared else {"rows": None}),
         },

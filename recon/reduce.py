@@ -141,6 +141,9 @@ def figures_of(
         cause=manifest.cause,
         reason=manifest.reason,
         closed=manifest.closed,
+        expected=manifest.expected,
+        received=len(manifest.received),
+        short=manifest.short,
     )
     differences = arrived.differences(figures.accepted + figures.duplicates + figures.rejected)
     if events != figures.accepted.rows:

@@ -60,6 +60,12 @@ class Figures:
     cause: str = ""
     reason: str = ""
     closed: bool = True
+    expected: int | None = None
+    """Files that the window was expected to hold when it was closed; None while it is open, or where no number was configured."""
+    received: int | None = None
+    """Files that senders landed: all but the corrections. None where the window was reduced before this was counted."""
+    short: bool = False
+    """Whether the window was closed with fewer files than expected."""
 
     def to_json(self) -> dict[str, Any]:
         return {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}

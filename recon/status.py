@@ -6,12 +6,14 @@ Belongs here: putting together what manifests, timeline and certificates say. Do
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from recon import bounds, landings
 from recon.batches import read_manifest
 from recon.bounds import Bytes
+from recon.caveats import caveats
 from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
@@ -19,7 +21,7 @@ from recon.config import Config
 from recon.pipeline import due
 from recon.store import ObjectStore
 from recon.sweeping import orphaned_bytes
-from recon.timeline import State, committed_figures
+from recon.timeline import Mark, State, committed_figures
 from recon.windows import name_of
 
 
@@ -31,6 +33,7 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
     waiting = due(store, config, state, windows=[name for name, revision in landed.items() if revision > state.revision(name)])
     ready = {manifest.window for manifest in waiting.ready}
     behind = lag(config, state, datetime.now(UTC))
+    found = caveats(store, config, state, waiting)
     newest = list(landed) if figures_of is None else list(landed)[-figures_of:]
     figures = committed_figures(store, state, newest)
     return {
@@ -39,8 +42,12 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "rules": state.rules or config.rules_version,
         "watermark": state.watermark or None,
         "lag_s": None if behind is None else int(behind.total_seconds()),
+        "rules_now": config.rules_version,
         "backlog": sorted(ready),
         "open": list(waiting.open),
+        "short": sorted(name for name, held in state.windows.items() if held.has(Mark.SHORT)),
+        "ok": not any(one.wrong for one in found),
+        "caveats": [asdict(one) for one in found],
         "artifacts": state.totals.get("statuses", {}),
         "bytes": _bytes(store, state),
         "bounds": bounds.figures(config, state.totals),
@@ -70,9 +77,16 @@ def _line(
     state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...], held: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     # A window may be processed before it is closed: done, but open.
-    finished = "done" if name in state.windows and state.windows[name].closed else "open"
+    committed = state.windows.get(name)
+    finished = "open" if committed is None or not committed.closed else "SHORT" if committed.has(Mark.SHORT) else "done"
     stage = "open" if name in still_open else "ready" if name in ready else finished
-    line: dict[str, Any] = {"window": name, "landed": revision, "committed": state.revision(name), "stage": stage}
+    line: dict[str, Any] = {
+        "window": name,
+        "landed": revision,
+        "committed": state.revision(name),
+        "stage": stage,
+        "short": committed is not None and committed.has(Mark.SHORT),
+    }
     if held is not None:
         line |= {
             "rows": held["arrived"]["rows"],
@@ -93,7 +107,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
     if manifest is None:
         stage = "nothing landed"
     elif committed >= manifest.revision:
-        stage = "done" if manifest.closed else "open"
+        stage = "open" if not manifest.closed else "SHORT" if manifest.short else "done"
     else:
         stage = "ready" if processed(config, state, manifest) else "open"
     return {
@@ -105,6 +119,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "ties": certificates[-1]["ties"] if certificates else None,
         **completeness(store, config, state, window, manifest),
         "closed": manifest is not None and manifest.closed,
+        "short": manifest is not None and manifest.short,
         "landed_revision": manifest.revision if manifest else 0,
         "committed_revision": committed,
         "files": [{"name": f.name, "bytes": f.bytes, "digest": f.digest} for f in (manifest.files if manifest else ())],

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import IntFlag
 from typing import Any, NamedTuple
 
 from recon import checkpoints, layout
@@ -31,14 +32,44 @@ class RunRef:
         return [self.path, self.entries, self.part_bytes]
 
 
+class Mark(IntFlag):
+    """What keeps a committed window from being complete and readable; the state holds it, so that nobody has to read all entries."""
+
+    SHORT = 1
+    """It was closed with fewer files than expected."""
+    REJECTED = 2
+    """At least one row was rejected."""
+    ALL_REJECTED = 4
+    """It holds rows, and every one was rejected."""
+    CONFLICTS = 8
+    """At least one duplicate differs from the row that counts, in the window or across windows, or one id has two keys."""
+
+
 class Held(NamedTuple):
     """A window as the state holds it: small, since a state may hold 100,000 of them. ``commit``: the one that changed it last, whose
-    entry has the figures (see ``committed_figures``). ``folder``: its stateless files."""
+    entry has the figures (see ``committed_figures``). ``folder``: its stateless files. ``marks``: what is wrong with it, see
+    ``Mark``."""
 
     revision: int
     commit: int
     closed: bool
     folder: str
+    marks: int = 0
+
+    def has(self, mark: Mark) -> bool:
+        """Whether the window has this mark."""
+        return bool(self.marks & mark)
+
+    @staticmethod
+    def of(figures: Mapping[str, Any], commit: int) -> Held:
+        """From a window's figures in the entry of a commit."""
+        arrived, rejected = (figures.get(name, {}).get("rows", 0) for name in ("arrived", "rejected"))
+        marks = Mark.SHORT if figures.get("short") else Mark(0)
+        marks |= Mark.REJECTED if rejected else Mark(0)
+        marks |= Mark.ALL_REJECTED if rejected and rejected == arrived else Mark(0)
+        conflicts = figures.get("conflicting") or figures.get("two_keys") or any(figures.get("conflicts", {}).values())
+        marks |= Mark.CONFLICTS if conflicts else Mark(0)
+        return Held(figures["revision"], commit, figures["closed"], figures["folder"], int(marks))
 
 
 @dataclass(frozen=True)
@@ -121,7 +152,7 @@ class Fold:
             self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
             state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark, rebuilt=entry.number), rebuilt.runs
         for name, committed in (*entry.windows.items(), *entry.recounted.items()):
-            self._windows[name] = Held(committed["revision"], entry.number, committed["closed"], committed["folder"])
+            self._windows[name] = Held.of(committed, entry.number)
         self._state = replace(
             state,
             commit=entry.number,
@@ -134,7 +165,7 @@ class Fold:
 
     def lay(self, checkpoint: checkpoints.Checkpoint) -> None:
         """All commits from one that the state has already to the checkpoint's own, at once."""
-        self._windows.update((name, Held._make(columns)) for name, columns in checkpoint.windows().items())
+        self._windows.update((name, Held(*columns)) for name, columns in checkpoint.windows().items())
         at = checkpoint.at
         self._state = replace(
             self._state,
@@ -153,7 +184,7 @@ class Fold:
         changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
         at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark", "rebuilt")}
         at["runs"] = [run.to_json() for run in state.runs]
-        return checkpoints.Checkpoint(at, tuple(changed), tuple(zip(*changed.values(), strict=True)) or ((), (), (), ()))
+        return checkpoints.Checkpoint(at, tuple(changed), tuple(zip(*changed.values(), strict=True)) or tuple(() for _ in Held._fields))
 
     def state(self) -> State:
         """The state so far; it does not change with what is added later."""

@@ -99,6 +99,7 @@ def as_certified(held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "revision": held["revision"],
         "state": "CLOSED" if held["closed"] else "OPEN",
+        **({"expected_files": held["expected"], "received_files": held["received"], "short": held["short"]} if "short" in held else {}),
         "in": held["arrived"],
         "accepted": held["counted"],
         "duplicates": duplicates.to_json(),

@@ -45,6 +45,8 @@ _FIGURES = (
     "unreadable",
     "closed",
 )
+_COMPLETE = ("expected", "received", "short")
+"""Figures of a window's files; commits before these were counted lack them."""
 
 
 def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
@@ -122,8 +124,8 @@ def check_stateless(
             findings.add(f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'")
             continue
         raw = figures.to_json()
-        expected = {"two_keys": 0, **held}  # which earlier versions did not count
-        if wrong := [field for field in (*_FIGURES, "two_keys") if raw[field] != expected[field]]:
+        expected = {**raw, "two_keys": 0, **held}  # earlier versions did not count all of them
+        if wrong := [field for field in (*_FIGURES, *_COMPLETE, "two_keys") if raw[field] != expected[field]]:
             findings.add(
                 f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong)}; "
                 f"{_COPY}, or 'recon replay {name}'"
@@ -146,7 +148,9 @@ def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, fin
         return  # named by check_landed
     landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
     reduced = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
-    if landed != reduced:
+    complete = (manifest.expected, len(manifest.received), manifest.short)
+    counted = figures.received is not None
+    if landed != reduced or (counted and complete != tuple(getattr(figures, name) for name in _COMPLETE)):
         findings.add(
             f"{figures.folder}{stateless.FIGURES}: window {figures.window}: the reduced files are not those of the "
             f"manifest of revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"

@@ -15,7 +15,7 @@ from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.timeline import State, Timeline
+from recon.timeline import Held, Mark, State, Timeline
 from recon.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def silent(stage: str, windows: str, share: float) -> None:
 
 @dataclass
 class RunReport:
-    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open.
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open. ``short``: windows
+    that were closed with fewer files than expected; ``all_rejected``: windows of which every row was rejected. Both are committed.
 
     ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` is what no stage asked for.
     ``prices``: what they cost; see recon.pricing."""
@@ -59,6 +60,8 @@ class RunReport:
     prices: dict[str, Any] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+    all_rejected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._timed: Usage = {}
@@ -126,6 +129,9 @@ class RunReport:
             self.rejected += figures.rejected.rows
             self.accepted += int(committed["counted"]["rows"])
             self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
+            marked = Held.of(committed, merged.commit)
+            self.short += [figures.window] if marked.has(Mark.SHORT) else []
+            self.all_rejected += [figures.window] if marked.has(Mark.ALL_REJECTED) else []
 
 
 class Elsewhere(Protocol):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from commands import FIRST, Call, shell
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recon import api
 from recon.cli import main
 from recon.cli.files import declared_totals
 from recon.cli.progress import Bar
@@ -140,14 +144,100 @@ def test_off_a_terminal_there_are_no_colours_no_bars_and_no_folded_tables(here: 
     assert any("orders-0000.csv" in line and "2026-11-01T00:04:10" in line for line in done.stdout.splitlines())
 
 
-def test_a_reader_that_goes_away_is_no_failure_worth_a_word(here: Path) -> None:
-    command = [sys.executable, "-m", "recon.cli", "show", "A112"]
-    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+def without_a_reader(arguments: Sequence[str], cwd: Path) -> tuple[int, bytes]:
+    """Runs a command whose reader goes away at once. Returns its exit status and what it said on stderr."""
+    command = [sys.executable, "-m", "recon.cli", *arguments]
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() == 141
+        return process.wait(), process.stderr.read()
+
+
+def with_closed(streams: str, arguments: Sequence[str], cwd: Path) -> tuple[int, bytes]:
+    """Runs a command from a shell that closes some of its streams. Returns its exit status and what it said on stderr."""
+    command = shlex.join([sys.executable, "-m", "recon.cli", *arguments])
+    done = subprocess.run(["sh", "-c", f"exec {command} {streams}"], cwd=cwd, capture_output=True, check=False)
+    return done.returncode, done.stderr
+
+
+CASES = Path(__file__).parent / "data" / "cases"
+STEPS = (
+    "land p.csv -w 2026-11-01T00:00Z --close",
+    "run",
+    "status",
+    "status 2026-11-01T00:00Z",
+    "certificate 2026-11-01T00:00Z",
+    "show A",
+    "show A --events --json",
+    "breaks breaks.csv",
+    "breaks",
+    "export all.jsonl",
+    "rejects",
+    "correct A --event amount=-10.00 --reason test",
+    "verify",
+    "replay 2026-11-01T00:00Z",
+    "compact",
+    "copy copied",
+    "init new",
+    "--help",
+    "land --help",
+)
+
+
+EACH = """
+import os, sys
+from recon.cli import main
+import recon.api, recon.pipeline, duckdb, pyarrow, jobs.running
+for step in sys.argv[3:]:
+    if (child := os.fork()) == 0:
+        if sys.argv[2] == "head":
+            ends = os.pipe()
+            os.close(ends[0])
+            os.dup2(ends[1], 1)
+        for number in map(int, sys.argv[2] if sys.argv[2] != "head" else ""):
+            os.close(number)
+        os._exit(main(step.split()))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{status} {step}\\n")
+"""
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "012", "head"])
+def test_without_standard_streams_or_a_reader_every_command_does_its_work(tmp_path: Path, closed: str) -> None:
+    """Case stdout-closed."""
+    site, statuses = tmp_path / "site", tmp_path / "statuses"
+    shutil.copytree(CASES / "stdout-closed", site)
+    command = [sys.executable, "-c", EACH, str(statuses), closed, *STEPS]
+    done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=True)
+    assert statuses.read_text().splitlines() == [f"0 {step}" for step in STEPS]
+    assert done.stderr == ""
+    opened = api.open(site / "recon.yaml")
+    assert opened.show("A")["status"] == "PAID"
+    assert (site / "all.jsonl").read_text().count("\n") == 1
+    assert opened.verify(full=True).problems == []
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "| head -0"])
+def test_a_shell_that_closes_streams_gets_the_work_done(tmp_path: Path, streams: str) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(CASES / "stdout-closed", site)
+    said = with_closed(streams, ["land", "p.csv", "-w", FIRST, "--close"], site)
+    assert said == (0, b"")
+    assert api.open(site / "recon.yaml").status()["backlog"] == [FIRST]
+
+
+def test_a_demo_whose_reader_goes_away_ends_its_story(tmp_path: Path) -> None:
+    assert without_a_reader(["demo", "told"], tmp_path) == (0, b"")
+    assert api.open(tmp_path / "told" / "recon.yaml").state().commit > 1
+
+
+def test_an_answer_that_a_full_disk_lost_is_a_failure(here: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "recon.cli", "status"], cwd=here, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"recon: standard output: No space left on device; see to that and run it again\n"
 
 
 def test_help_and_look_ups_load_no_engine(here: Path) -> None:

@@ -19,7 +19,7 @@ from driving import carry_out, check_store, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import corrections
+from recon import checkpoints, corrections, layout
 from recon.api import Reconciliation
 from recon.batches import read_manifest, unland
 from recon.cli import main
@@ -27,7 +27,7 @@ from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_n
 from recon.errors import WrongUsage
 from recon.pipeline import due
 from recon.settings import Closing
-from recon.timeline import Held, State
+from recon.timeline import Held, Mark, State, Timeline
 from recon.windows import name_of
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
@@ -225,7 +225,8 @@ def test_why_a_window_is_not_processed_is_said_in_one_sentence(tmp_path: Path) -
     r.close(W0, "a test")
     assert why(r, 0) == f"{W0} is closed and waits for a run: revision 2, 1 of 2 files"
     r.run(W0, W0)
-    assert why(r, 0) == f"{W0} is done: revision 2 stands in commit 1"
+    missing = "SHORT: it was closed with 1 of 2 files; land what is missing, and the next run counts it"
+    assert why(r, 0) == f"{W0} is done: revision 2 is in commit 1, but {missing}"
 
 
 def test_why_not_says_rows_where_the_senders_declared_them(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_why_not_says_rows_where_the_senders_declared_them(tmp_path: Path) -> No
     assert "rows 1000000 ≠ 1" in why(r, 0)
     unland(held, s.at(0), "b.csv", "a test")
     r.run()
-    assert why(r, 0) == f"{W0} is done: revision 3 stands in commit 1, but not closed: 1 of 3 files, 1 of 1 rows"
+    assert why(r, 0) == f"{W0} is done: revision 3 is in commit 1, but not closed: 1 of 3 files, 1 of 1 rows"
 
 
 def test_why_not_counts_received_of_declared_rows(tmp_path: Path) -> None:
@@ -362,13 +363,13 @@ def test_status_on_the_command_line_says_it_in_words_and_numbers(tmp_path: Path,
     assert main(["close", W0, *config]) == 2
     assert "2026-11-01T00:00Z holds 1 of 2 files, 1 is missing" in capsys.readouterr().err
     assert main(["close", W0, "--reason", "holiday", *config]) == 0
-    assert main(["run", *config]) == 0
+    assert main(["run", *config]) == 1
     land(r, 0, "b")
     assert main(["run", *config]) == 0
     capsys.readouterr()
     assert main(["status", W0, *config]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "2026-11-01T00:00Z is done: revision 3 stands in commit 2" in lines
+    assert "2026-11-01T00:00Z is done: revision 3 is in commit 2" in lines
     assert "files rows amount EUR" in lines
     assert "expected 2 – –" in lines
     assert "received 2 2 20.00" in lines
@@ -377,3 +378,103 @@ def test_status_on_the_command_line_says_it_in_words_and_numbers(tmp_path: Path,
     assert "watermark: 2026-11-01T00:00Z" in lines
     assert main(["status", W0, "--json", *config]) == 0
     assert json.loads(capsys.readouterr().out)["late"]["files"] == ["b.csv"]
+
+
+# ---- short -----------------------------------------------------------------------------------------------------------
+
+
+def on_the_command_line(r: Reconciliation, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status of a command, and all that it said."""
+    capsys.readouterr()
+    status = main([*arguments, "--config", str(r.config.path)])
+    return status, "".join(capsys.readouterr())
+
+
+def test_a_window_that_was_closed_with_fewer_files_than_expected_is_short_until_the_missing_one_lands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    r = reconciliation(tmp_path, "{files: 2}")
+    land(r, 0, "a")
+    r.close(W0, "the bank is on holiday")
+    land(r, 1, "b", "c")
+    status, said = on_the_command_line(r, capsys, "run")
+    assert status == 1
+    assert f"window {W0} is SHORT" in said
+    assert (r.state().windows[W0].has(Mark.SHORT), r.state().windows[W1].has(Mark.SHORT)) == (True, False)
+
+    certificate = r.certificate(W0) or {}
+    assert (certificate["state"], certificate["short"]) == ("CLOSED", True)
+    assert (certificate["expected_files"], certificate["received_files"]) == (2, 1)
+    status, said = on_the_command_line(r, capsys, "certificate", W0)
+    assert status == 1
+    assert "CLOSED, SHORT, 1 of 2 expected files: it ties" in said
+
+    answer = r.status()
+    assert (answer["ok"], answer["short"]) == (False, [W0])
+    assert [(line["window"], line["stage"], line["short"]) for line in answer["windows"]] == [(W0, "SHORT", True), (W1, "done", False)]
+    status, said = on_the_command_line(r, capsys, "status")
+    assert status == 1
+    assert f"{W0}   SHORT" in said
+    status, said = on_the_command_line(r, capsys, "status", W0)
+    assert status == 1
+    assert "SHORT: it was closed with 1 of 2 expected files" in said
+    assert r.verify().problems == []
+
+    land(r, 0, "late")
+    assert not r.run().short
+    assert (r.certificate(W0) or {})["short"] is False
+    assert on_the_command_line(r, capsys, "status")[0] == 0
+    assert on_the_command_line(r, capsys, "certificate", W0)[0] == 0
+
+
+@pytest.mark.parametrize("way", ["deadline", "sender", "taken back"])
+def test_a_window_is_short_however_it_was_closed(tmp_path: Path, way: str) -> None:
+    r = reconciliation(tmp_path)
+    land(r, 0, "a")
+    if way == "deadline":
+        close_due(r.store(), r.config, LATER, [W0])
+    elif way == "sender":
+        r.land([tmp_path / "a.csv"], W0, close=True)
+    else:
+        land(r, 0, "b")
+        close_due(r.store(), r.config, DURING, [W0])
+        unland(r.store(), s.at(0), "b.csv", "a test")
+    assert r.run(W0, W0).short == [W0]
+    assert r.status(W0)["short"]
+
+
+def test_what_was_expected_is_what_was_expected_when_the_window_closed(tmp_path: Path) -> None:
+    r = reconciliation(tmp_path, "{files: 2}")
+    land(r, 0, "a", "b")
+    assert not r.run().short
+    later = reconciliation(tmp_path, "{files: 5}")
+    later.replay(W0)
+    assert not later.run().short
+    assert later.status(W0)["expected"]["files"] == 2
+    rebuilt = open_in(tmp_path, s.STANDARD_YAML.replace("MATCHED", "EQUAL") + "closing: {files: 5}\n")
+    rebuilt.rebuild()
+    assert (rebuilt.certificate(W0) or {})["short"] is False
+
+
+def test_a_window_stays_short_when_its_state_is_read_from_a_checkpoint(tmp_path: Path) -> None:
+    r = reconciliation(tmp_path, "{files: 2}")
+    land(r, 0, "a")
+    r.close(W0, "a test")
+    r.run()
+    land(r, 1, "b", "c")
+    for _ in range(checkpoints.UNIT):
+        r.run()
+        r.replay(W1)
+    assert list(r.store().list(layout.checkpoints(layout.TIMELINE)))
+    fresh = Timeline(r.store()).head()
+    assert [name for name, held in fresh.windows.items() if held.has(Mark.SHORT)] == [W0]
+
+
+def test_verify_finds_a_short_window_that_was_made_complete_by_hand(tmp_path: Path) -> None:
+    r = reconciliation(tmp_path, "{files: 2}")
+    land(r, 0, "a")
+    r.close(W0, "a test")
+    r.run()
+    path = tmp_path / "data" / layout.manifest(s.at(0), 2)
+    path.write_text(path.read_text().replace('"expected": 2', '"expected": 1'))
+    assert any("the reduced files are not those of the manifest" in problem for problem in r.verify().problems)

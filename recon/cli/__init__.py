@@ -3,7 +3,8 @@
 Belongs here: arguments, help, and how answers look on a screen or as JSON. Does not belong here: any of the work; that
 is one call of recon.api. Nothing heavy is imported before a command needs it, so that help and look-ups answer at once.
 
-Exit status: 0 done; 1 something found wrong; 2 wrong usage or configuration; 3 try again; 130 interrupted.
+Exit status: 0 done; 1 something found wrong; 2 wrong usage or configuration; 3 try again; 130 interrupted. A closed standard output, or a
+reader that goes away, changes neither the work nor the exit status.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ from collections.abc import Sequence
 
 from typer import Abort, TyperException
 
+from recon.cli.streams import lasting_streams
 from recon.errors import ReconError
 
-INTERRUPTED, PIPE_CLOSED = 130, 141
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command (``sys.argv`` if not given) and returns its exit status. A failure is one line on stderr."""
     # Looking for plugins in every installed package would take longer than a look-up; no model here has use for one.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file name need not be text, and still has to be named
+    with lasting_streams():
+        return _carried_out(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _carried_out(arguments: list[str]) -> int:
     try:
         from typer.main import get_command
 
         from recon.cli.app import app
 
-        status = get_command(app).main(list(sys.argv[1:] if arguments is None else arguments), prog_name="recon", standalone_mode=False)
+        status = get_command(app).main(arguments, prog_name="recon", standalone_mode=False)
         sys.stdout.flush()
     except ReconError as error:
         return _failed(str(error), error.exit_status)
@@ -39,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(_wrong_usage(error), int(getattr(error, "exit_code", 2)))
     except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        return _pipe_closed()
     except OSError as error:
         if os.environ.get("RECON_DEBUG"):
             raise
@@ -67,9 +69,3 @@ def _wrong_usage(error: Exception) -> str:
     message = getattr(error, "format_message", lambda: str(error))()
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}; see '{context.command_path if context else 'recon'} --help'"
-
-
-def _pipe_closed() -> int:
-    """The reader went away (``recon … | head``): quiet, also when Python flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED

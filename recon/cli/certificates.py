@@ -76,13 +76,19 @@ def _cells(totals: Totals | None, groups: Iterable[tuple[str, str]]) -> list[str
     return [number(totals.rows), *(None if value is None else amount(value) for value in money)]
 
 
+def files_of(certificate: Mapping[str, Any]) -> str:
+    """``3 of 4 expected files``."""
+    return f"{number(certificate['received_files'])} of {count(certificate['expected_files'], 'expected file')}"
+
+
 def say_certificate(certificate: Mapping[str, Any]) -> None:
     """One certificate, readable."""
     change = certificate["changed_by"]
     why = f" ({change['reason']})" if change["reason"] else ""
     verdict = "it ties" if certificate["ties"] else "IT DOES NOT TIE"
     named = f"certificate {number(certificate['number'])} of window {certificate['window']}"
-    say(f"{named}, {certificate['state']}: {verdict}")
+    few = f", SHORT, {files_of(certificate)}" if certificate.get("short") else ""
+    say(f"{named}, {certificate['state']}{few}: {verdict}")
     made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
     say(f"{made}, changed by {change['cause']}{why}")
     say_totals(totals_of([certificate]))

@@ -15,7 +15,7 @@ from recon.cli.bounds import say_bounds
 from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
 from recon.cli.progress import Bar
-from recon.cli.screen import amount, as_json, count, number, say, table
+from recon.cli.screen import amount, as_json, count, number, say, table, warn
 from recon.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ def status(
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Show the windows, what waits, and the watermark.
 
     Up to the watermark everything is closed and done. With a window: did it close, and does it tie? What was expected, what came, what
-    was late, doubled or rejected; its files and its certificate.
+    was late, doubled or rejected; its files and its certificate. Exit status 1 where files are missing (SHORT), every row of a window was
+    rejected, a window could not be processed, the rules have changed, or nothing has been processed yet.
 
     \b
     recon status
@@ -56,6 +57,31 @@ def status(
         _say_status(answer, with_config(config))
     else:
         _say_window(answer, with_config(config))
+    return _status_of(answer) if window is None else _status_of_window(answer)
+
+
+def _status_of(answer: dict[str, Any]) -> int:
+    for caveat in answer["caveats"]:
+        if caveat["wrong"]:
+            warn(caveat["text"])
+    return 0 if answer["ok"] else 1
+
+
+def _status_of_window(answer: dict[str, Any]) -> int:
+    """1 for a window that is short, does not tie, could not be processed, or of which no row could be read."""
+    arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
+    wrong = []
+    if answer["short"]:
+        wrong.append(f"SHORT: it was closed with {answer['received']['files']} of {answer['expected']['files']} expected files")
+    if answer["quarantined"] is not None:
+        wrong.append(f"it could not be processed: {answer['quarantined']['reason']}")
+    if answer["ties"] is False:
+        wrong.append("its certificate does not tie")
+    if arrived and arrived == rejected:
+        wrong.append(f"every row was rejected; 'recon rejects {window}' says why")
+    for what in wrong:
+        warn(f"window {window}: {what}")
+    return 1 if wrong else 0
 
 
 def _say_status(answer: dict[str, Any], suffix: str) -> None:
@@ -63,6 +89,8 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
     say(f"watermark: {answer['watermark'] or 'none yet'} (every window up to and including it is closed and done)")
     backlog = answer["backlog"]
     waiting = f"{count(len(backlog), 'closed window')}, from {backlog[0]}: recon run{suffix}" if backlog else "nothing"
+    if answer["rules_now"] != answer["rules"]:
+        waiting = "nothing can run until 'recon rebuild', since the rules changed"
     say(f"waiting for a run: {waiting}")
     if still_open := answer["open"]:
         named = ", ".join(still_open[:3]) + (" …" if len(still_open) > 3 else "")
@@ -81,7 +109,8 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
     figures = ("rows", "accepted", "duplicates", "rejected", "keys")
     if len(windows) > WINDOWS_SHOWN:
         hidden = number(len(windows) - WINDOWS_SHOWN)
-        say(f"\nthe newest {WINDOWS_SHOWN} of {count(len(windows), 'window')}; --json has the other {hidden}")
+        say()
+        say(f"the newest {WINDOWS_SHOWN} of {count(len(windows), 'window')}; --json has the other {hidden}")
     rows = [
         [line[name] for name in ("window", "stage", "landed", "committed")]
         + [number(line[name]) if name in line else None for name in figures]
@@ -124,7 +153,8 @@ def certificate(
 ) -> int:
     """Show a window's certificate, which adds up.
 
-    In = accepted + duplicates + rejected, in rows and in money, per currency. Exit status 1 if it does not tie.
+    In = accepted + duplicates + rejected, in rows and in money, per currency. Exit status 1 if it does not tie, or if the window is SHORT:
+    closed with fewer files than expected.
 
     \b
     recon certificate 2026-11-01T00:00Z
@@ -136,7 +166,7 @@ def certificate(
         as_json(found)
     else:
         say_certificate(found)
-    return 0 if found["ties"] else 1
+    return 0 if found["ties"] and not found.get("short") else 1
 
 
 def show(

@@ -76,6 +76,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequenc
     print("\n" + "\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
+def warn(text: str) -> None:
+    """One line on stderr: something is wrong."""
+    print(f"recon: {plain(text)}", file=sys.stderr)
+
+
 def as_json(answer: object) -> None:
     """One JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null."""
     print(json.dumps(answer, indent=2, ensure_ascii=False, default=_json_value))

@@ -6,7 +6,6 @@ Belongs here: their arguments and what they say. Does not belong here: what they
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ import typer
 from recon.cli.materializing import Materializing, repaired
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
-from recon.cli.screen import as_json, count, number, plain, say
+from recon.cli.screen import as_json, count, number, say, warn
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ def run(
 ) -> int:
     """Process everything that is closed and not yet done.
 
-    A window that is bad is left out and named (exit status 1); the others go on without it. Each range is a run in Dagster's UI.
+    A window that cannot be processed is left out and named (exit status 1); the others go on without it. So is one that was closed with
+    fewer files than expected, or of which every row was rejected; these are processed. Each range is a run in Dagster's UI.
 
     \b
     recon run
@@ -47,15 +47,23 @@ def run(
         say_run(report)
         say_open(report.open, with_config(config))
     for window, reason in report.bad.items():
-        named = reason if window in reason else f"window {window}: {reason}"
-        print(f"recon: left out: {plain(named)}", file=sys.stderr)
-    return 1 if report.bad else 0
+        warn(f"left out: {reason if window in reason else f'window {window}: {reason}'}")
+    return _say_incomplete(report)
+
+
+def _say_incomplete(report: RunReport) -> int:
+    """Names the processed windows that are no success. Returns the exit status of the run."""
+    for window in report.all_rejected:
+        warn(f"window {window}: every row was rejected, nothing of it counts; 'recon rejects {window}' says why")
+    for window in report.short:
+        warn(f"window {window} is SHORT: it was closed with fewer files than expected; 'recon status {window}' counts them")
+    return 1 if report.bad or report.short or report.all_rejected else 0
 
 
 def say_run(report: RunReport) -> None:
     """What a run did, in a few sentences."""
     if not (report.windows or report.bad or report.certificates):
-        say("nothing to do: everything that is closed is done")
+        say("nothing to do: everything that is closed is done" if not report.open else "nothing to do: no closed window waits")
         return
     if report.windows:
         say(f"processed {count(len(report.windows), 'window')}: {_span(report.windows)}")
@@ -66,10 +74,10 @@ def say_run(report: RunReport) -> None:
         say(f"{keys} ({count(report.bytes, 'byte')}), {commits}, {count(report.certificates, 'certificate')}")
     elif report.certificates:
         say(f"certified {count(report.certificates, 'window')} that an earlier run had committed")
+    else:
+        say("processed no window")
     if report.recounted:
         say(f"counted again because their duplicates changed: {_span(report.recounted)}")
-    elif report.bad:
-        say("processed no window")
     if report.rejected:
         say("why rows were rejected, with file and line: 'recon rejects'")
     _say_requests(report)
@@ -183,5 +191,5 @@ def verify(
         verdict = f"{count(len(found.problems), 'problem')} found" if found.problems else "all is as it should be"
         say(f"commit {number(found.commit)}: {proven}, {certified}{table}{recomputed}: {verdict}")
     for problem in found.problems:
-        print(f"recon: {plain(problem)}", file=sys.stderr)
+        warn(problem)
     return 1 if found.problems else 0

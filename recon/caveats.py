@@ -1,0 +1,107 @@
+"""Caveats: what keeps an answer from being the whole truth: files missing, rows unreadable, work not done, rules changed.
+
+Belongs here: finding them, cheaply, and saying each in one sentence. Does not belong here: how a command shows them (recon.cli), and the
+figures of single windows (recon.completeness).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from recon import quarantine
+from recon.config import Config
+from recon.pipeline import Due, due
+from recon.store import ObjectStore
+from recon.timeline import Mark, State
+
+LOOKED_AT_MAX = 100
+"""Waiting windows whose quarantine is looked up, one by one."""
+_NAMED_MAX = 3
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """One thing to know about an answer. ``wrong``: a person has to act, so that a command does not report success."""
+
+    kind: str
+    text: str
+    windows: tuple[str, ...] = ()
+    wrong: bool = True
+
+
+def caveats(store: ObjectStore, config: Config, state: State, waiting: Due | None = None) -> list[Caveat]:
+    """What is missing, unreadable, in conflict or not done yet, the gravest first. ``waiting``: what is due, if it is known already."""
+    waiting = due(store, config, state) if waiting is None else waiting
+    found = [_changed_rules(config, state), _nothing_processed(state, waiting)]
+    found += [_marked(state, *one) for one in _MARKS]
+    return [one for one in (*found, *_waiting(store, config, state, waiting)) if one is not None]
+
+
+def _changed_rules(config: Config, state: State) -> Caveat | None:
+    if not state.rules or state.rules == config.rules_version:
+        return None
+    return Caveat(
+        "rules_changed",
+        f"the rules in {config.path.name} changed since commit {state.commit:,} (version {state.rules}, now {config.rules_version}): "
+        "nothing is processed until 'recon rebuild'; 'recon rebuild --preview' shows what would change",
+    )
+
+
+def _nothing_processed(state: State, waiting: Due) -> Caveat | None:
+    if state.windows:
+        return None
+    landed = bool(waiting.ready or waiting.open)
+    text = "no window has been processed yet" + ("" if landed else ", and none holds files")
+    return Caveat("nothing_processed", text, wrong=False)
+
+
+_MARKS = (
+    (Mark.ALL_REJECTED, "all_rejected", "every row of {} was rejected; 'recon rejects' says why", True),
+    (Mark.SHORT, "short", "SHORT: {} {} closed with fewer files than expected; land the missing files, then 'recon run'", True),
+    (
+        Mark.CONFLICTS,
+        "conflicts",
+        "{} {} events in conflict: one id with different values or keys, see 'recon certificate W'",
+        False,
+    ),
+    (Mark.REJECTED, "rejected", "{} {} rejected rows, which count in no artifact; 'recon rejects' lists them", False),
+)
+
+
+def _marked(state: State, mark: Mark, kind: str, text: str, wrong: bool) -> Caveat | None:
+    windows = sorted(name for name, held in state.windows.items() if held.has(mark))
+    if kind == "rejected":  # the others are named already
+        windows = [name for name in windows if not state.windows[name].has(Mark.ALL_REJECTED)]
+    if not windows:
+        return None
+    one = len(windows) == 1
+    verb = {"short": ("was", "were")}.get(kind, ("holds", "hold"))[not one]
+    return Caveat(kind, text.format(named(windows), verb), tuple(windows), wrong)
+
+
+def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> Iterable[Caveat]:
+    bad = {}
+    for manifest in islice(waiting.ready, LOOKED_AT_MAX):
+        reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
+        if reason is not None:
+            bad[manifest.window] = reason
+    if bad:
+        first = next(iter(bad.values()))
+        yield Caveat("quarantined", f"{named(list(bad))} could not be processed: {first.reason}", tuple(bad))
+    ready = [manifest.window for manifest in waiting.ready if manifest.window not in bad]
+    if ready:
+        yield Caveat("waiting", f"{named(ready)} {'waits' if len(ready) == 1 else 'wait'} for 'recon run'", tuple(ready), wrong=False)
+    if waiting.open:
+        holds = "is open and holds files" if len(waiting.open) == 1 else "are open and hold files"
+        yield Caveat("open", f"{named(waiting.open)} {holds}; close a complete window with 'recon close W'", waiting.open, wrong=False)
+
+
+def named(windows: Sequence[str]) -> str:
+    """``window A``, ``windows A and B``, ``5 windows (A, B, C …)``."""
+    if len(windows) == 1:
+        return f"window {windows[0]}"
+    if len(windows) <= _NAMED_MAX:
+        return f"windows {', '.join(windows[:-1])} and {windows[-1]}"
+    return f"{len(windows):,} windows ({', '.join(windows[:_NAMED_MAX])} …)"
