@@ -33,9 +33,9 @@ from dynamodb_local import dynamodb_local, environment
 from valkey_server import valkey
 
 import recon
+from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
 from recon.pricing import price, told
-from recon.runs import hash_of
 from recon.runs_file import Hit, open_run
 from recon.runs_records import read_record
 from recon.serving.cache import uncached
@@ -111,7 +111,7 @@ def ways(r: Any, keys: list[str], client: Any) -> dict[str, Any]:
 
 def place_of(store: ObjectStore, state: State, key: str) -> Hit:
     for run in state.runs:
-        if hits := open_run(store, run.path).find(*hash_of(key)):
+        if hits := open_run(store, run.path).find(*hash_of(key, salt_of(store))):
             return hits[0]
     raise AssertionError(key)
 

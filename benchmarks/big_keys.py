@@ -33,7 +33,7 @@ from recon import layout, pipeline, stateless
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carrying
-from recon.engines.duckdb.reduction import id_hash
+from recon.hashing import hash_of, salt_of
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
@@ -77,7 +77,7 @@ def copied(r: Reconciliation, first: Figures, tables: dict[str, pa.Table], numbe
     """The stateless files of another window, equal to those of ``first`` but for the name and for the id of its event."""
     folder = layout.stateless(r.config.grid.at(number), 1, r.config.rules_version, layout.new_attempt())
     own = f"event-{number}"
-    (hashed,) = duckdb.execute(f"SELECT {id_hash('?')}", [own]).fetchone() or (0,)
+    _, hashed = hash_of(own, salt_of(r.store()))
     changed = {stateless.EVENTS: ("id", pa.array([own])), stateless.ARTIFACTS: ("ids", pa.array([[hashed]], pa.list_(pa.uint64())))}
     for name, table in tables.items():
         if name in changed:

@@ -21,9 +21,10 @@ from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
+from recon.hashing import hash_of, salt_of
 from recon.history import files_then, records_then
 from recon.logic import after_merge
-from recon.runs import Found, hash_of, merged_plan, open_runs, read_records
+from recon.runs import Found, merged_plan, open_runs, read_records
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
@@ -65,7 +66,7 @@ def table_of(
 
     ``then``: the state is an earlier one, of which part-files may have been given back."""
     last = None if as_of is None else name_of(as_of)
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         files = files_then(store, state, scratch)
         try:
             _fill(connection, config, live_records(store, state) if state.runs else iter(()), last, files)
@@ -101,8 +102,8 @@ def fold_record(
     import pyarrow as pa
 
     opens = "true" if opened else f"block.last > {literal(last or '~')}"
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
-        hi = pa.array([hash_of(record["key"])[0]], pa.uint64())
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
+        hi = pa.array([hash_of(record["key"], salt_of(store))[0]], pa.uint64())
         connection.register("records", pa.table({"hi": hi, "record": pa.array([records.stored(record)], pa.string())}))
         query = _folded(connection, config, last, opens, files_then(store, state, scratch))
         listed = contributions.list_text(config, "CASE WHEN block IS NULL THEN c ELSE c[2:] END")

@@ -94,7 +94,7 @@ def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures,
     from recon.prefetch import local_copy
     from recon.scratch import scratch_folder
 
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         events, aside = (
             parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (stateless.EVENTS, stateless.SET_ASIDE)
         )

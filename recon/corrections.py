@@ -156,11 +156,13 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     """Raises WrongUsage with the intake's own reason where its rules reject the event."""
     import duckdb
 
+    from recon.hashing import define
     from recon.intake import EventSpec, SourceFile, load_events
 
     spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        define(connection, "")  # nothing is looked up by these hashes
         load_events(connection, [SourceFile(file.name, file)], spec, "correction")
         rejected = connection.execute("SELECT reason FROM correction_rejects").fetchone()
     if rejected is not None:

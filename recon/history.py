@@ -20,8 +20,8 @@ from recon.config import Config
 from recon.engines.duckdb.merging import Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
+from recon.hashing import hash_of, salt_of
 from recon.records import full
-from recon.runs import hash_of
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State, committed_figures
@@ -39,9 +39,9 @@ _HASHES = 1 << 64
 def record_then(store: ObjectStore, config: Config, state: State, key: str, windows: Sequence[str] | None = None) -> dict[str, Any] | None:
     """The record of one key at ``state``, None if there was none. ``config``: by the rules of then. ``windows``: the only ones that can
     have contributed to it; without them all are looked at. Raises WrongInput where a revision is not kept any more."""
-    hi, _ = hash_of(key)
+    hi, _ = hash_of(key, salt_of(store))
     chosen = sorted(state.windows if windows is None else state.windows.keys() & set(windows))
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         records = _folded(store, config, connection, state, chosen, scratch, (hi, hi + 1))
     for line in records.column("record").to_pylist():
         record = full(line)
@@ -55,7 +55,7 @@ def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[p
     rows = sum(int(figures["keys"]) for figures in committed_figures(store, state, state.windows).values())
     slices = max(1, -(-rows // SLICE_ROWS))
     windows = sorted(state.windows)
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         for number in range(slices):
             bounds = number * _HASHES // slices, (number + 1) * _HASHES // slices
             yield _folded(store, config, connection, state, windows, scratch, bounds)

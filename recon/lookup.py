@@ -13,8 +13,9 @@ from typing import Any
 from recon import parquet, stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
+from recon.hashing import hash_of, salt_of
 from recon.records import full, named
-from recon.runs import hash_of, open_run, read_record
+from recon.runs import open_run, read_record
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 from recon.windows import name_of
@@ -22,7 +23,7 @@ from recon.windows import name_of
 
 def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | None:
     """The record of a key at ``state``, None if the state holds none. Raises Damaged rather than return bytes that don't check."""
-    hi, lo = hash_of(key)
+    hi, lo = hash_of(key, salt_of(store))
     for run in state.runs:
         hits = open_run(store, run.path).find(hi, lo)
         for hit in hits:
@@ -162,7 +163,7 @@ def _events(store: ObjectStore, config: Config, state: State, window: str, key: 
     from recon.scratch import scratch_folder
 
     held = state.windows[window]
-    hi, _ = hash_of(key)
+    hi, _ = hash_of(key, salt_of(store))
     files = stateless.read(store, held.folder).files
     with scratch_folder(store) as scratch:
         path = local_copy(store, held.folder + stateless.EVENTS, scratch)

@@ -190,7 +190,7 @@ def _write_part_files(
     parts: list[Entries] = []
     part_bytes = superseded = 0
     place = f"the merge of {', '.join(figures.window for figures in todo)}: "
-    with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         sources = sources_of(store, state, todo, scratch)
         rows = sum(figures.keys for figures in todo) + len(standing)
         slices = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-standing.bytes // SLICE_BYTES)))

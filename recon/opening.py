@@ -13,13 +13,16 @@ from typing import Any
 from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.hashing import SALT, new_salt, remember
 from recon.metering import Meter
 from recon.serving.cache import in_front_of
 from recon.serving.connecting import ReadSecret, boto3_secret
 from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
 from recon.usage import Tally
 
-FORMAT = 3
+FORMAT = 4
+"""Of new stores. Format 3 had no salt, and entries of the timeline that were not chained."""
+READ = (3, FORMAT)
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
@@ -42,8 +45,11 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
         raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
     if not isinstance(held, dict):
         raise Damaged(f"{place.store}: store.json is damaged (it holds no object); restore it from a copy")
-    if (made := held.get("format")) != FORMAT:
-        raise WrongUsage(f"{place.store}: a store of format {made!r}, and this recon reads format {FORMAT}; use the one that made it")
+    if (made := held.get("format")) not in READ:
+        raise WrongUsage(
+            f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} and {FORMAT}; use the one that made it"
+        )
+    remember(store, held)
     for field, expected in identity.items():
         if held.get(field) != expected:
             raise WrongUsage(
@@ -68,7 +74,7 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
             ) from None
         if identity is None:
             raise WrongUsage(f"{place.store}: {_NONE}") from None
-    made = json.dumps(identity, indent=1).encode()
+    made = json.dumps({"format": FORMAT, **identity, SALT: new_salt()}, indent=1).encode()
     try:
         store.put_new(layout.STORE, [made])
     except AlreadyExists:
@@ -94,7 +100,6 @@ def while_there(store: ObjectStore) -> Iterator[None]:
 
 def _identity(place: Place) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "name": place.name,
         "windows.start": place.grid.start.isoformat(),
         "windows.every": str(place.grid.every),

@@ -107,7 +107,7 @@ def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterato
         before = _written(store, old, state, scratch / "before.parquet")
         progress("compare", "", 0.5)
         after = _written(store, config, made, scratch / "after.parquet")
-        with connect(config, scratch) as connection:
+        with connect(store, config, scratch) as connection:
             added, removed = _compare(connection, before, after)
             changed, appear, vanish = connection.execute(
                 "SELECT count(*), count(*) FILTER (WHERE change = 'appears'), count(*) FILTER (WHERE change = 'vanishes') FROM changes"

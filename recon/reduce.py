@@ -61,7 +61,7 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
     window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
     files, spec = manifest.files, event_spec(config)
-    with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch, f"window {manifest.window}: ") as connection:
         try:
             sources = [SourceFile(file.name, local_file(store, file, scratch)) for file in files]
             read = load_events(connection, sources, spec, "landed")

@@ -13,7 +13,7 @@ tiers, and through any dropping of entries that goes by hash.
 
 from __future__ import annotations
 
-from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of, hash_of
+from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of
 from recon.runs_few import read_few
 from recon.runs_file import Hit, Run, merged_plan, open_run, open_runs, write_columns, write_merged, write_run
 from recon.runs_find import Found, among, find_many
@@ -34,7 +34,6 @@ __all__ = [
     "choose_tiers",
     "entries_of",
     "find_many",
-    "hash_of",
     "merge_entries",
     "merged_plan",
     "open_run",

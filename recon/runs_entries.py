@@ -6,7 +6,6 @@ Belongs here: arithmetic on entries. Does not belong here: merging them (``runs_
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +43,6 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self.hi)
-
-
-def hash_of(key: str) -> tuple[int, int]:
-    """(hi, lo) of a key: the halves of the MD5 of its UTF-8 bytes, read as a little-endian number (``md5_number``)."""
-    number = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest(), "little")
-    return number >> 64, number & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def hash_order(hi: Column, lo: Column) -> npt.NDArray[np.int64]:

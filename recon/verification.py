@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.errors import OutOfCapacity
+from recon.hashing import define, salt_of
 from recon.scratch import scratch_folder
 from recon.serving.cache import uncached
 from recon.serving.keeping import client_of
@@ -69,7 +70,7 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
     check_watermark(config, history, findings)
     damaged = check_landed(store, findings, told("landed files"))
     certificates, newest = check_certificates(store, config, history, findings, told("certificates"))
-    with scratch_folder(store) as scratch, _database(config, scratch) as connection:
+    with scratch_folder(store) as scratch, _database(store, config, scratch) as connection:
         check_stateless(store, config, connection, history, scratch, findings, told("stateless files"))
         _check_records(store, config, connection, history, seen, full, findings, told("records"))
         if full:
@@ -115,7 +116,7 @@ def _check_records(
 
 
 @contextmanager
-def _database(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _database(store: ObjectStore, config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in a file of its own, so that tables of all events need no memory."""
     import duckdb
 
@@ -137,6 +138,7 @@ def _database(config: Config, scratch: Path) -> Iterator[duckdb.DuckDBPyConnecti
             "enable_progress_bar = false",
         ):
             connection.execute(f"SET {setting}")
+        define(connection, salt_of(store))
         yield connection
     except duckdb.IOException as error:
         if "No space left" in str(error):

@@ -181,7 +181,7 @@ def _sound(
             SELECT "row", hi, lo,
                    CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.k' END AS key
             FROM unchecked)
-        WHERE key IS NULL OR md5_number(key)::UHUGEINT <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
+        WHERE key IS NULL OR key_hash(key) <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
     connection.unregister("unchecked")
     if not wrong:
         return table

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.errors import WrongUsage
+from recon.hashing import hash_of, salt_of
 from recon.records import key_of
-from recon.runs import Hit, Run, find_many, hash_of, open_run, read_record
+from recon.runs import Hit, Run, find_many, open_run, read_record
 from recon.serving import standing
 from recon.serving.items import MARK, commit_of, item_key
 from recon.serving.standing import Filling
@@ -148,7 +149,7 @@ def _row(store: ObjectStore, filling: Filling, item: dict[str, Any], findings: F
         key = name if not name.startswith(MARK) else _key_at(store, place) if "file" in item else None
         if key is not None and item_key(key) != name:
             raise ValueError(f"it leads to the record of {key[:80]}")
-        hashes = (None, None) if key is None else hash_of(key)
+        hashes = (None, None) if key is None else hash_of(key, salt_of(store))
         return (name, *hashes, *place, min(at, (1 << 63) - 1))
     except (*UNREADABLE, WrongUsage) as error:
         findings.add(f"table {filling.table}: the item of {name[:200]} is none of ours ({said(error)}); {_MEND}")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import landings, layout, parquet, stateless
+from recon import hashing, landings, layout, parquet, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.config import Config, Measure
 from recon.errors import Damaged
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _COPY = "restore it from a copy of the store"
-_LOW_64_BITS = "18446744073709551615::UHUGEINT"
 _FIGURES = (
     "revision",
     "folder",
@@ -221,7 +220,7 @@ def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:
     """Reads every value, and checks that the rows lie in order of their keys' hashes, as look-ups and merges expect."""
     import numpy as np
 
-    of_key = {"hi": "(md5_number(key)::UHUGEINT >> 64)::UBIGINT", "lo": f"(md5_number(key)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"}
+    of_key = dict(zip(("hi", "lo"), hashing.halves("key_hash(key)"), strict=True))
     differs = " OR ".join(f"{half} IS DISTINCT FROM {of_key[half]}" for half in halves)
     (foreign, _) = _row(
         checked.connection,

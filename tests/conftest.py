@@ -14,9 +14,19 @@ import pytest
 import seaweed
 from commands import FIRST, HEADER, SECOND, Answer, Call
 
+from recon import opening
 from recon.cli import main
 from recon.demo import write_sample
 from recon.serving import package
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_salt() -> Iterator[str]:
+    """Stores that a test makes in this process have one salt: their records can be compared by their bytes."""
+    salt = "one-salt-for-all-tests"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "new_salt", lambda: salt)
+        yield salt
 
 
 @pytest.fixture(scope="session")

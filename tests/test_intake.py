@@ -23,10 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon.errors import WrongInput, WrongUsage
+from recon.hashing import define
 from recon.intake import EventSpec, SourceFile, formats, inspect, key_text, load_events, quoting
 from recon.vocabulary.types import Type
 
 CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests
+SALT = "salt"
 MONEY = Type("decimal", 18, 2)
 SPEC = EventSpec(("k",), "id", "t", {"amount": MONEY, "note": Type("text")})
 HEADER = "k,id,t,amount,note\n"
@@ -40,6 +42,7 @@ def load(folder: Path, files: dict[str, bytes], spec: EventSpec = SPEC, zone: st
         path.write_bytes(content)
         sources.append(SourceFile(name, path))
     CONNECTION.execute(f"SET timezone = '{zone}'")
+    define(CONNECTION, SALT)
     counts = load_events(CONNECTION, sources, spec, "events")
     tables = []
     for table in ("events", "events_rejects"):
@@ -75,7 +78,7 @@ def amount_of(folder: Path, token: str, kind: Type = MONEY, suffix: str = "csv")
 
 def test_an_event_has_file_line_key_hashes_id_time_and_typed_columns(tmp_path: Path) -> None:
     _, accepted, rejected = load(tmp_path, {"a.csv": (HEADER + "A112,e1,2026-11-01T09:30:00Z,5.00,x\n").encode()})
-    key, ident = hashlib.md5(b"A112").digest(), hashlib.md5(b"e1").digest()
+    key, ident = hashlib.md5(b"saltA112").digest(), hashlib.md5(b"salte1").digest()
     assert rejected == []
     assert accepted == [
         {

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import runs_entries, runs_file, runs_merge, runs_records
+from recon import hashing, runs_entries, runs_file, runs_merge, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
@@ -29,7 +29,6 @@ from recon.runs import (
     choose_tiers,
     entries_of,
     find_many,
-    hash_of,
     merge_entries,
     open_run,
     read_record,
@@ -41,9 +40,14 @@ from recon.runs_ranges import coalesce
 from recon.store import LocalStore, ReadCost
 
 MOST = 2**64 - 1
+SALT = "a-salt-of-22-characters"[:22]
 # Forced collisions and extremes: each is the hash of three keys.
 HASHES = [(0, 0), (0, 1), (0, MOST), (1, 0), (7, 7), (7, 8), (2**63, 5), (MOST, 0), (MOST, MOST)]
 KEYS = [f"{number}-{name}" for number in range(len(HASHES)) for name in "abc"]
+
+
+def hash_of(key):
+    return hashing.hash_of(key, SALT)
 
 
 def small_hash(key):
@@ -475,14 +479,19 @@ def test_entries_that_break_the_invariant_or_the_form_are_refused(store):
     assert not store.exists("run")
 
 
-def test_hashes_are_md5_read_little_endian_as_duckdb_reads_it_and_checks_are_crc_32():
+def test_hashes_are_md5_of_salt_and_text_read_little_endian_as_duckdb_reads_it_and_checks_are_crc_32():
     import duckdb
 
-    digest = hashlib.md5("A112é".encode()).digest()
+    digest = hashlib.md5(f"{SALT}A112é".encode()).digest()
     assert hash_of("A112é") == (int.from_bytes(digest[8:], "little"), int.from_bytes(digest[:8], "little"))
     assert check_of(b"123456789") == 0xCBF43926  # the check value in every description of CRC-32
-    number = duckdb.sql("select md5_number('A112é')").fetchall()[0][0]
-    assert hash_of("A112é") == divmod(number, 2**64)
+    for salt in (SALT, ""):
+        with duckdb.connect() as connection:
+            hashing.define(connection, salt)
+            halves = ", ".join(hashing.halves("key_hash('A112é')"))
+            hi, lo, of_id, nothing = connection.execute(f"SELECT {halves}, id_hash('A112é'), key_hash(NULL)").fetchall()[0]
+        assert hashing.hash_of("A112é", salt) == (hi, lo)
+        assert (of_id, nothing) == (lo, None)
 
 
 @settings(deadline=None)

@@ -36,8 +36,9 @@ from recon import lease
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.hashing import hash_of, salt_of
 from recon.index import index_runs
-from recon.runs import hash_of, open_run
+from recon.runs import open_run
 from recon.serving import standing
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
 from recon.serving.keeping import Kept, keep
@@ -84,7 +85,7 @@ def in_runs(r: Reconciliation, state: State) -> dict[str, tuple[Any, ...]]:
             for hit in newest:
                 key, lives = read_key(r.store().get_range(hit.part_file, hit.offset, hit.length).decode())
                 assert key is not None
-                assert hash_of(key) == (hi, lo)
+                assert hash_of(key, salt_of(r.store())) == (hi, lo)
                 found[key] = (hit.part_file, hit.offset, hit.length, hit.check) if lives else ()
     return found
 

@@ -23,7 +23,8 @@ from recon import checkpoints, layout
 from recon.api import Reconciliation
 from recon.batches import digest_of
 from recon.config import load_config
-from recon.runs import check_of, entries_of, hash_of, open_run, write_run
+from recon.hashing import hash_of, salt_of
+from recon.runs import check_of, entries_of, open_run, write_run
 from recon.timeline import Timeline, committed_figures
 from recon.verification import Verified
 from recon.verification_certificates import check_certificates
@@ -343,7 +344,7 @@ def test_a_run_that_is_gone_is_found(damaged: Reconciliation) -> None:
 
 def rewrite(r: Reconciliation, change: Callable[[bytes], bytes], key: str = "A") -> None:
     """Rewrites the part-file that holds a key, and its run so that every check is right again."""
-    ref = next(ref for ref in r.state().runs if open_run(r.store(), ref.path).find(*hash_of(key)))
+    ref = next(ref for ref in r.state().runs if open_run(r.store(), ref.path).find(*hash_of(key, salt_of(r.store()))))
     entries = open_run(r.store(), ref.path).entries()
     (path,) = entries.part_files
     order = np.argsort(entries.offset)
@@ -418,9 +419,8 @@ def test_full_names_records_that_are_missing_and_that_should_not_be(tmp_path: Pa
     ref = r.state().runs[0]
     entries = open_run(r.store(), ref.path).entries()
     lines = (store_of(r) / entries.part_files[0]).read_bytes().splitlines(keepends=True)
-    lines = [next(line for line in lines if b'"k":"A"' in line)]
-    lines.append(lines[0].replace(b'"k":"A"', b'"k":"C"'))
-    hashes = np.array([hash_of(json.loads(line)["k"]) for line in lines], np.uint64)
+    lines = [line.replace(b'"k":"B"', b'"k":"C"') for line in lines]
+    hashes = np.array([hash_of(json.loads(line)["k"], salt_of(r.store())) for line in lines], np.uint64)
     for name in (entries.part_files[0], ref.path):
         (store_of(r) / name).unlink()
     r.store().put_new(entries.part_files[0], lines)

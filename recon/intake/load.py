@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
+from recon.hashing import halves
 from recon.intake.checks import Checks, checks, literal, quoted
 from recon.intake.columnar import direct_scan, row_batches
 from recon.intake.delimited import record_batches
@@ -25,16 +26,14 @@ from recon.intake.raw import raw_rows
 if TYPE_CHECKING:
     import duckdb
 
-_LOW_64_BITS = "18446744073709551615::UHUGEINT"
-
 
 def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], spec: EventSpec, table: str) -> list[FileRows]:
     """Fills the temporary tables ``table`` and ``<table>_rejects`` (both made anew); returns the counts per file.
 
     ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id
     VARCHAR, idh UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line,
-    reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. Raises
-    WrongInput for a file that can't be read.
+    reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. ``connection``
+    has the hashes of the store (recon.hashing.define). Raises WrongInput for a file that can't be read.
     """
     sql = checks(spec)
     accepted, rejects = quoted(table), quoted(f"{table}_rejects")
@@ -134,11 +133,9 @@ def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:
     steps = source
     for step in (("line", "span", "problem", *sql.attempts), ("*", *sql.plain), ("*", *sql.values)):
         steps = f"(SELECT {', '.join(step)} FROM {steps})"
-    identity = f"{sql.key} AS key, md5_number({sql.key})::UHUGEINT AS hash, {sql.id} AS id, {sql.time} AS time"
+    identity = f"{sql.key} AS key, key_hash({sql.key}) AS hash, {sql.id} AS id, {sql.time} AS time"
     checked = f"(SELECT line, span, {identity}{typed}, {sql.reason} AS reason FROM {steps})"
-    hashes = f"(hash >> 64)::UBIGINT, (hash & {_LOW_64_BITS})::UBIGINT"
-    id_hash = f"(md5_number(id)::UHUGEINT & {_LOW_64_BITS})::UBIGINT"
-    return f"SELECT {number}, line, key, {hashes}, id, {id_hash}, time{typed}, reason, span FROM {checked}"
+    return f"SELECT {number}, line, key, {', '.join(halves('hash'))}, id, id_hash(id), time{typed}, reason, span FROM {checked}"
 
 
 def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, rejects: str) -> None:

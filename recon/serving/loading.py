@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from recon import layout
 from recon.errors import Damaged
+from recon.hashing import hash_of, salt_of
 from recon.records import key_of
-from recon.runs import Found, Run, find_many, hash_of, open_run, open_runs, read_few
+from recon.runs import Found, Run, find_many, open_run, open_runs, read_few
 from recon.runs_entries import COLUMNS, Column
 from recon.runs_file import BLOCK
 from recon.serving.items import Pointer
@@ -110,11 +111,11 @@ def _by_bytes(length: Column) -> Iterator[slice]:
 
 def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Column) -> list[Pointer]:
     """What is to be said of each key. The records are read for their keys, which the runs do not hold, and checked."""
-    pointers = []
+    pointers, salt = [], salt_of(store)
     columns = (column.tolist() for column in (hi, lo, found.part, found.offset, found.length, found.check))
     for record, *hashes, part, offset, length, check in zip(read_few(store, found), *columns, strict=True):
         key, lives = read_key(record)
-        if key is None or hash_of(key) != tuple(hashes):
+        if key is None or hash_of(key, salt) != tuple(hashes):
             raise Damaged(
                 f"{found.part_files[part]}: the record at offset {offset} is not that of its run entry in {share.run}; run 'recon verify'"
             )

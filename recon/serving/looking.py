@@ -11,9 +11,10 @@ from typing import Any
 
 from recon import layout
 from recon.errors import Damaged, ReconError
+from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
 from recon.records import full
-from recon.runs import hash_of, open_run, read_record
+from recon.runs import open_run, read_record
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_file import Hit
 from recon.serving import standing
@@ -112,6 +113,6 @@ def _came_since(store: ObjectStore, timeline: Timeline, state: State, frontier: 
     for number in range(frontier + 1, state.commit + 1):
         entry = timeline.entry(number)
         for run in entry.runs_added if entry and not entry.runs_removed else ():
-            if open_run(store, run.path).find(*hash_of(key)):
+            if open_run(store, run.path).find(*hash_of(key, salt_of(store))):
                 return True
     return False

@@ -35,11 +35,6 @@ def column(config: Config, name: str) -> str:
     return "id" if name == config.events.id else "time" if name == config.events.time else "key"
 
 
-def id_hash(value: str) -> str:
-    """SQL of the hash of an event id: the low 64 bits of its MD5."""
-    return f"(md5_number({value})::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT"
-
-
 def measure(name: str) -> str:
     """SQL reference of a measure."""
     return quoted(f"m_{name}")
@@ -123,7 +118,7 @@ def written_events(file: Path, first: int, last: int) -> str:
 
     The file is sorted by hi, so only the row groups of that part are read."""
     part = f"WHERE hi BETWEEN {first} AND {last}"
-    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, {id_hash('id')} AS idh FROM {parquet.scan(file)} {part})"
+    return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, id_hash(id) AS idh FROM {parquet.scan(file)} {part})"
 
 
 def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.errors import OutOfCapacity, WrongInput
+from recon.hashing import define, salt_of
+from recon.store import ObjectStore
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,16 +41,18 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def connect(config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with temporary tables of its own; the database is in memory and spills beside ``scratch``. Times are read and
-    written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes, and WrongInput,
-    which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded. Ctrl-C in a query is KeyboardInterrupt."""
+def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with temporary tables of its own and the hashes of ``store``; the database is in memory and spills beside ``scratch``.
+    Times are read and written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes,
+    and WrongInput, which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded. Ctrl-C in a query is
+    KeyboardInterrupt."""
     import duckdb
 
     connection = _database(os.getpid(), config.threads, config.memory_limit, str(scratch.parent / "spill")).cursor()
     try:
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
+        define(connection, salt_of(store))
         yield connection
     except duckdb.OutOfRangeException as error:
         raise WrongInput(

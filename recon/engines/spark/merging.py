@@ -119,7 +119,7 @@ def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[st
 def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> _Part:
     ranged, number, bounds = item
     place, task = f"the merge of {', '.join(figures.window for figures in ranged.todo)}: ", layout.new_attempt()
-    with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         sources = sources_of(store, ranged.state, ranged.todo, scratch)
         path = layout.part_file(ranged.writer, number, task)
         timeline = Timeline(store, ranged.state.folder)

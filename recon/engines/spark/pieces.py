@@ -56,7 +56,7 @@ def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest
     """One file of a window, by the intake, into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
     writer, window, manifest, number = item
     file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
-    with scratch_folder(store) as scratch, connect(config, scratch, place) as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
             source = SourceFile(file.name, reduce.local_file(store, file, scratch))
             (rows,) = load_events(connection, [source], reduce.event_spec(config), "landed")
@@ -88,7 +88,7 @@ def write_pieces(config: Config, writer: str, kind: str, batches: Iterable[pa.Re
     store, own = on_executor(config)
     path, error = layout.piece(writer, f"{window}-{kind}", part, layout.new_attempt(), "parquet"), None
     try:
-        with scratch_folder(store) as scratch, connect(own, scratch, "") as connection:
+        with scratch_folder(store) as scratch, connect(store, own, scratch, "") as connection:
             connection.register("arriving", pa.RecordBatchReader.from_batches(first.schema, _chained(first, batches)))
             local = scratch / "piece.parquet"
             _WRITE[kind](connection, own, local)
@@ -149,7 +149,7 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
     manifest, read, pieces = item
     window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
-    with scratch_folder(store) as scratch, connect(config, scratch, f"window {manifest.window}: ") as connection:
+    with scratch_folder(store) as scratch, connect(store, config, scratch, f"window {manifest.window}: ") as connection:
         connection.execute("SET preserve_insertion_order = true")
         local = {name: [local_copy(store, path, scratch) for path in paths] for name, paths in pieces.items()}
         rejects = [local_copy(store, one.rejects, scratch) for one in read]

@@ -1,0 +1,92 @@
+"""Hashes of keys and of event ids: MD5 of the store's salt and the text.
+
+Belongs here: the salt of a store, and both hashes in Python and in DuckDB. Does not belong here: what is looked up by a hash. A hash
+only finds candidates: whatever is found by it is compared by its text.
+
+Two texts with one MD5 can be made, and were published. Nobody can make them without knowing the salt, 16 random bytes that ``store.json``
+keeps and nothing else shows. Stores of format 3 have none. See docs/decisions/003-runs.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from recon import layout
+from recon.errors import Damaged
+from recon.store import ObjectStore
+
+if TYPE_CHECKING:
+    import duckdb
+
+SALT = "salt"
+"""The member of ``store.json``."""
+UNSALTED_FORMAT = 3
+_SALT_BYTES = 16
+_SALT = re.compile(r"[A-Za-z0-9_-]{22}")
+_LOW_64_BITS = (1 << 64) - 1
+_MD5 = "md5_number({text})::UHUGEINT"
+"""SQL of ``_number``."""
+_known: WeakKeyDictionary[ObjectStore, str] = WeakKeyDictionary()
+
+
+def new_salt() -> str:
+    """A salt for a new store, as text that stands in ``store.json``."""
+    return secrets.token_urlsafe(_SALT_BYTES)
+
+
+def salt_of(store: ObjectStore) -> str:
+    """The salt of a store, read once; empty for a store of format 3. Raises NotFound where there is no store, and Damaged."""
+    found = _known.get(store)
+    if found is None:
+        try:
+            found = salt_in(json.loads(store.get(layout.STORE)))
+        except ValueError as error:
+            raise Damaged(f"{layout.STORE}: damaged ({error}); restore it from a copy of the store") from None
+        _known[store] = found
+    return found
+
+
+def remember(store: ObjectStore, identity: Mapping[str, Any]) -> None:
+    """Spares ``salt_of`` to read ``store.json``, which says ``identity``, again. Raises Damaged as that does."""
+    _known[store] = salt_in(identity)
+
+
+def salt_in(identity: Mapping[str, Any]) -> str:
+    """The salt in what ``store.json`` says. Raises Damaged where it has none that a store of its format has."""
+    if identity.get("format") == UNSALTED_FORMAT:
+        return ""
+    salt = identity.get(SALT)
+    if not isinstance(salt, str) or not _SALT.fullmatch(salt):
+        raise Damaged(f"{layout.STORE}: damaged ({SALT!r} is not 22 characters of base64); restore it from a copy of the store")
+    return salt
+
+
+def hash_of(key: str, salt: str) -> tuple[int, int]:
+    """(hi, lo) of a key: the halves of the MD5 of salt and key, in UTF-8, read as a little-endian number."""
+    number = _number((salt + key).encode())
+    return number >> 64, number & _LOW_64_BITS
+
+
+def _number(content: bytes) -> int:
+    return int.from_bytes(hashlib.md5(content, usedforsecurity=False).digest(), "little")
+
+
+def define(connection: duckdb.DuckDBPyConnection, salt: str) -> None:
+    """Makes the SQL functions ``key_hash(text)``, an UHUGEINT that holds hi and lo, and ``id_hash(text)``, its low 64 bits as UBIGINT.
+
+    They are functions so that no other query, nor the error that quotes it, holds the salt."""
+    salted = f"'{salt}' || value" if salt else "value"
+    number = _MD5.format(text=f"({salted})")
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO key_hash(value) AS {number}")
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO id_hash(value) AS ({number} & {_LOW_64_BITS}::UHUGEINT)::UBIGINT")
+
+
+def halves(number: str) -> tuple[str, str]:
+    """SQL of hi and lo of a ``key_hash``."""
+    return f"({number} >> 64)::UBIGINT", f"({number} & {_LOW_64_BITS}::UHUGEINT)::UBIGINT"
