@@ -52,7 +52,13 @@ class Earlier:
 
     @property
     def on_data(self) -> bool:
+        """It would fail again, until a file is corrected."""
         return self.failure == "WrongInput"
+
+    @property
+    def of_one_window(self) -> bool:
+        """One window may have caused it, so the others are tried without it."""
+        return self.on_data or self.failure == "Damaged"
 
 
 @dataclass
@@ -109,8 +115,8 @@ def _wait(runs: Sequence[Earlier]) -> timedelta:
 
 
 def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:
-    """The block; where it holds one that did not succeed, what is before that, it (in halves if its data were at fault, or its process
-    was killed twice), and the rest.
+    """The block; where it holds one that did not succeed, what is before that, it (in halves if one of its windows may be at fault, or
+    its process was killed twice), and the rest.
 
     So a backlog that grows behind a failed block neither hides its failure nor has to wait for it."""
     at = {one.window: number for number, one in enumerate(block)}
@@ -127,7 +133,7 @@ def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterat
     part = block[first : last + 1]
     yield from _parts(stage, block[:first], earlier)
     runs = failed[first, last]
-    if len(part) > 1 and (any(run.on_data for run in runs) or sum(run.killed for run in runs) >= _KILLED_MAX):
+    if len(part) > 1 and (any(run.of_one_window for run in runs) or sum(run.killed for run in runs) >= _KILLED_MAX):
         middle = len(part) // 2
         yield from _parts(stage, part[:middle], earlier)
         yield from _parts(stage, part[middle:], earlier)

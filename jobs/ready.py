@@ -18,6 +18,7 @@ from recon import closing, landings, quarantine, stateless
 from recon.batches import read_manifest
 from recon.certify import is_certified, maybe_uncertified, note_certified
 from recon.config import Config
+from recon.errors import Damaged
 from recon.index import indexed_at
 from recon.ranges import size_of_batch, size_of_reduced
 from recon.store import ObjectStore
@@ -54,11 +55,15 @@ def ready(store: ObjectStore, state: State, config: Config, stage: str, found: C
     landed = stage in ("reduce", "merge")
     for name in islice(list(found.waiting), None if landed else LOOKED_MAX):
         window = config.grid.parse(name)
-        one = (
-            _landed(store, state, config, stage, window, found, now)
-            if landed
-            else _committed(store, config, state, stage, name, window, found)
-        )
+        try:
+            one = (
+                _landed(store, state, config, stage, window, found, now)
+                if landed
+                else _committed(store, config, state, stage, name, window, found)
+            )
+        except Damaged as error:  # a manifest or a certificate of this window; the others go on
+            found.told.append(f"{name} is left out: {error}")
+            continue
         if one is not None:
             yield one
 

@@ -24,7 +24,7 @@ from jobs.origin import code_origin, remote_origin
 from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.batches import Manifest
 from recon.config import Config
-from recon.errors import Damaged, NotReady, ReconError, WrongInput
+from recon.errors import NotReady, ReconError, WrongInput
 from recon.passing import passing
 from recon.ranges import blocks
 from recon.work import Work
@@ -99,8 +99,6 @@ class InProcess:
                 raise failure
             if len(good) < len(part):
                 todo = [*blocks(self._config, good, str), *todo]
-            elif isinstance(failure, Damaged):
-                raise failure
             else:
                 middle = len(part) // 2
                 todo = [part[:middle], part[middle:], *todo]

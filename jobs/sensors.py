@@ -28,7 +28,7 @@ from recon import landings
 from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
-from recon.errors import ReconError, WrongUsage
+from recon.errors import Damaged, ReconError, WrongUsage
 from recon.freshness import freshness
 from recon.merge import refuse_other_rules
 from recon.store import ObjectStore
@@ -188,12 +188,21 @@ def _closing_tick(config: Config) -> Tick:
         late = list(islice(past_deadline(config, state, now, begun), _CLOSED_MAX))
         still_open = sorted({*kept.get("open", []), *touched, *late})
         closed = close_due(store, config, now, still_open)
-        left = [name for name in still_open if not ((manifest := read_manifest(store, config.grid.parse(name))) and manifest.closed)]
+        left = [name for name in still_open if not _is_closed(store, config, name)]
         closed_to = late[-1] if late else kept.get("closed_to")
         told = "; ".join(f"{one.window} was closed: {one.reason}" for one in closed) or f"nothing to close; {len(left)} windows are open"
         return dg.SkipReason(told), json.dumps({"at": at, "open": left, "closed_to": closed_to}, separators=(",", ":"))
 
     return tick
+
+
+def _is_closed(store: ObjectStore, config: Config, name: str) -> bool:
+    """A window whose manifest is damaged is looked at again by every tick, until it is restored."""
+    try:
+        manifest = read_manifest(store, config.grid.parse(name))
+    except Damaged:
+        return False
+    return manifest is not None and manifest.closed
 
 
 def _kept(cursor: str | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any
 from recon import landings, layout, revisions
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.totals import declared_totals
 from recon.windows import Grid, name_of
 
 _BLOCK_BYTES = 1 << 20
@@ -44,6 +45,12 @@ class LandedFile:
     expect: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     by: str = ""
+
+    @property
+    def declared_rows(self) -> int | None:
+        """How many rows its sender declared; None where that is not said, or is no number of rows."""
+        rows = self.expect.get("rows")
+        return rows if isinstance(rows, int) and not isinstance(rows, bool) and rows >= 0 else None
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,8 @@ def land(
     already: list[tuple[str, str]] = []
     known = {landed.digest: landed.name for landed in before.files if landed.name != replacing}
     declared = dict(expect or {})
+    if declared_totals(declared) is None:
+        raise WrongUsage(f"expect: {declared} are not all numbers; write them as {{'rows': 3, 'amount': '75.00'}}")
     looked_at = [(file, _inspected(file, inspect)) for file in files]
     given = {digest for _, digest in looked_at}
     if replacing is not None and _has_replaced(store, window, before, replacing, given):

@@ -14,7 +14,7 @@ from itertools import count
 from recon import quarantine, stateless
 from recon.batches import Manifest, close_if, read_manifest
 from recon.config import Config
-from recon.errors import WrongUsage
+from recon.errors import Damaged, WrongUsage
 from recon.store import ObjectStore
 from recon.timeline import State
 from recon.windows import name_of
@@ -34,7 +34,10 @@ def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterab
     A deadline closes a window that is short or empty, too. Returns those that this call closed."""
     closed = []
     for name in windows:
-        manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now), config.closing.files)
+        try:
+            manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now), config.closing.files)
+        except Damaged:  # named when it is to be processed; the others are closed
+            continue
         if changed:
             closed.append(Closed(name, manifest.reason))
     return closed
@@ -140,7 +143,7 @@ def _holds(store: ObjectStore, config: Config, state: State, window: datetime, m
     files, received = _files(config, manifest), manifest.received
     if not received:
         return files
-    declared = [int(file.expect["rows"]) for file in received if "rows" in file.expect]
+    declared = [file.declared_rows for file in received if file.declared_rows is not None]
     if len(declared) < len(received):
         return f"{files}, {sum(file.bytes for file in received):,} bytes"
     read = stateless.find(store, window, manifest.revision, config.rules_version)

@@ -16,7 +16,7 @@ from recon.batches import LandedFile, Manifest, read_manifest
 from recon.config import Config
 from recon.store import ObjectStore
 from recon.timeline import State, committed_figures
-from recon.totals import Totals, total_of
+from recon.totals import Totals, declared_totals, total_of
 from recon.windows import name_of
 
 
@@ -39,7 +39,7 @@ def completeness(
     late = [file for file in files if file.path not in on_time]
     held = held or committed_figures(store, state, [name_of(window)]).get(name_of(window))
     figures = stateless.read(store, held["folder"]) if held else None
-    declared = [_declared(file) for file in files if file.expect]
+    declared = [totals for file in files if file.expect and (totals := declared_totals(file.expect)) is not None]
     return {
         "expected": {
             "files": manifest.expected if manifest is not None and manifest.closed else config.closing.files,
@@ -63,10 +63,6 @@ def completeness(
         else {name: getattr(first_closed, name) for name in ("revision", "time", "by", "cause", "reason")},
         "quarantined": _quarantined(store, config, state, window, manifest),
     }
-
-
-def _declared(file: LandedFile) -> Totals:
-    return Totals.from_json({"rows": 0, **file.expect})
 
 
 def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Manifest:

@@ -41,6 +41,7 @@ from recon.settings import (
     engine_of,
     freshness_of,
     index_of,
+    memory_limit_of,
     prices_of,
     retention_of,
     s3_of,
@@ -221,7 +222,7 @@ def load_config(path: Path) -> Config:
         logic=sections.logic,
         logic_source=source,
         rejects=sections.rejects,
-        memory_limit=sections.memory_limit,
+        memory_limit=memory_limit_of(sections.memory_limit, reader.field, "memory_limit"),
         threads=sections.threads or os.cpu_count() or 1,
         engine=engine_of(sections, reader.field),
         compaction=compaction_of(sections),
@@ -349,6 +350,8 @@ class _Reader:
                 raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
             if (section.count is None) == (section.sum is None):
                 raise WrongUsage(f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}')
+            if name == "rows" and (section.count != "*" or section.by is not None):
+                raise WrongUsage(f'{field}: rows is the number of rows, {{count: "*"}}; give another total another name')
         if section.count is not None:
             return Control(name, "count", None if section.count == "*" else section.count, section.by)
         with self.field("control", name, "sum") as field:

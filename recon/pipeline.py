@@ -5,20 +5,21 @@ Belongs here: what is due, in which ranges, and what to do with a window that is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from recon import landings, pricing, quarantine
 from recon.batches import Manifest, read_manifest
+from recon.blame import blaming, quarantined
 from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
 from recon.compaction import compact_in_run
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
-from recon.merge import merge_windows
+from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
@@ -41,10 +42,12 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done: manifests of closed windows whose revision is not committed, and open windows that hold files."""
+    """What is to be done: manifests of closed windows whose revision is not committed, and open windows that hold files. ``bad``: windows
+    whose manifest cannot be read, with the reason."""
 
     ready: tuple[Manifest, ...]
     open: tuple[str, ...]
+    bad: Mapping[str, str] = field(default_factory=dict)
 
 
 def due(
@@ -59,19 +62,23 @@ def due(
 
     ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all notes of landings are listed, which needs
     no clock to be right."""
-    ready, still_open = [], []
+    ready, still_open, bad = [], [], {}
     for name in _newer(store, state) if windows is None else sorted(windows):
         window = config.grid.parse(name)
         if (first and window < first) or (last and window > last):
             continue
-        manifest = read_manifest(store, window)
+        try:
+            manifest = read_manifest(store, window)
+        except Damaged as error:
+            bad[name] = str(error)
+            continue
         if manifest is None or manifest.revision <= state.revision(name):
             continue  # only noted so far, or done meanwhile
         if processed(config, state, manifest):
             ready.append(manifest)
         elif manifest.files:
             still_open.append(name)
-    return Due(tuple(ready), tuple(still_open))
+    return Due(tuple(ready), tuple(still_open), bad)
 
 
 def _newer(store: ObjectStore, state: State) -> Iterator[str]:
@@ -117,6 +124,7 @@ def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) ->
     if config.closing.files is not None or config.closing.deadline is not None:
         todo = _closed_first(store, config, state, todo, first, last)
     report.open += todo.open
+    report.bad |= todo.bad
     for block in ranges(config, todo.ready):
         way.process(work, block)
     with report.timed("certify", store):
@@ -158,7 +166,8 @@ def _run_range(
         for number, manifest in enumerate(block):
             progress("reduce", named, number / len(block))
             try:
-                reduced += reduce_windows(store, config, [manifest])
+                with blaming(store, [manifest.window], "reduced"):
+                    reduced += reduce_windows(store, config, [manifest])
             except WrongInput as error:
                 _leave_out(store, config, report, manifest.window, manifest.revision, error)
     for part in capped(config, reduced, size_of_reduced):
@@ -167,7 +176,7 @@ def _run_range(
 
 def _leave_out(store: ObjectStore, config: Config, report: RunReport, window: str, revision: int, error: WrongInput) -> None:
     report.bad[window] = str(error)
-    if not isinstance(error, Damaged):  # no fault of the window's files
+    if quarantined(error):
         quarantine.put(store, config.grid.parse(window), window, revision, config.rules_version, str(error))
 
 
@@ -179,26 +188,53 @@ def _merge_range(
     report: RunReport,
     progress: Progress,
 ) -> None:
-    """From pre-fetch to certificates for reduced windows. Where the range cannot be merged, each of its windows is tried alone, so
-    that one bad window does not hold up the others."""
+    """From pre-fetch to certificates for reduced windows. A range that cannot be merged is halved until the bad window is alone, so that
+    it does not hold up the others."""
+    todo = [list(reduced)]
+    while todo:
+        part = todo.pop(0)
+        try:
+            with blaming(store, [figures.window for figures in part], "merged"):
+                merged = _merged(store, config, timeline, part, report, progress)
+        except WrongInput as error:
+            if len(part) == 1:
+                _leave_out(store, config, report, part[0].window, part[0].revision, error)
+            else:
+                todo = [part[: len(part) // 2], part[len(part) // 2 :], *todo]
+            continue
+        _visible(store, config, timeline, part, merged, report, progress)
+
+
+def _merged(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    reduced: Sequence[Figures],
+    report: RunReport,
+    progress: Progress,
+) -> Merged:
     named = spanned([figures.window for figures in reduced])
     with report.timed("prefetch", store):
         progress("pre-fetch", named, 0)
         prefetched = prefetch(store, timeline.head(), reduced, config)
     try:
         with report.timed("merge", store):
-            merged = merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
-    except Damaged:
-        raise
-    except WrongInput as error:
-        if len(reduced) == 1:
-            _leave_out(store, config, report, reduced[0].window, reduced[0].revision, error)
-        else:
-            for figures in reduced:
-                _merge_range(store, config, timeline, [figures], report, progress)
-        return
+            return merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
     finally:
         store.delete(prefetched.path)
+
+
+def _visible(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    reduced: Sequence[Figures],
+    merged: Merged,
+    report: RunReport,
+    progress: Progress,
+) -> None:
+    """Index, report and certificates of what was merged."""
+    named = spanned([figures.window for figures in reduced])
     with report.timed("index", store):
         progress("index", named, 0)
         compact_in_run(store, config, timeline)

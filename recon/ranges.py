@@ -31,7 +31,7 @@ class Size:
 
 def size_of_batch(manifest: Manifest) -> Size:
     """By the files as they landed, and the rows that were declared for them."""
-    return Size(sum(int(file.expect.get("rows", 0)) for file in manifest.files), sum(file.bytes for file in manifest.files))
+    return Size(sum(file.declared_rows or 0 for file in manifest.files), sum(file.bytes for file in manifest.files))
 
 
 def size_of_reduced(figures: Figures) -> Size:

@@ -22,7 +22,7 @@ from recon.intake import EventSpec, FileRows, SourceFile, load_events
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import AlreadyExists, ObjectStore
-from recon.totals import Money, Totals
+from recon.totals import Money, Totals, declared_totals
 
 if TYPE_CHECKING:
     import duckdb
@@ -182,13 +182,12 @@ def tie_with_declared(
         return
     source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
     found = Totals(read.rows, reduction.totals_of(connection, config, source).money)
-    try:
-        declared = Totals.from_json({"rows": found.rows, **file.expect})
-    except (ArithmeticError, TypeError, ValueError):
+    declared = declared_totals(file.expect, found.rows)
+    if declared is None:
         raise WrongInput(
             f"window {manifest.window}: {file.name}: its declared control totals {file.expect} are not all numbers; "
             f"land it again with --replace {file.name} and right totals"
-        ) from None
+        )
     unknown = sorted(set(declared.money) - set(found.money))
     if unknown:
         raise WrongInput(

@@ -24,6 +24,7 @@ _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1
 _SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
 LAMBDA_LIMIT = timedelta(minutes=15)
 FRESHNESS_SLACK = timedelta(minutes=30)
+MEMORY_MIN, MEMORY_MAX = 32 * 10**6, 10**15
 
 Field = Callable[..., AbstractContextManager[str]]
 """Gives the name of a field, by its path; what is raised inside gets file and line in front."""
@@ -183,6 +184,14 @@ class S3Settings:
     retry_s: float = 120.0
 
 
+def memory_limit_of(size: str, field: Field, *path: str) -> str:
+    """What DuckDB may use, as it is written. Raises WrongUsage for what no window could be processed with, or no machine has."""
+    with field(*path) as name:
+        if not MEMORY_MIN <= bytes_of(size) <= MEMORY_MAX:
+            raise WrongUsage(f"{name}: {size} is not from 32MB to 1000TB; write a size such as 2GB")
+    return size
+
+
 def closing_of(sections: Sections, field: Field) -> Closing:
     section = sections.closing
     with field("closing", "deadline") as name:
@@ -194,6 +203,7 @@ def engine_of(sections: Sections, field: Field) -> Engine:
     section = sections.engine
     with field("engine", "timeout") as name:
         timeout = parse_duration(section.timeout, name)
+    memory_limit_of(section.memory_limit, field, "engine", "memory_limit")
     with field("engine") as name:
         _refuse_unfit(section, sections.store, name)
     transient = None if section.transient is None else _transient_of(section.transient, field)

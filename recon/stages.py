@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from recon import pricing, quarantine, stateless
+from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.handover import blocks, find_prefetched
@@ -46,7 +48,7 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
         work.progress("reduce", named, number / len(batches))
         start = time.perf_counter()
         try:
-            with work.report.timed("reduce", work.store) as spent:
+            with work.report.timed("reduce", work.store) as spent, blaming(work.store, [manifest.window], "reduced"):
                 if work.elsewhere is None:
                     (figures,) = reduce_windows(work.store, work.config, [manifest])
                 else:
@@ -59,7 +61,8 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
         asked = pricing.figures(spent.usage, work.config.prices, of="")
         yield figures, {"seconds": round(time.perf_counter() - start, 3), **asked, **told.numbers.get(manifest.window, {})}
     if failed:
-        raise WrongInput("; ".join(map(str, failed[:_NAMED_MAX])) + (f"; and {len(failed) - _NAMED_MAX} more" * (len(failed) > _NAMED_MAX)))
+        kind = Damaged if all(isinstance(error, Damaged) for error in failed) else WrongInput
+        raise kind("; ".join(map(str, failed[:_NAMED_MAX])) + (f"; and {len(failed) - _NAMED_MAX} more" * (len(failed) > _NAMED_MAX)))
 
 
 def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Numbers]]:
@@ -75,7 +78,7 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
     for block in [] if work.elsewhere else blocks(work.config, todo):
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
-        with work.report.timed("prefetch", work.store) as spent:
+        with work.report.timed("prefetch", work.store) as spent, _alone_or_raised(work, block, "pre-fetched"):
             found = find_prefetched(work.store, block) or prefetch(work.store, state, block, work.config)
         of_block: Numbers = {
             "range_keys": found.keys,
@@ -105,16 +108,8 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
         raise _overtaken(todo[0].window)
     for block in blocks(work.config, todo):
         start = time.perf_counter()
-        try:
-            with work.report.timed("merge", work.store) as spent:
-                merged = _merge_block(work, block)
-        except Damaged:
-            raise  # no fault of the window's files
-        except WrongInput as error:
-            # Of several windows nobody knows which one is bad: the range is halved until it stands alone.
-            if len(block) == 1:
-                _leave_out(work, block[0].window, block[0].revision, error)
-            raise
+        with work.report.timed("merge", work.store) as spent, _alone_or_raised(work, block, "merged"):
+            merged = _merge_block(work, block)
         work.report.add(merged, block, committed_windows(work, [work.config.grid.parse(name) for name in merged.windows]))
         of_block: Numbers = {
             "range_windows": len(merged.windows),
@@ -126,6 +121,19 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
         }
         written |= dict.fromkeys(merged.windows, of_block)
     return written
+
+
+@contextmanager
+def _alone_or_raised(work: Work, block: Sequence[Figures], doing: str) -> Iterator[None]:
+    """Raises what goes wrong with a block. Of several windows it is not known which one is bad: whoever asked halves the range until that
+    one is alone, and then it is left out."""
+    try:
+        with blaming(work.store, [one.window for one in block], doing):
+            yield
+    except WrongInput as error:
+        if len(block) == 1 and isolated(error):
+            _leave_out(work, block[0].window, block[0].revision, error)
+        raise
 
 
 def _elsewhere(work: Work, stage: str, windows: Windows, todo: Mapping[str, int]) -> Answer:
@@ -156,10 +164,9 @@ def _overtaken(window: str) -> TryAgain:
 
 
 def _leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None:
-    """Keeps why a window could not be processed. Damaged objects are no fault of the window's files: once they are restored it is tried
-    again."""
+    """Keeps why a window could not be processed."""
     work.report.bad[window] = str(error)
-    if not isinstance(error, Damaged):
+    if quarantined(error):
         quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
 
 

@@ -73,6 +73,17 @@ class Totals:
         return Totals(raw["rows"], money)
 
 
+def declared_totals(raw: Mapping[str, Any], rows: int = 0) -> Totals | None:
+    """Control totals as a sender declared them, with ``rows`` unless they are declared, too; None where they are not all numbers."""
+    try:
+        found = Totals.from_json({"rows": rows, **raw})
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    amounts = [amount for groups in found.money.values() for amount in groups.values()]
+    whole = isinstance(found.rows, int) and not isinstance(found.rows, bool) and found.rows >= 0
+    return found if whole and all(amount.is_finite() for amount in amounts) else None
+
+
 def exact_sum(values: Iterable[Decimal | str | int]) -> Decimal:
     """The sum of numbers of up to 38 digits each; Python's own arithmetic would round it to 28."""
     with localcontext() as exact:

@@ -12,6 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 from recon.errors import WrongUsage
 
+FIRST_YEAR, LAST_YEAR = 1900, 2999
+"""Years in which windows and times that are asked for may lie: arithmetic with them cannot leave Python's years 1 to 9999."""
+LONGEST = timedelta(days=36_525)
+"""The longest duration: a hundred years."""
+
 _DURATION = re.compile(r"(\d+)(m|h|d)\Z")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _NAME = "%Y-%m-%dT%H:%MZ"
@@ -20,8 +25,10 @@ _NAME = "%Y-%m-%dT%H:%MZ"
 def parse_duration(text: str, field: str) -> timedelta:
     """``15m``, ``1h``, ``31d`` → timedelta. Raises WrongUsage naming ``field``."""
     match = _DURATION.match(text)
-    if not match or int(match[1]) == 0:
+    if not match or not match[1].strip("0"):
         raise WrongUsage(f"{field}: {text!r} is not a duration; write minutes, hours or days such as 15m, 1h or 31d")
+    if len(match[1]) > 9 or int(match[1]) * _UNITS[match[2]] > LONGEST:
+        raise WrongUsage(f"{field}: {text[:40]} is too long; at most {LONGEST.days:,}d, a hundred years")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -33,6 +40,8 @@ def parse_instant(text: str, field: str) -> datetime:
         raise WrongUsage(f"{field}: {text!r} is not a time; write it as 2026-11-01T00:00Z") from None
     if instant.tzinfo is None:
         raise WrongUsage(f"{field}: {text!r} has no zone; write {text}Z for UTC or add an offset such as -05:00")
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise WrongUsage(f"{field}: {text!r} is not from {FIRST_YEAR} to {LAST_YEAR}; write a time within these years")
     return instant.astimezone(UTC)
 
 

@@ -19,6 +19,7 @@ import dagster as dg
 
 from recon.errors import (
     ConnectionLost,
+    Damaged,
     NotReady,
     OutOfCapacity,
     ReconError,
@@ -57,7 +58,8 @@ ATTENDED = Retries(attempts=1, wait_s=0, backoff=1)
 ATTENDED_TAG = ".dagster/recon_attended"
 """Tag of a run of the command line. Tags that begin with ``.dagster/`` are not shown in the UI."""
 FAILURE_TAG = "recon/failure"
-"""Tag of a failed run: the class of its error. ``WrongInput`` means that its windows' data are at fault, so trying again is no use."""
+"""Tag of a failed run: the class of its error. ``WrongInput`` means that its windows' data are at fault, so trying again is no use;
+``Damaged`` that a stored object is, which may be restored."""
 NO_FAILURE = "none"
 """The value of that tag in a run that executes a failed run again, as long as it has not failed itself."""
 AGAIN_AT_TAG = ".dagster/recon_again_at"
@@ -103,7 +105,7 @@ def _again_or_failed(context: Context, error: Exception, kind: type[TryAgain], r
 
 
 def _failed(context: Context, error: Exception, told: str) -> dg.Failure:
-    known = next((kind.__name__ for kind in (NotReady, WrongInput, WrongUsage) if isinstance(error, kind)), None)
+    known = next((kind.__name__ for kind in (NotReady, Damaged, WrongInput, WrongUsage) if isinstance(error, kind)), None)
     kind = passing(error)
     context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: kind.__name__ if kind else known or type(error).__name__})
     notes = "\n".join(getattr(error, "__notes__", ()))  # where its logs are, and their last lines

@@ -64,7 +64,7 @@ class Site:
         """``dagster_yaml``: what the instance's settings hold beside the usual ones."""
         self.folder, self.env = folder, dict(env or {})
         (folder / "orders_logic.py").write_text(_LOGIC)
-        for name in ("hold", "faults/kill"):
+        for name in ("hold", "faults/kill", "faults/break"):
             (folder / name).mkdir(parents=True)
         self.r = driving.open_in(folder, s.STANDARD_YAML + "logic: orders_logic:judge\n" + more)
         self.state = s.State()

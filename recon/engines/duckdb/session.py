@@ -5,17 +5,21 @@ Belongs here: connections and their settings. Does not belong here: any query of
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import OutOfCapacity, WrongInput
+from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
 from recon.hashing import define, salt_of
 from recon.store import ObjectStore
 
@@ -42,13 +46,13 @@ def literal(text: str) -> str:
 
 @contextmanager
 def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with temporary tables of its own and the hashes of ``store``; the database is in memory and spills beside ``scratch``.
-    Times are read and written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it spills or writes,
-    and WrongInput, which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded. Ctrl-C in a query is
-    KeyboardInterrupt."""
+    """A connection with temporary tables of its own and the hashes of ``store``; the database is in memory and spills into a private folder
+    beside ``scratch``. Times are read and written in UTC whatever the machine's zone is. Raises TryAgain where the disk fills up while it
+    spills or writes, and WrongInput, which begins with ``place``, where a sum outgrows the widest decimal: it is never rounded. Ctrl-C in
+    a query is KeyboardInterrupt."""
     import duckdb
 
-    connection = _database(os.getpid(), config.threads, config.memory_limit, str(scratch.parent / "spill")).cursor()
+    connection = _opened(config, scratch.parent).cursor()
     try:
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
@@ -64,6 +68,9 @@ def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") 
             raise OutOfCapacity(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         if isinstance(error, duckdb.InterruptException):
             raise KeyboardInterrupt from error
+        if isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
+            # DuckDB refuses everything after such an error; the next connection, for another window, is to a new database.
+            _database.cache_clear()
         raise
     except RuntimeError as error:
         if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
@@ -85,15 +92,39 @@ def execute_interruptible(connection: duckdb.DuckDBPyConnection, statement: str)
             raise
 
 
+@dataclass(frozen=True)
+class _Database:
+    """A database and the folder that it spills into."""
+
+    connection: duckdb.DuckDBPyConnection
+    spill: Path
+
+
+def _opened(config: Config, place: Path) -> duckdb.DuckDBPyConnection:
+    """The process's database. Made anew where its folder is gone: DuckDB would make it again, readable by all."""
+    key = os.getpid(), config.threads, config.memory_limit, place
+    if not _database(*key).spill.is_dir():
+        _database.cache_clear()
+    return _database(*key).connection
+
+
 @lru_cache(maxsize=1)
-def _database(process: int, threads: int, memory_limit: str, spill: str) -> duckdb.DuckDBPyConnection:
-    """One database per process: making one takes longer than merging a small window."""
+def _database(process: int, threads: int, memory_limit: str, place: Path) -> _Database:
+    """One database per process: making one takes longer than merging a small window. Raises WrongUsage where DuckDB refuses the limits."""
     import duckdb
 
+    try:
+        spill = Path(tempfile.mkdtemp(prefix="spill-", dir=place))
+    except OSError as error:
+        raise TryAgain(f"{place}: {error.strerror} while making a folder in it; see to that, then run the same again") from error
+    atexit.register(shutil.rmtree, spill, ignore_errors=True)
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
         "memory_limit": memory_limit,
-        "temp_directory": f"{spill}-{process}",
+        "temp_directory": str(spill),
         "autoinstall_known_extensions": False,
     }
-    return duckdb.connect(config=config)
+    try:
+        return _Database(duckdb.connect(config=config), spill)
+    except duckdb.Error as error:
+        raise WrongUsage(f"DuckDB cannot be opened with memory_limit: {memory_limit} and threads: {threads} ({error})") from error

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from recon.blame import blamed
 from recon.config import Config
 from recon.engines.spark.session import open_session
-from recon.errors import ConnectionLost, ReconError
+from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.opening import open_for
 from recon.store import ObjectStore
 
@@ -87,6 +89,12 @@ def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], An
             yield function(store, own, item)
         except ReconError as error:
             yield _Failed(error)
+        except Exception as error:
+            failure = blamed(error, "a task of Spark failed")
+            if not isinstance(failure, WrongInput):
+                raise  # Spark tries it again, perhaps on another machine
+            traceback.print_exc()
+            yield _Failed(failure)
 
 
 def on_executor(config: Config) -> tuple[ObjectStore, Config]:
