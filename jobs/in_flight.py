@@ -104,12 +104,12 @@ def _again_at(run: dg.DagsterRun) -> datetime:
 
 
 def rest_of_range(instance: dg.DagsterInstance, store: ObjectStore, last: str) -> str:
-    """The run at reduce whose range goes on after the window ``last``, in words; empty if there is none. What it has done of its range is
-    not merged piece by piece: one merge of the whole costs less than several."""
+    """The run at reduce whose range goes on after the partition ``last``, in words; empty if there is none. What it has done of its range
+    is not merged piece by piece: one merge of the whole costs less than several."""
     for holding in lease.held(store, lease_of("reduce")).values():
         run = None if holding.expired else instance.get_run_by_id(holding.holder)
         first, end = (run.tags.get(name, "") if run and not run.is_finished else "" for name in (RANGE_START, RANGE_END))
-        if first <= last < end:  # names of windows sort as their times do
+        if first <= last < end:  # keys sort as their times do
             return f"run {holding.holder} is at it up to {end}"
     return ""
 

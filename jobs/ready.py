@@ -81,7 +81,7 @@ def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, fo
         return said
     # Those that are reduced wait for the merge: not they are told, but the one behind them.
     newest = max((max(names) for names in (state.windows, found.waiting) if names), default=None)
-    following = config.grid.start if newest is None else config.grid.parse(newest) + config.grid.every
+    following = config.grid.start if newest is None else config.grid.after(config.grid.parse(newest))
     return f"{said}; {closing.why_not(store, config, state, following, now)}"
 
 
@@ -89,7 +89,7 @@ def _behind(config: Config, stage: str, windows: list[datetime]) -> Iterator[str
     """``2026-11-01T00:00Z..2026-11-01T05:00Z are not reduced yet``: consecutive windows in one."""
     first = 0
     for at, window in enumerate(windows):
-        if at + 1 == len(windows) or windows[at + 1] - window != config.grid.every:
+        if at + 1 == len(windows) or windows[at + 1] != config.grid.after(window):
             named = name_of(windows[first]) if first == at else f"{name_of(windows[first])}..{name_of(window)}"
             yield f"{named} {'is' if first == at else 'are'} not {'reduced' if stage == 'merge' else 'indexed'} yet"
             first = at + 1

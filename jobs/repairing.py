@@ -18,9 +18,11 @@ from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, Dagste
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
 from recon.timeline import State
+from recon.windows import Grid
 from recon.work import Work, spanned
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.from_store import shown
+from recon_assets.grid import key_of, window_of
 
 AT_ONCE = 80
 """Windows whose events are written together: with six assets, just below what Dagster's storage takes at once."""
@@ -39,15 +41,17 @@ class Repaired:
 
 def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
     """Reports what the instance does not show of the windows that the store holds, newest first."""
-    state, name = work.head(), work.config.name
+    state, name, grid = work.head(), work.config.name, work.config.grid
     work.progress("looking at what the UI shows", "", 0)
-    missing = _missing(instance, name, state)
+    missing = _missing(instance, name, grid, state)
     todo, windows, events = sorted(missing, reverse=True), set[str](), 0
     for at in range(0, len(todo), AT_ONCE):
         part = todo[at : at + AT_ONCE]
         work.progress("repair", spanned(part), at / len(todo))
         found = [
-            dg.AssetMaterialization(asset_key(name, asset), metadata=metadata, partition=window, tags={"recon/repaired": "true"})
+            dg.AssetMaterialization(
+                asset_key(name, asset), metadata=metadata, partition=key_of(grid, window), tags={"recon/repaired": "true"}
+            )
             for window, assets in sorted(shown(work, state, part), reverse=True)
             for asset, metadata in assets.items()
             if asset in missing[window]
@@ -58,22 +62,23 @@ def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
     return Repaired(len(state.windows), len(windows), events)
 
 
-def _missing(instance: dg.DagsterInstance, name: str, state: State) -> dict[str, set[str]]:
+def _missing(instance: dg.DagsterInstance, name: str, grid: Grid, state: State) -> dict[str, set[str]]:
     """Window → the assets that the instance does not show for it; all of them where it shows an earlier commit. One that is not certified
     yet has no certificate to be shown."""
     everything = {spec.name for spec in STAGE_ASSETS}
     missing: dict[str, set[str]] = {}
     for asset in everything:
-        for window in state.windows.keys() - instance.get_materialized_partitions(asset_key(name, asset)):
+        there = {window_of(grid, key) for key in instance.get_materialized_partitions(asset_key(name, asset))}
+        for window in state.windows.keys() - there:
             missing.setdefault(window, set()).add(asset)
     for asset, stale in ((_MERGED, everything), (_CERTIFIED, {_CERTIFIED})):
-        for window, commit in _commits_shown(instance, asset_key(name, asset)):
+        for window, commit in _commits_shown(instance, grid, asset_key(name, asset)):
             if window in state.windows and commit < state.windows[window].commit:
                 missing.setdefault(window, set()).update(stale)
     return missing
 
 
-def _commits_shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[str, int]]:
+def _commits_shown(instance: dg.DagsterInstance, grid: Grid, key: dg.AssetKey) -> Iterator[tuple[str, int]]:
     """Window → the commit that the newest event of an asset names."""
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
     ids = list(newest.values())
@@ -82,7 +87,7 @@ def _commits_shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[t
         for record in instance.fetch_materializations(some, limit=_LOOKED_AT).records:
             materialization = record.asset_materialization
             if materialization is not None and materialization.partition and "commit" in materialization.metadata:
-                yield materialization.partition, int(str(materialization.metadata["commit"].value))
+                yield window_of(grid, materialization.partition), int(str(materialization.metadata["commit"].value))
 
 
 def _report(instance: dg.DagsterInstance, events: Sequence[dg.AssetMaterialization]) -> None:

@@ -31,7 +31,7 @@ from recon.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.failures import ATTENDED_TAG
-from recon_assets.grid import range_tags, windows_asked
+from recon_assets.grid import range_of, range_tags, window_of, windows_asked
 from recon_assets.holding import at_work
 from resources.instance import told_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
@@ -155,7 +155,7 @@ def _executed(
         job,
         run_id=run_id,
         run_config=_SILENT,
-        tags={**job.run_tags, **range_tags(first, last), **(tags or {})},
+        tags={**job.run_tags, **range_of(config.grid, first, last), **(tags or {})},
         remote_job_origin=remote_origin(job.name),
         job_code_origin=code_origin(job.name),
     )
@@ -170,7 +170,7 @@ def _executed(
             failed[str(event.step_key)] = _one_line(event)
         elif event.is_step_materialization and event.asset_key and event.partition:
             shown = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
-            metadata.setdefault(event.asset_key.path[-1], {})[event.partition] = shown
+            metadata.setdefault(event.asset_key.path[-1], {})[window_of(config.grid, event.partition)] = shown
     if not result.success and not failed:
         failed["run"] = "it did not come to its stages; see its log in the UI"
     return RangeRun(result.run_id, first, last, failed, metadata)

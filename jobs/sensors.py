@@ -36,7 +36,7 @@ from recon.timeline import Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG, NO_FAILURE
-from recon_assets.grid import RANGE_END, RANGE_START, range_tags
+from recon_assets.grid import RANGE_END, RANGE_START, key_of, range_of, window_of
 from resources import cloudwatch
 from resources.stores import resource_key
 
@@ -133,20 +133,20 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         after = json.dumps({"followed": waiting.cursor, "unheard": found_dead.unheard}, separators=(",", ":"))
         if found_dead.busy:
             return dg.SkipReason("; ".join([*found_dead.failed, *found_dead.busy])), after
-        choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(instance, job), now)
+        choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(config, instance, job), now)
         if not choice.block:
             told = [*found_dead.failed, *choice.passed]
             if not choice.passed or waiting.told or waiting.behind:
                 told.append(why_nothing(store, state, config, stage, waiting, now))
             return dg.SkipReason("; ".join(told)), after
-        if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, choice.block[-1].window)):
+        if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, key_of(config.grid, choice.block[-1].window))):
             return dg.SkipReason(f"{named(choice.block)} is reduced, the rest of its range is not: {rest}"), after
         digest = digest_of(stage, choice.block)
         attempt = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={BLOCK_TAG: digest})) + 1
         return dg.RunRequest(
             run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:attempt {attempt}",
             tags={
-                **range_tags(choice.block[0].window, choice.block[-1].window),
+                **range_of(config.grid, choice.block[0].window, choice.block[-1].window),
                 BLOCK_TAG: digest,
                 # The next tick takes over from a run that died; Dagster is not to start a second one beside it.
                 "dagster/max_retries": "0",
@@ -214,7 +214,15 @@ def _kept(cursor: str | None) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _earlier(instance: dg.DagsterInstance, job: str) -> list[Earlier]:
+def _window_named(config: Config, key: str) -> str:
+    """The window of a partition's key; none of a key that another grid had."""
+    try:
+        return window_of(config.grid, key)
+    except WrongUsage:
+        return ""
+
+
+def _earlier(config: Config, instance: dg.DagsterInstance, job: str) -> list[Earlier]:
     """Runs of the stage that failed or were cancelled, newest first."""
     statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     found = []
@@ -224,6 +232,6 @@ def _earlier(instance: dg.DagsterInstance, job: str) -> list[Earlier]:
             ended = record.update_timestamp if record.update_timestamp.tzinfo else record.update_timestamp.replace(tzinfo=UTC)
             run, cancelled = record.dagster_run, record.dagster_run.status is dg.DagsterRunStatus.CANCELED
             failure = tags.get(FAILURE_TAG, "").removeprefix(NO_FAILURE)
-            ends = tags.get(RANGE_START, ""), tags.get(RANGE_END, "")
-            found.append(Earlier(run.run_id, failure, ended, *ends, tags[BLOCK_TAG], cancelled))
+            first, last = (_window_named(config, tags.get(name, "")) for name in (RANGE_START, RANGE_END))
+            found.append(Earlier(run.run_id, failure, ended, first, last, tags[BLOCK_TAG], cancelled))
     return found

@@ -393,11 +393,10 @@ class Reconciliation:
         instant = parse_instant(text, "--as-of")
         if text.endswith("Z"):
             return self.place.grid.parse(text, "--as-of")
-        end = instant - self.place.grid.every
-        if self.place.grid.at(self.place.grid.index(end)) != end:
-            below = self.place.grid.at(self.place.grid.index(instant))
+        below = self.place.grid.at(self.place.grid.index(instant))
+        if below != instant:
             raise WrongUsage(
                 f"--as-of: {text} lies on no window's border; the nearest before it is {name_of(below)}, "
-                f"the next is {name_of(below + self.place.grid.every)}"
+                f"the next is {name_of(self.place.grid.after(below))}"
             )
-        return end
+        return self.place.grid.before(instant)

@@ -98,11 +98,11 @@ def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) ->
     """The newest window up to which every window of the grid is committed and closed, once ``closed`` (name → whether it is) is
     committed onto ``state``; "" if the first is not. It never moves back: nothing opens a closed window again."""
     last = state.watermark
-    window = config.grid.parse(last) + config.grid.every if last else config.grid.start
+    window = config.grid.after(config.grid.parse(last)) if last else config.grid.start
     while (name := name_of(window)) in closed or name in state.windows:
         if not (closed[name] if name in closed else state.windows[name].closed):
             break
-        last, window = name, window + config.grid.every
+        last, window = name, config.grid.after(window)
     return last
 
 
@@ -134,7 +134,7 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
     certificate = {
         "reconciliation": config.name,
         "window": name,
-        "until": name_of(config.grid.parse(name) + config.grid.every),
+        "until": name_of(config.grid.after(config.grid.parse(name))),
         "revision": held["revision"],
         "number": number,
         "state": "CLOSED" if held["closed"] else "OPEN",
@@ -177,4 +177,4 @@ def completeness_of(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def lag(config: Config, state: State, now: datetime) -> timedelta | None:
     """How far the watermark's end lies behind ``now``; None without a watermark."""
-    return now - (config.grid.parse(state.watermark) + config.grid.every) if state.watermark else None
+    return now - config.grid.after(config.grid.parse(state.watermark)) if state.watermark else None

@@ -120,7 +120,7 @@ def _due(config: Config, held: Manifest, now: datetime) -> str | None:
 
 
 def _deadline(config: Config, window: datetime, waited: timedelta) -> datetime:
-    return window + config.grid.every + waited
+    return config.grid.after(window) + waited
 
 
 def _is_closed(state: State, name: str) -> bool:

@@ -49,7 +49,7 @@ from recon.settings import (
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
-from recon.windows import Grid, parse_duration, parse_instant
+from recon.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
 
 if TYPE_CHECKING:
     from recon.logic_source import LogicSource
@@ -253,13 +253,17 @@ class _Reader:
             raise WrongUsage(f"{self.file.place(path)}: {error}") from None
 
     def grid(self) -> Grid:
-        windows = self.sections.windows
+        windows, zone = self.sections.windows, ""
+        if windows.zone is not None:
+            with self.field("windows", "zone") as name:
+                zone = zone_of(windows.zone, name)
         with self.field("windows", "start") as name:
-            start = parse_instant(windows.start, name)
+            local = windows.zone is not None and is_local(windows.start)
+            start = local_midnight(windows.start, zone or "UTC", name) if local else parse_instant(windows.start, name)
         with self.field("windows", "every") as name:
             every = parse_duration(windows.every, name)
         with self.field("windows"):
-            return Grid(start, every)
+            return Grid(start, every, zone)
 
     def types(self) -> _EventColumns:
         """Declared types, with the key and id as text and the time as a timestamp."""
@@ -439,7 +443,7 @@ def _rules_version(
     meaning = {
         "vocabulary": MEANING,
         "key": sections.key,
-        "windows": [grid.start.isoformat(), grid.every.total_seconds()],
+        "windows": [grid.start.isoformat(), grid.every.total_seconds(), *([grid.zone] if grid.zone else [])],
         "types": sorted((name, str(kind)) for name, kind in events.types.items()),
         "events": [events.id, events.time, events.dedupe.total_seconds()],
         "measures": [[m.name, m.kind, m.column, tree(m.where), str(m.type)] for m in measures],

@@ -58,6 +58,7 @@ class _Section(BaseModel):
 class Windows(_Section):
     start: Text
     every: Text
+    zone: Text | None = None
 
 
 class EventColumns(_Section):
@@ -364,6 +365,7 @@ _EXAMPLES = {
     "windows": "write windows: {start: 2026-11-01T00:00Z, every: 1h}",
     "start": "write the first window's start, such as 2026-11-01T00:00Z",
     "every": "write the windows' length, such as 1h",
+    "windows.zone": "write the zone whose days are the windows, such as zone: America/New_York",
     "cluster": "write the id of a running cluster, such as cluster: j-2AXXXXXXGAPLF",
     "release": "write a release of EMR, such as release: emr-spark-8.0.0",
     "role": "write the ARN of the role of its jobs, such as role: arn:aws:iam::123456789012:role/recon-jobs",

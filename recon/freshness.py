@@ -31,5 +31,5 @@ class Freshness:
 
 def freshness(store: ObjectStore, config: Config, state: State, now: datetime) -> Freshness:
     """The watermark at ``now``. Reads no more than what the next window holds."""
-    after = config.grid.parse(state.watermark) + config.grid.every if state.watermark else config.grid.start
+    after = config.grid.after(config.grid.parse(state.watermark)) if state.watermark else config.grid.start
     return Freshness(state.watermark, now - after, config.freshness, closing.why_not(store, config, state, after, now))

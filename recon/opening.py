@@ -51,9 +51,11 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
         )
     remember(store, held)
     for field, expected in identity.items():
-        if held.get(field) != expected:
+        there = held.get(field, "" if field == "windows.zone" else None)
+        if there != expected:
             raise WrongUsage(
-                f"{place.path}: {field} is {expected!r}, but the store was made with {held.get(field)!r}; put it back, or name a new store"
+                f"{place.path}: {field} is {_shown(expected)}, but the store was made with {_shown(there)}; "
+                "put it back, or name a new store"
             )
     return store
 
@@ -74,7 +76,8 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
             ) from None
         if identity is None:
             raise WrongUsage(f"{place.store}: {_NONE}") from None
-    made = json.dumps({"format": FORMAT, **identity, SALT: new_salt()}, indent=1).encode()
+    said = {field: value for field, value in identity.items() if value != ""}
+    made = json.dumps({"format": FORMAT, **said, SALT: new_salt()}, indent=1).encode()
     try:
         store.put_new(layout.STORE, [made])
     except AlreadyExists:
@@ -98,9 +101,14 @@ def while_there(store: ObjectStore) -> Iterator[None]:
         ) from error
 
 
+def _shown(value: object) -> str:
+    return "UTC" if value == "" else repr(value)
+
+
 def _identity(place: Place) -> dict[str, Any]:
     return {
         "name": place.name,
+        "windows.zone": place.grid.zone,
         "windows.start": place.grid.start.isoformat(),
         "windows.every": str(place.grid.every),
     }

@@ -45,7 +45,7 @@ def blocks(
     """Blocks of consecutive windows (``items`` are in order of time) within the caps; what is not asked for is not read."""
 
     def follows(before: T, after: T) -> bool:
-        return config.grid.parse(window(after)) - config.grid.parse(window(before)) == config.grid.every
+        return config.grid.parse(window(after)) == config.grid.after(config.grid.parse(window(before)))
 
     return _cut(config.caps, items, size, follows)
 

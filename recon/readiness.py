@@ -91,7 +91,7 @@ def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None
         return
     blocks: list[tuple[datetime, datetime, str]] = []
     for window, reason in missing.items():
-        if blocks and blocks[-1][2] == reason and window - blocks[-1][1] == work.config.grid.every:
+        if blocks and blocks[-1][2] == reason and window == work.config.grid.after(blocks[-1][1]):
             blocks[-1] = (blocks[-1][0], window, reason)
         else:
             blocks.append((window, window, reason))

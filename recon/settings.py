@@ -331,7 +331,7 @@ def freshness_of(sections: Sections, field: Field, grid: Grid, closing: Closing)
     if sections.freshness is not None:
         with field("freshness") as name:
             return parse_duration(sections.freshness, name)
-    return grid.every + (closing.deadline or timedelta(0)) + FRESHNESS_SLACK
+    return grid.longest + (closing.deadline or timedelta(0)) + FRESHNESS_SLACK
 
 
 def caps_of(sections: Sections) -> Caps:

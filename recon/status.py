@@ -112,7 +112,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         stage = "ready" if processed(config, state, manifest) else "open"
     return {
         "window": name,
-        "until": name_of(window + config.grid.every),
+        "until": name_of(config.grid.after(window)),
         "stage": stage,
         "why": why_not(store, config, state, window, datetime.now(UTC)),
         "watermark": state.watermark or None,

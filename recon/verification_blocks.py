@@ -24,7 +24,7 @@ STEP = 64
 
 def make_borders(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """The view ``borders`` (key, border): the number of the first window that is not folded, of the keys in ``contributed`` (key, w)."""
-    behind = STEP + (2 * (config.events.dedupe // config.grid.every) if config.events.id else 0)
+    behind = STEP + (2 * config.grid.reaches_back(config.events.dedupe) if config.events.id else 0)
     connection.execute(f"""
         CREATE VIEW borders AS
         SELECT key, CASE WHEN count(*) > {FOLD_MIN} THEN greatest(0, (max(w) - {behind}) // {STEP} * {STEP}) ELSE 0 END AS border
@@ -65,7 +65,8 @@ def _over_windows(item: Measure) -> str:
 
 def windows_in_blocks(config: Config, source: str) -> str:
     """SELECT key, w (number in the grid) of every window in the blocks of ``source`` (key, first: name, runs: lengths)."""
-    start, every = int(config.grid.start.timestamp()), int(config.grid.every.total_seconds())
+    grid = config.grid
+    start, every = int((grid.start - grid.slack).timestamp()), int(grid.every.total_seconds())
     index = f"(epoch(CAST(first AS TIMESTAMPTZ))::BIGINT - {start}) // {every}"
     return f"""
         SELECT key, unnest(range(start + before, start + before + length)) AS w

@@ -138,7 +138,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     if config.events.id is None:
         connection.execute(f"CREATE VIEW judged AS SELECT *, {COUNTED} AS fate FROM events")
         return
-    horizon = config.events.dedupe // config.grid.every
+    horizon = config.grid.reaches_back(config.events.dedupe)
     connection.execute(f"""
         CREATE TABLE judged AS
         SELECT * EXCLUDE (before),
@@ -160,7 +160,8 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
     sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
     rows = connection.execute(f"SELECT w, count(*){sums} FROM contributed GROUP BY w").fetchall()
     computed = {row[0]: row[1:] for row in rows}
-    missing = [config.grid.parse(name) for name in unread] if config.events.id else []
+    missing = [config.grid.index(config.grid.parse(name)) for name in unread] if config.events.id else []
+    horizon = config.grid.reaches_back(config.events.dedupe)
     for name in arrived:
         held, number = task.history.windows[name], config.grid.index(config.grid.parse(name))
         counted, suppressed, duplicates = (fates.get(number * _FATES + fate, Totals()) for fate in (COUNTED, SUPPRESSED, DUPLICATE))
@@ -171,8 +172,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
             "duplicates": duplicates,
             "rejected": rejected,
         }
-        start = config.grid.parse(name)
-        settled = not any(start - config.events.dedupe <= other < start for other in missing)
+        settled = not any(number - horizon <= other < number for other in missing)
         if settled:
             recounted |= {"suppressed": suppressed, "counted": counted}
         wrong = [

@@ -83,7 +83,7 @@ def check_watermark(config: Config, history: History, findings: Findings) -> Non
     """The watermark that the newest commit states, against a walk over the grid."""
     state, last, window = history.state, "", config.grid.start
     while (held := state.windows.get(name_of(window))) is not None and held.closed:
-        last, window = name_of(window), window + config.grid.every
+        last, window = name_of(window), config.grid.after(window)
     if history.whole and last != state.watermark:
         findings.add(
             f"{layout.commit(state.commit)}: the watermark is said to be {state.watermark or 'none'}, the windows that are closed "

@@ -1,14 +1,17 @@
-"""The window grid: fixed UTC cells named by their start. All of it is arithmetic; nothing ever lists the grid.
+"""The window grid: fixed UTC cells, or the days of a zone, named by their start in UTC. By arithmetic alone: nothing lists the grid.
 
 Belongs here: windows, ranges of windows and their names. Does not belong here: what lies in a window.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from recon.errors import WrongUsage
 
@@ -17,6 +20,10 @@ FIRST_YEAR, LAST_YEAR = 1900, 2999
 LONGEST = timedelta(days=36_525)
 """The longest duration: a hundred years."""
 
+ZONE_FIRST_YEAR = 1980
+_FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
+_ZONE = re.compile(r"(?!posix|right)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _DURATION = re.compile(r"(\d+)(m|h|d)\Z")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _NAME = "%Y-%m-%dT%H:%MZ"
@@ -50,14 +57,44 @@ def name_of(start: datetime) -> str:
     return start.strftime(_NAME)
 
 
+def zone_of(name: str, field: str) -> str:
+    """An IANA zone's name; "" for UTC. Raises WrongUsage naming the nearest."""
+    if name.upper() in ("UTC", "ETC/UTC", "Z"):
+        return ""
+    try:
+        if _ZONE.match(name):
+            _zone(name)
+            return name
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    known = {zone.casefold(): zone for zone in available_timezones()}
+    folded = name.casefold().replace(" ", "_")
+    cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(known.values(), reverse=True)}
+    near = known.get(folded) or cities.get(folded) or next((known[close] for close in difflib.get_close_matches(folded, known, 1)), None)
+    hint = f"did you mean {near}?" if near else "write a name such as America/New_York"
+    raise WrongUsage(f"{field}: {name[:60]!r} is no time zone; {hint}")
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
 @dataclass(frozen=True)
 class Grid:
-    """Cells of length ``every`` from ``start`` on. ``every`` divides an hour, is whole hours that divide a day, or one day."""
+    """Cells of length ``every`` from ``start`` on. ``every`` divides an hour, is whole hours that divide a day, or one day.
+
+    With a ``zone`` the cells are its days, from local midnight to local midnight: 23, 24 or 25 hours. They are named by their start in UTC
+    all the same."""
 
     start: datetime
     every: timedelta
+    zone: str = ""
 
     def __post_init__(self) -> None:
+        if self.zone:
+            self._check_zone()
+            return
         every, day, hour = self.every, timedelta(days=1), timedelta(hours=1)
         divides_hour = every <= hour and hour % every == timedelta(0)
         whole_hours = every % hour == timedelta(0) and day % every == timedelta(0)
@@ -67,26 +104,84 @@ class Grid:
             )
         midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
         if (self.start - midnight) % every != timedelta(0):
-            raise WrongUsage(f"windows.start: {self.start.isoformat()} does not lie on the grid of {every} counted from midnight UTC")
+            raise WrongUsage(
+                f"windows.start: {self.start.isoformat()} does not lie on the grid of {every} counted from midnight UTC; "
+                "for days that begin at another midnight write windows.zone, such as zone: America/New_York"
+            )
 
-    def index(self, start: datetime) -> int:
-        """The number of the window that starts at ``start``, from 0; negative before the grid's start."""
-        return (start - self.start) // self.every
+    def _check_zone(self) -> None:
+        if self.every != timedelta(days=1):
+            raise WrongUsage("windows.zone: windows of a zone are its days; write every: 1d, or leave the zone out")
+        if self.start.year < ZONE_FIRST_YEAR:
+            raise WrongUsage(f"windows.start: with a zone windows begin in {ZONE_FIRST_YEAR} or later, when clocks were set to the minute")
+        offsets = [at.astimezone(_zone(self.zone)).utcoffset() or timedelta(0) for at in (self.start, _FAR_AHEAD)]
+        if abs(offsets[0] - offsets[1]) >= timedelta(hours=12):
+            raise WrongUsage(f"windows.start: {self.zone} has crossed the date line since {name_of(self.start)}; begin after it has")
+        if self.at(self.index(self.start)) != self.start:
+            raise WrongUsage(
+                f"windows.start: {name_of(self.start)} is no midnight in {self.zone}; the nearest is {name_of(self._nearest(self.start))}"
+            )
+
+    @property
+    def longest(self) -> timedelta:
+        """The length of the longest window."""
+        return self.every + timedelta(hours=1) if self.zone else self.every
+
+    @property
+    def slack(self) -> timedelta:
+        """How far the start of a window may lie from its number times ``every``, at most: half a window; nothing without a zone."""
+        return self.every / 2 if self.zone else timedelta(0)
+
+    def index(self, instant: datetime) -> int:
+        """The number of the window that ``instant`` lies in, from 0; negative before the grid's start."""
+        if not self.zone:
+            return (instant - self.start) // self.every
+        zone = _zone(self.zone)
+        index = (instant.astimezone(zone).date() - self.start.astimezone(zone).date()).days
+        # Where clocks are put back over midnight a date comes twice.
+        while self.at(index) > instant:
+            index -= 1
+        while self.at(index + 1) <= instant:
+            index += 1
+        return index
 
     def at(self, index: int) -> datetime:
         """Start of the window number ``index``."""
-        return self.start + index * self.every
+        if not self.zone:
+            return self.start + index * self.every
+        zone = _zone(self.zone)
+        day = self.start.astimezone(zone).date() + timedelta(days=index)
+        # A midnight that clocks skip is the instant at which they do; of one that comes twice the first counts.
+        return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+    def after(self, window: datetime) -> datetime:
+        """Start of the next window, which is the end of this one."""
+        return self.at(self.index(window) + 1)
+
+    def before(self, window: datetime) -> datetime:
+        """Start of the window before."""
+        return self.at(self.index(window) - 1)
+
+    def reaches_back(self, length: timedelta) -> int:
+        """How many windows lie at most ``length`` before a window; of a zone a window counts as a day."""
+        return length // self.every
 
     def parse(self, text: str, field: str = "window") -> datetime:
-        """A window's name (or its start with any offset) → its start. Raises WrongUsage off the grid, naming the nearest."""
+        """A window's name (or its start with any offset; of a zone a date) → its start. Raises WrongUsage off the grid, naming the
+        nearest."""
+        if self.zone and _DATE.match(text):
+            text = local_midnight(text, self.zone, field).isoformat()
         instant = parse_instant(text, field)
         if instant < self.start:
             raise WrongUsage(f"{field}: {text} lies before the first window, {name_of(self.start)}")
-        below = self.at(self.index(instant))
-        if below != instant:
-            nearest = below if instant - below <= self.every / 2 else below + self.every
-            raise WrongUsage(f"{field}: {text} is not on the grid of windows; the nearest is {name_of(nearest)}")
+        if self.at(self.index(instant)) != instant:
+            raise WrongUsage(f"{field}: {text} is not on the grid of windows; the nearest is {name_of(self._nearest(instant))}")
         return instant
+
+    def _nearest(self, instant: datetime) -> datetime:
+        below = self.at(self.index(instant))
+        above = self.after(below)
+        return below if instant - below <= above - instant else above
 
     def last_begun(self, now: datetime) -> datetime:
         """Start of the window that ``now`` lies in."""
@@ -96,3 +191,22 @@ class Grid:
         """Starts of the windows from ``first`` to ``last``, both included."""
         for index in range(self.index(first), self.index(last) + 1):
             yield self.at(index)
+
+
+def is_local(text: str) -> bool:
+    """Whether a text is a date, or a time without zone."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
+
+
+def local_midnight(text: str, zone: str, field: str) -> datetime:
+    """``2026-11-01``, or ``2026-11-01T00:00``, in a zone → the instant. Raises WrongUsage naming ``field``."""
+    try:
+        local = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(f"{field}: {text!r} is no date; write it as 2026-11-01") from None
+    if not FIRST_YEAR <= local.year <= LAST_YEAR:
+        raise WrongUsage(f"{field}: {text!r} is not from {FIRST_YEAR} to {LAST_YEAR}; write a time within these years")
+    return local.replace(tzinfo=_zone(zone)).astimezone(UTC)

@@ -16,10 +16,11 @@ from recon.config import Config
 from recon.errors import WrongInput
 from recon.opening import while_there
 from recon.roles import role_of
+from recon.windows import Grid
 from recon.work import Work, spanned
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, FAILURE_TAG, INDEX, NO_FAILURE, By, told_to_dagster
-from recon_assets.grid import partitions_of, window_tag, windows_asked
+from recon_assets.grid import key_of, partitions_of, window_tag, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
 from recon_assets.stages import PerWindow
@@ -159,7 +160,7 @@ def _asset(
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)
             with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
-                _report(context, spec.work(work, windows), stages.names(windows))
+                _report(context, config.grid, spec.work(work, windows), stages.names(windows))
         # Of the whole range, without metadata: each window has its own by now. Dagster Pipes insists on a result.
         return dg.MaterializeResult()
 
@@ -174,7 +175,7 @@ def _tag(context: dg.AssetExecutionContext) -> None:
         context.instance.add_run_tags(context.run.run_id, missing)
 
 
-def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set[str]) -> None:
+def _report(context: dg.AssetExecutionContext, grid: Grid, per_window: PerWindow, asked: set[str]) -> None:
     """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation.
 
     Where the range fails on the data of some windows, Dagster would show all of them as failed: those that are done are reported
@@ -184,13 +185,13 @@ def _report(context: dg.AssetExecutionContext, per_window: PerWindow, asked: set
         for window, figures in per_window:
             metadata: dict[str, Any] = {"window": window, **figures}
             if window in asked:
-                context.add_asset_metadata(metadata, partition_key=window)
+                context.add_asset_metadata(metadata, partition_key=key_of(grid, window))
                 done[window] = metadata
             else:
-                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=window))
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=key_of(grid, window)))
         # One line for all of them: each line is a transaction of Dagster's storage.
         context.log.info(f"{context.asset_key.path[-1]}: {spanned(sorted(done)) if done else 'no window'} done, {len(done)} in all")
     except WrongInput:
         for window, metadata in done.items():
-            context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=window))
+            context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=key_of(grid, window)))
         raise

@@ -1,6 +1,9 @@
 """The grid of windows as Dagster partitions, and the windows that a run is asked for.
 
-Belongs here: the partitions, and refusing a range that is not one. Does not belong here: whether its windows are ready.
+Belongs here: the partitions, their keys, and refusing a range that is not one. Does not belong here: whether its windows are ready.
+
+A partition's key is the window's name. Dagster writes keys in the partitions' own zone, so that where windows are the days of a zone
+the key is the local date: ``2026-11-01`` for the window 2026-11-01T04:00Z in New York.
 
 Dagster does not check the tags of a range: an end off the grid takes in one window too many, and a range that is reversed or lies in
 the future succeeds with nothing done. So the range is read from the tags and checked here, by arithmetic: nothing lists the grid.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -21,18 +25,43 @@ RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
 WINDOWS_TAG = "recon/windows"
 """Tag that people read and search for: the windows of the run, as `recon replay` takes them."""
-_NAME = "%Y-%m-%dT%H:%MZ"
+_NAME, _DATE = "%Y-%m-%dT%H:%MZ", "%Y-%m-%d"
 
 
 def partitions_of(grid: Grid) -> dg.TimeWindowPartitionsDefinition:
     """One partition a window, the open one too. All assets of a reconciliation share one, else their backfills are split."""
+    zone = zone_of(grid)
     return dg.TimeWindowPartitionsDefinition(
-        start=grid.start.replace(tzinfo=None), fmt=_NAME, cron_schedule=cron_of(grid.every), timezone="UTC", end_offset=1
+        start=key_of(grid, name_of(grid.start)),
+        fmt=_DATE if grid.zone else _NAME,
+        cron_schedule=cron_of(grid.every),
+        timezone=zone,
+        end_offset=1,
     )
 
 
+def zone_of(grid: Grid) -> str:
+    """The zone of the grid's clock, as Dagster names it."""
+    return grid.zone or "UTC"
+
+
+def key_of(grid: Grid, window: str) -> str:
+    """The partition's key of a window by name."""
+    return f"{grid.parse(window).astimezone(ZoneInfo(grid.zone)):{_DATE}}" if grid.zone else window
+
+
+def window_of(grid: Grid, key: str) -> str:
+    """The window's name of a partition's key."""
+    return name_of(grid.parse(key)) if grid.zone else key
+
+
+def range_of(grid: Grid, first: str, last: str) -> dict[str, str]:
+    """``range_tags`` of windows by name."""
+    return range_tags(key_of(grid, first), key_of(grid, last))
+
+
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags of a run over the windows from ``first`` to ``last``, both included."""
+    """The tags of a run over the partitions from ``first`` to ``last``, both included, by their keys."""
     return {RANGE_START: first, RANGE_END: last, WINDOWS_TAG: first if first == last else f"{first}..{last}"}
 
 

@@ -243,7 +243,7 @@ def test_absurd_settings_are_refused_with_file_line_and_field(tmp_path: Path, li
     kept = [old for old in text.splitlines() if not old.startswith(f"{name}:")]
     (tmp_path / "recon.yaml").write_text("\n".join([*kept, line, ""]))
     with pytest.raises(WrongUsage) as error:
-        Reconciliation(tmp_path / "recon.yaml").config  # noqa: B018 - it is read here
+        _ = Reconciliation(tmp_path / "recon.yaml").config
     assert told in str(error.value)
     assert str(error.value).startswith(f"{tmp_path / 'recon.yaml'}:{len(kept) + 1}: ")
 

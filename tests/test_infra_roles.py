@@ -29,13 +29,13 @@ from test_dagster_sensor import Sensors
 import recon
 from jobs.build import build_definitions
 from recon.errors import WrongUsage
+from recon.roles import STAGE_PROFILE, role_of
 from recon.serving.carrying import ByWorkers
 from recon.serving.keeping import client_of, rebuild
 from recon.serving.transports import Processes
 from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags
-from recon.roles import STAGE_PROFILE, role_of
 
 ROLES = {
     **{name: f"{name.capitalize()}Role" for name in ("land", "reduce", "prefetch", "merge", "index", "certify", "lookup", "upkeep")},

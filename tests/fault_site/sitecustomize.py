@@ -3,8 +3,8 @@
 Belongs here: what may happen at a write of the store, as $RECON_TEST_FAULTS names it. Does not belong here: any test.
 
 $RECON_TEST_FAULTS names a folder. Below it ``kill/<path of an object, with + for />`` is the beginning of the path before the writing of
-which a process kills itself, as ``kill -9`` does; the file is removed by the one process that dies of it. ``break/<path>`` names in the same
-way the beginning of paths before the writing of which a process runs out of memory. While there is a file ``full``, no process can
+which a process kills itself, as ``kill -9`` does; the file is removed by the one process that dies of it. ``break/<path>`` names in the
+same way the beginning of paths before the writing of which a process runs out of memory. While there is a file ``full``, no process can
 write anything to the store, as on a full disk.
 """
 

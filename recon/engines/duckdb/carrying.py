@@ -31,7 +31,7 @@ _NAME = "%Y-%m-%dT%H:%MZ"
 
 def horizon(config: Config) -> int:
     """Windows that an event's identity reaches back; 0 where none is compared across windows."""
-    return config.events.dedupe // config.grid.every if config.events.id else 0
+    return config.grid.reaches_back(config.events.dedupe) if config.events.id else 0
 
 
 def border(config: Config, newest: str) -> str:
@@ -48,12 +48,12 @@ def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seq
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     both = "list_concat(list_transform(fresh, lambda x: x.w), list_transform(old_c, lambda x: x.w))"
     nearest = f"list_min(list_filter({both}, lambda w: list_contains({ranged}, w)))"
-    reach = _name(config, f"({_index(config, 'block.last')} + {horizon(config)})")
+    reached = f"{_index(config, nearest)} <= {_index(config, 'block.last')} + {horizon(config)}"
     blocked = f"(SELECT *, {contributions.block_of(config, 'old')} AS block FROM merged WHERE blocked)"
     held = f"(SELECT hi, key, block FROM {blocked} WHERE block.last >= {literal(min(windows))})"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT hi, key, block FROM {blocked} WHERE border <= block.last OR {nearest} <= {reach}
+        SELECT hi, key, block FROM {blocked} WHERE border <= block.last OR {reached}
         UNION
         SELECT hi, key, block FROM {held} SEMI JOIN (
             SELECT s.key FROM ({_spans(config, held)}) s JOIN (SELECT unnest({ranged}) AS w) r
@@ -181,11 +181,18 @@ def _runs(config: Config) -> str:
 
 def _index(config: Config, window: str) -> str:
     """SQL: the number in the grid of a ``window`` by name."""
-    start, every = int(config.grid.start.timestamp()), int(config.grid.every.total_seconds())
-    return f"((epoch_us(CAST({window} AS TIMESTAMPTZ)) // 1000000 - {start}) // {every})"
+    start, every, slack = _seconds(config)
+    return f"((epoch_us(CAST({window} AS TIMESTAMPTZ)) // 1000000 - {start - slack}) // {every})"
 
 
 def _name(config: Config, index: str) -> str:
-    """SQL: the name of the window of a number in the grid."""
-    start, every = int(config.grid.start.timestamp()), int(config.grid.every.total_seconds())
-    return f"strftime(make_timestamp(CAST({start} + {index} * {every} AS BIGINT) * 1000000), {literal(_NAME)})"
+    """SQL: what the names of the windows from a number in the grid on are not before, and those of all earlier ones are: the name of that
+    window; of a zone a time before it, since its midnight is not a matter of arithmetic."""
+    start, every, slack = _seconds(config)
+    return f"strftime(make_timestamp(CAST({start - slack} + {index} * {every} AS BIGINT) * 1000000), {literal(_NAME)})"
+
+
+def _seconds(config: Config) -> tuple[int, int, int]:
+    """Start, length and slack of the grid."""
+    grid = config.grid
+    return int(grid.start.timestamp()), int(grid.every.total_seconds()), int(grid.slack.total_seconds())

@@ -93,7 +93,8 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
     """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, and all
     that are not carried forward where the record will hold their ids again."""
     instants = [config.grid.parse(window) for window in windows]
-    first, last = min(instants) - config.events.dedupe, max(instants) + config.events.dedupe
+    reach = config.events.dedupe + config.grid.slack
+    first, last = min(instants) - reach, max(instants) + reach
     connection.execute(f"""
         CREATE TEMP TABLE zones AS
         SELECT key, capped, {literal(name_of(first))} AS first, {literal(name_of(last))} AS last,
@@ -133,7 +134,8 @@ def _read_ids(
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
     """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not. Ids of one
     window only, which are nearly all, are left out first: they need no order."""
-    seconds = config.events.dedupe // timedelta(seconds=1)
+    grid = config.grid
+    seconds = (grid.reaches_back(config.events.dedupe) * grid.every + grid.slack) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
         SELECT key, w, idh FROM (
