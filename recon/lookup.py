@@ -108,7 +108,7 @@ def show(
 def _ids_before(config: Config, held: Mapping[str, list[dict[str, Any]]], window: str) -> set[str]:
     """The ids that suppress an event of ``window``: those of earlier windows within the horizon."""
     start = config.grid.parse(window)
-    near = [name for name in held if start - config.events.dedupe <= config.grid.parse(name) < start]
+    near = [name for name in held if start - config.grid.reach(config.events.dedupe) <= config.grid.parse(name) < start]
     return {event["id"] for name in near for event in held[name] if event["id"] is not None}
 
 

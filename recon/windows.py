@@ -166,6 +166,10 @@ class Grid:
         """How many windows lie at most ``length`` before a window; of a zone a window counts as a day."""
         return length // self.every
 
+    def reach(self, length: timedelta) -> timedelta:
+        """The longest time between the starts of two windows of which one lies at most ``length`` before the other."""
+        return self.reaches_back(length) * self.every + self.slack
+
     def parse(self, text: str, field: str = "window") -> datetime:
         """A window's name (or its start with any offset; of a zone a date) → its start. Raises WrongUsage off the grid, naming the
         nearest."""

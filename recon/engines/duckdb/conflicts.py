@@ -62,7 +62,7 @@ def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifac
               AND key IN (SELECT key FROM resent)
         UNION
         SELECT key, w FROM ({carrying.windows_of(config, blocks)}) WHERE key IN (SELECT key FROM resent)""")
-    seconds = config.events.dedupe // timedelta(seconds=1)
+    seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     while True:
         known = "(SELECT key, idh, w FROM ids_old UNION SELECT key, idh, w FROM ids_new UNION SELECT key, idh, w FROM chained)"
         connection.execute(f"""
@@ -88,7 +88,7 @@ def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifac
 def _link(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
     """The table ``links_<side>``: key, idh, w of every suppressed event of a resent id, and ``counting``, the window of its chain's first
     event."""
-    seconds = config.events.dedupe // timedelta(seconds=1)
+    seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE links_{side} AS
         WITH ids AS (

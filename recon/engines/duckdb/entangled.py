@@ -93,7 +93,7 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
     """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, and all
     that are not carried forward where the record will hold their ids again."""
     instants = [config.grid.parse(window) for window in windows]
-    reach = config.events.dedupe + config.grid.slack
+    reach = config.grid.reach(config.events.dedupe)
     first, last = min(instants) - reach, max(instants) + reach
     connection.execute(f"""
         CREATE TEMP TABLE zones AS
@@ -134,8 +134,7 @@ def _read_ids(
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
     """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not. Ids of one
     window only, which are nearly all, are left out first: they need no order."""
-    grid = config.grid
-    seconds = (grid.reaches_back(config.events.dedupe) * grid.every + grid.slack) // timedelta(seconds=1)
+    seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
         SELECT key, w, idh FROM (
