@@ -146,7 +146,7 @@ def test_after_a_fatal_error_of_duckdb_the_next_window_gets_a_new_database(tmp_p
     before = session._opened(opened.config, folder.parent)
 
     def broken() -> None:
-        with session.connect(opened.config, folder):
+        with session.connect(opened.store(), opened.config, folder):
             raise duckdb.FatalException("FATAL Error: database has been invalidated")
 
     with pytest.raises(duckdb.FatalException):
