@@ -295,11 +295,19 @@ class Reconciliation:
             return status(self.store(), self.config, self.state(), figures_of)
         return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
 
-    def verify(self, full: bool = False, progress: Progress | None = None) -> Verified:
-        """Proves the store; ``full`` recomputes every artifact from the landed events and compares."""
+    def head(self) -> str:
+        """The digest of the newest entry of the timeline, to be kept elsewhere. Raises WrongUsage where nothing is committed yet."""
+        state = self.state()
+        if not state.commit:
+            raise WrongUsage(f"{self._path}: nothing is committed yet, so there is no head; next: recon run")
+        return Timeline(self.store()).digest(state)
+
+    def verify(self, full: bool = False, progress: Progress | None = None, head: str | None = None) -> Verified:
+        """Proves the store; ``full`` recomputes every artifact from the landed events and compares. ``head``: what ``head()`` returned
+        earlier; the entry that had this digest must still be in the timeline."""
         from recon.verification import verify
 
-        return verify(self.store(), self.config, full=full, progress=progress)
+        return verify(self.store(), self.config, full=full, progress=progress, head=head)
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
         """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""

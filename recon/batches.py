@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as Collection
@@ -21,8 +20,9 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import landings, layout, revisions
+from recon import landings, layout, revisions, sealing
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
+from recon.sealing import sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.totals import declared_totals
 from recon.windows import Grid, name_of
@@ -56,7 +56,10 @@ class LandedFile:
 @dataclass(frozen=True)
 class Manifest:
     """One revision of a window. ``cause``: land, replace, unland, correct, close or replay. ``expected``: files that the window was
-    expected to hold when it was closed, None where no number was configured."""
+    expected to hold when it was closed, None where no number was configured.
+
+    ``previous``: digest of the manifest before, "" in the first one; None in manifests of stores of format 3. ``digest``: of the bytes of
+    this one, which are stored with a seal."""
 
     window: str
     revision: int
@@ -67,6 +70,13 @@ class Manifest:
     by: str = ""
     time: str = ""
     expected: int | None = None
+    previous: str | None = None
+    digest: str = ""
+
+    def to_json(self) -> bytes:
+        body = {**self.__dict__, "files": [file.__dict__ for file in self.files]}
+        body.pop("digest")
+        return sealed(body, indent=1)
 
     @property
     def short(self) -> bool:
@@ -115,10 +125,10 @@ def read_manifest(store: ObjectStore, window: datetime, revision: int | None = N
 
 
 def manifest_of(path: str, body: bytes) -> Manifest:
-    """A manifest from its bytes. Raises Damaged where they are none."""
+    """A manifest from its bytes. Raises Damaged where they are no manifest, or not what was written."""
     try:
-        raw = json.loads(body)
-        return Manifest(**{**raw, "files": tuple(LandedFile(**file) for file in raw["files"])})
+        raw = unsealed(body)
+        return Manifest(**{**raw, "files": tuple(LandedFile(**file) for file in raw["files"]), "digest": sealing.digest_of(body)})
     except (ValueError, TypeError, KeyError) as error:
         raise Damaged(f"{path}: the manifest is damaged ({error}); restore it from a copy of the store") from None
 
@@ -332,12 +342,12 @@ def _revise(
         if revised is None:
             return current, False
         now = max(datetime.now(UTC).isoformat(timespec="seconds"), current.time)  # the clocks of two machines differ
-        revised = replace(revised, revision=current.revision + 1, by=operator(), time=now)
-        body = {**revised.__dict__, "files": [file.__dict__ for file in revised.files]}
+        revised = replace(revised, revision=current.revision + 1, by=operator(), time=now, previous=current.digest)
+        body = revised.to_json()
         landings.note(store, window, revised.revision)
         try:
-            store.put_new(layout.manifest(window, revised.revision), [json.dumps(body, indent=1).encode()])
-            return revised, True
+            store.put_new(layout.manifest(window, revised.revision), [body])
+            return replace(revised, digest=sealing.digest_of(body)), True
         except AlreadyExists:
             continue
 

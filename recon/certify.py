@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from recon import conflicts, frontiers, layout, stateless
 from recon.config import Config
 from recon.errors import Damaged
+from recon.sealing import digest_of
 from recon.store import AlreadyExists, ObjectStore
 from recon.timeline import Held, State, committed_figures
 from recon.totals import Totals
@@ -37,7 +38,7 @@ def certify(
     for name, held in committed_figures(store, state, windows).items():
         newest = read_certificate(store, config.grid.parse(name))
         if newest is None or newest["commit"] < held["commit"]:
-            made += _put(store, config, state, name, held)
+            made += _put(store, config, name, held)
         progress(1)
     return made
 
@@ -79,12 +80,12 @@ def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> b
 def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:
     """The newest certificate of a window, None if it has none yet."""
     paths = list(store.list(layout.certificates(window)))
-    return _read(store, paths[-1]) if paths else None
+    return _certificate_of(paths[-1], store.get(paths[-1])) if paths else None
 
 
 def read_certificates(store: ObjectStore, window: datetime) -> list[dict[str, Any]]:
     """All certificates of a window, oldest first."""
-    return [_read(store, path) for path in store.list(layout.certificates(window))]
+    return [_certificate_of(path, store.get(path)) for path in store.list(layout.certificates(window))]
 
 
 def ties(certificate: Mapping[str, Any]) -> list[str]:
@@ -106,22 +107,23 @@ def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) ->
     return last
 
 
-def _read(store: ObjectStore, path: str) -> dict[str, Any]:
+def _certificate_of(path: str, raw: bytes) -> dict[str, Any]:
     try:
-        certificate: dict[str, Any] = json.loads(store.get(path))
+        certificate: dict[str, Any] = json.loads(raw)
     except ValueError as error:
         raise Damaged(f"{path}: the certificate is damaged ({error}); restore it from a copy of the store") from None
     return certificate
 
 
-def _put(store: ObjectStore, config: Config, state: State, name: str, held: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any]) -> list[dict[str, Any]]:
     window = config.grid.parse(name)
     while True:
-        earlier = read_certificates(store, window)
-        if earlier and earlier[-1]["commit"] >= held["commit"]:
+        earlier = list(store.list(layout.certificates(window)))
+        newest = store.get(earlier[-1]) if earlier else b""
+        if newest and _certificate_of(earlier[-1], newest)["commit"] >= held["commit"]:
             return []  # another certified the same commit meanwhile
         number = len(earlier) + 1
-        certificate = _certificate(store, config, state, name, held, number)
+        certificate = _certificate(store, config, name, held, number, digest_of(newest) if newest else "")
         try:
             store.put_new(layout.certificate(window, number), [json.dumps(certificate, indent=1).encode()])
             return [certificate]
@@ -129,7 +131,8 @@ def _put(store: ObjectStore, config: Config, state: State, name: str, held: Mapp
             continue
 
 
-def _certificate(store: ObjectStore, config: Config, state: State, name: str, held: Mapping[str, Any], number: int) -> dict[str, Any]:
+def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:
+    """A function of the commit and of the certificate before, so that whoever makes it, and whenever, makes the same bytes."""
     within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
     certificate = {
         "reconciliation": config.name,
@@ -159,9 +162,11 @@ def _certificate(store: ObjectStore, config: Config, state: State, name: str, he
         "keys": held["keys"],
         "measures": held["measures"],
         "commit": held["commit"],
-        "rules": state.rules,
+        "entry": held["entry"],
+        "rules": held["rules"],
         "changed_by": {"cause": held["cause"], "reason": held["reason"]},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": held["time"],
+        "previous": previous,
     }
     certificate["ties"] = not ties(certificate)
     return certificate

@@ -28,7 +28,7 @@ from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
-from recon.timeline import Entry, RunRef, State, Timeline, committed_figures
+from recon.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
 from recon.totals import Totals, exact_sum, total_of
 
 if TYPE_CHECKING:
@@ -350,6 +350,7 @@ def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: 
     return {
         "revision": figures.revision,
         "folder": figures.folder,
+        "reduced": figures.digest,
         "closed": figures.closed,
         "expected": figures.expected,
         "received": figures.received,
@@ -389,7 +390,7 @@ def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequenc
     measures = _sum_measures([held["measures"], *(change.measures for change in changes)])
     named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")
     return {
-        **{field: value for field, value in held.items() if field != "commit"},
+        **{field: value for field, value in held.items() if field not in OF_COMMIT},
         "suppressed": (Totals.from_json(held["suppressed"]) + change).to_json(),
         "counted": (Totals.from_json(held["counted"]) - change).to_json(),
         "measures": measures,

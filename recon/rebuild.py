@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -83,6 +83,7 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
             generation = _begun(store, config, state)
         made = _caught_up(store, config, generation, state, progress)
         entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
+        entry = replace(entry, made=Timeline(store, made.folder).digest(made))
         if (committed := timeline.commit(entry, onto=state)) is not None:
             switched = committed
             break

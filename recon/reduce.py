@@ -5,7 +5,6 @@ Belongs here: the order of the stage and its ties. Does not belong here: the que
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -86,7 +85,7 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
 def finished(store: ObjectStore, figures: Figures) -> bool:
     """Puts the figures, which finish their folder. False where a sweep was there first."""
     try:
-        store.put_new(figures.folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+        store.put_new(figures.folder + stateless.FIGURES, [figures.body()])
     except AlreadyExists:
         return False
     return True
@@ -144,6 +143,7 @@ def figures_of(
         expected=manifest.expected,
         received=len(manifest.received),
         short=manifest.short,
+        manifest=manifest.digest,
     )
     differences = arrived.differences(figures.accepted + figures.duplicates + figures.rejected)
     if events != figures.accepted.rows:

@@ -17,6 +17,7 @@ from typing import Any
 from recon import layout
 from recon.config import Config, load_config
 from recon.errors import Damaged, WrongUsage
+from recon.sealing import sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
 
@@ -26,7 +27,7 @@ def keep(store: ObjectStore, config: Config) -> None:
     if store.exists(path):
         return
     with suppress(AlreadyExists):
-        store.put_new(path, [json.dumps(kept(config), ensure_ascii=False, indent=1).encode()])
+        store.put_new(path, [sealed(kept(config), indent=1)])
 
 
 def kept(config: Config) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
         return config
     path = layout.rules(version)
     try:
-        found = unpacked(path, json.loads(store.get(path)), config.store)
+        found = unpacked(path, unsealed(store.get(path)), config.store)
     except NotFound:
         raise WrongUsage(
             f"{path}: the rules of version {version} are not in the store; put them back into {config.path} to ask for what was known then"

@@ -6,13 +6,14 @@ Belongs here: the figures of a reduced window and finding its folder. Does not b
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from recon import layout
 from recon.config import Config
 from recon.errors import Damaged
+from recon.sealing import digest_of
 from recon.store import ObjectStore
 from recon.totals import Totals
 from recon.vocabulary.types import Type
@@ -66,9 +67,24 @@ class Figures:
     """Files that senders landed: all but the corrections. None where the window was reduced before this was counted."""
     short: bool = False
     """Whether the window was closed with fewer files than expected."""
+    manifest: str = ""
+    """Digest of the manifest that was reduced."""
+    stored: str = ""
+    """Digest of the figures as they were read; it is no part of them."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}
+        body = {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}
+        body.pop("stored")
+        return body
+
+    def body(self) -> bytes:
+        """The figures as they are stored."""
+        return json.dumps(self.to_json(), indent=1).encode()
+
+    @property
+    def digest(self) -> str:
+        """Of the object that holds the figures."""
+        return self.stored or digest_of(self.body())
 
     @staticmethod
     def from_json(raw: dict[str, Any]) -> Figures:
@@ -88,6 +104,7 @@ def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Fig
 def read(store: ObjectStore, folder: str) -> Figures:
     """The figures of one finished folder."""
     try:
-        return Figures.from_json(json.loads(store.get(folder + FIGURES)))
+        raw = store.get(folder + FIGURES)
+        return replace(Figures.from_json(json.loads(raw)), stored=digest_of(raw))
     except (ValueError, TypeError, KeyError) as error:
         raise Damaged(f"{folder}{FIGURES}: damaged ({error}); run 'recon replay' for its window") from None

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from recon import checkpoints, layout
 from recon.errors import Damaged, WrongUsage
+from recon.sealing import SEAL, digest_of, sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
 
@@ -78,7 +79,10 @@ class Entry:
     the range whose duplicates changed. ``totals``: artifacts by status and the like, of the whole state. ``watermark``: the newest
     window up to which every window of the grid is committed and closed, "" where the commit does not say. ``generation``: a timeline
     of its own (its id and commit) whose state takes the place of all that stood before: a rebuild. ``dropped``: part-files that hold
-    nothing live any more. ``swept``: attempts and paths that are removed from now on."""
+    nothing live any more. ``swept``: attempts and paths that are removed from now on.
+
+    ``previous``: digest of the entry before, "" in the first one; None in entries of stores of format 3. ``made``: digest of the newest
+    entry of ``generation``. ``digest``: of the bytes of this one, which are stored with a seal."""
 
     kind: str
     writer: str
@@ -94,25 +98,30 @@ class Entry:
     swept: tuple[str, ...] = ()
     number: int = 0
     time: str = ""
+    previous: str | None = None
+    made: str = ""
+    digest: str = ""
 
     def to_json(self) -> bytes:
         body = {**self.__dict__, "runs_added": [run.to_json() for run in self.runs_added]}
-        return json.dumps(body, separators=(",", ":")).encode()
+        body.pop("digest")
+        return sealed(body)
 
     @staticmethod
-    def from_json(raw: bytes) -> Entry:
-        """Raises ValueError, TypeError or KeyError where it is none."""
-        body = json.loads(raw)
+    def from_json(raw: bytes, check_seal: bool = True) -> Entry:
+        """Raises ValueError, TypeError or KeyError where it is no entry, or not the one that was written."""
+        body = unsealed(raw) if check_seal else {name: value for name, value in json.loads(raw).items() if name != SEAL}
         generation = body["generation"]
         added, removed = tuple(RunRef(*run) for run in body["runs_added"]), tuple(body["runs_removed"])
         read = {"runs_added": added, "runs_removed": removed, "generation": generation and (str(generation[0]), int(generation[1]))}
-        return Entry(**{**body, **read, "dropped": tuple(body["dropped"]), "swept": tuple(body["swept"])})
+        return Entry(**{**body, **read, "dropped": tuple(body["dropped"]), "swept": tuple(body["swept"]), "digest": digest_of(raw)})
 
 
 @dataclass(frozen=True)
 class State:
     """The fold of the commits 1 … ``commit`` of the timeline that lies in ``folder``. ``runs`` are newest first. ``rebuilt``: the commit
-    of the last rebuild, 0 if there was none."""
+    of the last rebuild, 0 if there was none. ``digest``: of the newest entry, "" where the state was read from a checkpoint: see
+    ``Timeline.digest``."""
 
     commit: int = 0
     rules: str = ""
@@ -123,6 +132,7 @@ class State:
     watermark: str = ""
     rebuilt: int = 0
     folder: str = layout.TIMELINE
+    digest: str = field(default="", compare=False)
 
     def revision(self, window: str) -> int:
         """The committed revision of a window, 0 if there is none."""
@@ -161,6 +171,7 @@ class Fold:
             runs=_with(runs, added, set(entry.runs_removed)),
             totals=entry.totals or state.totals,
             watermark=entry.watermark or state.watermark,
+            digest=entry.digest,
         )
 
     def lay(self, checkpoint: checkpoints.Checkpoint) -> None:
@@ -176,6 +187,7 @@ class Fold:
             totals=at["totals"],
             watermark=at["watermark"],
             rebuilt=at["rebuilt"],
+            digest="",
         )
 
     def checkpoint(self, place: checkpoints.Place) -> checkpoints.Checkpoint:
@@ -241,8 +253,19 @@ class Timeline:
         except (ValueError, TypeError, KeyError) as error:
             raise Damaged(f"{path}: the timeline entry is damaged ({error}); restore it from a copy of the store") from None
 
+    def digest(self, state: State) -> str:
+        """The digest of the newest entry of ``state``, "" before the first commit. Raises Damaged where the entry is gone."""
+        if state.digest or not state.commit:
+            return state.digest
+        path = layout.commit(state.commit, self.folder)
+        try:
+            return digest_of(self._store.get(path))
+        except NotFound:
+            raise Damaged(f"{path}: the timeline entry is gone; restore it from a copy of the store") from None
+
     def commit(self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State | None:
-        """Puts ``entry`` as the commit after ``onto``. Returns the new state, or None if another writer was first: start over then.
+        """Puts ``entry`` as the commit after ``onto``, whose digest it names. Returns the new state, or None if another writer was first:
+        start over then.
 
         Raises WrongUsage in a copy whose update was not finished: what is put there now would be followed by another store's commits."""
         entry = replace(entry, number=onto.commit + 1, time=_time_after(onto.time, now()))
@@ -252,8 +275,11 @@ class Timeline:
                 f"{beyond}: lies ahead of the newest commit, {onto.commit}: 'recon copy' into this store was not finished; run it again, "
                 f"or remove the entries from {entry.number + 1} on if its source is lost"
             )
+        entry = replace(entry, previous=self.digest(onto))
+        body = entry.to_json()
         try:
-            self._store.put_new(layout.commit(entry.number, self.folder), [entry.to_json()])
+            self._store.put_new(layout.commit(entry.number, self.folder), [body])
+            entry = replace(entry, digest=digest_of(body))
         except AlreadyExists:
             standing = self.entry(entry.number)
             # One's own writer id means that an earlier put had succeeded and only its reply was lost.
@@ -309,9 +335,18 @@ class Timeline:
         return Timeline(self._store, layout.generation(generation)).at(commit)
 
 
+OF_COMMIT = ("commit", "entry", "time", "rules")
+"""What a window's figures name of their commit: its number, the digest of its entry, its time, and its rules."""
+
+
+def of_commit(entry: Entry) -> dict[str, Any]:
+    """The members that OF_COMMIT names."""
+    return dict(zip(OF_COMMIT, (entry.number, entry.digest, entry.time, entry.rules), strict=True))
+
+
 def committed_figures(store: ObjectStore, state: State, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Window → its figures as the commit that changed it last has them, with that ``commit``; names that the state does not hold are
-    left out. Reads one entry for all windows of one commit."""
+    """Window → its figures as the commit that changed it last has them, with what OF_COMMIT names of that commit; names that the state does
+    not hold are left out. Reads one entry for all windows of one commit."""
     timeline = Timeline(store, state.folder)
     by_commit: dict[int, list[str]] = {}
     for name in names:
@@ -319,7 +354,7 @@ def committed_figures(store: ObjectStore, state: State, names: Iterable[str]) ->
             by_commit.setdefault(held.commit, []).append(name)
     found: dict[str, dict[str, Any]] = {}
     for commit, changed in by_commit.items():
-        found |= {name: {**figures, "commit": commit} for name, figures in _figures_of(store, timeline, commit, changed).items()}
+        found |= _figures_of(store, timeline, commit, changed)
     return {name: found[name] for held in by_commit.values() for name in held}
 
 
@@ -331,7 +366,7 @@ def _figures_of(store: ObjectStore, timeline: Timeline, commit: int, names: list
     if entry.generation is not None:
         held = {**rebuilt_figures(store, entry, [name for name in names if name not in held]), **held}
     try:
-        return {name: held[name] for name in names}
+        return {name: {**held[name], **of_commit(entry)} for name in names}
     except KeyError as missing:
         raise Damaged(f"{layout.commit(commit, timeline.folder)}: it says nothing of window {missing}; run 'recon verify'") from None
 
@@ -343,5 +378,5 @@ def rebuilt_figures(store: ObjectStore, entry: Entry, names: Iterable[str] | Non
     generation, at = entry.generation
     state = Timeline(store, layout.generation(generation)).at(at)
     found = committed_figures(store, state, state.windows if names is None else names)
-    changed = {"commit": entry.number, "cause": "rebuild", "reason": f"by the rules {entry.rules}"}
+    changed = {**of_commit(entry), "cause": "rebuild", "reason": f"by the rules {entry.rules}"}
     return {name: {**figures, **changed} for name, figures in found.items()}

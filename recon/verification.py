@@ -27,6 +27,7 @@ from recon.verification_records import Seen, live_records
 from recon.verification_table import check_table
 from recon.verification_timeline import History, check_timeline, check_watermark
 from recon.verification_totals import add_sums, additive, check_sums, start_sums
+from recon.verification_traces import check_head, check_rules, check_traces, digest_given
 from recon.verification_windows import check_landed, check_stateless
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class Verified:
     """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again
     from the landed files, 0 unless ``full``. ``problems``: one line each; of too many, the last line counts the
-    others. ``items``: of the index table, 0 where none stands."""
+    others. ``items``: of the index table, 0 where none stands. ``head``: the digest of the newest entry."""
 
     commit: int
     records: int
@@ -49,16 +50,20 @@ class Verified:
     events: int = 0
     problems: list[str] = field(default_factory=list)
     items: int = 0
+    head: str = ""
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress | None) -> Verified:
-    """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed.
+def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress | None, head: str | None = None) -> Verified:
+    """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed. ``head``: a digest that
+    ``recon head`` printed earlier, which an entry must still have.
 
-    Raises TryAgain (the store or DynamoDB is away, the disk is full) and WrongUsage (the user's logic does not do what it must)."""
+    Raises TryAgain (the store or DynamoDB is away, the disk is full) and WrongUsage (the user's logic does not do what it must, or
+    ``head`` is no digest)."""
+    kept = None if head is None else digest_given(head)
     store = uncached(store)  # what is proved is what lies there
     findings, seen, events = Findings(), Seen(), 0
 
@@ -68,19 +73,40 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
     told("timeline")("", 0)
     history = check_timeline(store, findings)
     check_watermark(config, history, findings)
-    damaged = check_landed(store, findings, told("landed files"))
+    if kept is not None:
+        check_head(history, kept, findings)
+    check_traces(store, history, findings)
+    check_rules(store, config, history, findings)
+    damaged = check_landed(store, history, findings, told("landed files"))
     certificates, newest = check_certificates(store, config, history, findings, told("certificates"))
     with scratch_folder(store) as scratch, _database(store, config, scratch) as connection:
         check_stateless(store, config, connection, history, scratch, findings, told("stateless files"))
         _check_records(store, config, connection, history, seen, full, findings, told("records"))
         if full:
             task = Recomputation(store, config, connection, history, newest, seen, damaged, scratch, findings)
-            events = check_artifacts(task, told("events"))
+            events = _recomputed(task, told("events"))
         items = 0
         if config.index.kind == "dynamodb":
             items = check_table(store, connection, client_of(store, config), findings, told("index table"))
     state = history.state
-    return Verified(state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines(), items)
+    newest_entry = history.digests.get(state.commit, "")
+    return Verified(
+        state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines(), items, newest_entry
+    )
+
+
+def _recomputed(task: Recomputation, progress: Callable[[str, float], None]) -> int:
+    """Computes every artifact again. Returns the events that were read, 0 where a sum does not fit, which is a finding."""
+    import duckdb
+
+    try:
+        return check_artifacts(task, progress)
+    except duckdb.OutOfRangeException as error:
+        task.findings.add(
+            f"a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}): the artifacts could not be computed again, and "
+            "none was compared; look for amounts that are far too large and correct their file with 'recon land --replace'"
+        )
+        return 0
 
 
 def _check_records(

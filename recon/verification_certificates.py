@@ -7,90 +7,132 @@ say (verification_full).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recon import layout
+from recon import layout, stateless
 from recon.certify import ties
 from recon.config import Config
 from recon.conflicts import certified
 from recon.errors import Damaged
-from recon.store import ObjectStore
+from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
+from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_timeline import History
+from recon.windows import name_of, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_WINDOW = re.compile(r"\d{4}-\d\d-\d\dT\d{4}Z\Z")
+_FILE = re.compile(r"\d{6,}\.json\Z")
 _COPY = "restore it from a copy of the store"
+_ELSEWHERE = {"window", "number", "ties", "previous", "files"}
+"""Members of a certificate that are checked by themselves."""
 
 
 def check_certificates(
     store: ObjectStore, config: Config, history: History, findings: Findings, progress: Callable[[str, float], None]
 ) -> tuple[int, dict[str, Mapping[str, Any]]]:
-    """Checks every certificate of every committed window. Returns how many there are, and the newest per window if
-    sound."""
-    total = 0
+    """Checks every certificate, and that every committed window has its own. Returns how many there are, and the newest per committed
+    window if sound."""
+    found: dict[str, list[str]] = {name: [] for name in history.windows}
+    for path in store.list(layout.CERTIFICATES):
+        folder, _, file = path.removeprefix(layout.CERTIFICATES).partition("/")
+        if _WINDOW.match(folder) and _FILE.match(file):
+            found.setdefault(layout.window_name(folder), []).append(path)
+        else:
+            findings.add(f"{path}: is no certificate: its name is not that of a window and a number; remove it")
     newest: dict[str, Mapping[str, Any]] = {}
-    windows = list(history.windows.items())
-    for done, (name, held) in enumerate(windows):
-        progress(name, done / len(windows))
-        window = config.grid.parse(name)
-        paths = list(store.list(layout.certificates(window)))
-        total += len(paths)
-        if not paths:
+    for done, (name, paths) in enumerate(sorted(found.items())):
+        progress(name, done / len(found))
+        held = history.windows.get(name)
+        if held is not None and not paths:
+            folder = layout.certificates(parse_instant(name, "window"))
+            findings.add(f"{folder}: window {name} has no certificate of commit {held['commit']}; 'recon run' makes it")
+        last = _check_window(store, config, name, paths, history, findings)
+        if last is None or held is None:
+            continue
+        newest[name] = last
+        if last["commit"] < held["commit"]:
+            missing = layout.certificate(parse_instant(name, "window"), last["number"] + 1)
             findings.add(
-                f"{layout.certificates(window)}: window {name} has no certificate of commit {held['commit']}; 'recon run' makes it"
+                f"{missing}: window {name}: there is no certificate of commit "
+                f"{held['commit']}, which changed the window since certificate {last['number']}; 'recon run' makes it"
             )
-        earlier = 0
-        for number in range(1, _last(paths) + 1):
-            path = layout.certificate(window, number)
-            try:
-                if path not in paths:
-                    raise Damaged(f"gone though number {_last(paths)} stands")
-                certificate = json.loads(store.get(path))
-                wrong = _wrong(certificate, name, number, earlier, history)
-                earlier = certificate["commit"]
-            except UNREADABLE as error:
-                findings.add(f"{path}: window {name}: the certificate cannot be read ({said(error)}); {_COPY}")
-                continue
-            if wrong:
-                findings.add(f"{path}: window {name}: the certificate is wrong ({'; '.join(wrong)}); {_COPY}")
-            elif path == paths[-1]:
-                newest[name] = certificate
-        if name in newest and newest[name]["commit"] != held["commit"]:
-            findings.add(
-                f"{paths[-1]}: window {name}: its newest certificate names commit {newest[name]['commit']}, "
-                f"commit {held['commit']} changed the window since; 'recon run' makes the missing one"
-            )
-    return total, newest
+    return sum(map(len, found.values())), newest
 
 
-def _last(paths: list[str]) -> int:
+def _check_window(
+    store: ObjectStore, config: Config, name: str, paths: Sequence[str], history: History, findings: Findings
+) -> Mapping[str, Any] | None:
+    """Checks the certificates of one window. Returns the newest if it is sound."""
+    sound: Mapping[str, Any] | None = None
+    window, earlier = parse_instant(name, "window"), 0
+    chain = Chain(findings, history.linked, f": window {name}")
+    for number in range(1, _last(paths) + 1):
+        sound, path = None, layout.certificate(window, number)
+        try:
+            if path not in paths:
+                raise Damaged(f"gone though number {_last(paths)} stands")
+            raw = store.get(path)
+            certificate = json.loads(raw)
+            wrong = _wrong(store, config, certificate, name, number, earlier, history)
+            earlier = certificate["commit"]
+        except UNREADABLE as error:
+            chain.skip()
+            findings.add(f"{path}: window {name}: the certificate cannot be read ({said(error)}); {_COPY}")
+            continue
+        chain.add(path, raw, certificate.get("previous"), has_seal=False)
+        if wrong:
+            findings.add(f"{path}: window {name}: the certificate is wrong ({'; '.join(wrong)}); {_COPY}")
+        else:
+            sound = certificate
+    return sound
+
+
+def _last(paths: Sequence[str]) -> int:
     return int(paths[-1].rpartition("/")[2].removesuffix(".json")) if paths else 0
 
 
-def _wrong(certificate: Mapping[str, Any], name: str, number: int, earlier: int, history: History) -> list[str]:
+def _wrong(
+    store: ObjectStore, config: Config, certificate: Mapping[str, Any], name: str, number: int, earlier: int, history: History
+) -> list[str]:
     """What a certificate says that is not so. Raises one of UNREADABLE where it lacks a field."""
     wrong = [*ties(certificate)]
     if certificate["ties"] is not (not wrong):
         wrong.append(f"ties {certificate['ties']}")
     if certificate["window"] != name or certificate["number"] != number:
         wrong.append(f"it says window {certificate['window']}, number {certificate['number']}")
-    if certificate["commit"] <= earlier:
-        wrong.append(f"it names commit {certificate['commit']}, the one before it {earlier}")
-    held = history.changes.get(name, {}).get(certificate["commit"])
+    commit = certificate["commit"]
+    if commit <= earlier:
+        wrong.append(f"it names commit {commit}, the one before it {earlier}")
+    if commit > history.state.commit and history.whole:
+        return [*wrong, f"it names commit {commit}, and the newest one is {history.state.commit}: the timeline has lost its newest entries"]
+    held = history.changes.get(name, {}).get(commit)
     if held is None:
         # Where entries are lost, what they said cannot be asked any more.
-        return wrong + ([f"commit {certificate['commit']} did not change this window"] if history.whole else [])
+        return wrong + ([f"commit {commit} did not change this window"] if history.whole else [])
     expected = as_certified(held)
     if "conflicts" not in certificate and "conflicts" not in held:
         del expected["conflicts"]  # which earlier versions did not name
+    if history.linked or "entry" in certificate:
+        expected |= _as_linked(store, config, name, held)
+        wrong += [f"it says {field}, which no certificate says" for field in sorted({*certificate} - {*expected, *_ELSEWHERE})]
     differing = [field for field in expected if certificate[field] != expected[field]]
-    return wrong + [
-        f"{field} {_short(certificate[field])}, by commit {certificate['commit']} {_short(expected[field])}" for field in differing
-    ]
+    return wrong + [f"{field} {_short(certificate[field])}, by commit {commit} {_short(expected[field])}" for field in differing]
+
+
+def _as_linked(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any]) -> dict[str, Any]:
+    """What else a certificate states that is a function of its commit, in stores where it names the commit's entry."""
+    until = parse_instant(name, "window") + config.grid.every
+    stated = {"reconciliation": config.name, "until": name_of(until), "entry": held["entry"], "rules": held["rules"], "time": held["time"]}
+    try:
+        return {**stated, "files": stateless.read(store, held["folder"]).files}
+    except NotFound:
+        return stated  # beyond retention.history, or named by the check of the stateless files
 
 
 def as_certified(held: Mapping[str, Any]) -> dict[str, Any]:

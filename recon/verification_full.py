@@ -27,6 +27,7 @@ from recon.verification_compare import compare
 from recon.verification_expected import compute
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_records import Seen
+from recon.verification_sums import exact, exact_sum_of
 from recon.verification_timeline import History
 from recon.verification_totals import additive, is_beyond_sums, totals_by
 from recon.verification_windows import local_copy
@@ -157,7 +158,7 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
     fates = totals_by(connection, config, "judged", f"w::BIGINT * {_FATES} + fate")
     refused = totals_by(connection, config, "refused", "w")
     measures = additive(config, state)
-    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
+    sums = "".join(f", {exact_sum_of(quoted('m_' + item.name), item.type)}" for item in measures)
     rows = connection.execute(f"SELECT w, count(*){sums} FROM contributed GROUP BY w").fetchall()
     computed = {row[0]: row[1:] for row in rows}
     missing = [config.grid.index(config.grid.parse(name)) for name in unread] if config.events.id else []
@@ -180,11 +181,11 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
             for field, totals in recounted.items()
             for difference in Totals.from_json(held[field]).differences(totals)
         ]
-        keys, *values = computed.get(number, (0, *(0 for _ in measures)))
+        keys, *values = computed.get(number, (0, *(None for _ in measures)))
         wrong += [] if keys == held["keys"] else [f"keys {held['keys']} ≠ {keys}"]
         if settled and not is_beyond_sums(config, held):
             for item, value in zip(measures, values, strict=True):
-                committed, again = Decimal(held["measures"].get(item.name, 0)), Decimal(value or 0)
+                committed, again = Decimal(held["measures"].get(item.name, 0)), exact(value, item.type)
                 wrong += [] if committed == again else [f"{item.name} {committed} ≠ {again}"]
         if wrong:
             certificate = task.newest.get(name)

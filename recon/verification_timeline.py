@@ -5,36 +5,55 @@ Belongs here: entries and checkpoints. Does not belong here: whether what the en
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from recon import checkpoints, layout
 from recon.checkpoints import Place
 from recon.config import Config
 from recon.errors import Damaged
 from recon.store import ObjectStore
-from recon.timeline import Entry, Fold, State, Timeline, rebuilt_figures
+from recon.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
+from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.windows import name_of
 
+_COPY = "restore it from a copy of the store"
 _NAME = re.compile(r"(\d{12})\.json\Z")
 
 
-@dataclass(frozen=True)
+class Reduced(NamedTuple):
+    """A reduction as an entry names it. ``digest``: of its figures, "" in format 3."""
+
+    window: str
+    revision: int
+    digest: str
+
+
+@dataclass
 class History:
     """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's
     figures as that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all
-    of them. ``folders``: window → the stateless folders that it has had since the last rebuild. ``swept``: what sweeps have removed."""
+    of them. ``folders``: window → the stateless folders that it has had since the last rebuild. ``swept``: what sweeps have removed.
+
+    ``reductions``: stateless folder → what the entries, also those of rebuilds, name of it. ``rules``: the versions that any entry names.
+    ``digests``: commit → digest of its entry.
+    ``linked``: whether the store is of a format in which every object of a chain is linked."""
 
     state: State
-    changes: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
+    changes: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
     whole: bool = True
-    folders: Mapping[str, set[str]] = field(default_factory=dict)
-    swept: frozenset[str] = frozenset()
+    folders: dict[str, set[str]] = field(default_factory=dict)
+    swept: set[str] = field(default_factory=set)
+    reductions: dict[str, Reduced] = field(default_factory=dict)
+    rules: set[str] = field(default_factory=set)
+    digests: dict[int, str] = field(default_factory=dict)
+    linked: bool = False
 
     @cached_property
     def windows(self) -> dict[str, Mapping[str, Any]]:
@@ -45,21 +64,19 @@ class History:
 
 def check_timeline(store: ObjectStore, findings: Findings) -> History:
     """Reads and folds every entry. Steps over a broken one by the next checkpoint; without one it ends before it."""
-    timeline = Timeline(store)
     listed = checkpoints.listed(store, layout.TIMELINE)
     head = max([*_numbered(store, layout.TIMELINE), *(place.commit for place in listed)], default=0)
-    fold, whole = Fold(State()), True
-    changes: dict[str, dict[int, Mapping[str, Any]]] = {}
-    folders: dict[str, set[str]] = {}
-    swept: set[str] = set()
+    history, fold = History(State(), linked=is_linked(store)), Fold(State())
+    chain, before = Chain(findings, history.linked), ""
     while fold.commit < head:
         number = fold.commit + 1
         try:
-            entry = _entry(timeline, number)
-            rebuilt = None if entry.generation is None else _rebuilt(store, entry, changes, folders)
+            entry, raw = _entry(store, layout.TIMELINE, number)
+            rebuilt = None if entry.generation is None else _rebuilt(store, entry, history, findings)
             fold.add(entry, rebuilt)
         except UNREADABLE as error:
-            whole = False
+            history.whole = False
+            chain.skip()
             resumed = _step_over(store, fold, listed)
             onward = f"goes on from the checkpoint {fold.commit}" if resumed else f"ends at commit {number - 1}"
             findings.add(
@@ -69,14 +86,38 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
             if not resumed:
                 break
             continue
-        for name, figures in (*entry.windows.items(), *entry.recounted.items()):
-            changes.setdefault(name, {})[number] = {**figures, "commit": number}
-            folders.setdefault(name, set()).add(figures["folder"])
-        swept.update(entry.swept)
+        chain.add(layout.commit(number), raw, entry.previous)
+        if entry.previous is not None and entry.time <= before:
+            findings.add(f"{layout.commit(number)}: its time, {entry.time}, is not after that of the commit before, {before}; {_COPY}")
+        before = entry.time
+        _take(history, entry)
         for place in checkpoints.due(number):
             if place in listed:
                 _check_checkpoint(store, fold, place, findings)
-    return History(fold.state(), changes, whole, folders, frozenset(swept))
+    history.state = fold.state()
+    return history
+
+
+def _take(history: History, entry: Entry) -> None:
+    """What a commit of the store's own timeline names."""
+    for name, figures in (*entry.windows.items(), *entry.recounted.items()):
+        history.changes.setdefault(name, {})[entry.number] = {**figures, **of_commit(entry)}
+    _take_reductions(history, entry)
+    history.swept.update(entry.swept)
+    history.digests[entry.number] = entry.digest
+
+
+def _take_reductions(history: History, entry: Entry) -> None:
+    history.rules.add(entry.rules)
+    for name, figures in (*entry.windows.items(), *entry.recounted.items()):
+        history.folders.setdefault(name, set()).add(figures["folder"])
+        history.reductions[figures["folder"]] = Reduced(name, figures["revision"], figures.get("reduced", ""))
+
+
+def is_linked(store: ObjectStore) -> bool:
+    """Whether the store is of a format in which every object of a chain names the one before it."""
+    made: int = json.loads(store.get(layout.STORE))["format"]
+    return made > 3
 
 
 def check_watermark(config: Config, history: History, findings: Findings) -> None:
@@ -91,21 +132,29 @@ def check_watermark(config: Config, history: History, findings: Findings) -> Non
         )
 
 
-def _rebuilt(store: ObjectStore, entry: Entry, changes: dict[str, dict[int, Mapping[str, Any]]], folders: dict[str, set[str]]) -> State:
+def _rebuilt(store: ObjectStore, entry: Entry, history: History, findings: Findings) -> State:
     """The state that a rebuild's own timeline came to. Its windows' figures are changes of the commit that switched to it, and the
     folders that they had on the way there are those that later ones withdraw keys of."""
     assert entry.generation is not None
     generation, commit = entry.generation
-    timeline = Timeline(store, layout.generation(generation))
-    for window, figures in rebuilt_figures(store, entry).items():
-        changes.setdefault(window, {})[entry.number] = figures
-    folders.clear()
+    folder, made = layout.generation(generation), []
+    chain, where = Chain(findings, entry.previous is not None), f"{layout.commit(entry.number)} names"
     for number in range(1, commit + 1):
-        if (made := timeline.entry(number)) is None:
-            raise Damaged(f"{layout.commit(number, timeline.folder)} is gone")
-        for window, figures in made.windows.items():
-            folders.setdefault(window, set()).add(figures["folder"])
-    return timeline.at(commit)
+        try:
+            one, raw = _entry(store, folder, number)
+        except UNREADABLE as error:
+            raise Damaged(f"{layout.commit(number, folder)}, which it names, is damaged or gone: {said(error)}") from None
+        chain.add(layout.commit(number, folder), raw, one.previous)
+        made.append(one)
+    if entry.previous is not None and (not made or made[-1].digest != entry.made):
+        findings.add(f"{layout.commit(commit, folder)}: {where} another digest of it, so that it was edited or replaced; {_COPY}")
+    figures = rebuilt_figures(store, entry)
+    history.folders.clear()
+    for one in made:
+        _take_reductions(history, one)
+    for window, held in figures.items():
+        history.changes.setdefault(window, {})[entry.number] = held
+    return Timeline(store, folder).at(commit)
 
 
 def _numbered(store: ObjectStore, folder: str) -> set[int]:
@@ -114,15 +163,14 @@ def _numbered(store: ObjectStore, folder: str) -> set[int]:
     return {int(match[1]) for match in matches if match}
 
 
-def _entry(timeline: Timeline, number: int) -> Entry:
-    """The entry, as far as its own form goes. Raises one of UNREADABLE."""
-    entry = timeline.entry(number)
-    if entry is None:
-        raise Damaged("later commits stand")
+def _entry(store: ObjectStore, folder: str, number: int) -> tuple[Entry, bytes]:
+    """The entry, as far as its own form goes, and its bytes. Raises one of UNREADABLE."""
+    raw = store.get(layout.commit(number, folder))
+    entry = Entry.from_json(raw, check_seal=False)
     if entry.number != number:
         raise Damaged(f"it says that it is commit {entry.number}")
     datetime.fromisoformat(entry.time)
-    return entry
+    return entry, raw
 
 
 def _step_over(store: ObjectStore, fold: Fold, listed: set[Place]) -> bool:

@@ -17,6 +17,7 @@ from recon.timeline import State
 from recon.totals import Money, Totals, exact_sum
 from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
+from recon.verification_sums import exact, exact_sum_of, parts_type, sum_of_parts
 from recon.verification_timeline import History
 from recon.windows import name_of
 
@@ -37,7 +38,7 @@ def additive(config: Config, state: State) -> list[Measure]:
 def start_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
     """Makes the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>), where w is 'carried' for all blocks together, carried (w:
     number of a window in any block) and statuses (status, artifacts)."""
-    columns = "".join(f", {quoted('m_' + item.name)} {item.type.duckdb}" for item in measures)
+    columns = "".join(f", {quoted('m_' + item.name)} {parts_type(item.type)}" for item in measures)
     connection.execute(f"CREATE TABLE window_sums (w VARCHAR, n HUGEINT, d HUGEINT{columns})")
     connection.execute("CREATE TABLE carried (w BIGINT)")
     connection.execute("CREATE TABLE statuses (status VARCHAR, artifacts BIGINT)")
@@ -50,7 +51,7 @@ def add_sums(connection: duckdb.DuckDBPyConnection, config: Config, measures: Se
     record = {"k": "VARCHAR", "s": "VARCHAR", "c": [{"w": "VARCHAR", **sums_of}], "carried": block}
     structure = json.dumps(record, ensure_ascii=False)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch")
-    sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in measures)
+    sums = "".join(f", {exact_sum_of(f'x.m.{quoted(item.name)}', item.type)}" for item in measures)
     connection.execute(
         f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.c) AS x FROM parsed) GROUP BY x.w"
     )
@@ -76,9 +77,9 @@ def check_sums(
                 f"commit {state.commit}: {found.get(status, 0)} records have the status {status or 'null'}, the "
                 f"timeline says {said.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
             )
-    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in measures)
+    sums = "".join(f", {sum_of_parts(quoted('m_' + item.name))}" for item in measures)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM window_sums GROUP BY w").fetchall()
-    by_window = {row[0]: row[1:] for row in rows}
+    by_window = {row[0]: (*row[1:3], *(exact(parts, item.type) for parts, item in zip(row[3:], measures, strict=True))) for row in rows}
     carried = {name_of(config.grid.at(number)) for (number,) in connection.execute("FROM carried").fetchall()}
     for name in sorted({*by_window, *carried} - {_CARRIED, *state.windows}, key=str):
         rows_held = f"{by_window[name][0]} rows of it" if name in by_window else "it carried forward"
@@ -121,10 +122,10 @@ def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str
             continue
         value = "*" if control.column is None else quoted(f"c_{control.column}")
         part = "''" if control.by is None else _group_name(f"CAST({quoted('c_' + control.by)} AS VARCHAR)")
-        found = connection.execute(f"SELECT {by}, {part}, {control.kind}({value}) FROM {source} GROUP BY 1, 2").fetchall()
-        for group, named, amount in found:
-            if amount is not None:
-                money[group].setdefault(control.name, {})[named] = Decimal(amount)
+        kind = None if control.kind == "count" or control.column is None else config.columns[control.column]
+        amount = f"count({value})" if kind is None else exact_sum_of(value, kind)
+        for group, named, found in connection.execute(f"SELECT {by}, {part}, {amount} FROM {source} GROUP BY 1, 2").fetchall():
+            money[group].setdefault(control.name, {})[named] = Decimal(found) if kind is None else exact(found, kind)
     return {group: Totals(count, money[group]) for group, count in rows}
 
 

@@ -7,6 +7,7 @@ Belongs here: one window's objects against each other and against the timeline. 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,7 +22,9 @@ from recon.intake.checks import quoted
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
+from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification_sums import exact, exact_sum_of
 from recon.verification_timeline import History
 from recon.verification_totals import additive, totals_by
 from recon.windows import parse_instant
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+_OF_REVISION = re.compile(r"[a-z]+/(\d{4}-\d\d-\d\dT\d{4}Z)/(\d{6,})-")
 _COPY = "restore it from a copy of the store"
 _FIGURES = (
     "revision",
@@ -48,35 +52,73 @@ _COMPLETE = ("expected", "received", "short")
 """Figures of a window's files; commits before these were counted lack them."""
 
 
-def check_landed(store: ObjectStore, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
-    """Manifests of every window, numbered without gaps, and the bytes of every file that any of them names.
+def check_landed(store: ObjectStore, history: History, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
+    """Manifests of every window, and the bytes of every file that any of them names; that each commit, each reduction and each reason for
+    a quarantine has its manifest, and each manifest its note.
 
     Returns the paths of the files that are not what was landed."""
     damaged: set[str] = set()
-    windows, (noted, _) = sorted(landed_windows(store)), landings.since(store)
+    asked, (noted, _) = _revisions_named(store, history), landings.since(store)
+    newest = landed_windows(store)
+    windows = sorted({*newest, *asked})
     for done, name in enumerate(windows):
         progress(name, done / len(windows))
         window = parse_instant(name, "window")
-        paths = list(store.list(layout.manifests(window)))
-        if len(paths) > noted.get(name, 0):
+        if newest.get(name, 0) > noted.get(name, 0):
             findings.add(
-                f"{layout.LANDINGS}: window {name}: the note of its revision {len(paths)} is gone, so that no run would find it; "
+                f"{layout.LANDINGS}: window {name}: the note of its revision {newest[name]} is gone, so that no run would find it; "
                 f"{_COPY}, or 'recon replay {name}'"
             )
-        expected = [layout.manifest(window, number) for number in range(1, len(paths) + 1)]
-        if missing := sorted(set(expected) - set(paths)):
-            findings.add(f"{missing[0]}: window {name}: the manifest is gone though later ones stand; {_COPY}")
+        manifests = _manifests(store, name, history, findings)
+        for revision, by in sorted(asked.get(name, {}).items()):
+            if revision not in manifests:
+                findings.add(f"{layout.manifest(window, revision)}: window {name}: the manifest is gone though {by} names it; {_COPY}")
         seen: set[str] = set()
-        for path in paths:
-            try:
-                manifest = read_manifest(store, window, int(path[len(layout.manifests(window)) : -len(".json")]))
-                if manifest is None or (manifest.window, layout.manifest(window, manifest.revision)) != (name, path):
-                    raise Damaged("it is of another window or revision")
-            except UNREADABLE as error:
-                findings.add(f"{path}: window {name}: the manifest cannot be read ({said(error)}); {_COPY}")
-                continue
-            damaged |= _check_files(store, manifest, seen, findings)
+        for manifest in manifests.values():
+            if manifest is not None:
+                damaged |= _check_files(store, manifest, seen, findings)
     return damaged
+
+
+def _revisions_named(store: ObjectStore, history: History) -> dict[str, dict[int, str]]:
+    """Window → revision → what in the store says that it was landed."""
+    named: dict[str, dict[int, str]] = {}
+    for prefix in (layout.QUARANTINE, layout.STATELESS):
+        for path in store.list(prefix):
+            if (match := _OF_REVISION.match(path)) and (prefix == layout.QUARANTINE or path.endswith(f"/{stateless.FIGURES}")):
+                named.setdefault(layout.window_name(match[1]), {})[int(match[2])] = path
+    for folder, reduced in history.reductions.items():
+        named.setdefault(reduced.window, {}).setdefault(reduced.revision, folder)
+    for window, changes in history.changes.items():
+        named.setdefault(window, {}).update((figures["revision"], layout.commit(number)) for number, figures in changes.items())
+    return named
+
+
+def _manifests(store: ObjectStore, name: str, history: History, findings: Findings) -> dict[int, Manifest | None]:
+    """Revision → manifest, None where it cannot be read. Checks that each is linked to the one before, or numbered without a gap."""
+    window, found = parse_instant(name, "window"), dict[int, Manifest | None]()
+    chain = Chain(findings, history.linked, f": window {name}")
+    for path in store.list(layout.manifests(window)):
+        try:
+            revision = int(path[len(layout.manifests(window)) : -len(".json")])
+            raw = store.get(path)
+            manifest = read_manifest(store, window, revision)
+            if manifest is None or (manifest.window, layout.manifest(window, manifest.revision)) != (name, path):
+                raise Damaged("it is of another window or revision")
+        except UNREADABLE as error:
+            findings.add(f"{path}: window {name}: the manifest cannot be read ({said(error)}); {_COPY}")
+            chain.skip()
+            found |= {revision: None} if path.endswith(".json") else {}
+            continue
+        before = max(found, default=0)
+        last = found.get(before)
+        # A number may have been given to a landing that was never finished: then the link leads over the gap.
+        if revision > before + 1 and (manifest.previous is None or manifest.previous != (last.digest if last else "")):
+            chain.skip()
+            findings.add(f"{layout.manifest(window, revision - 1)}: window {name}: the manifest is gone though later ones stand; {_COPY}")
+        chain.add(path, raw, manifest.previous)
+        found[revision] = manifest
+    return found
 
 
 def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], findings: Findings) -> set[str]:
@@ -124,17 +166,39 @@ def check_stateless(
             continue
         raw = figures.to_json()
         expected = {**raw, "two_keys": 0, **held}  # earlier versions did not count all of them
-        if wrong := [field for field in (*_FIGURES, *_COMPLETE, "two_keys") if raw[field] != expected[field]]:
+        wrong = [field for field in (*_FIGURES, *_COMPLETE, "two_keys") if raw[field] != expected[field]]
+        if wrong or held.get("reduced", figures.digest) != figures.digest:
             findings.add(
-                f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong)}; "
+                f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong) or 'their digest'}; "
                 f"{_COPY}, or 'recon replay {name}'"
             )
+        if wrong:
             continue
         _check_manifest_of(store, config, figures, findings)
         same_rules = figures.rules == config.rules_version
         checked = _Checked(connection, config, figures, additive(config, history.state) if same_rules else [], same_rules)
         for file in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE):
             _check_parquet(store, checked, file, scratch, findings)
+    _check_earlier(store, history, scratch, findings)
+
+
+def _check_earlier(store: ObjectStore, history: History, scratch: Path, findings: Findings) -> None:
+    """Reductions that earlier commits name, unless a sweep removed them: what was known then is answered from them."""
+    held = {figures["folder"] for figures in history.windows.values()}
+    for folder, reduced in history.reductions.items():
+        if folder in held or folder in history.swept:
+            continue
+        path = f"{folder}{stateless.FIGURES}"
+        try:
+            figures = stateless.read(store, folder)
+            if reduced.digest and figures.digest != reduced.digest:
+                raise Damaged("they differ from those of their commit")
+            for name, digest in figures.digests.items():
+                path = f"{folder}{name}"
+                if digest_of(local_copy(store, path, scratch)) != digest:
+                    raise Damaged("its bytes are not those of its digest")
+        except UNREADABLE as error:
+            findings.add(f"{path}: window {reduced.window}: what an earlier commit names cannot be read ({said(error)}); {_COPY}")
 
 
 def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, findings: Findings) -> None:
@@ -145,6 +209,11 @@ def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, fin
         manifest = None
     if manifest is None:
         return  # named by check_landed
+    if figures.manifest and figures.manifest != manifest.digest:
+        findings.add(
+            f"{layout.manifest(config.grid.parse(figures.window), figures.revision)}: window {figures.window}: the manifest is not the one "
+            f"that was reduced; {_COPY}"
+        )
     landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
     reduced = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
     complete = (manifest.expected, len(manifest.received), manifest.short)
@@ -195,7 +264,7 @@ def _events(checked: _Checked, path: Path) -> list[str]:
 def _artifacts(checked: _Checked, path: Path) -> list[str]:
     """What does not hold of the stateless artifacts."""
     source = parquet.scan(path)
-    sums = "".join(f", sum({quoted('m_' + item.name)})" for item in checked.measures)
+    sums = "".join(f", {exact_sum_of(quoted('m_' + item.name), item.type)}" for item in checked.measures)
     keys, events, *values = _row(checked.connection, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {source}")
     figures = checked.figures
     expected: list[tuple[str, object, object]] = [
@@ -203,7 +272,7 @@ def _artifacts(checked: _Checked, path: Path) -> list[str]:
         ("events", events, figures.accepted.rows),
     ]
     expected += [
-        (item.name, Decimal(value or 0), Decimal(figures.measures.get(item.name, 0)))
+        (item.name, exact(value, item.type), Decimal(figures.measures.get(item.name, 0)))
         for item, value in zip(checked.measures, values, strict=True)
     ]
     return _by_hash(checked, path, ("hi", "lo")) + [f"{what} {found} ≠ {said}" for what, found, said in expected if found != said]

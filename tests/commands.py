@@ -15,7 +15,23 @@ from typing import Any
 
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
 COMMANDS = [
-    *("demo", "init", "generate", "land", "unland", "close", "correct", "run", "replay", "repair", "verify", "rebuild", "compact", "copy"),
+    *(
+        "demo",
+        "init",
+        "generate",
+        "land",
+        "unland",
+        "close",
+        "correct",
+        "run",
+        "replay",
+        "repair",
+        "verify",
+        "head",
+        "rebuild",
+        "compact",
+        "copy",
+    ),
     *("status", "certificate", "show", "breaks", "rejects", "export", "doctor"),
 ]
 GROUPS = {"index": ["update", "rebuild", "status"]}

@@ -5,6 +5,8 @@ Belongs here: folding, checkpoints, the watermark, generations. Does not belong 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,7 @@ from recon import checkpoints, frontiers, layout
 from recon.config import load_config
 from recon.errors import Damaged
 from recon.store import LocalStore
-from recon.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures
+from recon.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
 from recon.windows import name_of
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -78,6 +80,11 @@ def committed(timeline: Timeline, entries: list[Entry]) -> list[State]:
         fold.add(stored)
         states.append(fold.state())
     return states
+
+
+def put(timeline: Timeline, entry: Entry) -> None:
+    """One more commit onto whatever the head is."""
+    assert timeline.commit(entry, onto=timeline.head()) is not None
 
 
 def small_checkpoints() -> Any:
@@ -169,10 +176,12 @@ def test_the_figures_of_a_window_are_those_of_its_last_change(tmp_path: Path) ->
     ]
     state = committed(Timeline(store), entries)[-1]
     found = committed_figures(store, state, [window(0), window(1), window(2), window(9)])
+    of = {number: of_commit(entry) for number in (2, 3) if (entry := Timeline(store).entry(number))}
+    assert [of[number]["commit"] for number in of] == [2, 3]
     assert found == {
-        window(0): {**figures(2), "commit": 2},
-        window(1): {**figures(1), "rows": 7, "commit": 2},
-        window(2): {**figures(1), "commit": 3},
+        window(0): {**figures(2), **of[2]},
+        window(1): {**figures(1), "rows": 7, **of[2]},
+        window(2): {**figures(1), **of[3]},
     }
 
 
@@ -190,7 +199,14 @@ def test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_t
     assert Timeline(store).head() == after
     assert (after.rules, after.folder) == ("new", layout.TIMELINE)
     assert {name: held.commit for name, held in after.windows.items()} == {window(0): 2, window(1): 2, window(2): 3}
-    changed = {"commit": 2, "cause": "rebuild", "reason": "by the rules new"}
+    changed = {
+        "commit": 2,
+        "entry": switched.digest,
+        "time": switched.time,
+        "rules": "new",
+        "cause": "rebuild",
+        "reason": "by the rules new",
+    }
     assert committed_figures(store, after, [window(1)]) == {window(1): {**figures(1), **changed}}
     assert after.rebuilt == 2
     assert Timeline(store).at(1) == before
@@ -227,3 +243,38 @@ def test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap(tmp_pa
     assert watermark_after(config, state, {window(1): True}) == ""
     assert watermark_after(config, state, {window(0): True, window(1): True, window(3): True}) == window(1)
     assert watermark_after(config, state, {window(0): True, window(1): False, window(2): True}) == window(0)
+
+
+def test_each_entry_names_the_digest_of_the_one_before_and_bears_a_seal(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    committed(Timeline(store), [Entry("merge", f"w{n}", "r", {window(n): figures(1)}) for n in range(3)])
+    put(Timeline(store), Entry("tiers", "w9", "r"))  # by one that has read the entries
+    raw = [store.get(layout.commit(number)) for number in range(1, 5)]
+    read = [Entry.from_json(one) for one in raw]
+    assert [entry.previous for entry in read] == ["", *(hashlib.sha256(one).hexdigest() for one in raw[:-1])]
+    assert Timeline(store).head().digest == read[-1].digest == hashlib.sha256(raw[-1]).hexdigest()
+    with pytest.raises(ValueError, match="its seal does not fit"):
+        Entry.from_json(raw[1].replace(b'"w1"', b'"w7"'))
+
+
+def test_the_link_holds_where_the_state_was_read_from_a_checkpoint(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    committed(Timeline(store), [Entry("merge", f"w{n}", "r", {window(n): figures(1)}) for n in range(checkpoints.UNIT)])
+    fresh = Timeline(store)
+    assert fresh.head().digest == ""  # by the checkpoint alone
+    put(fresh, Entry("tiers", "w9", "r"))
+    last = hashlib.sha256(store.get(layout.commit(checkpoints.UNIT))).hexdigest()
+    assert Entry.from_json(store.get(layout.commit(checkpoints.UNIT + 1))).previous == last
+
+
+def test_entries_of_format_3_stay_readable_and_the_chain_begins_after_them(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    old = Entry("merge", "w1", "r", {window(0): figures(1)}, number=1, time=NOW.isoformat())
+    body = {name: value for name, value in json.loads(old.to_json()).items() if name not in ("previous", "made", "seal")}
+    store.put_new(layout.commit(1), [json.dumps(body).encode()])
+    put(Timeline(store), Entry("merge", "w2", "r", {window(1): figures(1)}))
+    first, second = (Timeline(store).entry(number) for number in (1, 2))
+    assert first is not None
+    assert first.previous is None
+    assert second is not None
+    assert second.previous == first.digest

@@ -65,6 +65,7 @@ for _command in (
     work.replay,
     work.repair,
     work.verify,
+    work.head,
     renewing.rebuild,
     renewing.compact,
     copying.copy,

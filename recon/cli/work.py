@@ -165,22 +165,44 @@ def repair(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
         say(f"nothing to repair: the UI shows {count(done.windows, 'window')} as the store holds {'it' if done.windows == 1 else 'them'}")
 
 
+def head(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
+    """Print the digest of the newest commit, to be kept outside the store.
+
+    'recon verify --head DIGEST' proves later that this commit is still part of the timeline, and so is all before it.
+
+    \b
+    recon head
+    recon head --json
+    """
+    reconciliation = opened(config)
+    digest = reconciliation.head()
+    if json:
+        state = reconciliation.state()
+        as_json({"commit": state.commit, "digest": digest, "time": state.time})
+    else:
+        say(digest)
+    return 0
+
+
 def verify(
     full: Annotated[bool, typer.Option("--full", help="Recompute every artifact from all landed events and compare.")] = False,
+    head: Annotated[str | None, typer.Option("--head", metavar="DIGEST", help="A digest that 'recon head' printed earlier.")] = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> int:
     """Prove that the store holds what it should.
 
-    Every index entry leads to its record and every certificate ties; --full recomputes every artifact, too.
+    Every index entry leads to its record and every certificate ties; --full recomputes every artifact, too. --head proves that
+    the commit with this digest is still part of the timeline, so that no newest entries were removed or written anew.
 
     \b
     recon verify
     recon verify --full
+    recon verify --head 8c1f…
     """
     with Bar("verify") as bar:
-        found = opened(config).verify(full, bar)
+        found = opened(config).verify(full, bar, head)
     if json:
         as_json({**asdict(found), "ok": not found.problems})
     else:

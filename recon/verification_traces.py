@@ -1,0 +1,83 @@
+"""Verifying what speaks of commits: rules, notes of the index, frontiers, and a digest that somebody kept elsewhere.
+
+Belongs here: from such an object back to the timeline. Does not belong here: certificates (verification_certificates) and manifests
+(verification_windows).
+The protocol: docs/decisions/018-chain.md.
+"""
+
+from __future__ import annotations
+
+import re
+
+from recon import layout
+from recon.config import Config
+from recon.errors import Damaged, WrongUsage
+from recon.rules import unpacked
+from recon.sealing import unsealed
+from recon.store import ObjectStore
+from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification_timeline import History
+
+_COPY = "restore it from a copy of the store"
+_NUMBER = re.compile(r"(\d+)(\.json)?\Z")
+_OF_COMMITS = ("certified", "history", "copied")
+"""The frontiers whose numbers are commits."""
+
+
+def check_rules(store: ObjectStore, config: Config, history: History, findings: Findings) -> None:
+    """The kept rules: of every version that an entry names, and each such that it gives its version."""
+    kept = set(store.list(layout.RULES))
+    for version in sorted(history.rules - {""}):
+        if layout.rules(version) not in kept:
+            findings.add(
+                f"{layout.rules(version)}: the rules of version {version} are gone though commits name them, so that what was known by "
+                f"them cannot be judged again; {_COPY}"
+            )
+    for path in sorted(kept):
+        version = path.removeprefix(layout.RULES).removesuffix(".json")
+        try:
+            body = unsealed(store.get(path), needed=history.linked)
+            found = unpacked(path, body, config.store)
+            # Logic of an installed package is not kept: that another version of it is installed now is no damage.
+            if found.rules_version != version and (body["logic"] or found.logic is None):
+                raise Damaged(f"they give the version {found.rules_version}")
+        except (*UNREADABLE, WrongUsage) as error:
+            findings.add(f"{path}: the rules of version {version} are not what was written ({said(error)}); {_COPY}")
+
+
+def check_traces(store: ObjectStore, history: History, findings: Findings) -> None:
+    """That nothing speaks of a commit that the timeline does not have."""
+    if not history.whole:
+        return  # what was lost is named; what is not there cannot be told from what could not be read
+    newest = history.state.commit
+    lost = f"and the newest one is {newest}: the timeline has lost its newest entries; restore them from a copy of the store"
+    for path in store.list(layout.INDEXED):
+        commit = _number(path)
+        if commit > newest:
+            findings.add(f"{path}: the index has taken in commit {commit}, {lost}")
+    for name in _OF_COMMITS:
+        for path in store.list(layout.frontier(name)):
+            if _number(path) > newest:
+                findings.add(f"{path}: something has come as far as commit {_number(path)}, {lost}")
+
+
+def check_head(history: History, head: str, findings: Findings) -> None:
+    """That ``head``, a digest that was printed earlier, is of an entry that the chain still has."""
+    if head not in history.digests.values():
+        findings.add(
+            f"{layout.TIMELINE}: no entry has the digest {head}: entries were removed or edited since 'recon head' printed it, or it is "
+            "another store's; restore the timeline from a copy of the store"
+        )
+
+
+def digest_given(text: str) -> str:
+    """A digest as ``recon head`` prints it. Raises WrongUsage where it is none."""
+    digest = text.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise WrongUsage(f"--head {text!r}: is no digest; give the 64 digits (0-9, a-f) that 'recon head' printed")
+    return digest
+
+
+def _number(path: str) -> int:
+    found = _NUMBER.search(path)
+    return int(found[1]) if found else 0
