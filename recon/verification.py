@@ -103,8 +103,8 @@ def _recomputed(task: Recomputation, progress: Callable[[str, float], None]) -> 
         return check_artifacts(task, progress)
     except duckdb.OutOfRangeException as error:
         task.findings.add(
-            f"a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}): the artifacts could not be computed again, and "
-            "none was compared; look for amounts that are far too large and correct their file with 'recon land --replace'"
+            f"a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}): the artifacts could not be computed "
+            "again, and none was compared; look for amounts that are far too large and correct their file with 'recon land --replace'"
         )
         return 0
 

@@ -6,11 +6,13 @@ Belongs here: regressions, each named by what must hold. Does not belong here: t
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driving import open_in, records
+from test_carried import small
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
@@ -46,6 +48,29 @@ def test_sums_of_more_than_28_digits_tie_to_the_last_cent(tmp_path: Path) -> Non
     certificate = r.certificate(SECOND)
     assert certificate is not None
     assert (certificate["accepted"]["a"], certificate["duplicates"]["a"]) == ({"EUR": "2.22"}, {"EUR": amount})
+
+
+def test_verify_adds_up_integers_beyond_64_bits(tmp_path: Path) -> None:
+    r, huge = open_in(tmp_path, rules("integer")), 9 * 10**18
+    land(r, tmp_path, FIRST, f"A,1,,{huge},EUR\nB,2,,{huge},EUR\nC,3,,{huge},EUR\n")
+    assert r.run().bad == {}
+    certificate = r.certificate(FIRST)
+    assert certificate is not None
+    assert certificate["measures"]["s"] == str(3 * huge)
+    assert r.verify(full=True).problems == []
+
+
+def test_verify_adds_up_what_is_carried_forward_beyond_38_digits(tmp_path: Path) -> None:
+    """Each window's sum has 38 digits, and so has each key's; those of all blocks together have more."""
+    r, amount = open_in(tmp_path, rules().replace("dedupe: 2h", "dedupe: 1h")), "1" + "0" * 34 + ".00"
+    with small():
+        for hour in range(10):
+            rows = "".join(f"K{key},{hour}-{key},,{amount},EUR\n" for key in range(45))
+            land(r, tmp_path, f"2026-11-01T0{hour}:00Z", rows)
+        assert r.run().bad == {}
+        carried = [record["carried"] for record in records(r).values() if record.get("carried")]
+        assert sum(Decimal(block["m"]["s"]) for block in carried) > Decimal("1.7e36")
+        assert r.verify(full=True).problems == []
 
 
 def test_a_sum_that_outgrows_a_decimal_within_a_window_holds_up_that_window_only(tmp_path: Path) -> None:
