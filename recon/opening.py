@@ -21,7 +21,7 @@ from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
 from recon.usage import Tally
 
 FORMAT = 4
-"""Of new stores. Format 3 had no salt, no seals, and no links between the entries of the timeline; what is written into such a store now has."""
+"""Of new stores. Format 3 had no salt, no seals, and no links between entries: what is written there now has seals and links."""
 READ = (3, FORMAT)
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
