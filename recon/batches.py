@@ -317,7 +317,7 @@ def replay(store: ObjectStore, windows: Iterable[datetime], reason: str = "") ->
     waits for its run stays as it is."""
 
     def change(current: Manifest, window: datetime) -> Manifest | None:
-        marked = (current.cause, current.reason) == ("replay", reason) and current.revision > revisions.known(store, window)
+        marked = (current.cause, current.reason) == ("replay", reason) and revisions.waits(store, window, current.revision)
         return None if marked else replace(current, cause="replay", reason=reason)
 
     found = (window for window in windows if read_manifest(store, window) is not None)

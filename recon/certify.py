@@ -122,13 +122,18 @@ def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any])
         newest = store.get(earlier[-1]) if earlier else b""
         if newest and _certificate_of(earlier[-1], newest)["commit"] >= held["commit"]:
             return []  # another certified the same commit meanwhile
-        number = len(earlier) + 1
+        number = _number_of(earlier[-1]) + 1 if earlier else 1
         certificate = _certificate(store, config, name, held, number, digest_of(newest) if newest else "")
         try:
             store.put_new(layout.certificate(window, number), [json.dumps(certificate, indent=1).encode()])
             return [certificate]
         except AlreadyExists:
             continue
+
+
+def _number_of(path: str) -> int:
+    """By its name: one before it may be lost, and no number is given twice."""
+    return int(path.rpartition("/")[2].removesuffix(".json"))
 
 
 def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def known(store: ObjectStore, window: datetime) -> int:
     )
 
 
+def waits(store: ObjectStore, window: datetime, revision: int) -> bool:
+    """Whether a revision is still to be processed: it is neither committed nor set aside as one that could not be."""
+    return revision > max(committed(store, window), _numbers(store, layout.quarantine(window)))
+
+
 def files_of(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
     """What a manifest that is gone listed: name, digest, bytes and path of each file, and whether the window was closed. None where
     neither a finished reduction nor a certificate tells, or the bytes of a file are gone."""

@@ -20,6 +20,7 @@ from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.handover import blocks, find_prefetched
+from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
 from recon.prefetch import prefetch
 from recon.readiness import closed_batches, committed_windows, reduced_batches, to_merge
@@ -50,6 +51,7 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
         try:
             with work.report.timed("reduce", work.store) as spent, blaming(work.store, [manifest.window], "reduced"):
                 if work.elsewhere is None:
+                    mend_replayed(work.store, work.config, work.head(), [manifest])
                     (figures,) = reduce_windows(work.store, work.config, [manifest])
                 else:
                     figures = _reduced_elsewhere(work, manifest.window, manifest.revision, told)

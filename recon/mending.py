@@ -1,0 +1,86 @@
+"""Mending: stateless files of a committed revision that are gone or damaged are taken again from the landed files.
+
+Belongs here: what `recon replay` promises of such a window: the merge of the new revision needs the files of the committed one. Does not
+belong here: finding the damage of a whole store (recon.verification), reducing (recon.reduce).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from recon import stateless
+from recon.batches import Manifest, digest_of, read_manifest
+from recon.config import Config
+from recon.errors import Damaged
+from recon.prefetch import local_copy
+from recon.reduce import reduce_windows
+from recon.scratch import scratch_folder
+from recon.stateless import Figures
+from recon.store import NotFound, ObjectStore
+from recon.timeline import Held, State
+
+_FILES = (stateless.ARTIFACTS, stateless.EVENTS, stateless.SET_ASIDE)
+
+
+def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: Iterable[Manifest]) -> list[str]:
+    """Of the windows that are replayed, mends those whose committed stateless files are not as they were written. Returns their names.
+
+    Raises Damaged where the committed revision's manifest is gone, WrongInput where its landed files are."""
+    mended = []
+    for manifest in manifests:
+        held = state.windows.get(manifest.window)
+        if manifest.cause == "replay" and held is not None and held.revision < manifest.revision and state.rules == config.rules_version:
+            figures = _figures(store, held.folder)
+            if figures is None or _wrong(store, held.folder, figures):
+                _mend(store, config, manifest.window, held, figures)
+                mended.append(manifest.window)
+    return mended
+
+
+def _figures(store: ObjectStore, folder: str) -> Figures | None:
+    """The figures of a folder, None where they are gone or damaged."""
+    try:
+        return stateless.read(store, folder)
+    except (NotFound, Damaged):
+        return None
+
+
+def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
+    """The files of a folder that are gone or not those that its figures tell of."""
+    found = []
+    with scratch_folder(store) as scratch:
+        for name in _FILES:
+            try:
+                if digest_of(local_copy(store, folder + name, scratch)) == figures.digests.get(name):
+                    continue
+            except Damaged:
+                pass
+            found.append(name)
+    return found
+
+
+def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: Figures | None) -> None:
+    """Reduces the revision once more beside its folder, and moves what is missing into that."""
+    try:
+        manifest = read_manifest(store, config.grid.parse(window), held.revision)
+    except NotFound:
+        manifest = None
+    if manifest is None:
+        raise Damaged(f"window {window}: the manifest of revision {held.revision} is gone; restore it from a copy of the store")
+    (made,) = reduce_windows(store, config, [manifest], again=True)
+    wrong = [] if figures is None else _wrong(store, held.folder, figures)
+    if figures is None or any(made.digests[name] != figures.digests[name] for name in wrong):
+        # The figures are gone, or another version of a library wrote them: all four are of one attempt.
+        figures = replace(made, folder=held.folder)
+        wrong = _wrong(store, held.folder, figures)
+        store.delete(held.folder + stateless.FIGURES)
+    with scratch_folder(store) as scratch:
+        for name in wrong:
+            store.delete(held.folder + name)
+            store.copy_in(held.folder + name, local_copy(store, made.folder + name, scratch))
+    if not store.exists(held.folder + stateless.FIGURES):
+        store.put_new(held.folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+    for name in (stateless.FIGURES, *_FILES):
+        store.delete(made.folder + name)
