@@ -125,10 +125,7 @@ def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) ->
     if config.closing.files is not None or config.closing.deadline is not None:
         todo = _closed_first(store, config, state, todo, first, last)
     report.open += todo.open
-<<<<<<< HEAD
     report.bad |= todo.bad
-    for block in ranges(config, todo.ready):
-=======
     for manifest in todo.ready:
         # Before any merge: that of another window may need the files, too.
         try:
@@ -136,7 +133,6 @@ def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) ->
         except WrongInput as error:
             report.bad[manifest.window] = str(error)
     for block in ranges(config, (one for one in todo.ready if one.window not in report.bad)):
->>>>>>> cec845b (What a message advises works: replay mends stateless files, each command can be run again after a fault at any put)
         way.process(work, block)
     with report.timed("certify", store):
         late = uncertified(store, config, work.timeline.head())
