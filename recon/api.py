@@ -347,7 +347,7 @@ class Reconciliation:
         from recon.store import open_store
 
         source = uncached(self.store())
-        return copy(source, open_store(str(to), Path.cwd(), self.place.s3), str(to), progress)
+        return copy(source, open_store(str(to), Path.cwd(), self.place.s3, shared=self.place.shared), str(to), progress)
 
     def update_index(self) -> Kept:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""

@@ -115,7 +115,7 @@ class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
     ``numbers``: the measures that are numbers. ``names``: of measures, and of derived values. ``index``: the table that others look keys
-    up in."""
+    up in. ``shared``: whether a store in a folder may be read by others."""
 
     name: str
     path: Path
@@ -128,6 +128,7 @@ class Place:
     cache: Cache
     s3: S3Settings
     index: Index
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Config(Place):
     compaction: Compaction
     retention: Retention
     caps: Caps
+    control_groups: int
     workers: Workers
     closing: Closing
     freshness: timedelta
@@ -195,6 +197,7 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         cache_of(sections, reader.field, path.parent),
         s3_of(sections, reader.field),
         index_of(sections),
+        sections.permissions == "shared",
     )
 
 
@@ -228,6 +231,7 @@ def load_config(path: Path) -> Config:
         compaction=compaction_of(sections),
         retention=retention_of(sections, reader.field),
         caps=caps_of(sections),
+        control_groups=sections.limits.control_groups,
         workers=workers_of(sections, reader.field),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),

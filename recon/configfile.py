@@ -84,6 +84,10 @@ class ControlOf(_Section):
     by: Text | None = None
 
 
+class LimitsOf(_Section):
+    control_groups: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+
+
 class ClosingOf(_Section):
     files: Annotated[int, Field(ge=1, le=100_000)] | None = None
     deadline: Text | None = None
@@ -221,6 +225,8 @@ class Sections(_Section):
     rejects: Literal["keep", "stop"] = "keep"
     memory_limit: Bytes = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    limits: LimitsOf = LimitsOf()
+    permissions: Literal["private", "shared"] = "private"
     engine: EngineOf = EngineOf()
     s3: S3Of = S3Of()
     caps: Caps = Caps()
@@ -387,6 +393,8 @@ _EXAMPLES = {
     "grace": "write how long readers may go on with what was superseded, such as grace: 1d",
     "requests_at_once": "write how many requests go side by side, 1 to 256, such as requests_at_once: 32",
     "retry": "write how long a request to S3 is tried again, such as retry: 2m",
+    "control_groups": "write how many values a control total may be grouped by, 1 to 1,000,000, such as control_groups: 1000",
+    "permissions": "write private (only your user reads the store), or shared (as the umask says)",
     "caps.windows": "write how many windows one run merges at most, such as windows: 48",
     "function": "write the name or ARN of the function that 'make lambda-package' is deployed as, such as function: recon-index",
     "time_limit": "write how long a worker may take, such as time_limit: 10m",
@@ -406,6 +414,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "windows": Windows,
     "events": EventColumns,
     "caps": Caps,
+    "limits": LimitsOf,
     "cache": CacheOf,
     "prices": PricesOf,
     "closing": ClosingOf,

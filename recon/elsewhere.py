@@ -76,7 +76,7 @@ def location(config: Config) -> str:
 def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
     """Puts what is asked into the store. Returns its attempt."""
     attempt = layout.new_attempt()
-    body = {**rules.kept(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
+    body = {**rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
     store.put_new(layout.asked(attempt), [json.dumps(body, ensure_ascii=False).encode()])
     return attempt
 

@@ -37,7 +37,9 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
     if folder is not None and folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; 'store' in {place.path.name} names a folder")
     meter = meter or Tally()
-    store = in_front_of(open_store(place.store, place.path.parent, place.s3, meter), place.cache, place.name, meter, read_secret)
+    store = in_front_of(
+        open_store(place.store, place.path.parent, place.s3, meter, place.shared), place.cache, place.name, meter, read_secret
+    )
     identity = _identity(place)
     try:
         held = json.loads(_held(store, place, identity if create else None))

@@ -1,5 +1,7 @@
 """The rules of earlier commits: kept in the store, so that what was known then is still judged as it was then.
 
+Settings are not kept: they are no part of what was known then, and ``engine.settings`` may hold secrets.
+
 Belongs here: keeping a configuration's rules, and loading them again. Does not belong here: what is part of the rules version
 (recon.config), and a rebuild by new ones (recon.rebuild).
 """
@@ -10,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,17 @@ from recon.errors import Damaged, WrongUsage
 from recon.sealing import sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
+_SECTIONS = ("name", "store", "key", "windows", "events", "measures", "derived", "status", "control", "logic")
+"""Sections of ``recon.yaml`` that are rules; the store's location is there since every configuration has one."""
+_OF_RULES = {
+    *("path", "key", "grid", "numbers", "names", "events", "measures", "derived", "status", "control", "logic", "logic_source"),
+    *("columns", "rules_version", "raw"),
+}
+"""Fields of Config that the rules give; the others are settings as they are now."""
+
 
 def keep(store: ObjectStore, config: Config) -> None:
-    """Keeps the configuration and its logic's source under the rules version; done again it changes nothing."""
+    """Keeps the rules and their logic's source under the rules version; done again it changes nothing."""
     path = layout.rules(config.rules_version)
     if store.exists(path):
         return
@@ -31,8 +42,16 @@ def keep(store: ObjectStore, config: Config) -> None:
 
 
 def kept(config: Config) -> dict[str, Any]:
-    """A configuration and its logic's source, for ``unpacked``."""
-    return {"configuration": config.raw, "logic": _sources(config)}
+    """A configuration's rules and their logic's source, for ``unpacked``."""
+    return {"configuration": {name: value for name, value in config.raw.items() if name in _SECTIONS}, "logic": _sources(config)}
+
+
+def kept_with_settings(config: Config) -> dict[str, Any]:
+    """The same with the settings for a cluster, but for those of Spark itself: it is submitted with them, and they may hold secrets."""
+    whole = dict(config.raw)
+    if isinstance(engine := whole.get("engine"), Mapping):
+        whole["engine"] = {name: value for name, value in engine.items() if name != "settings"}
+    return {"configuration": whole, "logic": _sources(config)}
 
 
 def unpacked(path: str, body: Mapping[str, Any], store: str) -> Config:
@@ -71,7 +90,7 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
             f"{path}: the rules of version {version} give {found.rules_version} now; their logic, {found.logic}, is not what it was: "
             "install it as it was then"
         )
-    return found
+    return replace(found, **{item.name: getattr(config, item.name) for item in fields(Config) if item.name not in _OF_RULES})
 
 
 @lru_cache(maxsize=16)

@@ -141,22 +141,22 @@ def _refuse(path: str, why: str) -> NoReturn:
     raise WrongUsage(f"store path {shown!r}: {why}")
 
 
-def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None) -> ObjectStore:
+def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None, shared: bool = False) -> ObjectStore:
     """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``), a ``file://`` URL, or ``s3://bucket/prefix``.
 
-    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. Raises WrongUsage for a location that
-    can't be a store, and where there are no credentials for it.
+    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. ``shared``: see LocalStore. Raises
+    WrongUsage for a location that can't be a store, and where there are no credentials for it.
     """
     scheme, separator, _ = location.partition("://")
     if not separator:
         if not location.strip() or "\0" in location:
             raise WrongUsage(f"store: {location!r} is not a location; write a folder such as ./data")
-        return LocalStore(base / Path(location).expanduser())
+        return LocalStore(base / Path(location).expanduser(), shared)
     if scheme == "file":
         url = urlsplit(location)
         if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
             raise WrongUsage(f"store: {location!r} names a host; write file:///absolute/folder")
-        return LocalStore(Path(unquote(url.path)))
+        return LocalStore(Path(unquote(url.path)), shared)
     if scheme == "s3":
         from recon.s3 import open_s3
 
@@ -182,9 +182,12 @@ class LocalStore:
 
     cost = DISK
 
-    def __init__(self, root: Path) -> None:
-        """Raises WrongUsage where ``root`` is no folder, or its file system has no hard links (found by trying)."""
+    def __init__(self, root: Path, shared: bool = False) -> None:
+        """``shared``: folders and files get the modes that the umask leaves; else only the user who makes them can read them (0700, 0600).
+
+        Raises WrongUsage where ``root`` is no folder, or its file system has no hard links (found by trying)."""
         self.root = Path(os.path.abspath(root))
+        self._folder_mode, self._file_mode = (0o777, 0o666) if shared else (0o700, 0o600)
         self._temporary = self.root / TEMPORARY
         # Folders whose way up to the root this process has synced. One made by another process may not be durable yet.
         self._durable: set[Path] = set()
@@ -195,12 +198,13 @@ class LocalStore:
         linked = probe.with_name(probe.name + "-link")
         try:
             existing = next(folder for folder in (self.root, *self.root.parents) if os.path.lexists(folder))
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(self._temporary)
             for folder in (self.root, *self.root.parents):
                 if folder == existing:
                     break
                 _sync(folder.parent)
-            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode))
         except (FileExistsError, NotADirectoryError):
             raise WrongUsage(f"store {self.root}: it, a folder above it or its '{TEMPORARY}' is a file; name a folder") from None
         except OSError as error:
@@ -228,7 +232,7 @@ class LocalStore:
             if os.path.lexists(target):
                 self._lost(path, target)
             try:
-                size = _write_synced(temporary, chunks)
+                size = _write_synced(temporary, chunks, self._file_mode)
                 self._make_durable(target.parent)
                 try:
                     os.link(temporary, target)
@@ -254,12 +258,18 @@ class LocalStore:
         """Makes the folder and syncs every entry on the way down to it, once per process."""
         if folder in self._durable and folder.is_dir():
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder(folder)
         for below in (folder, *folder.parents):
             if below == self.root:
                 break
             _sync(below.parent)
         self._durable.add(folder)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Makes the folder and those between it and the root."""
+        if folder != self.root and not folder.parent.is_dir():
+            self._make_folder(folder.parent)
+        folder.mkdir(mode=self._folder_mode, exist_ok=True)
 
     def get(self, path: str) -> bytes:
         with self._reading(path) as handle:
@@ -398,9 +408,9 @@ class LocalStore:
         return self.root / check_path(path)
 
 
-def _write_synced(file: Path, chunks: Iterable[bytes | memoryview]) -> int:
+def _write_synced(file: Path, chunks: Iterable[bytes | memoryview], mode: int) -> int:
     size = 0
-    with open(file, "xb", buffering=COPY_CHUNK_BYTES) as handle:
+    with open(file, "xb", buffering=COPY_CHUNK_BYTES, opener=lambda path, flags: os.open(path, flags, mode)) as handle:
         for chunk in chunks:
             size += handle.write(chunk)
         handle.flush()

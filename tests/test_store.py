@@ -404,7 +404,7 @@ def test_a_folder_that_may_only_be_read_opens_and_says_so_when_written_to(tmp_pa
 
     os_open = os.open
     monkeypatch.setattr(os, "open", read_only)
-    monkeypatch.setattr(store_module, "_write_synced", lambda file, chunks: os.open(file, os.O_CREAT))
+    monkeypatch.setattr(store_module, "_write_synced", lambda file, *_: os.open(file, os.O_CREAT))
     store = LocalStore(tmp_path)
     assert store.get("a") == b"x"
     with pytest.raises(TryAgain, match=r"^b: Read-only file system"):

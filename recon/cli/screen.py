@@ -7,6 +7,7 @@ rich is imported only when a table is drawn.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -15,6 +16,8 @@ from decimal import Decimal
 Cell = object
 PLAIN_WIDTH = 2_000  # columns where no terminal bounds them: a table in a pipe is never cut or folded
 NOTHING = "\u2013"  # an en dash
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
+"""C1 controls, marks of direction and what else is not seen; json.dumps escapes the controls below U+0020 itself."""
 _JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
 
 
@@ -82,8 +85,10 @@ def warn(text: str) -> None:
 
 
 def as_json(answer: object) -> None:
-    """One JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null."""
-    print(json.dumps(answer, indent=2, ensure_ascii=False, default=_json_value))
+    """One JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null. What a terminal might act on is escaped as JSON
+    has it, so that a program reads the same text."""
+    text = json.dumps(answer, indent=2, ensure_ascii=False, default=_json_value)
+    print(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def _json_value(value: object) -> object:

@@ -31,9 +31,9 @@ if told := os.environ.get("RECON_TEST_FAULTS"):
             raise MemoryError
         return real_put(self, path, chunks)
 
-    def write_synced(file, chunks):
+    def write_synced(file, chunks, *more):
         if (folder / "full").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real_write(file, chunks)
+        return real_write(file, chunks, *more)
 
     recon.store.LocalStore.put_new, recon.store._write_synced = put_new, write_synced

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recon import parquet, stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
+from recon.errors import WrongInput
 from recon.logic import after_reduce
 from recon.totals import Money, Totals, plain
 from recon.vocabulary import emit_duckdb
@@ -143,14 +144,22 @@ def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file:
 
 
 def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> Totals:
-    """Rows and control totals over ``source``, a table, view, subquery or Parquet scan of events."""
+    """Rows and control totals over ``source``, a table, view, subquery or Parquet scan of events. Raises WrongInput where a total has more
+    groups than ``limits.control_groups``: certificates would be as large as the data."""
     money: Money = {}
     for control in config.control:
         value = "*" if control.column is None else column(config, control.column)
         by = "''" if control.by is None else group_name(f"CAST({column(config, control.by)} AS VARCHAR)")
         if control.name == "rows":
             continue
-        rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1").fetchall()
+        rows = connection.execute(
+            f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1 LIMIT {config.control_groups + 1}"
+        ).fetchall()
+        if len(rows) > config.control_groups:
+            raise WrongInput(
+                f"control.{control.name}: {control.by!r} has more than {config.control_groups:,} different values; group the total by a "
+                "column with few values, such as the currency, or raise limits.control_groups"
+            )
         money[control.name] = {group: Decimal(amount or 0) for group, amount in rows}
         if control.by is None:
             money[control.name].setdefault("", Decimal(0))
