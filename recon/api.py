@@ -110,6 +110,7 @@ class Reconciliation:
         start = self.config.grid.parse(window, "--window")
         batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
         columns = list(self.config.columns)
+        texts = [name for name, kind in self.config.columns.items() if kind.kind == "text"]
         return batches.land(
             self.store(create=True),
             start,
@@ -118,7 +119,7 @@ class Reconciliation:
             expected=self.config.closing.files,
             replacing=replace,
             expect=expect,
-            inspect=lambda name, path: inspect(name, path, columns, self.config.ordered),
+            inspect=lambda name, path: inspect(name, path, columns, self.config.ordered, texts),
         )
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:

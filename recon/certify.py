@@ -160,6 +160,7 @@ def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[st
                 "conflicting": held["conflicting"],
                 "rejected": held["rejected"],
                 "unreadable": held["unreadable"],
+                **({"without_amount": held["without_amount"]} if "without_amount" in held else {}),
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },

@@ -163,7 +163,7 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         define(connection, "")  # nothing is looked up by these hashes
-        load_events(connection, [SourceFile(file.name, file)], spec, "correction")
+        load_events(connection, [SourceFile(file.name, file, partial=True)], spec, "correction")
         rejected = connection.execute("SELECT reason FROM correction_rejects").fetchone()
     if rejected is not None:
         raise WrongUsage(f"{rejected[0]}; correct the value, nothing has landed")

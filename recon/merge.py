@@ -365,6 +365,7 @@ def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: 
         "two_keys": figures.two_keys,
         "rejected": figures.rejected.to_json(),
         "unreadable": figures.unreadable,
+        "without_amount": figures.without_amount,
         "suppressed": suppressed.to_json(),
         "counted": counted.to_json(),
         "measures": dict(measures),

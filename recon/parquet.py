@@ -43,11 +43,12 @@ def read(path: Path, columns: Sequence[str] | None = None, filters: Any = None) 
     return pq.read_table(os.path.abspath(path), columns=named, filters=filters, partitioning=None, filesystem=pf.LocalFileSystem())
 
 
-def open_file(path: Path) -> Any:
-    """The ``pyarrow.parquet.ParquetFile`` of one file; it reads nothing of the path."""
+def open_file(path: Path, int96: str = "us") -> Any:
+    """The ``pyarrow.parquet.ParquetFile`` of one file; it reads nothing of the path. ``int96``: the unit of times of 96 bits, not all of
+    which fit 64 bits of nanoseconds."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(os.path.abspath(path))
+    return pq.ParquetFile(os.path.abspath(path), coerce_int96_timestamp_unit=int96)
 
 
 def _exactly(path: Path) -> str:

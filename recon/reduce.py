@@ -62,7 +62,7 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
     files, spec = manifest.files, event_spec(config)
     with scratch_folder(store) as scratch, connect(store, config, scratch, f"window {manifest.window}: ") as connection:
         try:
-            sources = [SourceFile(file.name, local_file(store, file, scratch)) for file in files]
+            sources = [SourceFile(file.name, local_file(store, file, scratch), bool(file.reason)) for file in files]
             read = load_events(connection, sources, spec, "landed")
         except WrongInput as error:
             raise WrongInput(f"window {manifest.window}: {error}") from None
@@ -118,6 +118,7 @@ def figures_of(
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
     arrived = Totals(sum(file.rows for file in read), money)
     artifacts = parquet.scan(written[stateless.ARTIFACTS])
+    accepted = parquet.scan(written[stateless.EVENTS])
     keys, events, conflicting = connection.execute(
         f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
     ).fetchall()[0]
@@ -129,12 +130,13 @@ def figures_of(
         files=[_file_figures(file, rows) for file, rows in zip(files, read, strict=True)],
         keys=keys,
         arrived=arrived,
-        accepted=reduction.totals_of(connection, config, parquet.scan(written[stateless.EVENTS])),
+        accepted=reduction.totals_of(connection, config, accepted),
         duplicates=reduction.totals_of(connection, config, duplicates),
         rejected=reduction.totals_of(connection, config, rejected),
         conflicting=conflicting,
         two_keys=reduction.ids_under_two_keys(connection, artifacts, parquet.scan(written[stateless.EVENTS])),
-        unreadable=reduction.unreadable_of(connection, config, rejected),
+        unreadable=reduction.without_amount(connection, config, rejected),
+        without_amount=reduction.without_amount(connection, config, accepted),
         measures=reduction.measure_totals(connection, config, artifacts),
         digests={name: digest_of(path) for name, path in written.items()},
         cause=manifest.cause,

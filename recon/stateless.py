@@ -54,6 +54,8 @@ class Figures:
     """Event ids that the window holds under more than one key."""
     unreadable: dict[str, int] = field(default_factory=dict)
     """Per control total, rejected rows whose amount could not be read and so is in no total."""
+    without_amount: dict[str, int] = field(default_factory=dict)
+    """Per control total, accepted rows whose amount is empty or absent and so is in no total."""
     measures: dict[str, str | int] = field(default_factory=dict)
     """Totals of the sum and count measures over the accepted events."""
     digests: dict[str, str] = field(default_factory=dict)

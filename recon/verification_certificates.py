@@ -154,6 +154,7 @@ def as_certified(held: Mapping[str, Any]) -> dict[str, Any]:
                 "conflicting": held["conflicting"],
                 "rejected": held["rejected"],
                 "unreadable": held["unreadable"],
+                **({"without_amount": held["without_amount"]} if "without_amount" in held else {}),
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },

@@ -124,7 +124,7 @@ def _load_window(task: Recomputation, name: str, revision: int, spec: EventSpec)
         damaged = [file.name for file in manifest.files if file.path in task.damaged]
         if damaged:
             raise WrongInput(f"{damaged[0]} is not what was landed")
-        sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch)) for file in manifest.files]
+        sources = [SourceFile(file.name, local_copy(task.store, file.path, task.scratch), bool(file.reason)) for file in manifest.files]
         return sum(file.rows for file in load_events(task.connection, sources, spec, "landed"))
     except (*UNREADABLE, duckdb.Error, pa.ArrowException, OSError) as error:
         raise _UnreadError(said(error)) from error

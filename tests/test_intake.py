@@ -97,7 +97,7 @@ def test_an_event_has_file_line_key_hashes_id_time_and_typed_columns(tmp_path: P
 
 
 def test_empty_fields_are_null_and_no_rejects(tmp_path: Path) -> None:
-    for name, content in {"a.csv": HEADER + "k,,,,\n", "a.jsonl": '{"k":"k","id":null,"t":"","amount":""}\n'}.items():
+    for name, content in {"a.csv": HEADER + "k,,,,\n", "a.jsonl": '{"k":"k","id":null,"t":"","amount":"","note":null}\n'}.items():
         _, accepted, rejected = load(tmp_path, {name: content.encode()})
         assert rejected == []
         assert [accepted[0][c] for c in ("id", "idh", "time", "c_amount", "c_note")] == [None] * 5
@@ -153,8 +153,18 @@ def test_json_lines_are_the_same_whatever_the_blocks_and_their_form(tmp_path: Pa
         monkeypatch.setattr("recon.intake.jsonlines._BLOCK_BYTES", size)
         assert load(tmp_path, {"a.jsonl": content}, spec) == whole
     values = {int(row["key"]): row["c_v"] for row in whole[1]}
-    right = [Decimal("1234567890123456.25"), Decimal("1.5"), Decimal(100), None, None, None, None, Decimal("1234567890123456.25"), None]
-    wrong = {3, 4, 5, 6}
+    right = [
+        Decimal("1234567890123456.25"),
+        Decimal("1.5"),
+        Decimal(100),
+        None,
+        None,
+        None,
+        Decimal(1),
+        Decimal("1234567890123456.25"),
+        None,
+    ]
+    wrong = {3, 4, 5}
     for i in range(4 * len(forms)):
         form = i * 7 % len(forms)
         assert (i in values) is (form not in wrong), forms[form]
@@ -192,7 +202,7 @@ def test_a_header_alone_is_no_rows(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- rejected rows
 
 
-OPEN, RETURN, MARK = quoting.OPEN_QUOTE, quoting.CARRIAGE_RETURN, quoting.BOM_INSIDE
+OPEN, RETURN, MARK = quoting.OPEN_QUOTE, quoting.CARRIAGE_RETURN, formats.BOM_INSIDE
 
 
 @pytest.mark.parametrize(
@@ -340,7 +350,9 @@ def test_broken_utf8_is_one_reject_for_its_row(tmp_path: Path) -> None:
     bad = "bytes that are not UTF-8"
     rows = HEADER.encode() + b"a,,,,\nb\xff\xfe,,,,\nc,,,,\n\xc3,x\n"
     assert reasons(tmp_path, "a.csv", rows) == [(3, bad, "b\ufffd\ufffd,,,,"), (5, bad, "\ufffd,x")]
-    assert reasons(tmp_path, "a.jsonl", b'{"k":"a"}\n{"k":"\xff"}\n{"k":"c"}\n') == [(2, bad, '{"k":"\ufffd"}')]
+    assert reasons(tmp_path, "a.jsonl", b'{"k":"a"}\n{"k":"\xff"}\n{"k":"c"}\n', EventSpec(("k",), None, None, {})) == [
+        (2, bad, '{"k":"\ufffd"}')
+    ]
     sink = io.BytesIO()
     pq.write_table(pa.table({"k": pa.array([b"a", b"\xff", b"c"]).view(pa.string())}), sink)
     found = reasons(tmp_path, "a.parquet", sink.getvalue(), EventSpec(("k",), None, None, {}))
@@ -356,8 +368,6 @@ def test_broken_utf8_is_one_reject_for_its_row(tmp_path: Path) -> None:
         '"x"',
         "{",
         '{"k":"a",}',
-        '{"k":NaN}',
-        '{"k":"a","z":-Infinity}',
         '{"k":nan}',
         '{"k":1} x',
         "{'k':1}",
@@ -369,12 +379,105 @@ def test_broken_utf8_is_one_reject_for_its_row(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_is_no_json_object_is_rejected(tmp_path: Path, line: str) -> None:
-    found = reasons(tmp_path, "a.jsonl", f'{{"k":"a"}}\n{line}\n{{"k":"b"}}\n')
+    found = reasons(tmp_path, "a.jsonl", f'{{"k":"a"}}\n{line}\n{{"k":"b"}}\n', EventSpec(("k",), None, None, {}))
     assert found == [(2, "not a JSON object", line)]
 
 
+def nested(depth: int) -> str:
+    return '{"k":"a","v":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+
+TWICE, NOT_NUMBER = "member 'v' twice", "v: NaN is not JSON; write null where there is no value"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"k":"a","v":1,"v":2}', TWICE),
+        ('{"k":"a","v":1,"v":1}', TWICE),
+        ('{"k":"a" , "v" : null , "x":1e5, "v":1}', TWICE),
+        ('{"k":"a","v":1,"\\u0076":2}', TWICE),
+        ('{"v":1,"k":"a","k":"b"}', "member 'k' twice"),
+        ('{"k":"a","v":NaN}', NOT_NUMBER),
+        ('{"k":"a","v":{"x":[NaN]}}', NOT_NUMBER),
+        ('{"k":"a","v": -Infinity}', "v: -Infinity is not JSON; write null where there is no value"),
+        ('\ufeff{"k":"a","v":1}', formats.BOM_INSIDE),
+        (nested(65), "nested deeper than 64 brackets (limits.nesting)"),
+        (nested(65)[:60], "not a JSON object"),
+        ('{"k":' * 3000, "nested deeper than 64 brackets (limits.nesting)"),
+        ("[" * 3000, "not a JSON object"),
+    ],
+)  # fmt: skip
+def test_json_that_can_be_read_in_two_ways_is_rejected_by_name(tmp_path: Path, line: str, reason: str) -> None:
+    spec = EventSpec(("k",), None, None, {"v": Type("text")})
+    content = '{"k":"b","v":"2"}\n' + line + '\n{"k":"c","v":"3"}\n'
+    assert [(row, found) for row, found, _ in reasons(tmp_path, "a.jsonl", content, spec)] == [(2, reason)]
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('{"k":"a","v":"1","x":1,"x":2}', "1"),
+        ('{"k":"a","v":"1","x":NaN,"y":[Infinity]}', "1"),
+        ('{"k":"a","x":{"v":1,"v":2},"v":"1"}', "1"),
+        ('{"k":"a","v":"\\"v\\":1,\\"v\\":"}', '"v":1,"v":'),
+        ('{"k":"a","\\u0076":"1"}', "1"),
+        ('{"k":"a","v":"1","x":"' + "[" * 100 + '"}', "1"),
+        (nested(64), "[" * 63 + "]" * 63),
+    ],
+)  # fmt: skip
+def test_what_no_rule_uses_may_be_there_twice_and_be_no_json(tmp_path: Path, line: str, value: str) -> None:
+    content = '{"k":"b","v":"2"}\n' + line + "\n"
+    _, accepted, rejected = load(tmp_path, {"a.jsonl": content.encode()}, EventSpec(("k",), None, None, {"v": Type("text")}))
+    assert (rejected, [row["c_v"] for row in accepted]) == ([], ["2", value])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(["k", "v", "w", "x"]), st.integers(0, 9)), max_size=6), min_size=1, max_size=8),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " :")]),
+)
+def test_members_twice_are_found_in_any_order_and_form(lines: list[list[tuple[str, int]]], marks: tuple[str, str]) -> None:
+    whole = [("k", 1), ("v", 1), ("w", 1)]
+    text = [marks[0].join(f'"{name}"{marks[1]}{value}' for name, value in members) for members in [whole, *lines]]
+    spec = EventSpec(("k",), None, None, {"v": Type("integer"), "w": Type("integer")})
+    with tempfile.TemporaryDirectory() as folder:
+        _, accepted, rejected = load(Path(folder), {"a.jsonl": "".join(f"{{{line}}}\n" for line in text).encode()}, spec)
+    for number, members in enumerate([whole, *lines], 1):
+        names = [name for name, _ in members if name != "x"]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        reason = f"member {twice!r} twice" if twice else None if "k" in names else "k: the key is empty"
+        assert [row["reason"] for row in rejected if row["line"] == number] == ([reason] if reason else [])
+        good = [(row["key"], row["c_v"], row["c_w"]) for row in accepted if row["line"] == number]
+        assert good == ([] if reason else [(str(dict(members)["k"]), dict(members).get("v"), dict(members).get("w"))])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_a_file_in_which_no_row_has_a_column_is_refused_with_the_one_that_is_meant(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "landed"
+    path.write_bytes(encoded(name, [{"k": "a", "line_v": "1.00"}, {"k": "b", "line_v": "2.00"}], ["k", "line_v"]))
+    for call in (lambda: inspect(name, path, ["k", "v"]), lambda: load(tmp_path, {name: path.read_bytes()}, MONEY_SPEC)):
+        with pytest.raises(WrongInput, match=r"(has no column|no line has a member) 'v'; .*it has: k, line_v"):
+            call()
+
+
+MONEY_SPEC = EventSpec(("k",), None, None, {"v": MONEY})
+
+
+def test_a_member_that_only_looks_like_the_one_asked_for_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "landed"
+    path.write_bytes(b'{"k":"\\"v\\":1","x":{"v":1}}\n' * 3)
+    with pytest.raises(WrongInput, match=r"no line has a member 'v'; it has: k, x"):
+        inspect("a.jsonl", path, ["k", "v"])
+    path.write_bytes(b'{"k":"a"}\n' * 100_000 + b'{"k":"b","\\u0076":null}\n')
+    inspect("a.jsonl", path, ["k", "v"])
+    path.write_bytes(b"\n\n")
+    inspect("a.jsonl", path, ["k", "v"])
+
+
 def test_blank_lines_of_json_are_left_out(tmp_path: Path) -> None:
-    counts, accepted, _ = load(tmp_path, {"a.jsonl": b'\n{"k":"a"}\r\n  \n \t{"k":"b"}\n\r\n'})
+    content = b'\n{"k":"a"}\r\n  \n \t{"k":"b"}\n\r\n'
+    counts, accepted, _ = load(tmp_path, {"a.jsonl": content}, EventSpec(("k",), None, None, {}))
     assert ([row["line"] for row in accepted], counts[0].rows) == ([2, 4], 2)
 
 
@@ -477,7 +580,8 @@ def test_a_bad_time_is_rejected_and_its_money_can_still_be_totalled(tmp_path: Pa
     ],
 )
 def test_a_key_that_is_none_is_rejected(tmp_path: Path, key: str, reason: str) -> None:
-    assert [found[1] for found in reasons(tmp_path, "a.jsonl", json.dumps({"k": key}) + "\n")] == [reason]
+    found = reasons(tmp_path, "a.jsonl", json.dumps({"k": key}) + "\n", EventSpec(("k",), None, None, {}))
+    assert [found_reason for _, found_reason, _ in found] == [reason]
 
 
 def test_a_key_of_4096_bytes_is_a_key(tmp_path: Path) -> None:
@@ -551,7 +655,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(tmp_path: 
     [
         ("a.csv", b"k,v\na,1\n" + b"x" * 40_000_000, "a.csv: line 3 is longer than 16,777,216 bytes"),
         ("a.csv", b'k,v\na,1\n"' + b"x" * 40_000_000, "a.csv: line 3 is longer than 16,777,216 bytes"),
-        ("a.jsonl", b'{"k":"a"}\n{"k":"' + b"x" * 40_000_000, "a.jsonl: line 2 is longer than 16 MiB"),
+        ("a.jsonl", b'{"k":"a","v":1}\n{"k":"' + b"x" * 40_000_000, "a.jsonl: line 2 is longer than 16,777,216 bytes"),
         ("a.csv.gz", gzip.compress(GOOD, mtime=0)[:-9], "the gzip data is cut off"),
         ("a.csv", b"k\na\n", "line 1: the header has no column 'v'"),
         ("a.parquet", parquet_bytes(k=["a"], v=[[1]]), "column 'v' is a list"),
@@ -597,7 +701,7 @@ def test_good_files_pass_inspection(tmp_path: Path) -> None:
         "a.csv": GOOD,
         "b.csv": b"k,v\n",
         "c.csv.gz": gzip.compress(GOOD, mtime=0) * 2,
-        "d.jsonl": b'{"x":1}\n',
+        "d.jsonl": b'{"k":1,"v":null}\n',
     }.items():
         path = tmp_path / "landed"
         path.write_bytes(content)
@@ -650,12 +754,6 @@ def exact(scaled: int, precision: int, scale: int) -> Decimal | None:
     return Decimal((int(scaled < 0), tuple(map(int, str(abs(scaled)))), -scale))
 
 
-def test_of_a_member_given_twice_the_first_counts_however_the_line_is_parsed(tmp_path: Path) -> None:
-    lines = ['{"k":"a","v":1,"v":2}', '{"k":"a","v":1,"v":2,"x":1e5}']
-    _, accepted, _ = load(tmp_path, {"a.jsonl": "\n".join(lines).encode()}, EventSpec(("k",), None, None, {"v": MONEY}))
-    assert [row["c_v"] for row in accepted] == [Decimal(1), Decimal(1)]
-
-
 def test_text_columns_have_the_same_text_however_the_line_is_parsed(tmp_path: Path) -> None:
     members = ["1.10", "100.00", "-0", "7", "true", "null", '"a\\u00e4\\n"', "[]", '"1.10"']
     members.append('{"x" : [1, 2.50, "q\\"", false, null],"x":{}}')
@@ -693,6 +791,65 @@ def test_parquet_types_come_out_exactly(tmp_path: Path) -> None:
     ]
     assert [row["reason"] for row in rejected] == ["flt: 'nan' is not a number"]
     assert json.loads(rejected[0]["raw"])["day"] == "0001-01-01"
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        (pa.array([1.0, 5678901234567.0, -(2.0**53) + 1, None]), ["1", "5678901234567", "-9007199254740991", None]),
+        (pa.array([1.0, 16777215.0], pa.float32()), ["1", "16777215"]),
+        (pa.array([Decimal("10.00"), Decimal("1.50")], pa.decimal128(9, 2)), ["10", "1.50"]),
+        (pa.array([Decimal("1.0000000001"), Decimal(7)], pa.decimal256(60, 10)), ["1.0000000001", "7"]),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+        (pa.array(["1.00", "1.0"]), ["1.00", "1.0"]),
+        (pa.array([date(1, 1, 1), date(9999, 12, 31)]), ["0001-01-01", "9999-12-31"]),
+        (pa.array([2**31 - 1, -(2**31) + 1], pa.int32()).view(pa.date32()), ["a day beyond the year 9999"] * 2),
+    ],
+)
+def test_numbers_and_days_of_parquet_that_are_used_as_text_are_their_own_digits(tmp_path: Path, column: Any, texts: list[str]) -> None:
+    content = parquet_bytes(k=column, v=column)
+    spec = EventSpec(("k",), None, None, {"v": Type("text")})
+    _, accepted, _ = load(tmp_path, {"a.parquet": content}, spec)
+    assert [row["key"] for row in accepted] == [text for text in texts if text is not None]
+    assert [row["c_v"] for row in accepted] == [row["key"] for row in accepted]
+    path = tmp_path / "landed"
+    path.write_bytes(content)
+    inspect("a.parquet", path, ["k", "v"], (), ["k", "v"])
+
+
+def test_a_float_that_is_used_as_text_and_no_whole_number_is_refused(tmp_path: Path) -> None:
+    for column in (pa.array([1.0, 1.5]), pa.array([2.0**24], pa.float32()), pa.array([float("nan")])):
+        content, path = parquet_bytes(k=["a"] * len(column), v=column), tmp_path / "landed"
+        path.write_bytes(content)
+        inspect("a.parquet", path, ["k", "v"])  # as a number it can be read
+        says = r"a.parquet: column 'v' is .* and is used as text, but holds .*, which is no whole number below 2\^"
+        with pytest.raises(WrongInput, match=says):
+            inspect("a.parquet", path, ["k", "v"], (), ["v"])
+        with pytest.raises(WrongInput, match=says):
+            load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, None, {"v": Type("text")}))
+
+
+def test_times_of_96_bits_are_exact_in_every_year(tmp_path: Path) -> None:
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    times = [
+        first,
+        last,
+        datetime(1677, 1, 1, tzinfo=UTC),
+        datetime(2262, 12, 31, tzinfo=UTC),
+        datetime(2026, 11, 1, 9, 30, tzinfo=UTC),
+        None,
+    ]
+    sink = io.BytesIO()
+    table = pa.table({"k": [str(i) for i in range(len(times))], "t": pa.array(times, pa.timestamp("us", "UTC"))})
+    pq.write_table(table, sink, use_deprecated_int96_timestamps=True, row_group_size=2)
+    spec = EventSpec(("k",), None, "t", {})  # zone
+    _, accepted, _ = load(tmp_path, {"a.parquet": sink.getvalue()}, spec)
+    assert [row["time"] for row in accepted] == times
+    fine = io.BytesIO()
+    nanos = pa.array([1_793_491_200_000_000_001, -1], pa.timestamp("ns"))
+    pq.write_table(pa.table({"k": ["a", "b"], "t": nanos}), fine, use_deprecated_int96_timestamps=True)
+    _, _, rejected = load(tmp_path, {"a.parquet": fine.getvalue()}, spec)
+    assert [row["reason"].split("'")[1] for row in rejected] == ["2026-11-01 00:00:00.000000001", "1969-12-31 23:59:59.999999999"]
 
 
 def test_a_parquet_decimal_of_finer_scale_is_rejected_not_rounded(tmp_path: Path) -> None:

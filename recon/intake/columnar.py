@@ -5,7 +5,7 @@ Belongs here: how each Parquet type is written as text. Does not belong here: ty
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from recon import parquet
@@ -15,6 +15,7 @@ from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
 
 _BATCH_ROWS = 65_536
+_FAR_DATE = "a day beyond the year 9999"
 
 
 def open_parquet(file: SourceFile) -> Any:
@@ -29,11 +30,12 @@ def open_parquet(file: SourceFile) -> Any:
         raise WrongInput(f"{file.name}: not a whole Parquet file ({one_line(error)}); transfer the file again") from None
 
 
-def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | None:
+def direct_scan(file: SourceFile, names: Sequence[str], texts: Collection[str] = ()) -> tuple[str, int] | None:
     """SQL in which DuckDB itself reads the columns, and the number of rows; as ``row_batches``, at half the cost.
 
     None where a column's type is not one that DuckDB writes as the same text: text, whole numbers, decimals, dates and booleans
-    are. The names must be columns of the file. Bytes that are no UTF-8 make the query fail: ``row_batches`` tells which."""
+    are. The names must be columns of the file; ``texts``: see ``row_batches``. Bytes that are no UTF-8 make the query fail, and
+    ``row_batches`` tells which."""
     import pyarrow as pa
 
     opened = open_parquet(file)
@@ -45,17 +47,30 @@ def direct_scan(file: SourceFile, names: Sequence[str]) -> tuple[str, int] | Non
         kind = kinds[name]
         if not (any(check(kind) for check in plain) or (pa.types.is_decimal128(kind) and kind.scale >= 0)):
             return None
-    texts = "".join(f", CAST({quoted(name)} AS VARCHAR) AS t{position}" for position, name in enumerate(names))
+    columns = "".join(f", {_sql_text(name, kinds[name], name in texts)} AS t{position}" for position, name in enumerate(names))
     scan = parquet.scan(file.path, "file_row_number = true")
-    query = f"(SELECT file_row_number + 1 AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{texts} FROM {scan})"
+    query = f"(SELECT file_row_number + 1 AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{columns} FROM {scan})"
     return query, opened.metadata.num_rows
 
 
-def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
+def _sql_text(name: str, kind: Any, as_text: bool) -> str:
+    """SQL of a column's text, for the types of ``direct_scan``."""
+    import pyarrow as pa
+
+    text = f"CAST({quoted(name)} AS VARCHAR)"
+    if as_text and pa.types.is_decimal(kind) and kind.scale:
+        return f"regexp_replace({text}, '\\.0+$', '')"
+    if pa.types.is_date32(kind):  # DuckDB has two dates that mean an infinite time
+        return f"CASE WHEN isinf({quoted(name)}) THEN '{_FAR_DATE}' ELSE {text} END"
+    return text
+
+
+def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] = ()) -> Iterator[Any]:
     """Batches of line BIGINT (row number from 1), span INTEGER, problem VARCHAR, then the columns ``names`` as t0, t1,
     …
 
-    Raises WrongInput for a damaged file, or if a column is a list, a struct or a map.
+    ``texts``: those that are used as text, in which a whole number is its digits alone. Raises WrongInput for a damaged file, if a
+    column is a list, a struct or a map, or if a float that is used as text is no whole number or so large that its digits are not known.
     """
     import numpy as np
     import pyarrow as pa
@@ -63,36 +78,77 @@ def row_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     row = 1
     for batch in _batches(file, list(names)):
         count = batch.num_rows
-        columns = {name: batch.column(name) for name in names}
-        texts, problem = [], pa.nulls(count, pa.string())
+        columns, problem = [], pa.nulls(count, pa.string())
         for name in names:
-            column, broken = as_text(columns[name], f"{file.name}: column {name!r}")
-            texts.append(column)
+            column, broken = as_text(batch.column(name), f"{file.name}: column {name!r}", name in texts)
+            columns.append(column)
             if broken is not None:
                 problem = pa.array(np.where(broken, BROKEN_UTF8, problem.to_numpy(zero_copy_only=False)), pa.string())
         line = pa.array(np.arange(row, row + count, dtype=np.int64))
         span = pa.array(np.ones(count, np.int32))
-        labels = ["line", "span", "problem", *(f"t{position}" for position in range(len(texts)))]
-        yield pa.record_batch([line, span, problem, *texts], names=labels)
+        labels = ["line", "span", "problem", *(f"t{position}" for position in range(len(columns)))]
+        yield pa.record_batch([line, span, problem, *columns], names=labels)
         row += count
+
+
+def refuse_inexact(file: SourceFile, texts: Collection[str]) -> None:
+    """Raises WrongInput where a column that is used as text holds floats that are no whole numbers, or whose digits are not known."""
+    import pyarrow as pa
+
+    floats = [field.name for field in open_parquet(file).schema_arrow if field.name in texts and pa.types.is_floating(field.type)]
+    if floats:
+        for batch in _batches(file, floats):
+            for name in floats:
+                as_text(batch.column(name), f"{file.name}: column {name!r}", True)
 
 
 def _batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
     import pyarrow as pa
 
     opened = open_parquet(file)
+    wide = [name for name in _int96(opened) if names is None or name in names]
+    seconds = parquet.open_file(file.path, int96="ns").iter_batches(_BATCH_ROWS, columns=wide, use_threads=False) if wide else None
     try:
-        yield from opened.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
+        for batch in opened.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+            if seconds is not None:
+                fine = next(seconds)
+                for name in wide:
+                    batch = batch.set_column(
+                        batch.schema.get_field_index(name), name, _to_the_nanosecond(batch.column(name), fine.column(name))
+                    )
+            yield batch
     except (OSError, pa.ArrowException) as error:
         raise WrongInput(f"{file.name}: damaged Parquet ({one_line(error)}); transfer the file again") from None
 
 
-def as_text(column: Any, what: str) -> tuple[Any, Any]:
+def _int96(opened: Any) -> list[str]:
+    """The columns that hold times of 96 bits: nanoseconds of a day, and the day, of years far beyond those of 64 bits of nanoseconds."""
+    columns = [opened.schema.column(position) for position in range(len(opened.schema.names))]
+    return [column.name for column in columns if column.physical_type == "INT96" and column.path == column.name]
+
+
+def _to_the_nanosecond(micros: Any, nanos: Any) -> Any:
+    """Times of 96 bits as text, from their microseconds, which are cut, and from their nanoseconds, of which the upper bits are lost."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = micros.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    cut = nanos.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) - whole * np.int64(1000)
+    text = micros.cast(pa.string())
+    if not cut.any():
+        return text
+    digits = pa.array([f"{rest:03}" if rest else "" for rest in cut.tolist()], pa.string())
+    return pc.binary_join_element_wise(text, digits, "")
+
+
+def as_text(column: Any, what: str, used_as_text: bool = False) -> tuple[Any, Any]:
     """A column as strings, and a mask of the values that are not UTF-8 (null there), or None. Raises WrongInput if
     nested.
 
     Numbers come as decimal text that is exactly their value; floats as the shortest text that reads back as the same
-    float. Times come in UTC to the last digit that is not zero or to the microsecond.
+    float, unless ``used_as_text``: then whole numbers are their digits alone, and other floats raise WrongInput.
+    Times come in UTC to the last digit that is not zero or to the microsecond.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -103,14 +159,40 @@ def as_text(column: Any, what: str) -> tuple[Any, Any]:
         kind = column.type
     refuse_nested(kind, what)
     try:
+        if used_as_text and pa.types.is_floating(kind):
+            column = _whole_numbers(column, what)
         if pa.types.is_timestamp(kind):
             # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
             column = pc.cast(column, pa.timestamp(kind.unit))
         if pa.types.is_decimal(kind) and kind.scale < 0:
             column = column.cast(pa.decimal256(76, 0))
-        return _utf8(column)
+        text, broken = _utf8(column)
+        if used_as_text and pa.types.is_decimal(kind) and kind.scale > 0:
+            text = pc.replace_substring_regex(text, r"\.0+$", "")
+        return text, broken
     except pa.ArrowException as error:
         raise WrongInput(f"{what} is a {kind} that can't be written as text ({one_line(error)}); store it as text") from None
+
+
+_FLOAT_DIGITS = {16: 11, 32: 24, 64: 53}
+"""Bits of a float → up to which power of two it holds every whole number."""
+
+
+def _whole_numbers(column: Any, what: str) -> Any:
+    """Floats as whole numbers. Raises WrongInput where one is none, or so large that its digits are not known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    power = _FLOAT_DIGITS[column.type.bit_width]
+    wide = column.cast(pa.float64())
+    whole = pc.and_(pc.equal(wide, pc.round(wide)), pc.less(pc.abs(wide), float(2**power)))
+    if pc.any(pc.invert(whole)).as_py():
+        wrong = wide.filter(pc.invert(whole).fill_null(False))[0].as_py()
+        raise WrongInput(
+            f"{what} is {column.type} and is used as text, but holds {wrong!r}, which is no whole number below 2^{power}; "
+            "write the column as text or as whole numbers"
+        )
+    return wide.cast(pa.int64())
 
 
 def refuse_nested(kind: Any, what: str) -> None:

@@ -6,12 +6,14 @@ columns.
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recon.errors import WrongInput, WrongUsage
 
@@ -22,6 +24,7 @@ RECORD_BYTES_MAX = 16 << 20
 # Stands in a text block for bytes that are not UTF-8. A row that really held it would be rejected, never taken wrongly.
 BROKEN = "\x00\ufffe\x00"
 BROKEN_UTF8 = "bytes that are not UTF-8"
+BOM_INSIDE = "a byte order mark in the middle of the file; remove it where files were put together"
 
 _KINDS = {
     ".csv": "csv",
@@ -62,21 +65,30 @@ def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) ->
     """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the
     end.
     """
-    import pyarrow as pa
-
     try:
-        with pa.OSFile(str(path)) as file:
-            stream = pa.CompressedInputStream(file, codec) if codec else file
+        with path.open("rb") as file:
+            stream = _decompressed(file, codec)
             while block := stream.read(size):
                 yield block
     except FileNotFoundError:
         raise WrongInput(f"{name}: the file is gone from {path}; land it again") from None
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         if codec is None:
             raise WrongInput(f"{name}: can't be read: {one_line(error)}") from None
-        cut = "Truncated" in str(error)
+        cut = isinstance(error, EOFError) or "Truncated" in str(error)
         wrong = f"the {codec} data is cut off" if cut else f"damaged {codec} data ({one_line(error)})"
         raise WrongInput(f"{name}: {wrong}; transfer the file again") from None
+
+
+def _decompressed(file: IO[bytes], codec: str | None) -> Any:
+    """What a file reads as. Gzip may be padded with zeros and have several members, zstd several frames, some of them without data."""
+    if codec == "gzip":
+        return gzip.GzipFile(fileobj=file, mode="rb")
+    if codec == "zstd":
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
+    return file
 
 
 def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -7,14 +7,14 @@ and lets trailing commas, NaN and Infinity pass. Does not belong here: types and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BROKEN, BROKEN_UTF8, RECORD_BYTES_MAX, format_of, text_blocks
-from recon.intake.model import SourceFile
-
-NOT_JSON = "not a JSON object"
+from recon.intake.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, text_blocks
+from recon.intake.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
+from recon.intake.model import Limits, SourceFile
 
 # Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need
 # Python; and so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
@@ -27,105 +27,189 @@ _BLOCK_BYTES = 1 << 20
 """Blocks that stay in the processor's cache while they are cut and searched."""
 
 
-def line_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
+def line_batches(file: SourceFile, names: Sequence[str], limits: Limits = Limits()) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or
     null).
 
-    Blank lines are left out. Raises WrongInput for a line longer than 16 MiB.
+    Blank lines are left out. Raises WrongInput for a line longer than ``limits.line``.
     """
-    line = 1
+    line, reader = 1, _Lines(names, limits.nesting)
     try:
-        for block in _line_blocks(file):
-            batch, line = _batch(block, line, names)
+        for block in _line_blocks(file, limits.line):
+            batch = reader.batch(block, line)
+            line += block.count(b"\n")
             if batch.num_rows:
                 yield batch
     except _TooLong:
-        size = RECORD_BYTES_MAX >> 20
-        raise WrongInput(f"{file.name}: line {line} is longer than {size} MiB; expected one JSON object a line") from None
+        raise WrongInput(f"{file.name}: line {line} is longer than {limits.line:,} bytes; expected one JSON object a line") from None
 
 
 class _TooLong(Exception):
-    """A line does not end within ``RECORD_BYTES_MAX``."""
+    """A line does not end within the limit."""
 
 
-def _line_blocks(file: SourceFile) -> Iterator[bytes]:
+def _line_blocks(file: SourceFile, longest: int) -> Iterator[bytes]:
     """Blocks of whole lines, each ending with a line feed."""
     rest = b""
     for block in text_blocks(file.name, file.path, format_of(file.name).codec, _BLOCK_BYTES):
+        if len(rest) + max(block.find(b"\n"), 0) > longest:
+            raise _TooLong
         block = rest + block
         cut = block.rfind(b"\n") + 1
         rest = block[cut:]
         if cut:
             yield block[:cut]
-        if len(rest) > RECORD_BYTES_MAX:
-            raise _TooLong
+    if len(rest) > longest:
+        raise _TooLong
     if rest:
         yield rest + b"\n"
 
 
-def _batch(block: bytes, first_line: int, names: Sequence[str]) -> tuple[Any, int]:
+def absent_members(file: SourceFile, names: Sequence[str], limits: Limits = Limits()) -> tuple[list[str], list[str]]:
+    """Those of ``names`` that no line's object has, and the members that the first lines' objects have. Nothing is absent from a file
+    without any object. Reads no further than to the line that shows the last of them."""
+    absent, there = list(names), dict[str, None]()
+    patterns = {name: re.compile(json.dumps(name, ensure_ascii=False).encode() + rb"[ \t\r]*:") for name in names}
+    try:
+        for block in _line_blocks(file, limits.line):
+            if not there:
+                there = _first_members(block)
+            for name in [name for name in absent if _has_member(block, name, patterns[name])]:
+                absent.remove(name)
+            if not absent:
+                break
+    except _TooLong:
+        return [], []  # which line it is, is told where it is read
+    return (absent, list(there)) if there else ([], [])
+
+
+def _first_members(block: bytes, lines: int = 100) -> dict[str, None]:
+    there: dict[str, None] = {}
+    for line in block.decode("utf-8").split("\n"):
+        there |= dict.fromkeys(member_names(line))
+        lines -= bool(line.strip())
+        if there and lines < 0:
+            break
+    return there
+
+
+def _has_member(block: bytes, name: str, pattern: re.Pattern[bytes]) -> bool:
+    """Whether a line of ``block`` has the member. What only looks like it (in a text, or inside another member) is parsed."""
+    searched = [pattern] if b"\\" not in block else [pattern, _ESCAPED_NAME]
+    for one in searched:
+        position = 0
+        while found := one.search(block, position):
+            start = block.rfind(b"\n", 0, found.start()) + 1
+            end = block.find(b"\n", found.start()) + 1
+            if name in member_names(block[start:end].decode("utf-8")):
+                return True
+            position = end
+    return False
+
+
+_ESCAPED_NAME = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)++"[ \t\r]*:')
+
+
+class _Lines:
+    """Turns blocks of lines into batches."""
+
+    def __init__(self, names: Sequence[str], nesting: int) -> None:
+        self._names, self._nesting = names, nesting
+        twice = [
+            f"{name}[ \\t\\r]*:[^\\n]*{name}[ \\t\\r]*:" for name in (re.escape(json.dumps(name, ensure_ascii=False)) for name in names)
+        ]
+        # Several names share a pattern, but not all: its automaton remembers which of them it has seen, in any order.
+        self._twice = ["|".join(twice[start : start + _NAMES_A_PATTERN]) for start in range(0, len(twice), _NAMES_A_PATTERN)]
+
+    def batch(self, block: bytes, first_line: int) -> Any:
+        import numpy as np
+        import pyarrow as pa
+
+        content = np.frombuffer(block, dtype=np.uint8)
+        feeds = np.flatnonzero(content == 10)
+        count = len(feeds)
+        offsets = np.empty(count + 1, np.int32)
+        offsets[0] = 0
+        offsets[1:] = feeds + 1
+        # The lines are the block itself, line feeds included (white space to JSON): nothing is copied.
+        text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
+        line = np.arange(first_line, first_line + count, dtype=np.int64)
+        keep, problems = self._odd_lines(text, block, content, feeds, offsets)
+        replaced: dict[int, str | None] = {}
+        for row in sorted({*_needing_python(text, block, content, feeds), *self._perhaps_twice(text, block)}):
+            if keep[row] and row not in problems:
+                replaced[row], problem = exact_members(text[row].as_py(), self._names)
+                if problem is not None:
+                    problems[row] = problem
+        replaced.update(dict.fromkeys(problems))
+        problem = _put(pa.nulls(count, pa.string()), problems)
+        columns = [pa.array(line), pa.array(np.ones(count, np.int32)), problem, _put(text, replaced)]
+        batch = pa.record_batch(columns, names=["line", "span", "problem", "text"])
+        return batch if keep.all() else batch.filter(pa.array(keep))
+
+    def _odd_lines(self, text: Any, block: bytes, content: Any, feeds: Any, offsets: Any) -> tuple[Any, dict[int, str]]:
+        """Which lines are not blank, and what shows at once of those that are no object that can be read."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        keep, problems = np.ones(len(feeds), bool), dict[int, str]()
+        starts = content[offsets[:-1]]
+        keep[starts == 10] = False
+        for row in np.flatnonzero((starts != ord("{")) & keep).tolist():
+            start = text[row].as_py().strip(" \t\r\n")
+            if not start:
+                keep[row] = False
+            elif start[0] != "{":
+                problems[row] = BOM_INSIDE if start[0] == "\ufeff" else NOT_JSON
+        if b"\0" in block and BROKEN.encode() in block:  # the first search is ten times as fast as the second
+            for row in np.flatnonzero(pc.match_substring(text, BROKEN).to_numpy(zero_copy_only=False)).tolist():
+                problems[row] = BROKEN_UTF8
+        # A line that begins an object has one bracket at least: mostly that leaves too few for any line to be nested too deep.
+        if block.count(b"[") + block.count(b"{") - np.count_nonzero(starts == ord("{")) >= self._nesting:
+            brackets = np.flatnonzero((content == ord("[")) | (content == ord("{")))
+            many = np.diff(np.searchsorted(brackets, offsets)) > self._nesting
+            for row in np.flatnonzero(many).tolist():
+                if row not in problems and is_nested_deeper(text[row].as_py(), self._nesting):
+                    problems[row] = f"nested deeper than {self._nesting} brackets (limits.nesting)"
+        return keep, problems
+
+    def _perhaps_twice(self, text: Any, block: bytes) -> list[int]:
+        """The rows that may hold a member twice."""
+        patterns = [*self._twice, _ESCAPED_NAME_RE2] if b"\\" in block else self._twice
+        return [row for pattern in patterns for row in _matching(pattern, text, block)]
+
+
+_NAMES_A_PATTERN = 4
+_ESCAPED_NAME_RE2 = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)+"[ \t\r]*:'
+
+
+def _put(column: Any, values: dict[int, str | None] | dict[int, str]) -> Any:
+    """A column of texts with some rows replaced."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    content = np.frombuffer(block, dtype=np.uint8)
-    feeds = np.flatnonzero(content == 10)
-    count = len(feeds)
-    offsets = np.empty(count + 1, np.int32)
-    offsets[0] = 0
-    offsets[1:] = feeds + 1
-    # The lines are the block itself, line feeds included (white space to JSON): nothing is copied.
-    text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
-    line = np.arange(first_line, first_line + count, dtype=np.int64)
-
-    replaced: dict[int, str | None] = {}
-    problems: dict[int, str] = {}
-    blank: list[int] = []
-    for row in np.flatnonzero(content[offsets[:-1]] != ord("{")).tolist():
-        start = text[row].as_py().strip(" \t\r\n")
-        if not start:
-            blank.append(row)
-        elif start[0] != "{":
-            problems[row] = NOT_JSON
-    if b"\0" in block and BROKEN.encode() in block:  # the first search is ten times as fast as the second
-        for row in np.flatnonzero(pc.match_substring(text, BROKEN).to_numpy(zero_copy_only=False)).tolist():
-            problems[row] = BROKEN_UTF8
-    for row in _needing_python(text, block, content, feeds):
-        if row not in problems:
-            exact = exact_members(text[row].as_py(), names)
-            replaced[row] = exact
-            if exact is None:
-                problems[row] = NOT_JSON
-    replaced.update(dict.fromkeys(problems))
-    if replaced:
-        mask = np.zeros(count, bool)
-        rows = sorted(replaced)
-        mask[rows] = True
-        text = pc.replace_with_mask(text, pa.array(mask), pa.array([replaced[row] for row in rows], pa.string()))
-    problem = pa.nulls(count, pa.string())
-    if problems:
-        mask = np.zeros(count, bool)
-        rows = sorted(problems)
-        mask[rows] = True
-        problem = pc.replace_with_mask(problem, pa.array(mask), pa.array([problems[row] for row in rows], pa.string()))
-    span = np.ones(count, np.int32)
-    batch = pa.record_batch([pa.array(line), pa.array(span), problem, text], names=["line", "span", "problem", "text"])
-    if blank:
-        keep = np.ones(count, bool)
-        keep[blank] = False
-        batch = batch.filter(pa.array(keep))
-    return batch, first_line + count
+    if not values:
+        return column
+    mask = np.zeros(len(column), bool)
+    rows = sorted(values)
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), pa.array([values[row] for row in rows], pa.string()))
 
 
 def _needing_python(text: Any, block: bytes, content: Any, feeds: Any) -> list[int]:
-    """The rows that need Python. The block is searched as one text first: mostly nothing in it matches."""
+    """The rows that DuckDB would read wrongly."""
+    return _matching(_NEEDS_PYTHON_COMPACT if _is_compact(block, content, feeds) else _NEEDS_PYTHON, text, block)
+
+
+def _matching(pattern: str, text: Any, block: bytes) -> list[int]:
+    """The rows that match. The block is searched as one text first: mostly nothing in it matches."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     ends = pa.py_buffer(np.array([0, len(block)], np.int32))
     whole = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(block)])
-    pattern = _NEEDS_PYTHON_COMPACT if _is_compact(block, content, feeds) else _NEEDS_PYTHON
     if not pc.match_substring_regex(whole, pattern)[0].as_py():
         return []
     matches = pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
@@ -141,64 +225,3 @@ def _is_compact(block: bytes, content: Any, feeds: Any) -> bool:
         return False
     closed = np.count_nonzero(content == ord("}")) == len(feeds)
     return closed and bool((content[feeds - 1] == ord("}")).all() and (content[feeds - 2] != ord(",")).all())
-
-
-class _Number(str):
-    """A JSON number as it is written, but without the fraction's trailing zeros, as DuckDB gives those of up to 15
-    digits.
-    """
-
-
-class _Members(list[tuple[str, Any]]):
-    """A JSON object's members in their order, doubled names included."""
-
-
-def _number(digits: str) -> _Number:
-    if "." in digits and "e" not in digits.lower():
-        digits = digits.rstrip("0")
-        digits += "0" if digits.endswith(".") else ""
-    return _Number("0" if digits == "-0" else digits)
-
-
-def _no_constant(token: str) -> Any:
-    raise ValueError(f"{token} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_no_constant, object_pairs_hook=_Members)
-
-
-def exact_members(line: str, names: Sequence[str]) -> str | None:
-    """The members ``names`` of a JSON object as a JSON object whose numbers are strings; None if the line is no JSON
-    object.
-
-    The first of several members of one name counts, objects and arrays become their compact text: as DuckDB has it.
-    """
-    try:
-        members = _DECODER.decode(line.strip(" \t\r\n"))
-        if not isinstance(members, _Members):
-            return None
-        first: dict[str, Any] = {}
-        for name, value in members:
-            first.setdefault(name, value)
-        texts = {name: _text(first[name]) for name in names if name in first}
-        encoded = json.dumps(texts, ensure_ascii=False)
-        encoded.encode("utf-8")  # half of a surrogate pair is no text
-    except (ValueError, RecursionError):
-        return None
-    return encoded
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    return str(value) if isinstance(value, str) else _compact(value)
-
-
-def _compact(value: Any) -> str:
-    if isinstance(value, _Number):
-        return str(value)
-    if isinstance(value, _Members):
-        return "{" + ",".join(f"{_compact(name)}:{_compact(member)}" for name, member in value) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_compact, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.columnar import is_text, open_parquet, refuse_nested
+from recon.intake.columnar import is_text, open_parquet, refuse_inexact, refuse_nested
 from recon.intake.delimited import delimiter_of, header_of
 from recon.intake.formats import BROKEN, Format, blocks, format_of, head_text
+from recon.intake.jsonlines import absent_members
 from recon.intake.model import SourceFile
 
 _MAGIC = {
@@ -28,14 +29,15 @@ _MAGIC = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
+_SKIPPABLE = b"\x2a\x4d\x18"
+"""Behind a byte from 0x50 to 0x5f: a frame of zstd that holds no data."""
 
 
-def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = ()) -> None:
+def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = (), texts: Collection[str] = ()) -> None:
     """Raises WrongUsage for a name that tells no format, WrongInput for a file that is not that format, not whole, or
-    lacks a column. ``ordered``: see EventSpec.
+    lacks a column. ``ordered``, ``texts``: see EventSpec.
 
-    A compressed file is decompressed to its end. A member missing from JSON lines is null, so no column is asked of
-    those.
+    A compressed file is decompressed to its end.
     """
     form = format_of(name)
     try:
@@ -51,10 +53,14 @@ def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[s
     if form.kind != "parquet":
         _check_text(name, path, form)
     require_columns(SourceFile(name, path), columns, ordered)
+    if form.kind == "parquet":
+        refuse_inexact(SourceFile(name, path), texts)
 
 
 def _check_magic(name: str, start: bytes, expected: str | None) -> None:
     found = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), None)
+    if start[1:4] == _SKIPPABLE and start[0] >> 4 == 5:
+        found = "zstd"
     if found == expected:
         return
     promised = expected or "plain text"
@@ -88,10 +94,14 @@ def _check_text(name: str, path: Path, form: Format) -> None:
 
 
 def require_columns(file: SourceFile, columns: Sequence[str], ordered: Collection[str] = ()) -> None:
-    """Raises WrongInput if the header or the Parquet schema lacks one of ``columns``, has a name twice, or if a Parquet column is none
-    that can be read as it is to be: nested, or ``ordered`` and of a type that as text has another order."""
+    """Raises WrongInput if the header, the Parquet schema or every object of JSON lines lacks one of ``columns``, if the first two have a
+    name twice, or if a Parquet column is none that can be read as it is to be: nested, or ``ordered`` and of a type that as text has
+    another order."""
     form = format_of(file.name)
     if form.kind == "json":
+        absent, members = ([], []) if file.partial else absent_members(file, columns)
+        if absent:
+            raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {_what_is_there(absent[0], members, form)}")
         return
     schema = open_parquet(file).schema_arrow if form.kind == "parquet" else None
     there = schema.names if schema is not None else header_of(file)
@@ -119,7 +129,7 @@ def _check_type(place: str, kind: Any, column: str, ordered: bool) -> None:
 
 def _what_is_there(column: str, there: Sequence[str], form: Format) -> str:
     shown = ", ".join(there[:20])[:300] + (" …" if len(there) > 20 else "")
-    if len(there) == 1 and form.kind != "parquet":
+    if len(there) == 1 and form.kind in ("csv", "tsv"):
         other = next((mark for mark in (";", "\t", ",", "|") if mark in there[0]), None)
         if other:
             return f"it is {shown!r}, which is separated by {other!r}; expected {delimiter_of(form.kind)!r}"

@@ -18,7 +18,8 @@ from recon.intake.checks import Checks, checks, literal, quoted
 from recon.intake.columnar import direct_scan, row_batches
 from recon.intake.delimited import record_batches
 from recon.intake.formats import format_of
-from recon.intake.jsonlines import NOT_JSON, line_batches
+from recon.intake.jsonexact import NOT_JSON
+from recon.intake.jsonlines import line_batches
 from recon.intake.landing import require_columns
 from recon.intake.model import EventSpec, FileRows, SourceFile
 from recon.intake.raw import raw_rows
@@ -90,15 +91,14 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
 
     require_columns(file, spec.names, spec.ordered)
     kind = format_of(file.name).kind
-    if kind == "parquet" and (direct := direct_scan(file, spec.names)) is not None:
+    if kind == "parquet" and (direct := direct_scan(file, spec.names, spec.texts)) is not None:
         # What fails here (bytes that are not UTF-8, a damaged page) is read again below, where it is told row by row.
         with contextlib.suppress(duckdb.Error):
             connection.execute(f"INSERT INTO {table} {_select(number, direct[0], spec, sql)}")
             return direct[1]
     texts = ["text"] if kind == "json" else [f"t{position}" for position in range(len(spec.names))]
     schema = pa.schema([("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)])
-    batches = line_batches if kind == "json" else row_batches if kind == "parquet" else record_batches
-    counted = _Counted(batches(file, spec.names))
+    counted = _Counted(_batches_of(file, kind, spec))
     view = "recon_intake_batches"
     connection.register(view, pa.RecordBatchReader.from_batches(schema, counted))
     source = _members(view, spec.names) if kind == "json" else view
@@ -111,6 +111,12 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
     finally:
         connection.unregister(view)
     return counted.rows
+
+
+def _batches_of(file: SourceFile, kind: str, spec: EventSpec) -> Iterator[Any]:
+    if kind == "json":
+        return line_batches(file, spec.names, spec.limits)
+    return row_batches(file, spec.names, spec.texts) if kind == "parquet" else record_batches(file, spec.names)
 
 
 def _members(view: str, names: Sequence[str]) -> str:

@@ -23,6 +23,19 @@ _ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a file may ask of the machine. ``line``: bytes of a line of text, and of a CSV record. ``nesting``: brackets inside each
+    other in a JSON object. ``bytes``, ``rows``: of a file, decompressed. ``ratio``: decompressed bytes for each byte of the file.
+    """
+
+    line: int = 16 << 20
+    nesting: int = 64
+    bytes: int = 64 << 30
+    rows: int = 500_000_000
+    ratio: int = 1000
+
+
+@dataclass(frozen=True)
 class EventSpec:
     """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry
     along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
@@ -33,6 +46,12 @@ class EventSpec:
     time: str | None
     columns: dict[str, Type]
     ordered: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """The columns whose values are used as text."""
+        return frozenset(filter(None, (*self.key, self.id))) | {name for name, kind in self.columns.items() if kind.kind == "text"}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -49,10 +68,12 @@ class EventSpec:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A landed file: ``name`` as landed, which tells its format, and ``path`` where its bytes lie now."""
+    """A landed file: ``name`` as landed, which tells its format, and ``path`` where its bytes lie now. ``partial``: it need not have a
+    member that the rules use, as a correction that states only what it changes."""
 
     name: str
     path: Path
+    partial: bool = False
 
 
 @dataclass(frozen=True)

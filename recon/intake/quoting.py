@@ -13,11 +13,10 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BOM, BROKEN
+from recon.intake.formats import BOM, BOM_INSIDE, BROKEN
 
 OPEN_QUOTE = "a quoted field that does not end at a delimiter or line end; close its quote, or double the quotes inside it"
 CARRIAGE_RETURN = "a carriage return outside quotes; quote the field, or end the line with a line feed"
-BOM_INSIDE = "a byte order mark in the middle of the file; remove it where files were put together"
 
 PLACEHOLDER = b"x\n"
 """Takes the place of a faulty line, so that the parser counts a record there."""

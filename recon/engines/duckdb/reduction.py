@@ -172,8 +172,8 @@ def group_name(by: str) -> str:
     return f"CASE WHEN {by} IS NULL THEN 'null' WHEN {by} = 'null' OR {by} LIKE '\"%' THEN '\"' || {by} || '\"' ELSE {by} END"
 
 
-def unreadable_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, int]:
-    """Per sum control, rows of ``source`` without a readable amount."""
+def without_amount(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, int]:
+    """Per sum control, rows of ``source`` without an amount, or without one that can be read."""
     return {
         control.name: _one(connection, f"SELECT count(*) FROM {source} WHERE {column(config, control.column)} IS NULL")
         for control in config.control

@@ -58,7 +58,7 @@ def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest
     file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
-            source = SourceFile(file.name, reduce.local_file(store, file, scratch))
+            source = SourceFile(file.name, reduce.local_file(store, file, scratch), bool(file.reason))
             (rows,) = load_events(connection, [source], reduce.event_spec(config), "landed")
         except WrongInput as error:
             raise WrongInput(f"{place}{error}") from None

@@ -1,0 +1,142 @@
+"""Small inputs from the field, each in a folder of ``data/cases``: what the reader makes of them, through the whole pipeline."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import recon
+from recon.errors import WrongInput
+
+CASES = Path(__file__).parent / "data" / "cases"
+WINDOW = "2026-11-01T00:00Z"
+Site = Callable[..., recon.Reconciliation]
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A copy of a case's folder, which becomes the working directory, opened."""
+
+    def opened(name: str, config: str = "recon.yaml") -> recon.Reconciliation:
+        shutil.copytree(CASES / name, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        return recon.open(config)
+
+    return opened
+
+
+def land(site: recon.Reconciliation, *files: str, window: str = WINDOW, close: bool = True) -> None:
+    site.land(list(files), window, close=close)
+
+
+def shown(site: recon.Reconciliation) -> dict[str, dict[str, Any]]:
+    """Key → its row of the export, as text."""
+    return {
+        row["key"]: {name: None if value is None else str(value) for name, value in row.items()} for row in site.artifacts().to_pylist()
+    }
+
+
+def rejected(site: recon.Reconciliation) -> list[tuple[int, str]]:
+    return [(row["line"], row["reason"]) for row in site.rejects().to_pylist()]
+
+
+def certified(site: recon.Reconciliation) -> dict[str, Any]:
+    certificate = site.certificate(WINDOW)
+    assert certificate is not None
+    assert certificate["ties"] is True
+    return certificate
+
+
+def test_json_renamed_field(case: Site) -> None:
+    site = case("json-renamed-field")
+    with pytest.raises(WrongInput) as refused:
+        land(site, "invoices.csv", "credits-v1.jsonl", "payments-v2.jsonl")
+    assert str(refused.value) == (
+        "payments-v2.jsonl: no line has a member 'amount'; did you mean 'line_amount'? "
+        "it has: event_id, order_id, event_type, line_amount, currency"
+    )
+    assert site.status()["windows"] == []
+    Path("both.jsonl").write_bytes(Path("credits-v1.jsonl").read_bytes() + Path("payments-v2.jsonl").read_bytes())
+    land(site, "invoices.csv", "both.jsonl")
+    site.run()
+    assert shown(site)["A"]["status"] == "MATCHED"
+    assert certified(site)["stages"]["reduce"]["without_amount"] == {"amount": 2}
+    assert site.verify(full=True).ok
+
+
+def test_json_duplicate_members(case: Site) -> None:
+    site = case("json-duplicate-members")
+    land(site, "payments.jsonl")
+    site.run()
+    assert rejected(site) == [(1, "member 'amount' twice"), (2, "member 'amount' twice")]
+    assert {key: row["paid"] for key, row in shown(site).items()} == {"C": "10.00"}
+    assert certified(site)["stages"]["reduce"]["unreadable"] == {"amount": 2}
+
+
+def test_nan_in_json_lines(case: Site) -> None:
+    site = case("nan-in-json-lines")
+    land(site, "p.jsonl")
+    site.run()
+    assert rejected(site) == [
+        (2, "amount: NaN is not JSON; write null where there is no value"),
+        (3, "a byte order mark in the middle of the file; remove it where files were put together"),
+    ]
+    paid = {key: row["paid"] for key, row in shown(site).items()}
+    assert paid["A"] == "10.50"
+    assert (paid["9007199254740993"], paid["9007199254740992"]) == ("1234567890123456.78", "1.00")
+    assert certified(site)["in"]["rows"] == 7
+
+
+def test_every_row_rejected(case: Site) -> None:
+    site = case("every-row-rejected")
+    land(site, "trailing.csv")
+    site.run()
+    assert rejected(site) == [(2, "5 fields, the header has 4"), (3, "5 fields, the header has 4")]
+    assert certified(site)["rejected"]["rows"] == 2
+
+
+def test_float_ids_in_parquet(case: Site) -> None:
+    site = case("float-ids-in-parquet")
+    land(site, "invoices.csv", "payments.parquet", "oracle.parquet")
+    site.run()
+    statuses = {key: row["status"] for key, row in shown(site).items()}
+    assert statuses == {"5678901234567": "MATCHED", "4500001234": "MATCHED", "4500001235": "MATCHED"}
+    assert rejected(site) == [(3, "order_id: the key is empty")]
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0**53, -(2.0**60), float("nan"), float("inf")])
+def test_a_float_id_whose_digits_are_not_known_is_refused_at_landing(case: Site, value: float) -> None:
+    site = case("float-ids-in-parquet")
+    row = {"event_id": ["P1"], "event_type": ["PAYMENT"], "amount": ["1.00"], "currency": ["EUR"]}
+    pq.write_table(pa.table({**row, "order_id": [value]}), "bad.parquet")
+    with pytest.raises(WrongInput) as refused:
+        land(site, "bad.parquet")
+    assert str(refused.value) == (
+        f"bad.parquet: column 'order_id' is double and is used as text, but holds {value!r}, which is no whole number below 2^53; "
+        "write the column as text or as whole numbers"
+    )
+
+
+@pytest.mark.parametrize("name", ["padded.csv.gz", "members.csv.gz", "frames.csv.zst", "skip-first.csv.zst", "skip-end.csv.zst"])
+def test_compressed_oddities(case: Site, name: str) -> None:
+    site = case("compressed-oddities")
+    judge = ["gzip", "-t", name] if name.endswith("gz") else ["zstd", "-t", "-q", name]
+    assert subprocess.run(judge, check=False).returncode == 0
+    land(site, name)
+    site.run()
+    assert {"A", "B"} <= {*shown(site)}
+    assert rejected(site) == []
+
+
+@pytest.mark.parametrize("name", ["cut.csv.gz", "two-members-cut.csv.gz"])
+def test_compressed_files_that_are_cut_are_refused(case: Site, name: str) -> None:
+    site = case("compressed-oddities")
+    with pytest.raises(WrongInput, match=f"{name}: the gzip data is cut off; transfer the file again"):
+        land(site, name)
