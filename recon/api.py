@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
+from recon.moments import Upto, known_instant, upto
 from recon.opening import open_for
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
-from recon.windows import name_of, parse_instant
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon import batches
+    from recon.breaks import Asked, Chosen
     from recon.caveats import Caveat
     from recon.compaction import Compacted
     from recon.copying import Copied
@@ -86,13 +87,18 @@ class Reconciliation:
             return timeline.head()
         from recon.lookup import known_at as state_known_at
 
-        instant, kept = parse_instant(known_at, "--known-at"), self.config.retention.history
+        instant, kept = self._known_instant(known_at), self.config.retention.history
         if kept is not None and datetime.now(UTC) - instant > kept:
             raise WrongUsage(
                 f"--known-at {known_at}: lies beyond retention.history in {self._path.name}; what was known is kept since "
                 f"{datetime.now(UTC) - kept:%Y-%m-%dT%H:%MZ}, certificates for ever"
             )
         return state_known_at(timeline, instant)
+
+    def _known_instant(self, known_at: str) -> datetime:
+        """The end of the second, or of the fraction of it, that is written."""
+        self._timeline = self._timeline or Timeline(self.store())
+        return known_instant(known_at, self._timeline.head().time, datetime.now(UTC))
 
     def land(
         self,
@@ -137,10 +143,15 @@ class Reconciliation:
         batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
-    def correct(self, *key: str, event: Mapping[str, str], reason: str) -> batches.Manifest:
-        """Lands one event of a key in the window that it is now; see recon.corrections. The maker is the operating system's user."""
-        from recon.corrections import correct
+    def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> batches.Manifest:
+        """Lands one event of a key in the window that it is now; see recon.corrections. The maker is the operating system's user. A key or
+        a text that no event had before is refused unless ``yes``."""
+        from recon.corrections import correct, written_key
 
+        if not yes:
+            from recon.seen import refuse_unseen
+
+            refuse_unseen(self.store(), self.config, self.state(), written_key(self.config, key), event)
         return correct(self.store(create=True), self.config, key, event, reason)
 
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
@@ -167,24 +178,33 @@ class Reconciliation:
         return pipeline.run(self.store(), self.config, low, high, progress or silent, way)
 
     def show(
-        self, *key: str, as_of: str | None = None, known_at: str | None = None, events: bool = False, index: str = "runs"
+        self,
+        *key: str,
+        as_of: str | None = None,
+        through: str | None = None,
+        known_at: str | None = None,
+        events: bool = False,
+        index: str = "runs",
     ) -> dict[str, Any]:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown.
+
+        ``as_of``: a time with zone; every window that ended by then counts. ``through``: a window; it and every earlier one count.
+        ``known_at``: a time with zone; as it was known then.
 
         ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
         from recon.lookup import find_record, find_then
 
         if index != "runs":
-            return self._show_served(key, as_of, known_at, events, index)
-        state, last, text = self.state(known_at), self._as_of(as_of), self.key_text(key)
+            return self._show_served(key, self._upto(as_of, through), known_at, events, index)
+        state, upto, text = self.state(known_at), self._upto(as_of, through), self.key_text(key)
         record = (
             find_record(self.store(), state, text)
             if known_at is None
             else find_then(self.store(), state, text, self.state(), lambda: self._rules(state))
         )
-        return self._shown(text, state, record, last, events)
+        return self._shown(text, state, record, upto, events)
 
-    def _show_served(self, key: Sequence[str], as_of: str | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
+    def _show_served(self, key: Sequence[str], upto: Upto | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
         from recon.serving.looking import find_served
 
         if index != "dynamodb" or self.place.index.kind != "dynamodb":
@@ -192,13 +212,13 @@ class Reconciliation:
             raise WrongUsage(f"--index {index}: {self._path.name} asks for no such index, {written}; known are runs and dynamodb")
         if known_at is not None:
             raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
-        last, text = self._as_of(as_of), self.key_text(key)
+        text = self.key_text(key)
         self._timeline = self._timeline or Timeline(self.store())
         served = find_served(self.store(), self._timeline, text, lambda: self._tables, self._known)
         if served.by != "dynamodb":
             vars(self).pop("_tables", None)  # made anew next time, by what credentials there are then
         told = {"served_by": served.by} | ({"served_why": served.why} if served.why else {})
-        return self._shown(text, served.state, served.record, last, events) | told
+        return self._shown(text, served.state, served.record, upto, events) | told
 
     @cached_property
     def _known(self) -> Known:
@@ -214,11 +234,11 @@ class Reconciliation:
 
         return open_client(1, tries=3, meter=meter_of(self.store()))
 
-    def _shown(self, text: str, state: State, record: dict[str, Any] | None, last: datetime | None, events: bool) -> dict[str, Any]:
+    def _shown(self, text: str, state: State, record: dict[str, Any] | None, upto: Upto | None, events: bool) -> dict[str, Any]:
         from recon.lookup import show
 
-        rules = self._rules(state) if last is not None or events else None
-        shown = show(self.store(), state, text, record, rules, last, events, self.place.names)
+        rules = self._rules(state) if upto is not None or events else None
+        shown = show(self.store(), state, text, record, rules, upto, events, self.place.names)
         if events:
             from recon.corrections import explain
 
@@ -235,19 +255,19 @@ class Reconciliation:
 
         return key_text(list(values))
 
-    def artifacts(self, as_of: str | None = None, known_at: str | None = None) -> pa.Table:
-        """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key."""
+    def artifacts(self, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> pa.Table:
+        """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key. See ``show``."""
         from recon.artifacts import artifacts
 
         state = self.state(known_at)
-        return artifacts(self.store(), self._rules(state), state, self._as_of(as_of), then=known_at is not None)
+        return artifacts(self.store(), self._rules(state), state, self._last(as_of, through), then=known_at is not None)
 
-    def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None) -> int:
+    def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> int:
         """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
         from recon.artifacts import export
 
         state = self.state(known_at)
-        return export(self.store(), self._rules(state), state, Path(file), self._as_of(as_of), then=known_at is not None)
+        return export(self.store(), self._rules(state), state, Path(file), self._last(as_of, through), then=known_at is not None)
 
     def caveats(self) -> list[Caveat]:
         """What is missing, unreadable, in conflict or not done yet; see recon.caveats."""
@@ -255,25 +275,35 @@ class Reconciliation:
 
         return caveats(self.store(), self.config, self.state())
 
-    def breaks(self) -> pa.Table:
-        """What is not matched: the columns of ``artifacts`` and age_days, in order of status, age and key."""
-        from recon.artifacts import breaks_query, table_of
+    def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
+        """What is not matched: the columns of ``artifacts``, ``since`` and ``age_days``, in order of status, age and key. ``chosen``: which of
+        them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.breaks."""
+        from recon.breaks import Chosen, breaks
 
-        state = self.state()
-        with table_of(self.store(), self.config, state) as connection:
-            return connection.sql(breaks_query(self.config, state)).to_arrow_table()
+        asked = self._asked(**moment)
+        return breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen())
 
-    def breaks_summary(self) -> list[dict[str, Any]]:
-        """Breaks by status and age."""
-        from recon.artifacts import breaks_summary
+    def breaks_summary(self, chosen: Chosen | None = None, **moment: str | None) -> list[dict[str, Any]]:
+        """Breaks by status and age, with what they come to; see ``breaks`` and recon.breaks.summary."""
+        from recon.breaks import Chosen, summary
 
-        return breaks_summary(self.store(), self.config, self.state())
+        asked = self._asked(**moment)
+        return summary(self.store(), self._rules(asked.state), asked, chosen or Chosen())
 
-    def export_breaks(self, file: str | Path) -> int:
-        """Writes the breaks to a file. Returns the rows."""
-        from recon.artifacts import export_breaks
+    def export_breaks(self, file: str | Path, chosen: Chosen | None = None, **moment: str | None) -> int:
+        """Writes the breaks to a file; see ``breaks``. Returns the rows."""
+        from recon.breaks import Chosen, export_breaks
 
-        return export_breaks(self.store(), self.config, self.state(), Path(file))
+        asked = self._asked(**moment)
+        return export_breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen(), Path(file))
+
+    def _asked(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Asked:
+        """The state that breaks are asked of, and the moment at which their ages end."""
+        from recon.breaks import Asked
+
+        state, upto, now = self.state(known_at), self._upto(as_of, through), datetime.now(UTC)
+        ends = [now, *([] if upto is None else [upto.end]), *([] if known_at is None else [self._known_instant(known_at)])]
+        return Asked(state, None if upto is None else upto.last, min(ends), then=known_at is not None)
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
@@ -395,17 +425,9 @@ class Reconciliation:
             raise WrongUsage(f"{first}..{last}: the range ends before it begins; swap its ends")
         return low, high
 
-    def _as_of(self, text: str | None) -> datetime | None:
-        """The last window that counts. A window's name, or the end of one with any offset (the end of a New York month)."""
-        if text is None:
-            return None
-        instant = parse_instant(text, "--as-of")
-        if text.endswith("Z"):
-            return self.place.grid.parse(text, "--as-of")
-        below = self.place.grid.at(self.place.grid.index(instant))
-        if below != instant:
-            raise WrongUsage(
-                f"--as-of: {text} lies on no window's border; the nearest before it is {name_of(below)}, "
-                f"the next is {name_of(self.place.grid.after(below))}"
-            )
-        return self.place.grid.before(instant)
+    def _upto(self, as_of: str | None, through: str | None) -> Upto | None:
+        return upto(self.place.grid, as_of, through, datetime.now(UTC))
+
+    def _last(self, as_of: str | None, through: str | None) -> datetime | None:
+        found = self._upto(as_of, through)
+        return None if found is None else found.last

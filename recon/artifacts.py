@@ -1,7 +1,7 @@
-"""All artifacts at once: as Arrow, for files, as of a window; and the breaks among them.
+"""All artifacts at once: as Arrow, for files, as of a window.
 
-Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key
-(recon.lookup); the formats of files (recon.exports).
+Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key (recon.lookup); which
+artifacts are breaks (recon.breaks); the formats of files (recon.exports).
 """
 
 from __future__ import annotations
@@ -162,42 +162,3 @@ def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: 
     check_format(file)
     with table_of(store, config, state, as_of, then) as connection:
         return write_rows(connection, "FROM artifacts ORDER BY key", file)
-
-
-def export_breaks(store: ObjectStore, config: Config, state: State, file: Path) -> int:
-    """Writes what is not matched to ``file``, in order of status, age and key; see ``export``."""
-    check_format(file)
-    with table_of(store, config, state) as connection:
-        return write_rows(connection, breaks_query(config, state), file)
-
-
-def matched_status(config: Config) -> str | None:
-    """The status that is no break: MATCHED where there is one, else the first."""
-    names = [item.name for item in config.status]
-    return "MATCHED" if "MATCHED" in names else names[0] if names else None
-
-
-BREAK_AGES = (
-    "CASE WHEN age_days < 1 THEN 'under 1 day' WHEN age_days < 7 THEN '1–6 days' "
-    "WHEN age_days < 30 THEN '7–29 days' ELSE '30 days and more' END"
-)
-
-
-def breaks_query(config: Config, state: State) -> str:
-    """SELECT over ``artifacts``: what is not matched, with ``age_days`` from the key's first window to the newest committed one."""
-    matched = matched_status(config)
-    newest = max(state.windows, default=name_of(config.grid.start))
-    return (
-        "SELECT *, date_diff('day', CAST(first_window AS TIMESTAMPTZ), "
-        f"CAST({literal(newest)} AS TIMESTAMPTZ)) AS age_days FROM artifacts "
-        f"WHERE status IS DISTINCT FROM {literal(matched) if matched else 'NULL'} ORDER BY status, age_days DESC, key"
-    )
-
-
-def breaks_summary(store: ObjectStore, config: Config, state: State) -> list[dict[str, Any]]:
-    """Breaks by status and age: status, age, artifacts. No amounts: keys of different currencies stand in one line."""
-    with table_of(store, config, state) as connection:
-        rows = connection.execute(
-            f"SELECT status, {BREAK_AGES} AS age, count(*) FROM ({breaks_query(config, state)}) GROUP BY ALL ORDER BY status, min(age_days)"
-        ).fetchall()
-    return [dict(zip(("status", "age", "artifacts"), row, strict=True)) for row in rows]

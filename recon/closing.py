@@ -104,9 +104,12 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
 
 
 def processed(config: Config, state: State, manifest: Manifest) -> bool:
-    """Whether a revision that is not committed is to be processed: the window is closed, or open ones are processed, too."""
+    """Whether a revision that is not committed is to be processed: the window is closed, open ones are processed, too, or it holds a
+    correction, which counts at the next run though the window is still filling. What is processed open stays open."""
+    corrected = any(file.reason for file in manifest.files)
     # An open window whose last file was taken back has to lose its events, too.
-    return manifest.closed or (config.closing.process_open and bool(manifest.files or state.revision(manifest.window)))
+    takes_back = bool(state.revision(manifest.window))
+    return manifest.closed or corrected or takes_back or (config.closing.process_open and bool(manifest.files))
 
 
 def _due(config: Config, held: Manifest, now: datetime) -> str | None:
@@ -133,9 +136,11 @@ def _files(config: Config, manifest: Manifest | None) -> str:
     received, expected = len(manifest.received) if manifest else 0, config.closing.files
     if manifest is not None and manifest.closed:
         expected = manifest.expected
+    corrections = len(manifest.files) - received if manifest else 0
+    corrected = f" and {corrections:,} correction{'' if corrections == 1 else 's'}" if corrections else ""
     if expected is not None:
-        return f"{received:,} of {expected:,} file{'' if expected == 1 else 's'}"
-    return f"{received:,} file{'' if received == 1 else 's'}" if received else "no files"
+        return f"{received:,} of {expected:,} file{'' if expected == 1 else 's'}{corrected}"
+    return (f"{received:,} file{'' if received == 1 else 's'}" if received else "no files") + corrected
 
 
 def _holds(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest) -> str:

@@ -14,6 +14,7 @@ from recon import parquet, stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
 from recon.hashing import hash_of, salt_of
+from recon.moments import Upto
 from recon.records import full, named
 from recon.runs import open_run, read_record
 from recon.store import NotFound, ObjectStore
@@ -67,24 +68,24 @@ def show(
     key: str,
     record: dict[str, Any] | None,
     config: Config | None = None,
-    as_of: datetime | None = None,
+    upto: Upto | None = None,
     events: bool = False,
     names: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> dict[str, Any]:
     """One artifact as `recon show --json` prints it, from its ``record`` at that state. Raises WrongInput where the key is unknown (then or
     at all).
 
-    ``as_of``: start of the last window that counts. ``events``: adds to each contribution the list of its events; none is carried
-    forward then. Either needs the rules in ``config``. ``names``: of measures and derived values; one without a value is None."""
+    ``upto``: the windows that count. ``events``: adds to each contribution the list of its events; none is carried forward then. Either
+    needs the rules in ``config``. ``names``: of measures and derived values; one without a value is None."""
     if record is None:
         raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
-    if as_of is not None or (events and "carried" in record):
+    if upto is not None or (events and "carried" in record):
         from recon.artifacts import fold_record
 
         assert config is not None
-        record = fold_record(store, config, state, record, None if as_of is None else name_of(as_of), opened=events)
-        if as_of is not None and not record["contributions"] and "carried" not in record:
-            raise WrongInput(f"{key}: no window up to and including {name_of(as_of)} holds this key")
+        record = fold_record(store, config, state, record, None if upto is None else name_of(upto.last), opened=events)
+        if upto is not None and not record["contributions"] and "carried" not in record:
+            raise WrongInput(f"{key}: no window up to and including {name_of(upto.last)} holds this key")
     shown: dict[str, Any] = {
         "key": record["key"],
         "status": record["status"],
@@ -94,8 +95,8 @@ def show(
         "contributions": [*_carried(record, names[0]), *(_contribution(state, part, names[0]) for part in record["contributions"])],
         "withdrawn": record["withdrawn"],
     }
-    if as_of is not None:
-        shown["as_of"] = name_of(as_of)
+    if upto is not None:
+        shown |= upto.told
     if events:
         assert config is not None
         held = {part["window"]: _events(store, config, state, part["window"], key) for part in shown["contributions"]}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import copying, doctoring, files, indexing, looking, renewing, start, work
+from recon.cli import breaks, copying, doctoring, files, indexing, looking, renewing, start, work
 
 
 class Command(TyperCommand):
@@ -72,7 +72,7 @@ for _command in (
     looking.status,
     looking.certificate,
     looking.show,
-    looking.breaks,
+    breaks.breaks,
     looking.rejects,
     looking.export,
     doctoring.doctor,

@@ -152,14 +152,15 @@ def correct(
         list[str] | None,
         typer.Option("--event", metavar="COLUMN=VALUE", help="A column of the event; repeat it for each."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="A new key, or a text that its column never held, is meant.")] = False,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Add one event to a key, with a reason.
 
-    It lands as a file in the window that it is now and counts once that window is processed. The maker is the user of the operating
-    system. Its time is now, its id is made.
+    It lands as a file in the window that it is now and counts at the next run, which leaves an open window open. The maker is the user of
+    the operating system. Its time is now, its id is made. A key or a text that no event had before is refused without --yes.
 
     \b
     recon correct A113 --event event_type=PAYMENT --event amount=40.00 --event currency=USD --reason "paid in cash"
@@ -172,13 +173,14 @@ def correct(
         if column in columns:
             raise WrongUsage(f"--event {text}: {column!r} was given before; give it once")
         columns[column] = value
-    manifest = opened(config).correct(*key, event=columns, reason=reason)
+    manifest = opened(config).correct(*key, event=columns, reason=reason, yes=yes)
     landed = manifest.files[-1]
     if json:
         as_json({**_manifest(manifest), "added": [landed.name]})
         return
     say(f"landed {landed.name} by {landed.by} in window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
-    _say_next(manifest, with_config(config))
+    stays = "" if manifest.closed else ", which counts it; the window stays open"
+    say(f"next: recon run{with_config(config)}{stays}")
 
 
 def _say_landing(landing: Landing, replaced: str | None, suffix: str) -> None:

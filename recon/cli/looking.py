@@ -1,4 +1,4 @@
-"""Commands that only look: status, certificate, show, breaks, rejects, export.
+"""Commands that only look: status, certificate, show, rejects, export.
 
 Belongs here: their arguments, and tables for a screen. Does not belong here: where the answers come from.
 """
@@ -6,14 +6,16 @@ Belongs here: their arguments, and tables for a screen. Does not belong here: wh
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recon.cli.bounds import say_bounds
+from recon.cli.breaks import say_caveats
 from recon.cli.certificates import say_certificate, say_completeness
-from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
+from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table, warn
 from recon.errors import WrongInput
@@ -23,16 +25,6 @@ if TYPE_CHECKING:
 
 WINDOWS_SHOWN = 20
 ROWS_SHOWN = 20
-
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="W", help="With every window up to and including W; or the end of one, with an offset."),
-]
-KnownAt = Annotated[
-    str | None,
-    typer.Option("--known-at", metavar="TIME", help="As it was known then (with zone): 2026-12-01T00:00-05:00."),
-]
-
 
 def status(
     window: Annotated[str | None, typer.Argument(metavar="W", help="One window, with its files and certificate.")] = None,
@@ -57,13 +49,15 @@ def status(
         _say_status(answer, with_config(config))
     else:
         _say_window(answer, with_config(config))
-    return _status_of(answer) if window is None else _status_of_window(answer)
+    return _status_of(answer, json) if window is None else _status_of_window(answer)
 
 
-def _status_of(answer: dict[str, Any]) -> int:
+def _status_of(answer: dict[str, Any], json: bool) -> int:
     for caveat in answer["caveats"]:
         if caveat["wrong"]:
             warn(caveat["text"])
+        elif not json and caveat["kind"] in ("conflicts", "rejected"):  # the others are in the lines above
+            say(caveat["text"])
     return 0 if answer["ok"] else 1
 
 
@@ -172,6 +166,7 @@ def certificate(
 def show(
     key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; one value for each of its columns.")],
     as_of: AsOf = None,
+    through: Through = None,
     known_at: KnownAt = None,
     events: Annotated[bool, typer.Option("--events", help="With every event, its file and line.")] = False,
     index: Annotated[str, typer.Option("--index", metavar="INDEX", help="Look it up in: runs, or dynamodb.")] = "runs",
@@ -186,13 +181,14 @@ def show(
     \b
     recon show A112
     recon show A112 --events
-    recon show A112 --as-of 2026-11-30T23:00Z --known-at 2026-12-05T09:00-05:00
+    recon show A112 --as-of 2026-12-01T00:00-05:00 --known-at 2026-12-05T09:00-05:00
+    recon show A112 --through 2026-11-30T23:00Z
     recon show ACME INV-7        (a key of two columns)
     recon show A112 --index dynamodb
     recon show -- -7             (a key that begins with a dash)
     """
     reconciliation = located(config)
-    found = reconciliation.show(*key, as_of=as_of, known_at=known_at, events=events, index=index)
+    found = reconciliation.show(*key, as_of=as_of, through=through, known_at=known_at, events=events, index=index)
     if json:
         as_json(contracted(found))
     else:
@@ -208,8 +204,8 @@ def contracted(found: dict[str, Any]) -> dict[str, Any]:
 def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_at: str | None) -> None:
     say(f"{found['key']}  {found['status'] or 'no contributions left'}")
     known = f", as known at {known_at}" if known_at else ""
-    as_of = f", as of {found['as_of']}" if "as_of" in found else ""
-    say(f"commit {number(found['commit'])}{as_of}{known}")
+    through = f", through window {found['through']}" if "through" in found else ""
+    say(f"commit {number(found['commit'])}{through}{known}")
     if "served_by" in found:
         why = f": {found['served_why']}" if "served_why" in found else ""
         say(f"served by {found['served_by']}{why}")
@@ -256,52 +252,6 @@ def _reads_as_amount(value: object) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+", value) is not None)
 
 
-def breaks(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Write all of them: csv, jsonl, parquet or xlsx.")] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Show what is not matched, by status and age.
-
-    \b
-    recon breaks
-    recon breaks breaks.xlsx
-    """
-    reconciliation = opened(config)
-    if file is not None:
-        with Bar("breaks"):
-            rows = reconciliation.export_breaks(file)
-        _say_written(file, rows, "break", json)
-        return
-    summary = reconciliation.breaks_summary()
-    if json:
-        as_json({"summary": summary, "breaks": reconciliation.breaks().to_pylist()})
-        return
-    if not summary:
-        say("no breaks: everything is matched")
-        return
-    say(f"{count(sum(line['artifacts'] for line in summary), 'break')}")
-    table(
-        ["status", "age", "artifacts"],
-        [(line["status"], line["age"], number(line["artifacts"])) for line in summary],
-        ["artifacts"],
-    )
-    listed = reconciliation.breaks()
-    names = [name for name in listed.column_names if name not in ("windows", "last_window")]
-    numeric = [name for name in names if name not in ("key", "status", "first_window") and _is_number(listed, name)]
-    rows_shown = listed.select(names).slice(0, ROWS_SHOWN).to_pylist()
-    table(names, [[amount(row[n]) if n in numeric else row[n] for n in names] for row in rows_shown], numeric)
-    if listed.num_rows > ROWS_SHOWN:
-        say()
-        say(f"{count(listed.num_rows - ROWS_SHOWN, 'more')}: recon breaks breaks.xlsx{with_config(config)}")
-
-
-def _is_number(listed: Any, name: str) -> bool:
-    kind = str(listed.schema.field(name).type)
-    return kind.startswith(("decimal", "int", "uint"))
-
-
 def rejects(
     window: Annotated[str | None, typer.Argument(metavar="W", help="Of one window only.")] = None,
     config: ConfigFile = None,
@@ -332,26 +282,26 @@ def rejects(
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="csv, jsonl, parquet or xlsx, told by its suffix.")],
     as_of: AsOf = None,
+    through: Through = None,
     known_at: KnownAt = None,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Write all artifacts to a file, one row each.
 
-    Columns: key, status, measures, derived values, windows, first_window, last_window.
+    Exit status 1, though the file is written, where something is missing or nothing has been processed yet; see 'recon status'. Columns: key, status, measures, derived values, windows, first_window, last_window.
 
     \b
     recon export artifacts.xlsx
-    recon export november.csv --as-of 2026-11-30T23:00Z
+    recon export november.csv --as-of 2026-12-01T00:00Z
     """
     with Bar("export"):
-        rows = opened(config).export(file, as_of, known_at)
-    _say_written(file, rows, "artifact", json)
-
-
-def _say_written(file: str, rows: int, what: str, json: bool) -> None:
+        reconciliation = opened(config)
+        rows = reconciliation.export(file, as_of, known_at, through)
+    found = reconciliation.caveats()
     if json:
-        as_json({"file": file, "rows": rows})
+        as_json({"file": file, "rows": rows, "caveats": [asdict(one) for one in found]})
     else:
-        say(f"wrote {count(rows, what)} to {Path(file)}")
+        say(f"wrote {count(rows, 'artifact')} to {Path(file)}")
+    return say_caveats(found, json)

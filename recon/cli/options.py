@@ -1,6 +1,6 @@
 """The arguments that several commands share, and finding the configuration.
 
-Belongs here: --config, --json, --debug, windows. Does not belong here: any command.
+Belongs here: --config, --json, --debug, windows and moments. Does not belong here: any command.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ ConfigFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected failure.", callback=_debug, is_eager=True)]
 Window = Annotated[str, typer.Option("--window", "-w", metavar="W", help="The window, named by its start in UTC: 2026-11-01T00:00Z.")]
+
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="TIME", help="With every window that ended by then (with zone): 2026-12-01T00:00-05:00."),
+]
+Through = Annotated[
+    str | None,
+    typer.Option("--through", metavar="W", help="With every window up to and including W."),
+]
+KnownAt = Annotated[
+    str | None,
+    typer.Option("--known-at", metavar="TIME", help="As it was known then (with zone): 2026-12-01T00:00-05:00."),
+]
 
 
 def config_path(given: str | None) -> Path:

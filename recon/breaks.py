@@ -1,0 +1,206 @@
+"""Breaks: the artifacts that are not matched, how old each one is, and what they come to.
+
+Belongs here: which artifacts are breaks, their age, choosing and ordering them, and the summary in money. Does not belong here: the table of
+all artifacts (recon.artifacts), and how a screen shows any of it (recon.cli).
+
+The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window where an
+event has no time, to now, or to the moment that is asked about. Corrections do not count for it, unless the key has no other event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import stateless
+from recon.artifacts import table_of
+from recon.config import Config
+from recon.corrections import PREFIX
+from recon.engines.duckdb.session import literal, quoted
+from recon.errors import WrongUsage
+from recon.exports import check_format, write_rows
+from recon.history import files_then
+from recon.parquet import scan
+from recon.scratch import scratch_folder
+from recon.store import ObjectStore
+from recon.timeline import State
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+AGES = ((1, "under 1 day"), (7, "1–6 days"), (30, "7–29 days"), (None, "30 days and more"))
+"""Days below which a break belongs to a group, and the group's name."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which breaks, in which order. ``min_age`` in days; ``min_amount``: of the amount's absolute value; ``sort``: a column, numbers by
+    absolute value and largest first, texts from A to Z; ``limit``: at most so many."""
+
+    status: Sequence[str] = ()
+    min_age: int | None = None
+    min_amount: str | None = None
+    sort: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The state that breaks are looked for in. ``last``: start of the last window that counts. ``end``: when ages end. ``then``: the state
+    is an earlier one."""
+
+    state: State
+    last: datetime | None
+    end: datetime
+    then: bool = False
+
+
+def breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> pa.Table:
+    """The columns of the artifacts, ``since`` and ``age_days``; in order of status, age and key unless ``chosen`` says otherwise."""
+    with _table(store, config, asked, chosen) as connection:
+        return connection.sql("FROM chosen ORDER BY place").select(_COLUMNS).to_arrow_table()
+
+
+def export_breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen, file: Path) -> int:
+    """Writes the breaks to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+    check_format(file)
+    with _table(store, config, asked, chosen) as connection:
+        return write_rows(connection, f"SELECT {_COLUMNS} FROM chosen ORDER BY place", file)
+
+
+def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> list[dict[str, Any]]:
+    """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the amounts
+    and that of their absolute values. Empty where there is no amount, or its currency is not known."""
+    with _table(store, config, asked, chosen) as connection:
+        ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
+        groups = f"SELECT status, CASE {ages} ELSE {literal(AGES[-1][1])} END AS age, min(age_days) AS youngest, count(*)"
+        amount = amount_of(config)
+        currency = None if amount is None else currency_of(config, [row[0] for row in connection.execute("DESCRIBE chosen").fetchall()])
+        rows = connection.execute(f"{groups} FROM chosen GROUP BY status, age ORDER BY status, youngest").fetchall()
+        found = {(row[0], row[1]): {"status": row[0], "age": row[1], "artifacts": row[3], "amounts": {}} for row in rows}
+        if amount is not None and currency is not None:
+            total = f"CAST(sum({quoted(amount)}) AS VARCHAR), CAST(sum(abs({quoted(amount)})) AS VARCHAR)"
+            query = f"SELECT status, CASE {ages} ELSE {literal(AGES[-1][1])} END AS age, {currency} AS currency, {total}"
+            for status, age, name, net, gross in connection.execute(f"{query} FROM chosen GROUP BY ALL ORDER BY ALL").fetchall():
+                if net is not None:
+                    found[status, age]["amounts"][name or ""] = {"net": net, "gross": gross}
+    return list(found.values())
+
+
+def matched_status(config: Config) -> str | None:
+    """The status that is no break: MATCHED where there is one, else the first."""
+    names = [item.name for item in config.status]
+    return "MATCHED" if "MATCHED" in names else names[0] if names else None
+
+
+def amount_of(config: Config) -> str | None:
+    """The column that says how much a break is about: the last derived value that is a decimal, else the first measure that is one."""
+    derived = [item.name for item in config.derived if item.expression.type.kind == "decimal"]
+    measures = [item.name for item in config.measures if item.type.kind == "decimal"]
+    return derived[-1] if derived else measures[0] if measures else None
+
+
+def currency_of(config: Config, columns: Sequence[str]) -> str | None:
+    """An expression for the currency of an artifact; None where amounts may be of several and nothing says of which."""
+    if "currency" in columns and getattr(config.events, "currency", None):
+        return quoted("currency")
+    return None if any(control.by for control in config.control) else "''"
+
+
+_COLUMNS = "* EXCLUDE (place)"
+
+
+@contextmanager
+def _table(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the table ``chosen``: the breaks, and their ``place`` in the order."""
+    with (
+        table_of(store, config, asked.state, asked.last, asked.then) as connection,
+        scratch_folder(store) as scratch,
+    ):
+        matched = matched_status(config)
+        known = [name for name, *_ in connection.execute("DESCRIBE artifacts").fetchall()]
+        where = _where(config, chosen, known)
+        connection.execute(f"""
+            CREATE TEMP TABLE breaks AS SELECT * FROM artifacts
+            WHERE status IS DISTINCT FROM {literal(matched) if matched else 'NULL'} {where}""")
+        _note_since(connection, store, config, asked, scratch)
+        end = f"CAST({literal(asked.end.isoformat())} AS TIMESTAMPTZ)"
+        # Whole days of 24 hours; an event that is dated later than the end is of age 0.
+        aged = f"SELECT breaks.*, since, greatest(0, CAST(floor(epoch({end} - since) / 86400) AS BIGINT)) AS age_days FROM breaks"
+        old = "" if chosen.min_age is None else f"WHERE age_days >= {chosen.min_age:d}"
+        order, limit = _order(chosen, [*known, "since", "age_days"]), "" if chosen.limit is None else f"LIMIT {chosen.limit:d}"
+        connection.execute(f"""
+            CREATE TEMP TABLE chosen AS
+            SELECT *, row_number() OVER (ORDER BY {order}) AS place FROM ({aged} JOIN since_when USING (key)) {old}
+            ORDER BY place {limit}""")
+        yield connection
+
+
+def _where(config: Config, chosen: Chosen, known: Sequence[str]) -> str:
+    conditions = []
+    if chosen.status:
+        names = ", ".join(literal(name) for name in chosen.status)
+        conditions.append(f"AND coalesce(status, '') IN ({names})")
+    if chosen.min_amount is not None:
+        amount = amount_of(config)
+        if amount is None or amount not in known:
+            raise WrongUsage(f"--min: {config.path.name} has no measure and no derived value that is a decimal amount")
+        conditions.append(f"AND abs({quoted(amount)}) >= CAST({literal(_exact(chosen.min_amount))} AS DECIMAL(38,{_scale(chosen.min_amount)}))")
+    return " ".join(conditions)
+
+
+def _exact(text: str) -> str:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0:
+        raise WrongUsage(f"--min {text}: this is not an amount; write digits, such as 100 or 12.50")
+    return f"{value:f}"
+
+
+def _scale(text: str) -> int:
+    return max(0, -int(Decimal(text).as_tuple().exponent))
+
+
+def _order(chosen: Chosen, known: Sequence[str]) -> str:
+    """What a window function orders by."""
+    if chosen.sort is None:
+        return "status, age_days DESC, key"
+    if chosen.sort not in known:
+        raise WrongUsage(f"--sort {chosen.sort}: there is no such column; there are {', '.join(known)}")
+    column = quoted(chosen.sort)
+    return f"TRY_CAST({column} AS DOUBLE) IS NULL, abs(TRY_CAST({column} AS DOUBLE)) DESC, {column}, key"
+
+
+def _note_since(connection: duckdb.DuckDBPyConnection, store: ObjectStore, config: Config, asked: Asked, scratch: Path) -> None:
+    """The table ``since_when``: key → the instant from which its age runs. Reads the times of the events of the windows that breaks lie in."""
+    started = "SELECT key, CAST(first_window AS TIMESTAMPTZ) AS since FROM breaks"
+    connection.execute("CREATE TEMP TABLE seen (key VARCHAR, since TIMESTAMPTZ, corrected BOOLEAN)")
+    if config.events.time is not None:
+        first, last = connection.execute("SELECT min(first_window), max(last_window) FROM breaks").fetchall()[0]
+        windows = [] if first is None else sorted(name for name in asked.state.windows if first <= name <= last)
+        events = files_then(store, asked.state, scratch)[1]
+        for name in windows:
+            corrections = _corrections(store, asked.state, name)
+            connection.execute(f"""
+                INSERT INTO seen
+                SELECT key, min(coalesce(CAST(time AS TIMESTAMPTZ), CAST({literal(name)} AS TIMESTAMPTZ))), file IN ({corrections})
+                FROM {scan(events[name])} WHERE key IN (SELECT key FROM breaks)
+                GROUP BY ALL""")
+    connection.execute(f"""
+        CREATE TEMP TABLE since_when AS
+        SELECT key, coalesce(min(seen.since) FILTER (WHERE NOT corrected), min(seen.since), min(started.since)) AS since
+        FROM ({started}) started LEFT JOIN seen USING (key) GROUP BY key""")
+
+
+def _corrections(store: ObjectStore, state: State, window: str) -> str:
+    """Numbers of the files of a window that hold corrections, for a list of SQL."""
+    files = stateless.read(store, state.windows[window].folder).files
+    return ", ".join(["-1", *(str(number) for number, file in enumerate(files) if str(file["name"]).startswith(PREFIX))])

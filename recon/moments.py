@@ -1,0 +1,70 @@
+"""Moments that a question is asked about: ``--as-of``, ``--through`` and ``--known-at``.
+
+Belongs here: from what a person writes to the last window that counts, and to the instant of a commit. Does not belong here: the grid
+(recon.windows), and the state at an instant (recon.lookup).
+
+As of a time counts every window that *ended* by then; through a window counts every window up to and including it. A time that was printed
+can be given back: without a fraction it means the end of its second.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from recon.errors import WrongUsage
+from recon.windows import Grid, name_of, parse_instant
+
+_FRACTION = re.compile(r":\d\d[.,](\d{1,6})")
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Upto:
+    """``last``: start of the last window that counts; ``end``: when it ends; ``ended``: whether it has."""
+
+    last: datetime
+    end: datetime
+    ended: bool = True
+
+    @property
+    def told(self) -> dict[str, str]:
+        """As answers name it: ``as_of`` and ``through``, each of which can be given back."""
+        as_of = {"as_of": name_of(self.end)} if self.ended else {}
+        return as_of | {"through": name_of(self.last)}
+
+
+def upto(grid: Grid, as_of: str | None, through: str | None, now: datetime) -> Upto | None:
+    """The windows that count, None for all. Raises WrongUsage off a window's border, for what lies in the future, and for both at once."""
+    if as_of is not None and through is not None:
+        raise WrongUsage("--as-of and --through: give one of them; --through W is --as-of the end of W")
+    if through is not None:
+        last = grid.parse(through, "--through")
+        if last > now:
+            raise WrongUsage(f"--through {through}: this window is in the future; the newest that has begun is {name_of(grid.last_begun(now))}")
+        return Upto(last, grid.after(last), grid.after(last) <= now)
+    if as_of is None:
+        return None
+    instant = parse_instant(as_of, "--as-of")
+    if instant < grid.after(grid.start):
+        raise WrongUsage(f"--as-of {as_of}: no window had ended by then; the first ends at {name_of(grid.after(grid.start))}")
+    if instant > now:
+        ended = grid.last_begun(now)
+        raise WrongUsage(f"--as-of {as_of}: this is in the future; the newest window that has ended did so at {name_of(ended)}")
+    below = grid.at(grid.index(instant))
+    if below != instant:
+        above = grid.after(below)
+        nearest = below if instant - below <= above - instant or above > now else above
+        raise WrongUsage(f"--as-of {as_of}: no window ends then; the nearest end of a window is {name_of(nearest)}")
+    return Upto(grid.before(instant), instant)
+
+
+def known_instant(text: str, newest: str, now: datetime) -> datetime:
+    """The last instant that ``--known-at TEXT`` means. ``newest``: time of the newest commit. Raises WrongUsage for the future."""
+    begin = parse_instant(text, "--known-at")
+    latest = max(now, datetime.fromisoformat(newest)) if newest else now
+    if begin > latest:
+        raise WrongUsage(f"--known-at {text}: this is in the future (now {latest.astimezone(UTC).isoformat(timespec='seconds')})")
+    found = _FRACTION.search(text)
+    return begin + timedelta(seconds=1) / 10 ** (len(found[1]) if found else 0) - _TICK

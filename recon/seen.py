@@ -1,0 +1,59 @@
+"""What a correction says that no landed event has said before: a key without an artifact, a value that its column never held.
+
+Belongs here: refusing it until the caller says that it is meant; a slip of the finger else makes a new key, or a third currency. Does not
+belong here: making and landing the correction (recon.corrections).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from recon import stateless
+from recon.config import Config
+from recon.engines.duckdb.session import connect, literal, quoted
+from recon.errors import WrongUsage
+from recon.history import files_then
+from recon.lookup import find_record
+from recon.parquet import scan
+from recon.scratch import scratch_folder
+from recon.store import ObjectStore
+from recon.timeline import State
+
+WINDOWS_LOOKED_AT = 48
+"""Newest processed windows whose events are searched for a value."""
+_NEAR_OF = 1_000
+
+
+def refuse_unseen(store: ObjectStore, config: Config, state: State, key: str, event: Mapping[str, str]) -> None:
+    """Raises WrongUsage where no artifact has ``key`` (as text), or a text column of ``event`` (column → value) never held its value."""
+    if find_record(store, state, key) is None:
+        raise WrongUsage(
+            f"KEY: no artifact has the key {key} at commit {state.commit:,}; keys are compared letter by letter. Correct it, or add --yes "
+            "if a new key is meant"
+        )
+    held = stateless.event_columns(config)
+    texts = {name: value for name, value in event.items() if name in held and held[name].kind == "text"}
+    for name, value in texts.items():
+        _refuse_unseen_value(store, config, state, name, value)
+
+
+def _refuse_unseen_value(store: ObjectStore, config: Config, state: State, name: str, value: str) -> None:
+    column, found = quoted(f"c_{name}"), set()
+    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+        events = files_then(store, state, scratch)[1]
+        for window in sorted(state.windows, reverse=True)[:WINDOWS_LOOKED_AT]:
+            source = scan(events[window])
+            if connection.execute(f"SELECT 1 FROM {source} WHERE {column} = {literal(value)} LIMIT 1").fetchall():
+                return
+            if len(found) < _NEAR_OF:
+                rows = connection.execute(f"SELECT DISTINCT {column} FROM {source} WHERE {column} IS NOT NULL LIMIT {_NEAR_OF}").fetchall()
+                found |= {str(row[0]) for row in rows}
+    folded = {known.casefold(): known for known in sorted(found)}
+    near = [folded[close] for close in difflib.get_close_matches(value.casefold(), folded, 3)]
+    some = ", ".join(sorted(found)[:5]) + (" …" if len(found) > 5 else "")
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {some or 'no values'}."
+    raise WrongUsage(
+        f"--event {name}={value}: no event of the newest {WINDOWS_LOOKED_AT} windows has this value. {hint} Correct it, or add --yes if "
+        "a new value is meant"
+    )
