@@ -276,8 +276,8 @@ class Reconciliation:
         return caveats(self.store(), self.config, self.state())
 
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
-        """What is not matched: the columns of ``artifacts``, ``since`` and ``age_days``, in order of status, age and key. ``chosen``: which of
-        them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.breaks."""
+        """What is not matched: the columns of ``artifacts``, ``since`` and ``age_days``, in order of status, age and key. ``chosen``: which
+        of them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.breaks."""
         from recon.breaks import Chosen, breaks
 
         asked = self._asked(**moment)

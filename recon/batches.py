@@ -97,6 +97,8 @@ class Landing:
     added: tuple[str, ...]
     already: tuple[tuple[str, str], ...] = ()
     """(file given, name under which the same bytes had landed)"""
+    changed: bool = True
+    """Whether there is a new revision: also where the same file only got other declared totals, or the window was closed."""
 
 
 def operator() -> str:
@@ -218,10 +220,10 @@ def land(
         noted = expected if closes else current.expected
         return replace(current, files=tuple(kept), closed=current.closed or close, expected=noted, cause=cause, reason="")
 
-    manifest, _ = _revise(store, window, change)
+    manifest, changed = _revise(store, window, change)
     digests = set(stored)
     added = tuple(landed.name for landed in manifest.files if landed.digest in digests)
-    return Landing(manifest, added, tuple(already))
+    return Landing(manifest, added, tuple(already), changed)
 
 
 def _inspected(file: Path, inspect: Callable[[str, Path], None]) -> str:

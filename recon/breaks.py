@@ -1,7 +1,7 @@
 """Breaks: the artifacts that are not matched, how old each one is, and what they come to.
 
-Belongs here: which artifacts are breaks, their age, choosing and ordering them, and the summary in money. Does not belong here: the table of
-all artifacts (recon.artifacts), and how a screen shows any of it (recon.cli).
+Belongs here: which artifacts are breaks, their age, choosing and ordering them, and the summary in money. Does not belong here: the table
+of all artifacts (recon.artifacts), and how a screen shows any of it (recon.cli).
 
 The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window where an
 event has no time, to now, or to the moment that is asked about. Corrections do not count for it, unless the key has no other event.
@@ -75,8 +75,8 @@ def export_breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chos
 
 
 def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> list[dict[str, Any]]:
-    """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the amounts
-    and that of their absolute values. Empty where there is no amount, or its currency is not known."""
+    """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the
+    amounts and that of their absolute values. Empty where there is no amount, or its currency is not known."""
     with _table(store, config, asked, chosen) as connection:
         ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
         groups = f"SELECT status, CASE {ages} ELSE {literal(AGES[-1][1])} END AS age, min(age_days) AS youngest, count(*)"
@@ -100,10 +100,13 @@ def matched_status(config: Config) -> str | None:
 
 
 def amount_of(config: Config) -> str | None:
-    """The column that says how much a break is about: the last derived value that is a decimal, else the first measure that is one."""
+    """The column that says how much a break is about: the first decimal that the condition of the matched status reads, derived values
+    before measures; else the first derived value that is a decimal, else the first such measure."""
     derived = [item.name for item in config.derived if item.expression.type.kind == "decimal"]
-    measures = [item.name for item in config.measures if item.type.kind == "decimal"]
-    return derived[-1] if derived else measures[0] if measures else None
+    decimals = derived + [item.name for item in config.measures if item.type.kind == "decimal"]
+    matched = matched_status(config)
+    read = next((item.expression.columns for item in config.status if item.name == matched), frozenset())
+    return next((name for name in decimals if name in read), decimals[0] if decimals else None)
 
 
 def currency_of(config: Config, columns: Sequence[str]) -> str | None:
@@ -128,7 +131,7 @@ def _table(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> 
         where = _where(config, chosen, known)
         connection.execute(f"""
             CREATE TEMP TABLE breaks AS SELECT * FROM artifacts
-            WHERE status IS DISTINCT FROM {literal(matched) if matched else 'NULL'} {where}""")
+            WHERE status IS DISTINCT FROM {literal(matched) if matched else "NULL"} {where}""")
         _note_since(connection, store, config, asked, scratch)
         end = f"CAST({literal(asked.end.isoformat())} AS TIMESTAMPTZ)"
         # Whole days of 24 hours; an event that is dated later than the end is of age 0.
@@ -151,7 +154,7 @@ def _where(config: Config, chosen: Chosen, known: Sequence[str]) -> str:
         amount = amount_of(config)
         if amount is None or amount not in known:
             raise WrongUsage(f"--min: {config.path.name} has no measure and no derived value that is a decimal amount")
-        conditions.append(f"AND abs({quoted(amount)}) >= CAST({literal(_exact(chosen.min_amount))} AS DECIMAL(38,{_scale(chosen.min_amount)}))")
+        conditions.append(f"AND abs({quoted(amount)}) >= {_exact(chosen.min_amount)}")
     return " ".join(conditions)
 
 
@@ -162,11 +165,8 @@ def _exact(text: str) -> str:
         value = Decimal("NaN")
     if not value.is_finite() or value < 0:
         raise WrongUsage(f"--min {text}: this is not an amount; write digits, such as 100 or 12.50")
-    return f"{value:f}"
-
-
-def _scale(text: str) -> int:
-    return max(0, -int(Decimal(text).as_tuple().exponent))
+    scale = max(0, -int(value.as_tuple().exponent))
+    return f"CAST({literal(f'{value:f}')} AS DECIMAL(38,{scale}))"
 
 
 def _order(chosen: Chosen, known: Sequence[str]) -> str:
@@ -180,7 +180,7 @@ def _order(chosen: Chosen, known: Sequence[str]) -> str:
 
 
 def _note_since(connection: duckdb.DuckDBPyConnection, store: ObjectStore, config: Config, asked: Asked, scratch: Path) -> None:
-    """The table ``since_when``: key → the instant from which its age runs. Reads the times of the events of the windows that breaks lie in."""
+    """The table ``since_when``: key → the instant from which its age runs. Reads the times of events in the windows that hold breaks."""
     started = "SELECT key, CAST(first_window AS TIMESTAMPTZ) AS since FROM breaks"
     connection.execute("CREATE TEMP TABLE seen (key VARCHAR, since TIMESTAMPTZ, corrected BOOLEAN)")
     if config.events.time is not None:

@@ -98,9 +98,9 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
     wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
     if wrong is not None:
         return f"{name} could not be processed at {wrong.time}: {wrong.reason}"
-    return (
-        f"{name} is {'closed' if manifest.closed else 'open'} and waits for a run: revision {manifest.revision}, {_files(config, manifest)}"
-    )
+    waits = "a run" if state.rules in ("", config.rules_version) else "'recon rebuild', since the rules changed"
+    is_closed = "closed" if manifest.closed else "open"
+    return f"{name} is {is_closed} and waits for {waits}: revision {manifest.revision}, {_files(config, manifest)}"
 
 
 def processed(config: Config, state: State, manifest: Manifest) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from recon.errors import WrongUsage
-from recon.windows import Grid, name_of, parse_instant
+from recon.windows import Grid, is_date, local_midnight, name_of, parse_instant
 
 _FRACTION = re.compile(r":\d\d[.,](\d{1,6})")
 _TICK = timedelta(microseconds=1)
@@ -42,13 +42,15 @@ def upto(grid: Grid, as_of: str | None, through: str | None, now: datetime) -> U
     if through is not None:
         last = grid.parse(through, "--through")
         if last > now:
-            raise WrongUsage(f"--through {through}: this window is in the future; the newest that has begun is {name_of(grid.last_begun(now))}")
+            newest = name_of(grid.last_begun(now))
+            raise WrongUsage(f"--through {through}: this window is in the future; the newest that has begun is {newest}")
         return Upto(last, grid.after(last), grid.after(last) <= now)
     if as_of is None:
         return None
-    instant = parse_instant(as_of, "--as-of")
-    if instant < grid.after(grid.start):
-        raise WrongUsage(f"--as-of {as_of}: no window had ended by then; the first ends at {name_of(grid.after(grid.start))}")
+    instant = local_midnight(as_of, grid.zone, "--as-of") if grid.zone and is_date(as_of) else parse_instant(as_of, "--as-of")
+    first = grid.after(grid.start)
+    if instant <= grid.start:
+        raise WrongUsage(f"--as-of {as_of}: no window had ended by then; the first ends at {name_of(first)}")
     if instant > now:
         ended = grid.last_begun(now)
         raise WrongUsage(f"--as-of {as_of}: this is in the future; the newest window that has ended did so at {name_of(ended)}")
@@ -56,6 +58,7 @@ def upto(grid: Grid, as_of: str | None, through: str | None, now: datetime) -> U
     if below != instant:
         above = grid.after(below)
         nearest = below if instant - below <= above - instant or above > now else above
+        nearest = max(nearest, first)
         raise WrongUsage(f"--as-of {as_of}: no window ends then; the nearest end of a window is {name_of(nearest)}")
     return Upto(grid.before(instant), instant)
 
@@ -67,4 +70,5 @@ def known_instant(text: str, newest: str, now: datetime) -> datetime:
     if begin > latest:
         raise WrongUsage(f"--known-at {text}: this is in the future (now {latest.astimezone(UTC).isoformat(timespec='seconds')})")
     found = _FRACTION.search(text)
-    return begin + timedelta(seconds=1) / 10 ** (len(found[1]) if found else 0) - _TICK
+    length = timedelta(microseconds=10 ** (6 - (len(found[1]) if found else 0)))
+    return begin + length - _TICK

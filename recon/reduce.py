@@ -21,7 +21,7 @@ from recon.intake import EventSpec, FileRows, SourceFile, load_events
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import AlreadyExists, ObjectStore
-from recon.totals import Money, Totals, declared_totals
+from recon.totals import Money, Totals, declared_text, declared_totals
 
 if TYPE_CHECKING:
     import duckdb
@@ -187,7 +187,7 @@ def tie_with_declared(
     declared = declared_totals(file.expect, found.rows)
     if declared is None:
         raise WrongInput(
-            f"window {manifest.window}: {file.name}: its declared control totals {file.expect} are not all numbers; "
+            f"window {manifest.window}: {file.name}: its declared control totals ({declared_text(file.expect)}) are not all numbers; "
             f"land it again with --replace {file.name} and right totals"
         )
     unknown = sorted(set(declared.money) - set(found.money))

@@ -39,8 +39,9 @@ def refuse_unseen(store: ObjectStore, config: Config, state: State, key: str, ev
 
 
 def _refuse_unseen_value(store: ObjectStore, config: Config, state: State, name: str, value: str) -> None:
-    column, found = quoted(f"c_{name}"), set()
-    with scratch_folder(store) as scratch, connect(config, scratch) as connection:
+    column = quoted(f"c_{name}")
+    found: set[str] = set()
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         events = files_then(store, state, scratch)[1]
         for window in sorted(state.windows, reverse=True)[:WINDOWS_LOOKED_AT]:
             source = scan(events[window])

@@ -116,6 +116,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "stage": stage,
         "why": why_not(store, config, state, window, datetime.now(UTC)),
         "watermark": state.watermark or None,
+        "rules_changed": state.rules not in ("", config.rules_version),
         "ties": certificates[-1]["ties"] if certificates else None,
         **completeness(store, config, state, window, manifest),
         "closed": manifest is not None and manifest.closed,

@@ -84,6 +84,15 @@ def declared_totals(raw: Mapping[str, Any], rows: int = 0) -> Totals | None:
     return found if whole and all(amount.is_finite() for amount in amounts) else None
 
 
+def declared_text(declared: Mapping[str, Any]) -> str:
+    """Declared totals as ``--expect`` takes them: ``rows=3, amount:EUR=12.00``."""
+    named = []
+    for name, value in declared.items():
+        groups = [(f"{name}:{group}", one) for group, one in value.items()] if isinstance(value, dict) else [(name, value)]
+        named += [f"{what}={one}" for what, one in groups]
+    return ", ".join(named)
+
+
 def exact_sum(values: Iterable[Decimal | str | int]) -> Decimal:
     """The sum of numbers of up to 38 digits each; Python's own arithmetic would round it to 28."""
     with localcontext() as exact:

@@ -46,7 +46,8 @@ def parse_instant(text: str, field: str) -> datetime:
     except ValueError:
         raise WrongUsage(f"{field}: {text!r} is not a time; write it as 2026-11-01T00:00Z") from None
     if instant.tzinfo is None:
-        raise WrongUsage(f"{field}: {text!r} has no zone; write {text}Z for UTC or add an offset such as -05:00")
+        in_utc = instant.isoformat(timespec="minutes" if instant.second == instant.microsecond == 0 else "auto")
+        raise WrongUsage(f"{field}: {text!r} has no zone; write {in_utc}Z for UTC or add an offset such as -05:00")
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
         raise WrongUsage(f"{field}: {text!r} is not from {FIRST_YEAR} to {LAST_YEAR}; write a time within these years")
     return instant.astimezone(UTC)
@@ -195,6 +196,11 @@ class Grid:
         """Starts of the windows from ``first`` to ``last``, both included."""
         for index in range(self.index(first), self.index(last) + 1):
             yield self.at(index)
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date without a time, ``2026-11-01``."""
+    return _DATE.match(text) is not None
 
 
 def is_local(text: str) -> bool:

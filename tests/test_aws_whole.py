@@ -141,7 +141,7 @@ def in_full(r: Reconciliation) -> dict[str, Any]:
         "records": records(r),
         "certificates": certificates,
         "artifacts": r.artifacts().to_pylist(),
-        "as of": r.artifacts(as_of=name_of(s.at(1))).to_pylist(),
+        "as of": r.artifacts(through=name_of(s.at(1))).to_pylist(),
         "breaks": r.breaks().to_pylist(),
         "rejects": [{**row, "file": None} for row in r.rejects().to_pylist()],
         "status": r.status()["artifacts"],

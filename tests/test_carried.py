@@ -130,11 +130,11 @@ def test_as_of_any_window_and_every_event_are_answered_though_their_contribution
         last = data.draw(st.integers(0, 9))
         as_of = name_of(s.at(last))
         expected = oracle(events, RULES, as_of=s.at(last)).artifacts
-        rows = {row["key"]: row for row in r.artifacts(as_of=as_of).to_pylist()}
+        rows = {row["key"]: row for row in r.artifacts(through=as_of).to_pylist()}
         assert set(rows) == set(expected)
         for key, artifact in expected.items():
             windows = [name_of(c.window) for c in artifact.contributions]
-            row, shown = rows[key], r.show(key, as_of=as_of)
+            row, shown = rows[key], r.show(key, through=as_of)
             assert (row["windows"], row["first_window"], row["last_window"]) == (len(windows), windows[0], windows[-1])
             assert row["status"] == shown["status"] == artifact.status
             for name, wanted in {**artifact.measures, **artifact.derived}.items():
@@ -142,7 +142,7 @@ def test_as_of_any_window_and_every_event_are_answered_though_their_contribution
                 assert same({**shown["measures"], **shown["derived"]}[name], wanted)
             assert sum(part.get("windows", 1) for part in shown["contributions"]) == len(windows)
             assert sum(part["events"] for part in shown["contributions"]) == sum(c.n for c in artifact.contributions)
-            listed = r.show(key, as_of=as_of, events=True)
+            listed = r.show(key, through=as_of, events=True)
             assert listed["status"] == artifact.status
             for part, contribution in zip(listed["contributions"], artifact.contributions, strict=True):
                 assert (part["window"], part["events"], part["duplicates"]) == (
@@ -375,7 +375,7 @@ def test_logic_judges_what_the_block_and_the_contributions_come_to(tmp_path: Pat
         story(r)
         assert "carried" in records(r)["A"]
         assert r.show("A")["status"] == "LARGE"
-        assert r.show("A", as_of=name_of(s.at(2)))["status"] == "UNPAID"
+        assert r.show("A", through=name_of(s.at(2)))["status"] == "UNPAID"
         assert not r.verify(full=True).problems
 
 

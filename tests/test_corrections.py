@@ -211,14 +211,14 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 def test_the_command_lands_a_correction_and_show_tells_it(r: Reconciliation, capsys: pytest.CaptureFixture[str]) -> None:
     config = ("--config", str(r.config.path))
     columns = [part for name, value in PAYMENT.items() for part in ("--event", f"{name}={value}")]
-    status, out, _ = said(capsys, "correct", "A", *columns, "--reason", "paid in cash", "--json", *config)
+    status, out, _ = said(capsys, "correct", "A", *columns, "--reason", "paid in cash", "--yes", "--json", *config)
     assert status == 0
     answer: dict[str, Any] = json.loads(out)
     window, (name,) = answer["window"], answer["added"]
     assert answer["files"][0]["reason"] == "paid in cash"
     assert answer["files"][0]["by"] == batches.operator()
-    recon.open(r.config.path).close(window)
     assert said(capsys, "run", *config)[0] == 0
+    assert recon.open(r.config.path).status(window)["stage"] == "open"
     _, out, _ = said(capsys, "show", "A", "--events", *config)
     line = next(line for line in out.splitlines() if name in line)
     assert line.split()[-4:] == [batches.operator(), "paid", "in", "cash"]
@@ -253,6 +253,61 @@ def test_the_maker_is_the_user_whose_rights_the_process_has_whatever_the_environ
 ) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
         monkeypatch.setenv(name, "the_boss")
-    landed = r.correct("A", event=PAYMENT, reason="paid in cash")
+    landed = r.correct("A", event=PAYMENT, reason="paid in cash", yes=True)
     whoami = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     assert (landed.by, landed.files[-1].by) == (whoami, whoami)
+
+
+# ---- what no event had before ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "event", "wrong"),
+    [
+        ("B", {}, "KEY: no artifact has the key B at commit 1; keys are compared letter by letter. Correct it, or add --yes"),
+        ("a", {}, "KEY: no artifact has the key a at commit 1"),
+        ("A", {"currency": "EUT"}, "--event currency=EUT: no event of the newest 48 windows has this value. Did you mean EUR?"),
+        (
+            "A",
+            {"event_type": "PAYMENT"},
+            "--event event_type=PAYMENT: no event of the newest 48 windows has this value. There are INVOICE",
+        ),
+    ],
+)
+def test_a_key_or_a_text_that_no_event_had_before_needs_yes(r: Reconciliation, key: str, event: dict[str, str], wrong: str) -> None:
+    known = {"event_type": "INVOICE", "amount": "123.45", "currency": "EUR"}
+    before = r.state().commit, sorted(r.store().list("events/"))
+    with pytest.raises(WrongUsage) as refused:
+        r.correct(key, event={**known, **event}, reason="a test")
+    assert str(refused.value).startswith(wrong)
+    assert (r.state().commit, sorted(r.store().list("events/"))) == before, "nothing has landed"
+    assert r.correct(key, event={**known, **event}, reason="a test", yes=True).files
+    assert r.correct("A", event={**known, "amount": "6.78"}, reason="a test").files, "an amount may be new"
+
+
+def test_a_correction_counts_at_the_next_run_and_leaves_a_window_that_is_still_filling_open(r: Reconciliation, tmp_path: Path) -> None:
+    corrected(r)
+    window = name_of(s.at(2))
+    assert "and waits for a run: revision 1, no files and 1 correction" in r.status(window)["why"]
+    assert r.run().windows == [window]
+    assert r.show("A")["status"] == "MATCHED"
+    told = r.status(window)
+    assert (told["stage"], told["closed"], (r.certificate(window) or {})["state"]) == ("open", False, "OPEN")
+    assert "not closed: no files and 1 correction" in told["why"]
+    assert r.state().watermark == name_of(s.at(0))
+    (tmp_path / "late.csv").write_text(s.to_csv((s.Row(order_id="B", event_id="b"),)))
+    assert [file.name for file in r.land([tmp_path / "late.csv"], window).manifest.received] == ["late.csv"]
+    r.close(window)
+    r.run()
+    assert (r.show("A")["status"], r.show("B")["status"]) == ("MATCHED", "UNPAID")
+    assert (r.certificate(window) or {})["state"] == "CLOSED"
+    assert r.verify(full=True).problems == []
+
+
+def test_a_correction_that_is_taken_back_from_an_open_window_counts_no_more_after_the_next_run(r: Reconciliation) -> None:
+    manifest = corrected(r)
+    r.run()
+    r.unland(manifest.files[-1].name, manifest.window, "a test")
+    r.run()
+    assert r.show("A")["status"] == "UNPAID"
+    assert r.verify(full=True).problems == []

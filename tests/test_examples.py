@@ -64,7 +64,7 @@ def test_a_payment_is_in_transit_as_of_the_day_before_it_arrives(tmp_path: Path)
     for window in ("2022-02-14T00:00Z", "2022-02-16T00:00Z"):
         r.land(prepared[window], window=window, close=True)
     r.run()
-    assert r.show("1", as_of="2022-02-14T00:00Z")["status"] == "IN_TRANSIT"
+    assert r.show("1", through="2022-02-14T00:00Z")["status"] == "IN_TRANSIT"
     shown = r.show("1")
     assert shown["measures"]["sent_on"] == "2022-02-14"
     assert shown["measures"]["received_on"] == "2022-02-16"

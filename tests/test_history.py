@@ -68,13 +68,13 @@ MIDDLE = name_of(s.at(1))
 def taken(r: Reconciliation) -> Picture:
     artifacts = r.artifacts().to_pylist()
     shown = {row["key"]: r.show(row["key"], events=True) for row in artifacts}
-    return Picture(datetime.now(UTC).isoformat(), artifacts, shown, r.artifacts(as_of=MIDDLE).to_pylist())
+    return Picture(datetime.now(UTC).isoformat(), artifacts, shown, r.artifacts(through=MIDDLE).to_pylist())
 
 
 def check(r: Reconciliation, picture: Picture, keys: set[str]) -> None:
     """The same is answered now of what was known then."""
     assert r.artifacts(known_at=picture.time).to_pylist() == picture.artifacts
-    assert r.artifacts(as_of=MIDDLE, known_at=picture.time).to_pylist() == picture.as_of
+    assert r.artifacts(through=MIDDLE, known_at=picture.time).to_pylist() == picture.as_of
     for key, shown in picture.shown.items():
         again = r.show(key, known_at=picture.time, events=True)
         # Which windows held the key once and no longer do is told of the state that stands; one that is folded again has no such past.

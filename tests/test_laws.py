@@ -141,14 +141,14 @@ def test_as_of_a_window_is_what_the_windows_up_to_it_come_to(history: s.History,
             carry_out(r, operation)
         state = history.states()[-1]
         expected = oracle(state.committed_events(), s.STANDARD_RULES, as_of=s.at(last))
-        table = r.artifacts(as_of=name_of(s.at(last))).to_pylist()
+        table = r.artifacts(through=name_of(s.at(last))).to_pylist()
         assert [row["key"] for row in table] == sorted(expected.artifacts)
         for row in table:
             artifact = expected.artifacts[row["key"]]
             assert row["status"] == artifact.status
             assert row["billed"] == artifact.measures["billed"]
             assert row["windows"] == len(artifact.contributions)
-            shown = r.show(row["key"], as_of=name_of(s.at(last)))
+            shown = r.show(row["key"], through=name_of(s.at(last)))
             assert shown["status"] == artifact.status
             assert [part["events"] for part in shown["contributions"]] == [c.n for c in artifact.contributions]
 

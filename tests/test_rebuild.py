@@ -290,5 +290,5 @@ def test_what_was_known_by_logic_of_several_modules_is_still_judged_by_their_tex
     assert [row["status"] for row in picture(changed)] == ["DONE"]
     assert [row["status"] for row in picture(changed, known_at=known)] == ["SETTLED"]
     as_of = name_of(s.at(0))
-    assert changed.show("A", as_of=as_of)["status"] == "DONE"
-    assert changed.show("A", as_of=as_of, known_at=known)["status"] == "SETTLED", "judged again, by the texts of then"
+    assert changed.show("A", through=as_of)["status"] == "DONE"
+    assert changed.show("A", through=as_of, known_at=known)["status"] == "SETTLED", "judged again, by the texts of then"

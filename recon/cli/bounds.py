@@ -14,9 +14,12 @@ _WHAT = {"disk": "disk ÷ live", "writes": "written ÷ changed"}
 
 
 def say_bounds(figures: Mapping[str, Any]) -> None:
-    """``disk ÷ live: 1.21, at most 1.5; written ÷ changed: 1.62``: the one that is configured with its bound, the other is told."""
-    told = []
+    """``disk ÷ live: 1.21 (bound 1.5); written ÷ changed: 1.62``: both ratios, and the bound of the one that is configured."""
+    parts = []
     for name, what in _WHAT.items():
-        stands = NOTHING if figures[name] is None else f"{figures[name]:.2f}"
-        told.append(f"{what}: {stands}" + (f", at most {figures[f'{name}_bound']:g}" if figures["bound"] == name else ""))
-    say("; ".join(told))
+        ratio, bound = figures[name], figures[f"{name}_bound"]
+        text = f"{what}: {NOTHING if ratio is None else f'{ratio:.2f}'}"
+        if figures["bound"] == name:
+            text += f" (bound {bound:g})" if ratio is None or ratio <= bound else f" (above its bound {bound:g} until the next compaction)"
+        parts.append(text)
+    say("; ".join(parts))

@@ -85,7 +85,7 @@ def say_caveats(found: Sequence[Caveat], json: bool) -> int:
     return 1 if any(one.wrong or one.kind == "nothing_processed" for one in found) else 0
 
 
-def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> list[str]:
+def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tuple[str, ...]:
     """The statuses that are asked for. Raises WrongUsage for one that no artifact can have."""
     from recon.errors import WrongUsage
 
@@ -93,7 +93,7 @@ def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> lis
     for name in given:
         if name not in known:
             raise WrongUsage(f"--status {name}: no artifact can have this status; there are {', '.join(sorted(known))}")
-    return list(given)
+    return tuple(given)
 
 
 def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered: bool, moment: dict[str, str | None]) -> None:

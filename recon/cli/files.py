@@ -17,6 +17,7 @@ from recon.cli.options import AsJson, ConfigFile, Debug, Window, opened, with_co
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 from recon.errors import WrongUsage
+from recon.totals import declared_text
 
 if TYPE_CHECKING:
     from recon.batches import Landing, Manifest
@@ -191,10 +192,12 @@ def _say_landing(landing: Landing, replaced: str | None, suffix: str) -> None:
         say(f"landed {name} ({count(sizes[name], 'byte')}) in window {manifest.window}{instead}")
     for file, name in landing.already:
         as_name = "" if file == name else f" as {name}"
-        say(f"{file}: the same file has landed already{as_name}; nothing added")
-    state = "closed" if manifest.closed else "open"
+        totals = {known.name: known.expect for known in manifest.files}.get(name) if landing.changed else None
+        declared = f", its declared totals are {declared_text(totals)} from revision {number(manifest.revision)} on" if totals else ""
+        say(f"{file}: the same file has landed already{as_name}; no rows added{declared}")
+    state = ("closed, SHORT" if manifest.short else "closed") if manifest.closed else "open"
     say(f"window {manifest.window} is {state}: revision {number(manifest.revision)} {_holds(manifest)}")
-    if landing.added or not manifest.closed:
+    if landing.changed or not manifest.closed:
         _say_next(manifest, suffix)
 
 
@@ -206,7 +209,13 @@ def _say_next(manifest: Manifest, suffix: str) -> None:
 
 
 def _holds(manifest: Manifest) -> str:
-    return f"holds {count(len(manifest.files), 'file')}" if manifest.files else "holds no file"
+    """``holds 3 files and 1 correction``; of a closed window that was to hold a number, ``3 of 4 files``."""
+    received, expected = len(manifest.received), manifest.expected
+    files = count(received, "file") if received else "no file"
+    if expected is not None:
+        files = f"{number(received)} of {count(expected, 'file')}"
+    corrections = len(manifest.files) - received
+    return f"holds {files}" + (f" and {count(corrections, 'correction')}" if corrections else "")
 
 
 def _manifest(manifest: Manifest) -> dict[str, Any]:

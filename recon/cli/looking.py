@@ -19,12 +19,14 @@ from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through,
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table, warn
 from recon.errors import WrongInput
+from recon.windows import name_of
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
 
 WINDOWS_SHOWN = 20
 ROWS_SHOWN = 20
+
 
 def status(
     window: Annotated[str | None, typer.Argument(metavar="W", help="One window, with its files and certificate.")] = None,
@@ -69,6 +71,8 @@ def _status_of_window(answer: dict[str, Any]) -> int:
         wrong.append(f"SHORT: it was closed with {answer['received']['files']} of {answer['expected']['files']} expected files")
     if answer["quarantined"] is not None:
         wrong.append(f"it could not be processed: {answer['quarantined']['reason']}")
+    if answer["rules_changed"]:
+        wrong.append("the rules changed: nothing is processed until 'recon rebuild'")
     if answer["ties"] is False:
         wrong.append("its certificate does not tie")
     if arrived and arrived == rejected:
@@ -134,7 +138,7 @@ def _say_window(answer: dict[str, Any], suffix: str) -> None:
     elif answer["quarantined"] is not None:
         say("no certificate yet; it waits for a corrected file")
     elif answer["closed"]:
-        say(f"no certificate yet; next: recon run{suffix}")
+        say(f"no certificate yet; next: recon {'rebuild' if answer['rules_changed'] else 'run'}{suffix}")
     else:
         say(f"no certificate yet; next: recon close {answer['window']}{suffix}")
 
@@ -264,7 +268,10 @@ def rejects(
     recon rejects
     recon rejects 2026-11-01T00:00Z --json
     """
-    rows = opened(config).rejects(window)
+    reconciliation = opened(config)
+    rows = reconciliation.rejects(window)
+    if not rows.num_rows:
+        _refuse_unprocessed(reconciliation, window)
     if json:
         as_json(rows.to_pylist())
         return
@@ -279,6 +286,15 @@ def rejects(
         say(f"{number(rows.num_rows - ROWS_SHOWN)} more; --json has all")
 
 
+def _refuse_unprocessed(reconciliation: Reconciliation, window: str | None) -> None:
+    """Raises WrongInput where no row could be rejected yet: nothing has been processed."""
+    processed = reconciliation.state().windows
+    if not processed:
+        raise WrongInput("no window has been processed yet, so that no row could be rejected; 'recon status' says what waits")
+    if window is not None and name_of(reconciliation.config.grid.parse(window)) not in processed:
+        raise WrongInput(f"window {window} has not been processed yet; 'recon status {window}' says what it waits for")
+
+
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="csv, jsonl, parquet or xlsx, told by its suffix.")],
     as_of: AsOf = None,
@@ -290,7 +306,8 @@ def export(
 ) -> int:
     """Write all artifacts to a file, one row each.
 
-    Exit status 1, though the file is written, where something is missing or nothing has been processed yet; see 'recon status'. Columns: key, status, measures, derived values, windows, first_window, last_window.
+    Columns: key, status, measures, derived values, windows, first_window, last_window. Exit status 1, though the file is written, where
+    files are missing, the rules have changed, or nothing has been processed yet; 'recon status' says what.
 
     \b
     recon export artifacts.xlsx
