@@ -293,10 +293,10 @@ def touched_keys(
     columns = [_hashes(store, folder, bounds) for folder in dict.fromkeys(folders)]
     hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
     lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])
-    if len(columns) == 1:  # sorted and distinct as it was written
-        return hi, lo
-    order = np.lexsort((lo, hi))
-    hi, lo = hi[order], lo[order]
+    if len(columns) > 1:  # one alone is sorted as it was written
+        order = np.lexsort((lo, hi))
+        hi, lo = hi[order], lo[order]
+    # Two keys of one window may have one hash: asked for twice, its records would come twice.
     fresh = np.ones(len(hi), bool)
     fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
     return hi[fresh], lo[fresh]

@@ -146,3 +146,118 @@ def test_an_error_of_duckdb_does_not_quote_the_salt(tmp_path: Path, one_salt: st
     with pytest.raises(duckdb.Error) as raised, connect(r.store(), r.config, tmp_path) as connection:
         connection.execute("SELECT key_hash('x'), id_hash(nothing)")
     assert one_salt not in str(raised.value)
+
+
+# ---- ids whose hashes meet ----
+
+
+def test_two_ids_of_one_md5_in_one_key_both_count(tmp_path: Path, unsalted: None) -> None:
+    r = open_in(tmp_path, RULES)
+    landed(r, WINDOWS[0], [("A", ONE, "1.00"), ("A", "x", "10.00")])
+    r.run()
+    landed(r, WINDOWS[1], [("A", OTHER, "2.00"), ("A", "x", "10.00")])
+    r.run()
+    assert totals(r) == {"A": ("13.00", 3)}
+    assert r.verify(full=True).problems == []
+
+
+def test_two_ids_of_one_md5_in_one_window_both_count(tmp_path: Path, unsalted: None) -> None:
+    r = open_in(tmp_path, RULES)
+    landed(r, WINDOWS[0], [("A", ONE, "1.00"), ("A", OTHER, "2.00"), ("A", ONE, "1.00")])
+    r.run()
+    landed(r, WINDOWS[1], [("A", OTHER, "2.00"), ("A", "y", "4.00")])
+    r.run()
+    assert totals(r) == {"A": ("7.00", 3)}
+    certificates = [r.certificate(window) for window in WINDOWS[:2]]
+    assert [one and one["duplicates"]["rows"] for one in certificates] == [1, 1]
+    assert r.verify(full=True).problems == []
+
+
+EVENTS: list[list[tuple[str, str, str]]] = [
+    [("A", "1", "1.00"), ("A", "2", "2.00"), ("B", "1", "4.00"), ("C", "1", "0.50")],
+    [("A", "3", "8.00"), ("B", "1", "4.00"), ("B", "5", "16.00"), ("D", "9", "1.00")],
+    [("A", "1", "1.00"), ("A", "4", "32.00"), ("B", "6", "64.00"), ("E", "1", "3.00")],
+    [("A", "4", "32.00"), ("A", "5", "128.00"), ("B", "5", "16.00"), ("C", "2", "0.25")],
+    [("A", "1", "1.00"), ("B", "7", "256.00"), ("C", "1", "0.50"), ("D", "9", "1.00")],
+]
+EXPECTED = {"A": ("171.00", 5), "B": ("340.00", 4), "C": ("1.25", 3), "D": ("1.00", 1), "E": ("3.00", 1)}
+"""A: 1 of the third window is suppressed by the first (two windows before), 4 of the fourth by the third, 1 of the fifth by the third.
+B: 1 of the second, 5 of the fourth. C: 1 of the fifth lies four windows after the first. D: 9 of the fifth is suppressed by the second."""
+
+
+def test_money_does_not_depend_on_grouping_or_order_where_every_hash_meets(tmp_path: Path, weak: None) -> None:
+    """Hashes of three values: nearly all keys and ids meet, in every grouping and order of five windows."""
+    groupings = [
+        *([[0], [1], [2], [3], [4]], [[0, 1, 2, 3, 4]], [[4], [3], [2], [1], [0]], [[0, 1], [2, 3, 4]], [[2], [0, 4], [1, 3]]),
+        *([[1, 3], [0, 2, 4]], [[4], [0], [3], [1, 2]]),
+    ]
+    found = []
+    for number, grouping in enumerate(groupings):
+        (tmp_path / str(number)).mkdir()
+        r = open_in(tmp_path / str(number), RULES)
+        for group in grouping:
+            for window in group:
+                landed(r, WINDOWS[window], EVENTS[window])
+            assert r.run().bad == {}
+        assert totals(r) == EXPECTED, grouping
+        assert r.verify(full=True).problems == [], grouping
+        found.append({key: {**record, "withdrawn": []} for key, record in records(r).items()})
+    assert all(one == found[0] for one in found)
+
+
+def test_corrections_and_replays_hold_where_every_hash_meets(tmp_path: Path, weak: None) -> None:
+    r = open_in(tmp_path, RULES)
+    for window, rows in zip(WINDOWS, EVENTS, strict=True):
+        landed(r, window, rows)
+    r.run()
+    landed(r, WINDOWS[0], [("A", "2", "2.00"), ("B", "1", "4.00"), ("C", "1", "0.50")], "b.csv", replace="a.csv")
+    r.run()
+    assert totals(r) == EXPECTED  # 1 counts in the third window now
+    r.unland("a.csv", WINDOWS[1], "taken back")
+    r.run()
+    assert totals(r) == {**EXPECTED, "A": ("163.00", 4)}
+    r.replay(WINDOWS[0], WINDOWS[4])
+    r.run()
+    assert r.verify(full=True).problems == []
+    r.rebuild()
+    r.compact(always=True)
+    assert totals(r) == {**EXPECTED, "A": ("163.00", 4)}
+    assert r.verify(full=True).problems == []
+
+
+# ---- keys whose hashes meet ----
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_keys_of_one_md5_are_both_kept_and_found(tmp_path: Path, unsalted: None, together: bool) -> None:
+    r = open_in(tmp_path, RULES)
+    rows = [(ONE, "1", "1.00"), (OTHER, "1", "2.00")]
+    for window, part in zip(WINDOWS, [rows, rows[:1]] if together else [rows[:1], rows[1:]], strict=False):
+        landed(r, window, part)
+        assert r.run().bad == {}
+    landed(r, WINDOWS[2], [(OTHER, "2", "4.00")])
+    assert r.run().bad == {}
+    assert totals(r) == {ONE: ("1.00", 1), OTHER: ("6.00", 2)}
+    assert [part["window"] for part in r.show(OTHER, events=True)["contributions"]] == [WINDOWS[0 if together else 1], WINDOWS[2]]
+    r.compact(always=True)
+    assert totals(r) == {ONE: ("1.00", 1), OTHER: ("6.00", 2)}
+    assert r.verify(full=True).problems == []
+    assert r.show(ONE, as_of=WINDOWS[1])["measures"]["total"] == "1.00"
+
+
+def test_many_keys_whose_hashes_meet_are_each_found_after_compaction_and_copy(tmp_path: Path, weak: None) -> None:
+    r = open_in(tmp_path, RULES)
+    keys = [f"K{number}" for number in range(40)]
+    for number, window in enumerate(WINDOWS):
+        landed(r, window, [(key, f"{number}-{place}", "1.00") for place, key in enumerate(keys) if place % 5 >= number])
+        assert r.run().bad == {}
+    expected = {key: (f"{place % 5 + 1}.00", place % 5 + 1) for place, key in enumerate(keys)}
+    assert totals(r) == expected
+    r.compact(always=True)
+    assert totals(r) == expected
+    r.copy(tmp_path / "copied")
+    (tmp_path / "copied.yaml").write_text(RULES.replace("./data", "./copied"))
+    copied = recon.open(tmp_path / "copied.yaml")
+    assert totals(copied) == expected
+    for one in (r, copied):
+        assert one.verify(full=True).problems == []

@@ -80,7 +80,9 @@ def open_blocks(
     windows = [name_of(config.grid.at(index)) for (index,) in indices]
     _gather(connection, config, {window: artifacts[window] for window in windows})
     if config.events.id:
-        entangled.settle(connection, config, artifacts, events, windows, "gathered")
+        from recon.engines.duckdb.merging import Sources
+
+        entangled.settle(connection, config, Sources({}, artifacts, events, events), windows, "gathered")
         source = "(SELECT key, c FROM gathered WHERE NOT entangled UNION ALL SELECT key, fresh FROM untangled)"
         ids = "NULL"
     else:

@@ -48,7 +48,7 @@ def find(connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources
     for side in ("old", "new"):
         _link(connection, config, side)
     _read_contents(connection, config, sources, windows, (first, last))
-    return _differing(connection, "old"), _differing(connection, "new")
+    return _differing(connection, config, "old"), _differing(connection, config, "new")
 
 
 def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path], part: str) -> None:
@@ -87,7 +87,7 @@ def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifac
 
 def _link(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
     """The table ``links_<side>``: key, idh, w of every suppressed event of a resent id, and ``counting``, the window of its chain's first
-    event."""
+    event. Chains are of hashes here: where two ids have one, this is more than the chain of each."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE links_{side} AS
@@ -106,7 +106,7 @@ def _link(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> N
 def _read_contents(
     connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str], part: tuple[int, int]
 ) -> None:
-    """The tables ``contents_kept`` (windows outside the range), ``contents_old`` and ``contents_new``: key, id, idh, w, content of each
+    """The tables ``contents_kept`` (windows outside the range), ``contents_old`` and ``contents_new``: key, id, w, content of each
     event in a chain, where ``content`` holds every column that the rules use."""
     columns = {"time": "time", **{f"c_{name}": reduction.column(config, name) for name in stateless.event_columns(config)}}
     kinds = {"time": "TIMESTAMPTZ", **{f"c_{name}": kind.duckdb for name, kind in stateless.event_columns(config).items()}}
@@ -114,24 +114,29 @@ def _read_contents(
     structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
     sides = {"kept": ("old", "new"), "old": ("old",), "new": ("new",)}
     for side, links in sides.items():
-        connection.execute(
-            f"CREATE TEMP TABLE contents_{side} (key VARCHAR, id VARCHAR, idh UBIGINT, w VARCHAR, content STRUCT({structure}))"
-        )
+        connection.execute(f"CREATE TEMP TABLE contents_{side} (key VARCHAR, id VARCHAR, w VARCHAR, content STRUCT({structure}))")
         listed = " UNION ".join(f"SELECT key, idh, {name} AS w FROM links_{one}" for one in links for name in ("w", "counting"))
         wanted = [name for (name,) in connection.execute(f"SELECT DISTINCT w FROM ({listed}) ORDER BY w").fetchall()]
         for window in (name for name in wanted if (name in windows) == (side != "kept")):
             events = sources.events_old if side == "old" else sources.events_new
             connection.execute(f"""
                 INSERT INTO contents_{side}
-                SELECT e.key, e.id, e.idh, {literal(window)}, {{{content}}} FROM {reduction.written_events(events[window], *part)} e
+                SELECT e.key, e.id, {literal(window)}, {{{content}}} FROM {reduction.written_events(events[window], *part)} e
                 SEMI JOIN (SELECT key, idh FROM ({listed}) WHERE w = {literal(window)}) l ON l.key = e.key AND l.idh = e.idh""")
 
 
-def _differing(connection: duckdb.DuckDBPyConnection, side: str) -> Pairs:
-    contents = f"(SELECT * FROM contents_kept UNION ALL SELECT * FROM contents_{side})"
+def _differing(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> Pairs:
+    """Suppressed rows that differ from the first of their chain, by pair of windows. Chains are of the ids themselves here."""
+    seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     rows = connection.execute(f"""
-        SELECT l.w, l.counting, count(*) FROM links_{side} l
-        JOIN {contents} a ON a.key = l.key AND a.idh = l.idh AND a.w = l.w
-        JOIN {contents} b ON b.key = l.key AND b.idh = l.idh AND b.w = l.counting AND b.id = a.id
-        WHERE a.content IS DISTINCT FROM b.content GROUP BY ALL""").fetchall()
+        WITH events AS (SELECT *, CAST(w AS TIMESTAMPTZ) AS start FROM (FROM contents_kept UNION ALL FROM contents_{side})),
+        apart AS (
+            SELECT *, start - lag(start) OVER (PARTITION BY key, id ORDER BY w) <= to_seconds({seconds}) AS follows FROM events
+        ), chains AS (
+            SELECT *, count(*) FILTER (WHERE NOT coalesce(follows, false)) OVER (PARTITION BY key, id ORDER BY w) AS chain FROM apart
+        ), placed AS (
+            SELECT w, content, first_value(w) OVER same AS counting, first_value(content) OVER same AS first
+            FROM chains WINDOW same AS (PARTITION BY key, id, chain ORDER BY w)
+        )
+        SELECT w, counting, count(*) FROM placed WHERE w <> counting AND content IS DISTINCT FROM first GROUP BY ALL""").fetchall()
     return {(window, counting): int(count) for window, counting, count in rows}

@@ -26,8 +26,8 @@ Events = Callable[[str], str]
 """Window → a source of its accepted events for FROM: those of the part of the hash space in which the entangled keys lie."""
 
 _TABLES = (
-    "tangled", "pairs_old", "pairs_new", "zones", "ids_kept", "ids_own_old", "ids_own_new", "suppressed_old", "suppressed_new",
-    "moved", "changed", "again", "untangled",
+    "tangled", "pairs_old", "pairs_new", "zones", "ids_kept", "ids_own_old", "ids_own_new", "met", "texts_kept", "texts_own_old",
+    "texts_own_new", "suppressed_old", "suppressed_new", "moved", "changed", "again", "untangled",
 )  # fmt: skip
 
 
@@ -37,20 +37,19 @@ def untangle(
     """Makes the table ``untangled`` from the entangled keys of ``merged``.
 
     Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
-    after = settle(connection, config, sources.artifacts_old, sources.events_new, windows, "merged")
+    after = settle(connection, config, sources, windows, "merged")
     return _moved_totals(connection, config, after), _recounts(connection, config)
 
 
 def settle(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
-    artifacts_old: Mapping[str, Path],
-    events_new: Mapping[str, Path],
+    sources: Sources,
     windows: Sequence[str],
     table: str,
 ) -> Events:
     """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``; ``windows`` are those of the
-    range. Returns the events of every window as it will stand."""
+    range. Of ``sources`` it reads no artifacts of the range. Returns the events of every window as it will stand."""
     for one in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {one}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -68,21 +67,25 @@ def settle(
     first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
 
     def after(window: str) -> str:
-        return reduction.written_events(events_new[window], first, last)
+        return reduction.written_events(sources.events_new[window], first, last)
+
+    def before(window: str) -> str:
+        return reduction.written_events(sources.events_old[window], first, last)
 
     _zones(connection, config, windows)
-    _ids(connection, artifacts_old, f"a.hi BETWEEN {first} AND {last}")
+    _ids(connection, sources.artifacts_old, f"a.hi BETWEEN {first} AND {last}")
+    _texts(connection, windows, before, after)
     for side in ("old", "new"):
         _suppressed(connection, config, side)
     connection.execute("""
         CREATE TEMP TABLE moved AS
-        SELECT n.key, n.w, n.idh, 1 AS sign FROM suppressed_new n
+        SELECT n.key, n.w, n.id, 1 AS sign FROM suppressed_new n
         ANTI JOIN (SELECT o.* FROM suppressed_old o SEMI JOIN pairs_new p ON p.key = o.key AND p.w = o.w AND NOT p.ranged) o
-            ON o.key = n.key AND o.w = n.w AND o.idh = n.idh
+            ON o.key = n.key AND o.w = n.w AND o.id = n.id
         UNION ALL
-        SELECT o.key, o.w, o.idh, -1 FROM suppressed_old o
+        SELECT o.key, o.w, o.id, -1 FROM suppressed_old o
         SEMI JOIN pairs_new p ON p.key = o.key AND p.w = o.w AND NOT p.ranged
-        ANTI JOIN suppressed_new n ON o.key = n.key AND o.w = n.w AND o.idh = n.idh""")
+        ANTI JOIN suppressed_new n ON o.key = n.key AND o.w = n.w AND o.id = n.id""")
     connection.execute("CREATE TEMP TABLE changed AS SELECT DISTINCT key, w FROM moved")
     _reduce_again(connection, config, after)
     _rebuild(connection, config)
@@ -131,15 +134,46 @@ def _read_ids(
             WHERE {part}""")
 
 
+def _texts(connection: duckdb.DuckDBPyConnection, windows: Sequence[str], before: Events, after: Events) -> None:
+    """The views ``texts_old`` and ``texts_new``: key, w, id of the ids that decide what changes. Hashes only find them: two ids of one hash
+    are two ids, so the ids themselves are read from the events.
+
+    These are the ids whose hashes meet in a window of the range (``met``), and all others that meet in a window which holds one of
+    these, as it may have to be reduced again. Ids that meet elsewhere suppress what they did before."""
+    ranged = f"[{', '.join(literal(window) for window in windows)}]"
+    known = "(SELECT DISTINCT key, w, idh FROM (FROM ids_old UNION ALL FROM ids_new))"
+    several = " UNION ".join(f"SELECT key, idh FROM ids_{side} GROUP BY key, idh HAVING count(*) > 1" for side in ("old", "new"))
+    connection.execute(f"""
+        CREATE TEMP TABLE met AS
+        WITH members AS (SELECT key, w, idh, list_contains({ranged}, w) AS ranged FROM {known} SEMI JOIN ({several}) USING (key, idh)),
+             touched AS (SELECT DISTINCT key, w FROM members SEMI JOIN (SELECT key, idh FROM members WHERE ranged) USING (key, idh)),
+             wanted AS (SELECT key, idh FROM members SEMI JOIN touched USING (key, w))
+        SELECT key, w, idh, ranged FROM members SEMI JOIN wanted USING (key, idh)""")
+    _read_texts(connection, after, "texts_kept", "NOT ranged")
+    for side, events in (("old", before), ("new", after)):
+        _read_texts(connection, events, f"texts_own_{side}", f"ranged AND w IN (SELECT w FROM pairs_{side})")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW texts_{side} AS FROM texts_own_{side} UNION ALL FROM texts_kept")
+
+
+def _read_texts(connection: duckdb.DuckDBPyConnection, events: Events, table: str, which: str) -> None:
+    connection.execute(f"CREATE TEMP TABLE {table} (key VARCHAR, w VARCHAR, id VARCHAR)")
+    for (window,) in connection.execute(f"SELECT DISTINCT w FROM met WHERE {which} ORDER BY w").fetchall():
+        name = literal(window)
+        # By key first: the hash is then taken of few ids.
+        of_keys = f"(SELECT key, id FROM {events(window)} SEMI JOIN (SELECT key FROM met WHERE w = {name}) USING (key))"
+        connection.execute(f"""
+            INSERT INTO {table}
+            SELECT key, {name}, id FROM (SELECT key, id, id_hash(id) AS idh FROM {of_keys})
+            SEMI JOIN (SELECT key, idh FROM met WHERE w = {name}) USING (key, idh)""")
+
+
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
-    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not. Ids of one
-    window only, which are nearly all, are left out first: they need no order."""
+    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
-        SELECT key, w, idh FROM (
-            SELECT key, w, idh, lag(w) OVER (PARTITION BY key, idh ORDER BY w) AS before
-            FROM ids_{side} SEMI JOIN (SELECT key, idh FROM ids_{side} GROUP BY key, idh HAVING count(*) > 1) USING (key, idh)
+        SELECT key, w, id FROM (
+            SELECT key, w, id, lag(w) OVER (PARTITION BY key, id ORDER BY w) AS before FROM texts_{side}
         ) WHERE before IS NOT NULL AND CAST(w AS TIMESTAMPTZ) - CAST(before AS TIMESTAMPTZ) <= to_seconds({seconds})""")
 
 
@@ -152,7 +186,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
         kept = f"""(
             SELECT e.* FROM {events(window)} e
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
-            ANTI JOIN (SELECT key, idh FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.idh = e.idh)"""
+            ANTI JOIN (SELECT key, id FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.id = e.id)"""
         reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
         connection.execute(f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}")
     nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
@@ -207,7 +241,7 @@ def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events:
         for sign in (1, -1):
             source = (
                 f"(SELECT e.* FROM {events(window)} e SEMI JOIN "
-                f"(SELECT key, idh FROM moved WHERE w = {literal(window)} AND sign = {sign}) m ON m.key = e.key AND m.idh = e.idh)"
+                f"(SELECT key, id FROM moved WHERE w = {literal(window)} AND sign = {sign}) m ON m.key = e.key AND m.id = e.id)"
             )
             sides.append(
                 (
