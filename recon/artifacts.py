@@ -26,6 +26,7 @@ from recon.history import files_then, records_then
 from recon.logic import after_merge
 from recon.runs import Found, merged_plan, open_runs, read_records
 from recon.scratch import scratch_folder
+from recon.sheets import Book
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
 from recon.windows import name_of
@@ -157,8 +158,18 @@ def _laid_out(config: Config, folded: str) -> str:
     )
 
 
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[str, ...]:
+    """The names of a table's columns."""
+    return tuple(name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall())
+
+
 def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None, then: bool = False) -> int:
     """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+    from recon.provenance import book_of
+
+    def book(columns: tuple[str, ...]) -> Book:
+        return book_of(store, config, state, "artifacts", as_of, columns)
+
     check_format(file)
     with table_of(store, config, state, as_of, then) as connection:
-        return write_rows(connection, "FROM artifacts ORDER BY key", file)
+        return write_rows(connection, "FROM artifacts ORDER BY key", file, lambda: book(columns_of(connection, "artifacts")))

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import stateless
-from recon.artifacts import table_of
+from recon.artifacts import columns_of, table_of
 from recon.config import Config
 from recon.corrections import PREFIX
 from recon.engines.duckdb.session import literal, quoted
@@ -27,6 +27,7 @@ from recon.exports import check_format, write_rows
 from recon.history import files_then
 from recon.parquet import scan
 from recon.scratch import scratch_folder
+from recon.sheets import Book
 from recon.store import ObjectStore
 from recon.timeline import State
 
@@ -69,9 +70,17 @@ def breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> 
 
 def export_breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen, file: Path) -> int:
     """Writes the breaks to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+    from recon.provenance import book_of
+
     check_format(file)
     with _table(store, config, asked, chosen) as connection:
-        return write_rows(connection, f"SELECT {_COLUMNS} FROM chosen ORDER BY place", file)
+        connection.execute(f"CREATE TEMP VIEW listed AS SELECT {_COLUMNS} FROM chosen")
+
+        def book() -> Book:
+            found = book_of(store, config, asked.state, "listed", asked.last, columns_of(connection, "listed"))
+            return replace(found, name="breaks", about=[*found.about, ("ages end at", asked.end.isoformat(timespec="seconds"))])
+
+        return write_rows(connection, f"SELECT {_COLUMNS} FROM chosen ORDER BY place", file, book)
 
 
 def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> list[dict[str, Any]]:

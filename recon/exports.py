@@ -11,20 +11,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from recon.engines.duckdb.session import execute_interruptible, literal, quoted
 from recon.errors import TryAgain, WrongUsage
+from recon.sheets import ROWS_MAX, Book, write_book
 
 if TYPE_CHECKING:
     import duckdb
 
-XLSX_ROWS_MAX = 1_048_575
-XLSX_TEXT_MAX = 32_767
 FORMATS = {
     ".csv": "FORMAT csv, HEADER",
     ".jsonl": "FORMAT json",
@@ -52,8 +50,9 @@ def check_format(file: Path) -> str:
     return suffix
 
 
-def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
-    """Writes a query's rows to a file of the format that its suffix names. Returns the rows.
+def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path, book: Callable[[], Book] = Book) -> int:
+    """Writes a query's rows to a file of the format that its suffix names. Returns the rows. ``book``: asked for a workbook only, what it
+    holds besides.
 
     Decimals are texts in JSON and plain digits in CSV. A text that a spreadsheet might take for a formula gets an apostrophe in front
     in CSV, see ``FORMULA``. Raises WrongUsage and TryAgain; ``file`` is then what it was before."""
@@ -61,7 +60,9 @@ def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path) ->
     rows = int(connection.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0])
     with _put_in_place(file) as new:
         if suffix == ".xlsx":
-            _write_xlsx(connection, query, file, new, rows)
+            if rows > ROWS_MAX:
+                raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {ROWS_MAX:,}; export .csv or .parquet instead")
+            write_book(connection, query, file, new, book())
         else:
             connection.execute("SET preserve_insertion_order = true")
             execute_interruptible(connection, f"COPY ({_as_written(connection, query, suffix)}) TO {literal(str(new))} ({FORMATS[suffix]})")
@@ -124,52 +125,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _write_xlsx(connection: duckdb.DuckDBPyConnection, query: str, file: Path, new: Path, rows: int) -> None:
-    """One sheet. Numbers of more than 15 digits, which a spreadsheet would round, are written as text; a text is never a formula."""
-    import xlsxwriter
-    from xlsxwriter.exceptions import FileCreateError
-
-    if rows > XLSX_ROWS_MAX:
-        raise WrongUsage(f"{file}: {rows:,} rows do not fit a sheet of {XLSX_ROWS_MAX:,}; export .csv or .parquet instead")
-    options = {
-        "constant_memory": True,
-        "tmpdir": str(new.parent),
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "strings_to_numbers": False,
-    }
-    book = xlsxwriter.Workbook(str(new), options)
-    sheet = book.add_worksheet("artifacts")
-    bold = book.add_format({"bold": True})
-    result = connection.execute(query)
-    for column, description in enumerate(result.description or ()):
-        sheet.write_string(0, column, description[0], bold)
-    row_number = 0
-    while batch := result.fetchmany(10_000):
-        for row in batch:
-            row_number += 1
-            for column, value in enumerate(row):
-                if value is None:
-                    continue
-                digits = str(value)
-                if len(digits) > XLSX_TEXT_MAX:
-                    raise WrongUsage(
-                        f"{file}: row {row_number}: a text of {len(digits):,} characters does not fit a cell of "
-                        f"{XLSX_TEXT_MAX:,}; export .csv or .parquet instead"
-                    )
-                if isinstance(value, bool) or not _is_number(value) or len(digits.strip("-").replace(".", "")) > 15:
-                    sheet.write_string(row_number, column, digits)
-                else:
-                    sheet.write_number(row_number, column, float(value))
-    sheet.freeze_panes(1, 0)
-    sheet.autofilter(0, 0, row_number, max(0, len(result.description or ()) - 1))
-    try:
-        book.close()
-    except FileCreateError as error:
-        raise error.args[0] from error  # the OSError itself
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, Decimal))

@@ -146,7 +146,10 @@ rows, limit, file, config = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 def export(*_):
-    with connect(config, file.parent / "scratch" / "x") as connection:
+    store = Reconciliation(Path(sys.argv[4])).store(create=True)
+    scratch = file.parent.parent / "scratch"
+    scratch.mkdir()
+    with connect(store, config, scratch / "x") as connection:
         write_rows(connection, f"SELECT md5(i::varchar) AS a, i FROM range({rows}) t(i)", file)
 
 from recon.api import Reconciliation
