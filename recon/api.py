@@ -239,6 +239,10 @@ class Reconciliation:
 
         rules = self._rules(state) if upto is not None or events else None
         shown = show(self.store(), state, text, record, rules, upto, events, self.place.names)
+        if len(shown.get("currencies", ())) > 1 and record is not None:
+            from recon.currencies import tell
+
+            tell(self.store(), self._rules(state), state, record, shown)
         if events:
             from recon.corrections import explain
 
@@ -311,6 +315,14 @@ class Reconciliation:
 
         start = None if window is None else self.config.grid.parse(window)
         return rejects(self.store(), self.config, self.state(), start)
+
+    def duplicates(self, window: str | None = None) -> pa.Table:
+        """Suppressed rows of one window or of all, each with the row that counts; conflicts first: window, file, line, kind, key, id,
+        differs, counting_window, counting_file, counting_line."""
+        from recon.duplicates import duplicates
+
+        start = None if window is None else self.config.grid.parse(window)
+        return duplicates(self.store(), self.config, self.state(), start)
 
     def certificate(self, window: str) -> dict[str, Any] | None:
         """The newest certificate of a window, None if there is none yet."""

@@ -152,8 +152,9 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
 def _laid_out(config: Config, folded: str) -> str:
     columns = [f"{measure(item.name)} AS {quoted(item.name)}" for item in config.measures]
     columns += [f"{contributions.derived(item.name)} AS {quoted(item.name)}" for item in config.derived]
+    currency = "array_to_string(currencies, ', ') AS currency, " if config.events.currency else ""
     return (
-        f"SELECT key, status, {', '.join(columns)}, len(c) + coalesce(block.windows - 1, 0) AS windows, "
+        f"SELECT key, status, {currency}{', '.join(columns)}, len(c) + coalesce(block.windows - 1, 0) AS windows, "
         f"coalesce(block.first, c[1].w) AS first_window, c[-1].w AS last_window FROM ({folded}) WHERE len(c) > 0"
     )
 

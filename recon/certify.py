@@ -164,9 +164,11 @@ def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[st
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },
+        "unreadable": held["unreadable"],
         "conflicts": conflicts.certified(held),
+        "unusual": held.get("unusual", {}),
         "keys": held["keys"],
-        "measures": held["measures"],
+        "measures": measures_of(held),
         "commit": held["commit"],
         "entry": held["entry"],
         "rules": held["rules"],
@@ -184,6 +186,12 @@ def completeness_of(held: Mapping[str, Any]) -> dict[str, Any]:
     if "short" not in held:
         return {}
     return {"expected_files": held["expected"], "received_files": held["received"], "short": held["short"]}
+
+
+def measures_of(held: Mapping[str, Any]) -> dict[str, Any]:
+    """The totals of a window's measures as its certificate states them. Where events have a currency, totals of amounts are left out: they
+    would go over keys of several currencies."""
+    return {name: total for name, total in held["measures"].items() if name not in held.get("amounts", ())}
 
 
 def lag(config: Config, state: State, now: datetime) -> timedelta | None:

@@ -59,18 +59,29 @@ Kind = Literal["sum", "count", "min", "max", "first", "last"]
 RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
 """Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
+NUMBER = "#"
+"""The part of an event id that numbers the equal rows of a file."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
 
 @dataclass(frozen=True)
 class Events:
-    """What is known of the events' columns. ``dedupe`` is how far back an equal id makes a duplicate."""
+    """What is known of the events' columns. ``id``: the columns of the event id, none where file and line are the identity. ``numbered``:
+    whether its last part is the number of a row among the equal rows of its file. ``dedupe`` is how far back an equal id makes a
+    duplicate. ``currency``: the column that says of which currency an event's amounts are."""
 
     types: dict[str, Type]
-    id: str | None
+    id: tuple[str, ...]
+    numbered: bool
     time: str | None
     dedupe: timedelta
+    currency: str | None
+
+    @property
+    def id_column(self) -> str | None:
+        """The one column that is the id as it stands; None where there is no id or it is put together."""
+        return self.id[0] if len(self.id) == 1 and not self.numbered else None
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,11 @@ class Measure:
     column: str | None
     where: Expression | None
     type: Type
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether it is of a currency, where events have one: a number that is no count."""
+        return self.kind != "count" and self.type.is_number
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ class Config(Place):
     @property
     def ordered(self) -> frozenset[str]:
         """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
-        known = {*self.events.types, *self.key, self.events.id}
+        known = {*self.events.types, *self.key, self.events.id_column}
         return frozenset(m.column for m in self.measures if m.column and m.kind in ("min", "max") and m.column not in known)
 
 
@@ -278,12 +294,14 @@ class _Reader:
         for column, text in section.types.items():
             with self.field("events", "types", column) as name:
                 types[column] = parse_type(text, name)
-                identity = column in self.sections.key or column == section.id
+                identity = column in self.sections.key or section.id == (column,)
                 if identity and types[column] != TEXT:
                     raise WrongUsage(f"{name}: key and id are compared as text; leave the type out")
+                if column == section.currency and types[column] != TEXT:
+                    raise WrongUsage(f"{name}: a currency is text; leave the type out")
         if section.time is not None:
             with self.field("events", "time") as name:
-                if section.time in self.sections.key or section.time == section.id:
+                if section.time in self.sections.key or section.id == (section.time,):
                     raise WrongUsage(f"{name}: {section.time!r} is the key or id already; the time is a column of its own")
                 if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
                     declared = types[section.time]
@@ -294,7 +312,20 @@ class _Reader:
         section = self.sections.events
         with self.field("events", "dedupe") as name:
             dedupe = parse_duration(section.dedupe, name)
-        return Events(dict(types), section.id, section.time, dedupe)
+        with self.field("events", "id") as name:
+            columns = section.id[:-1] if section.id[-1:] == (NUMBER,) else section.id
+            if section.id and (not columns or NUMBER in columns or len({*columns}) < len(columns)):
+                raise WrongUsage(
+                    f'{name}: name one or more columns, each once, and perhaps "{NUMBER}" as the last, such as [source, event_id]'
+                )
+        with self.field("events", "currency") as name:
+            if section.currency is not None and section.currency == section.time:
+                raise WrongUsage(f"{name}: {section.currency!r} is the time already; the currency is a column of its own")
+        for part, names in (("measures", self.sections.measures), ("derived", self.sections.derived)):
+            if section.currency is not None and "currency" in names:
+                with self.field(part, "currency") as name:
+                    raise WrongUsage(f"{name}: 'currency' is a column of every export where events.currency is set; choose another name")
+        return Events(dict(types), columns, columns != section.id, section.time, dedupe, section.currency)
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
@@ -420,7 +451,7 @@ def _columns(
     types: _EventColumns,
 ) -> dict[str, Type]:
     """Key, id, time, declared columns, then the others in the order of their first use."""
-    names = [*sections.key, *filter(None, (events.id, events.time)), *sections.events.types]
+    names = [*sections.key, *events.id, *filter(None, (events.time, events.currency)), *sections.events.types]
     for measure in measures:
         names += [measure.column] if measure.column else []
         names += sorted(measure.where.columns) if measure.where else []
@@ -449,7 +480,7 @@ def _rules_version(
         "key": sections.key,
         "windows": [grid.start.isoformat(), grid.every.total_seconds(), *([grid.zone] if grid.zone else [])],
         "types": sorted((name, str(kind)) for name, kind in events.types.items()),
-        "events": [events.id, events.time, events.dedupe.total_seconds()],
+        "events": [events.id, events.numbered, events.time, events.dedupe.total_seconds(), events.currency],
         "measures": [[m.name, m.kind, m.column, tree(m.where), str(m.type)] for m in measures],
         "derived": [[d.name, tree(d.expression)] for d in derived],
         "status": [[s.name, tree(s.expression)] for s in status],

@@ -43,6 +43,10 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _listed_or_none(value: object) -> object:
+    return [] if value is None else _listed(value)
+
+
 def _a_share(value: object) -> object:
     """A number as it is written: decimals are texts in this file."""
     return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
@@ -63,7 +67,8 @@ class Windows(_Section):
 
 class EventColumns(_Section):
     types: dict[str, Text] = {}
-    id: Text | None = None
+    id: Annotated[tuple[Text, ...], BeforeValidator(_listed_or_none)] = ()
+    currency: Text | None = None
     time: Text | None = None
     dedupe: Text = "31d"
 

@@ -61,8 +61,8 @@ def correct(
     row, attempt = {**_key_columns(config, key), **_event_columns(config, event)}, layout.new_attempt()
     given = json.dumps([row, reason, batches.operator()], sort_keys=True)
     noted = layout.correction(hashlib.sha256(given.encode()).hexdigest())
-    if config.events.id is not None and config.events.id not in config.key:
-        row[config.events.id] = f"{PREFIX}{attempt}"
+    if (column := _own_id(config, row)) is not None:
+        row[column] = f"{PREFIX}{attempt}"
     if config.events.time is not None:
         row.setdefault(config.events.time, now.astimezone(UTC).isoformat())
     line = _line(row, reason)
@@ -120,6 +120,20 @@ def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[s
     return shown
 
 
+def _own_id(config: Config, row: Mapping[str, str]) -> str | None:
+    """The column of the event id that gets a text of the correction's own, so that it is never a duplicate. Raises WrongUsage where an id
+    of several columns has none that is free."""
+    if config.events.id_column is not None:
+        return None if config.events.id_column in config.key else config.events.id_column
+    free = [name for name in config.events.id if name not in row and name != config.events.time and config.columns[name].kind == "text"]
+    if config.events.id and not free:
+        raise WrongUsage(
+            f"--event: leave out one text column of the event id ({', '.join(config.events.id)}); it gets the correction's own id, without "
+            "which the correction could be taken for a duplicate"
+        )
+    return free[0] if free else None
+
+
 def _key_columns(config: Config, values: Sequence[str]) -> dict[str, str]:
     named, given = config.key, list(values)
     if len(given) == 1 and len(named) > 1:
@@ -137,11 +151,11 @@ def _key_columns(config: Config, values: Sequence[str]) -> dict[str, str]:
 def _event_columns(config: Config, event: Mapping[str, str]) -> dict[str, str]:
     if not event:
         raise WrongUsage("--event: say what the event holds, column by column: --event amount=12.50 --event currency=EUR")
-    given = [name for name in config.columns if name not in config.key and name != config.events.id]
+    given = [name for name in config.columns if name not in config.key and name != config.events.id_column]
     for name in event:
         if name in config.key:
             raise WrongUsage(f"--event {name}: is the key, which stands before the options already; leave it out")
-        if name == config.events.id:
+        if name == config.events.id_column:
             raise WrongUsage(f"--event {name}: the id of a correction is made anew, so that it is no duplicate; leave it out")
         if name not in given:
             folded = {known.casefold(): known for known in given}
@@ -166,7 +180,8 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     from recon.hashing import define
     from recon.intake import EventSpec, SourceFile, load_events
 
-    spec = EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config))
+    events = config.events
+    spec = EventSpec(config.key, events.id, events.time, stateless.event_columns(config), numbered=events.numbered)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         define(connection, "")  # nothing is looked up by these hashes

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from recon import parquet, stateless
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
 from recon.hashing import hash_of, salt_of
 from recon.moments import Upto
 from recon.records import full, named
 from recon.runs import open_run, read_record
+from recon.sent import events_of
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 from recon.windows import name_of
@@ -49,8 +49,7 @@ def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Ca
     now = find_record(store, head, key)
     if now is None:
         return None
-    carried = _carried_windows(rules(), now["carried"]) if "carried" in now else []
-    return record_then(store, rules(), state, key, [*carried, *(part["w"] for part in now["contributions"]), *now["withdrawn"]])
+    return record_then(store, rules(), state, key, [*windows_of(rules(), now), *now["withdrawn"]])
 
 
 def _carried_windows(config: Config, block: Mapping[str, Any]) -> list[str]:
@@ -95,22 +94,22 @@ def show(
         "contributions": [*_carried(record, names[0]), *(_contribution(state, part, names[0]) for part in record["contributions"])],
         "withdrawn": record["withdrawn"],
     }
+    if any("currencies" in part for part in shown["contributions"]):
+        shown["currencies"] = sorted({one for part in shown["contributions"] for one in part["currencies"]})
     if upto is not None:
         shown |= upto.told
     if events:
         assert config is not None
-        held = {part["window"]: _events(store, config, state, part["window"], key) for part in shown["contributions"]}
+        held = events_of(store, config, state, key, hash_of(key, salt_of(store))[0], [part["window"] for part in shown["contributions"]])
         for part in shown["contributions"]:
-            earlier = _ids_before(config, held, part["window"]) if part["duplicates"] else set()
-            part["event_list"] = [{**event, "counted": event["id"] not in earlier} for event in held[part["window"]]]
+            part["event_list"] = held[part["window"]]
     return shown
 
 
-def _ids_before(config: Config, held: Mapping[str, list[dict[str, Any]]], window: str) -> set[str]:
-    """The ids that suppress an event of ``window``: those of earlier windows within the horizon."""
-    start = config.grid.parse(window)
-    near = [name for name in held if start - config.grid.reach(config.events.dedupe) <= config.grid.parse(name) < start]
-    return {event["id"] for name in near for event in held[name] if event["id"] is not None}
+def windows_of(config: Config, record: Mapping[str, Any]) -> list[str]:
+    """The windows that contribute to a record, those that are carried forward too."""
+    carried = _carried_windows(config, record["carried"]) if "carried" in record else []
+    return [*carried, *(part["w"] for part in record["contributions"])]
 
 
 def known_at(timeline: Timeline, instant: datetime) -> State:
@@ -137,7 +136,7 @@ def _carried(record: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, 
     if block is None:
         return []
     span = {"window": block["first"], "until": block["last"], "windows": block["windows"], "revision": None}
-    return [{**span, "measures": _measures(named(block["m"], names)), "events": block["n"], "duplicates": block["d"]}]
+    return [{**span, "measures": _measures(named(block["m"], names)), "events": block["n"], "duplicates": block["d"], **_currencies(block)}]
 
 
 def _contribution(state: State, part: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -148,42 +147,15 @@ def _contribution(state: State, part: Mapping[str, Any], names: Sequence[str]) -
         "measures": _measures(named(part["m"], names)),
         "events": part["n"],
         "duplicates": part["d"],
+        **_currencies(part),
     }
+
+
+def _currencies(held: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The set of currencies, where they are told apart."""
+    return {"currencies": held["u"]} if "u" in held else {}
 
 
 def _measures(held: Mapping[str, Any]) -> dict[str, Any]:
     """Measures as shown: first and last by their values."""
     return {name: value["v"] if isinstance(value, dict) else value for name, value in held.items()}
-
-
-def _events(store: ObjectStore, config: Config, state: State, window: str, key: str) -> list[dict[str, Any]]:
-    """The accepted events of a key in one window, each with its file and line; they are sorted by hash, so few are read."""
-    import pyarrow as pa
-
-    from recon.prefetch import local_copy
-    from recon.scratch import scratch_folder
-
-    held = state.windows[window]
-    hi, _ = hash_of(key, salt_of(store))
-    files = stateless.read(store, held.folder).files
-    with scratch_folder(store) as scratch:
-        path = local_copy(store, held.folder + stateless.EVENTS, scratch)
-        table = parquet.read(path, filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)])
-    rows = table.sort_by([("file", "ascending"), ("line", "ascending")]).to_pylist()
-    # A column of the user's may be called file or line too: what leads back to the event must not be covered by it.
-    told = {"file", "line", "id", "time", "counted"}
-    names = {name: f"{name} (column)" if name in told else name for name in stateless.event_columns(config)}
-    return [
-        {
-            "file": files[row["file"]]["name"],
-            "line": row["line"],
-            "id": row["id"],
-            "time": None if row["time"] is None else row["time"].isoformat(),
-            **{shown: _text(row[f"c_{name}"]) for name, shown in names.items()},
-        }
-        for row in rows
-    ]
-
-
-def _text(value: object) -> object:
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

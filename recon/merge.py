@@ -321,7 +321,7 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
                 for name, total in figures.measures.items()
                 if exact_sum((measures.get(name, 0), elsewhere.get(name, 0))) != Decimal(total)
             ]
-        committed = _committed(figures, suppressed, counted, measures or figures.measures)
+        committed = _committed(config, figures, suppressed, counted, measures or figures.measures)
         windows[figures.window] = {**committed, "conflicts": conflicts.changed({}, figures.window, differing)}
     recounted = {}
     changes_between = conflicts.difference(differing, conflicts.total_of(s.conflicts_before for s in slices))
@@ -345,7 +345,7 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
     return Entry("merge", writer, config.rules_version, windows, recounted, totals=totals, watermark=watermark)
 
 
-def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]) -> dict[str, Any]:
+def _committed(config: Config, figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]) -> dict[str, Any]:
     """A window as its commit names it."""
     return {
         "revision": figures.revision,
@@ -363,12 +363,14 @@ def _committed(figures: Figures, suppressed: Totals, counted: Totals, measures: 
         "duplicates": figures.duplicates.to_json(),
         "conflicting": figures.conflicting,
         "two_keys": figures.two_keys,
+        "unusual": figures.unusual,
         "rejected": figures.rejected.to_json(),
         "unreadable": figures.unreadable,
         "without_amount": figures.without_amount,
         "suppressed": suppressed.to_json(),
         "counted": counted.to_json(),
         "measures": dict(measures),
+        **({"amounts": [item.name for item in config.measures if item.is_amount]} if config.events.currency else {}),
     }
 
 

@@ -17,7 +17,7 @@ SHORT = {"key": "k", "status": "s", "measures": "m", "derived": "v", "contributi
 
 
 def full(line: bytes | str, measures: Sequence[str] = (), derived: Sequence[str] = ()) -> dict[str, Any]:
-    """A stored record with full names: key, status, measures, derived, contributions (``w``, ``n``, ``d``, ``ids``, ``m``), withdrawn, and
+    """A stored record with full names: key, status, measures, derived, contributions (w, n, d, u, ids, m), withdrawn, and
     ``carried`` where it has a block. What is named in ``measures`` and ``derived`` and has no value is None there.
 
     Raises ValueError, KeyError or TypeError for what is no record."""
@@ -27,12 +27,18 @@ def full(line: bytes | str, measures: Sequence[str] = (), derived: Sequence[str]
         "status": held.get("s"),
         "measures": named(held["m"], measures),
         "derived": named(held["v"], derived),
-        "contributions": [{"w": c["w"], "n": c["n"], "d": c["d"], "ids": c.get("ids"), "m": named(c["m"], measures)} for c in held["c"]],
+        "contributions": [_contribution(c, measures) for c in held["c"]],
         "withdrawn": held.get("gone", []),
     }
     if (block := held.get("carried")) is not None:
         record["carried"] = {**block, "m": named(block["m"], measures)}
     return record
+
+
+def _contribution(held: Mapping[str, Any], measures: Sequence[str]) -> dict[str, Any]:
+    """With ``u``, the set of currencies, only where they are told apart."""
+    currencies = {"u": held["u"]} if "u" in held else {}
+    return {"w": held["w"], "n": held["n"], "d": held["d"], **currencies, "ids": held.get("ids"), "m": named(held["m"], measures)}
 
 
 def named(held: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recon import layout, parquet, stateless
 from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config
-from recon.engines.duckdb import reduction
+from recon.engines.duckdb import reduction, unusual
 from recon.engines.duckdb.session import connect
 from recon.engines.port import engine_of
 from recon.errors import WrongInput
@@ -93,7 +93,8 @@ def finished(store: ObjectStore, figures: Figures) -> bool:
 
 def event_spec(config: Config) -> EventSpec:
     """What the intake is asked for."""
-    return EventSpec(config.key, config.events.id, config.events.time, stateless.event_columns(config), config.ordered)
+    events = config.events
+    return EventSpec(config.key, events.id, events.time, stateless.event_columns(config), config.ordered, numbered=events.numbered)
 
 
 def _money(connection: duckdb.DuckDBPyConnection, config: Config) -> Money:
@@ -138,6 +139,7 @@ def figures_of(
         unreadable=reduction.without_amount(connection, config, rejected),
         without_amount=reduction.without_amount(connection, config, accepted),
         measures=reduction.measure_totals(connection, config, artifacts),
+        unusual=unusual.count(connection, config, manifest.window, parquet.scan(written[stateless.EVENTS])),
         digests={name: digest_of(path) for name, path in written.items()},
         cause=manifest.cause,
         reason=manifest.reason,

@@ -29,8 +29,8 @@ SWEPT = b'{"swept": true}'
 def event_columns(config: Config) -> dict[str, Type]:
     """The columns that the event files hold as c_<name>, beside hi, key, id, time, file and line, which hold the key, id and time
     columns already; a column of a control total is among them even so, since rejected rows have no key."""
-    held = {config.events.id, config.events.time, *(config.key if len(config.key) == 1 else ())}
-    totalled = {name for control in config.control for name in (control.column, control.by)}
+    held = {config.events.id_column, config.events.time, *(config.key if len(config.key) == 1 else ())}
+    totalled = {config.events.currency, *(name for control in config.control for name in (control.column, control.by))}
     return {name: kind for name, kind in config.columns.items() if name not in held or name in totalled}
 
 
@@ -58,6 +58,8 @@ class Figures:
     """Per control total, accepted rows whose amount is empty or absent and so is in no total."""
     measures: dict[str, str | int] = field(default_factory=dict)
     """Totals of the sum and count measures over the accepted events."""
+    unusual: dict[str, Any] = field(default_factory=dict)
+    """Accepted events that no measure's condition takes, and those dated outside the window: see recon.unusual."""
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each Parquet file of the folder."""
     cause: str = ""

@@ -51,6 +51,8 @@ class Verified:
     problems: list[str] = field(default_factory=list)
     items: int = 0
     head: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What is no problem of the store, but worth knowing: ids under several keys."""
 
     @property
     def ok(self) -> bool:
@@ -91,7 +93,16 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
     state = history.state
     newest_entry = history.digests.get(state.commit, "")
     return Verified(
-        state.commit, seen.live, len(state.runs), certificates, len(state.windows), events, findings.lines(), items, newest_entry
+        state.commit,
+        seen.live,
+        len(state.runs),
+        certificates,
+        len(state.windows),
+        events,
+        findings.lines(),
+        items,
+        newest_entry,
+        findings.notes,
     )
 
 

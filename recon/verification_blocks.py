@@ -35,8 +35,9 @@ def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: C
     """The table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``. ``text``: SQL of a measure as a contribution
     has it, from m_<name>."""
     folds = "".join(f", {_over_windows(item)} AS {quoted('m_' + item.name)}" for item in config.measures)
+    united, held = (", list_sort(list_distinct(flatten(list(u)))) AS u", "'u': u, ") if config.events.currency else ("", "")
     measures = ", ".join(f"{literal(item.name)}: {text(item)}" for item in config.measures)
-    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, 'm': {{{measures}}}}}"
+    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, {held}'m': {{{measures}}}}}"
     # Windows of one run all lie equally far from their rank among the key's windows.
     connection.execute(f"""
         CREATE TABLE expected_blocks AS
@@ -48,7 +49,8 @@ def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: C
             SELECT key, flatten(list([until - first, gap] ORDER BY first))[:-2] AS runs
             FROM (SELECT *, coalesce(lead(first) OVER (PARTITION BY key ORDER BY first) - until, 0) AS gap FROM spans) GROUP BY key
         ), sums AS (
-            SELECT key, min(w) AS first, max(w) AS last, count(*) AS windows, sum(n) AS n, sum(d) AS d{folds} FROM folded GROUP BY key
+            SELECT key, min(w) AS first, max(w) AS last, count(*) AS windows, sum(n) AS n, sum(d) AS d{united}{folds}
+            FROM folded GROUP BY key
         )
         SELECT key, CAST(json_merge_patch('{{}}', to_json({body})) AS VARCHAR) AS body
         FROM sums JOIN named_runs USING (key) JOIN named f ON f.w = sums.first JOIN named l ON l.w = sums.last""")

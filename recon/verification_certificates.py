@@ -116,8 +116,8 @@ def _wrong(
         # Where entries are lost, what they said cannot be asked any more.
         return wrong + ([f"commit {commit} did not change this window"] if history.whole else [])
     expected = as_certified(held)
-    if "conflicts" not in certificate and "conflicts" not in held:
-        del expected["conflicts"]  # which earlier versions did not name
+    if "conflicts" not in held:  # earlier versions stated neither
+        expected = {field: value for field, value in expected.items() if field not in ("conflicts", "unreadable", "unusual")}
     if history.linked or "entry" in certificate:
         expected |= _as_linked(store, config, name, held)
         wrong += [f"it says {field}, which no certificate says" for field in sorted({*certificate} - {*expected, *_ELSEWHERE})]
@@ -158,9 +158,11 @@ def as_certified(held: Mapping[str, Any]) -> dict[str, Any]:
             },
             "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
         },
+        "unreadable": held["unreadable"],
         "conflicts": certified(held),
+        "unusual": held.get("unusual", {}),
         "keys": held["keys"],
-        "measures": held["measures"],
+        "measures": {name: total for name, total in held["measures"].items() if name not in held.get("amounts", ())},
         "commit": held["commit"],
         "changed_by": {"cause": held["cause"], "reason": held["reason"]},
     }

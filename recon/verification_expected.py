@@ -37,7 +37,8 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     make_borders(connection, config)
     expect_blocks(connection, config, _part_text)
     parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
-    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, 'ids': held, 'm': {_object(parts)}}}")
+    currencies = "'u': u, " if config.events.currency else ""
+    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, {currencies}'ids': held, 'm': {_object(parts)}}}")
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
     held = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
@@ -53,12 +54,13 @@ def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     connection.execute(f"""
         CREATE TABLE contributed AS
         SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, w, count(*) FILTER (WHERE fate = 0) AS n,
-               count(*) FILTER (WHERE fate = 1) AS d,
+               count(*) FILTER (WHERE fate = 1) AS d{_currencies(config)},
                {_ids("")} AS ids{counted_ids}{measures}
         FROM judged WHERE fate < 2 GROUP BY key, w""")
     if config.logic is None:
         return
     names = ", ".join(quoted("m_" + item.name) for item in config.measures)
+    u = "u, " if config.events.currency else ""
     connection.execute("ALTER TABLE contributed RENAME TO unlogical")
     connection.execute("CREATE TABLE contributed AS FROM unlogical WHERE n = 0")
 
@@ -71,11 +73,19 @@ def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
     _through(
         connection,
-        f"SELECT hi, lo, key, n, counted_ids AS ids, {names}, w, d, ids AS all_ids FROM unlogical WHERE n > 0",
+        f"SELECT hi, lo, key, n, {u}counted_ids AS ids, {names}, w, d, ids AS all_ids FROM unlogical WHERE n > 0",
         judged,
-        f"INSERT INTO contributed SELECT hi, lo, key, w, n, d, all_ids, ids, {names} FROM logical",
+        f"INSERT INTO contributed SELECT hi, lo, key, w, n, d, {u}all_ids, ids, {names} FROM logical",
     )
     connection.execute("DROP TABLE unlogical")
+
+
+def _currencies(config: Config) -> str:
+    """The set of currencies of the counted events."""
+    if config.events.currency is None:
+        return ""
+    value = f"coalesce({quoted('c_' + config.events.currency)}, '')"
+    return f", coalesce(list_sort(list(DISTINCT {value}) FILTER (WHERE fate = 0)), []) AS u"
 
 
 def _ids(condition: str) -> str:
@@ -86,11 +96,23 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     fold, source = (_over_key, "judged WHERE fate = 0") if config.logic is None else (_over_parts, "contributed")
     folds = [f"{fold(config, item)} AS {quoted('m_' + item.name)}" for item in config.measures]
     query = f"SELECT {', '.join(['key', *folds])} FROM {source} GROUP BY key"
+    mixed = "false"
+    if config.events.currency:
+        mixed = "key IN (SELECT key FROM (SELECT key, unnest(u) AS one FROM contributed) GROUP BY key HAVING count(DISTINCT one) > 1)"
+        amounts = ", ".join(
+            f"CASE WHEN NOT mixed THEN {name} END AS {name}" for name in (quoted("m_" + m.name) for m in config.measures if m.is_amount)
+        )
+        query = f"SELECT *, {mixed} AS mixed FROM ({query})"
+        query = f"SELECT * {f'REPLACE ({amounts})' if amounts else ''} FROM ({query})"
+        mixed = "mixed"
     names = {item.name: quoted("m_" + item.name) for item in config.measures}
     for item in config.derived:
-        query = f"SELECT *, {emit_duckdb(item.expression, names)} AS {quoted('x_' + item.name)} FROM ({query})"
+        query = (
+            f"SELECT *, CASE WHEN NOT {mixed} THEN {emit_duckdb(item.expression, names)} END AS {quoted('x_' + item.name)} FROM ({query})"
+        )
         names[item.name] = quoted("x_" + item.name)
     cases = " ".join(f"WHEN {emit_duckdb(item.expression, names)} THEN {literal(item.name)}" for item in config.status)
+    cases = f"WHEN {mixed} THEN 'MIXED_CURRENCY' {cases}" if cases or config.events.currency else ""
     status = f"CASE {cases} END" if cases else "CAST(NULL AS VARCHAR)"
     query = f"SELECT *, {status} AS status FROM ({query})"
     measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])

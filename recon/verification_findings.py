@@ -23,6 +23,8 @@ class Findings:
 
     listed: list[str] = field(default_factory=list)
     unlisted: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What is no problem of the store, but worth knowing."""
 
     def add(self, problem: str) -> None:
         """Adds one problem, as one line."""

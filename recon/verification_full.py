@@ -24,6 +24,7 @@ from recon.intake.checks import quoted
 from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
 from recon.verification_compare import compare
+from recon.verification_conflicts import conflicts_again, differences, ids_under_several_keys
 from recon.verification_expected import compute
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_records import Seen
@@ -68,6 +69,9 @@ def check_artifacts(task: Recomputation, progress: Callable[[str, float], None])
     compute(task.connection, task.config)
     progress("", 1)
     _check_windows(task, arrived, unread)
+    if not unread:
+        _check_conflicts(task)
+        task.findings.notes += ids_under_several_keys(task.connection, task.config)
     _check_stateless_content(task, arrived)
     compare(task.store, task.config, task.connection, task.history, task.seen, unread, task.scratch, task.findings)
     return sum(arrived.values())
@@ -85,7 +89,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
     )
     connection.execute(f"CREATE TABLE refused (w INTEGER{typed})")
     connection.execute("CREATE TABLE named (w INTEGER, name VARCHAR)")
-    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns, config.ordered)
+    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns, config.ordered, numbered=config.events.numbered)
     values = "".join(f", {column}" for column in columns)
     arrived: dict[str, int] = {}
     unread: list[str] = []
@@ -136,7 +140,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     Within an identity, ordered by window and then by what decides within one, the event before is of the same window (a
     duplicate) or of the nearest earlier window that accepted the identity, since that window's first event was
     accepted."""
-    if config.events.id is None:
+    if not config.events.id:
         connection.execute(f"CREATE VIEW judged AS SELECT *, {COUNTED} AS fate FROM events")
         return
     horizon = config.grid.reaches_back(config.events.dedupe)
@@ -193,6 +197,17 @@ def _check_windows(task: Recomputation, arrived: Mapping[str, int], unread: Sequ
             task.findings.add(
                 f"window {name}: {named}commit {held['commit']} does not tie with the landed events (stated ≠ computed "
                 f"again: {'; '.join(wrong)}); 'recon replay {name}'"
+            )
+
+
+def _check_conflicts(task: Recomputation) -> None:
+    """The conflicts that each window's figures state, against those of the landed events."""
+    again = conflicts_again(task.connection, task.config)
+    for name, held in task.history.windows.items():
+        if wrong := differences(held, again.get(task.config.grid.index(task.config.grid.parse(name)), {})):
+            task.findings.add(
+                f"window {name}: the conflicts of commit {held['commit']} are not those of the landed events (stated ≠ computed again: "
+                f"{'; '.join(wrong)}); 'recon replay {name}'"
             )
 
 

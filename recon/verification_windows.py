@@ -165,8 +165,8 @@ def check_stateless(
             findings.add(f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'")
             continue
         raw = figures.to_json()
-        expected = {**raw, "two_keys": 0, "without_amount": {}, **held}  # earlier versions did not count all of them
-        wrong = [field for field in (*_FIGURES, *_COMPLETE, "two_keys", "without_amount") if raw[field] != expected[field]]
+        expected = {**raw, "two_keys": 0, "unusual": {}, "without_amount": {}, **held}  # earlier versions did not count all of them
+        wrong = [field for field in (*_FIGURES, *_COMPLETE, "two_keys", "unusual", "without_amount") if raw[field] != expected[field]]
         if wrong or held.get("reduced", figures.digest) != figures.digest:
             findings.add(
                 f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong) or 'their digest'}; "

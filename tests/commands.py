@@ -32,7 +32,7 @@ COMMANDS = [
         "compact",
         "copy",
     ),
-    *("status", "certificate", "show", "breaks", "rejects", "export", "doctor"),
+    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "doctor"),
 ]
 GROUPS = {"index": ["update", "rebuild", "status"]}
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"

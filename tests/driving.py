@@ -112,6 +112,7 @@ def check_artifact(record: Mapping[str, Any], expected: Artifact, rules: Rules =
     assert [part["w"] for part in record["contributions"]] == [name_of(c.window) for c in kept]
     for part, contribution in zip(record["contributions"], kept, strict=True):
         assert (part["n"], part["d"]) == (contribution.n, contribution.d)
+        assert part.get("u", []) == contribution.currencies
         for name, wanted in contribution.measures.items():
             stored = part["m"][name]
             if isinstance(stored, dict):
@@ -141,6 +142,7 @@ def check_block(block: Mapping[str, Any], folded: Sequence[Contribution], rules:
     assert windows_of(block) == windows
     assert (block["first"], block["last"], block["windows"]) == (windows[0], windows[-1], len(windows))
     assert (block["n"], block["d"]) == (sum(c.n for c in folded), sum(c.d for c in folded))
+    assert block.get("u", []) == sorted({one for c in folded for one in c.currencies})
     assert set(block["m"]) == {measure.name for measure in rules.measures}
     for measure in rules.measures:
         held = [(c.measures[measure.name], c.window) for c in folded if c.measures[measure.name] is not None]

@@ -71,6 +71,7 @@ class Rules:
     id: str | None = None
     time: str | None = None
     dedupe: timedelta = timedelta(days=31)
+    currency: str | None = None
     measures: Sequence[Measure] = ()
     derived: Sequence[tuple[str, Callable[[Scope], Any]]] = ()
     status: Sequence[tuple[str, Callable[[Scope], bool | None]]] = ()
@@ -86,7 +87,8 @@ class Picked(NamedTuple):
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one window adds to one key: ``n`` counted ``events``, ``d`` ``suppressed`` ones, as sorted (file, line)."""
+    """What one window adds to one key: ``n`` counted ``events``, ``d`` ``suppressed`` ones, as sorted (file, line). ``duplicates`` stand a
+    second time in the window itself."""
 
     window: datetime
     n: int
@@ -94,17 +96,22 @@ class Contribution:
     measures: Scope
     events: list[tuple[str, int]]
     suppressed: list[tuple[str, int]]
+    duplicates: list[tuple[str, int]]
+    currencies: list[str]
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A key's record: contributions in the order of their windows, never none; ``measures`` may hold Picked."""
+    """A key's record: contributions in the order of their windows, never none; ``measures`` may hold Picked. ``by_currency``: the measures
+    over the events of each currency, of which an empty one is ""."""
 
     key: str
     status: str | None
     measures: Scope
     derived: Scope
     contributions: list[Contribution]
+    currencies: list[str]
+    by_currency: dict[str, Scope]
 
 
 @dataclass
@@ -344,31 +351,34 @@ def _delivery_order(row: Row) -> tuple[Any, ...]:
 
 
 def _artifacts(rows: Sequence[Row], verdicts: Sequence[Verdict], rules: Rules) -> dict[str, Artifact]:
-    counted: dict[str, dict[datetime, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    suppressed: dict[str, dict[datetime, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    by_verdict: dict[str, dict[str, dict[datetime, list[Row]]]] = {verdict: defaultdict(lambda: defaultdict(list)) for verdict in VERDICTS}
     for row, verdict in zip(rows, verdicts, strict=True):
-        if verdict == "counted":
-            counted[row.key][row.event.window].append(row)
-        if verdict == "suppressed":
-            suppressed[row.key][row.event.window].append(row)
+        by_verdict[verdict][row.key][row.event.window].append(row)
+    counted, suppressed, duplicates = (by_verdict[verdict] for verdict in ("counted", "suppressed", "duplicate"))
     artifacts = {}
     for key in sorted(counted.keys() | suppressed.keys()):
         # One row of every identity in a window is counted or suppressed: so these are all windows that hold the key.
         contributions = [
-            _contribution(window, counted[key][window], suppressed[key][window], rules)
+            _contribution(window, counted[key][window], suppressed[key][window], duplicates[key][window], rules)
             for window in sorted(counted[key].keys() | suppressed[key].keys())
         ]
-        measures = _measures([row for own in counted[key].values() for row in own], rules)
+        own = [row for rows_of in counted[key].values() for row in rows_of]
+        measures = _measures(own, rules)
+        currencies = _currencies(own, rules)
+        by_currency = {one: _measures([row for row in own if _currency(row, rules) == one], rules) for one in currencies}
+        mixed = len(currencies) > 1
+        if mixed:
+            measures = {m.name: None if _is_amount(m, rules) else measures[m.name] for m in rules.measures}
         scope = {name: value.value if isinstance(value, Picked) else value for name, value in measures.items()}
         derived = {}
         for name, value_of in rules.derived:
-            derived[name] = scope[name] = value_of(scope)
-        status = next((name for name, holds in rules.status if holds(scope)), None)
-        artifacts[key] = Artifact(key, status, measures, derived, contributions)
+            derived[name] = scope[name] = None if mixed else value_of(scope)
+        status = "MIXED_CURRENCY" if mixed else next((name for name, holds in rules.status if holds(scope)), None)
+        artifacts[key] = Artifact(key, status, measures, derived, contributions, currencies, by_currency)
     return artifacts
 
 
-def _contribution(window: datetime, counted: list[Row], suppressed: list[Row], rules: Rules) -> Contribution:
+def _contribution(window: datetime, counted: list[Row], suppressed: list[Row], duplicates: list[Row], rules: Rules) -> Contribution:
     return Contribution(
         window=window,
         n=len(counted),
@@ -376,6 +386,23 @@ def _contribution(window: datetime, counted: list[Row], suppressed: list[Row], r
         measures=_measures(counted, rules),
         events=sorted(row.place for row in counted),
         suppressed=sorted(row.place for row in suppressed),
+        duplicates=sorted(row.place for row in duplicates),
+        currencies=_currencies(counted, rules),
+    )
+
+
+def _currency(row: Row, rules: Rules) -> str:
+    return "" if rules.currency is None else row.values[rules.currency] or ""
+
+
+def _currencies(rows: Sequence[Row], rules: Rules) -> list[str]:
+    return [] if rules.currency is None else sorted({_currency(row, rules) for row in rows})
+
+
+def _is_amount(measure: Measure, rules: Rules) -> bool:
+    """A number that is no count."""
+    return measure.kind != "count" and (
+        rules.types[str(measure.column)] == "integer" or isinstance(rules.types[str(measure.column)], tuple)
     )
 
 

@@ -55,6 +55,8 @@ status:
 control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
 """
 
+CURRENCY_YAML = STANDARD_YAML.replace("  id: event_id\n", "  id: event_id\n  currency: currency\n")
+
 
 def _is_type(event_type: str) -> Any:
     return lambda row: None if row["event_type"] is None else row["event_type"] == event_type

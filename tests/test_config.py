@@ -60,7 +60,7 @@ def test_the_contracts_example_loads(load: Load, tmp_path: Path) -> None:
         tmp_path / "data",
     )
     assert config.grid == Grid(datetime(2026, 11, 1, tzinfo=UTC), timedelta(hours=1))
-    assert (config.events.id, config.events.time, config.events.dedupe) == ("event_id", "booked_at", timedelta(days=31))
+    assert (config.events.id, config.events.time, config.events.dedupe) == (("event_id",), "booked_at", timedelta(days=31))
     assert [(m.name, m.kind, m.column, str(m.type)) for m in config.measures] == [
         ("billed", "sum", "amount", "decimal(38,2)"),
         ("paid", "sum", "amount", "decimal(38,2)"),

@@ -30,7 +30,7 @@ from recon.vocabulary.types import Type
 CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests
 SALT = "salt"
 MONEY = Type("decimal", 18, 2)
-SPEC = EventSpec(("k",), "id", "t", {"amount": MONEY, "note": Type("text")})
+SPEC = EventSpec(("k",), ("id",), "t", {"amount": MONEY, "note": Type("text")})
 HEADER = "k,id,t,amount,note\n"
 
 

@@ -10,11 +10,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import strategies as s
-from driving import carry_out, check_store, open_in, records, run_range
+from driving import carry_out, check_store, open_in, records, run_range, same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Control, Measure, Rules, oracle, withdrawn
@@ -81,6 +82,25 @@ def test_events_without_ids_and_times_are_all_counted_under_a_key_of_two_columns
             carry_out(r, operation)
             if isinstance(operation, s.Run):
                 check_store(r, state, PLAIN_RULES)
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=10))
+def test_artifacts_with_two_currencies_add_none_of_them_up(history: s.History) -> None:
+    rules = replace(s.STANDARD_RULES, currency="currency")
+    with fresh(s.CURRENCY_YAML) as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state, rules)
+        assert not r.verify(full=True).problems
+        for key, artifact in oracle(history.states()[-1].committed_events(), rules).artifacts.items():
+            shown = r.show(key)
+            assert shown["currencies"] == artifact.currencies
+            found = shown.get("by_currency", {})
+            assert list(found) == (artifact.currencies if len(artifact.currencies) > 1 else [])
+            for currency, measures in found.items():
+                assert all(same(measures[name], wanted) for name, wanted in artifact.by_currency[currency].items())
 
 
 @SLOW
@@ -159,15 +179,20 @@ def test_every_counted_cent_leads_back_to_an_event_with_its_file_and_line(
     batches: dict[int, tuple[s.File, ...]],
 ) -> None:
     with fresh() as r:
-        events = []
+        landed = []
         for window, files in batches.items():
             for file in files:
                 carry_out(r, s.Land(window, file))
-            events += s.events_of(window, files)
+            landed += s.events_of(window, files)
             carry_out(r, s.Close(window))
         run_range(r, tuple(batches))
-        for key, artifact in oracle(events, s.STANDARD_RULES).artifacts.items():
+        for key, artifact in oracle(landed, s.STANDARD_RULES).artifacts.items():
             shown = r.show(key, events=True)
             for part, contribution in zip(shown["contributions"], artifact.contributions, strict=True):
-                found = sorted((event["file"], event["line"]) for event in part["event_list"])
-                assert found == sorted([*contribution.events, *contribution.suppressed])
+                for counted, expected in (
+                    (True, contribution.events),
+                    (False, sorted([*contribution.suppressed, *contribution.duplicates])),
+                ):
+                    events = [event for event in part["event_list"] if event["counted"] is counted]
+                    assert sorted((event["file"], event["line"]) for event in events) == expected
+                    assert all(("duplicate_of" in event) is not counted for event in events)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copying, doctoring, files, indexing, looking, renewing, start, work
+from recon.cli import breaks, copying, doctoring, duplicates, files, indexing, looking, renewing, start, work
 
 
 class Command(TyperCommand):
@@ -74,6 +74,7 @@ for _command in (
     looking.show,
     breaks.breaks,
     looking.rejects,
+    duplicates.duplicates,
     looking.export,
     doctoring.doctor,
 ):

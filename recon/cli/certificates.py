@@ -5,13 +5,14 @@ Belongs here: drawing certificates and sums of them. Does not belong here: makin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from recon.cli.screen import amount, count, number, say, table
 from recon.totals import Totals
 
+CONFLICTS_SHOWN = 10
 PARTS = ("in", "accepted", "duplicates", "rejected")
 
 
@@ -24,20 +25,35 @@ def totals_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, Totals]:
     return totals
 
 
-def say_totals(totals: Mapping[str, Totals]) -> None:
-    """One line for rows, one for each control total and group; each says whether it adds up."""
-    lines: list[tuple[str, list[Decimal]]] = [("rows", [Decimal(totals[part].rows) for part in PARTS])]
+def unreadable_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Control total → rejected rows without a readable amount, over several certificates."""
+    unreadable: dict[str, int] = {}
+    for certificate in certificates:
+        for name, rows in certificate["stages"]["reduce"]["unreadable"].items():
+            unreadable[name] = unreadable.get(name, 0) + rows
+    return unreadable
+
+
+def say_totals(totals: Mapping[str, Totals], unreadable: Mapping[str, int] | None = None) -> None:
+    """One line for rows, one for each control total and group; each says whether it adds up. ``unreadable``: per control total, rejected
+    rows without a readable amount, which no total can hold."""
+    unknown = unreadable or {}
+    lines: list[tuple[str, str, list[Decimal]]] = [("", "rows", [Decimal(totals[part].rows) for part in PARTS])]
     groups = {(name, by) for part in PARTS for name, by_group in totals[part].money.items() for by in by_group}
     for name, by in sorted(groups):
         values = [totals[part].money.get(name, {}).get(by, Decimal(0)) for part in PARTS]
         # A part that holds nothing of a group is written in the scale of the others: 0.00 below 12.50.
         scale = min(int(value.as_tuple().exponent) for value in values)
-        lines.append((f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
-    rows = [
-        (label, *map(amount, values), "ties" if values[0] == sum(values[1:], Decimal(0)) else "DOES NOT TIE") for label, values in lines
-    ]
+        lines.append((name, f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
+    rows = [(label, *map(amount, values), _verdict(values, unknown.get(name, 0))) for name, label, values in lines]
     columns = ["in", "= accepted", "+ duplicates", "+ rejected"]
     table(["", *columns, "ties"], rows, columns)
+
+
+def _verdict(values: Sequence[Decimal], unknown: int) -> str:
+    if values[0] != sum(values[1:], Decimal(0)):
+        return "DOES NOT TIE"
+    return f"ties, without {count(unknown, 'unreadable amount')}" if unknown else "ties"
 
 
 def say_completeness(answer: Mapping[str, Any]) -> None:
@@ -81,6 +97,51 @@ def files_of(certificate: Mapping[str, Any]) -> str:
     return f"{number(certificate['received_files'])} of {count(certificate['expected_files'], 'expected file')}"
 
 
+def _unreadable(unreadable: Mapping[str, int]) -> list[str]:
+    """Rejected rows whose amounts are in no total."""
+    return [
+        f"{count(rows, 'rejected row')} {'has' if rows == 1 else 'have'} no readable {name}" for name, rows in unreadable.items() if rows
+    ]
+
+
+def _conflicts(certificate: Mapping[str, Any]) -> list[str]:
+    """What in the window disagrees with another version of the same event."""
+    conflicts = certificate.get("conflicts", {})
+    lines = []
+    if within := conflicts.get("within"):
+        lines.append(f"{count(within, 'duplicate')} that {_differ(within)} from the row of this window that counts")
+    for window, rows in conflicts.get("earlier", {}).items():
+        lines.append(f"{count(rows, 'row')} that {_differ(rows)} from the row that counts, in window {window}")
+    for window, rows in conflicts.get("later", {}).items():
+        lines.append(f"{count(rows, 'row')} of window {window} that {_differ(rows)} from a row that counts here")
+    if ids := conflicts.get("ids_under_two_keys"):
+        lines.append(f"{count(ids, 'id')} under more than one key")
+    more = [f"and {number(len(lines) - CONFLICTS_SHOWN)} more lines; --json has all"] if len(lines) > CONFLICTS_SHOWN else []
+    shown = [f"conflicts: {line}" for line in lines[:CONFLICTS_SHOWN]] + more
+    return [*shown, f"conflicts with file, line and what differs: recon duplicates {certificate['window']}"] if shown else []
+
+
+def _unusual(certificate: Mapping[str, Any]) -> list[str]:
+    """What was accepted, and may be a mistake all the same."""
+    what = {
+        "uncounted": "that no measure's condition takes",
+        "after": "dated after the window's end",
+        "before": "dated more than a year before the window",
+    }
+    lines = []
+    for name, words in what.items():
+        if found := certificate.get("unusual", {}).get(name):
+            values = [f"{value} ({number(rows)})" for value, rows in found["values"].items()]
+            others = found["rows"] - sum(found["values"].values())
+            values += [f"others ({number(others)})"] if others else []
+            lines.append(f"{count(found['rows'], 'event')} {words}: {', '.join(values)}")
+    return lines
+
+
+def _differ(rows: int) -> str:
+    return "differs" if rows == 1 else "differ"
+
+
 def say_certificate(certificate: Mapping[str, Any]) -> None:
     """One certificate, readable."""
     change = certificate["changed_by"]
@@ -91,14 +152,15 @@ def say_certificate(certificate: Mapping[str, Any]) -> None:
     say(f"{named}, {certificate['state']}{few}: {verdict}")
     made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
     say(f"{made}, changed by {change['cause']}{why}")
-    say_totals(totals_of([certificate]))
     reduced = certificate["stages"]["reduce"]
-    if reduced["conflicting"] or reduced["rejected"]["rows"]:
-        say()
-    if reduced["conflicting"]:
-        say(f"conflicting: {count(reduced['conflicting'], 'duplicate')} that differ from the row that counts")
+    say_totals(totals_of([certificate]), reduced["unreadable"])
+    lines = [*_unreadable(reduced["unreadable"]), *_conflicts(certificate), *_unusual(certificate)]
     if reduced["rejected"]["rows"]:
-        say(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
+        lines.append(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
+    if lines:
+        say()
+    for line in lines:
+        say(line)
     files = [(file["name"], number(file["rows"]), number(file["rejected"])) for file in certificate["files"]]
     if files:
         table(["file", "rows", "rejected"], files, ["rows", "rejected"])

@@ -220,6 +220,8 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
 
     values = [*found["measures"].items(), *found["derived"].items()]
     table(["", "value"], [(name, shown(name, value)) for name, value in values], ["value"])
+    for currency, held in found.get("by_currency", {}).items():
+        table([f"in {currency or 'no currency'}", "value"], [(name, shown(name, value)) for name, value in held.items()], ["value"])
     measures = list(found["measures"])
     columns = ["window", "revision", "events", "duplicates", *measures]
     rows = [
@@ -233,15 +235,28 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
         say(f"withdrawn, its events were taken back: {', '.join(found['withdrawn'])}")
     listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
     if listed:
-        names = [name for name in listed[0][1] if name != "correction"]
+        names = [name for name in listed[0][1] if name not in ("correction", "duplicate_of", "conflict")]
         columns_known = reconciliation.config.columns
         right = [name for name in names if name == "line" or (name in columns_known and columns_known[name].is_number)]
         rows = [[window, *(event.get(name) for name in names)] for window, event in listed]
+        if any("duplicate_of" in event for _, event in listed):
+            for row, (_, event) in zip(rows, listed, strict=True):
+                row.append(_duplicate_of(event))
+            names.append("duplicate of")
         if any("correction" in event for _, event in listed):
             for row, (_, event) in zip(rows, listed, strict=True):
                 row += [event.get("correction", {}).get(name) for name in ("by", "reason")]
             names += ["corrected by", "because"]
         table(["window", *names], rows, right)
+
+
+def _duplicate_of(event: dict[str, Any]) -> str | None:
+    """The place of the event that counts instead."""
+    if "duplicate_of" not in event:
+        return None
+    counting = event["duplicate_of"]
+    place = f"{counting['window']}, {counting['file']}, line {counting['line']}"
+    return f"CONFLICT, differs from {place}" if event["conflict"] else place
 
 
 def _named(part: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recon import api
-from recon.cli.certificates import say_totals, totals_of
+from recon.cli.certificates import say_totals, totals_of, unreadable_of
 from recon.cli.materializing import Materializing
 from recon.cli.screen import count, number, say, seconds, table
 from recon.demo import Step, write_story
@@ -42,7 +42,8 @@ def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
                 _say_keys(reconciliation, step.look_at)
     status = reconciliation.status()
     certificates = [reconciliation.certificate(line["window"]) for line in status["windows"]]
-    totals = totals_of([certificate for certificate in certificates if certificate is not None])
+    known = [certificate for certificate in certificates if certificate is not None]
+    totals = totals_of(known)
     answer = {
         "folder": str(folder),
         "windows": len(status["windows"]),
@@ -58,7 +59,7 @@ def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
             f"{count(answer['windows'], 'window')}, {count(answer['events'], 'event')}, "
             f"{count(status['commit'], 'commit')}, {seconds(answer['seconds'])}. All certificates together:"
         )
-        say_totals(totals)
+        say_totals(totals, unreadable_of(known))
         rows = [(name, number(held)) for name, held in status["artifacts"].items()]
         table(["status", "artifacts"], rows, ["artifacts"])
         _say_next(folder, steps)

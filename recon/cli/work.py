@@ -212,6 +212,8 @@ def verify(
         recomputed = f", recomputed from {count(found.events, 'event')}" if full else ""
         verdict = f"{count(len(found.problems), 'problem')} found" if found.problems else "all is as it should be"
         say(f"commit {number(found.commit)}: {proven}, {certified}{table}{recomputed}: {verdict}")
+        for note in found.notes:
+            say(f"note: {note}")
     for problem in found.problems:
         warn(problem)
     return 1 if found.problems else 0

@@ -86,9 +86,27 @@ def checks(spec: EventSpec) -> Checks:
         values=tuple(values),
         key=key,
         reason=f"CASE WHEN {' OR '.join(faults)} THEN coalesce({', '.join(reasons)}) END",
-        id=text_of[spec.id] if spec.id is not None else "NULL::VARCHAR",
+        id=_id(spec, text_of, key),
         time="v_time" if spec.time is not None else "NULL::TIMESTAMPTZ",
     )
+
+
+def _id(spec: EventSpec, text_of: dict[str, str], key: str) -> str:
+    """SQL of the event id: a single column as it is, several as a JSON array of texts. Numbers, dates and times have one text each, however
+    a file writes them. Without a number, an id of which a part is null is none: such rows are not known to be the same event."""
+    if not spec.id:
+        return "NULL::VARCHAR"
+    if len(spec.id) == 1 and not spec.numbered:
+        return text_of[spec.id[0]]
+    values = {name: f"v{position}" for position, (name, kind) in enumerate(spec.columns.items()) if kind.kind != "text"}
+    if spec.time is not None:
+        values[spec.time] = "v_time"
+    parts = [f"CAST({values[name]} AS VARCHAR)" if name in values else text_of[name] for name in spec.id]
+    if spec.numbered:
+        number = f"row_number() OVER (PARTITION BY {key}, {', '.join(parts)} ORDER BY line)"
+        return f"CAST(to_json([{', '.join(parts)}, CAST({number} AS VARCHAR)]) AS VARCHAR)"
+    absent = " OR ".join(f"{part} IS NULL" for part in parts)
+    return f"CASE WHEN NOT ({absent}) THEN CAST(to_json([{', '.join(parts)}]) AS VARCHAR) END"
 
 
 def _attempt(text: str, kind: Type) -> str | None:

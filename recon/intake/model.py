@@ -37,26 +37,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class EventSpec:
-    """Which columns make an event: ``key`` columns, event ``id``, event ``time``, and typed ``columns`` to carry
+    """Which columns make an event: ``key`` columns, those of the event ``id``, event ``time``, and typed ``columns`` to carry
     along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
+    ``numbered``: the last part of the id is the number of a row among the rows of its file with equal keys and id columns.
     """
 
     key: tuple[str, ...]
-    id: str | None
+    id: tuple[str, ...] | None
     time: str | None
     columns: dict[str, Type]
     ordered: frozenset[str] = frozenset()
     limits: Limits = Limits()
+    numbered: bool = False
 
     @cached_property
     def texts(self) -> frozenset[str]:
         """The columns whose values are used as text."""
-        return frozenset(filter(None, (*self.key, self.id))) | {name for name, kind in self.columns.items() if kind.kind == "text"}
+        typed = {self.time, *(name for name, kind in self.columns.items() if kind.kind != "text")}
+        return frozenset({*self.key, *(self.id or ()), *self.columns} - typed)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every column that must be read, once, in a fixed order. Raises WrongUsage if two differ in case only."""
-        asked = (*self.key, *filter(None, (self.id, self.time)), *self.columns)
+        asked = (*self.key, *(self.id or ()), *filter(None, (self.time,)), *self.columns)
         names = tuple(dict.fromkeys(asked))
         seen: dict[str, str] = {}
         for name in names:

@@ -89,8 +89,8 @@ def open_blocks(
         source, ids = "gathered", "x.ids"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE opened AS
-        SELECT key, list_transform(c, lambda x: CAST({{'w': x.w, 'n': x.n, 'd': x.d, 'ids': {ids}, 'm': x.m}}
-                                                AS {contributions.contribution_type(config)})) AS c FROM {source}""")
+        SELECT key, list_transform(c, lambda x: {contributions.contribution(config, "x.w", "x.n", "x.d", "x.u", ids, "x.m")}) AS c
+        FROM {source}""")
     wrong = connection.execute("""
         SELECT key, windows, coalesce(len(c), 0)
         FROM (SELECT key, count(*) AS windows FROM opening GROUP BY key) LEFT JOIN opened USING (key)
@@ -137,6 +137,8 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
         connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS SELECT * EXCLUDE (older), {kept} AS c FROM divided")
         return
     older = contributions.with_block(config, "block", "older")
+    united = contributions.union_of(f"list_transform({older}, lambda x: x.u)")
+    currencies = f"'u': {united}, " if config.events.currency else ""
     kind = contributions.block_type(config)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE kept AS
@@ -144,7 +146,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
             SELECT * REPLACE (CASE WHEN len(older) = 0 THEN block ELSE CAST({{
                 'first': coalesce(block.first, older[1].w), 'last': older[-1].w, 'windows': coalesce(block.windows, 0) + len(older),
                 'runs': runs, 'n': list_sum(list_transform({older}, lambda x: x.n)), 'd': list_sum(list_transform({older}, lambda x: x.d)),
-                'm': {contributions.fold_contributions(config, lambda value: f"list_transform({older}, lambda x: {value})")}
+                {currencies}'m': {contributions.fold_contributions(config, lambda value: f"list_transform({older}, lambda x: {value})")}
             }} AS {kind}) END AS block)
             FROM divided LEFT JOIN ({_runs(config)}) USING (key))
         SELECT * EXCLUDE (older, runs), {kept} AS c FROM joined""")

@@ -19,6 +19,8 @@ from recon.vocabulary.types import TEXT, Type
 _LISTED = ',"c":'
 """What stands before the contributions in a record."""
 _CARRIED = ',"carried":'
+MIXED = "MIXED_CURRENCY"
+"""The status of an artifact with more than one currency."""
 _NARROW = 18
 """Digits of the widest decimal that is 64 bits."""
 
@@ -33,18 +35,36 @@ def measure_type(item: Measure) -> str:
 def contribution_type(config: Config) -> str:
     """SQL type of one contribution."""
     measures = ", ".join(f"{quoted(item.name)} {measure_type(item)}" for item in config.measures)
-    return f"STRUCT(w VARCHAR, n BIGINT, d BIGINT, ids UBIGINT[], m STRUCT({measures}))"
+    return f"STRUCT(w VARCHAR, n BIGINT, d BIGINT, {_u(config, 'u VARCHAR[]')}ids UBIGINT[], m STRUCT({measures}))"
+
+
+def contribution(config: Config, w: str, n: str, d: str, u: str, ids: str, m: str) -> str:
+    """SQL of a contribution of this type from its members; ``u``, the set of currencies, is left out where none are told apart."""
+    held = _u(config, f"'u': {u}")
+    return f"CAST({{'w': {w}, 'n': {n}, 'd': {d}, {held}'ids': {ids}, 'm': {m}}} AS {contribution_type(config)})"
+
+
+def _u(config: Config, member: str) -> str:
+    """The ``member`` for currencies with a comma behind it, nothing where none are told apart. See docs/decisions/019-currency.md."""
+    return f"{member}, " if config.events.currency else ""
+
+
+def union_of(lists: str) -> str:
+    """SQL of the sorted union of a list of sets."""
+    return f"list_sort(list_distinct(flatten({lists})))"
 
 
 def block_type(config: Config) -> str:
     """SQL type of a block of contributions that are carried forward: see docs/decisions/008-carried-forward.md."""
     measures = ", ".join(f"{quoted(item.name)} {measure_type(item)}" for item in config.measures)
-    return f"STRUCT(first VARCHAR, last VARCHAR, windows BIGINT, runs BIGINT[], n BIGINT, d BIGINT, m STRUCT({measures}))"
+    counts = f"n BIGINT, d BIGINT, {_u(config, 'u VARCHAR[]')}"
+    return f"STRUCT(first VARCHAR, last VARCHAR, windows BIGINT, runs BIGINT[], {counts}m STRUCT({measures}))"
 
 
 def from_artifact(config: Config, window: str) -> str:
     """A row of stateless artifacts as the contribution of ``window``, an SQL text expression."""
-    return f"{{'w': {window}, 'n': n, 'd': 0::BIGINT, 'ids': ids, 'm': {measures_struct(config)}}}"
+    held = _u(config, "'u': u")
+    return f"{{'w': {window}, 'n': n, 'd': 0::BIGINT, {held}'ids': ids, 'm': {measures_struct(config)}}}"
 
 
 def measures_struct(config: Config) -> str:
@@ -60,8 +80,9 @@ def measures_struct(config: Config) -> str:
 
 def record_structure(config: Config) -> str:
     """What ``from_json`` reads of a record, as an SQL literal. What is left out comes as null."""
-    contribution = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", "ids": ["UBIGINT"], "m": _measures_structure(config)}
-    return literal(json.dumps({"k": "VARCHAR", "s": "VARCHAR", "c": [contribution], "gone": ["VARCHAR"]}))
+    currencies = {"u": ["VARCHAR"]} if config.events.currency else {}
+    listed = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", **currencies, "ids": ["UBIGINT"], "m": _measures_structure(config)}
+    return literal(json.dumps({"k": "VARCHAR", "s": "VARCHAR", "c": [listed], "gone": ["VARCHAR"]}))
 
 
 def has_block(record: str) -> str:
@@ -71,7 +92,15 @@ def has_block(record: str) -> str:
 
 def block_of(config: Config, record: str) -> str:
     """SQL of the block in a ``record``, null where it has none."""
-    block = {"first": "VARCHAR", "last": "VARCHAR", "windows": "BIGINT", "runs": ["BIGINT"], "n": "BIGINT", "d": "BIGINT"}
+    block: dict[str, object] = {
+        "first": "VARCHAR",
+        "last": "VARCHAR",
+        "windows": "BIGINT",
+        "runs": ["BIGINT"],
+        "n": "BIGINT",
+        "d": "BIGINT",
+    }
+    block |= {"u": ["VARCHAR"]} if config.events.currency else {}
     structure = literal(json.dumps({"carried": {**block, "m": _measures_structure(config)}}))
     return f"CASE WHEN {has_block(record)} THEN from_json({record}, {structure}).carried END"
 
@@ -108,8 +137,8 @@ def fold_measure(item: Measure, each: Callable[[str], str], total: Callable[[str
 def with_block(config: Config, block: str, listed: str) -> str:
     """SQL of the list of one contribution that stands for the ``block``, where there is one, and then those that are ``listed``. All
     windows of a block come before those that are not in it, so any of them will do."""
-    one = f"{{'w': {block}.last, 'n': {block}.n, 'd': {block}.d, 'ids': CAST([] AS UBIGINT[]), 'm': {block}.m}}"
-    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([CAST({one} AS {contribution_type(config)})], {listed}) END"
+    one = contribution(config, f"{block}.last", f"{block}.n", f"{block}.d", f"{block}.u", "CAST([] AS UBIGINT[])", f"{block}.m")
+    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([{one}], {listed}) END"
 
 
 def fold_contributions(config: Config, each: Callable[[str], str]) -> str:
@@ -147,17 +176,29 @@ def folded(
 ) -> str:
     """SELECT over ``source``: m_<name> per measure, x_<name> per derived value, ``status``.
 
+    Where currencies are told apart also ``currencies``, the set of them; with more than one, measures of numbers and derived values are
+    null, and the status says so.
+
     ``carried`` are further columns of the source, each with a comma behind. ``each`` and ``total``: see ``fold_measure``. ``some``:
     whether there are contributions; without them all measures, derived values and the status are null."""
-    measures = ", ".join(f"{fold_measure(item, each, total)} AS {measure(item.name)}" for item in config.measures)
+    mixed = ""
+    if config.events.currency:
+        mixed, carried = "len(currencies) > 1", f"{carried} currencies,"
+        source = f"(SELECT *, {union_of(each('x.u'))} AS currencies FROM {source})"
+    folds = {item.name: fold_measure(item, each, total) for item in config.measures}
+    if mixed:
+        folds |= {item.name: f"CASE WHEN NOT {mixed} THEN {folds[item.name]} END" for item in config.measures if item.is_amount}
+    measures = ", ".join(f"{fold} AS {measure(name)}" for name, fold in folds.items())
     query = f"SELECT {carried} {measures} FROM {source}"
     names = {item.name: measure(item.name) for item in config.measures}
+    alike = f"{some} AND NOT {mixed}" if mixed else some
     for item in config.derived:
-        value = f"CASE WHEN {some} THEN {emit_duckdb(item.expression, names)} END"
+        value = f"CASE WHEN {alike} THEN {emit_duckdb(item.expression, names)} END"
         query = f"SELECT *, {value} AS {derived(item.name)} FROM ({query})"
         names[item.name] = derived(item.name)
     cases = " ".join(f"WHEN {emit_duckdb(item.expression, names)} THEN {literal(item.name)}" for item in config.status)
-    status = f"CASE WHEN NOT ({some}) THEN NULL {cases} END" if cases else "CAST(NULL AS VARCHAR)"
+    first = f"WHEN NOT ({some}) THEN NULL" + (f" WHEN {mixed} THEN {literal(MIXED)}" if mixed else "")
+    status = f"CASE {first} {cases} END" if cases or mixed else "CAST(NULL AS VARCHAR)"
     return f"SELECT *, {status} AS status FROM ({query})"
 
 
@@ -220,12 +261,14 @@ def _decimal_text(kind: Type, value: str) -> str:
 def artifact_text(config: Config, window: str) -> str:
     """SQL of the JSON that ``list_text`` gives of ``from_artifact``, from the columns themselves, at a third of the cost."""
     measures = _of_members(_artifact_measure(item) for item in config.measures)
-    return _contribution_text(literal(window), "n", "0", "ids", measures)
+    return _contribution_text(config, literal(window), ("n", "0", "u", "ids"), measures)
 
 
-def _contribution_text(window: str, n: str, d: str, ids: str, measures: str) -> str:
+def _contribution_text(config: Config, window: str, members: tuple[str, str, str, str], measures: str) -> str:
+    n, d, u, ids = members
+    held = _u(config, f"',\"u\":', CAST(to_json({u}) AS VARCHAR)")
     listed = f"CASE WHEN {ids} IS NOT NULL THEN concat(',\"ids\":', CAST(to_json({ids}) AS VARCHAR)) END"
-    return f"concat('{{\"w\":\"', {window}, '\",\"n\":', {n}, ',\"d\":', {d}, {listed}, ',\"m\":', {measures}, '}}')"
+    return f"concat('{{\"w\":\"', {window}, '\",\"n\":', {n}, ',\"d\":', {d}, {held}{listed}, ',\"m\":', {measures}, '}}')"
 
 
 def _artifact_measure(item: Measure) -> str:
@@ -248,13 +291,14 @@ def list_text(config: Config, listed: str) -> str:
         value = f"x.m.{quoted(item.name)}"
         plain = item.kind not in ("first", "last")
         measures.append(member(item.name, value, json_text(item.type, value)) if plain else _chosen(item, value))
-    text = _contribution_text("x.w", "x.n", "x.d", "x.ids", _of_members(measures))
+    text = _contribution_text(config, "x.w", ("x.n", "x.d", "x.u", "x.ids"), _of_members(measures))
     return f"concat('[', array_to_string(list_transform({listed}, lambda x: {text}), ','), ']')"
 
 
 def block_text(config: Config, block: str) -> str:
     """SQL of what a ``block`` adds to the JSON of its record, null where there is none."""
-    names = ", ".join(f"'{name}': x.{name}" for name in ("first", "last", "windows", "runs", "n", "d"))
+    members = ("first", "last", "windows", "runs", "n", "d", *(("u",) if config.events.currency else ()))
+    names = ", ".join(f"'{name}': x.{name}" for name in members)
     bodies = f"list_transform([{block}], lambda x: {{{names}, 'm': {_measure_texts(config)}}})"
     # Patching nothing with it leaves out what is null.
     whole = f"json_merge_patch('{{}}', to_json({bodies}[1]))"

@@ -58,9 +58,10 @@ def settle(
         SELECT hi, lo, key, old, old_status, old_c, withdrawn, blocked, border, folds,
                CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
         FROM {table} WHERE entangled""")
+    currencies = "x.u" if config.events.currency else "CAST(NULL AS VARCHAR[])"
     for side, column in (("old", "old_c"), ("new", "c")):
         connection.execute(
-            f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, x.ids AS ids, x.m AS m, "
+            f"CREATE TEMP TABLE pairs_{side} AS SELECT key, x.w AS w, x.n AS n, x.d AS d, {currencies} AS u, x.ids AS ids, x.m AS m, "
             f"list_contains({ranged}, x.w) AS ranged FROM (SELECT key, unnest({column}) AS x FROM tangled)"
         )
     # Of the event files no more is read than where these keys lie.
@@ -180,7 +181,8 @@ def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str
 def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> None:
     """The table ``again``: key, w, n, m of every changed contribution, reduced from its events without the suppressed ones."""
     measures = ", ".join(f"{quoted(item.name)} {contributions.measure_type(item)}" for item in config.measures)
-    connection.execute(f"CREATE TEMP TABLE again (key VARCHAR, w VARCHAR, n BIGINT, m STRUCT({measures}))")
+    connection.execute(f"CREATE TEMP TABLE again (key VARCHAR, w VARCHAR, n BIGINT, u VARCHAR[], m STRUCT({measures}))")
+    currencies = "u" if config.events.currency else "NULL"
     for (window,) in connection.execute("SELECT DISTINCT w FROM changed").fetchall():
         name = literal(window)
         kept = f"""(
@@ -188,23 +190,26 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
             ANTI JOIN (SELECT key, id FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.id = e.id)"""
         reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
-        connection.execute(f"INSERT INTO again SELECT key, {name}, n, {contributions.measures_struct(config)} FROM {reduced}")
+        connection.execute(f"INSERT INTO again SELECT key, {name}, n, {currencies}, {contributions.measures_struct(config)} FROM {reduced}")
     nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
-    connection.execute(f"INSERT INTO again SELECT key, w, 0, {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)")
+    connection.execute(f"INSERT INTO again SELECT key, w, 0, [], {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)")
 
 
 def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """The table ``untangled``: the entangled keys with their lists of contributions put together anew."""
+    put = contributions.contribution(
+        config,
+        w="p.w",
+        n="coalesce(a.n, p.n)",
+        d="CASE WHEN a.key IS NULL THEN p.d ELSE p.n + p.d - a.n END",
+        u="CASE WHEN a.key IS NULL THEN p.u ELSE a.u END",
+        ids="CASE WHEN z.capped THEN NULL ELSE coalesce(p.ids, i.ids, []) END",
+        m="CASE WHEN a.key IS NULL THEN p.m ELSE a.m END",
+    )
     connection.execute(f"""
         CREATE TEMP TABLE untangled AS
         WITH put AS (
-            SELECT p.key, CAST({{
-                'w': p.w,
-                'n': coalesce(a.n, p.n),
-                'd': CASE WHEN a.key IS NULL THEN p.d ELSE p.n + p.d - a.n END,
-                'ids': CASE WHEN z.capped THEN NULL ELSE coalesce(p.ids, i.ids, []) END,
-                'm': CASE WHEN a.key IS NULL THEN p.m ELSE a.m END
-            }} AS {contributions.contribution_type(config)}) AS x
+            SELECT p.key, {put} AS x
             FROM pairs_new p JOIN zones z USING (key)
             LEFT JOIN again a ON a.key = p.key AND a.w = p.w
             LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w

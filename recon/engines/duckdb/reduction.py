@@ -33,7 +33,7 @@ def column(config: Config, name: str) -> str:
     """SQL reference of an event column."""
     if name in stateless.event_columns(config):
         return quoted(f"c_{name}")
-    return "id" if name == config.events.id else "time" if name == config.events.time else "key"
+    return "id" if name == config.events.id_column else "time" if name == config.events.time else "key"
 
 
 def measure(name: str) -> str:
@@ -63,15 +63,25 @@ def aggregate(config: Config, item: Measure) -> str:
 
 
 def reduce_events(config: Config, events: str, by: str = "") -> str:
-    """SELECT that reduces the table ``events`` per key: hi, lo, key, n (events), ids (sorted hashes), and m_<name> per measure.
+    """SELECT that reduces the table ``events`` per key: hi, lo, key, n (events), u (the set of currencies, where they are told apart), ids
+    (sorted hashes), and m_<name> per measure.
 
     ``by`` names further columns to group by, with a comma in front of each."""
     measures = "".join(f", {aggregate(config, item)} AS {measure(item.name)}" for item in config.measures)
     ids = "list_sort(list(idh) FILTER (WHERE idh IS NOT NULL))" if config.events.id else "CAST([] AS UBIGINT[])"
     return (
-        f"SELECT any_value(hi) AS hi, any_value(lo) AS lo, key{by}, count(*) AS n, coalesce({ids}, []) AS ids{measures} "
+        f"SELECT any_value(hi) AS hi, any_value(lo) AS lo, key{by}, count(*) AS n{currencies(config)}, "
+        f"coalesce({ids}, []) AS ids{measures} "
         f"FROM {events} GROUP BY key{by}"
     )
+
+
+def currencies(config: Config) -> str:
+    """SQL of the sorted set of currencies of events as ``u``, with a comma before it; an empty one is the text ''. Nothing where currencies
+    are not told apart."""
+    if config.events.currency is None:
+        return ""
+    return f", list_sort(list(DISTINCT coalesce({column(config, config.events.currency)}, ''))) AS u"
 
 
 def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -128,17 +138,18 @@ def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts
 
 
 def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, duplicates: str | None = None) -> None:
-    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id and the typed columns. ``duplicates``: a
+    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id, time and the typed columns. ``duplicates``: a
     source of these with their kind, where they are not those of ``set_duplicates_aside``."""
     columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
-    own = f"""(SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id{columns}
+    own = f"""(SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
                FROM landed JOIN duplicates USING (file, line))"""
     connection.execute(f"""
         COPY (
-            SELECT 'rejected' AS kind, file, line, reason, raw, NULL::VARCHAR AS key, NULL::VARCHAR AS id{columns}
+            SELECT 'rejected' AS kind, file, line, reason, raw,
+                   NULL::VARCHAR AS key, NULL::VARCHAR AS id, NULL::TIMESTAMPTZ AS time{columns}
             FROM landed_rejects
             UNION ALL BY NAME
-            SELECT kind, file, line, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id{columns} FROM {duplicates or own}
+            SELECT kind, file, line, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id, time{columns} FROM {duplicates or own}
             ORDER BY file, line
         ) TO {literal(str(file))} {WRITE}""")
 

@@ -170,12 +170,14 @@ def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> Dat
 
 
 def _artifacts(config: Config, events: DataFrame) -> DataFrame:
-    """One row per window and key: w, hi, lo, key, n, ids (sorted), and m_<name> per measure."""
+    """One row per window and key: w, hi, lo, key, n, u where currencies are told apart, ids (sorted), and m_<name> per measure."""
     from pyspark.sql.functions import expr
 
     ids = "sort_array(collect_list(idh))" if config.events.id else "CAST(array() AS ARRAY<BIGINT>)"
+    held = f"sort_array(collect_set(coalesce({_column(config, config.events.currency)}, ''))) AS u" if config.events.currency else ""
+    currencies = [expr(held)] if held else []
     measures = [expr(f"{aggregate(config, item)} AS {quoted(f'm_{item.name}')}") for item in config.measures]
-    return events.groupBy("w", "hi", "lo", "key").agg(expr("count(*) AS n"), expr(f"{ids} AS ids"), *measures)
+    return events.groupBy("w", "hi", "lo", "key").agg(expr("count(*) AS n"), *currencies, expr(f"{ids} AS ids"), *measures)
 
 
 def aggregate(config: Config, item: Measure) -> str:
@@ -202,7 +204,7 @@ def _column(config: Config, name: str) -> str:
     """SQL reference of an event column."""
     if name in stateless.event_columns(config):
         return quoted(f"c_{name}")
-    return "id" if name == config.events.id else "time" if name == config.events.time else "key"
+    return "id" if name == config.events.id_column else "time" if name == config.events.time else "key"
 
 
 def _write(session: SparkSession, config: Config, writer: str, kind: str, rows: DataFrame, cut: _Cut, pieces: dict[int, Pieces]) -> None:

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 SHIFT = 1 << 63
 EVENTS, ARTIFACTS, DUPLICATES = "events", "artifacts", "duplicates"
 _EVENT = {"hi": "UBIGINT", "key": "VARCHAR", "id": "VARCHAR", "time": "TIMESTAMPTZ", "file": "INTEGER", "line": "BIGINT"}
-_ARTIFACT = {"hi": "UBIGINT", "lo": "UBIGINT", "key": "VARCHAR", "n": "BIGINT", "ids": "UBIGINT[]"}
 _REJECT = {"file": "INTEGER", "line": "BIGINT", "reason": "VARCHAR", "raw": "VARCHAR"}
-_DUPLICATE = {"kind": "VARCHAR", "file": "INTEGER", "line": "BIGINT", "key": "VARCHAR", "id": "VARCHAR"}
+_DUPLICATE = {"kind": "VARCHAR", "file": "INTEGER", "line": "BIGINT", "key": "VARCHAR", "id": "VARCHAR", "time": "TIMESTAMPTZ"}
 Pieces = dict[str, list[str]]
 """What pieces hold → their paths, in order of hash."""
 
@@ -128,7 +127,8 @@ def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, loca
     named = ((reduction.measure(item.name), _measure_type(item)) for item in config.measures)
     measures = "".join(f", CAST({name} AS {kind}) AS {name}" for name, kind in named)
     ids = f"list_transform(ids, lambda x: {_unsigned('x')})"
-    query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n, {ids} AS ids{measures} FROM arriving"
+    currencies = ", u" if config.events.currency else ""
+    query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n{currencies}, {ids} AS ids{measures} FROM arriving"
     reduction.write_artifacts(connection, local, reduction.logical(connection, config, query))
 
 
@@ -136,7 +136,8 @@ def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, loc
     """Duplicates within the window, in the columns of what is set aside."""
     columns = "".join(f", {reduction.column(config, name)}" for name in stateless.event_columns(config))
     connection.execute(f"""
-        COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id{columns} FROM arriving)
+        COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
+              FROM arriving)
         TO {literal(str(local))} (FORMAT parquet, COMPRESSION snappy)""")
 
 
@@ -156,7 +157,7 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
         _join(connection, local.get(EVENTS, []), written[stateless.EVENTS], _nothing(config, _EVENT))
         measures = {reduction.measure(item.name): _measure_type(item) for item in config.measures}
-        _join(connection, local.get(ARTIFACTS, []), written[stateless.ARTIFACTS], _nothing(config, _ARTIFACT, measures))
+        _join(connection, local.get(ARTIFACTS, []), written[stateless.ARTIFACTS], _nothing(config, _artifact(config), measures))
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
         reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE], "(FROM set_aside)")
@@ -181,6 +182,12 @@ def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None
     if further is None:
         further = {reduction.column(config, name): kind.duckdb for name, kind in stateless.event_columns(config).items()}
     return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in {**own, **further}.items())} WHERE false"
+
+
+def _artifact(config: Config) -> dict[str, str]:
+    """The columns of a stateless artifact but for its measures."""
+    currencies = {"u": "VARCHAR[]"} if config.events.currency else {}
+    return {"hi": "UBIGINT", "lo": "UBIGINT", "key": "VARCHAR", "n": "BIGINT", **currencies, "ids": "UBIGINT[]"}
 
 
 def _measure_type(item: Measure) -> str:

@@ -1,0 +1,59 @@
+"""The command ``duplicates``: suppressed rows, each with the row that counts.
+
+Belongs here: its arguments and its table. Does not belong here: finding them (recon.duplicates).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from recon.cli.options import AsJson, ConfigFile, Debug, opened
+from recon.cli.screen import as_json, count, number, say, table
+
+ROWS_SHOWN = 20
+
+
+def duplicates(
+    window: Annotated[str | None, typer.Argument(metavar="W", help="Of one window only.")] = None,
+    config: ConfigFile = None,
+    json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show duplicates, each with the row that counts; conflicts first.
+
+    A conflict is a row that differs from the row of the same event that counts, in its own window or in an earlier one. An id that
+    stands under two keys of a window is listed as well, though both its rows count.
+
+    \b
+    recon duplicates
+    recon duplicates 2026-11-01T00:00Z --json
+    """
+    rows: list[dict[str, Any]] = opened(config).duplicates(window).to_pylist()
+    if json:
+        as_json(rows)
+        return
+    if not rows:
+        say("no duplicates" + (f" in window {window}" if window else ""))
+        return
+    kinds = {kind: sum(row["kind"] == kind for row in rows) for kind in ("conflict", "two keys", "duplicate")}
+    told = [
+        f"{count(kinds['conflict'], 'row')} that {'differs' if kinds['conflict'] == 1 else 'differ'} from the row that counts",
+        f"{count(kinds['two keys'], 'row')} of an id that another key has",
+        f"{count(kinds['duplicate'], 'row')} equal to the row that counts",
+    ]
+    say("; ".join(text for text, found in zip(told, kinds.values(), strict=True) if found))
+    lines = [
+        [row["window"], row["file"], row["line"], row["kind"], row["key"], row["id"], _counting(row), row["differs"] or None]
+        for row in rows[:ROWS_SHOWN]
+    ]
+    table(["window", "file", "line", "kind", "key", "id", "the row that counts", "differs"], lines, ["line"])
+    if len(rows) > ROWS_SHOWN:
+        say()
+        say(f"{number(len(rows) - ROWS_SHOWN)} more; --json has all")
+
+
+def _counting(row: dict[str, Any]) -> str:
+    where = "" if row["counting_window"] == row["window"] else f"{row['counting_window']}, "
+    return f"{where}{row['counting_file']}, line {row['counting_line']}"

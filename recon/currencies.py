@@ -1,0 +1,59 @@
+"""The measures of an artifact with several currencies, for each currency.
+
+Belongs here: reducing a key's counted events again by currency, for `show`. Does not belong here: which artifacts have several (the fold of
+contributions). The rule: docs/decisions/019-currency.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from recon import parquet, stateless
+from recon.config import Config
+from recon.engines.duckdb import contributions, reduction
+from recon.engines.duckdb.session import connect, literal
+from recon.hashing import hash_of, salt_of
+from recon.lookup import windows_of
+from recon.prefetch import local_copy
+from recon.scratch import scratch_folder
+from recon.store import ObjectStore
+from recon.timeline import State
+
+
+def tell(store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], shown: dict[str, Any]) -> None:
+    """Adds ``by_currency`` to an artifact shown that has several currencies, and sets the amounts of its contributions that have several to
+    null. ``record``: the artifact at ``state``, of which it may be shown as of an earlier window."""
+    last = shown.get("through")
+    windows = [window for window in windows_of(config, record) if last is None or window <= last]
+    hi, _ = hash_of(shown["key"], salt_of(store))
+    shown["by_currency"] = by_currency(store, config, state, shown["key"], hi, windows)
+    for part in shown["contributions"]:
+        if len(part["currencies"]) > 1:
+            part["measures"] |= {item.name: None for item in config.measures if item.is_amount}
+
+
+def by_currency(store: ObjectStore, config: Config, state: State, key: str, hi: int, windows: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Currency → measures over the key's counted events of ``windows``, as texts and numbers like those of a record. ``hi``: the high half
+    of the key's hash."""
+    assert config.events.currency is not None
+    seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
+    with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
+        files = {window: local_copy(store, state.windows[window].folder + stateless.EVENTS, scratch) for window in windows}
+        own = f"(SELECT * FROM {parquet.scan_windows(files)} WHERE hi = {hi} AND key = {literal(key)})"
+        since = "CAST(w AS TIMESTAMPTZ) - lag(CAST(w AS TIMESTAMPTZ)) OVER (PARTITION BY id ORDER BY w)"
+        # Equal times go by the window first, then by the file.
+        connection.execute(f"""
+            CREATE TEMP TABLE counted AS
+            SELECT * REPLACE (CAST(dense_rank() OVER (ORDER BY w, file) AS INTEGER) AS file), 0::UBIGINT AS lo, CAST(NULL AS UBIGINT) AS idh
+            FROM (SELECT *, CASE WHEN id IS NOT NULL THEN {since} END AS since FROM {own})
+            WHERE since IS NULL OR since > to_seconds({seconds})""")
+        currency = f", coalesce({reduction.column(config, config.events.currency)}, '') AS currency"
+        grouped = reduction.reduce_events(config, f"(SELECT *{currency} FROM counted)", ", currency")
+        values = ", ".join(
+            contributions.as_text(item.type, f"{reduction.measure(item.name)}{'.v' if item.kind in ('first', 'last') else ''}")
+            for item in config.measures
+        )
+        rows = connection.execute(f"SELECT currency, {values or 'NULL'} FROM ({grouped}) ORDER BY currency").fetchall()
+    return {currency: dict(zip((item.name for item in config.measures), found, strict=False)) for currency, *found in rows}
