@@ -200,9 +200,15 @@ def show(
 
 
 def contracted(found: dict[str, Any]) -> dict[str, Any]:
-    """An artifact in the contract's shape. Duplicates and withdrawn windows are named only where there are any."""
-    parts = [{name: value for name, value in part.items() if name != "duplicates" or value} for part in found["contributions"]]
-    return {name: value for name, value in found.items() if name != "withdrawn" or value} | {"contributions": parts}
+    """An artifact in the contract's shape. Duplicates and withdrawn windows are named only where there are any, currencies only where there
+    are several."""
+    absent = set() if "by_currency" in found else {"currencies"}
+    parts = [
+        {name: value for name, value in part.items() if name not in absent and (name != "duplicates" or value)}
+        for part in found["contributions"]
+    ]
+    shown = {name: value for name, value in found.items() if name not in absent and (name != "withdrawn" or value)}
+    return shown | {"contributions": parts}
 
 
 def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_at: str | None) -> None:
