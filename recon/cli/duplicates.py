@@ -21,9 +21,9 @@ def duplicates(
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show duplicates, each with the row that counts; conflicts first.
+    """Show duplicates, each with the row that counts.
 
-    A conflict is a row that differs from the row of the same event that counts, in its own window or in an earlier one. An id that
+    Conflicts come first: rows that differ from the row of the same event that counts, in the same window or an earlier one. An id that
     stands under two keys of a window is listed as well, though both its rows count.
 
     \b
