@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -30,6 +31,8 @@ import recon
 from recon.api import Reconciliation
 from recon.certify import read_certificates, ties
 from recon.compaction import compact
+from recon.corrections import correct
+from recon.errors import ReconError
 from recon.sweeping import sweep
 from recon.timeline import Timeline, committed_figures
 
@@ -204,7 +207,97 @@ def renew(config: str, what: str, kill: str = "", number: int = 0) -> dict[str, 
     return {"objects": kinds.count("put_new") + kinds.count("copy_in"), "deletes": kinds.count("delete")}
 
 
+# ---- a writer that is suspended --------------------------------------------------------------------------------------
+
+CORRECTED_AT = datetime(2026, 11, 1, 3, 30, tzinfo=UTC)
+
+
+def _correct(r: Reconciliation) -> None:
+    event = {"event_type": "PAYMENT", "amount": "3.25", "currency": "EUR"}
+    correct(r.store(), r.config, ["K1"], event, "a test", CORRECTED_AT)
+
+
+def _compact(r: Reconciliation) -> None:
+    compact(r.store(), r.config, Timeline(r.store()), always=True)
+
+
+def _others(r: Reconciliation) -> None:
+    """What other processes do meanwhile: all that is due, a compaction, and sweeps days ahead."""
+    r.run()
+    _compact(r)
+    for day in (1, 3, 5):
+        sweep(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=day))
+
+
+WORK: Mapping[str, Callable[[Reconciliation], object]] = {
+    "run": lambda r: r.run(),
+    "correct": _correct,
+    "compact": _compact,
+    "rebuild": lambda r: r.rebuild(),
+    "others": _others,
+}
+
+
+def suspend(config: str, what: str, number: int, linked: bool) -> dict[str, Any]:
+    """A writer that stands still at its ``number``-th object, before or after that has its name, while others work; then it goes on.
+
+    ``stopped``: whether it came to so many objects; without that nothing else was done. ``told``: the error that the writer ended with, if any."""
+    writer, said = _forked(config, what, lambda: faulty.in_link(number, linked, faulty.stop_myself))
+    _, status = os.waitpid(writer, os.WUNTRACED)
+    stopped = os.WIFSTOPPED(status)
+    if stopped:
+        other, theirs = _forked(config, "others")
+        if error := _said(theirs):
+            raise AssertionError(f"others: {error}")
+        os.waitpid(other, 0)
+        os.kill(writer, signal.SIGCONT)
+    error = _said(said)
+    if stopped:
+        os.waitpid(writer, 0)
+    return {"stopped": stopped, "told": error}
+
+
+def work(config: str, what: str) -> dict[str, Any]:
+    """The same undisturbed; ``objects``: how many it creates."""
+    created, link = 0, os.link
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        nonlocal created
+        created += 1
+        link(*arguments, **options)
+
+    os.link = counted
+    WORK[what](recon.open(config))
+    return {"objects": created}
+
+
+def _forked(config: str, what: str, prepare: Callable[[], None] = lambda: None) -> tuple[int, int]:
+    """A process that does this work, and a pipe that tells the error it ends with: nothing, or one that users are told."""
+    answer, into = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(into)
+        return process, answer
+    told = ""
+    try:
+        prepare()
+        WORK[what](recon.open(config))
+    except ReconError as error:
+        told = f"{type(error).__name__}: {error}"
+    except BaseException:
+        told = f"unexpected: {traceback.format_exc()}"
+    os.write(into, told.encode()[-60_000:])
+    os._exit(0)
+
+
+def _said(answer: int) -> str:
+    with open(answer, "rb") as stream:
+        return stream.read().decode()
+
+
 JOBS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "suspend": suspend,
+    "work": work,
     "run": run,
     "settle": settle,
     "make": make,

@@ -139,8 +139,18 @@ def kill_myself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop_myself() -> None:
+    """As ``kill -STOP``: every thread stands still until the process is told to go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def killing_in_link(number: int, linked: bool) -> None:
-    """From now on the ``number``-th object that a folder store creates in this process kills it.
+    """From now on the ``number``-th object that a folder store creates in this process kills it."""
+    in_link(number, linked, kill_myself)
+
+
+def in_link(number: int, linked: bool, act: Callable[[], None]) -> None:
+    """From now on ``act`` is called at the ``number``-th object that a folder store creates in this process.
 
     Not ``linked``: its temporary file is written and its name not there yet. ``linked``: the name is there, its folder
     not synced, the temporary name not removed, the writer never told."""
@@ -149,11 +159,12 @@ def killing_in_link(number: int, linked: bool) -> None:
     def counted(source: Any, target: Any, **options: Any) -> None:
         nonlocal seen
         seen += 1
-        if seen == number and not linked:
-            kill_myself()
+        here = seen == number
+        if here and not linked:
+            act()
         link(source, target, **options)
-        if seen == number:
-            kill_myself()
+        if here and linked:
+            act()
 
     os.link = counted
 
