@@ -40,8 +40,8 @@ test: $(TESTED) chromium services  ## lint, types, then all tests but the long o
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
 	$(BIN)/pytest -m 'not soak' -n auto --dist worksteal --color=no
 
-soak: $(TESTED)        ## the long tests: 1,000 kills, 500 windows at random, many more histories
-	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_examples.py -n auto -rP
+soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
+	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_suspended.py tests/test_examples.py -n auto -rP
 	RECON_LAW_EXAMPLES=100 $(BIN)/pytest -m 'soak or not soak' tests/test_soak.py tests/test_rebuild.py tests/test_compaction.py tests/test_history.py -n auto -rP
 
 chromium:             # for the browser test, where this may install it; else that test is skipped by name

@@ -22,7 +22,7 @@ from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.config import Config
 from recon.engines.duckdb.session import connect, literal, quoted
-from recon.errors import Damaged, WrongInput, WrongUsage
+from recon.errors import Damaged, ReconError, WrongInput, WrongUsage
 from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
@@ -81,9 +81,15 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
             break
         if _was_swept(store, timeline, generation, state):
             generation = _begun(store, config, state)
-        made = _caught_up(store, config, generation, state, progress)
-        entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
-        entry = replace(entry, made=Timeline(store, made.folder).digest(made))
+        try:
+            made = _caught_up(store, config, generation, state, progress)
+            entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
+            entry = replace(entry, made=Timeline(store, made.folder).digest(made))
+        except ReconError:
+            # A process that stood still for longer than the grace finds that its generation was swept, and begins another.
+            if not _was_swept(store, timeline, generation, timeline.head()):
+                raise
+            continue
         if (committed := timeline.commit(entry, onto=state)) is not None:
             switched = committed
             break
