@@ -24,7 +24,7 @@ TEST = [
 DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
-    name="recon",
+    name="dagster-recon",  # "recon" on PyPI is a stranger's package; what is imported and typed is recon
     version="0.1.0",
     description="Reconciles financial events at high volume: complete per window, safe to replay, exact, traceable",
     long_description=Path("README.md").read_text(encoding="utf-8"),

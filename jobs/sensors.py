@@ -31,8 +31,9 @@ from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.freshness import freshness
 from recon.merge import refuse_other_rules
+from recon.serving import standing
 from recon.store import ObjectStore
-from recon.timeline import Timeline
+from recon.timeline import State, Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG, NO_FAILURE
@@ -158,7 +159,8 @@ def _stage_tick(config: Config, stage: str) -> Tick:
 
 def _freshness_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        found = freshness(store, config, timeline.head(), datetime.now(UTC))
+        state = timeline.head()
+        found = freshness(store, config, state, datetime.now(UTC))
         verdict = freshness_verdict(found)
         if _kept(cursor).get("fresh") is not found.fresh:
             told = dg.AssetCheckEvaluation(
@@ -172,11 +174,19 @@ def _freshness_tick(config: Config) -> Tick:
             instance.report_runless_asset_event(told)
         said, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", _kept(cursor).get("cloudwatch", 0)
         if not at <= time.time() < at + cloudwatch.EVERY_S:  # a clock that was put back is no reason to fall silent
-            at, hindered = time.time(), cloudwatch.tell_behind(config.name, found.lag)
+            at, hindered = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
             said += f"; {hindered}" if hindered else ""
         return dg.SkipReason(said), json.dumps({"fresh": found.fresh, "cloudwatch": at})
 
     return tick
+
+
+def _table_behind(store: ObjectStore, config: Config, state: State) -> int | None:
+    """Commits that the table of look-ups has not taken in; None where there is to be none."""
+    if config.index.kind != "dynamodb":
+        return None
+    table = standing.standing(store, state)
+    return state.commit - (0 if table is None else standing.frontier(store, table))
 
 
 def _closing_tick(config: Config) -> Tick:

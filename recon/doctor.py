@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from recon import doctor_aws
 from recon.config import Config
+from recon.engines.emr.calls import MEND
 from recon.errors import ReconError, WrongUsage
 from recon.finding import Finding
 from recon.roles import role_of
@@ -28,18 +29,20 @@ def examine(config: Config | None) -> list[Finding]:
     """All findings; with ``config`` also of what it names."""
     spark = config is not None and config.engine.kind == "spark"
     found = [
-        _installed("duckdb engine", "duckdb", needed=not spark, mend="pip install recon"),
-        _installed("spark engine", "pyspark", needed=spark, mend="pip install 'recon[spark]'"),
+        _installed("duckdb engine", "duckdb", needed=not spark, mend="pip install dagster-recon"),
+        _installed("spark engine", "pyspark", needed=spark, mend="pip install 'dagster-recon[spark]'"),
         _java(needed=spark),
         _spark_master(config) if config and spark else None,
-        _installed("spark in dagster", "dagster-pyspark", needed=spark, mend="pip install 'recon[spark]'"),
+        _installed("spark in dagster", "dagster-pyspark", needed=spark, mend="pip install 'dagster-recon[spark]'"),
         _scratch(),
         _store(config) if config else None,
-        _installed("S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'recon[aws]'"),
+        _installed(
+            "S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'dagster-recon[aws]'"
+        ),
         _cache(config) if config else None,
         *(doctor_aws.examine(config) if config else ()),
-        _installed("dagster", "dagster", needed=True, mend="pip install recon"),
-        _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'recon[postgres]'"),
+        _installed("dagster", "dagster", needed=True, mend="pip install dagster-recon"),
+        _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'dagster-recon[postgres]'"),
     ]
     return [one for one in found if one is not None]
 
@@ -114,7 +117,7 @@ def _cache(config: Config) -> Finding | None:
     except Exception as error:
         mend = "recon.yaml: cache.url, cache.user, cache.secret"
         if isinstance(error, WrongUsage) and "pip install" in str(error):
-            mend = "pip install 'recon[aws]'"
+            mend = MEND
         return Finding("cache", False, f"{address}: {reason(error)}", needed=True, mend=mend)
     return Finding("cache", True, f"{address} answers", needed=True)
 

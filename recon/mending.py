@@ -16,6 +16,7 @@ from recon.config import Config
 from recon.errors import Damaged
 from recon.prefetch import local_copy
 from recon.reduce import reduce_windows
+from recon.roles import role_of
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
@@ -32,10 +33,11 @@ def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: I
     for manifest in manifests:
         held = state.windows.get(manifest.window)
         if manifest.cause == "replay" and held is not None and held.revision < manifest.revision and state.rules == config.rules_version:
-            figures = _figures(store, held.folder)
-            if figures is None or _wrong(store, held.folder, figures):
-                _mend(store, config, manifest.window, held, figures)
-                mended.append(manifest.window)
+            with role_of("pipeline"):  # which may take the place of files: no stage's own role may
+                figures = _figures(store, held.folder)
+                if figures is None or _wrong(store, held.folder, figures):
+                    _mend(store, config, manifest.window, held, figures)
+                    mended.append(manifest.window)
     return mended
 
 

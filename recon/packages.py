@@ -12,6 +12,8 @@ from pathlib import Path
 
 from recon.errors import WrongUsage
 
+DISTRIBUTION = "dagster-recon"
+"""What pip installs. ``recon`` on PyPI is a stranger's package."""
 PACKAGES = ("recon_assets", "resources", "jobs")
 
 
@@ -23,7 +25,7 @@ def refuse_foreign_modules() -> None:
         found = [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
         path = Path(found[0]).resolve() if found else None
         if path is None:
-            raise WrongUsage(f"{name}: not found; install Recon into this Python, or start in {ours}")
+            raise WrongUsage(f"{name}: not found; pip install {DISTRIBUTION} into this Python, or start in {ours}")
         if path not in (ours / name, ours / name / "__init__.py"):
             raise WrongUsage(
                 f"{path}: a foreign package {name!r} stands in the way of Recon's own ({ours / name}); "

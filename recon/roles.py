@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from recon.errors import WrongUsage
 
-STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify", "upkeep")
-"""What has a role of its own."""
+STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify", "upkeep", "pipeline")
+"""What has a role of its own. ``pipeline``: all stages in one process, and what repairs stateless files."""
 STAGE_PROFILE = "RECON_STAGE_PROFILE"
 """Environment: the profile of a stage, ``{stage}`` in place of its name, such as ``recon-{stage}``. Unset: one role for all."""
 _PROFILE = "AWS_PROFILE"

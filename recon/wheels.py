@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from recon.errors import TryAgain, WrongUsage
+from recon.packages import DISTRIBUTION
 
 ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """AWS's name → the machine's."""
@@ -38,7 +39,7 @@ def installed(names: Iterable[str]) -> list[Distribution]:
         try:
             found.append(distribution(name))
         except PackageNotFoundError:
-            raise WrongUsage(f"{name} is not installed here; pip install 'recon[aws]'") from None
+            raise WrongUsage(f"{name} is not installed here; pip install 'dagster-recon[aws]'") from None
     return found
 
 
@@ -55,13 +56,13 @@ def needed(extra: str, without: Sequence[str] = ()) -> list[Distribution]:
         found[one.name] = one
         for text in one.requires or ():
             requirement = Requirement(text)
-            of = extra if name == "recon" else ""
+            of = extra if name == DISTRIBUTION else ""
             applies = requirement.marker is None or requirement.marker.evaluate({"extra": of})
             if applies and not requirement.name.startswith(tuple(without)):
                 add(requirement.name)
 
-    add("recon")
-    del found["recon"]
+    add(DISTRIBUTION)
+    del found[DISTRIBUTION]
     return sorted(found.values(), key=lambda one: one.name.lower())
 
 

@@ -1,6 +1,7 @@
-"""CloudWatch is told how far behind the watermark is, for the alarm of ``infra/template.yaml``.
+"""Sends CloudWatch how far behind the watermark and the table of look-ups are, for the alarms of ``infra/template.yaml``.
 
-Belongs here: telling it, where the environment names a stack. Does not belong here: the lag itself (recon.freshness), and the alarm.
+Belongs here: sending, where the environment names a stack. Does not belong here: the lags
+themselves (recon.freshness, recon.serving.standing).
 dagster-aws has no resource for CloudWatch, so it is boto3, by the standard chain of credentials.
 """
 
@@ -10,23 +11,28 @@ import os
 from datetime import timedelta
 
 STACK = "RECON_CLOUDWATCH_STACK"
-"""Environment: name of the stack whose alarm is told. Unset: nothing is told."""
-NAMESPACE, SECONDS_BEHIND = "Recon", "SecondsBehind"
+"""Environment: name of the stack whose alarms look at the figures. Unset: nothing is sent."""
+NAMESPACE, SECONDS_BEHIND, TABLE_COMMITS_BEHIND = "Recon", "SecondsBehind", "TableCommitsBehind"
 EVERY_S = 60
 """A sensor ticks more often than an alarm looks."""
 _TIMEOUT_S = 3.0
 
 
-def tell_behind(reconciliation: str, behind: timedelta) -> str:
-    """Puts the lag under the stack, for its alarm, and under the reconciliation. What hindered it, in a few words; "" if nothing did.
+def send(reconciliation: str, behind: timedelta, table_commits_behind: int | None) -> str:
+    """Puts the lags under the stack, for its alarms, and under the reconciliation. ``table_commits_behind``: None where there is no table.
+    Returns what hindered it, in a few words; "" if nothing did.
 
-    A CloudWatch that is away, slow or refuses costs the figure, never the sensor that tells it."""
+    A CloudWatch that is away, slow or refuses costs the figure, never the sensor that sends it."""
     stack = os.environ.get(STACK, "")
     if not stack:
         return ""
     dimensions = [{"Name": "Stack", "Value": stack}]
+    lags: list[tuple[str, float, str]] = [(SECONDS_BEHIND, max(0.0, behind.total_seconds()), "Seconds")]
+    if table_commits_behind is not None:
+        lags.append((TABLE_COMMITS_BEHIND, float(table_commits_behind), "Count"))
     figures = [
-        {"MetricName": SECONDS_BEHIND, "Dimensions": of, "Value": max(0.0, behind.total_seconds()), "Unit": "Seconds"}
+        {"MetricName": name, "Dimensions": of, "Value": value, "Unit": unit}
+        for name, value, unit in lags
         for of in (dimensions, [*dimensions, {"Name": "Reconciliation", "Value": reconciliation}])
     ]
     try:
@@ -36,9 +42,9 @@ def tell_behind(reconciliation: str, behind: timedelta) -> str:
         quick = Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S, retries={"total_max_attempts": 1})
         boto3.client("cloudwatch", config=quick).put_metric_data(Namespace=NAMESPACE, MetricData=figures)
     except ImportError:
-        return "CloudWatch was not told: boto3 is not installed; pip install 'recon[aws]'"
+        return "CloudWatch got no figure: boto3 is not installed; pip install 'dagster-recon[aws]'"
     except Exception as error:
         answer = getattr(error, "response", None)
         why = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else type(error).__name__
-        return f"CloudWatch was not told: {why}; the role needs cloudwatch:PutMetricData in the namespace {NAMESPACE}"
+        return f"CloudWatch got no figure: {why}; the role needs cloudwatch:PutMetricData in the namespace {NAMESPACE}"
     return ""

@@ -23,7 +23,7 @@ def dagster_secret(arn: str) -> str:
     try:
         from dagster_aws.secretsmanager import SecretsManagerResource
     except ImportError:
-        raise WrongUsage("cache: a secret in Secrets Manager needs the aws extra: pip install 'recon[aws]'") from None
+        raise WrongUsage("cache: a secret in Secrets Manager needs the aws extra: pip install 'dagster-recon[aws]'") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         secrets = SecretsManagerResource(region_name=arn.split(":")[3] or None, max_attempts=2)

@@ -19,7 +19,7 @@ def spark_session(config: Config) -> dg.ConfigurableResource[Any]:
     try:
         from dagster_pyspark import PySparkResource
     except ImportError:
-        raise WrongUsage(f"{config.path}: engine: kind: spark needs dagster-pyspark: pip install 'recon[spark]'") from None
+        raise WrongUsage(f"{config.path}: engine: kind: spark needs dagster-pyspark: pip install 'dagster-recon[spark]'") from None
     from recon.engines.spark.session import prepare, settings_of
 
     class SparkSessionOfRun(PySparkResource):

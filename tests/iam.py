@@ -42,6 +42,11 @@ def why_not(call: Call, policies: Iterable[Policy], of_resource: Iterable[Policy
     return f"{call}: nothing allows it"
 
 
+def matches(statement: Mapping[str, Any], calls: Iterable[Call]) -> bool:
+    """Whether the statement is about any of the calls. One that is about none is not needed, or nothing shows that it is right."""
+    return any(_matches(statement, call) for call in calls)
+
+
 def _statements(policy: Policy, principals: bool) -> Iterable[Mapping[str, Any]]:
     for statement in _listed(policy["Statement"]):
         if unknown := set(statement) - _KNOWN:
@@ -75,7 +80,7 @@ def _holds(operator: str, expected: Sequence[str], found: str | None) -> bool:
     match operator:
         case "StringEquals" | "Bool":
             return found in expected
-        case "StringLike" | "ArnLike":
+        case "StringLike" | "ArnLike" | "ArnEquals":  # which match alike, AWS says
             return any(_like(pattern, found) for pattern in expected)
     raise ValueError(f"condition {operator} is not known here")
 

@@ -109,9 +109,35 @@ def dynamodb_calls(asked: Asked) -> list[Call]:
     return [Call(f"dynamodb:{action}", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}") for table in tables]
 
 
+def emr_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of a request about a cluster of EMR that is there."""
+    body = json.loads(asked.body)
+    cluster = body.get("JobFlowId") or body["ClusterId"]
+    action = asked.headers["x-amz-target"].partition(".")[2]
+    return [Call(f"elasticmapreduce:{action}", f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/{cluster}")]
+
+
+def lambda_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of an invocation."""
+    function = re.fullmatch(r"/2015-03-31/functions/([^/]+)/invocations", asked.path)
+    if function is None:
+        raise ValueError(f"{asked.path}: not known here")
+    return [Call("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function[1]}")]
+
+
+def cloudwatch_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of figures that are put."""
+    action = asked.headers["x-amz-target"].partition(".")[2]
+    return [Call(f"cloudwatch:{action}", "*", {"cloudwatch:namespace": str(json.loads(asked.body)["Namespace"])})]
+
+
+OTHERS = {"elasticmapreduce": emr_calls, "lambda": lambda_calls, "monitoring": cloudwatch_calls, "dynamodb": dynamodb_calls}
+"""Services beside S3, as they sign, and how their requests are read."""
+
+
 @contextmanager
 def proxy(upstream: str, service: str, judge: Judge, key_arn: str, credentials: tuple[str, str], recorded: Recorded) -> Iterator[str]:
-    """The address of a proxy to ``upstream``, which is S3 or DynamoDB (``service``: s3, dynamodb) and knows ``credentials``."""
+    """The address of a proxy to ``upstream``, which is S3 or one of OTHERS (``service``) and knows ``credentials``."""
     handler = type("Handler", (_Handler,), {"told": (upstream, service, judge, key_arn, credentials, recorded)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -136,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self.rfile.read(int(headers.get("content-length", "0")))
         asked = Asked(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
-        calls = s3_calls(asked, key_arn) if service == "s3" else dynamodb_calls(asked)
+        calls = s3_calls(asked, key_arn) if service == "s3" else OTHERS[service](asked)
         if not self._allowed(asked, calls, judge, recorded):
             return self._send(403 if service == "s3" else 400, {}, b"" if asked.method == "HEAD" else self._denied(service))
         status, answered, content = _passed_on(upstream, service, credentials, self.path, asked)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
-from unittest import mock
 
 import pytest
 
@@ -45,6 +44,19 @@ class Stack:
     ids: Mapping[str, str]
     kinds: Mapping[str, str]
     roles: Mapping[str, list[dict[str, Any]]]
+    vpc: str = ""
+
+    def arn(self, name: str) -> str:
+        """Of what is not an S3 bucket, by its logical name."""
+        identity = self.ids[name]
+        match self.kinds[name]:
+            case "AWS::IAM::Role":
+                return f"arn:aws:iam::123456789012:role/{identity}"
+            case "AWS::SQS::Queue":
+                return f"arn:aws:sqs:{REGION}:123456789012:{identity.rpartition('/')[2]}"
+            case "AWS::Logs::LogGroup":
+                return f"arn:aws:logs:{REGION}:123456789012:log-group:{identity}"  # as moto has it; on AWS its streams' names follow
+        raise ValueError(self.kinds[name])
 
     def of_bucket(self, bucket: str, prefix: str = "recon") -> dict[str, Any]:
         """The policy of a bucket by its logical name, from the template."""
@@ -72,20 +84,17 @@ class Stack:
 def moto_stack(patch: pytest.MonkeyPatch, network: bool = False, **parameters: str) -> Iterator[Stack]:
     """The template, deployed; boto3 finds its resources within the block. ``network``: the optional parts are given moto's default VPC."""
     import boto3
-    import moto.rds.models  # noqa: F401 - to be patched below
     from moto import mock_aws
 
     for name, value in {**_CREDENTIALS, "VALIDATE_LAMBDA_S3": "false"}.items():
         patch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB"):
         patch.delenv(name, raising=False)
-    database = "moto.rds.models.DBInstance"
-    attributes = mock.patch(f"{database}.get_cfn_attribute", _of_database), mock.patch(f"{database}.has_cfn_attr", return_value=True)
-    with attributes[0], attributes[1], mock_aws():
+    with mock_aws():
         s3, cloudformation = boto3.client("s3", region_name=REGION), boto3.client("cloudformation", region_name=REGION)
         # Larger than what may be sent along with a request, on AWS too.
         s3.create_bucket(Bucket="templates")
-        s3.put_object(Bucket="templates", Key="template.json", Body=json.dumps(template()))
+        s3.put_object(Bucket="templates", Key="template.json", Body=_with_secrets(json.dumps(template())))
         if network:
             parameters |= _default_network()
         asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
@@ -102,12 +111,18 @@ def moto_stack(patch: pytest.MonkeyPatch, network: bool = False, **parameters: s
         outputs = {one["OutputKey"]: one["OutputValue"] for one in told["Outputs"]}
         ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in made}
         kinds = {one["LogicalResourceId"]: one["ResourceType"] for one in made}
-        yield Stack(outputs, ids, kinds, {name: _policies(name, ids) for name, kind in kinds.items() if kind == "AWS::IAM::Role"})
+        yield Stack(
+            outputs,
+            ids,
+            kinds,
+            {name: _policies(name, ids) for name, kind in kinds.items() if kind == "AWS::IAM::Role"},
+            parameters.get("VpcId", ""),
+        )
 
 
 @contextmanager
-def sts_server() -> Iterator[str]:
-    """The address of an STS (moto's) that says who a caller is."""
+def moto_server() -> Iterator[str]:
+    """The address of services as moto has them: STS, which says who a caller is, Lambda, CloudWatch."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -128,10 +143,13 @@ def _default_network() -> dict[str, str]:
     return {"VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"], "SubnetIds": ",".join(subnets), "RouteTableIds": ",".join(tables)}
 
 
-def _of_database(instance: Any, attribute: str) -> str:
-    """moto knows no secret that RDS manages."""
-    secret = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:rds!db-1"
-    return secret if attribute.startswith("MasterUserSecret") else str(instance.address)
+def _with_secrets(text: str) -> str:
+    """The template with an ARN in place of each secret, none of which moto makes."""
+    for name, one in template()["Resources"].items():
+        if one["Type"] == "AWS::SecretsManager::Secret":
+            arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{name}-AbCdEf"
+            text = text.replace(json.dumps({"Ref": name}), json.dumps(arn)).replace(f"${{{name}}}", arn)
+    return text
 
 
 def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -152,7 +152,7 @@ def test_the_sensor_tells_cloudwatch_once_a_minute_where_a_stack_is_named(
         assert (alarm["Properties"]["Namespace"], [one["Name"] for one in alarm["Properties"]["Dimensions"]]) == ("Recon", ["Stack"])
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", f"http://127.0.0.1:{free_port()}")
     tick = ticks(opened, instance)
-    assert "; CloudWatch was not told: EndpointConnectionError; the role needs" in tick()
+    assert "; CloudWatch got no figure: EndpointConnectionError; the role needs" in tick()
     assert "CloudWatch" not in tick(), "it is tried again a minute later"
 
 

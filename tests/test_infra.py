@@ -17,7 +17,11 @@ from typing import Any
 
 import boto3
 import pytest
+from iam import Call, why_not
+from recording import ACCOUNT
 from stack import REGION, TEMPLATE, Stack, moto_stack, template
+
+from recon.engines.emr.transient import ENCRYPTED
 
 BUCKETS = ("StoreBucket", "LogBucket", "CodeBucket")
 RESOURCES = template()["Resources"]
@@ -143,7 +147,10 @@ def test_the_cluster_has_fleets_of_graviton_and_grows_on_the_spot_market(stack: 
     assert ["TargetSpotCapacity" in fleet for fleet in fleets] == [False, False, True]
     scaling = RESOURCES["Cluster"]["Properties"]["ManagedScalingPolicy"]["ComputeLimits"]
     assert (scaling["UnitType"], scaling["MaximumCapacityUnits"]) == ("InstanceFleetUnits", {"Ref": "EmrUnitsMax"})
-    assert RESOURCES["Cluster"]["Properties"]["AutoTerminationPolicy"] == {"IdleTimeout": {"Ref": "EmrIdleSeconds"}}
+    # recon.yaml names the cluster, so that it ends by itself only where that is asked for; else an alarm says that it is idle.
+    ends = RESOURCES["Cluster"]["Properties"]["AutoTerminationPolicy"]
+    assert ends == {"Fn::If": ["EndsIdleCluster", {"IdleTimeout": {"Ref": "EmrIdleSeconds"}}, {"Ref": "AWS::NoValue"}]}
+    assert template()["Parameters"]["EmrIdleSeconds"]["Default"] == 0
     assert RESOURCES["Serverless"]["Properties"]["Architecture"] == "ARM64"
 
 
@@ -152,8 +159,54 @@ def test_the_database_is_encrypted_backed_up_protected_and_private(stack: Stack)
     assert database["StorageEncrypted"]
     assert database["BackupRetentionPeriod"] == 7
     asked = RESOURCES["DatabaseInstance"]["Properties"]
-    assert (asked["DeletionProtection"], asked["PubliclyAccessible"], asked["ManageMasterUserPassword"]) == (True, False, True)
+    assert (asked["DeletionProtection"], asked["PubliclyAccessible"]) == (True, False)
     assert asked["VPCSecurityGroups"] == [{"Ref": "DatabaseGroup"}]
+
+
+def test_the_databases_disk_may_grow_whatever_it_begins_with() -> None:
+    """RDS wants the bound at least a tenth above what there is."""
+    begins = template()["Parameters"]["DatabaseGiB"]
+    assert RESOURCES["DatabaseInstance"]["Properties"]["MaxAllocatedStorage"] >= 1.1 * begins["MaxValue"]
+
+
+def test_the_databases_password_does_not_change_by_itself_since_dagster_reads_it_once() -> None:
+    asked = RESOURCES["DatabaseInstance"]["Properties"]
+    assert "ManageMasterUserPassword" not in asked, "RDS changes a password that it manages every week"
+    assert asked["MasterUserPassword"] == {"Fn::Sub": "{{resolve:secretsmanager:${DatabaseSecret}:SecretString:password}}"}
+    assert not [one for one in RESOURCES.values() if one["Type"] == "AWS::SecretsManager::RotationSchedule"]
+
+
+def test_no_concurrency_is_reserved_unless_asked_for() -> None:
+    """Of the 10 that a new account has AWS lets none be reserved."""
+    assert template()["Parameters"]["WorkerConcurrency"]["Default"] == 0
+
+
+def test_emr_may_use_the_vpc_and_the_groups_without_tags_of_the_users(stack: Stack) -> None:
+    """AmazonEMRServicePolicy_v2 allows what is tagged; VPC and subnets are the user's, so that the role names them by itself."""
+    (tag,) = RESOURCES["ClientGroup"]["Properties"]["Tags"]
+    assert tag == {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
+    ec2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+    vpc = boto3.client("ec2", region_name=REGION).describe_security_groups(GroupIds=[stack.outputs["ClientGroupId"]])
+    this = f"{ec2}:vpc/{vpc['SecurityGroups'][0]['VpcId']}"
+    for action in ("ec2:RunInstances", "ec2:CreateFleet", "ec2:CreateNetworkInterface"):
+        for network, allowed in ((this, True), (f"{ec2}:vpc/vpc-0another", False)):
+            call = Call(action, f"{ec2}:subnet/subnet-1", {"ec2:Vpc": network})
+            assert (why_not(call, stack.roles["EmrServiceRole"]) is None) is allowed, call
+    assert why_not(Call("ec2:CreateSecurityGroup", this), stack.roles["EmrServiceRole"]) is None
+
+
+def test_what_workers_of_spark_send_each_other_is_encrypted() -> None:
+    by_kind = {one["Classification"]: one["ConfigurationProperties"] for one in RESOURCES["Cluster"]["Properties"]["Configurations"]}
+    for one in ENCRYPTED:
+        assert by_kind[one["Classification"]].items() >= one["Properties"].items()
+    (serverless,) = RESOURCES["Serverless"]["Properties"]["RuntimeConfiguration"]
+    assert serverless == {"Classification": "spark-defaults", "Properties": {"spark.ssl.internode.enabled": "true"}}
+
+
+def test_the_alarm_of_the_watermark_is_loud_when_the_daemon_is_dead() -> None:
+    asked = RESOURCES["WatermarkAlarm"]["Properties"]
+    assert asked["TreatMissingData"] == {"Fn::If": ["HasDaemon", "breaching", "notBreaching"]}
+    assert template()["Parameters"]["Daemon"]["Default"] == "yes"
 
 
 def test_the_cache_speaks_tls_asks_for_a_password_and_is_private() -> None:
@@ -175,7 +228,7 @@ def test_everything_that_can_go_wrong_has_an_alarm_that_somebody_is_told_of() ->
     alarms = {one["Properties"]["MetricName"]: one for one in RESOURCES.values() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assert set(alarms) == {
         *("ApproximateNumberOfMessagesVisible", "Errors", "Throttles", "WriteThrottleEvents", "ReadThrottleEvents"),
-        *("FreeStorageSpace", "CPUUtilization", "SecondsBehind"),
+        *("FreeStorageSpace", "CPUUtilization", "SecondsBehind", "TableCommitsBehind", "IsIdle"),
     }
     for one in alarms.values():
         assert one["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}]
@@ -200,7 +253,7 @@ def test_no_secret_stands_in_the_template() -> None:
     text = TEMPLATE.read_text()
     assert not re.search(r"AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY", text)
     for name, value in re.findall(r"(?im)^\s*(\w*(?:password|secret|token)\w*): +([^\s{!#][^\s]*)", text):
-        assert value in ("true", "password", '"{}"', "64"), (name, value)  # made by AWS; its name; a template of nothing; its length
+        assert value in ("password", '"{}"', '\'{"username":', "64"), (name, value)  # its name; what it is made from; its length
     for name, one in template()["Parameters"].items():
         assert not re.search("(?i)password|secret|token", name), "a parameter's value is shown to whoever may look at the stack"
         assert "NoEcho" not in one

@@ -6,10 +6,12 @@ judge every request before it passes. The policies are those that CloudFormation
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,21 +23,29 @@ import seaweed
 from commands import shell
 from dagster_store import HEADER, QUIET, YAML, landed, run, window
 from dynamodb_local import CREDENTIALS, dynamodb_local
-from iam import Call, why_not
+from emr_server import EmrCluster, emr_server
+from iam import Call, matches, why_not
 from recording import ACCOUNT, REGION, Judge, Recorded, proxy
-from stack import Stack, moto_stack, sts_server, template
+from stack import Stack, moto_server, moto_stack, template
 from test_dagster_sensor import Sensors
 
 import recon
 from jobs.build import build_definitions
+from recon import elsewhere
+from recon.elsewhere import Answer, Asked
+from recon.engines.emr.calls import Pace
+from recon.engines.emr.logs import Logs
+from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
 from recon.roles import STAGE_PROFILE, role_of
 from recon.serving.carrying import ByWorkers
 from recon.serving.keeping import client_of, rebuild
-from recon.serving.transports import Processes
+from recon.serving.transports import Handle, LambdaFunction, Processes
+from recon.serving.worker import Event
 from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags
+from resources.emr_serverless import _remove_messages
 
 ROLES = {
     **{name: f"{name.capitalize()}Role" for name in ("land", "reduce", "prefetch", "merge", "index", "certify", "lookup", "upkeep")},
@@ -43,9 +53,11 @@ ROLES = {
     "pipeline": "PipelineRole",
     "index-worker": "IndexWorkerRole",
     "nodes": "EmrNodeRole",
+    "emr": "EmrServiceRole",
 }
 STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify")
 PARTS = {"WorkerCodeKey": "recon-index-worker.zip", "EmrCluster": "long-running"}
+TLS = {"aws:SecureTransport": "true", "s3:ObjectCreationOperation": "true"}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"
 HOURS = 9
 """Windows, of which the sensors take the first. One commit each: with eight runs a tier falls due."""
@@ -61,9 +73,14 @@ class Rules:
     of_bucket: dict[str, Any]
 
     def judge(self, who: str, call: Call) -> str | None:
-        if call.action.startswith("kms:"):
-            call = Call(call.action, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{self.stack.ids['Key']}", call.context)
+        call = self.of_key(call)
         return why_not(call, self.stack.roles[ROLES[who]], [self.of_bucket] if call.action.startswith("s3:") else [])
+
+    def of_key(self, call: Call) -> Call:
+        """The call with the stack's key, if it is one of KMS."""
+        if not call.action.startswith("kms:"):
+            return call
+        return Call(call.action, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{self.stack.ids['Key']}", call.context)
 
     def on(self, path: str) -> str:
         return f"arn:aws:s3:::{self.stack.ids['StoreBucket']}/recon/{path}"
@@ -94,19 +111,31 @@ def recorded(rules: Rules, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         dynamodb_local(folder) as dynamodb,
         proxy(s3.endpoint, "s3", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as s3_proxy,
         proxy(dynamodb, "dynamodb", judge, KEY, tuple(CREDENTIALS.values()), found) as dynamodb_proxy,
-        sts_server() as sts,
+        moto_server() as moto,
+        proxy(moto, "lambda", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as lambda_proxy,
+        proxy(moto, "monitoring", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as cloudwatch_proxy,
+        emr_server(folder / "emr", {"PATH": "/usr/bin:/bin"}) as emr,
+        proxy(emr.url, "elasticmapreduce", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as emr_proxy,
         pytest.MonkeyPatch.context() as patch,
     ):
-        _environment(patch, folder, s3_proxy, dynamodb_proxy)
-        patch.setenv("AWS_ENDPOINT_URL_STS", sts)
+        others = {"STS": moto, "LAMBDA": lambda_proxy, "CLOUDWATCH": cloudwatch_proxy, "EMR": emr_proxy}
+        _environment(patch, folder, s3_proxy, dynamodb_proxy, others)
         bucket, table = rules.stack.ids["StoreBucket"], rules.stack.ids["IndexTable"]
-        s3.client().create_bucket(Bucket=bucket)
+        logs = rules.stack.outputs["LogBucketName"]
+        for name in (bucket, logs):
+            s3.client().create_bucket(Bucket=name)
         _make_table(dynamodb, table)
         _whole_life(folder, f"s3://{bucket}/recon", table)
+        emr.clusters[rules.stack.outputs["ClusterId"]] = EmrCluster(rules.stack.outputs["ClusterId"], {}, 10, f"s3://{logs}/emr/")
+        for who in ("reduce", "prefetch", "merge", "pipeline"):
+            _on_a_cluster(folder, who, rules.stack)
+        for who in ("index", "upkeep", "pipeline"):
+            _of_the_table(folder / "orders.yaml", who, rules.stack)
+        _in_the_name_of(rules, found)
         yield found
 
 
-def _environment(patch: pytest.MonkeyPatch, folder: Path, s3: str, dynamodb: str) -> None:
+def _environment(patch: pytest.MonkeyPatch, folder: Path, s3: str, dynamodb: str, others: Mapping[str, str]) -> None:
     """A profile for each role, whose access key tells the proxy which one it is."""
     lines = [line for who in ROLES for line in (f"[profile recon-{who}]", f"aws_access_key_id = {who}", "aws_secret_access_key = secret")]
     (folder / "config").write_text("\n".join(lines) + "\n")
@@ -120,6 +149,8 @@ def _environment(patch: pytest.MonkeyPatch, folder: Path, s3: str, dynamodb: str
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL_S3": s3,
         "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
+        **{f"AWS_ENDPOINT_URL_{name}": url for name, url in others.items()},
+        "RECON_CLOUDWATCH_STACK": "recon",
         STAGE_PROFILE: "recon-{stage}",
     }.items():
         patch.setenv(name, value)
@@ -181,12 +212,78 @@ def _command_line(path: Path) -> None:
             assert done.returncode == 0, done.stderr
 
 
+def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
+    """What a process at a stage asks of EMR and of its logs, as recon.engines.emr does it, with a step that fails; and of the messages
+    of a job of EMR Serverless."""
+    pace = Pace(first=0.01, most=0.05, patience=5, logs=0)
+    messages = f"emr/messages/{who}/pipes"
+    with _as("nodes"):  # which write them in a run, as part of their logs
+        s3 = boto3.client("s3")
+        s3.put_object(Bucket=stack.outputs["LogBucketName"], Key=f"{messages}/1.json", Body=b"{}")
+    with _as(who):
+        opened = recon.open(folder / "orders.yaml")
+        attempt = elsewhere.ask(opened.store(), opened.config, Asked("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
+        with _as("nodes"):
+            at = opened.config.store
+            elsewhere.read_asked(recon.open(folder / "orders.yaml").store(), at, attempt)
+            elsewhere.answer(recon.open(folder / "orders.yaml").store(), attempt, Answer({}, {}))
+        steps = Steps(stack.outputs["ClusterId"], pace)
+        step = steps.submit("reduce of nothing", ["bash", "-c", "exit 1"])
+        assert not steps.wait(step, timedelta(minutes=1)).succeeded
+        steps.cancel(step)
+        steps.described()
+        assert Logs.of_step(f"s3://{stack.outputs['LogBucketName']}/emr/", stack.outputs["ClusterId"], step).awaited(pace) == []
+        assert elsewhere.read_answer(opened.store(), attempt) is not None
+        elsewhere.forget(opened.store(), attempt)
+        _remove_messages(stack.outputs["LogBucketName"], messages)
+
+
+def _of_the_table(path: Path, who: str, stack: Stack) -> None:
+    """A worker is invoked, which moto has not; and a table that nobody reads any more is removed."""
+    event = Event("s3://ledger/recon", stack.outputs["Table"], 1, "a", "0" * 16)
+    with _as(who):
+        opened = recon.open(path)
+        with suppress(WrongUsage):
+            LambdaFunction(stack.outputs["WorkerFunction"]).start(event)
+        client_of(opened.store(), opened.config).delete(f"{stack.outputs['Table']}-0123456789abcdef")
+
+
+def _in_the_name_of(rules: Rules, recorded: Recorded) -> None:
+    """What services of AWS ask for with a role that they were given, as their documentation says: none of it is asked by code of ours."""
+    logs, code = rules.stack.outputs["LogBucketName"], rules.stack.outputs["CodeBucketName"]
+    ec2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+    for who, call in (
+        ("index-worker", Call("logs:PutLogEvents", rules.stack.arn("IndexWorkerLogs"))),
+        ("index-worker", Call("sqs:SendMessage", rules.stack.arn("WorkerDeadLetters"))),
+        ("index-worker", Call("kms:Decrypt", KEY, {"kms:ViaService": f"lambda.{REGION}.amazonaws.com"})),
+        ("nodes", Call("s3:GetObject", f"arn:aws:s3:::{code}/spark/emr-bootstrap.sh", TLS)),
+        ("nodes", Call("s3:ListBucket", f"arn:aws:s3:::{code}", TLS)),
+        ("nodes", Call("s3:PutObject", f"arn:aws:s3:::{logs}/emr/j-1/steps/s-1/stderr.gz", TLS)),
+        ("nodes", Call("s3:ListBucket", f"arn:aws:s3:::{logs}", {**TLS, "s3:prefix": "emr/j-1/"})),
+        ("nodes", Call("kms:Decrypt", KEY)),
+        ("emr", Call("ec2:RunInstances", f"{ec2}:subnet/subnet-1", {"ec2:Vpc": f"{ec2}:vpc/{rules.stack.vpc}"})),
+        ("emr", Call("ec2:CreateSecurityGroup", f"{ec2}:vpc/{rules.stack.vpc}")),
+        ("emr", Call("iam:PassRole", rules.stack.arn("EmrNodeRole"), {"iam:PassedToService": "ec2.amazonaws.com"})),
+        ("emr", Call("kms:CreateGrant", KEY)),
+    ):
+        recorded.add(who, call)
+        if (why := rules.judge(who, call)) is not None:
+            recorded.refused.append(f"{who}: {why}")
+
+
+class Beating(Processes):
+    """Workers that beat after each update, so that there are beats to be removed at the end."""
+
+    def start(self, event: Event) -> Handle:
+        return super().start(replace(event, beat_s=0.001))
+
+
 def _by_workers(path: Path) -> None:
     """A new table, filled by a worker in a process of its own, as a Lambda fills it."""
     with role_of("index"):
         opened = recon.open(path)
         store, tables = opened.store(), client_of(opened.store(), opened.config)
-        workers = ByWorkers(store, opened.config, tables, transport=Processes(more={"AWS_PROFILE": "recon-index-worker"}))
+        workers = ByWorkers(store, opened.config, tables, transport=Beating(more={"AWS_PROFILE": "recon-index-worker"}))
         assert rebuild(store, opened.config, Timeline(store), tables, workers).filled
 
 
@@ -220,7 +317,7 @@ def test_each_stage_asks_for_nothing_that_its_role_does_not_allow(recorded: Reco
 
 
 def test_each_stage_was_at_work_under_its_own_role(recorded: Recorded) -> None:
-    assert set(recorded.made) == set(ROLES) - {"nodes"}  # they do what reduce, pre-fetch and merge do here
+    assert set(recorded.made) == set(ROLES)
 
 
 def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> None:
@@ -239,11 +336,31 @@ def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> No
 
 
 def _folder(call: Call) -> str:
-    """The first folder below the store's prefix; ``table`` and ``key`` of other services."""
-    kind = call.resource.split(":")[2]
+    """The first folder below the store's prefix; of another bucket ``elsewhere``; ``table``, ``key`` or the service's name of others."""
+    kind = call.action.partition(":")[0]
     if kind != "s3":
-        return {"dynamodb": "table", "kms": "key"}[kind]
+        return {"dynamodb": "table", "kms": "key"}.get(kind, kind)
+    if not _of_the_store(call):
+        return "elsewhere"
     return [*call.resource.split("/", 2), "", ""][2].partition("/")[0]
+
+
+def test_every_statement_of_every_role_is_judged_by_a_call_that_was_made(rules: Rules, recorded: Recorded) -> None:
+    """By a call of some role that has the statement. The nodes of a cluster do what the stages of the engine do."""
+    assert set(rules.stack.roles) == set(ROLES.values())
+    judged: dict[str, bool] = {}
+    for who, role in ROLES.items():
+        doing = ("nodes", "reduce", "prefetch", "merge") if who == "nodes" else (who,)
+        calls = [rules.of_key(call) for one in doing for call in recorded.of(one)]
+        for policy in rules.stack.roles[role]:
+            for statement in policy["Statement"]:
+                name = f"{statement['Sid']} {json.dumps(statement, sort_keys=True)}"
+                judged[name] = judged.get(name, False) or matches(statement, calls)
+    assert [name for name, done in judged.items() if not done] == []
+
+
+def _of_the_store(call: Call) -> bool:
+    return call.resource.startswith("arn:aws:s3:::recon-storebucket-")
 
 
 ALSO = {
@@ -290,7 +407,8 @@ def test_what_one_stage_may_change_is_denied_to_the_others(rules: Rules, recorde
 
 
 def _changes(recorded: Recorded) -> list[Call]:
-    return [one for calls in recorded.made.values() for one in calls.values() if one.action in ("s3:PutObject", "s3:DeleteObject")]
+    made = [one for calls in recorded.made.values() for one in calls.values() if one.action in ("s3:PutObject", "s3:DeleteObject")]
+    return [one for one in made if _of_the_store(one)]
 
 
 @pytest.mark.parametrize("who", sorted(ROLES))
@@ -359,7 +477,7 @@ def test_history_is_put_only_where_nothing_stands(rules: Rules, who: str, path: 
 def test_nothing_passes_without_tls(rules: Rules, recorded: Recorded) -> None:
     for who in ROLES:
         for call in recorded.of(who):
-            if call.action.startswith("s3:"):
+            if call.action.startswith("s3:") and _of_the_store(call):
                 plain = Call(call.action, call.resource, {**call.context, "aws:SecureTransport": "false"})
                 assert "OnlyByTls" in str(rules.judge(who, plain))
 
@@ -382,9 +500,10 @@ def test_only_those_who_keep_the_index_start_workers(rules: Rules) -> None:
 
 
 def test_the_nodes_of_a_cluster_may_do_what_the_engines_stages_did(rules: Rules, recorded: Recorded) -> None:
-    """A step is one of these stages, carried out there: all but the lease, which whoever submitted it holds."""
+    """A step is one of these stages, carried out there: all but what the process does that submits it, which has the lease, too."""
     for who in ("reduce", "prefetch", "merge"):
-        refused = [why for call in recorded.of(who) if "/leases/" not in str(call) and (why := rules.judge("nodes", call))]
+        done = [call for call in recorded.of(who) if _of_the_store(call) and not re.search("/leases/|/steps/", str(call))]
+        refused = [why for call in done if (why := rules.judge("nodes", call))]
         assert refused == []
     assert rules.judge("nodes", _put(rules, "steps/0123456789abcdef/answer.json")) is None
     assert (

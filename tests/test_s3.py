@@ -303,5 +303,5 @@ def test_a_store_in_s3_loads_its_libraries_only_when_it_is_opened() -> None:
 
 def test_without_the_aws_extra_the_next_step_is_told(in_s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore.store", None)
-    with pytest.raises(WrongUsage, match=r"pip install 'recon\[aws\]'"):
+    with pytest.raises(WrongUsage, match=r"pip install 'dagster-recon\[aws\]'"):
         open_s3(in_s3)

@@ -259,6 +259,12 @@ def test_an_item_of_another_key_or_of_nobody_is_never_answered_with(served: Serv
         client.get("K3")
 
 
+def removed(dynamodb: Any, table: str) -> None:
+    """The table, which Recon has protected from deletion."""
+    dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+    dynamodb.delete_table(TableName=table)
+
+
 def test_a_record_that_is_damaged_is_never_answered(served: Served) -> None:
     pointer, store = served.pointer("K3"), served.r.store()
     body = bytearray(store.get(pointer.file))
@@ -348,7 +354,7 @@ def test_the_client_goes_over_to_a_table_that_was_filled_anew_once_the_old_one_i
     served.r.rebuild_index()
     assert served.table != old
     assert client.get("K3") == first, "the old one still answers"
-    dynamodb.delete_table(TableName=old)
+    removed(dynamodb, old)
     again = client.get("K3")
     assert again is not None
     assert first is not None
@@ -442,10 +448,10 @@ def test_held_open_it_never_answers_what_was_before_the_newest_commit(served: Se
     served.r.rebuild_index()
     show(r, "K1")
     assert served.table != old
-    dynamodb.delete_table(TableName=old)
+    removed(dynamodb, old)
     show(r, "K1")
     assert r._known.table == served.table
-    dynamodb.delete_table(TableName=served.table)
+    removed(dynamodb, served.table)
     assert r.show("K1", index="dynamodb")["served_by"] == "runs"
     served.keep_up()
     show(r, "K1")

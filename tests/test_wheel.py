@@ -52,7 +52,7 @@ def test_the_wheel_puts_the_settings_of_dagster_below_share(wheel: set[str], nam
 
 def test_the_wheel_holds_nothing_else_at_the_top_level(wheel: set[str]) -> None:
     tops = {path.split("/")[0] for path in wheel}
-    assert {top for top in tops if not top.startswith("recon-")} == {"recon", "recon_assets", "resources", "jobs"}
+    assert {top for top in tops if not top.startswith("dagster_recon-")} == {"recon", "recon_assets", "resources", "jobs"}
 
 
 def test_an_installed_package_names_its_code_by_the_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ PROFILE = "AWS_PROFILE"
 _REGION = "us-east-1"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _DIRECTORY_BUCKET = "--x-s3"
-_NEEDED = "S3 stores need the aws extra: pip install 'recon[aws]'"
+_NEEDED = "S3 stores need the aws extra: pip install 'dagster-recon[aws]'"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def boto3_secret(arn: str) -> str:
         import boto3
         from botocore.config import Config as BotoConfig
     except ImportError:
-        raise WrongUsage("cache: a secret in Secrets Manager needs the aws extra: pip install 'recon[aws]'") from None
+        raise WrongUsage("cache: a secret in Secrets Manager needs the aws extra: pip install 'dagster-recon[aws]'") from None
     # arn:aws:secretsmanager:<region>:<account>:secret:<name>
     region = arn.split(":")[3] or None
     once = BotoConfig(connect_timeout=_SECRETS_S_MAX, read_timeout=_SECRETS_S_MAX, retries={"total_max_attempts": 2})
@@ -73,7 +73,7 @@ def connected(settings: Cache, read_secret: ReadSecret = boto3_secret) -> Any:
         from redis.maint_notifications import MaintNotificationsConfig
         from redis.retry import Retry
     except ImportError:
-        raise WrongUsage("cache: Redis needs the aws extra: pip install 'recon[aws]'") from None
+        raise WrongUsage("cache: Redis needs the aws extra: pip install 'dagster-recon[aws]'") from None
     given = credentials(settings, read_secret)
     timeout_s = settings.timeout_ms / 1000
     tls = {"ssl_ca_certs": settings.certificates, "ssl_check_hostname": True} if settings.url.startswith("rediss://") else {}

@@ -189,6 +189,7 @@ class _Keeping:
             filling = standing.begin(self._store, self._config.index.table, state)
             self._tables.create(filling.table)
             if self._tables.claim(filling.table, filling.owner):
+                self._tables.make_recoverable(filling.table)
                 return filling
             # Another store's, or of an earlier life of this one. The next name is this filling's own.
             standing.decide(self._store, filling, "given up")

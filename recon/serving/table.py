@@ -87,7 +87,8 @@ class TableClient:
         key = [{**name, "KeyType": "HASH"}]
         with suppress(_InUse):
             types = [{**name, "AttributeType": "S"}]
-            self._call(table, "CreateTable", KeySchema=key, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
+            form: dict[str, Any] = {"KeySchema": key, "AttributeDefinitions": types, "BillingMode": "PAY_PER_REQUEST"}
+            self._call(table, "CreateTable", **form, DeletionProtectionEnabled=True)
         end = time.monotonic() + _ACTIVE_S
         while (told := self._call(table, "DescribeTable")["Table"])["TableStatus"] != "ACTIVE":
             if time.monotonic() > end:
@@ -95,6 +96,12 @@ class TableClient:
             time.sleep(0.5)
         if told["KeySchema"] != key:
             raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
+
+    def make_recoverable(self, table: str) -> None:
+        """Switches on point-in-time recovery, which CreateTable has no option for. DynamoDB Local does not know it."""
+        with suppress(_Unknown):
+            recovery = {"PointInTimeRecoveryEnabled": True}
+            self._call(table, "UpdateContinuousBackups", PointInTimeRecoverySpecification=recovery)
 
     def owner(self, table: str) -> str | None:
         """Who fills or filled the table, None where it is gone or nobody's."""
@@ -124,6 +131,7 @@ class TableClient:
     def delete(self, table: str) -> None:
         """Removes a table; one that is gone is no error."""
         with suppress(TableGone, _InUse):
+            self._call(table, "UpdateTable", DeletionProtectionEnabled=False)
             self._call(table, "DeleteTable")
 
     # ---- items ----
@@ -247,6 +255,10 @@ class _InUse(ReconError):
     """The table exists, or is being made or removed."""
 
 
+class _Unknown(ReconError):
+    """The service does not know the call."""
+
+
 def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
     """The error in our own words: table, call, service's code, next step. Never the request, which may hold keys."""
     response = getattr(error, "response", None)
@@ -258,6 +270,8 @@ def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | N
         return _Refused(table)
     if code == "ResourceInUseException":
         return _InUse(table)
+    if code == "UnknownOperationException":
+        return _Unknown(table)
     if code == "ResourceNotFoundException":
         return TableGone(f"table {table}: it is not there; the next run makes it anew")
     if code in _EXPIRED:
@@ -295,7 +309,7 @@ def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, me
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        raise WrongUsage("index: kind: dynamodb needs the aws extra: pip install 'recon[aws]'") from None
+        raise WrongUsage("index: kind: dynamodb needs the aws extra: pip install 'dagster-recon[aws]'") from None
     once = Config(
         retries={"mode": "standard", "total_max_attempts": 1},  # repeated here, by what is known of each call
         max_pool_connections=requests_at_once,

@@ -129,6 +129,6 @@ def lambda_client() -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise WrongUsage("workers: kind: lambda needs boto3: pip install 'recon[aws]'") from None
+        raise WrongUsage("workers: kind: lambda needs boto3: pip install 'dagster-recon[aws]'") from None
     # Throttling is not tried again here: the coordinator waits, and all workers with it.
     return boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60))

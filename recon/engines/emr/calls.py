@@ -16,7 +16,7 @@ from recon.masking import masked
 from recon.passing import passing
 
 T = TypeVar("T")
-MEND = "pip install 'recon[aws]'"
+MEND = "pip install 'dagster-recon[aws]'"
 _WAITED_OUT = (Throttled, ConnectionLost, TimedOut)
 
 

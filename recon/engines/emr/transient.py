@@ -11,6 +11,15 @@ from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.engines.emr.failing import GONE
 from recon.settings import Engine, Fleet, Transient
 
+ENCRYPTED = [
+    {
+        "Classification": "spark-defaults",
+        "Properties": {"spark.authenticate": "true", "spark.network.crypto.enabled": "true", "spark.io.encryption.enabled": "true"},
+    },
+    # YARN's shuffle service asks for the same secret.
+    {"Classification": "yarn-site", "Properties": {"spark.authenticate": "true"}},
+]
+"""What machines send each other and spill is encrypted by keys of the job's own."""
 SPOT_WAIT_MINUTES = 10
 """How long spot instances are waited for before others are taken on demand."""
 
@@ -42,6 +51,7 @@ def request(name: str, engine: Engine, transient: Transient) -> dict[str, Any]:
             {"Name": path.rpartition("/")[2] or path, "ScriptBootstrapAction": {"Path": path, "Args": [engine.package]}}
             for path in transient.bootstrap
         ],
+        "Configurations": ENCRYPTED,
         "Tags": [{"Key": key, "Value": value} for key, value in {**transient.tags, "recon": name}.items()],
         "VisibleToAllUsers": True,
     }

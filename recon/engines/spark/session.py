@@ -17,7 +17,7 @@ from recon.vocabulary.spark import SETTINGS as MEANING
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-MEND = "pip install 'recon[spark]'"
+MEND = "pip install 'dagster-recon[spark]'"
 SETTINGS = {
     **MEANING,
     # Dates of any year are what they are: nothing of a Julian calendar.
