@@ -111,12 +111,11 @@ class Reconciliation:
     ) -> batches.Landing:
         """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to."""
         from recon import batches
-        from recon.intake import inspect
+        from recon.intake import inspect, spec_of
 
         start = self.config.grid.parse(window, "--window")
         batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
-        columns = list(self.config.columns)
-        texts = [name for name, kind in self.config.columns.items() if kind.kind == "text"]
+        spec = spec_of(self.config, self.config.columns)
         return batches.land(
             self.store(create=True),
             start,
@@ -125,7 +124,7 @@ class Reconciliation:
             expected=self.config.closing.files,
             replacing=replace,
             expect=expect,
-            inspect=lambda name, path: inspect(name, path, columns, self.config.ordered, texts),
+            inspect=lambda name, path: inspect(name, path, spec),
         )
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:

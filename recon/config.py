@@ -31,6 +31,7 @@ from recon.settings import (
     Compaction,
     Engine,
     Index,
+    Limits,
     Retention,
     S3Settings,
     Workers,
@@ -41,6 +42,7 @@ from recon.settings import (
     engine_of,
     freshness_of,
     index_of,
+    limits_of,
     memory_limit_of,
     prices_of,
     retention_of,
@@ -61,6 +63,7 @@ RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days
 STATUS_LENGTH_MAX = 64
 NUMBER = "#"
 """The part of an event id that numbers the equal rows of a file."""
+_EPOCH = re.compile(r"epoch\((s|ms|us)\)\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
@@ -69,7 +72,8 @@ _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 class Events:
     """What is known of the events' columns. ``id``: the columns of the event id, none where file and line are the identity. ``numbered``:
     whether its last part is the number of a row among the equal rows of its file. ``dedupe`` is how far back an equal id makes a
-    duplicate. ``currency``: the column that says of which currency an event's amounts are."""
+    duplicate. ``currency``: the column that says of which currency an event's amounts are. ``zone``: of times that state none ("" is
+    UTC; None: such times are rejected). ``epochs``: columns of times that are counted since 1970 → s, ms or us."""
 
     types: dict[str, Type]
     id: tuple[str, ...]
@@ -77,6 +81,8 @@ class Events:
     time: str | None
     dedupe: timedelta
     currency: str | None
+    zone: str | None
+    epochs: dict[str, str]
 
     @property
     def id_column(self) -> str | None:
@@ -166,6 +172,7 @@ class Config(Place):
     retention: Retention
     caps: Caps
     control_groups: int
+    limits: Limits
     workers: Workers
     closing: Closing
     freshness: timedelta
@@ -248,6 +255,7 @@ def load_config(path: Path) -> Config:
         retention=retention_of(sections, reader.field),
         caps=caps_of(sections),
         control_groups=sections.limits.control_groups,
+        limits=limits_of(sections, reader.field),
         workers=workers_of(sections, reader.field),
         closing=closing,
         freshness=freshness_of(sections, reader.field, place.grid, closing),
@@ -293,7 +301,7 @@ class _Reader:
                 raise WrongUsage(f"{name}: a column is named twice; name each once")
         for column, text in section.types.items():
             with self.field("events", "types", column) as name:
-                types[column] = parse_type(text, name)
+                types[column] = TIMESTAMP if _EPOCH.match(text.lower()) else parse_type(text, name)
                 identity = column in self.sections.key or section.id == (column,)
                 if identity and types[column] != TEXT:
                     raise WrongUsage(f"{name}: key and id are compared as text; leave the type out")
@@ -325,7 +333,10 @@ class _Reader:
             if section.currency is not None and "currency" in names:
                 with self.field(part, "currency") as name:
                     raise WrongUsage(f"{name}: 'currency' is a column of every export where events.currency is set; choose another name")
-        return Events(dict(types), columns, columns != section.id, section.time, dedupe, section.currency)
+        with self.field("events", "zone") as name:
+            zone = None if section.zone is None else zone_of(section.zone, name)
+        epochs = {column: match[1] for column, text in section.types.items() if (match := _EPOCH.match(text.lower()))}
+        return Events(dict(types), columns, columns != section.id, section.time, dedupe, section.currency, zone, epochs)
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
@@ -481,6 +492,7 @@ def _rules_version(
         "windows": [grid.start.isoformat(), grid.every.total_seconds(), *([grid.zone] if grid.zone else [])],
         "types": sorted((name, str(kind)) for name, kind in events.types.items()),
         "events": [events.id, events.numbered, events.time, events.dedupe.total_seconds(), events.currency],
+        **({"reading": [events.zone, sorted(events.epochs.items())]} if events.zone is not None or events.epochs else {}),
         "measures": [[m.name, m.kind, m.column, tree(m.where), str(m.type)] for m in measures],
         "derived": [[d.name, tree(d.expression)] for d in derived],
         "status": [[s.name, tree(s.expression)] for s in status],

@@ -70,6 +70,7 @@ class EventColumns(_Section):
     id: Annotated[tuple[Text, ...], BeforeValidator(_listed_or_none)] = ()
     currency: Text | None = None
     time: Text | None = None
+    zone: Text | None = None
     dedupe: Text = "31d"
 
 
@@ -89,17 +90,22 @@ class ControlOf(_Section):
     by: Text | None = None
 
 
+Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")]
+
+
 class LimitsOf(_Section):
     control_groups: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    line: Bytes = "16MiB"
+    nesting: Annotated[int, Field(ge=1, le=1_000)] = 64
+    bytes: Bytes = "64GiB"
+    rows: Annotated[int, Field(ge=1, le=10**12)] = 500_000_000
+    ratio: Annotated[int, Field(ge=1, le=1_000_000)] = 250
 
 
 class ClosingOf(_Section):
     files: Annotated[int, Field(ge=1, le=100_000)] | None = None
     deadline: Text | None = None
     process_open: bool = False
-
-
-Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")]
 
 
 class Caps(_Section):

@@ -178,10 +178,9 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     import duckdb
 
     from recon.hashing import define
-    from recon.intake import EventSpec, SourceFile, load_events
+    from recon.intake import SourceFile, load_events, spec_of
 
-    events = config.events
-    spec = EventSpec(config.key, events.id, events.time, stateless.event_columns(config), numbered=events.numbered)
+    spec = spec_of(config, stateless.event_columns(config))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         define(connection, "")  # nothing is looked up by these hashes

@@ -17,7 +17,7 @@ from recon.engines.duckdb import reduction, unusual
 from recon.engines.duckdb.session import connect
 from recon.engines.port import engine_of
 from recon.errors import WrongInput
-from recon.intake import EventSpec, FileRows, SourceFile, load_events
+from recon.intake import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import AlreadyExists, ObjectStore
@@ -93,8 +93,7 @@ def finished(store: ObjectStore, figures: Figures) -> bool:
 
 def event_spec(config: Config) -> EventSpec:
     """What the intake is asked for."""
-    events = config.events
-    return EventSpec(config.key, events.id, events.time, stateless.event_columns(config), config.ordered, numbered=events.numbered)
+    return spec_of(config, stateless.event_columns(config))
 
 
 def _money(connection: duckdb.DuckDBPyConnection, config: Config) -> Money:

@@ -175,6 +175,23 @@ class Caps:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a file may ask of the machine. ``line``: bytes of a line of text, and of a CSV record. ``nesting``: brackets inside each
+    other in a JSON object. ``bytes``, ``rows``: of a file, decompressed. ``ratio``: decompressed bytes for each byte of a compressed file.
+    """
+
+    line: int = 16 << 20
+    nesting: int = 64
+    bytes: int = 64 << 30
+    rows: int = 500_000_000
+    ratio: int = 250
+
+
+LINE_BYTES_MAX = 256 << 20
+"""The largest ``limits.line``: blocks of a few lines have to fit memory and 32-bit offsets."""
+
+
+@dataclass(frozen=True)
 class S3Settings:
     """How a store in S3 is used. ``kms_key``: encrypts what is written (None: as the bucket says). ``requests_at_once``: of one read.
     ``retry_s``: so long a request that was throttled or cut off is tried again."""
@@ -337,6 +354,15 @@ def freshness_of(sections: Sections, field: Field, grid: Grid, closing: Closing)
 def caps_of(sections: Sections) -> Caps:
     section = sections.caps
     return Caps(section.windows, section.events, None if section.bytes is None else bytes_of(section.bytes))
+
+
+def limits_of(sections: Sections, field: Field) -> Limits:
+    section = sections.limits
+    line = bytes_of(section.line)
+    with field("limits", "line") as name:
+        if line > LINE_BYTES_MAX:
+            raise WrongUsage(f"{name}: {section.line} is too large; a line has at most {LINE_BYTES_MAX >> 20}MiB")
+    return Limits(line, section.nesting, bytes_of(section.bytes), section.rows, section.ratio)
 
 
 def bytes_of(size: str) -> int:

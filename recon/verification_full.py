@@ -19,7 +19,7 @@ from recon import parquet, stateless
 from recon.batches import read_manifest
 from recon.config import Config, Measure
 from recon.errors import WrongInput
-from recon.intake import EventSpec, SourceFile, load_events
+from recon.intake import EventSpec, SourceFile, load_events, spec_of
 from recon.intake.checks import quoted
 from recon.store import NotFound, ObjectStore
 from recon.totals import Totals
@@ -89,7 +89,7 @@ def _load(task: Recomputation, progress: Callable[[str, float], None]) -> tuple[
     )
     connection.execute(f"CREATE TABLE refused (w INTEGER{typed})")
     connection.execute("CREATE TABLE named (w INTEGER, name VARCHAR)")
-    spec = EventSpec(config.key, config.events.id, config.events.time, config.columns, config.ordered, numbered=config.events.numbered)
+    spec = spec_of(config, config.columns)
     values = "".join(f", {column}" for column in columns)
     arrived: dict[str, int] = {}
     unread: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,96 @@ def test_compressed_files_that_are_cut_are_refused(case: Site, name: str) -> Non
     site = case("compressed-oddities")
     with pytest.raises(WrongInput, match=f"{name}: the gzip data is cut off; transfer the file again"):
         land(site, name)
+
+
+@pytest.mark.parametrize("name", ["excel.csv", "twice-unused.csv"])
+def test_empty_trailing_columns(case: Site, name: str) -> None:
+    site = case("empty-trailing-columns")
+    land(site, name)
+    site.run()
+    assert {key: row["paid"] for key, row in shown(site).items()} == {"A": "10.00", "B": "20.00"}
+    assert rejected(site) == []
+
+
+def test_a_column_that_is_used_may_not_be_there_twice(case: Site) -> None:
+    site = case("empty-trailing-columns")
+    Path("twice.csv").write_text("event_id,order_id,amount,amount,currency\nP1,A,1.00,2.00,EUR\n")
+    with pytest.raises(WrongInput, match=r"twice.csv: line 1: the header has column 'amount' twice"):
+        land(site, "twice.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("blank-first.csv", "line 1 is blank and the header is line 2; remove that line, so that the header is the first line"),
+        ("sep.csv", "line 1 is 'sep=,' and the header is line 2; remove that line, so that the header is the first line"),
+        ("preamble.csv", """line 1 is '"Account:","DE00 0000"' and the header is line 5; remove lines 1 to 4, so that the header is the first line"""),
+    ],
+)  # fmt: skip
+def test_lines_above_the_header_are_refused_with_what_to_do(case: Site, name: str, says: str) -> None:
+    site = case("preamble-and-total-line")
+    with pytest.raises(WrongInput) as refused:
+        land(site, name)
+    assert str(refused.value) == f"{name}: {says}"
+
+
+def test_a_short_total_line_is_rejected(case: Site) -> None:
+    site = case("preamble-and-total-line")
+    land(site, "total-short.csv")
+    site.run()
+    assert rejected(site) == [(4, "1 field, the header has 4")]
+
+
+@pytest.mark.parametrize("config", ["recon.yaml", "with-time.yaml"])
+def test_minor_units_and_epoch(case: Site, config: str) -> None:
+    site = case("minor-units-and-epoch", config)
+    if config == "with-time.yaml":
+        text = Path(config).read_text().replace("fee: integer}", 'fee: integer, created: "epoch(s)"}')
+        Path(config).write_text(text)
+        site = recon.open(config)
+    land(site, "balance.jsonl")
+    site.run()
+    rows = shown(site)
+    assert [(key, row["gross"]) for key, row in sorted(rows.items())] == [("ch_1", "0.000"), ("ch_2", "1500.000"), ("ch_3", "12.345")]
+    assert rejected(site) == []
+    if config == "with-time.yaml":
+        events = site.show("ch_1", events=True)["contributions"][0]["event_list"]
+        assert [event["time"] for event in events] == ["2026-11-01T00:00:00+00:00", "2026-11-02T00:00:00+00:00"]
+        assert site.verify(full=True).ok
+
+
+def test_an_epoch_is_no_time_without_its_type(case: Site) -> None:
+    site = case("minor-units-and-epoch", "with-time.yaml")
+    land(site, "balance.jsonl")
+    site.run()
+    assert rejected(site)[0] == (1, "created: '1793491200' is not a time such as 2026-11-01T09:30:00Z")
+
+
+def test_years_1_and_9999_go_all_the_way(case: Site, tmp_path: Path) -> None:
+    """From times of 96 bits, whose nanoseconds overflow, to the export, and the same again from the events."""
+    site = case("float-ids-in-parquet")
+    config = Path("recon.yaml").read_text().replace("id: event_id", "id: event_id, time: booked_at, zone: UTC")
+    config = config.replace(
+        "measures:\n",
+        "measures:\n  opened: {first: amount}\n  earliest: {min: booked_at}\n  latest: {max: booked_at}\n  day: {max: booked_at}\n",
+    )
+    Path("recon.yaml").write_text(config)
+    site = recon.open("recon.yaml")
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    table = pa.table(
+        {
+            "event_id": ["1", "2"],
+            "order_id": ["A", "A"],
+            "event_type": ["INVOICE", "INVOICE"],
+            "amount": ["2.00", "1.00"],
+            "currency": ["EUR", "EUR"],
+            "booked_at": pa.array([last, first], pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(table, "old.parquet", use_deprecated_int96_timestamps=True)
+    land(site, "old.parquet")
+    site.run()
+    (row,) = site.artifacts().to_pylist()
+    assert (row["earliest"], row["latest"], str(row["opened"])) == (first, last, "1.00")
+    assert site.show("A")["measures"]["latest"].startswith("9999-12-31T23:59:59.999999")
+    assert site.verify(full=True).ok

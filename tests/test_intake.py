@@ -8,11 +8,16 @@ import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 import tempfile
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +29,8 @@ from hypothesis import strategies as st
 
 from recon.errors import WrongInput, WrongUsage
 from recon.hashing import define
-from recon.intake import EventSpec, SourceFile, formats, inspect, key_text, load_events, quoting
+from recon.intake import EventSpec, SourceFile, formats, key_text, landing, load_events, quoting
+from recon.settings import Limits
 from recon.vocabulary.types import Type
 
 CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests
@@ -54,6 +60,12 @@ def load(folder: Path, files: dict[str, bytes], spec: EventSpec = SPEC, zone: st
         assert count.rejected == sum(row["file"] == number for row in tables[1])
         assert count.rows == count.accepted + count.rejected
     return counts, tables[0], tables[1]
+
+
+def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = (), texts: Collection[str] = ()) -> None:
+    """Looks at a file as when it lands: the first column is the key, the others are numbers, or texts."""
+    types = {column: Type("text") if column in {*texts, *ordered} else MONEY for column in columns[1:]}
+    landing.inspect(name, path, EventSpec((columns[0],), None, None, types, frozenset(ordered)))
 
 
 def reasons(folder: Path, name: str, content: str | bytes, spec: EventSpec = SPEC) -> list[tuple[int, str, str]]:
@@ -122,8 +134,8 @@ def test_lines_and_blanks_are_right_across_block_borders(tmp_path: Path, monkeyp
     spec = EventSpec(("k",), None, None, {"v": MONEY})
     whole = load(tmp_path, {"a.csv": content.encode()}, spec)
     for size in (20, 33, 50, 64):
-        monkeypatch.setattr(formats.blocks, "__defaults__", (size,))
-        monkeypatch.setattr(formats.text_blocks, "__defaults__", (size,))
+        monkeypatch.setattr(formats.blocks, "__defaults__", (size, None))
+        monkeypatch.setattr(formats.text_blocks, "__defaults__", (size, None))
         assert load(tmp_path, {"a.csv": content.encode()}, spec) == whole
     assert {row["key"] for row in whole[1] if "\n" in row["key"]} == {"ä\n🎉b"}
     lines = content.split("\n")
@@ -328,7 +340,7 @@ def test_no_row_is_ever_part_of_another_whatever_the_quotes(rows: str, delimiter
     spec = EventSpec(("k",), None, None, dict.fromkeys(["v", "w"][: width - 1], Type("text")))
     name, sizes = "a.csv" if delimiter == "," else "a.tsv", formats.text_blocks.__defaults__
     with tempfile.TemporaryDirectory() as folder:
-        formats.text_blocks.__defaults__ = (size,)
+        formats.text_blocks.__defaults__ = (size, None)
         try:
             counts, accepted, rejected = load(Path(folder), {name: f"{header}\n{rows}".encode()}, spec)
         finally:
@@ -531,8 +543,8 @@ def test_decimals_are_exact_or_rejected_with_the_reason(tmp_path: Path, token: s
         ("date", "2026-02-28", date(2026, 2, 28)),
         *(("date", bad, f"v: '{bad}' is not a date such as 2026-11-01") for bad in ("2026-02-29", "infinity", "2026-1-1", "0000-01-01")),
         ("timestamp", "2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
-        ("timestamp", "2026-11-01 09:30", datetime(2026, 11, 1, 9, 30, tzinfo=UTC)),
-        ("timestamp", "2026-11-01T09:30:00.123456", datetime(2026, 11, 1, 9, 30, 0, 123456, tzinfo=UTC)),
+        ("timestamp", " 2026-11-01 09:30Z", datetime(2026, 11, 1, 9, 30, tzinfo=UTC)),
+        ("timestamp", "2026-11-01T09:30:00.123456Z", datetime(2026, 11, 1, 9, 30, 0, 123456, tzinfo=UTC)),
         ("timestamp", "2026-11-01T09:30:00-05:30", datetime(2026, 11, 1, 15, tzinfo=UTC)),
         ("timestamp", "2026-11-01T09:30:00.5000000000Z", datetime(2026, 11, 1, 9, 30, 0, 500000, tzinfo=UTC)),
         *(
@@ -560,9 +572,101 @@ def test_other_types_are_exact_or_rejected_with_the_reason(tmp_path: Path, kind:
 
 
 def test_times_do_not_depend_on_the_session_time_zone(tmp_path: Path) -> None:
-    content = {"a.csv": (HEADER + "a,,2026-11-01,,\nb,,2026-11-01T01:30,,\n").encode()}
+    content = {"a.csv": (HEADER + "a,,2026-11-01,,\nb,,2026-11-01T01:30Z,,\n").encode()}
     expected = [datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 1, 1, 30, tzinfo=UTC)]
     assert [row["time"] for row in load(tmp_path, content, zone="America/New_York")[1]] == expected
+
+
+def timed(folder: Path, texts: Sequence[str], zone: str | None, epochs: dict[str, str] | None = None) -> list[Any]:
+    """What each text is as the time of an event: a datetime, or the reason why it is none."""
+    spec = EventSpec(("k",), None, "t", {"u": Type("timestamp")}, zone=zone, epochs=epochs or {})
+    content = "k,t,u\n" + "".join(f"a,{text},{text}\n" for text in texts)
+    for session in ("UTC", "Asia/Tokyo"):
+        _, accepted, rejected = load(folder, {"a.csv": content.encode()}, spec, session)
+        assert all(row["time"] == row["c_u"] for row in accepted)
+        found = {row["line"]: row["time"] for row in accepted} | {row["line"]: row["reason"] for row in rejected}
+    return [found[line] for line in range(2, 2 + len(texts))]
+
+
+def test_a_time_without_a_zone_is_rejected_unless_a_zone_is_set(tmp_path: Path) -> None:
+    texts = ["2026-11-05T09:30", "2026-11-05 09:30:00.5", "2026-11-05T09:30+01:00", "2026-11-05", "x"]
+    none = timed(tmp_path, texts, None)
+    says = "has no time zone; write one, as in 2026-11-01T09:30:00Z, or set events.zone"
+    assert none[:2] == [f"t: '{text}' {says}" for text in texts[:2]]
+    assert none[2:4] == [datetime(2026, 11, 5, 8, 30, tzinfo=UTC), datetime(2026, 11, 5, tzinfo=UTC)]
+    half = datetime(2026, 11, 5, 9, 30, 0, 500_000, tzinfo=UTC)
+    assert timed(tmp_path, texts, "")[:2] == [datetime(2026, 11, 5, 9, 30, tzinfo=UTC), half]
+    local = timed(tmp_path, texts, "America/New_York")
+    assert local[:2] == [datetime(2026, 11, 5, 14, 30, tzinfo=UTC), half + timedelta(hours=5)]
+    assert local[2:4] == [datetime(2026, 11, 5, 8, 30, tzinfo=UTC), datetime(2026, 11, 5, 5, tzinfo=UTC)]
+    assert none[4] == local[4] == "t: 'x' is not a time such as 2026-11-01T09:30:00Z"
+
+
+ZONES = [
+    "America/New_York",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "Antarctica/Troll",
+    "America/Santiago",
+    "Asia/Kathmandu",
+    "America/St_Johns",
+]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_local_time_that_is_twice_or_not_at_all_is_rejected_and_any_other_is_its_instant(tmp_path: Path, zone: str) -> None:
+    """Around each change of the clocks of a year, against Python's own zones."""
+    there, hours = ZoneInfo(zone), [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(366 * 24)]
+    changes = [hour for hour, after in pairwise(hours) if hour.astimezone(there).utcoffset() != after.astimezone(there).utcoffset()]
+    around = [change + timedelta(minutes=n) for change in [*changes, datetime(2026, 7, 1, tzinfo=UTC)] for n in range(-300, 300, 15)]
+    locals_ = sorted({instant.astimezone(there).replace(tzinfo=None) for instant in around} | {c.replace(tzinfo=None) for c in around})
+    for local, found in zip(locals_, timed(tmp_path, [local.isoformat() for local in locals_], zone), strict=True):
+        both = {local.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1)}
+        right = {instant for instant in both if instant.astimezone(there).replace(tzinfo=None) == local}
+        if len(right) == 1:
+            assert {found} == right, local
+        else:
+            word = "is twice" if right else "does not exist"
+            changed = f"in {zone}, where the clocks change; write it with its offset, such as -05:00"
+            assert found == f"t: '{local.isoformat()}' {word} {changed}"
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "micros"),
+    [
+        ("s", "1793491200", 1_793_491_200_000_000),
+        ("s", "1793491200.5", 1_793_491_200_500_000),
+        ("s", "1.7934912e9", 1_793_491_200_000_000),
+        ("s", "-1", -1_000_000),
+        ("s", "253402200000.999999", 253_402_200_000_999_999),
+        ("ms", "1793491200123", 1_793_491_200_123_000),
+        ("us", "1793491200123456", 1_793_491_200_123_456),
+        *(("s", bad, None) for bad in ("x", "253402300800", "1793491200.0000001", "2026-11-01", "1e30")),
+        ("ms", "1793491200123.0001", None),
+        ("us", "0.5", None),
+    ],
+)
+def test_a_time_may_be_counted_since_1970(tmp_path: Path, unit: str, text: str, micros: int | None) -> None:
+    name = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
+    expected: Any = f"t: '{text}' is not a time in {name} since 1970 (years 1 to 9999)"
+    if micros is not None:
+        expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    assert timed(tmp_path, [text], None, {"t": unit, "u": unit}) == [expected]
+
+
+def test_a_parquet_time_without_a_zone_is_refused_unless_a_zone_is_set(tmp_path: Path) -> None:
+    content = parquet_bytes(k=["a"], t=pa.array([datetime(2026, 11, 5, 9, 30, tzinfo=UTC)], pa.timestamp("ms")))
+    says = r"a.parquet: column 't' is timestamp\[ms\], which has no time zone; set events.zone in recon.yaml"
+    (tmp_path / "x").write_bytes(content)
+    for call in (
+        lambda: landing.inspect("a.parquet", tmp_path / "x", EventSpec(("k",), None, "t", {})),
+        lambda: load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, "t", {})),
+    ):
+        with pytest.raises(WrongInput, match=says):
+            call()
+    for zone, hour in {"": 9, "America/New_York": 14}.items():
+        _, accepted, _ = load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, "t", {}, zone=zone))
+        assert [row["time"] for row in accepted] == [datetime(2026, 11, 5, hour, 30, tzinfo=UTC)]
 
 
 def test_a_bad_time_is_rejected_and_its_money_can_still_be_totalled(tmp_path: Path) -> None:
@@ -696,6 +800,71 @@ def test_a_damaged_page_of_parquet_stops_the_load(tmp_path: Path) -> None:
         load(tmp_path, {"a.parquet": bytes(content)}, EventSpec(("k",), None, None, {}))
 
 
+def limited(**limits: int) -> EventSpec:
+    return EventSpec(("k",), None, None, {"v": Type("text")}, limits=Limits(**limits))
+
+
+LONG = b"k,v\na,1\nb," + b"x" * 1000 + b"\n"
+MANY = b"k,v\n" + b"a,1\n" * 1000
+REPEATED = parquet_bytes(k=["a"] * 9_000_000, v=["1"] * 9_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "limits", "says"),
+    [
+        ("a.csv", LONG, {"line": 1000}, "a.csv: line 3 is longer than 1,000 bytes; end its lines with line feeds, or raise limits.line"),
+        ("a.csv.gz", gzip.compress(LONG), {"line": 1000}, "a.csv.gz: line 3 is longer than 1,000 bytes"),
+        ("a.jsonl", b'{"k":"a","v":1}\n{"k":"' + b"x" * 1000 + b'"}\n', {"line": 1000}, "a.jsonl: line 2 is longer than 1,000 bytes"),
+        ("a.csv.gz", gzip.compress(MANY), {"bytes": 4000}, "a.csv.gz: it expands to more than 4,000 bytes; split it"),
+        ("a.csv.zst", zstandard.compress(b"k,v\n" + b"a,1\n" * 17_000_000), {}, "times as many; if it is meant, raise limits.ratio"),
+        ("a.csv.gz", gzip.compress(b"k,v\n" + b"\n" * 68_000_000), {}, "times as many; if it is meant, raise limits.ratio"),
+        ("a.parquet", REPEATED, {}, "times as many; if it is meant, raise limits.ratio"),
+        ("a.parquet", parquet_bytes(k=["a"] * 1001, v=["1"] * 1001), {"rows": 1000}, "a.parquet: it has 1,001 rows, at most 1,000"),
+    ],
+)  # fmt: skip
+def test_a_file_beyond_the_limits_is_refused_when_it_lands_and_when_it_is_read(
+    tmp_path: Path, name: str, content: bytes, limits: dict[str, int], says: str
+) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(WrongInput) as caught:
+        landing.inspect(name, tmp_path / "x", limited(**limits))
+    assert says in str(caught.value)
+    with pytest.raises(WrongInput) as caught:
+        load(tmp_path, {name: content}, limited(**limits))
+    assert says.partition(";")[0] in str(caught.value)
+
+
+def test_a_file_of_more_rows_than_allowed_stops_the_load(tmp_path: Path) -> None:
+    for name, content in {"a.csv": MANY + b"a,1\n", "a.jsonl": b'{"k":"a","v":1}\n' * 1001}.items():
+        with pytest.raises(WrongInput, match=f"{name}: it has more than 1,000 rows; split it, or raise limits.rows"):
+            load(tmp_path, {name: content}, limited(rows=1000))
+        load(tmp_path, {name: content}, limited(rows=1001))
+
+
+BLANK_LINES = r"""
+import re, sys
+from pathlib import Path
+import duckdb
+from recon.hashing import define
+from recon.intake import EventSpec, SourceFile, load_events
+connection = duckdb.connect(config={"threads": 1})
+define(connection, "")
+path = Path(sys.argv[1])
+counts = load_events(connection, [SourceFile("a.csv.gz", path)], EventSpec(("k",), None, None, {}), "events")
+peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())  # getrusage has the parent's, too
+print(counts[0].rows, int(peak[1]) >> 10, *connection.execute("SELECT line FROM events").fetchone())
+"""
+
+
+def test_blank_lines_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(b"k,v\n" + b"\n" * 24_000_000 + b"a,1\n"))
+    child = subprocess.run([sys.executable, "-c", BLANK_LINES, str(path)], capture_output=True, text=True, check=True)
+    rows, mebibytes, line = map(int, child.stdout.split()[-3:])
+    assert (rows, line) == (1, 24_000_002)
+    assert mebibytes < 600
+
+
 def test_good_files_pass_inspection(tmp_path: Path) -> None:
     for name, content in {
         "a.csv": GOOD,
@@ -781,7 +950,7 @@ def test_parquet_types_come_out_exactly(tmp_path: Path) -> None:
     pq.write_table(table, sink)
     types = {"dec": Type("decimal", 38, 8), "flt": Type("decimal", 18, 7), "int": Type("integer"), "day": Type("date")}
     types |= {"utc": Type("timestamp"), "ns": Type("timestamp"), "ok": Type("boolean")}
-    _, accepted, rejected = load(tmp_path, {"a.parquet": sink.getvalue()}, EventSpec(("k",), None, None, types), "Asia/Tokyo")
+    _, accepted, rejected = load(tmp_path, {"a.parquet": sink.getvalue()}, EventSpec(("k",), None, None, types, zone=""), "Asia/Tokyo")
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     micro = timedelta(microseconds=1)
     values = [tuple(row[f"c_{name}"] for name in types) for row in accepted]
@@ -842,7 +1011,7 @@ def test_times_of_96_bits_are_exact_in_every_year(tmp_path: Path) -> None:
     sink = io.BytesIO()
     table = pa.table({"k": [str(i) for i in range(len(times))], "t": pa.array(times, pa.timestamp("us", "UTC"))})
     pq.write_table(table, sink, use_deprecated_int96_timestamps=True, row_group_size=2)
-    spec = EventSpec(("k",), None, "t", {})  # zone
+    spec = EventSpec(("k",), None, "t", {}, zone="")
     _, accepted, _ = load(tmp_path, {"a.parquet": sink.getvalue()}, spec)
     assert [row["time"] for row in accepted] == times
     fine = io.BytesIO()

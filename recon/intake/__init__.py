@@ -2,6 +2,6 @@
 
 from recon.intake.landing import inspect
 from recon.intake.load import load_events
-from recon.intake.model import EventSpec, FileRows, SourceFile, key_text
+from recon.intake.model import EventSpec, FileRows, SourceFile, key_text, spec_of
 
-__all__ = ["EventSpec", "FileRows", "SourceFile", "inspect", "key_text", "load_events"]
+__all__ = ["EventSpec", "FileRows", "SourceFile", "inspect", "key_text", "load_events", "spec_of"]

@@ -72,14 +72,22 @@ def checks(spec: EventSpec) -> Checks:
         typed.insert(0, (spec.time, "v_time", Type("timestamp")))
     for name, value, kind in typed:
         text, attempt, number = text_of[name], f"a{value[1:]}", f"p{value[1:]}"
-        if tried := _attempt(text, kind):
+        if name in spec.epochs:
+            unit = EPOCHS[spec.epochs[name]]
+            first.append(f"try_cast({text} AS {unit.kind.duckdb}) AS {attempt}")
+            plain.append(f"{_plain_if_unproven(text, attempt, unit.kind)} AS {number}")
+            values.append(f"{unit.instant(_value(text, attempt, number, unit.kind))} AS {value}")
+            faults.append(f"({value} IS NULL AND {text} IS NOT NULL)")
+            reasons.append(f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_shown(name, text)} || {literal(unit.reason)} END")
+            continue
+        if tried := _attempt(text, kind, spec.zone):
             first.append(f"{tried} AS {attempt}")
         if kind.is_number:
             plain.append(f"{_plain_if_unproven(text, attempt, kind)} AS {number}")
         values.append(f"{_value(text, attempt, number, kind)} AS {value}")
         if kind.kind != "text":
             faults.append(f"({value} IS NULL AND {text} IS NOT NULL)")
-            reasons.append(f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, number, kind)} END")
+            reasons.append(f"CASE WHEN {value} IS NULL AND {text} IS NOT NULL THEN {_reason(name, text, number, kind, spec.zone)} END")
     return Checks(
         attempts=tuple(first),
         plain=tuple(plain),
@@ -109,18 +117,70 @@ def _id(spec: EventSpec, text_of: dict[str, str], key: str) -> str:
     return f"CASE WHEN NOT ({absent}) THEN CAST(to_json([{', '.join(parts)}]) AS VARCHAR) END"
 
 
-def _attempt(text: str, kind: Type) -> str | None:
+@dataclass(frozen=True)
+class Epoch:
+    """Times that are counted since 1970: the decimal that holds the count, and how many microseconds make one."""
+
+    name: str
+    kind: Type
+    micros: int
+
+    @property
+    def reason(self) -> str:
+        return f"is not a time in {self.name} since 1970 (years 1 to 9999)"
+
+    def instant(self, count: str) -> str:
+        """SQL of the time; null for a count that is beyond the years 1 to 9999."""
+        micros = f"CAST({count} AS DECIMAL(38,6)) * {self.micros}"
+        inside = f"v BETWEEN {_FIRST_MICROS} AND {_LAST_MICROS}"
+        return f"list_transform([{micros}], lambda v: CASE WHEN {inside} THEN make_timestamptz(CAST(v AS BIGINT)) END)[1]"
+
+
+_FIRST_MICROS, _LAST_MICROS = -62_135_596_800_000_000, 253_402_300_799_999_999
+EPOCHS = {
+    "s": Epoch("seconds", Type("decimal", 18, 6), 1_000_000),
+    "ms": Epoch("milliseconds", Type("decimal", 18, 3), 1_000),
+    "us": Epoch("microseconds", Type("decimal", 18, 0), 1),
+}
+
+
+def _attempt(text: str, kind: Type, zone: str | None) -> str | None:
     if kind.kind in ("decimal", "integer"):
         return f"try_cast({text} AS {kind.duckdb})"
     if kind.kind == "timestamp":
         trimmed = f"trim({text}, {_BLANKS})"
-        return (
+        stated = (
             f"CASE WHEN regexp_full_match({text}, '{_DAY}{_CLOCK}{_ZONE}') THEN try_cast({text} AS TIMESTAMPTZ) "
             f"WHEN regexp_full_match({trimmed}, '{_DAY}{_CLOCK}{_ZONE}') THEN try_cast({trimmed} AS TIMESTAMPTZ) "
-            f"WHEN regexp_full_match({trimmed}, '{_DAY}{_CLOCK}') THEN try_cast({trimmed} || 'Z' AS TIMESTAMPTZ) "
-            f"WHEN regexp_full_match({trimmed}, '{_DAY}') THEN try_cast({trimmed} || ' 00:00:00Z' AS TIMESTAMPTZ) END"
         )
+        if zone:
+            local = f"regexp_full_match({trimmed}, '{_DAY}({_CLOCK})?')"
+            return f"{stated} WHEN {local} THEN {_instant(f'try_cast({trimmed} AS TIMESTAMP)', zone, 'NULL')} END"
+        clock = f"WHEN regexp_full_match({trimmed}, '{_DAY}{_CLOCK}') THEN try_cast({trimmed} || 'Z' AS TIMESTAMPTZ) "
+        day = f"WHEN regexp_full_match({trimmed}, '{_DAY}') THEN try_cast({trimmed} || ' 00:00:00Z' AS TIMESTAMPTZ)"
+        return f"{stated} {clock if zone == '' else ''} {day} END"
     return None
+
+
+def _instant(local: str, zone: str, otherwise: str) -> str:
+    """SQL of the one instant at which clocks in ``zone`` show ``local``, a TIMESTAMP; ``otherwise`` where there is none, or two.
+
+    Tried are the offsets that the zone has a day before and a day after: around a change of the clocks these are the old and the new one.
+    """
+    at, name = "timezone('UTC', {})", literal(zone)
+
+    def offset(days: int) -> str:
+        return f"(timezone({name}, {at.format(f'l + INTERVAL ({days}) DAY')}) - (l + INTERVAL ({days}) DAY))"
+
+    def shows(instant: str) -> str:
+        return f"timezone({name}, {at.format(instant)}) = l"
+
+    chosen = (
+        f"CASE WHEN u[1] = u[2] AND {shows('u[1]')} THEN {at.format('u[1]')} WHEN {shows('u[1]')} AND {shows('u[2]')} THEN {otherwise} "
+        f"WHEN {shows('u[1]')} THEN {at.format('u[1]')} WHEN {shows('u[2]')} THEN {at.format('u[2]')} END"
+    )
+    inner = f"list_transform([[l - {offset(-1)}, l - {offset(1)}]], lambda u: {chosen})[1]"
+    return f"list_transform([{local}], lambda l: {inner})[1]"
 
 
 def _plain_if_unproven(text: str, attempt: str, kind: Type) -> str:
@@ -183,17 +243,42 @@ def _exact(number: str, kind: Type) -> str:
     )
 
 
-def _reason(name: str, text: str, number: str, kind: Type) -> str:
-    """SQL of what is wrong with ``text``, in one line."""
+def _shown(name: str, text: str) -> str:
+    """SQL of the name and the beginning of what is wrong, in one line."""
     flat = f"replace(replace({text}, chr(10), ' '), chr(13), ' ')"
     short = f"CASE WHEN length({text}) > 40 THEN left({flat}, 39) || '…' ELSE {flat} END"
-    shown = f"{literal(name + ': ' + chr(39))} || {short} || ''' '"
+    return f"{literal(name + ': ' + chr(39))} || {short} || ''' '"
+
+
+def _no_instant(text: str, zone: str | None) -> str:
+    """SQL of why a text is no time."""
+    trimmed, otherwise = f"trim({text}, {_BLANKS})", literal(f"is not {_TIME_EXAMPLE}")
+    local = f"regexp_full_match({trimmed}, '{_DAY}({_CLOCK})?') AND try_cast({trimmed} AS TIMESTAMP) IS NOT NULL"
+    if zone is None:
+        hint = "has no time zone; write one, as in 2026-11-01T09:30:00Z, or set events.zone"
+        return f"CASE WHEN {local} THEN {literal(hint)} ELSE {otherwise} END"
+    if zone:
+        # Only the texts that gave no instant come here: the day before has an offset by which it would show, or no offset does.
+        twice = f"contains(CAST({_instant(f'try_cast({trimmed} AS TIMESTAMP)', zone, _TWICE)} AS VARCHAR), '9998-')"
+        words = f"CASE WHEN coalesce({twice}, false) THEN 'is twice' ELSE 'does not exist' END"
+        changed = f"{words} || {literal(f' in {zone}, where the clocks change; write it with its offset, such as -05:00')}"
+        return f"CASE WHEN {local} THEN {changed} ELSE {otherwise} END"
+    return otherwise
+
+
+_TWICE = "TIMESTAMPTZ '9998-07-01 00:00:00Z'"
+"""Stands for a time that is twice; a local time of that year is never twice, so that it means nothing else there."""
+
+
+def _reason(name: str, text: str, number: str, kind: Type, zone: str | None) -> str:
+    """SQL of what is wrong with ``text``, in one line."""
+    shown = _shown(name, text)
     if kind.kind == "boolean":
         return f"{shown} || 'is not true, false, 1 or 0'"
     if kind.kind == "date":
         return f"{shown} || 'is not a date such as 2026-11-01'"
     if kind.kind == "timestamp":
-        return f"{shown} || {literal(f'is not {_TIME_EXAMPLE}')}"
+        return f"{shown} || {_no_instant(text, zone)}"
     scale = _digits(kind)[1]
     trimmed = f"trim({text}, {_BLANKS})"
     excess = f"regexp_full_match(coalesce({number}, {text}), '[^.]*\\.[0-9]{{{scale}}}[0-9]*[1-9][0-9]*')"

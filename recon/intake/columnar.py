@@ -163,7 +163,9 @@ def as_text(column: Any, what: str, used_as_text: bool = False) -> tuple[Any, An
             column = _whole_numbers(column, what)
         if pa.types.is_timestamp(kind):
             # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
-            column = pc.cast(column, pa.timestamp(kind.unit))
+            column = pc.cast(pc.cast(column, pa.timestamp(kind.unit)), pa.string())
+            if kind.tz is not None and not used_as_text:
+                column = pc.binary_join_element_wise(column, "Z", "")
         if pa.types.is_decimal(kind) and kind.scale < 0:
             column = column.cast(pa.decimal256(76, 0))
         text, broken = _utf8(column)

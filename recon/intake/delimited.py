@@ -13,9 +13,9 @@ from typing import Any
 
 from recon.errors import WrongInput
 from recon.intake.formats import (
+    BLOCK_BYTES,
     BROKEN,
     BROKEN_UTF8,
-    RECORD_BYTES_MAX,
     BlockStream,
     format_of,
     head_text,
@@ -24,6 +24,7 @@ from recon.intake.formats import (
 )
 from recon.intake.model import SourceFile
 from recon.intake.quoting import Records
+from recon.settings import Limits
 
 HEADER_AGAIN = "the header again"
 
@@ -37,7 +38,10 @@ def header_of(file: SourceFile) -> list[str]:
     """The column names in a CSV or TSV file's first record; none in an empty file."""
     form = format_of(file.name)
     text = _first_record(head_text(file.name, file.path, form.codec))
-    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(form.kind)), [])
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(form.kind)), [])
+    except csv.Error as error:
+        raise WrongInput(f"{file.name}: line 1: the header can't be read ({error}); write plain names") from None
 
 
 def _first_record(text: str) -> str:
@@ -51,18 +55,19 @@ def _first_record(text: str) -> str:
     return text
 
 
-def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
+def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER (physical lines), problem VARCHAR, then the columns ``names`` as t0, t1, …
 
     ``names`` are in the header. Blank lines are left out. A line whose quotes can't be read is one record with a problem. Raises WrongInput
-    for a line longer than 16 MiB.
+    for a line longer than ``limits.line``.
     """
     import pyarrow as pa
     import pyarrow.csv as pc
 
     form = format_of(file.name)
     header = header_of(file)
-    source = Records(file.name, text_blocks(file.name, file.path, form.codec), delimiter_of(form.kind), RECORD_BYTES_MAX)
+    text = text_blocks(file.name, file.path, form.codec, limits=limits)
+    source = Records(file.name, text, delimiter_of(form.kind), limits.line)
     records = _Records(file.name, header, [header.index(name) for name in names], source)
 
     def on_invalid(row: Any) -> str:
@@ -75,7 +80,7 @@ def record_batches(file: SourceFile, names: Sequence[str]) -> Iterator[Any]:
     try:
         reader = pc.open_csv(
             BlockStream(source),
-            read_options=pc.ReadOptions(use_threads=False, block_size=2 * RECORD_BYTES_MAX, column_names=columns),
+            read_options=pc.ReadOptions(use_threads=False, block_size=2 * limits.line + BLOCK_BYTES, column_names=columns),
             parse_options=pc.ParseOptions(
                 delimiter=delimiter_of(form.kind),
                 newlines_in_values=True,

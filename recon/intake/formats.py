@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from recon.errors import WrongInput, WrongUsage
+from recon.settings import Limits
 
 # Larger blocks are read at a tenth more cost: they outgrow the caches, and their memory is fetched from the system anew each time.
 BLOCK_BYTES = 4 << 20
-RECORD_BYTES_MAX = 16 << 20
+EXPANDED_BYTES_FREE = 64 << 20
+"""Up to here a file may expand at any ratio."""
 
 # Stands in a text block for bytes that are not UTF-8. A row that really held it would be rejected, never taken wrongly.
 BROKEN = "\x00\ufffe\x00"
@@ -61,14 +64,18 @@ def format_of(name: str) -> Format:
     return Format(kind, codec)
 
 
-def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES, limits: Limits | None = None) -> Iterator[bytes]:
     """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the
-    end.
+    end, or are more than ``limits`` allow.
     """
+    given = 0
     try:
         with path.open("rb") as file:
-            stream = _decompressed(file, codec)
+            stream, stored = _decompressed(file, codec), os.fstat(file.fileno()).st_size
             while block := stream.read(size):
+                given += len(block)
+                if limits is not None:
+                    refuse_expansion(name, stored, given, limits)
                 yield block
     except FileNotFoundError:
         raise WrongInput(f"{name}: the file is gone from {path}; land it again") from None
@@ -78,6 +85,17 @@ def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) ->
         cut = isinstance(error, EOFError) or "Truncated" in str(error)
         wrong = f"the {codec} data is cut off" if cut else f"damaged {codec} data ({one_line(error)})"
         raise WrongInput(f"{name}: {wrong}; transfer the file again") from None
+
+
+def refuse_expansion(name: str, stored: int, expanded: int, limits: Limits) -> None:
+    """Raises WrongInput for a file of ``stored`` bytes that becomes more than ``limits`` allow. A few are never too many."""
+    if expanded > limits.bytes:
+        raise WrongInput(f"{name}: it expands to more than {limits.bytes:,} bytes; split it, or raise limits.bytes in the configuration")
+    if expanded > EXPANDED_BYTES_FREE and expanded > limits.ratio * stored:
+        raise WrongInput(
+            f"{name}: its {stored:,} bytes expand to more than {limits.ratio:,} times as many; if it is meant, raise limits.ratio in the "
+            "configuration"
+        )
 
 
 def _decompressed(file: IO[bytes], codec: str | None) -> Any:
@@ -91,13 +109,13 @@ def _decompressed(file: IO[bytes], codec: str | None) -> Any:
     return file
 
 
-def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES, limits: Limits | None = None) -> Iterator[bytes]:
     """The same as valid UTF-8: without a byte order mark, whole characters only, bytes that are not UTF-8 as
     ``BROKEN``.
     """
     rest = b""
     first = True
-    for block in blocks(name, path, codec, size):
+    for block in blocks(name, path, codec, size, limits):
         block = rest + block
         if first:
             block = block.removeprefix(BOM)

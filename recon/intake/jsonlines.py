@@ -14,7 +14,8 @@ from typing import Any
 from recon.errors import WrongInput
 from recon.intake.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, text_blocks
 from recon.intake.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
-from recon.intake.model import Limits, SourceFile
+from recon.intake.model import SourceFile
+from recon.settings import Limits
 
 # Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need
 # Python; and so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
@@ -27,31 +28,37 @@ _BLOCK_BYTES = 1 << 20
 """Blocks that stay in the processor's cache while they are cut and searched."""
 
 
-def line_batches(file: SourceFile, names: Sequence[str], limits: Limits = Limits()) -> Iterator[Any]:
+def line_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or
     null).
 
     Blank lines are left out. Raises WrongInput for a line longer than ``limits.line``.
     """
-    line, reader = 1, _Lines(names, limits.nesting)
+    line, reader = 1, _Lines(names, limits)
     try:
-        for block in _line_blocks(file, limits.line):
+        for block in _line_blocks(file, limits):
             batch = reader.batch(block, line)
             line += block.count(b"\n")
             if batch.num_rows:
                 yield batch
-    except _TooLong:
-        raise WrongInput(f"{file.name}: line {line} is longer than {limits.line:,} bytes; expected one JSON object a line") from None
+    except _TooLong as error:
+        raise WrongInput(
+            f"{file.name}: line {line + error.lines} is longer than {limits.line:,} bytes; expected one JSON object a line"
+        ) from None
 
 
 class _TooLong(Exception):
-    """A line does not end within the limit."""
+    """A line does not end within the limit. ``lines``: before it, of those not yet given out."""
+
+    def __init__(self, lines: int = 0) -> None:
+        super().__init__()
+        self.lines = lines
 
 
-def _line_blocks(file: SourceFile, longest: int) -> Iterator[bytes]:
+def _line_blocks(file: SourceFile, limits: Limits) -> Iterator[bytes]:
     """Blocks of whole lines, each ending with a line feed."""
-    rest = b""
-    for block in text_blocks(file.name, file.path, format_of(file.name).codec, _BLOCK_BYTES):
+    rest, longest = b"", limits.line
+    for block in text_blocks(file.name, file.path, format_of(file.name).codec, _BLOCK_BYTES, limits):
         if len(rest) + max(block.find(b"\n"), 0) > longest:
             raise _TooLong
         block = rest + block
@@ -65,13 +72,13 @@ def _line_blocks(file: SourceFile, longest: int) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def absent_members(file: SourceFile, names: Sequence[str], limits: Limits = Limits()) -> tuple[list[str], list[str]]:
+def absent_members(file: SourceFile, names: Sequence[str], limits: Limits) -> tuple[list[str], list[str]]:
     """Those of ``names`` that no line's object has, and the members that the first lines' objects have. Nothing is absent from a file
     without any object. Reads no further than to the line that shows the last of them."""
     absent, there = list(names), dict[str, None]()
     patterns = {name: re.compile(json.dumps(name, ensure_ascii=False).encode() + rb"[ \t\r]*:") for name in names}
     try:
-        for block in _line_blocks(file, limits.line):
+        for block in _line_blocks(file, limits):
             if not there:
                 there = _first_members(block)
             for name in [name for name in absent if _has_member(block, name, patterns[name])]:
@@ -113,8 +120,8 @@ _ESCAPED_NAME = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)++"[ \t\r]*:')
 class _Lines:
     """Turns blocks of lines into batches."""
 
-    def __init__(self, names: Sequence[str], nesting: int) -> None:
-        self._names, self._nesting = names, nesting
+    def __init__(self, names: Sequence[str], limits: Limits) -> None:
+        self._names, self._nesting, self._longest = names, limits.nesting, limits.line
         twice = [
             f"{name}[ \\t\\r]*:[^\\n]*{name}[ \\t\\r]*:" for name in (re.escape(json.dumps(name, ensure_ascii=False)) for name in names)
         ]
@@ -131,6 +138,8 @@ class _Lines:
         offsets = np.empty(count + 1, np.int32)
         offsets[0] = 0
         offsets[1:] = feeds + 1
+        if len(block) > self._longest and (lengths := np.diff(offsets)).max() > self._longest + 1:
+            raise _TooLong(int(np.argmax(lengths > self._longest + 1)))
         # The lines are the block itself, line feeds included (white space to JSON): nothing is copied.
         text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
         line = np.arange(first_line, first_line + count, dtype=np.int64)

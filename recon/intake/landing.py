@@ -5,18 +5,20 @@ Belongs here: faults of whole files that can be found before any row is. Does no
 
 from __future__ import annotations
 
+import csv
 import difflib
-from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongInput
 from recon.intake.columnar import is_text, open_parquet, refuse_inexact, refuse_nested
 from recon.intake.delimited import delimiter_of, header_of
-from recon.intake.formats import BROKEN, Format, blocks, format_of, head_text
+from recon.intake.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, refuse_expansion
 from recon.intake.jsonlines import absent_members
-from recon.intake.model import SourceFile
+from recon.intake.model import EventSpec, SourceFile
+from recon.settings import Limits
 
 _MAGIC = {
     b"PAR1": "Parquet",
@@ -33,12 +35,9 @@ _SKIPPABLE = b"\x2a\x4d\x18"
 """Behind a byte from 0x50 to 0x5f: a frame of zstd that holds no data."""
 
 
-def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = (), texts: Collection[str] = ()) -> None:
-    """Raises WrongUsage for a name that tells no format, WrongInput for a file that is not that format, not whole, or
-    lacks a column. ``ordered``, ``texts``: see EventSpec.
-
-    A compressed file is decompressed to its end.
-    """
+def inspect(name: str, path: Path, spec: EventSpec) -> None:
+    """Raises WrongUsage for a name that tells no format, WrongInput for a file that is not that format, not whole, larger than
+    ``spec.limits``, or that lacks a column or has one that can't be read exactly. A file of text is read, and decompressed, to its end."""
     form = format_of(name)
     try:
         with path.open("rb") as stream:
@@ -48,13 +47,26 @@ def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[s
     if not start:
         raise WrongInput(f"{name}: the file is empty (0 bytes); expected at least a header, or land no file")
     _check_magic(name, start, "Parquet" if form.kind == "parquet" else form.codec)
-    if form.codec:
-        deque(blocks(name, path, form.codec), maxlen=0)
     if form.kind != "parquet":
+        _check_lines(name, path, form, spec.limits)
         _check_text(name, path, form)
-    require_columns(SourceFile(name, path), columns, ordered)
+    require_columns(SourceFile(name, path), spec)
     if form.kind == "parquet":
-        refuse_inexact(SourceFile(name, path), texts)
+        refuse_inexact(SourceFile(name, path), spec.texts)
+
+
+def _check_lines(name: str, path: Path, form: Format, limits: Limits) -> None:
+    """Reads a file of text to its end, each block from both its ends only. Raises WrongInput for a line longer than ``limits.line``."""
+    line, since = 1, 0  # the line that is not yet at its end, and its bytes so far
+    for block in blocks(name, path, form.codec, min(BLOCK_BYTES, limits.line), limits):
+        first = block.find(b"\n")
+        if since + (first if first >= 0 else len(block)) > limits.line:
+            raise WrongInput(
+                f"{name}: line {line} is longer than {limits.line:,} bytes; end its lines with line feeds, or raise limits.line in the "
+                "configuration"
+            )
+        line += block.count(b"\n")
+        since = since + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
 
 
 def _check_magic(name: str, start: bytes, expected: str | None) -> None:
@@ -93,37 +105,80 @@ def _check_text(name: str, path: Path, form: Format) -> None:
         raise WrongInput(f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv")
 
 
-def require_columns(file: SourceFile, columns: Sequence[str], ordered: Collection[str] = ()) -> None:
-    """Raises WrongInput if the header, the Parquet schema or every object of JSON lines lacks one of ``columns``, if the first two have a
-    name twice, or if a Parquet column is none that can be read as it is to be: nested, or ``ordered`` and of a type that as text has
-    another order."""
+def require_columns(file: SourceFile, spec: EventSpec) -> None:
+    """Raises WrongInput if the header, the Parquet schema or every object of JSON lines lacks a column that is asked for, if the first two
+    have it twice, or if a Parquet file has more rows than ``spec.limits`` allow or a column that can't be read as it is asked for."""
     form = format_of(file.name)
     if form.kind == "json":
-        absent, members = ([], []) if file.partial else absent_members(file, columns)
+        absent, members = ([], []) if file.partial else absent_members(file, spec.names, spec.limits)
         if absent:
             raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {_what_is_there(absent[0], members, form)}")
         return
-    schema = open_parquet(file).schema_arrow if form.kind == "parquet" else None
-    there = schema.names if schema is not None else header_of(file)
+    opened = open_parquet(file) if form.kind == "parquet" else None
+    there = opened.schema_arrow.names if opened is not None else header_of(file)
     where = "the schema" if form.kind == "parquet" else "line 1: the header"
-    twice = [column for column, count in Counter(there).items() if count > 1]
-    if twice:
-        raise WrongInput(f"{file.name}: {where} has column {twice[0]!r} twice; give each column its own name")
-    for column in columns:
+    counts = Counter(there)
+    for column in spec.names:
+        if counts[column] > 1:
+            raise WrongInput(f"{file.name}: {where} has column {column!r} twice; give each column its own name")
         if column not in there:
-            raise WrongInput(f"{file.name}: {where} has no column {column!r}; {_what_is_there(column, there, form)}")
-    if schema is not None:
-        for column in columns:
-            _check_type(f"{file.name}: column {column!r}", schema.field(column).type, column, column in ordered)
+            hint = _header_elsewhere(file, spec.names) if opened is None else None
+            raise WrongInput(f"{file.name}: {hint or f'{where} has no column {column!r}; {_what_is_there(column, there, form)}'}")
+    if opened is not None:
+        _check_size(file, opened, spec)
+        for column in spec.names:
+            _check_type(f"{file.name}: column {column!r}", opened.schema_arrow.field(column).type, column, spec)
 
 
-def _check_type(place: str, kind: Any, column: str, ordered: bool) -> None:
+_LINES_ABOVE_MAX = 100
+"""Down to which line a header is looked for that is not the first line."""
+
+
+def _header_elsewhere(file: SourceFile, columns: Sequence[str]) -> str | None:
+    """What to do about a header that is not in line 1: behind blank lines, a hint for a spreadsheet program, or words."""
+    form = format_of(file.name)
+    lines = head_text(file.name, file.path, form.codec).split("\n")[:_LINES_ABOVE_MAX]
+    readable = enumerate(csv.reader((line.rstrip("\r") for line in lines), delimiter=delimiter_of(form.kind)), 1)
+    try:
+        number = next((number for number, fields in readable if number > 1 and set(columns) <= set(fields)), None)
+    except csv.Error:
+        return None
+    if number is None:
+        return None
+    first = lines[0].strip()
+    above = "line 1 is blank" if not first else f"line 1 is {first[:40]!r}"
+    which = "that line" if number == 2 else f"lines 1 to {number - 1}"
+    return f"{above} and the header is line {number}; remove {which}, so that the header is the first line"
+
+
+def _check_size(file: SourceFile, opened: Any, spec: EventSpec) -> None:
+    """Raises WrongInput for a Parquet file of more rows or values than ``spec.limits`` allow: repetitions take next to no bytes in it."""
+    rows, groups = opened.metadata.num_rows, range(opened.metadata.num_row_groups)
+    if rows > spec.limits.rows:
+        raise WrongInput(
+            f"{file.name}: it has {rows:,} rows, at most {spec.limits.rows:,}; split it, or raise limits.rows in the configuration"
+        )
+    stated = sum(opened.metadata.row_group(group).total_byte_size for group in groups)
+    refuse_expansion(file.name, file.path.stat().st_size, max(stated, rows * len(spec.names) * _VALUE_BYTES), spec.limits)
+
+
+_VALUE_BYTES = 8
+"""What a value of Parquet takes in memory, at least."""
+
+
+def _check_type(place: str, kind: Any, column: str, spec: EventSpec) -> None:
     """What a Parquet schema tells of a column before any row is read."""
+    import pyarrow as pa
+
     refuse_nested(kind, place)
-    if ordered and not is_text(kind):
+    if column in spec.ordered and not is_text(kind):
         raise WrongInput(
             f"{place} is {kind} and would be compared as text, in which 9 is more than 10; "
             f"declare it under events.types in recon.yaml, such as {column}: integer, or {column}: text if that is meant"
+        )
+    if column in spec.times and pa.types.is_timestamp(kind) and kind.tz is None and spec.zone is None:
+        raise WrongInput(
+            f"{place} is {kind}, which has no time zone; set events.zone in recon.yaml, such as zone: UTC, or write the column with one"
         )
 
 

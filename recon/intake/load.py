@@ -69,8 +69,8 @@ def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFil
 class _Counted:
     """Batches on their way into DuckDB: counts their rows, and keeps an error, which DuckDB would turn into a text."""
 
-    def __init__(self, batches: Iterator[Any]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Iterator[Any], file: str, most: int) -> None:
+        self._batches, self._file, self._most = batches, file, most
         self.rows = 0
         self.error: Exception | None = None
 
@@ -78,6 +78,10 @@ class _Counted:
         try:
             for batch in self._batches:
                 self.rows += batch.num_rows
+                if self.rows > self._most:
+                    raise WrongInput(
+                        f"{self._file}: it has more than {self._most:,} rows; split it, or raise limits.rows in the configuration"
+                    )
                 yield batch
         except Exception as error:
             self.error = error
@@ -89,7 +93,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
     import duckdb
     import pyarrow as pa
 
-    require_columns(file, spec.names, spec.ordered)
+    require_columns(file, spec)
     kind = format_of(file.name).kind
     if kind == "parquet" and (direct := direct_scan(file, spec.names, spec.texts)) is not None:
         # What fails here (bytes that are not UTF-8, a damaged page) is read again below, where it is told row by row.
@@ -98,7 +102,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
             return direct[1]
     texts = ["text"] if kind == "json" else [f"t{position}" for position in range(len(spec.names))]
     schema = pa.schema([("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *((text, pa.string()) for text in texts)])
-    counted = _Counted(_batches_of(file, kind, spec))
+    counted = _Counted(_batches_of(file, kind, spec), file.name, spec.limits.rows)
     view = "recon_intake_batches"
     connection.register(view, pa.RecordBatchReader.from_batches(schema, counted))
     source = _members(view, spec.names) if kind == "json" else view
@@ -116,7 +120,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
 def _batches_of(file: SourceFile, kind: str, spec: EventSpec) -> Iterator[Any]:
     if kind == "json":
         return line_batches(file, spec.names, spec.limits)
-    return row_batches(file, spec.names, spec.texts) if kind == "parquet" else record_batches(file, spec.names)
+    return row_batches(file, spec.names, spec.texts) if kind == "parquet" else record_batches(file, spec.names, spec.limits)
 
 
 def _members(view: str, names: Sequence[str]) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from recon.config import Config
 from recon.errors import WrongUsage
+from recon.settings import Limits
 from recon.vocabulary.types import Type
 
 KEY_BYTES_MAX = 4096
@@ -23,23 +25,11 @@ _ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a file may ask of the machine. ``line``: bytes of a line of text, and of a CSV record. ``nesting``: brackets inside each
-    other in a JSON object. ``bytes``, ``rows``: of a file, decompressed. ``ratio``: decompressed bytes for each byte of the file.
-    """
-
-    line: int = 16 << 20
-    nesting: int = 64
-    bytes: int = 64 << 30
-    rows: int = 500_000_000
-    ratio: int = 1000
-
-
-@dataclass(frozen=True)
 class EventSpec:
     """Which columns make an event: ``key`` columns, those of the event ``id``, event ``time``, and typed ``columns`` to carry
     along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
     ``numbered``: the last part of the id is the number of a row among the rows of its file with equal keys and id columns.
+    ``zone``: of times that state none ("" is UTC; None: they are rejected). ``epochs``: columns of times counted since 1970 → s, ms or us.
     """
 
     key: tuple[str, ...]
@@ -47,14 +37,22 @@ class EventSpec:
     time: str | None
     columns: dict[str, Type]
     ordered: frozenset[str] = frozenset()
-    limits: Limits = Limits()
     numbered: bool = False
+    zone: str | None = None
+    epochs: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     @cached_property
     def texts(self) -> frozenset[str]:
         """The columns whose values are used as text."""
         typed = {self.time, *(name for name, kind in self.columns.items() if kind.kind != "text")}
         return frozenset({*self.key, *(self.id or ()), *self.columns} - typed)
+
+    @cached_property
+    def times(self) -> frozenset[str]:
+        """The columns whose values are used as times and are not counted since 1970."""
+        typed = {name for name, kind in self.columns.items() if kind.kind == "timestamp"}
+        return frozenset(typed.union(filter(None, (self.time,)))) - set(self.epochs)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -67,6 +65,14 @@ class EventSpec:
             if other != name:
                 raise WrongUsage(f"columns {other!r} and {name!r} differ in case only; rename one of them in the files")
         return names
+
+
+def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
+    """What the intake is asked for by a configuration, with these columns to carry along."""
+    events = config.events
+    return EventSpec(
+        config.key, events.id, events.time, columns, config.ordered, events.numbered, events.zone, events.epochs, config.limits
+    )
 
 
 @dataclass(frozen=True)
