@@ -164,9 +164,12 @@ def test_a_column_that_is_used_may_not_be_there_twice(case: Site) -> None:
     [
         ("blank-first.csv", "line 1 is blank and the header is line 2; remove that line, so that the header is the first line"),
         ("sep.csv", "line 1 is 'sep=,' and the header is line 2; remove that line, so that the header is the first line"),
-        ("preamble.csv", """line 1 is '"Account:","DE00 0000"' and the header is line 5; remove lines 1 to 4, so that the header is the first line"""),
+        (
+            "preamble.csv",
+            """line 1 is '"Account:","DE00 0000"' and the header is line 5; remove lines 1 to 4, so that the header is the first line""",
+        ),
     ],
-)  # fmt: skip
+)
 def test_lines_above_the_header_are_refused_with_what_to_do(case: Site, name: str, says: str) -> None:
     site = case("preamble-and-total-line")
     with pytest.raises(WrongInput) as refused:
