@@ -283,6 +283,8 @@ def _timestamp(text: str) -> datetime:
     try:
         if _TIME.fullmatch(text):
             instant = datetime.fromisoformat(text)
+            if instant.tzinfo is None and len(text.strip()) > len("2026-11-01"):
+                raise UnreadableError("not a timestamp")  # a clock without a zone; a date alone is the beginning of its day
             return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         pass

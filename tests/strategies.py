@@ -323,7 +323,7 @@ CURRENCIES = ("EUR", "EUR", "USD", None)
 TIMES = (
     "2026-11-01T00:10:00Z",
     "2026-11-01T01:10:00+01:00",  # the same instant as the first
-    "2026-11-01 00:20:00.000001",
+    "2026-11-01 00:20:00.000001Z",
     "2026-11-01",
     None,
 )
@@ -334,6 +334,7 @@ BAD = (
     ("amount", "1,000.00"),
     ("order_id", None),
     ("booked_at", "yesterday"),
+    ("booked_at", "2026-11-01T00:10:00"),  # of no zone
     ("booked_at", "2026-02-30T00:00:00Z"),
 )
 GOOD_TO_BAD = 6

@@ -272,6 +272,7 @@ def test_a_decimal_has_the_declared_scale_and_nothing_is_rounded(text: str, kind
         ("yesterday", "timestamp", "not a timestamp"),
         ("2026-11-01T00:00:00.0000001Z", "timestamp", "not a timestamp"),
         ("infinity", "timestamp", "not a timestamp"),
+        ("2026-11-01T00:00", "timestamp", "not a timestamp"),
     ],
 )
 def test_what_is_not_of_its_type_is_rejected_with_its_kind_of_reason(text: str, kind: Any, why: str) -> None:
@@ -281,7 +282,7 @@ def test_what_is_not_of_its_type_is_rejected_with_its_kind_of_reason(text: str, 
 
 def test_times_are_utc_instants_and_other_types_are_read() -> None:
     midnight = datetime(2026, 11, 1, tzinfo=UTC)
-    for text in ("2026-11-01", "2026-11-01 00:00", "2026-11-01T00:00:00.000", "2026-10-31T19:00:00-05:00"):
+    for text in ("2026-11-01", "2026-11-01 00:00Z", "2026-11-01T00:00:00.000Z", "2026-10-31T19:00:00-05:00"):
         assert typed(text, "timestamp") == midnight
     assert (typed("true", "boolean"), typed("0", "boolean"), typed("-7", "integer")) == (True, False, -7)
     assert (typed("2026-11-01", "date"), typed(" x ", "text")) == (date(2026, 11, 1), " x ")
