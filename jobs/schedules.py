@@ -5,12 +5,11 @@ Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and w
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
-from recon import landings
+from recon import clock, landings
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
@@ -55,7 +54,7 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
         try:
             work: Work = getattr(context.resources, store).work(config)
             opened, state = work.store, work.head()
-            now = datetime.now(UTC)
+            now = clock.now(opened)
             waiting = due(opened, config, state, windows=landings.waiting(opened, state))
             if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
                 waiting = due(opened, config, state, windows=landings.waiting(opened, state))
@@ -81,7 +80,7 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
     def step(context: dg.OpExecutionContext) -> None:
         with told_to_dagster(context, COMPUTE), role_of(UPKEEP):
             work: Work = getattr(context.resources, store).work(config)
-            done = tidy(work.store, config, work.head(), datetime.now(UTC))
+            done = tidy(work.store, config, work.head(), clock.now(work.store))
             context.add_output_metadata(asdict(done))
             context.log.info(str(done))
 

@@ -24,7 +24,7 @@ from jobs import in_flight
 from jobs.blocks import Earlier, choose, digest_of, named
 from jobs.ready import candidates, ready, why_nothing
 from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
-from recon import landings
+from recon import clock, landings
 from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
@@ -191,7 +191,7 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
 
 def _closing_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        now, kept = datetime.now(UTC), _kept(cursor)
+        now, kept = clock.now(store), _kept(cursor)
         state = timeline.head()
         touched, at = landings.since(store, kept.get("at"))
         begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None

@@ -110,11 +110,11 @@ class Reconciliation:
         expect: Mapping[str, Any] | None = None,
     ) -> batches.Landing:
         """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to."""
-        from recon import batches
+        from recon import batches, clock
         from recon.intake import inspect, spec_of
 
         start = self.config.grid.parse(window, "--window")
-        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
+        batches.refuse_unbegun(self.config.grid, start, clock.now(self.store(create=True)))
         spec = spec_of(self.config, self.config.columns)
         return batches.land(
             self.store(create=True),
@@ -135,11 +135,11 @@ class Reconciliation:
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
-        from recon import batches
+        from recon import batches, clock
         from recon.closing import close_by_hand
 
         start = self.config.grid.parse(window)
-        batches.refuse_unbegun(self.config.grid, start, datetime.now(UTC))
+        batches.refuse_unbegun(self.config.grid, start, clock.now(self.store(create=True)))
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> batches.Manifest:
@@ -373,13 +373,14 @@ class Reconciliation:
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
         """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
+        from recon import clock
         from recon.compaction import compact
         from recon.sweeping import sweep
 
         timeline = Timeline(self.store())
         told = progress or (lambda stage, windows, share: None)
         done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
-        return done, sweep(self.store(), self.config, timeline, datetime.now(UTC))
+        return done, sweep(self.store(), self.config, timeline, clock.now(self.store()))
 
     def copy(self, to: str | Path, progress: Progress | None = None) -> Copied:
         """Copies the store, as of its newest commit, to a folder or ``s3://bucket/prefix``, or brings a copy there up to it; see

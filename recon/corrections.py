@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recon import batches, layout, stateless
+from recon import batches, clock, layout, stateless
 from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.config import Config
 from recon.errors import Damaged, TryAgain, WrongUsage
@@ -49,7 +49,7 @@ def correct(
 
     A correction that failed before it was reported is finished by the same call: in the window and at the time of the first, and
     once, also where the first had landed. After that the same call makes another one."""
-    now = now or datetime.now(UTC)
+    now = now or clock.now(store)
     if not reason.strip():
         raise WrongUsage("--reason: say why the correction is made; 'recon show KEY --events' will tell it")
     if len(reason) > REASON_LENGTH_MAX:

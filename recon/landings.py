@@ -76,7 +76,7 @@ def waiting(store: ObjectStore, state: State) -> dict[str, int]:
     """As ``follow``, for those who keep no cursor of their own: it is kept in the store, for all of them."""
     _, cursor = frontiers.read(store, _WAITING)
     found, cursor = follow(store, state, cursor)
-    frontiers.advance(store, _WAITING, int(_now().timestamp() * 1000), cursor)
+    frontiers.renew(store, _WAITING, cursor)
     return found
 
 

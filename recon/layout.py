@@ -7,6 +7,7 @@ Belongs here: path names. Does not belong here: reading or writing them.
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
+    clock/<attempt>                                        put, looked at and removed: what time the storage has
     corrections/<digest>.json                              a correction that was begun; gone once it has landed
     leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
@@ -45,6 +46,7 @@ EVENTS = "events/"
 TIMELINE = "timeline/"
 LANDINGS = "landings/"
 CORRECTIONS = "corrections/"
+CLOCK = "clock/"
 LEASES = "leases/"
 GENERATIONS = "generations/"
 STATE = "state/"
@@ -101,6 +103,10 @@ def landing(instant: datetime, window: datetime, revision: int, attempt: str) ->
 def correction(digest: str) -> str:
     """A correction that was begun: its event, its window, its file. ``digest``: of what its maker gave."""
     return f"{CORRECTIONS}{digest}.json"
+
+
+def clock(attempt: str) -> str:
+    return f"{CLOCK}{attempt}"
 
 
 def lease(name: str) -> str:

@@ -115,7 +115,7 @@ def windows_of(config: Config, record: Mapping[str, Any]) -> list[str]:
 def known_at(timeline: Timeline, instant: datetime) -> State:
     """The state that readers saw at ``instant`` (with zone): that of the last commit at or before it.
 
-    Raises WrongUsage before the first commit. Bisects over the commits, whose times do not go back by more than clocks do."""
+    Raises WrongUsage before the first commit. Bisects over the commits, whose times never go back."""
     head = timeline.head()
     low, high = 0, head.commit
     while low < high:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
-from recon import landings, pricing, quarantine
+from recon import clock, landings, pricing, quarantine
 from recon.batches import Manifest, read_manifest
 from recon.blame import blaming, quarantined
 from recon.certify import certify, note_certified, uncertified
@@ -126,12 +126,8 @@ def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) ->
         todo = _closed_first(store, config, state, todo, first, last)
     report.open += todo.open
     report.bad |= todo.bad
-    for manifest in todo.ready:
-        # Before any merge: that of another window may need the files, too.
-        try:
-            mend_replayed(store, config, state, [manifest])
-        except WrongInput as error:
-            report.bad[manifest.window] = str(error)
+    if isinstance(way, Direct):  # else the reduce stage mends, which may write there
+        _mend(work, state, todo.ready)
     for block in ranges(config, (one for one in todo.ready if one.window not in report.bad)):
         way.process(work, block)
     with report.timed("certify", store):
@@ -145,9 +141,18 @@ def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) ->
             keep(store, config, work.timeline)
 
 
+def _mend(work: Work, state: State, manifests: Iterable[Manifest]) -> None:
+    """Mends the windows that are replayed before any merge: that of another window may need their files, too."""
+    for manifest in manifests:
+        try:
+            mend_replayed(work.store, work.config, state, [manifest])
+        except WrongInput as error:
+            work.report.bad[manifest.window] = str(error)
+
+
 def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, first: datetime | None, last: datetime | None) -> Due:
     """Closes what is due to be closed; what is to be done then."""
-    now = datetime.now(UTC)
+    now = clock.now(store)
     still_open = {*todo.open, *(manifest.window for manifest in todo.ready if not manifest.closed)}
     for name in past_deadline(config, state, now):
         if last and config.grid.parse(name) > last:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -85,6 +86,10 @@ class ObjectStore(Protocol):
 
     def size(self, path: str) -> int:
         """Bytes. Raises NotFound."""
+        ...
+
+    def modified(self, path: str) -> datetime:
+        """When the storage says that the object was written, by its own clock (UTC). Raises NotFound."""
         ...
 
     def exists(self, path: str) -> bool: ...
@@ -309,6 +314,10 @@ class LocalStore:
     def size(self, path: str) -> int:
         with self._reading(path) as handle:
             return os.fstat(handle.fileno()).st_size
+
+    def modified(self, path: str) -> datetime:
+        with self._reading(path) as handle:
+            return datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, UTC)
 
     def exists(self, path: str) -> bool:
         return self._file(path).is_file()

@@ -37,7 +37,8 @@ class Swept:
 def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime) -> Swept:
     """Removes what was of no use to anybody for ``retention.grace``, as two sweeps have seen it, and what is beyond
     ``retention.history``."""
-    grace, seen = config.retention.grace, _seen(store)
+    # A clock that was ahead may have noted a time that is still to come.
+    grace, seen = config.retention.grace, {path: min(at, now) for path, at in _seen(store).items()}
     while True:
         state = timeline.head()
         generations, making = _generations(store, timeline, state, now - grace)
@@ -155,7 +156,7 @@ def _seen(store: ObjectStore) -> dict[str, datetime]:
 
 
 def _note(store: ObjectStore, first: dict[str, datetime], walked: int, now: datetime) -> None:
-    frontiers.advance(store, _UNUSED, int(now.timestamp() * 1000), {path: at.isoformat() for path, at in first.items()})
+    frontiers.renew(store, _UNUSED, {path: at.isoformat() for path, at in first.items()})
     if walked:
         frontiers.advance(store, _HISTORY, walked)
 

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ class WatchedStore:
 
     def size(self, path: str) -> int:
         return self._pass("size", path, lambda: self.inner.size(path))
+
+    def modified(self, path: str) -> datetime:
+        return self.inner.modified(path)
 
     def exists(self, path: str) -> bool:
         return self._pass("exists", path, lambda: self.inner.exists(path))

@@ -65,7 +65,7 @@ COMMANDS: dict[str, Command] = {
     "land --replace by the same name": lambda r: r.land([in_folder(r, "w0.csv")], W[0], replace="w0.csv"),
     "unland": lambda r: r.unland("w0.csv", W[0], "sent by mistake"),
     "close": lambda r: r.close(W[2], "complete"),
-    "correct": lambda r: r.correct("K0", event=PAYMENT, reason="paid in cash"),
+    "correct": lambda r: r.correct("K0", event=PAYMENT, reason="paid in cash", yes=True),
     "replay": lambda r: r.replay(W[0], W[2], "once more"),
     "run": lambda r: r.run(),
     "rebuild": lambda r: r.rebuild(),

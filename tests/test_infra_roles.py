@@ -365,14 +365,15 @@ def _of_the_store(call: Call) -> bool:
 
 ALSO = {
     # What a stage may change without having done so here: Spark's pieces, orders of things that only now and then happen.
-    "land": {"leases", "frontiers"},
-    "reduce": {"state"},
+    "land": {"leases", "frontiers", "clock", "corrections"},
+    "reduce": {"state", "stateless"},
     "prefetch": {"state", "cache"},
     "merge": {"quarantine", "state"},
     "index": {"shares", "leases", "frontiers"},
     "certify": {"frontiers"},
     "upkeep": {
         "certificates",
+        "clock",
         "frontiers",
         "generations",
         "landings",
@@ -385,12 +386,12 @@ ALSO = {
         "timeline",
         "steps",
     },
-    "orchestrator": {"events", "landings", "frontiers", "leases"},
+    "orchestrator": {"clock", "events", "landings", "frontiers", "leases"},
 }
 """Role → folders in which it may put or delete besides those where it did."""
 FOLDERS = (
-    *("cache", "certificates", "events", "frontiers", "generations", "indexed", "landings", "leases", "prefetched", "quarantine", "rules"),
-    *("serving", "shares", "state", "stateless", "steps", "timeline"),
+    *("cache", "certificates", "clock", "corrections", "events", "frontiers", "generations", "indexed", "landings", "leases"),
+    *("prefetched", "quarantine", "rules", "serving", "shares", "state", "stateless", "steps", "timeline"),
 )
 
 

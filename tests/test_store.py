@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_an_object_comes_back_as_it_was_put(any_store):
     if (file := any_store.local("a/b/c")) is not None:
         assert file.read_bytes()[:4] == b"abcd"
     assert temporary_files(any_store) == []
+
+
+def test_the_storage_tells_when_an_object_was_written(any_store: ObjectStore) -> None:
+    before, whole_seconds = datetime.now(UTC), timedelta(seconds=2)
+    any_store.put_new("a", [b"x"])
+    assert before - whole_seconds <= any_store.modified("a") <= datetime.now(UTC) + whole_seconds
+    with pytest.raises(NotFound):
+        any_store.modified("b")
 
 
 def test_an_object_is_never_overwritten_and_the_loser_is_told(any_store):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,6 +173,16 @@ class S3Store:
             import obstore
 
             return int(obstore.head(session.bucket, key)["size"])
+
+        return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
+
+    def modified(self, path: str) -> datetime:
+        key = self._key(path)
+
+        def head(session: Session) -> datetime:
+            import obstore
+
+            return obstore.head(session.bucket, key)["last_modified"]
 
         return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
 

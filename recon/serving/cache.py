@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from hashlib import blake2b
 from hmac import compare_digest
 from itertools import islice
@@ -204,6 +205,9 @@ class CachedStore:
 
     def size(self, path: str) -> int:
         return self.store.size(path)
+
+    def modified(self, path: str) -> datetime:
+        return self.store.modified(path)
 
     def exists(self, path: str) -> bool:
         return self.store.exists(path)
