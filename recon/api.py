@@ -191,11 +191,13 @@ class Reconciliation:
         ``known_at``: a time with zone; as it was known then.
 
         ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
+        from recon.cleaning import key_asked
         from recon.lookup import find_record, find_then
 
         if index != "runs":
             return self._show_served(key, self._upto(as_of, through), known_at, events, index)
-        state, upto, text = self.state(known_at), self._upto(as_of, through), self.key_text(key)
+        state, upto = self.state(known_at), self._upto(as_of, through)
+        text = self.key_text(key) if known_at is None else key_asked(self._rules(state), key)
         record = (
             find_record(self.store(), state, text)
             if known_at is None
@@ -249,14 +251,10 @@ class Reconciliation:
         return shown
 
     def key_text(self, values: Sequence[str]) -> str:
-        """The text of a key from its values, or as it stands where one is given."""
-        if len(values) == 1:
-            return values[0]
-        if len(values) != len(self.place.key):
-            raise WrongUsage(f"KEY: {len(values)} values were given; the key is {', '.join(self.place.key)}")
-        from recon.intake import key_text
+        """The text of a key from its values, or from its text where one is given; cleaned as the rules clean it."""
+        from recon.cleaning import key_asked
 
-        return key_text(list(values))
+        return key_asked(self.place, values)
 
     def artifacts(self, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> pa.Table:
         """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key. See ``show``."""

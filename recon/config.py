@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recon import configfile, vocabulary
+from recon.cleaning import STEPS
 from recon.configfile import Sections
 from recon.errors import WrongUsage
 from recon.pricing import Prices
@@ -137,7 +138,8 @@ class Place:
     """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
 
     ``numbers``: the measures that are numbers. ``names``: of measures, and of derived values. ``index``: the table that others look keys
-    up in. ``shared``: whether a store in a folder may be read by others."""
+    up in. ``shared``: whether a store in a folder may be read by others. ``cleaning``: key
+    column → how it is cleaned (recon.cleaning), of those that are."""
 
     name: str
     path: Path
@@ -151,6 +153,7 @@ class Place:
     s3: S3Settings
     index: Index
     shared: bool
+    cleaning: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         path,
         sections.store,
         reader.store_path(),
-        sections.key,
+        sections.key_columns,
         reader.grid(),
         frozenset(numbers),
         (tuple(sections.measures), tuple(sections.derived)),
@@ -221,7 +224,13 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
         s3_of(sections, reader.field),
         index_of(sections),
         sections.permissions == "shared",
+        cleaning_of(sections),
     )
+
+
+def cleaning_of(sections: Sections) -> dict[str, tuple[str, ...]]:
+    """How key columns are cleaned; the order in which the steps are written means nothing."""
+    return {one.column: tuple(step for step in STEPS if step in one.clean) for one in sections.key if one.clean}
 
 
 def load_config(path: Path) -> Config:
@@ -297,19 +306,19 @@ class _Reader:
         """Declared types, with the key and id as text and the time as a timestamp."""
         section, types = self.sections.events, _EventColumns()
         with self.field("key") as name:
-            if len({*self.sections.key}) < len(self.sections.key):
+            if len({*self.sections.key_columns}) < len(self.sections.key):
                 raise WrongUsage(f"{name}: a column is named twice; name each once")
         for column, text in section.types.items():
             with self.field("events", "types", column) as name:
                 types[column] = TIMESTAMP if _EPOCH.match(text.lower()) else parse_type(text, name)
-                identity = column in self.sections.key or section.id == (column,)
+                identity = column in self.sections.key_columns or section.id == (column,)
                 if identity and types[column] != TEXT:
                     raise WrongUsage(f"{name}: key and id are compared as text; leave the type out")
                 if column == section.currency and types[column] != TEXT:
                     raise WrongUsage(f"{name}: a currency is text; leave the type out")
         if section.time is not None:
             with self.field("events", "time") as name:
-                if section.time in self.sections.key or section.id == (section.time,):
+                if section.time in self.sections.key_columns or section.id == (section.time,):
                     raise WrongUsage(f"{name}: {section.time!r} is the key or id already; the time is a column of its own")
                 if types.setdefault(section.time, TIMESTAMP) != TIMESTAMP:
                     declared = types[section.time]
@@ -462,7 +471,7 @@ def _columns(
     types: _EventColumns,
 ) -> dict[str, Type]:
     """Key, id, time, declared columns, then the others in the order of their first use."""
-    names = [*sections.key, *events.id, *filter(None, (events.time, events.currency)), *sections.events.types]
+    names = [*sections.key_columns, *events.id, *filter(None, (events.time, events.currency)), *sections.events.types]
     for measure in measures:
         names += [measure.column] if measure.column else []
         names += sorted(measure.where.columns) if measure.where else []
@@ -488,7 +497,8 @@ def _rules_version(
 
     meaning = {
         "vocabulary": MEANING,
-        "key": sections.key,
+        "key": sections.key_columns,
+        **({"clean": sorted(cleaning.items())} if (cleaning := cleaning_of(sections)) else {}),
         "windows": [grid.start.isoformat(), grid.every.total_seconds(), *([grid.zone] if grid.zone else [])],
         "types": sorted((name, str(kind)) for name, kind in events.types.items()),
         "events": [events.id, events.numbered, events.time, events.dedupe.total_seconds(), events.currency],

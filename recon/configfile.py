@@ -47,6 +47,12 @@ def _listed_or_none(value: object) -> object:
     return [] if value is None else _listed(value)
 
 
+def _key_columns(value: object) -> object:
+    """Each a section; a column's name alone stands for one that is not cleaned."""
+    listed = value if isinstance(value, list) else [value]
+    return [one if isinstance(one, dict) else {"column": one} for one in listed]
+
+
 def _a_share(value: object) -> object:
     """A number as it is written: decimals are texts in this file."""
     return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
@@ -63,6 +69,11 @@ class Windows(_Section):
     start: Text
     every: Text
     zone: Text | None = None
+
+
+class KeyOf(_Section):
+    column: Text
+    clean: Annotated[tuple[Literal["trim", "nfc", "strip_format"], ...], BeforeValidator(_listed)] = ()
 
 
 class EventColumns(_Section):
@@ -225,7 +236,7 @@ class Sections(_Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
-    key: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1, max_length=16)]
+    key: Annotated[tuple[KeyOf, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: Windows
     events: EventColumns = EventColumns()
     measures: Annotated[dict[str, MeasureOf], Field(min_length=1)]
@@ -249,6 +260,10 @@ class Sections(_Section):
     freshness: Text | None = None
     index: IndexOf = IndexOf()
     workers: WorkersOf = WorkersOf()
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        return tuple(one.column for one in self.key)
 
 
 @dataclass(frozen=True)
@@ -379,6 +394,7 @@ _EXAMPLES = {
     "name": "write a lower-case name such as name: orders",
     "store": "write a folder such as store: ./data, or s3://bucket/prefix",
     "key": "write the column that names an artifact, such as key: order_id, or a list of columns",
+    "column": "write the column that names an artifact, such as key: {column: order_id, clean: [trim, nfc, strip_format]}",
     "windows": "write windows: {start: 2026-11-01T00:00Z, every: 1h}",
     "start": "write the first window's start, such as 2026-11-01T00:00Z",
     "every": "write the windows' length, such as 1h",
@@ -423,6 +439,7 @@ _EXAMPLES = {
 }
 _MODELS: dict[str, type[BaseModel]] = {
     "windows": Windows,
+    "key": KeyOf,
     "events": EventColumns,
     "caps": Caps,
     "limits": LimitsOf,

@@ -19,9 +19,9 @@ from typing import Any
 
 from recon import batches, clock, layout, stateless
 from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
+from recon.cleaning import key_asked
 from recon.config import Config
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.intake import key_text
 from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.windows import name_of
 
@@ -98,8 +98,7 @@ def _noted(store: ObjectStore, path: str, mine: _Begun) -> _Begun:
 
 def written_key(config: Config, values: Sequence[str]) -> str:
     """A key as artifacts hold it, from the values that ``correct`` takes. Raises WrongUsage where it is not one per key column."""
-    columns = list(_key_columns(config, values).values())
-    return columns[0] if len(columns) == 1 else key_text(columns)
+    return key_asked(config, list(_key_columns(config, values).values()))
 
 
 def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[str, Any]:

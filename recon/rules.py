@@ -26,7 +26,7 @@ from recon.store import AlreadyExists, NotFound, ObjectStore
 _SECTIONS = ("name", "store", "key", "windows", "events", "measures", "derived", "status", "control", "logic")
 """Sections of ``recon.yaml`` that are rules; the store's location is there since every configuration has one."""
 _OF_RULES = {
-    *("path", "key", "grid", "numbers", "names", "events", "measures", "derived", "status", "control", "logic", "logic_source"),
+    *("path", "key", "cleaning", "grid", "numbers", "names", "events", "measures", "derived", "status", "control", "logic", "logic_source"),
     *("columns", "rules_version", "raw"),
 }
 """Fields of Config that the rules give; the others are settings as they are now."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, localcontext
@@ -76,6 +77,8 @@ class Rules:
     derived: Sequence[tuple[str, Callable[[Scope], Any]]] = ()
     status: Sequence[tuple[str, Callable[[Scope], bool | None]]] = ()
     control: Sequence[Control] = ()
+    clean: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Key column → trim, nfc, strip_format."""
 
 
 class Picked(NamedTuple):
@@ -210,10 +213,11 @@ def read(event: Event, rules: Rules) -> Row:
         columns[rules.time] = "timestamp"
     columns = {**columns, **{name: kind for name, kind in rules.types.items() if name not in columns}}
     values: Scope = {}
-    reasons = ["empty key"] if any(not event.values.get(column) for column in rules.key) else []
+    given = {name: clean(event.values.get(name) or "", rules.clean.get(name, frozenset())) for name in columns}
+    reasons = ["empty key"] if any(not given[column] for column in rules.key) else []
     for name, kind in columns.items():
         try:
-            text = event.values.get(name)
+            text = given[name]
             values[name] = typed(text, kind) if text else None
         except UnreadableError as why:
             values[name] = None
@@ -226,6 +230,25 @@ def read(event: Event, rules: Rules) -> Row:
         values=values,
         why=reasons[0] if reasons else None,
     )
+
+
+_DRAWN = ("ARABIC", "SYRIAC", "KAITHI", "EGYPTIAN")
+"""What the names of format characters that are drawn begin with; but ARABIC LETTER MARK is not."""
+
+
+def clean(text: str, steps: Collection[str]) -> str:
+    """A key without format characters that are not seen; then composed; then without blanks around."""
+    if "strip_format" in steps:
+        kept = [unicodedata.category(c) != "Cf" or (unicodedata.name(c).startswith(_DRAWN) and c != "\u061c") for c in text]
+        text = "".join(c for c, is_kept in zip(text, kept, strict=True) if is_kept)
+    if "nfc" in steps:
+        text = unicodedata.normalize("NFC", text)
+    if "trim" in steps:
+        blank = [c.isspace() and c not in "\x1c\x1d\x1e\x1f" for c in text]
+        if all(blank):
+            return ""
+        text = text[blank.index(False) : len(text) - blank[::-1].index(False)]
+    return text
 
 
 def key_text(values: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from recon.cli.breaks import say_caveats
 from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
 from recon.cli.progress import Bar
-from recon.cli.screen import amount, as_json, count, number, say, table, warn
+from recon.cli.screen import amount, as_json, count, number, say, seen, table, warn
 from recon.errors import WrongInput
 from recon.windows import name_of
 
@@ -212,7 +212,7 @@ def contracted(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_at: str | None) -> None:
-    say(f"{found['key']}  {found['status'] or 'no contributions left'}")
+    say(f"{seen(found['key'])}  {found['status'] or 'no contributions left'}")
     known = f", as known at {known_at}" if known_at else ""
     through = f", through window {found['through']}" if "through" in found else ""
     say(f"commit {number(found['commit'])}{through}{known}")

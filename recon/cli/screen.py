@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,6 +19,7 @@ PLAIN_WIDTH = 2_000  # columns where no terminal bounds them: a table in a pipe 
 NOTHING = "\u2013"  # an en dash
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
 """C1 controls, marks of direction and what else is not seen; json.dumps escapes the controls below U+0020 itself."""
+_BLANK = "\u2420"  # the picture of a blank
 _JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
 
 
@@ -26,6 +28,30 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == _JOINER else c.encode("unicode_escape").decode() for c in text)
+
+
+def seen(text: str) -> str:
+    """A text out of a file, such as a key: in quotes, with what is not seen in it marked, where it would else look like another. A blank at
+    an end is ``␠``; other white space, characters without width and accents that could be part of their letter are escapes."""
+    parted = not unicodedata.is_normalized("NFC", text)
+    drawn = any(unicodedata.category(c) == "So" for c in text)  # emoji, which joiners may hold together
+    marked = "".join(_escape(c) if _is_unseen(c, drawn) or (parted and unicodedata.combining(c)) else c for c in text)
+    inner = marked.strip(" ")
+    if inner == text:
+        return plain(text)
+    left = len(marked) - len(marked.lstrip(" "))
+    right = len(marked) - left - len(inner)
+    return f"'{_BLANK * left}{plain(inner)}{_BLANK * right}'"
+
+
+def _is_unseen(character: str, drawn: bool) -> bool:
+    if character == " " or (character == _JOINER and drawn):
+        return False
+    return character.isspace() or unicodedata.category(character) == "Cf"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def say(text: str = "") -> None:
@@ -71,7 +97,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequenc
     for name in columns:
         drawn.add_column(Text(plain(name)), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(NOTHING if cell is None else plain(str(cell))) for cell in row))
+        drawn.add_row(*(Text(NOTHING if cell is None else seen(cell) if isinstance(cell, str) else plain(str(cell))) for cell in row))
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(file=sys.stdout, width=width, highlight=False)
     with console.capture() as lines:

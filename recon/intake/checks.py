@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recon.cleaning import cleaned_sql
 from recon.intake.model import KEY_BYTES_MAX, EventSpec
 from recon.vocabulary.types import Type
 
@@ -52,7 +53,7 @@ def literal(text: str) -> str:
 def checks(spec: EventSpec) -> Checks:
     """The SQL that checks and types the columns ``spec.names``, which come as t0, t1, …"""
     text_of = {name: f"t{position}" for position, name in enumerate(spec.names)}
-    first = [f"nullif({text}, '') AS {text}" for text in text_of.values()]
+    first = [f"nullif({cleaned_sql(text, spec.cleaning.get(name, ()))}, '') AS {text}" for name, text in text_of.items()]
     plain: list[str] = []
     values: list[str] = []
     reasons, faults = ["problem"], ["problem IS NOT NULL"]

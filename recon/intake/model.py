@@ -30,6 +30,7 @@ class EventSpec:
     along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
     ``numbered``: the last part of the id is the number of a row among the rows of its file with equal keys and id columns.
     ``zone``: of times that state none ("" is UTC; None: they are rejected). ``epochs``: columns of times counted since 1970 → s, ms or us.
+    ``cleaning``: see recon.config.Place.
     """
 
     key: tuple[str, ...]
@@ -41,6 +42,7 @@ class EventSpec:
     zone: str | None = None
     epochs: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    cleaning: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def texts(self) -> frozenset[str]:
@@ -70,9 +72,8 @@ class EventSpec:
 def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
     """What the intake is asked for by a configuration, with these columns to carry along."""
     events = config.events
-    return EventSpec(
-        config.key, events.id, events.time, columns, config.ordered, events.numbered, events.zone, events.epochs, config.limits
-    )
+    read = events.numbered, events.zone, events.epochs, config.limits, config.cleaning
+    return EventSpec(config.key, events.id, events.time, columns, config.ordered, *read)
 
 
 @dataclass(frozen=True)
