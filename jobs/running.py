@@ -31,7 +31,7 @@ from recon.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.failures import ATTENDED_TAG
-from recon_assets.grid import range_of, range_tags, window_of, windows_asked
+from recon_assets.grid import chosen_tags, range_tags, window_of, windows_asked
 from recon_assets.holding import at_work
 from resources.instance import told_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
@@ -155,7 +155,7 @@ def _executed(
         job,
         run_id=run_id,
         run_config=_SILENT,
-        tags={**job.run_tags, **range_of(config.grid, first, last), **(tags or {})},
+        tags={**job.run_tags, **chosen_tags(config.grid, first, last), **(tags or {})},
         remote_job_origin=remote_origin(job.name),
         job_code_origin=code_origin(job.name),
     )

@@ -18,7 +18,7 @@ from recon.roles import role_of
 from recon.upkeep import tidy
 from recon.work import Work
 from recon_assets.failures import COMPUTE, told_to_dagster
-from recon_assets.grid import cron_of, range_of, zone_of
+from recon_assets.grid import chosen_tags, cron_of, zone_of
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"
@@ -65,7 +65,7 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
         for block in blocks:
             first, last = block[0].window, block[-1].window
             # The tick's own time: what failed at one tick is to be launched again at a later one.
-            yield dg.RunRequest(run_key=f"{config.name}:{first}..{last}:{now:%Y-%m-%dT%H:%MZ}", tags=range_of(config.grid, first, last))
+            yield dg.RunRequest(run_key=f"{config.name}:{first}..{last}:{now:%Y-%m-%dT%H:%MZ}", tags=chosen_tags(config.grid, first, last))
         if not blocks:
             yield dg.SkipReason("everything that is closed is done")
 

@@ -37,7 +37,7 @@ from recon.timeline import State, Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG, NO_FAILURE
-from recon_assets.grid import RANGE_END, RANGE_START, key_of, range_of, window_of
+from recon_assets.grid import RANGE_END, RANGE_START, chosen_tags, key_of, window_of
 from resources import cloudwatch
 from resources.stores import resource_key
 
@@ -147,7 +147,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         return dg.RunRequest(
             run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:attempt {attempt}",
             tags={
-                **range_of(config.grid, choice.block[0].window, choice.block[-1].window),
+                **chosen_tags(config.grid, choice.block[0].window, choice.block[-1].window),
                 BLOCK_TAG: digest,
                 # The next tick takes over from a run that died; Dagster is not to start a second one beside it.
                 "dagster/max_retries": "0",

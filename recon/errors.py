@@ -6,6 +6,8 @@ where the failure is found, and name the file, line or field, what was expected 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ReconError(Exception):
     """A failure that is told to the user as one line. ``exit_status`` is the command line's."""
@@ -20,7 +22,11 @@ class WrongInput(ReconError):
 
 
 class NotReady(WrongInput):
-    """A stage was asked for windows that it cannot take yet; nothing was done. Not the fault of their data."""
+    """A stage was asked for windows that it cannot take yet; nothing was done. Not the fault of their data. ``windows``: their names."""
+
+    def __init__(self, told: str, windows: Sequence[str] = ()) -> None:
+        super().__init__(told)
+        self.windows = tuple(windows)
 
 
 class Damaged(WrongInput):

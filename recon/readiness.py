@@ -9,12 +9,12 @@ of a run: it waits for the next run, and the one under way goes on with the revi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from recon import stateless
 from recon.batches import Manifest, read_manifest
-from recon.closing import processed
+from recon.closing import processed, why_not
 from recon.errors import NotReady
 from recon.stateless import Figures
 from recon.timeline import State, committed_figures
@@ -67,6 +67,18 @@ def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, dict
     return committed_figures(work.store, state, map(name_of, windows))
 
 
+def unfilled(work: Work, windows: Sequence[str]) -> dict[str, str]:
+    """Those of the windows (by name) that hold no files or are still open → one sentence on what each waits for. There is nothing to be
+    processed in them yet, whichever stage asks."""
+    state, now, found = work.head(), datetime.now(UTC), {}
+    for name in windows:
+        window = work.config.grid.parse(name)
+        manifest = read_manifest(work.store, window)
+        if manifest is None or not processed(work.config, state, manifest):
+            found[name] = why_not(work.store, work.config, state, window, now)
+    return found
+
+
 def to_merge(state: State, figures: Sequence[Figures]) -> list[Figures]:
     """Those of a range that the timeline does not hold yet."""
     return [one for one in figures if one.revision > state.revision(one.window)]
@@ -98,4 +110,5 @@ def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None
     named = [f"{name_of(first)}{'' if first == last else f'..{name_of(last)}'} ({reason})" for first, last, reason in blocks[:_NAMED_MAX]]
     more = f" and {len(blocks) - _NAMED_MAX} more ranges" if len(blocks) > _NAMED_MAX else ""
     count = f"{len(missing)} window{'' if len(missing) == 1 else 's'} not ready"
-    raise NotReady(f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done")
+    told = f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done"
+    raise NotReady(told, [name_of(window) for window in missing])

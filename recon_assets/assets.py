@@ -13,16 +13,15 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.errors import WrongInput
 from recon.opening import while_there
 from recon.roles import role_of
-from recon.windows import Grid
-from recon.work import Work, spanned
+from recon.work import Work
 from recon_assets import stages
-from recon_assets.failures import COMPUTE, FAILURE_TAG, INDEX, NO_FAILURE, By, told_to_dagster
-from recon_assets.grid import key_of, partitions_of, window_tag, windows_asked
+from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
+from recon_assets.grid import partitions_of, windows_asked
 from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
+from recon_assets.reporting import Reporting, tag
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
 from resources.stores import resource_key
@@ -132,7 +131,7 @@ def _asset(
     columns: dg.TableSchema,
     engine: Mapping[str, dg.ConfigurableResource[Any]],
 ) -> dg.AssetsDefinition:
-    store = resource_key(config.name)
+    store, every = resource_key(config.name), [asset_key(config.name, other.name) for other in STAGE_ASSETS]
     kinds = {"spark" if kind == "duckdb" and engine else kind for kind in spec.kinds}
 
     @dg.asset(
@@ -154,44 +153,14 @@ def _asset(
         resource_defs=engine,
     )
     def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        _tag(context)
+        tag(context)
         with told_to_dagster(context, spec.retries), role_of(spec.stage):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)
             with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
-                _report(context, config.grid, spec.work(work, windows), stages.names(windows))
+                Reporting(context, work, every).carry_out(spec.work, windows)
         # Of the whole range, without metadata: each window has its own by now. Dagster Pipes insists on a result.
         return dg.MaterializeResult()
 
     return stage
-
-
-def _tag(context: dg.AssetExecutionContext) -> None:
-    """Gives the run its windows where it was launched in the UI, and takes from it the failure of the run that it executes again."""
-    tags = context.run.tags
-    stale = {FAILURE_TAG: NO_FAILURE} if tags.get(FAILURE_TAG, NO_FAILURE) != NO_FAILURE else {}
-    if missing := {**window_tag(tags), **stale}:
-        context.instance.add_run_tags(context.run.run_id, missing)
-
-
-def _report(context: dg.AssetExecutionContext, grid: Grid, per_window: PerWindow, asked: set[str]) -> None:
-    """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation.
-
-    Where the range fails on the data of some windows, Dagster would show all of them as failed: those that are done are reported
-    one by one, since nobody will come back to them."""
-    done: dict[str, dict[str, Any]] = {}
-    try:
-        for window, figures in per_window:
-            metadata: dict[str, Any] = {"window": window, **figures}
-            if window in asked:
-                context.add_asset_metadata(metadata, partition_key=key_of(grid, window))
-                done[window] = metadata
-            else:
-                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata, partition=key_of(grid, window)))
-        # One line for all of them: each line is a transaction of Dagster's storage.
-        context.log.info(f"{context.asset_key.path[-1]}: {spanned(sorted(done)) if done else 'no window'} done, {len(done)} in all")
-    except WrongInput:
-        for window, metadata in done.items():
-            context.log_event(dg.AssetMaterialization(context.asset_key, metadata=metadata, partition=key_of(grid, window)))
-        raise

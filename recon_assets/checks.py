@@ -15,11 +15,13 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
+from recon.errors import NotReady
 from recon.freshness import Freshness, freshness
-from recon.readiness import committed_windows, reduced_batches
+from recon.readiness import committed_windows, reduced_batches, unfilled
 from recon.stateless import Figures
 from recon.timeline import committed_figures
 from recon.totals import Totals
+from recon.windows import name_of
 from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
@@ -54,6 +56,18 @@ def _as_held(figures: Figures) -> Mapping[str, Any]:
 
 def _committed(work: Work, windows: list[datetime]) -> Iterator[Window]:
     yield from committed_windows(work, windows).items()
+
+
+def _filled(spec: StageCheck, work: Work, windows: list[datetime]) -> Iterator[Window]:
+    """The windows of a run but those that its stages have skipped."""
+    try:
+        yield from spec.figures(work, windows)
+    except NotReady as error:
+        skipped = unfilled(work, error.windows)
+        rest = [window for window in windows if name_of(window) not in skipped]
+        if not skipped or not rest:
+            raise
+        yield from spec.figures(work, rest)
 
 
 def _does_not_tie(held: Mapping[str, Any]) -> str:
@@ -105,7 +119,7 @@ def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
             tags = context.run.tags
             with work.noting_errors():
                 if RANGE_START in tags or PARTITION in tags:
-                    held = spec.figures(work, windows_asked(config.grid, tags, datetime.now(UTC)))
+                    held = _filled(spec, work, windows_asked(config.grid, tags, datetime.now(UTC)))
                 else:
                     state = work.head()
                     held = iter(committed_figures(work.store, state, state.windows).items())

@@ -23,6 +23,8 @@ from recon.windows import Grid, name_of
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
+CHOSEN_TAG = ".dagster/recon_chosen"
+"""Tag of a run whose windows Recon has chosen because they were ready, not a person."""
 WINDOWS_TAG = "recon/windows"
 """Tag that people read and search for: the windows of the run, as `recon replay` takes them."""
 _NAME, _DATE = "%Y-%m-%dT%H:%MZ", "%Y-%m-%d"
@@ -63,6 +65,11 @@ def range_of(grid: Grid, first: str, last: str) -> dict[str, str]:
 def range_tags(first: str, last: str) -> dict[str, str]:
     """The tags of a run over the partitions from ``first`` to ``last``, both included, by their keys."""
     return {RANGE_START: first, RANGE_END: last, WINDOWS_TAG: first if first == last else f"{first}..{last}"}
+
+
+def chosen_tags(grid: Grid, first: str, last: str) -> dict[str, str]:
+    """The same of a run whose windows were chosen because they are ready."""
+    return {**range_of(grid, first, last), CHOSEN_TAG: "true"}
 
 
 def window_tag(tags: Mapping[str, str]) -> dict[str, str]:

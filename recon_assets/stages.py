@@ -129,8 +129,3 @@ def landed_to_visible(entry: Entry, manifest: Manifest) -> float:
 
 def _named(windows: Windows) -> str:
     return spanned([name_of(window) for window in windows])
-
-
-def names(windows: Windows) -> set[str]:
-    """The windows' names."""
-    return {name_of(window) for window in windows}

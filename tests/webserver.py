@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,16 +32,21 @@ _STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __t
 
 
 @contextmanager
-def served(opened: Reconciliation) -> Iterator[str]:
-    """The address of ``dagster dev`` over the reconciliation. It ends with the block, or with this process."""
+def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
+    """The address of ``dagster dev`` over the reconciliation, whose sensors look once an hour unless they are wanted. It ends with the
+    block, or with this process."""
     folder, port = opened.config.path.parent, free_port(3100)
+    (folder / ".dagster").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "dagster.yaml", folder / ".dagster")
     options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
     home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": str(ROOT)}
+    home["RECON_TICK_S"] = "10" if sensors else "3600"
     with (folder / "ui.log").open("w+") as log:
         settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
         server = subprocess.Popen([sys.executable, *options], **settings, start_new_session=True, preexec_fn=end_with_parent)
         try:
-            waited_for(f"the UI on port {port}", lambda: _answers(f"http://127.0.0.1:{port}"))
+            waited_for(f"the UI on port {port}", lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}"))
+            assert server.poll() is None, log.seek(0) or log.read()
             yield f"http://127.0.0.1:{port}"
         finally:
             server.send_signal(signal.SIGINT)  # dagster dev ends its children then

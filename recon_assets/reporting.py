@@ -1,0 +1,148 @@
+"""What a run reports of each of its windows: done, skipped, or failed, with the reason.
+
+Belongs here: events of partitions, and the tags that people read. Does not belong here: the stages (recon_assets.stages), and what is
+tried again (recon_assets.failures).
+
+Dagster knows one result of a step for the whole range: where it succeeds, every window of the range is shown as materialized; where the run
+fails, every window without an event of its own is shown as failed. So a run that skips windows reports those that it has done one by one,
+and takes back, where it fails, that the skipped ones were to be materialized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, cast
+
+import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
+
+from recon.errors import NotReady, WrongInput
+from recon.readiness import unfilled
+from recon.windows import name_of
+from recon.work import Work, spanned
+from recon_assets.failures import FAILURE_TAG, NO_FAILURE
+from recon_assets.grid import CHOSEN_TAG, key_of, window_tag
+from recon_assets.stages import PerWindow
+
+SKIPPED_TAG = "recon/skipped"
+"""Tag of a run that has skipped windows: which."""
+_NAMED_MAX, _OBSERVED_MAX, _TAGGED_MAX = 12, 200, 5
+
+Stage = Callable[[Work, Sequence[datetime]], PerWindow]
+
+
+def tag(context: dg.AssetExecutionContext) -> None:
+    """Gives the run its windows where it was launched in the UI, and takes from it the failure of the run that it executes again."""
+    tags = context.run.tags
+    stale = {FAILURE_TAG: NO_FAILURE} if tags.get(FAILURE_TAG, NO_FAILURE) != NO_FAILURE else {}
+    if missing := {**window_tag(tags), **stale}:
+        context.instance.add_run_tags(context.run.run_id, missing)
+
+
+@dataclass
+class Reporting:
+    """One stage of a run over a range. ``assets``: those of the reconciliation, of which the run has some."""
+
+    context: dg.AssetExecutionContext
+    work: Work
+    assets: Sequence[dg.AssetKey]
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def carry_out(self, stage: Stage, windows: Sequence[datetime]) -> None:
+        """The stage over the windows. Those that hold no files or are still open are skipped, unless no other is left."""
+        try:
+            try:
+                self._take(stage(self.work, windows), windows)
+            except NotReady as error:
+                rest = self._without_unfilled(error, windows)
+                self._take(stage(self.work, rest), rest)
+        except WrongInput as error:
+            self._leave_missing([name_of(window) for window in windows])
+            self._report_failed(windows)
+            if not isinstance(error, NotReady):
+                self._report_done()  # nobody will come back to those
+            raise
+        if _is_deferred(self.context):
+            self._report_done()
+        # One line for all of them: each line is a transaction of Dagster's storage.
+        told = f"{spanned(sorted(self.done)) if self.done else 'no window'} done, {len(self.done)} in all"
+        self.context.log.info(f"{self.context.asset_key.path[-1]}: {told}")
+
+    def _take(self, per_window: PerWindow, windows: Sequence[datetime]) -> None:
+        """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation."""
+        asked = {name_of(window) for window in windows}
+        for window, figures in per_window:
+            metadata: dict[str, Any] = {"window": window, **figures}
+            if window in asked:
+                self.context.add_asset_metadata(metadata, partition_key=self._key(window))
+                self.done[window] = metadata
+            else:
+                self._observe(window, metadata)
+
+    def _without_unfilled(self, error: NotReady, windows: Sequence[datetime]) -> list[datetime]:
+        """The windows that are left. Raises the error where a window of the run has files, and so should be ready, where none is left,
+        or where Recon has chosen the windows itself, since they were ready then."""
+        self.skipped = unfilled(self.work, error.windows)
+        rest = [window for window in windows if name_of(window) not in self.skipped]
+        if CHOSEN_TAG in self.context.run.tags or not self.skipped or not rest:
+            raise error
+        for name, why in islice(self.skipped.items(), _OBSERVED_MAX):
+            self._observe(name, {"skipped": why}, f"skipped: {why}")
+        more = f"; and {len(self.skipped) - _NAMED_MAX} more" if len(self.skipped) > _NAMED_MAX else ""
+        self.context.log.warning(f"skipped: {'; '.join(islice(self.skipped.values(), _NAMED_MAX))}{more}")
+        self.context.instance.add_run_tags(self.context.run.run_id, {SKIPPED_TAG: _listed(list(self.skipped))})
+        # From here on Dagster reports no window of this run by itself.
+        cast("dict[str, str]", self.context.run.tags)[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
+        return rest
+
+    def _key(self, window: str) -> str:
+        return key_of(self.work.config.grid, window)
+
+    def _observe(self, window: str, metadata: Mapping[str, Any], told: str | None = None) -> None:
+        self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=self._key(window), description=told))
+
+    def _report_done(self) -> None:
+        tags = {CODE_VERSION_TAG: self.work.config.rules_version}
+        for window, metadata in self.done.items():
+            partition = self._key(window)
+            self.context.log_event(dg.AssetMaterialization(self.context.asset_key, metadata=metadata, partition=partition, tags=tags))
+
+    def _report_failed(self, windows: Sequence[datetime]) -> None:
+        """The reason of each window that failed on its data, where it is looked for: among the window's events."""
+        bad = self.work.report.bad
+        for window in islice((window for window in map(name_of, windows) if window in bad), _OBSERVED_MAX):
+            self._observe(window, {"failed": bad[window]}, f"failed: {bad[window]}")
+
+    def _leave_missing(self, windows: Sequence[str]) -> None:
+        """Of a failed run every window that was to be materialized and was not is shown as failed. Plans them anew without a run, so that
+        the skipped ones are missing, as they were."""
+        if not self.skipped:
+            return
+        selected = self.context.job_def.asset_layer.selected_asset_keys
+        for key in (key for key in self.assets if key in selected):
+            for name in self.skipped:
+                self._plan(key, name, RUNLESS_RUN_ID)
+            # The newest plan of an asset names its newest run.
+            for name in islice((name for name in windows if name not in self.skipped and name not in self.done), 1):
+                self._plan(key, name, self.context.run.run_id)
+
+    def _plan(self, key: dg.AssetKey, window: str, run_id: str) -> None:
+        planned = AssetMaterializationPlannedData(key, partition=self._key(window))
+        event = DagsterEvent.build_asset_materialization_planned_event(self.context.run.job_name, "", planned)
+        self.context.instance.report_dagster_event(event, run_id)
+
+
+def _is_deferred(context: dg.AssetExecutionContext) -> bool:
+    return EXTERNALLY_MANAGED_ASSETS_TAG in context.run.tags
+
+
+def _listed(windows: Sequence[str]) -> str:
+    more = f" and {len(windows) - _TAGGED_MAX} more" if len(windows) > _TAGGED_MAX else ""
+    return f"{', '.join(windows[:_TAGGED_MAX])}{more}"
