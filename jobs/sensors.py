@@ -159,12 +159,13 @@ def _stage_tick(config: Config, stage: str) -> Tick:
 
 def _freshness_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        state = timeline.head()
+        state, key = timeline.head(), asset_key(config.name, FRESHNESS_OF)
         found = freshness(store, config, state, datetime.now(UTC))
-        verdict = freshness_verdict(found)
-        if _kept(cursor).get("fresh") is not found.fresh:
+        verdict = freshness_verdict(found, key)
+        # A run tells its own verdict, so what the UI shows is asked for: the sensor and the runs must not disagree.
+        if _shown(instance, dg.AssetCheckKey(key, FRESHNESS)) is not found.fresh:
             told = dg.AssetCheckEvaluation(
-                asset_key=asset_key(config.name, FRESHNESS_OF),
+                asset_key=key,
                 check_name=FRESHNESS,
                 passed=verdict.passed,
                 severity=verdict.severity,
@@ -176,7 +177,7 @@ def _freshness_tick(config: Config) -> Tick:
         if not at <= time.time() < at + cloudwatch.EVERY_S:  # a clock that was put back is no reason to fall silent
             at, hindered = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
             said += f"; {hindered}" if hindered else ""
-        return dg.SkipReason(said), json.dumps({"fresh": found.fresh, "cloudwatch": at})
+        return dg.SkipReason(said), json.dumps({"cloudwatch": at})
 
     return tick
 
@@ -187,6 +188,15 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
         return None
     table = standing.standing(store, state)
     return state.commit - (0 if table is None else standing.frontier(store, table))
+
+
+def _shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
+    """Whether the newest evaluation of the check passed, None if there is none."""
+    for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=1):
+        event = record.event.dagster_event if record.event else None
+        if event is not None and isinstance(event.event_specific_data, dg.AssetCheckEvaluation):
+            return event.event_specific_data.passed
+    return None
 
 
 def _closing_tick(config: Config) -> Tick:

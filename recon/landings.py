@@ -80,6 +80,11 @@ def waiting(store: ObjectStore, state: State) -> dict[str, int]:
     return found
 
 
+def peek(store: ObjectStore, state: State) -> dict[str, int]:
+    """As ``waiting``, but writes nothing: the cursor in the store stays where it is."""
+    return follow(store, state, frontiers.read(store, _WAITING)[1])[0]
+
+
 def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
     """What ``follow`` put into a cursor: the instant, and the windows that waited then."""
     try:

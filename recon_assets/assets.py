@@ -147,8 +147,6 @@ def _asset(
         description=spec.description,
         metadata={"dagster/column_schema": columns, "recon/configuration": dg.MetadataValue.path(str(config.path))},
         code_version=config.rules_version,
-        # The check looks at the watermark when something runs; this is for when nothing does.
-        freshness_policy=dg.FreshnessPolicy.time_window(config.freshness) if spec.stage == "certify" else None,
         required_resource_keys={store, *engine},
         resource_defs=engine,
     )

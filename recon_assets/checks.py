@@ -1,25 +1,29 @@
-"""Checks that report, where people look for it, what the stages have enforced.
+"""Checks that report, where people look for it, what the stages have found and enforced.
 
 Belongs here: reading figures and saying whether they hold. Does not belong here: enforcing anything; the stages do that before they
-commit, and a failed check here would mean that a store was changed by other hands.
+commit.
 
-A check has no partitions: over a range, Dagster knows one result only, so the windows that fail stand in its metadata. Run alone,
-without windows, a check goes through all that the timeline holds.
+A check has no partitions: Dagster knows its newest result only, whichever windows the run has taken. So a check looks at all windows that
+the state marks as short, rejected or in conflict, beside those of the run: else a good window would turn it green again while another one
+is still incomplete. The windows that fail are in the check's metadata. Run alone, without windows, a check reads all windows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from recon import conflicts, landings
+from recon.caveats import caveats
 from recon.config import Config
 from recon.errors import NotReady
 from recon.freshness import Freshness, freshness
+from recon.pipeline import due
 from recon.readiness import committed_windows, reduced_batches, unfilled
 from recon.stateless import Figures
-from recon.timeline import committed_figures
+from recon.timeline import Mark, State, committed_figures
 from recon.totals import Totals
 from recon.windows import name_of
 from recon.work import Work
@@ -30,19 +34,150 @@ from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]
 _FAILING_MAX = 100
+_NAMED_MAX, _READ_MAX = 5, 1_000
 FRESHNESS, FRESHNESS_OF = "watermark_is_fresh", "window_certificates"
+PROCESSED = "windows_are_processed"
+_NO_MARK = Mark(0)
 
 
 @dataclass(frozen=True)
 class StageCheck:
-    """A check of one asset: what is wrong with each window, in words; empty if nothing is."""
+    """A check of one asset. ``fault``: what is wrong with a window by its figures, in words; empty if nothing is. ``mark``: by which the
+    state knows the windows that may fail."""
 
     name: str
-    asset: str
     severity: dg.AssetCheckSeverity
     description: str
-    figures: Callable[[Work, list[datetime]], Iterator[Window]]
     fault: Callable[[Mapping[str, Any]], str]
+    mark: Mark = _NO_MARK
+
+
+def _does_not_tie(held: Mapping[str, Any]) -> str:
+    out = [Totals.from_json(held[side]) for side in ("counted", "duplicates", "suppressed", "rejected")]
+    return "; ".join(Totals.from_json(held["arrived"]).differences(out[0] + out[1] + out[2] + out[3]))
+
+
+def _unreadable(held: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} of {count} rejected rows" for name, count in sorted(held["unreadable"].items()) if count)
+
+
+def _short(held: Mapping[str, Any]) -> str:
+    return f"closed with {held['received']} of {held['expected']} files" if held.get("short") else ""
+
+
+def _all_rejected(held: Mapping[str, Any]) -> str:
+    arrived, rejected = held["arrived"]["rows"], held["rejected"]["rows"]
+    return f"every row was rejected, {rejected:,} in all" if rejected and rejected == arrived else ""
+
+
+def _in_conflict(held: Mapping[str, Any]) -> str:
+    found = conflicts.certified(held)
+    told = [f"{found['within']:,} duplicates differ from the row that counts"] if found["within"] else []
+    told += [f"{found['ids_under_two_keys']:,} ids are under two keys"] if found["ids_under_two_keys"] else []
+    told += [f"{rows:,} duplicates differ from rows of {other}" for other, rows in found.get("earlier", {}).items()]
+    told += [f"{rows:,} duplicates in {other} differ from its rows" for other, rows in found.get("later", {}).items()]
+    return ", ".join(told)
+
+
+AMOUNTS = StageCheck(
+    "amounts_are_readable",
+    dg.AssetCheckSeverity.WARN,
+    "Every rejected row has an amount that could be read, so that it is in the totals. Rows without one are counted, not summed.",
+    _unreadable,
+    Mark.REJECTED,
+)
+CERTIFICATE_CHECKS = (
+    StageCheck(
+        "windows_tie",
+        dg.AssetCheckSeverity.ERROR,
+        "Per window, rows in = accepted + duplicates + rejected, and the same for money, per currency.",
+        _does_not_tie,
+    ),
+    StageCheck(
+        "files_complete",
+        dg.AssetCheckSeverity.ERROR,
+        "No window was closed with fewer files than expected. One that was is SHORT until the missing files have landed and were counted.",
+        _short,
+        Mark.SHORT,
+    ),
+    StageCheck(
+        "rows_are_accepted",
+        dg.AssetCheckSeverity.ERROR,
+        "No window has had every row rejected. 'recon rejects W' gives file, line and reason of each row.",
+        _all_rejected,
+        Mark.ALL_REJECTED,
+    ),
+    StageCheck(
+        "duplicates_agree",
+        dg.AssetCheckSeverity.WARN,
+        "Rows that were set aside as duplicates are equal to the row that counts, in the window and across windows, and no event id is "
+        "under two keys of a window.",
+        _in_conflict,
+        Mark.CONFLICTS,
+    ),
+)
+
+
+def reconciliation_checks(config: Config) -> list[dg.AssetChecksDefinition]:
+    """The checks of a reconciliation's assets: one step for each asset that has some."""
+    return [_amounts_check(config), _certificate_checks(config)]
+
+
+def _amounts_check(config: Config) -> dg.AssetChecksDefinition:
+    store, key = resource_key(config.name), asset_key(config.name, "stateless_artifacts")
+
+    @dg.asset_check(asset=key, name=AMOUNTS.name, description=AMOUNTS.description, required_resource_keys={store})
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with told_to_dagster(context, COMPUTE):
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors():
+                return _result(AMOUNTS, key, _figures(work, context.run.tags, _reduced), _marked(work, AMOUNTS.mark))
+
+    return check
+
+
+def _certificate_checks(config: Config) -> dg.AssetChecksDefinition:
+    store, key = resource_key(config.name), asset_key(config.name, "window_certificates")
+    others = {
+        PROCESSED: "Every closed window could be processed. One that could not is in quarantine until a corrected file has landed.",
+        FRESHNESS: "The watermark, up to which every window is closed and done, is not later than `freshness` allows. It is compared with "
+        "the time of the check, whichever windows a run has taken.",
+    }
+    described = {**{spec.name: spec.description for spec in CERTIFICATE_CHECKS}, **others}
+
+    @dg.multi_asset_check(
+        name=f"{config.name}_certificate_checks",
+        specs=[dg.AssetCheckSpec(name, asset=key, description=told) for name, told in described.items()],
+        required_resource_keys={store},
+    )
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        with told_to_dagster(context, COMPUTE):
+            work: Work = getattr(context.resources, store).work(config)
+            with work.noting_errors():
+                figures = dict(_figures(work, context.run.tags, _committed))
+                for spec in CERTIFICATE_CHECKS:
+                    yield _result(spec, key, figures.items(), _marked(work, spec.mark))
+                yield _processed(work, key)
+                yield freshness_verdict(freshness(work.store, config, work.head(), datetime.now(UTC)), key)
+
+    return checks
+
+
+def _figures(work: Work, tags: Mapping[str, str], of: Callable[[Work, list[datetime]], Iterator[Window]]) -> Iterator[Window]:
+    """The windows of the run but those that its stages have skipped; all that are committed where the run names none."""
+    if RANGE_START not in tags and PARTITION not in tags:
+        state = work.head()
+        yield from committed_figures(work.store, state, state.windows).items()
+        return
+    windows = windows_asked(work.config.grid, tags, datetime.now(UTC))
+    try:
+        yield from of(work, windows)
+    except NotReady as error:
+        skipped = unfilled(work, error.windows)
+        rest = [window for window in windows if name_of(window) not in skipped]
+        if not skipped or not rest:
+            raise
+        yield from of(work, rest)
 
 
 def _reduced(work: Work, windows: list[datetime]) -> Iterator[Window]:
@@ -58,99 +193,31 @@ def _committed(work: Work, windows: list[datetime]) -> Iterator[Window]:
     yield from committed_windows(work, windows).items()
 
 
-def _filled(spec: StageCheck, work: Work, windows: list[datetime]) -> Iterator[Window]:
-    """The windows of a run but those that its stages have skipped."""
-    try:
-        yield from spec.figures(work, windows)
-    except NotReady as error:
-        skipped = unfilled(work, error.windows)
-        rest = [window for window in windows if name_of(window) not in skipped]
-        if not skipped or not rest:
-            raise
-        yield from spec.figures(work, rest)
+def _marked(work: Work, mark: Mark) -> tuple[int, dict[str, dict[str, Any]]]:
+    """How many committed windows have the mark, and the figures of the newest of them."""
+    state: State = work.head()
+    names = sorted(name for name, held in state.windows.items() if mark and held.has(mark))
+    return len(names), committed_figures(work.store, state, names[-_READ_MAX:])
 
 
-def _does_not_tie(held: Mapping[str, Any]) -> str:
-    out = [Totals.from_json(held[side]) for side in ("counted", "duplicates", "suppressed", "rejected")]
-    return "; ".join(Totals.from_json(held["arrived"]).differences(out[0] + out[1] + out[2] + out[3]))
-
-
-def _unreadable(held: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} of {count} rejected rows" for name, count in sorted(held["unreadable"].items()) if count)
-
-
-STAGE_CHECKS = (
-    StageCheck(
-        "amounts_are_readable",
-        "stateless_artifacts",
-        dg.AssetCheckSeverity.WARN,
-        "Every rejected row has an amount that could be read and so stands in the totals. Rows without one are counted, not summed.",
-        _reduced,
-        _unreadable,
-    ),
-    StageCheck(
-        "windows_tie",
-        "window_certificates",
-        dg.AssetCheckSeverity.ERROR,
-        "Per window, rows in = accepted + duplicates + rejected, and the same for money, per currency.",
-        _committed,
-        _does_not_tie,
-    ),
-)
-
-
-def reconciliation_checks(config: Config) -> list[dg.AssetChecksDefinition]:
-    """The checks of a reconciliation's assets."""
-    return [*(_check(config, spec) for spec in STAGE_CHECKS), _freshness_check(config)]
-
-
-def _check(config: Config, spec: StageCheck) -> dg.AssetChecksDefinition:
-    store = resource_key(config.name)
-
-    @dg.asset_check(
-        asset=asset_key(config.name, spec.asset),
-        name=spec.name,
-        description=spec.description,
-        required_resource_keys={store},
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with told_to_dagster(context, COMPUTE):
-            work: Work = getattr(context.resources, store).work(config)
-            tags = context.run.tags
-            with work.noting_errors():
-                if RANGE_START in tags or PARTITION in tags:
-                    held = _filled(spec, work, windows_asked(config.grid, tags, datetime.now(UTC)))
-                else:
-                    state = work.head()
-                    held = iter(committed_figures(work.store, state, state.windows).items())
-                return _result(spec, held)
-
-    return check
-
-
-def _freshness_check(config: Config) -> dg.AssetChecksDefinition:
-    store = resource_key(config.name)
-
-    @dg.asset_check(
-        asset=asset_key(config.name, FRESHNESS_OF),
-        name=FRESHNESS,
-        description="The watermark, up to which every window is closed and done, is not later than `freshness` allows. It looks at the "
-        "time of the look, whichever windows a run has taken.",
-        required_resource_keys={store},
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with told_to_dagster(context, COMPUTE):
-            work: Work = getattr(context.resources, store).work(config)
-            with work.noting_errors():
-                found = freshness(work.store, config, work.head(), datetime.now(UTC))
-                return freshness_verdict(found)
-
-    return check
-
-
-def freshness_verdict(found: Freshness) -> dg.AssetCheckResult:
-    """What the check says, whoever asks: a run or the sensor."""
+def _processed(work: Work, key: dg.AssetKey) -> dg.AssetCheckResult:
+    state = work.head()
+    waiting = due(work.store, work.config, state, windows=landings.peek(work.store, state))
+    found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind == "quarantined"]
     return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=PROCESSED,
+        passed=not found,
+        description="; ".join(one.text for one in found) or None,
+        metadata={"windows_failing": sum(len(one.windows) for one in found)},
+    )
+
+
+def freshness_verdict(found: Freshness, key: dg.AssetKey) -> dg.AssetCheckResult:
+    """What the check says, both in a run and in the sensor."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=FRESHNESS,
         passed=found.fresh,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"watermark {found.watermark or 'none yet'}, {_length(found.lag)} behind, {_length(found.allowed)} allowed; "
@@ -171,22 +238,28 @@ def _length(length: timedelta) -> str:
     return f"{f'{days} d ' if days else ''}{rest // 60:02d}:{rest % 60:02d} h"
 
 
-def _result(spec: StageCheck, windows: Iterator[Window]) -> dg.AssetCheckResult:
-    checked, failing, first, last = 0, {}, "", ""
-    for name, held in windows:
-        checked, first, last = checked + 1, min(first or name, name), max(last, name)
-        if fault := spec.fault(held):
-            failing[name] = fault
-    shown = sorted(failing)[:_FAILING_MAX]
+def _result(
+    spec: StageCheck, key: dg.AssetKey, windows: Iterable[Window], marked: tuple[int, Mapping[str, Mapping[str, Any]]]
+) -> dg.AssetCheckResult:
+    """``marked``: windows outside the run that may fail; how many there are, and the figures of the newest ones."""
+    number, of_state = marked
+    held_by_run = dict(windows)
+    both = {**of_state, **held_by_run}
+    failing = {name: fault for name in sorted(both) if (fault := spec.fault(both[name]))}
+    shown = list(failing)[-_FAILING_MAX:]
+    more = f"; and {len(failing) - _NAMED_MAX:,} more" if len(failing) > _NAMED_MAX else ""
     return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=spec.name,
         passed=not failing,
         severity=spec.severity,
-        description="; ".join(f"{name}: {failing[name]}" for name in shown[:5]) or None,
+        description="; ".join(f"{name}: {failing[name]}" for name in shown[-_NAMED_MAX:]) + more or None,
         metadata={
-            "windows_checked": checked,
+            "windows_checked": len(held_by_run),
             "windows_failing": len(failing),
-            "first_window": first or "none",
-            "last_window": last or "none",
+            "first_window": min(held_by_run, default="none"),
+            "last_window": max(held_by_run, default="none"),
+            **({"older_windows_not_read": number - len(of_state)} if number > len(of_state) else {}),
             "failing": dg.MetadataValue.json({name: failing[name] for name in shown}),
         },
     )

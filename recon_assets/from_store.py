@@ -16,7 +16,7 @@ from recon.timeline import Entry, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
-from recon_assets.stages import certified, landed_to_visible
+from recon_assets.stages import certified, landed_to_visible, statuses_of
 
 CLOCKED = frozenset({"seconds", "range_seconds"})
 
@@ -35,7 +35,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
         found: dict[str, Metadata] = {
             "stateless_artifacts": metadata.of_reduced(figures, {}),
             "prefetched_artifacts": metadata.of_prefetched(figures, True, {}),
-            "stateful_artifacts": metadata.of_committed(held, _of_block(entry, name)),
+            "stateful_artifacts": metadata.of_committed(held, _of_block(entry, name), statuses_of(entry)),
             "artifact_index": {"commit": commit, "keys": held["keys"], **runs},
         }
         if (manifest := read_manifest(work.store, window, int(held["revision"]))) is not None:

@@ -1,6 +1,7 @@
 """Figures of the library as Dagster metadata: what the UI shows of a window.
 
-Belongs here: names, units and tables. Does not belong here: counting anything. Money is text, exact, and never adds across currencies.
+Belongs here: names, units and tables. Does not belong here: counting anything. Money is exact text and never adds across currencies; the
+same amounts as floats, which the UI plots, are rounded to some 15 digits and are used for nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds, pricing
+from recon import bounds, conflicts, pricing
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
@@ -30,51 +31,53 @@ Metadata = dict[str, Any]
 _TOTALS = dg.TableSchema(
     [
         dg.TableColumn("total", "string", "a control total, with its currency or other group"),
-        dg.TableColumn("in", "string", "all that stood in the window's files"),
-        dg.TableColumn("accepted", "string", "what counts in the records"),
-        dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
-        dg.TableColumn("rejected", "string", "rows set aside with file, line and reason"),
+        dg.TableColumn("in", "string", "all rows of the window's files"),
+        dg.TableColumn("accepted", "string", "rows that count in the artifacts"),
+        dg.TableColumn("duplicates", "string", "rows of events that the window or an earlier one already holds"),
+        dg.TableColumn("rejected", "string", "rows that could not be read or were refused, each kept with file, line and reason"),
         dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
     ]
 )
 _COMPLETENESS = dg.TableSchema(
     [
         dg.TableColumn("what", "string", "files, rows, or a control total with its currency or other group"),
-        dg.TableColumn("expected", "string", "files by closing.files; rows and totals as the senders declared them"),
-        dg.TableColumn("received", "string", "what stands in the window, late files too"),
-        dg.TableColumn("late", "string", "what landed after the window was closed"),
-        dg.TableColumn("duplicates", "string", "events that had come before, in this window or another"),
-        dg.TableColumn("rejected", "string", "rows set aside; files that hold such rows"),
+        dg.TableColumn("expected", "string", "files as configured by closing.files; rows and totals as declared by the senders"),
+        dg.TableColumn("received", "string", "what the window holds, with late files"),
+        dg.TableColumn("late", "string", "files that landed after the window was closed"),
+        dg.TableColumn("duplicates", "string", "rows of events that the window or an earlier one already holds"),
+        dg.TableColumn("rejected", "string", "rejected rows; files that hold some"),
     ]
 )
 _REQUESTS = dg.TableSchema(
     [
-        dg.TableColumn("service", "string", "whom was asked"),
-        dg.TableColumn("operation", "string", "for what"),
-        dg.TableColumn("requests", "int", "how often"),
+        dg.TableColumn("service", "string", "service called"),
+        dg.TableColumn("operation", "string", "operation"),
+        dg.TableColumn("requests", "int", "number of requests"),
         dg.TableColumn("sent", "int", "bytes of content sent"),
         dg.TableColumn("received", "int", "bytes of content received"),
     ]
 )
+_PLOTTED_MAX = 24
+"""Numbers of one kind that are shown one by one: currencies, or statuses."""
 _COLUMNS = {
-    "key": "what is reconciled, such as an order",
+    "key": "the key that is reconciled, such as an order number",
     "n": "accepted events of the key in this window",
     "hi": "upper half of the key's hash, by which runs are sorted",
     "lo": "lower half of the key's hash",
     "status": "the first status of the configuration that holds",
-    "contributions": "what each window has added",
-    "carried": "what old windows of a key with very many have added, together",
-    "withdrawn": "windows that added something once and do so no more",
+    "contributions": "what each window adds to the measures",
+    "carried": "the sum of the oldest windows, for a key with very many",
+    "withdrawn": "windows that contributed before and no longer do",
     "file": "number of the part-file",
     "offset": "where the record begins, in bytes",
     "length": "bytes of the record",
     "check": "checksum of the record",
     "window": "start of the window, UTC",
-    "number": "counts the certificates of a window; none is ever overwritten",
-    "in": "rows and money of all files",
-    "accepted": "what counts in the records",
-    "duplicates": "events that had come before, in this window or another",
-    "rejected": "rows set aside with file, line and reason",
+    "number": "number of the certificate; a change of the window makes a new one",
+    "in": "rows and money of all files of the window",
+    "accepted": "rows that count in the artifacts",
+    "duplicates": "rows of events that the window or an earlier one already holds",
+    "rejected": "rows that could not be read or were refused, each kept with file, line and reason",
     "ties": "in = accepted + duplicates + rejected",
 }
 """What the columns mean that are not the configuration's own."""
@@ -84,7 +87,7 @@ def of_batch(manifest: Manifest) -> Metadata:
     """What landed in a window."""
     return {
         "revision": manifest.revision,
-        "state": "CLOSED" if manifest.closed else "OPEN",
+        "state": "SHORT" if manifest.short else "CLOSED" if manifest.closed else "OPEN",
         "files": len(manifest.files),
         "bytes": sum(file.bytes for file in manifest.files),
         "file_names": ", ".join(file.name for file in manifest.files) or "none",
@@ -94,11 +97,14 @@ def of_batch(manifest: Manifest) -> Metadata:
 
 
 def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
-    """What the reduction of a window came to. ``numbers``: what only whoever did it knows."""
+    """Figures of a reduced window. ``numbers``: those that only the run that reduced it knows.
+
+    Duplicates of other windows are found by the merge. So these figures are of the window alone, and have names of their own:
+    ``rows_accepted`` and ``rows_duplicates`` are the merge's, wherever they are shown."""
     sides = {
         "in": figures.arrived,
-        "accepted": figures.accepted,
-        "duplicates": figures.duplicates,
+        "unique_in_window": figures.accepted,
+        "duplicates_in_window": figures.duplicates,
         "rejected": figures.rejected,
     }
     return {
@@ -117,14 +123,17 @@ def of_prefetched(figures: Figures, done: bool, range_figures: Numbers) -> Metad
     return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **_told(range_figures)}
 
 
-def of_committed(held: Mapping[str, Any], range_figures: Numbers) -> Metadata:
-    """A window as the timeline holds it. ``range_figures``: what the merge of its block wrote as a whole."""
+def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapping[str, int] | None = None) -> Metadata:
+    """A window as it is committed. ``range_figures``: what the merge of its block wrote as a whole. ``statuses``: all artifacts of the
+    reconciliation by status, as of the window's commit."""
     return {
         "dagster/row_count": held["keys"],
         "revision": held["revision"],
         "commit": held["commit"],
         **_rows_and_money(_sides(held)),
         "keys": held["keys"],
+        **_conflicts(held),
+        **{f"artifacts_{status}": count for status, count in sorted((statuses or {}).items())[:_PLOTTED_MAX]},
         **_told(range_figures),
     }
 
@@ -183,7 +192,7 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
     return {
         "certificate": dg.MetadataValue.table(_table(sides), _TOTALS),
         "ties": bool(certificate["ties"]),
-        "state": certificate["state"],
+        "state": "SHORT" if certificate.get("short") else certificate["state"],
         "number": certificate["number"],
         "changed_by": _cause(changed_by["cause"], changed_by["reason"]),
         "certified": _instant(certificate["time"]),
@@ -192,6 +201,7 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
         "files": len(certificate["files"]),
         "keys": certificate["keys"],
         **_rows_and_money(sides),
+        "rows_in_conflict": conflicts.rows_of(certificate),
         "rules": certificate["rules"],
     }
 
@@ -286,9 +296,21 @@ def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:
 
 
 def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
-    """Counts as numbers, so that the UI plots them; money as text, ``amount EUR 124.25, amount USD 154.90``."""
-    rows = {f"rows_{side}": totals.rows for side, totals in sides.items()}
-    return {**rows, **{f"money_{side}": _money(totals) for side, totals in sides.items()}}
+    """Counts as numbers, so that the UI plots them; money as text, ``amount EUR 124.25, amount USD 154.90``, and beside it as numbers:
+    ``money_accepted_amount_EUR``."""
+    found: Metadata = {f"rows_{side}": totals.rows for side, totals in sides.items()}
+    names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
+    for side, totals in sides.items():
+        found[f"money_{side}"] = _money(totals)
+        for name, by in names[:_PLOTTED_MAX]:
+            amount = totals.money.get(name, {}).get(by, 0)
+            found[f"money_{side}_{name}{f'_{by}' if by else ''}"] = dg.MetadataValue.float(float(amount))
+    return found
+
+
+def _conflicts(held: Mapping[str, Any]) -> Metadata:
+    """Rows that differ from the row that counts, and ids under two keys: in the window, and with other windows."""
+    return {"rows_in_conflict": conflicts.rows_of({"conflicts": conflicts.certified(held)})}
 
 
 def _money(totals: Totals) -> str:

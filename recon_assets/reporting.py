@@ -125,13 +125,15 @@ class Reporting:
         the skipped ones are missing, as they were."""
         if not self.skipped:
             return
-        selected = self.context.job_def.asset_layer.selected_asset_keys
-        for key in (key for key in self.assets if key in selected):
+        selected, own = self.context.job_def.asset_layer.selected_asset_keys, self.assets.index(self.context.asset_key)
+        left = next((name for name in windows if name not in self.skipped and name not in self.done), None)
+        for at, key in enumerate(self.assets):
+            if key not in selected:
+                continue
             for name in self.skipped:
                 self._plan(key, name, RUNLESS_RUN_ID)
-            # The newest plan of an asset names its newest run.
-            for name in islice((name for name in windows if name not in self.skipped and name not in self.done), 1):
-                self._plan(key, name, self.context.run.run_id)
+            if at >= own and left is not None:  # the newest plan of an asset names its newest run
+                self._plan(key, left, self.context.run.run_id)
 
     def _plan(self, key: dg.AssetKey, window: str, run_id: str) -> None:
         planned = AssetMaterializationPlannedData(key, partition=self._key(window))

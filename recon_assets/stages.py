@@ -54,14 +54,16 @@ def read_ahead(work: Work, windows: Windows) -> PerWindow:
 def merge(work: Work, windows: Windows) -> PerWindow:
     """The range's stateless artifacts into the stateful ones, by one commit a block."""
     written = stages.merge(work, windows)
+    entries: dict[int, Entry | None] = {}
     for name, held in committed_windows(work, windows).items():
-        shown = metadata.of_committed(held, written.get(name, {}))
-        entry, manifest = None, None
-        if name in written:
-            entry = work.timeline.entry(held["commit"])
+        if held["commit"] not in entries:
+            entries[held["commit"]] = work.timeline.entry(held["commit"])
+        entry = entries[held["commit"]]
+        shown = metadata.of_committed(held, written.get(name, {}), statuses_of(entry))
+        if name in written and entry is not None:
             manifest = read_manifest(work.store, work.config.grid.parse(name), held["revision"])
-        if entry is not None and manifest is not None:
-            shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
+            if manifest is not None:
+                shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
         yield name, shown
 
 
@@ -120,6 +122,11 @@ def certified(work: Work, state: State, certificate: Mapping[str, Any], held: Ma
     window, revision = work.config.grid.parse(certificate["window"]), int(certificate["revision"])
     found = completeness(work.store, work.config, state, window, read_manifest(work.store, window, revision), held)
     return {**metadata.of_certificate(certificate), **metadata.of_completeness(found)}
+
+
+def statuses_of(entry: Entry | None) -> Mapping[str, int]:
+    """All artifacts by status, as of a commit."""
+    return {} if entry is None else entry.totals.get("statuses", {})
 
 
 def landed_to_visible(entry: Entry, manifest: Manifest) -> float:

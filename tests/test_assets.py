@@ -22,19 +22,27 @@ from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.windows import Grid, name_of
 from recon_assets import stages
-from recon_assets.assets import STAGE_ASSETS
+from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.failures import FAILURE_TAG
-from recon_assets.grid import partitions_of, range_tags, windows_asked
+from recon_assets.grid import chosen_tags, partitions_of, range_tags, windows_asked
 
 TOMORROW = name_of(datetime.now(UTC).replace(minute=0) + timedelta(days=1))
 NAMES = [spec.name for spec in STAGE_ASSETS]
-ROWS_AND_MONEY = {f"{what}_{side}" for what in ("rows", "money") for side in ("in", "accepted", "duplicates", "rejected")}
+
+
+def rows_and_money(*sides: str) -> set[str]:
+    """Rows and money of each side: money as exact text, and as a number for each currency."""
+    numbers = {f"money_{side}_amount_{currency}" for side in sides for currency in ("EUR", "USD")}
+    return {f"{what}_{side}" for what in ("rows", "money") for side in sides} | numbers
+
+
+ROWS_AND_MONEY = {*rows_and_money("in", "accepted", "duplicates", "rejected"), "rows_in_conflict"}
 SIDES = ("expected", "received", "late", "duplicates", "rejected")
 METADATA = {
     "event_batches": {"window", "revision", "state", "files", "bytes", "file_names", "changed_by", "landed"},
     "stateless_artifacts": {
         *("window", "revision", "dagster/row_count", "keys", "bytes", "seconds", "conflicting_duplicates"),
-        *ROWS_AND_MONEY,
+        *rows_and_money("in", "unique_in_window", "duplicates_in_window", "rejected"),
     },
     "prefetched_artifacts": {
         *("window", "revision", "keys", "merged_before"),
@@ -43,6 +51,7 @@ METADATA = {
     "stateful_artifacts": {
         *("window", "revision", "commit", "dagster/row_count", "keys", "landed_to_visible_seconds"),
         *("range_windows", "range_records_written", "range_bytes", "range_seconds", "recounted_windows"),
+        *("artifacts_BREAK",),
         *ROWS_AND_MONEY,
     },
     "artifact_index": {
@@ -204,8 +213,9 @@ def test_a_range_with_windows_that_are_not_ready_is_refused_before_any_work(tmp_
     opened = made(tmp_path, hours=1)
     landed(opened, 2, close=False)
     before = objects(opened)
-    for stage in ("land", "reduce"):
-        told = failures(run(opened, range_tags(window(0), window(4)), instance, stage))
+    # Windows that Recon itself has chosen were ready; without one that can be taken nothing was done.
+    for stage, tags in (("land", chosen_tags(opened.config.grid, window(0), window(4))), ("reduce", range_tags(window(1), window(4)))):
+        told = failures(run(opened, tags, instance, stage))
         assert len(told) == 1
         assert "4 windows not ready" in told[0]
         assert f"{window(1)} (nothing has landed), {window(2)} (still open)" in told[0]
@@ -215,6 +225,26 @@ def test_a_range_with_windows_that_are_not_ready_is_refused_before_any_work(tmp_
     told = failures(run(opened, range_tags(window(0), window(0)), instance, "certify"))
     assert f"{window(0)} (not merged yet); materialize orders/stateful_artifacts" in told[0]
     assert objects(opened) == before
+
+
+def test_of_a_range_the_windows_that_hold_nothing_or_are_open_are_skipped(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    opened = made(tmp_path, hours=1)
+    landed(opened, 2, close=False)
+    landed(opened, 3)
+    result = run(opened, range_tags(window(0), window(4)), instance)
+    assert result.success
+    assert set(opened.state().windows) == {window(0), window(3)}
+    for spec in STAGE_ASSETS:
+        assert set(materialized(result, spec.name)) == {window(0), window(3)}, spec.name
+        assert instance.get_materialized_partitions(asset_key("orders", spec.name)) == {window(0), window(3)}
+    seen = {event.asset_observation_data.asset_observation.partition for event in result.all_events if event.is_asset_observation}
+    assert seen == {window(1), window(2), window(4)}
+    tags = instance.get_run_by_id(result.run_id)
+    assert tags is not None
+    assert tags.tags["recon/skipped"] == f"{window(1)}, {window(2)}, {window(4)}"
+    assert "dagster/defer_asset_events" not in tags.tags
+    (ties,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "windows_tie"]
+    assert (ties.passed, ties.metadata["windows_checked"].value) == (True, 2)
 
 
 def test_a_single_window_chosen_in_the_ui_is_a_range_of_one(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -21,13 +21,17 @@ from resources.instance import configuration_path, home_of, open_instance, prepa
 
 ROOT = Path(__file__).resolve().parents[1]
 
+CHECKS = (
+    *("duplicates_agree", "files_complete", "rows_are_accepted"),
+    *("watermark_is_fresh", "windows_are_processed", "windows_tie"),
+)
 GRAPH = {
     "event_batches": ((), "orders_land", {"file"}, ()),
     "stateless_artifacts": (("event_batches",), "orders_reduce", {"duckdb", "parquet"}, ("amounts_are_readable",)),
     "prefetched_artifacts": (("stateless_artifacts",), "orders_prefetch", {"arrow"}, ()),
     "stateful_artifacts": (("prefetched_artifacts", "stateless_artifacts"), "orders_merge", {"duckdb", "json"}, ()),
     "artifact_index": (("stateful_artifacts",), "orders_index", {"python"}, ()),
-    "window_certificates": (("artifact_index", "stateful_artifacts"), "orders_certify", {"json"}, ("watermark_is_fresh", "windows_tie")),
+    "window_certificates": (("artifact_index", "stateful_artifacts"), "orders_certify", {"json"}, CHECKS),
 }
 """Asset → its deps, its pool, its kinds, its checks."""
 COLUMNS = {

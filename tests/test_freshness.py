@@ -156,8 +156,21 @@ def test_the_sensor_tells_cloudwatch_once_a_minute_where_a_stack_is_named(
     assert "CloudWatch" not in tick(), "it is tried again a minute later"
 
 
-def test_certificates_have_a_freshness_policy_for_when_nothing_runs_at_all(tmp_path: Path) -> None:
-    specs = build_definitions(made(tmp_path).config.path).resolve_all_asset_specs()
-    policies = {spec.key.path[-1]: spec.freshness_policy for spec in specs}
-    assert policies.pop("window_certificates") == dg.FreshnessPolicy.time_window(timedelta(minutes=90))
-    assert set(policies.values()) == {None}
+def test_there_is_one_verdict_on_freshness_and_the_sensor_corrects_one_that_is_out_of_date(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    # Dagster's own policy goes by when anything was materialized: a replay of an old window would turn it green.
+    opened = made(tmp_path, hours=1)
+    text = opened.config.path.read_text()
+    assert {spec.freshness_policy for spec in build_definitions(opened.config.path).resolve_all_asset_specs()} == {None}
+    opened.config.path.write_text(f"{text}freshness: {AGES.days}d\n")
+    opened.run()
+    tick = ticks(opened, instance)
+    assert tick().startswith("fresh: ")
+    assert verdict(instance).passed
+    opened.config.path.write_text(f"{text}freshness: 90m\n")
+    assert run(opened, range_tags(window(0), window(0)), instance).success
+    assert not verdict(instance).passed, "the run has told its own verdict"
+    opened.config.path.write_text(f"{text}freshness: {AGES.days}d\n")
+    tick()
+    assert verdict(instance).passed
