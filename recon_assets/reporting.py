@@ -106,7 +106,8 @@ class Reporting:
         return key_of(self.work.config.grid, window)
 
     def _observe(self, window: str, metadata: Mapping[str, Any], told: str | None = None) -> None:
-        self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=self._key(window), description=told))
+        partition = self._key(window)
+        self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=partition, description=told))
 
     def _report_done(self) -> None:
         tags = {CODE_VERSION_TAG: self.work.config.rules_version}
