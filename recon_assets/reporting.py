@@ -123,15 +123,17 @@ class Reporting:
 
     def _leave_missing(self, windows: Sequence[str]) -> None:
         """Of a failed run every window that was to be materialized and was not is shown as failed. Plans them anew without a run, so that
-        the skipped ones are missing, as they were."""
-        if not self.skipped:
-            return
+        those that are not at fault are shown as they were: the skipped ones, and all but the bad in the assets that the run did not come to.
+
+        The other windows of a range that Recon has chosen are done by its next runs."""
+        bad = [name for name in windows if name in self.work.report.bad]
+        untried = [name for name in windows if name not in bad] if bad and CHOSEN_TAG not in self.context.run.tags else [*self.skipped]
         selected, own = self.context.job_def.asset_layer.selected_asset_keys, self.assets.index(self.context.asset_key)
         left = next((name for name in windows if name not in self.skipped and name not in self.done), None)
         for at, key in enumerate(self.assets):
-            if key not in selected:
+            if key not in selected or not (spared := untried if at > own else [*self.skipped]):
                 continue
-            for name in self.skipped:
+            for name in spared:
                 self._plan(key, name, RUNLESS_RUN_ID)
             if at >= own and left is not None:  # the newest plan of an asset names its newest run
                 self._plan(key, left, self.context.run.run_id)
