@@ -123,7 +123,7 @@ class Reporting:
 
     def _leave_missing(self, windows: Sequence[str]) -> None:
         """Of a failed run every window that was to be materialized and was not is shown as failed. Plans them anew without a run, so that
-        those that are not at fault are shown as they were: the skipped ones, and all but the bad in the assets that the run did not come to.
+        those that are not at fault are shown as they were: the skipped ones, and all but the bad in the assets that were not reached.
 
         The other windows of a range that Recon has chosen are done by its next runs."""
         bad = [name for name in windows if name in self.work.report.bad]
