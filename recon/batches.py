@@ -24,7 +24,7 @@ from recon import landings, layout, revisions, sealing
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.sealing import sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
-from recon.totals import declared_totals
+from recon.totals import declared_text, declared_totals
 from recon.windows import Grid, name_of
 
 _BLOCK_BYTES = 1 << 20
@@ -185,7 +185,7 @@ def land(
     known = {landed.digest: landed.name for landed in before.files if landed.name != replacing}
     declared = dict(expect or {})
     if declared_totals(declared) is None:
-        raise WrongUsage(f"expect: {declared} are not all numbers; write them as {{'rows': 3, 'amount': '75.00'}}")
+        raise WrongUsage(f"expect: {declared_text(declared)} are not all numbers; write them as {{'rows': 3, 'amount': '75.00'}}")
     looked_at = [(file, _inspected(file, inspect)) for file in files]
     given = {digest for _, digest in looked_at}
     if replacing is not None and _has_replaced(store, window, before, replacing, given):

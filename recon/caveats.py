@@ -89,13 +89,18 @@ def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> 
             bad[manifest.window] = reason
     if bad:
         first = next(iter(bad.values()))
-        yield Caveat("quarantined", f"{named(list(bad))} could not be processed: {first.reason}", tuple(bad))
+        yield Caveat("quarantined", f"{named(list(bad))} could not be processed: {without_window(first.reason, first.window)}", tuple(bad))
     ready = [manifest.window for manifest in waiting.ready if manifest.window not in bad]
     if ready:
         yield Caveat("waiting", f"{named(ready)} {'waits' if len(ready) == 1 else 'wait'} for 'recon run'", tuple(ready), wrong=False)
     if waiting.open:
         holds = "is open and holds files" if len(waiting.open) == 1 else "are open and hold files"
         yield Caveat("open", f"{named(waiting.open)} {holds}; close a complete window with 'recon close W'", waiting.open, wrong=False)
+
+
+def without_window(reason: str, window: str) -> str:
+    """A reason without the name of its window in front, for a sentence that names it already."""
+    return reason.removeprefix(f"window {window}: ")
 
 
 def named(windows: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
         return f"{name} is {still_open}"
     wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
     if wrong is not None:
-        return f"{name} could not be processed at {wrong.time}: {wrong.reason}"
+        return f"{name} could not be processed at {wrong.time}: {wrong.reason.removeprefix(f'window {name}: ')}"
     waits = "a run" if state.rules in ("", config.rules_version) else "'recon rebuild', since the rules changed"
     is_closed = "closed" if manifest.closed else "open"
     return f"{name} is {is_closed} and waits for {waits}: revision {manifest.revision}, {_files(config, manifest)}"

@@ -21,7 +21,7 @@ def test_without_a_configuration_each_engine_and_service_is_told_and_nothing_is_
     monkeypatch.chdir(tmp_path)
     answer = recon("doctor")
     assert answer.status == 0
-    assert "all that is asked for is there" in answer.out
+    assert "everything that the configuration needs is there" in answer.out
     found = findings(recon)
     assert {"duckdb engine", "spark engine", "java for spark", "S3 stores", "dagster", "dagster on PostgreSQL"} <= set(found)
     assert found["duckdb engine"]["there"]

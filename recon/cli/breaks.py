@@ -40,10 +40,11 @@ def breaks(
     json: AsJson = False,
     debug: Debug = False,
 ) -> int:
-    """Show what is not matched, by status and age, and what it comes to.
+    """Show what is not matched, by status and age.
 
-    The age of a break runs from the time of its first event, or from the start of its first window where events have no time, to now or
-    to --as-of. Exit status 1 where files are missing, the rules have changed, or nothing has been processed yet.
+    With sums of money where the currency of an amount is known. The age of a break runs from the time of its first event, or from the
+    start of its first window where events have no time, to now or to --as-of. Exit status 1 where files are missing, the rules have
+    changed, or nothing has been processed yet.
 
     \b
     recon breaks
@@ -99,10 +100,10 @@ def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tup
 def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered: bool, moment: dict[str, str | None]) -> None:
     """No breaks: everything is matched only where nothing is missing, unreadable, in conflict or not done yet."""
     artifacts = sum(reconciliation.state().totals.get("statuses", {}).values())
-    if filtered or any(moment.values()):
-        say("no breaks of this kind")
-    elif not artifacts:
+    if not artifacts:
         say("no artifact yet: nothing can be matched or unmatched")
+    elif filtered or any(moment.values()):
+        say("no breaks of this kind")
     elif found:
         say(f"no breaks among the {count(artifacts, 'artifact')} so far")
     else:

@@ -13,7 +13,7 @@ from recon.errors import WrongUsage
 
 
 def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
-    """Tell what is there, what is missing, and what mends it.
+    """Check this machine: what is there, what is missing, how to fix it.
 
     Exit status 1 where something is missing that the configuration asks for. Without a configuration nothing but the embedded engine is
     asked for.
@@ -38,5 +38,5 @@ def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
         for one in (one for one in found if not one.there):
             say(f"{one.name}{'' if one.needed else ', if you want it'}: {one.mend}")
         if not missing:
-            say("all that is asked for is there")
+            say("everything that the configuration needs is there")
     return 1 if missing else 0

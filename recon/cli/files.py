@@ -121,7 +121,7 @@ def unland(
 
 def close(
     window: Annotated[str, typer.Argument(metavar="W", help="The window that is complete.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Said in the manifest.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the manifest keeps it.")] = "",
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
@@ -153,15 +153,15 @@ def correct(
         list[str] | None,
         typer.Option("--event", metavar="COLUMN=VALUE", help="A column of the event; repeat it for each."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="A new key, or a text that its column never held, is meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept a new key, and a text that its column never held.")] = False,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Add one event to a key, with a reason.
 
-    It lands as a file in the window that it is now and counts at the next run, which leaves an open window open. The maker is the user of
-    the operating system. Its time is now, its id is made. A key or a text that no event had before is refused without --yes.
+    It lands as a file in the current window and counts at the next run, which leaves an open window open. The maker is the user of the
+    operating system. Its time is now, and its id is made. A key or a text that no event had before is refused without --yes.
 
     \b
     recon correct A113 --event event_type=PAYMENT --event amount=40.00 --event currency=USD --reason "paid in cash"

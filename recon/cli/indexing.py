@@ -45,7 +45,7 @@ def rebuild(config: ConfigFile = None, json: AsJson = False, debug: Debug = Fals
 
 
 def status(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
-    """Tell which table stands and how far it has come.
+    """Show which table is used, and up to which commit it is filled.
 
     \b
     recon index status

@@ -38,7 +38,7 @@ def status(
 
     Up to the watermark everything is closed and done. With a window: did it close, and does it tie? What was expected, what came, what
     was late, doubled or rejected; its files and its certificate. Exit status 1 where files are missing (SHORT), every row of a window was
-    rejected, a window could not be processed, the rules have changed, or nothing has been processed yet.
+    rejected, a window could not be processed, or the rules have changed.
 
     \b
     recon status
@@ -65,12 +65,14 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
 
 def _status_of_window(answer: dict[str, Any]) -> int:
     """1 for a window that is short, does not tie, could not be processed, or of which no row could be read."""
+    from recon.caveats import without_window
+
     arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
     wrong = []
     if answer["short"]:
         wrong.append(f"SHORT: it was closed with {answer['received']['files']} of {answer['expected']['files']} expected files")
     if answer["quarantined"] is not None:
-        wrong.append(f"it could not be processed: {answer['quarantined']['reason']}")
+        wrong.append(f"it could not be processed: {without_window(answer['quarantined']['reason'], window)}")
     if answer["rules_changed"]:
         wrong.append("the rules changed: nothing is processed until 'recon rebuild'")
     if answer["ties"] is False:
@@ -84,7 +86,12 @@ def _status_of_window(answer: dict[str, Any]) -> int:
 
 def _say_status(answer: dict[str, Any], suffix: str) -> None:
     say(f"{answer['name']}, commit {number(answer['commit'])}, rules {answer['rules']}")
-    say(f"watermark: {answer['watermark'] or 'none yet'} (every window up to and including it is closed and done)")
+    upto = "(every window up to and including it is closed and done)"
+    say(
+        f"watermark: {answer['watermark']} {upto}"
+        if answer["watermark"]
+        else "watermark: none yet, the first window is not closed and done"
+    )
     backlog = answer["backlog"]
     waiting = f"{count(len(backlog), 'closed window')}, from {backlog[0]}: recon run{suffix}" if backlog else "nothing"
     if answer["rules_now"] != answer["rules"]:
@@ -317,7 +324,7 @@ def _refuse_unprocessed(reconciliation: Reconciliation, window: str | None) -> N
 
 
 def export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="csv, jsonl, parquet or xlsx, told by its suffix.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Its suffix names the format: csv, jsonl, parquet or xlsx.")],
     as_of: AsOf = None,
     through: Through = None,
     known_at: KnownAt = None,

@@ -1,4 +1,4 @@
-"""Commands that renew what stands: rebuild, compact.
+"""Commands that rewrite what is stored: rebuild, compact.
 
 Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild, recon.compaction, recon.sweeping).
 """
@@ -36,7 +36,7 @@ def rebuild(
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Take everything again by the rules as they are now.
+    """Compute everything again by the current rules.
 
     From the landed events, for after a change of recon.yaml. Readers see the old records until all new ones are there; then all at
     once. Killed, it goes on where it was; windows that arrive meanwhile are not missed. What was known before stays known:

@@ -32,8 +32,8 @@ def run(
 ) -> int:
     """Process everything that is closed and not yet done.
 
-    A window that cannot be processed is left out and named (exit status 1); the others go on without it. So is one that was closed with
-    fewer files than expected, or of which every row was rejected; these are processed. Each range is a run in Dagster's UI.
+    A window that cannot be processed is left out and named; the others go on without it. Exit status 1 for such a window, and for one that
+    was closed with fewer files than expected or of which every row was rejected. Each range is a run in Dagster's UI.
 
     \b
     recon run
@@ -161,12 +161,14 @@ def repair(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
             f"the UI shows {count(done.repaired, 'window')} more as the store holds {'it' if done.repaired == 1 else 'them'}, "
             f"{number(done.windows)} in all: {count(done.events, 'event')} reported"
         )
+    elif not done.windows:
+        say("nothing to repair: no window has been processed yet")
     else:
         say(f"nothing to repair: the UI shows {count(done.windows, 'window')} as the store holds {'it' if done.windows == 1 else 'them'}")
 
 
 def head(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
-    """Print the digest of the newest commit, to be kept outside the store.
+    """Print the newest commit's digest, to keep elsewhere.
 
     'recon verify --head DIGEST' proves later that this commit is still part of the timeline, and so is all before it.
 
@@ -204,8 +206,8 @@ def verify(
     with Bar("verify") as bar:
         found = opened(config).verify(full, bar, head)
     if json:
-        as_json({**asdict(found), "ok": not found.problems})
-    else:
+        as_json({**asdict(found), "ok": bool(found.commit) and not found.problems})
+    elif found.commit:
         proven = f"{count(found.records, 'record')} in {count(found.runs, 'run')}"
         certified = f"{count(found.certificates, 'certificate')} of {count(found.windows, 'window')}"
         table = f", {count(found.items, 'item')} of the index table" if found.items else ""
@@ -216,4 +218,6 @@ def verify(
             say(f"note: {note}")
     for problem in found.problems:
         warn(problem)
-    return 1 if found.problems else 0
+    if not found.commit:
+        warn("no window has been processed yet: only landed files were checked")
+    return 1 if found.problems or not found.commit else 0
