@@ -257,3 +257,16 @@ def test_amounts_are_exact_beyond_what_a_float_holds(tmp_path: Path) -> None:
     (line,) = r.breaks_summary()
     assert Decimal(line["amounts"][""]["net"]) == Decimal("10000000000000000.00")
     assert keys(r, Chosen(min_amount="9999999999999999.99")) == ["A"]
+
+
+def test_money_is_summed_per_currency_where_the_events_say_which(tmp_path: Path, recon: Call) -> None:
+    r = open_in(tmp_path, NO_TIME.replace("  id: event_id\n", "  id: event_id\n  currency: currency\n"))
+    mixed = (invoice("M", "1.00", currency="EUR"), s.Row(order_id="M", event_id="m", amount="2.00", currency="USD"))
+    land(r, 0, [invoice("A", "10.00", currency="EUR"), invoice("B", "20.00", currency="USD"), invoice("C", "5.00", currency="EUR"), *mixed])
+    r.run()
+    found = {line["status"]: line["amounts"] for line in r.breaks_summary()}
+    assert found["UNPAID"] == {"EUR": {"net": "15.00", "gross": "15.00"}, "USD": {"net": "20.00", "gross": "20.00"}}
+    assert found["MIXED_CURRENCY"] == {}, "amounts of two currencies have no sum"
+    answer = recon("breaks", "--status", "MIXED_CURRENCY", "--config", str(r.config.path))
+    assert answer.status == 0
+    assert answer.out.startswith("1 break\n")

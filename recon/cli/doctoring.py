@@ -13,7 +13,7 @@ from recon.errors import WrongUsage
 
 
 def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
-    """Check this machine: what is there, what is missing, how to fix it.
+    """Check this machine for what the configuration needs.
 
     Exit status 1 where something is missing that the configuration asks for. Without a configuration nothing but the embedded engine is
     asked for.
