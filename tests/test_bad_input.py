@@ -270,3 +270,47 @@ def test_a_look_up_of_a_damaged_record_says_so_and_shows_nothing(recon: Call, tm
         assert part.name in err
     assert not (tmp_path / "out.csv").exists()
     assert main(["verify"]) == 1
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00Z", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31T00:00Z"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("land", "x.csv", "--window"),
+        ("close",),
+        ("status",),
+        ("certificate",),
+        ("rejects",),
+        ("duplicates",),
+        ("replay",),
+        ("show", "A", "--as-of"),
+        ("show", "A", "--through"),
+        ("show", "A", "--known-at"),
+        ("export", "out.csv", "--as-of"),
+        ("run", "--from"),
+        ("run", "--to"),
+    ],
+)
+def test_a_year_that_arithmetic_could_leave_is_refused_wherever_a_time_is_given(recon: Call, command: tuple[str, ...], time: str) -> None:
+    assert landed(recon, "x.csv", TEXT)[0] == 0
+    status, _, err = recon(*command, time)
+    assert status == 2
+    assert f"'{time}' is not from 1900 to 2999; write a time within these years" in err
+
+
+def test_a_question_mark_in_a_path_is_right_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recon: Call) -> None:
+    folder = tmp_path / "what?now"
+    folder.mkdir()
+    (folder / "recon.yaml").write_text(s.STANDARD_YAML)
+    monkeypatch.chdir(folder)
+    assert landed(recon, "a?b.csv", TEXT)[0] == 0
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    status, _, err = recon("run")
+    assert (status, "Dagster cannot keep its files in a folder with '?' in its path" in err) == (2, True)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert recon("run")[0] == 0
+    assert json.loads(recon("show", "A", "--json")[1])["measures"]["billed"] == "10.00"
+    assert recon("export", "o?t.csv")[0] == 0
+    assert (folder / "o?t.csv").exists()
+    assert recon("verify", "--full")[0] == 0
