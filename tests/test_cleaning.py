@@ -247,3 +247,11 @@ def test_screens_show_the_difference_and_exports_give_keys_as_they_are(tmp_path:
     with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
         assert {"A112", "A112 ", f"B7{ZERO_WIDTH}", PARTED} <= {row["key"] for row in csv.DictReader(file)}
     assert "A112 " in pq.read_table(tmp_path / "out.parquet").column("key").to_pylist()
+
+
+@given(st.text())
+def test_a_text_that_is_shown_never_moves_the_cursor_nor_ends_with_what_is_not_seen(text: str) -> None:
+    shown = seen(text)
+    assert all(c.isprintable() or c == "\u200d" for c in shown)
+    assert shown == shown.strip()
+    assert not text.isprintable() or text != text.strip() or shown == text or "\\u" in shown

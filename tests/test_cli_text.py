@@ -23,7 +23,7 @@ from recon import api
 from recon.cli import main
 from recon.cli.files import declared_totals
 from recon.cli.progress import Bar
-from recon.cli.screen import amount, plain
+from recon.cli.screen import amount, plain, seen
 from recon.demo import write_sample
 from recon.errors import WrongUsage
 
@@ -61,7 +61,7 @@ def test_any_text_can_be_a_key_and_comes_back_as_it_is(
             shown = recon("show", "--", key)
             assert shown.status == 0
             assert "\x1b" not in shown.out
-            assert shown.out.splitlines()[0] == f"{plain(key)}  UNPAID"
+            assert shown.out.splitlines()[0] == f"{seen(key)}  UNPAID"
         else:  # a key that intake does not take is rejected with a reason, not lost
             assert any(json.loads(row["raw"])["order_id"] == key for row in recon("rejects", "--json").json)
     assert len(stored) >= len(keys) - 2
