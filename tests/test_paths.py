@@ -111,7 +111,7 @@ def taken(r: Reconciliation, folder: Path) -> dict[str, Any]:
     for name in ("all.csv", "all.jsonl"):
         r.export(folder / name)
         exported[name] = (folder / name).read_bytes()
-    r.export(folder / "as-of.csv", as_of=FIRST)
+    r.export(folder / "as-of.csv", as_of=SECOND)
     exported["as-of"] = (folder / "as-of.csv").read_bytes()
     shown = {key: {**r.show(key, events=True), "commit": 0} for key in "ABCDE" if key != "D"}
     preview, changes = r.preview_rebuild()
