@@ -241,7 +241,7 @@ WORK: Mapping[str, Callable[[Reconciliation], object]] = {
 def suspend(config: str, what: str, number: int, linked: bool) -> dict[str, Any]:
     """A writer that stands still at its ``number``-th object, before or after that has its name, while others work; then it goes on.
 
-    ``stopped``: whether it came to so many objects; without that nothing else was done. ``told``: the error that the writer ended with, if any."""
+    ``stopped``: whether it came to so many objects; without that nothing else was done. ``told``: the error that it ended with, if any."""
     writer, said = _forked(config, what, lambda: faulty.in_link(number, linked, faulty.stop_myself))
     _, status = os.waitpid(writer, os.WUNTRACED)
     stopped = os.WIFSTOPPED(status)

@@ -633,7 +633,7 @@ COPIED = {
     "indexed",
     "certificates",
 }
-OF_ITS_OWN = {"copying.json", "corrections", "leases", "prefetched", "frontiers", "serving", "cache", "shares", "steps"}
+OF_ITS_OWN = {"clock", "copying.json", "corrections", "leases", "prefetched", "frontiers", "serving", "cache", "shares", "steps"}
 
 
 def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
