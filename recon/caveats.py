@@ -63,7 +63,7 @@ _MARKS = (
     (
         Mark.CONFLICTS,
         "conflicts",
-        "{} {} events in conflict: one id with different values or keys, see 'recon certificate W'",
+        "{} {} events in conflict: one id with different values or keys; 'recon duplicates' lists them",
         False,
     ),
     (Mark.REJECTED, "rejected", "{} {} rejected rows, which count in no artifact; 'recon rejects' lists them", False),

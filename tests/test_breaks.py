@@ -199,11 +199,12 @@ def test_a_run_whose_every_row_was_rejected_says_so_and_breaks_do_not_call_every
 def test_before_anything_was_processed_no_command_calls_it_matched_or_clean(tmp_path: Path, recon: Call) -> None:
     folder, config = site(tmp_path, "stdout-closed")
     assert recon("land", str(folder / "p.csv"), "-w", W0, "--close", *config).status == 0
-    for command in (("breaks",), ("export", str(folder / "all.csv")), ("rejects",), ("rejects", W0), ("certificate", W0)):
+    for command in (("breaks",), ("export", str(folder / "all.csv")), ("rejects",), ("rejects", W0), ("certificate", W0), ("duplicates",)):
         answer = recon(*command, *config)
         assert (command, answer.status) == (command, 1)
         assert "everything is matched" not in answer.out
         assert "no rejected rows" not in answer.out
+        assert "no duplicates" not in answer.out
     status = recon("status", *config)
     assert status.status == 0
     assert "waiting for a run: 1 closed window" in status.out

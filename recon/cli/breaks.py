@@ -16,6 +16,8 @@ import typer
 from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table, warn
+from recon.errors import WrongInput, WrongUsage
+from recon.windows import name_of
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
@@ -86,10 +88,17 @@ def say_caveats(found: Sequence[Caveat], json: bool) -> int:
     return 1 if any(one.wrong or one.kind == "nothing_processed" for one in found) else 0
 
 
+def refuse_unprocessed(reconciliation: Reconciliation, window: str | None) -> None:
+    """Raises WrongInput where a list is empty because nothing, or not the window that is asked for, has been processed yet."""
+    processed = reconciliation.state().windows
+    if not processed:
+        raise WrongInput("no window has been processed yet; 'recon status' says what waits")
+    if window is not None and name_of(reconciliation.config.grid.parse(window)) not in processed:
+        raise WrongInput(f"window {window} has not been processed yet; 'recon status {window}' says what it waits for")
+
+
 def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tuple[str, ...]:
     """The statuses that are asked for. Raises WrongUsage for one that no artifact can have."""
-    from recon.errors import WrongUsage
-
     known = {*(item.name for item in reconciliation.config.status), *reconciliation.state().totals.get("statuses", {})}
     for name in given:
         if name not in known:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recon.cli.breaks import refuse_unprocessed
 from recon.cli.options import AsJson, ConfigFile, Debug, opened
 from recon.cli.screen import as_json, count, number, say, table
 
@@ -30,7 +31,10 @@ def duplicates(
     recon duplicates
     recon duplicates 2026-11-01T00:00Z --json
     """
-    rows: list[dict[str, Any]] = opened(config).duplicates(window).to_pylist()
+    reconciliation = opened(config)
+    rows: list[dict[str, Any]] = reconciliation.duplicates(window).to_pylist()
+    if not rows:
+        refuse_unprocessed(reconciliation, window)
     if json:
         as_json(rows)
         return

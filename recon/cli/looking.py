@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recon.cli.bounds import say_bounds
-from recon.cli.breaks import say_caveats
+from recon.cli.breaks import refuse_unprocessed, say_caveats
 from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, seen, table, warn
 from recon.errors import WrongInput
-from recon.windows import name_of
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
@@ -299,7 +298,7 @@ def rejects(
     reconciliation = opened(config)
     rows = reconciliation.rejects(window)
     if not rows.num_rows:
-        _refuse_unprocessed(reconciliation, window)
+        refuse_unprocessed(reconciliation, window)
     if json:
         as_json(rows.to_pylist())
         return
@@ -312,15 +311,6 @@ def rejects(
     if rows.num_rows > ROWS_SHOWN:
         say()
         say(f"{number(rows.num_rows - ROWS_SHOWN)} more; --json has all")
-
-
-def _refuse_unprocessed(reconciliation: Reconciliation, window: str | None) -> None:
-    """Raises WrongInput where no row could be rejected yet: nothing has been processed."""
-    processed = reconciliation.state().windows
-    if not processed:
-        raise WrongInput("no window has been processed yet, so that no row could be rejected; 'recon status' says what waits")
-    if window is not None and name_of(reconciliation.config.grid.parse(window)) not in processed:
-        raise WrongInput(f"window {window} has not been processed yet; 'recon status {window}' says what it waits for")
 
 
 def export(
