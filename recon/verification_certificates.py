@@ -127,7 +127,7 @@ def _wrong(
 
 def _as_linked(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any]) -> dict[str, Any]:
     """What else a certificate states that is a function of its commit, in stores where it names the commit's entry."""
-    until = parse_instant(name, "window") + config.grid.every
+    until = config.grid.after(parse_instant(name, "window"))
     stated = {"reconciliation": config.name, "until": name_of(until), "entry": held["entry"], "rules": held["rules"], "time": held["time"]}
     try:
         return {**stated, "files": stateless.read(store, held["folder"]).files}
