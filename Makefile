@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui test soak mutants chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: $(TESTED) chromium services  ## lint, types, then all tests but the long o
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_suspended.py tests/test_examples.py -n auto -rP
 	RECON_LAW_EXAMPLES=100 $(BIN)/pytest -m 'soak or not soak' tests/test_soak.py tests/test_rebuild.py tests/test_compaction.py tests/test_history.py -n auto -rP
+
+mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
+	$(BIN)/python tests/mutants/run.py
 
 chromium:             # for the browser test, where this may install it; else that test is skipped by name
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \

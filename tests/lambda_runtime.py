@@ -58,7 +58,8 @@ class Invocation:
 @dataclass
 class Function:
     """``code``: the unzipped package. ``environment``: the function's variables. ``at_once``: execution environments at most. ``retries``:
-    of an asynchronous event that was not answered.
+    of an asynchronous event that was not answered. ``told_s``: the time limits that the first invocations are told of in place of
+    ``timeout_s``, after which each is ended: for tests in which a slow machine must not be the reason.
 
     What a test asks for, each counted down: ``throttled``: invocations that are refused; ``unanswered``: that are taken, but whoever
     invokes loses the answer; ``doubled``: that are delivered twice."""
@@ -68,6 +69,7 @@ class Function:
     handler: str
     environment: Mapping[str, str]
     timeout_s: float = 60.0
+    told_s: list[float] = field(default_factory=list)
     at_once: int = 4
     retries: int = 0
     throttled: int = 0
@@ -304,11 +306,13 @@ class _RuntimeApi(_Requests):
         if found is None:
             self._tell(404)
             return
+        function = self.server_of.function
+        limit_s = function.told_s.pop(0) if function.told_s else function.timeout_s
         self._tell(
             200,
             found.event,
             Lambda_Runtime_Aws_Request_Id=found.id,
-            Lambda_Runtime_Deadline_Ms=str(int((time.time() + self.server_of.function.timeout_s) * 1000)),
+            Lambda_Runtime_Deadline_Ms=str(int((time.time() + limit_s) * 1000)),
             Lambda_Runtime_Invoked_Function_Arn=_arn(found.function),
             Lambda_Runtime_Trace_Id=f"Root=1-{uuid.uuid4().hex[:8]}-{uuid.uuid4().hex[:24]};Sampled=0",
         )

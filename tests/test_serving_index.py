@@ -651,7 +651,7 @@ def test_after_a_lost_reply_of_a_filling_the_switch_waits_until_it_cannot_come_a
     client.fill(table, [Pointer("A", 1, "state/a/part-0000.jsonl", 0, 1, 1)])
     start = time.monotonic()
     client.settle()
-    assert 0.05 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.05
 
 
 # ---- generations and rebuilds of the table ----

@@ -368,3 +368,60 @@ def test_a_whole_newest_end_that_is_written_anew_is_found_by_the_head_alone(site
     r = recon.open(site.r.config.path)
     assert r.verify().problems == []
     assert len(r.verify(head=head).problems) == 1
+
+
+# Stores of format 3
+
+
+def unlinked(path: Path) -> None:
+    """An object as format 3 had it."""
+    body = json.loads(path.read_text())
+    for member in (SEAL, "previous", "made", "entry", "manifest"):
+        body.pop(member, None)
+    for figures in body.get("windows", {}).values() if "timeline" in path.parts else ():
+        figures.pop("reduced")
+    path.chmod(0o600)
+    path.write_text(json.dumps(body))
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Site:
+    """A store of format 3, two commits old, into which one more was made since."""
+    place = tmp_path / "site"
+    (place / "data").mkdir(parents=True)
+    (place / "recon.yaml").write_text(CONFIG)
+    identity = {"format": 3, "name": "orders", "windows.start": "2026-11-01T00:00:00+00:00", "windows.every": "1:00:00"}
+    (place / "data" / "store.json").write_text(json.dumps(identity))
+    r = recon.open(place / "recon.yaml")
+    for hour in (0, 1):
+        land(r, hour, f"{hour}.csv", f"A,{hour},10,EUR\n")
+        r.run()
+    data = place / "data"
+    for pattern in ("timeline/*.json", "certificates/*/*.json", "events/*/manifests/*.json", "rules/*.json", "stateless/*/*/figures.json"):
+        for path in data.glob(pattern):
+            unlinked(path)
+    site = Site(recon.open(place / "recon.yaml"), data)
+    assert site.r.verify(full=True).problems == []
+    for number in range(2):
+        land(site.r, 1, f"more-{number}.csv", f"B,{number + 2},20,EUR\n")
+        site.r.run()
+    return site
+
+
+def test_a_store_of_format_3_stays_readable_and_is_linked_from_now_on(older: Site) -> None:
+    linked = [json.loads(path.read_text()).get("previous") for path in sorted(older.data.glob("timeline/*.json"))]
+    assert linked[:2] == [None, None]
+    assert linked[2] == digest_of(older.entry(1).read_bytes())
+    assert older.r.verify(full=True, head=older.r.head()).problems == []
+
+
+@pytest.mark.parametrize("what", ["entry", "certificate", "manifest"])
+def test_in_a_store_of_format_3_a_link_that_was_cut_is_found(older: Site, what: str) -> None:
+    path = {"entry": older.entry, "certificate": lambda: older.certificate(1), "manifest": lambda: older.manifest(1)}[what]()
+    unlinked(path)
+    assert any(older.name(path) in problem for problem in older.r.verify().problems)
+
+
+def test_in_a_store_of_format_3_the_last_object_before_the_first_link_is_held_by_it(older: Site) -> None:
+    edit(older.entry(1), put(writer="0" * 16))
+    assert any(older.name(older.entry(2)) in problem for problem in older.r.verify().problems)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from recon.reduce import reduce_windows
 from recon.sealing import SEAL, sealed
 from recon.stateless import Figures
 from recon.timeline import Timeline
+from recon.totals import Totals, exact_sum
 
 CONFIG = """
 name: ties
@@ -337,3 +339,40 @@ def test_windows_that_do_not_tie_do_not_hold_up_others(r: Reconciliation) -> Non
     assert report.windows == [W[1]]
     with pytest.raises(WrongInput, match="does not tie"):
         merge_windows(r.store(), r.config, Timeline(r.store()), [reduced(r, 0)])
+
+
+def test_a_merge_by_other_rules_is_refused(r: Reconciliation) -> None:
+    land(r, 0, "A,1,10,EUR\n")
+    r.run()
+    land(r, 1, "A,2,20,EUR\n")
+    r.config.path.write_text(CONFIG.replace("{sum: a}", "{max: a}"))
+    other = recon.open(r.config.path)
+    with pytest.raises(WrongUsage, match="the rules changed"):
+        merge_windows(other.store(), other.config, Timeline(other.store()), [reduced(other, 1)])
+
+
+def test_a_revision_that_is_committed_is_not_merged_again(r: Reconciliation) -> None:
+    land(r, 0, "A,1,10,EUR\n")
+    r.run()
+    merged = merge_windows(r.store(), r.config, Timeline(r.store()), [reduced(r, 0)])
+    assert (merged.commit, r.state().commit) == (None, 1)
+
+
+def test_a_key_that_is_gone_from_a_window_loses_what_the_window_gave_it(r: Reconciliation) -> None:
+    land(r, 0, "A,1,10,EUR\nB,2,20,EUR\n")
+    land(r, 1, "A,3,30,EUR\n")
+    r.run()
+    land(r, 0, "B,2,20,EUR\n", replace="a.csv")
+    r.run()
+    assert r.show("A")["measures"]["billed"] == "30.00"
+    assert r.show("A")["withdrawn"] == [W[0]]
+
+
+def test_totals_differ_by_a_currency_that_one_side_lacks() -> None:
+    one, other = Totals(1, {"a": {"EUR": Decimal(1), "USD": Decimal(5)}}), Totals(1, {"a": {"EUR": Decimal(1)}})
+    assert one.differences(other) == ["a USD 5 ≠ 0"]
+    assert other.differences(one) == ["a USD 0 ≠ 5"]
+
+
+def test_exact_sums_keep_every_digit() -> None:
+    assert exact_sum(["1" * 38, Decimal("0.0000000001"), 1]) == Decimal("1" * 37 + "2.0000000001")

@@ -84,7 +84,7 @@ def told(store: LocalStore, plan: Plan) -> dict[str, Any]:
     return found
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not come to pass"

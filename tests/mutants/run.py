@@ -1,0 +1,97 @@
+"""`make mutants`: breaks the code by hand-made mutants, one at a time in a copy of the tree, and prints those that no test notices.
+
+    python tests/mutants/run.py [WORD …]      only mutants with one of these words in their module or reason
+
+Belongs here: copying, changing, running the tests that should fail. Does not belong here: the list (mutants.py).
+Exit status 1 where a mutant survives, cannot be applied, or its tests fail without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+from mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = int(os.environ.get("RECON_MUTANTS_AT_ONCE", str(os.cpu_count() or 1)))
+_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "*.egg-info", "docs", "node_modules", ".hypothesis")
+
+
+def main(words: list[str]) -> int:
+    chosen = [one for one in MUTANTS if not words or any(word in one.module or word in one.why for word in words)]
+    print(f"{len(chosen)} mutants, {AT_ONCE} at a time", flush=True)
+    with tempfile.TemporaryDirectory(prefix="recon-mutants-") as folder:
+        trees = SimpleQueue[Path]()
+        for number in range(AT_ONCE):
+            tree = Path(folder) / str(number)
+            shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
+            trees.put(tree)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            tests = tuple(sorted({test for one in chosen for test in one.tests}))
+            if broken := failure(trees, tests):
+                print(f"a test fails without any mutant:\n{broken}", flush=True)
+                return 1
+            verdicts = list(pool.map(lambda one: told(trees, one), chosen))
+    killed = sum(verdicts)
+    print(f"{killed} killed, {len(chosen) - killed} survived", flush=True)
+    return 0 if killed == len(chosen) else 1
+
+
+def told(trees: SimpleQueue[Path], mutant: Mutant) -> bool:
+    """Whether a test notices the mutant; prints one line."""
+    start = time.monotonic()
+    try:
+        killed = bool(failure(trees, mutant.tests, mutant))
+        verdict = "killed  " if killed else "SURVIVED"
+    except ValueError as error:
+        killed, verdict = False, f"SURVIVED ({error})"
+    print(f"{verdict}  {mutant.module}: {mutant.why}  ({time.monotonic() - start:.0f} s)", flush=True)
+    return killed
+
+
+def failure(trees: SimpleQueue[Path], tests: tuple[str, ...], mutant: Mutant | None = None) -> str:
+    """What pytest says where one of the tests fails, "" where all pass."""
+    tree = trees.get()
+    try:
+        with applied(tree, mutant):
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
+            environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+            done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=1800)
+    finally:
+        trees.put(tree)
+    if done.returncode == 0:
+        return ""
+    if done.returncode != 1:  # pytest could not run: nothing is known of the mutant
+        raise ValueError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr)[-400:]}")
+    return done.stdout[-2000:]
+
+
+@contextmanager
+def applied(tree: Path, mutant: Mutant | None) -> Iterator[None]:
+    """The tree with the mutant in it. Raises ValueError where its text is not in the module exactly once."""
+    if mutant is None:
+        yield
+        return
+    file = tree / mutant.module
+    text = file.read_text(encoding="utf-8")
+    if (found := text.count(mutant.old)) != 1:
+        raise ValueError(f"its text is {found} times in {mutant.module}; correct tests/mutants/mutants.py")
+    file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
