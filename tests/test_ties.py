@@ -154,7 +154,7 @@ def test_merge_refuses_artifacts_that_are_not_what_was_reduced(
     ("columns", "where", "words"),
     [
         ("* REPLACE (c_a + 1 AS c_a)", "true", ("billed",)),
-        ("*", "id <> '1'", ("rows in the artifacts",)),
+        ("*", "id <> '1'", ("1 ids in the artifacts are not in the events",)),
     ],
 )
 def test_merge_refuses_events_that_are_not_what_was_reduced_where_some_are_suppressed(

@@ -15,6 +15,7 @@ from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
 from recon.engines.duckdb.session import literal, quoted
+from recon.errors import WrongInput
 from recon.windows import name_of
 
 if TYPE_CHECKING:
@@ -154,6 +155,21 @@ def _texts(connection: duckdb.DuckDBPyConnection, windows: Sequence[str], before
     for side, events in (("old", before), ("new", after)):
         _read_texts(connection, events, f"texts_own_{side}", f"ranged AND w IN (SELECT w FROM pairs_{side})")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW texts_{side} AS FROM texts_own_{side} UNION ALL FROM texts_kept")
+    _tie(connection)
+
+
+def _tie(connection: duckdb.DuckDBPyConnection) -> None:
+    """Each id whose hash the artifacts hold was read from the events; else it would be taken for no duplicate. Raises WrongInput."""
+    lacking = connection.execute("""
+        SELECT w, count(*) FROM met
+        ANTI JOIN (SELECT key, w, id_hash(id) AS idh FROM (FROM texts_old UNION FROM texts_new)) USING (key, w, idh)
+        GROUP BY w ORDER BY w""").fetchall()
+    if lacking:
+        window, ids = lacking[0]
+        raise WrongInput(
+            f"the merge does not tie ({window}: {ids} ids in the artifacts are not in the events); nothing was committed; "
+            "run 'recon verify'"
+        )
 
 
 def _read_texts(connection: duckdb.DuckDBPyConnection, events: Events, table: str, which: str) -> None:
