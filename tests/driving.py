@@ -47,7 +47,7 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
     if isinstance(operation, s.Unland):
         return r.unland(operation.name, window, "a test takes it back")
     if isinstance(operation, s.Close):
-        return r.close(window)
+        return r.close(window, "a test closes it")
     return r.replay(window)
 
 

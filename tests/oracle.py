@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any, NamedTuple
@@ -65,11 +65,12 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """``types`` names every column that anything uses, text ones too; key and id are always text, time a timestamp."""
+    """``types`` names every column that anything uses, text ones too; key and id are always text, time a timestamp. An ``id`` of several
+    columns may end with "#", which numbers the equal rows of a file."""
 
     key: tuple[str, ...]
     types: Mapping[str, Type]
-    id: str | None = None
+    id: str | tuple[str, ...] | None = None
     time: str | None = None
     dedupe: timedelta = timedelta(days=31)
     currency: str | None = None
@@ -174,11 +175,30 @@ class Row:
 def oracle(events: Iterable[Event], rules: Rules, as_of: datetime | None = None) -> Result:
     """``events``: of the current revision of every window, in any order. ``as_of`` leaves later windows out."""
     with localcontext(EXACT):
-        rows = [read(event, rules) for event in events if as_of is None or event.window <= as_of]
+        rows = numbered([read(event, rules) for event in events if as_of is None or event.window <= as_of], rules)
         verdicts, conflicting = judge(rows, rules)
         totals = _totals(rows, verdicts, conflicting, rules)
         _conflicts(rows, verdicts, totals)
         return Result(_artifacts(rows, verdicts, rules), totals)
+
+
+def numbered(rows: Sequence[Row], rules: Rules) -> list[Row]:
+    """The rows with their ids, where these are put together of several columns. An empty part makes an id none, unless rows are
+    numbered."""
+    if not isinstance(rules.id, tuple):
+        return list(rows)
+    columns, counts = [name for name in rules.id if name != "#"], Counter[Any]()
+    found = {}
+    for row in sorted(rows, key=lambda row: row.event.line):
+        parts = [row.values[name] for name in columns]
+        same = (row.event.window, row.event.order, row.key, *parts)
+        counts[same] += 1
+        if "#" in rules.id:
+            parts.append(str(counts[same]))
+        known = "#" in rules.id or None not in parts
+        found[same, row.event.line] = (row, json.dumps(parts, ensure_ascii=False) if known else None)
+    ids = {id(row): text for row, text in found.values()}
+    return [replace(row, id=ids[id(row)]) for row in rows]
 
 
 def withdrawn(revisions: Mapping[datetime, Sequence[Sequence[Event]]], rules: Rules) -> dict[str, list[datetime]]:
@@ -207,8 +227,9 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(
 def read(event: Event, rules: Rules) -> Row:
     """Types a row. Of several reasons the first is given: empty key, then columns in the order of id, time, types."""
     columns: dict[str, Type] = dict.fromkeys(rules.key, "text")
-    if rules.id is not None:
-        columns[rules.id] = "text"
+    for name in (rules.id,) if isinstance(rules.id, str) else rules.id or ():
+        if name != "#":
+            columns.setdefault(name, "text")
     if rules.time is not None:
         columns[rules.time] = "timestamp"
     columns = {**columns, **{name: kind for name, kind in rules.types.items() if name not in columns}}
@@ -225,7 +246,7 @@ def read(event: Event, rules: Rules) -> Row:
     return Row(
         event=event,
         key=key_text([values[column] or "" for column in rules.key]),
-        id=values[rules.id] if rules.id is not None else None,
+        id=values[rules.id] if isinstance(rules.id, str) else None,
         time=values[rules.time] if rules.time is not None else None,
         values=values,
         why=reasons[0] if reasons else None,

@@ -56,6 +56,10 @@ control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
 """
 
 CURRENCY_YAML = STANDARD_YAML.replace("  id: event_id\n", "  id: event_id\n  currency: currency\n")
+NUMBERED_YAML = STANDARD_YAML.replace("  id: event_id\n", '  id: [event_type, event_id, "#"]\n')
+"""Two columns and the number of a row among the equal rows of its file make the id: numbers that re-sent files share."""
+SHORT_YAML = STANDARD_YAML + "closing: {files: 2}\n"
+FOLDERS = ("site", "currency=EUR", "key=7", "hi=9", "a[b]", "100%", "ü", "it's {x}", "file=*")
 
 
 def _is_type(event_type: str) -> Any:
@@ -94,6 +98,7 @@ STANDARD_RULES = Rules(
     ),
     control=(Control("rows", "count"), Control("amount", "sum", "amount", "currency")),
 )
+CURRENCY_RULES = replace(STANDARD_RULES, currency="currency")
 
 
 # ---- rows and files --------------------------------------------------------------------------------------------------

@@ -72,13 +72,14 @@ def large(yes: bool = True) -> Iterator[None]:
 @SLOW
 @given(s.histories(max_windows=3, max_operations=7), st.data())
 def test_a_history_comes_out_as_the_oracle_says_whichever_engine_carries_out_each_run(history: s.History, data: st.DataObject) -> None:
-    with fresh() as r:
+    text, rules = data.draw(st.sampled_from([(s.STANDARD_YAML, s.STANDARD_RULES), (s.CURRENCY_YAML, s.CURRENCY_RULES)]))
+    with fresh(text) as r:
         for operation, state in zip(history.operations, history.states(), strict=True):
             if isinstance(operation, s.Run):
                 engine, wide = data.draw(st.sampled_from([(DUCKDB, False), (SPARK, False), (SPARK, True), (SPARK, True)]))
                 with large(wide):
                     carry_out(by(r, engine), operation)
-                check_store(r, state)
+                check_store(r, state, rules)
             else:
                 carry_out(r, operation)
         assert r.verify(full=True).problems == []
@@ -116,15 +117,18 @@ def reduced(r: Reconciliation, window: str) -> dict[str, Any]:
             table.sort_by([(column, "ascending") for column in order]).to_pylist(),
         )
         found["digests"][name] = ""
-    return {**found, "folder": ""}
+    return {**found, "folder": "", "manifest": ""}
 
 
+@pytest.mark.parametrize("text", [s.STANDARD_YAML, s.CURRENCY_YAML, s.NUMBERED_YAML], ids=["standard", "currency", "numbered"])
 @SLOW
-@given(s.batches(max_windows=2))
-def test_both_engines_leave_the_same_rows_in_a_windows_files_and_the_same_figures(batches: dict[int, tuple[s.File, ...]]) -> None:
+@given(batches=s.batches(max_windows=2))
+def test_both_engines_leave_the_same_rows_in_a_windows_files_and_the_same_figures(
+    text: str, batches: dict[int, tuple[s.File, ...]]
+) -> None:
     seen = []
     for engine, wide in ((DUCKDB, False), (SPARK, True)):
-        with fresh() as r, large(wide):
+        with fresh(text) as r, large(wide):
             for window, files in batches.items():
                 for file in files:
                     carry_out(r, s.Land(window, file))

@@ -47,17 +47,19 @@ SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list
 
 
 @contextmanager
-def fresh(text: str = s.STANDARD_YAML) -> Iterator[Reconciliation]:
+def fresh(text: str = s.STANDARD_YAML, name: str = "site") -> Iterator[Reconciliation]:
     # In memory where there is such a folder: a history syncs hundreds of small files. Durability is test_store's matter.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield open_in(Path(folder), text)
+        place = Path(folder) / name
+        place.mkdir()
+        yield open_in(place, text)
 
 
 @SLOW
-@given(s.histories())
-def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_history(history: s.History) -> None:
-    with fresh() as r:
+@given(s.histories(), st.sampled_from(s.FOLDERS))
+def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_history(history: s.History, name: str) -> None:
+    with fresh(name=name) as r:
         for operation, state in zip(history.operations, history.states(), strict=True):
             carry_out(r, operation)
             if isinstance(operation, s.Run):
@@ -87,7 +89,7 @@ def test_events_without_ids_and_times_are_all_counted_under_a_key_of_two_columns
 @SLOW
 @given(s.histories(max_windows=4, max_operations=10))
 def test_artifacts_with_two_currencies_add_none_of_them_up(history: s.History) -> None:
-    rules = replace(s.STANDARD_RULES, currency="currency")
+    rules = s.CURRENCY_RULES
     with fresh(s.CURRENCY_YAML) as r:
         for operation, state in zip(history.operations, history.states(), strict=True):
             carry_out(r, operation)
@@ -101,6 +103,32 @@ def test_artifacts_with_two_currencies_add_none_of_them_up(history: s.History) -
             assert list(found) == (artifact.currencies if len(artifact.currencies) > 1 else [])
             for currency, measures in found.items():
                 assert all(same(measures[name], wanted) for name, wanted in artifact.by_currency[currency].items())
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=10))
+def test_ids_of_several_columns_and_numbered_rows_come_out_as_the_oracle_says(history: s.History) -> None:
+    rules = replace(s.STANDARD_RULES, id=("event_type", "event_id", "#"))
+    with fresh(s.NUMBERED_YAML) as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state, rules)
+        assert not r.verify(full=True).problems
+
+
+@SLOW
+@given(s.histories(max_windows=4, max_operations=8))
+def test_a_window_that_is_closed_with_too_few_files_is_short_in_its_certificate(history: s.History) -> None:
+    with fresh(s.SHORT_YAML) as r:
+        for operation, state in zip(history.operations, history.states(), strict=True):
+            carry_out(r, operation)
+            if isinstance(operation, s.Run):
+                check_store(r, state)
+        for window, revisions in history.states()[-1].revisions.items():
+            certificate = r.certificate(name_of(s.at(window)))
+            assert certificate is not None
+            assert (certificate["received_files"], certificate["short"]) == (len(revisions[-1]), len(revisions[-1]) < 2)
 
 
 @SLOW
