@@ -179,12 +179,15 @@ def test_declared_totals_of_another_type_are_refused_when_they_land(tmp_path: Pa
     assert not list(opened.store().list("events/"))
 
 
-@pytest.mark.parametrize("expect", ['{"rows": "three"}', '{"rows": [1]}', '{"amount": {"EUR": {}}}', '{"amount": "sNaN"}'])
-def test_declared_totals_of_another_type_in_a_manifest_stop_their_own_window_only(tmp_path: Path, expect: str) -> None:
+@pytest.mark.parametrize("expect", [{"rows": "three"}, {"rows": [1]}, {"amount": {"EUR": {}}}, {"amount": "sNaN"}])
+def test_declared_totals_of_another_type_that_an_earlier_version_landed_stop_their_own_window_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: dict[str, Any]
+) -> None:
     opened = made(tmp_path, hours=3)
-    file = tmp_path / "orders_data" / list(opened.store().list("events/2026-11-01T0100Z/manifests"))[-1]
-    file.chmod(0o644)
-    file.write_text(file.read_text().replace('"expect": {}', f'"expect": {expect}'))
+    (tmp_path / "declared.csv").write_text(HEADER + "C,9,INVOICE,1.00,EUR\n")
+    with monkeypatch.context() as patched:
+        patched.setattr("recon.batches.declared_totals", lambda raw: raw)  # it did not look at them
+        opened.land([tmp_path / "declared.csv"], window(1), expect=expect)
     report = opened.run()
     assert list(report.bad) == [window(1)]
     assert "its declared control totals" in report.bad[window(1)]
