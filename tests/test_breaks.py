@@ -154,8 +154,9 @@ def test_the_summary_sums_money_by_status_and_age(chosen_from: Reconciliation, r
     assert {line["age"] for line in lines} <= {name for _, name in AGES}
     config = ("--config", str(r.config.path))
     out = " ".join(recon("breaks", "--status", "UNPAID", "--min", "50", "--sort", "balance", "--limit", "1", *config).out.split())
-    assert "1 break" in out
+    assert "2 breaks" in out  # the limit shortens the list, not the sums
     assert "2,000.00" in out
+    assert "1 more: recon breaks breaks.xlsx" in out
     answer = recon("breaks", "--status", "LOST", *config)
     assert (answer.status, answer.line) == (
         2,

@@ -139,6 +139,14 @@ def test_artifacts_and_breaks_are_written_in_the_format_of_the_suffix(recon: Cal
     assert recon("breaks", str(tmp_path / f"b.{suffix}"), "--json").json["rows"] == 2
 
 
+def test_export_to_standard_output_is_the_csv_file(recon: Call, here: Path, tmp_path: Path) -> None:
+    recon("export", "all.csv")
+    assert recon("export", "-").out == (here / "all.csv").read_text()
+    refused = recon("export", "-", "--json")
+    assert refused.status == 2
+    assert refused.line == "export: both - and --json write to standard output; name a file, or leave --json out"
+
+
 def test_export_as_of_a_window_has_what_was_then(recon: Call, here: Path, tmp_path: Path) -> None:
     file = tmp_path / "then.csv"
     recon("export", str(file), "--through", FIRST)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -152,3 +155,23 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
     }
     assert r.show("INV-2")["derived"]["cause"] == "two digits swapped"
     assert not r.verify(full=True).problems
+
+
+@pytest.mark.parametrize(
+    ("example", "figures"),
+    [
+        ("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"]),
+        ("logic", ["two digits swapped", "decimal point slipped", "unexplained", "all is as it should be"]),
+        pytest.param("ach", ["no breaks: everything is matched", "1 break"], marks=pytest.mark.soak),
+        pytest.param("transactions", ["33,827 breaks", "all is as it should be"], marks=pytest.mark.soak),
+    ],
+)
+def test_run_sh_goes_from_the_files_to_the_figures_in_an_empty_folder(example: str, figures: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for name in ("RECON_CONFIG", "DAGSTER_HOME"):
+        environment.pop(name, None)
+    command = [str(EXAMPLES / example / "run.sh"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for figure in figures:
+        assert figure in done.stdout

@@ -7,7 +7,7 @@ caveats (recon.caveats).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +34,7 @@ def breaks(
     sort: Annotated[
         str | None, typer.Option("--sort", metavar="COLUMN", help="In order of a column: largest number first, texts from A to Z.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="List at most so many; sums are of all.")] = None,
     as_of: AsOf = None,
     through: Through = None,
     known_at: KnownAt = None,
@@ -67,21 +67,23 @@ def breaks(
         else:
             say(f"wrote {count(rows, 'break')} to {Path(file)}")
         return say_caveats(found, json)
-    summary, listed = reconciliation.breaks_summary(chosen, **moment), reconciliation.breaks(chosen, **moment)
+    # The summary is of all of them: a limit shortens the list, never the sums.
+    summary, listed = reconciliation.breaks_summary(replace(chosen, limit=None), **moment), reconciliation.breaks(chosen, **moment)
     if json:
         as_json({"summary": summary, "breaks": listed.to_pylist(), "caveats": [asdict(one) for one in found]})
     elif summary:
         _say_summary(summary)
-        _say_breaks(listed, limit or ROWS_SHOWN, with_config(config))
+        _say_breaks(listed, limit or ROWS_SHOWN, sum(line["artifacts"] for line in summary), with_config(config))
     else:
         _say_none(reconciliation, found, chosen != Chosen(), moment)
     return say_caveats(found, json)
 
 
-def say_caveats(found: Sequence[Caveat], json: bool) -> int:
-    """What keeps an answer from being the whole truth: what is wrong on stderr, the rest with the answer. Returns the exit status."""
+def say_caveats(found: Sequence[Caveat], json: bool, on_stdout: bool = True) -> int:
+    """What keeps an answer from being the whole truth: what is wrong on stderr, the rest with the answer. Returns the exit status.
+    ``on_stdout``: false where standard output holds nothing but rows."""
     for one in found:
-        if one.wrong or one.kind == "nothing_processed":
+        if one.wrong or one.kind == "nothing_processed" or not on_stdout:
             warn(one.text)
         elif not json:
             say(f"note: {one.text}")
@@ -134,14 +136,14 @@ def _say_summary(summary: Sequence[dict[str, Any]]) -> None:
     table(["status", "age", "artifacts", "currency", "net", "gross"], rows, ["artifacts", "net", "gross"])
 
 
-def _say_breaks(listed: Any, shown: int, suffix: str) -> None:
+def _say_breaks(listed: Any, shown: int, total: int, suffix: str) -> None:
     names = [name for name in listed.column_names if name not in ("windows", "last_window", "since")]
     numeric = [name for name in names if name not in ("key", "status", "first_window") and _is_number(listed, name)]
     rows = listed.select(names).slice(0, shown).to_pylist()
     table(names, [[amount(row[n]) if n in numeric else row[n] for n in names] for row in rows], numeric)
-    if listed.num_rows > shown:
+    if total > shown:
         say()
-        say(f"{number(listed.num_rows - shown)} more: recon breaks breaks.xlsx{suffix}")
+        say(f"{number(total - shown)} more: recon breaks breaks.xlsx{suffix}")
 
 
 def _is_number(listed: Any, name: str) -> bool:

@@ -6,6 +6,8 @@ Belongs here: their arguments, and tables for a screen. Does not belong here: wh
 from __future__ import annotations
 
 import re
+import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +20,7 @@ from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, seen, table, warn
-from recon.errors import WrongInput
+from recon.errors import WrongInput, WrongUsage
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
@@ -314,7 +316,10 @@ def rejects(
 
 
 def export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Its suffix names the format: csv, jsonl, parquet or xlsx.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Its suffix names the format: csv, jsonl, parquet or xlsx; - writes csv to standard output."),
+    ],
     as_of: AsOf = None,
     through: Through = None,
     known_at: KnownAt = None,
@@ -330,9 +335,15 @@ def export(
     \b
     recon export artifacts.xlsx
     recon export november.csv --as-of 2026-12-01T00:00Z
+    recon export - | head
     """
+    if file == "-" and json:
+        raise WrongUsage("export: both - and --json write to standard output; name a file, or leave --json out")
+    reconciliation = opened(config)
+    if file == "-":
+        _export_to_stdout(reconciliation, as_of, known_at, through)
+        return say_caveats(reconciliation.caveats(), json, on_stdout=False)
     with Bar("export"):
-        reconciliation = opened(config)
         rows = reconciliation.export(file, as_of, known_at, through)
     found = reconciliation.caveats()
     if json:
@@ -340,3 +351,12 @@ def export(
     else:
         say(f"wrote {count(rows, 'artifact')} to {Path(file)}")
     return say_caveats(found, json)
+
+
+def _export_to_stdout(reconciliation: Reconciliation, as_of: str | None, known_at: str | None, through: str | None) -> None:
+    """CSV, by way of a private file: the answer is whole or there is none."""
+    with tempfile.TemporaryDirectory(prefix="recon-") as folder:
+        written = Path(folder) / "artifacts.csv"
+        reconciliation.export(written, as_of, known_at, through)
+        with written.open(encoding="utf-8", newline="") as lines:
+            sys.stdout.writelines(lines)
