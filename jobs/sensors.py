@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ TICK = "RECON_TICK_S"
 """Environment: seconds between two ticks of a sensor."""
 _TICK_S = 10
 _EARLIER_MAX = 500
+_TIME_OF_DAY = re.compile(r"(\d+ d )?(?<![T\d])\d\d:\d\d(:\d\d)?(Z| h)?")
 _CLOSED_MAX = 500
 
 Answer = dg.RunRequest | dg.SkipReason
@@ -97,7 +99,10 @@ def _sensor(config: Config, stage: str, job: str | None, said: str, tick: Tick) 
             opened = getattr(context.resources, store).open()
             answer, cursor = tick(opened, seen.timeline(opened), context.instance, context.cursor)
         except ReconError as error:
+            seen.log(context, str(error))
             return dg.SkipReason(str(error))
+        if isinstance(answer, dg.SkipReason):
+            seen.log(context, answer.skip_message or "")
         if isinstance(answer, dg.RunRequest):
             return dg.SensorResult(run_requests=[answer], cursor=cursor)
         return dg.SensorResult(skip_reason=answer, cursor=cursor)
@@ -106,11 +111,21 @@ def _sensor(config: Config, stage: str, job: str | None, said: str, tick: Tick) 
 
 
 class _Seen:
-    """The timeline as far as it was read by the last tick: a state of 100,000 windows is not to be read every few seconds."""
+    """What the last tick has left: the timeline as far as it was read, since a state of 100,000 windows is not to be read every few
+    seconds; and why nothing was started."""
 
     def __init__(self) -> None:
         self._first: object = None
         self._timeline: Timeline | None = None
+        self._logged = ""
+
+    def log(self, context: dg.SensorEvaluationContext, reason: str) -> None:
+        """Puts the reason into the tick's log, in full, where it is another than that of the tick before, but for times of day: Dagster
+        keeps a file for each tick that has logged something."""
+        without_times = _TIME_OF_DAY.sub("", reason)
+        if without_times != self._logged:
+            self._logged = without_times
+            context.log.info(reason)
 
     def timeline(self, store: ObjectStore) -> Timeline:
         entry = Timeline(store).entry(1)

@@ -23,6 +23,10 @@ AGAIN = """mutation($of: ReexecutionParams!) { launchRunReexecution(reexecutionP
   __typename ... on LaunchRunSuccess { run { id } } ... on PythonError { message } } }"""
 RUN = "query($id: ID!) { runOrError(runId: $id) { ... on Run { id status parentRunId tags { key value } } } }"
 
+TICKS = """{ sensorOrError(sensorSelector: {sensorName: "orders_certify_sensor", repositoryName: "__repository__",
+  repositoryLocationName: "recon"}) { ... on Sensor { sensorState { ticks(limit: 50) {
+  status skipReason logEvents { events { message } } } } } } }"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Reconciliation:
@@ -88,3 +92,15 @@ def test_the_ui_lists_runs_of_recon_run_under_their_job_and_executes_them_again(
     assert (again["status"], tags(again)["recon/failure"]) == ("SUCCESS", "none")
     assert site.state().windows.keys() == {window(0), window(1)}
     assert len(runs(ui)) == 5, "the daemon has executed a failed run again by itself"
+
+
+def test_why_a_tick_starts_nothing_is_in_its_log_once_until_it_changes(ui: str) -> None:
+    def ticks() -> list[dict[str, Any]]:
+        found = asked(ui, TICKS)["sensorOrError"]["sensorState"]["ticks"]
+        return [tick for tick in reversed(found) if tick["status"] == "SKIPPED"]
+
+    assert waited_for("three ticks", lambda: len(ticks()) >= 3)
+    told = [[event["message"] for event in tick["logEvents"]["events"]] for tick in ticks()]
+    reasons = [tick["skipReason"] for tick in ticks()]
+    assert told[0] == [reasons[0]]
+    assert all(bool(log) == (at == 0 or reasons[at] != reasons[at - 1]) for at, log in enumerate(told))
