@@ -47,7 +47,7 @@ STAGE_ASSETS = (
         (),
         frozenset({"file"}),
         "The files of each window, complete and closed by a manifest. `recon land` puts them there; materializing a window reports "
-        "its batch, and refuses one that is missing or still open.",
+        "its batch, and skips one that is missing or still open.",
         stages.land,
     ),
     StageAsset(
@@ -64,8 +64,8 @@ STAGE_ASSETS = (
         "prefetch",
         ("stateless_artifacts",),
         frozenset({"arrow"}),
-        "Where the standing records of just those keys that the range touches lie, found ahead for the merge, in one file. It is removed "
-        "when the merge has used it; a merge without it finds the records itself.",
+        "Places of the existing records of the keys that the range touches, looked up before the merge and kept in one file. The merge "
+        "removes the file after use; a merge without it looks the records up itself.",
         stages.read_ahead,
     ),
     StageAsset(

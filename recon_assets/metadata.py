@@ -171,7 +171,7 @@ def of_kept(kept: Kept | None) -> Metadata:
         return {}
     per_million = kept.cost_per_million_usd
     return {
-        "table": kept.table or "none is full yet; another process fills one",
+        "table": kept.table or "no table is complete yet; another process is filling one",
         "table_commit": kept.commit,
         "table_filled_anew": kept.filled,
         "table_shares": kept.shares,
