@@ -108,23 +108,36 @@ class Reconciliation:
         close: bool = False,
         replace: str | None = None,
         expect: Mapping[str, Any] | None = None,
+        again: bool = False,
     ) -> batches.Landing:
-        """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to."""
-        from recon import batches, clock
+        """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to. ``again``: also
+        where another window holds the same bytes; else that raises WrongUsage, since they would count twice."""
+        from recon import batches, clock, same_bytes
         from recon.intake import inspect, spec_of
 
         start = self.config.grid.parse(window, "--window")
-        batches.refuse_unbegun(self.config.grid, start, clock.now(self.store(create=True)))
-        spec = spec_of(self.config, self.config.columns)
+        store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
+        batches.refuse_unbegun(self.config.grid, start, clock.now(store))
+
+        def looked_at(name: str, path: Path) -> None:
+            inspect(name, path, spec)
+            digest = batches.digest_of(path)
+            if not again and (windows := same_bytes.elsewhere(store, start, digest)):
+                raise WrongUsage(
+                    f"{name}: the same bytes landed in window{'s' * (len(windows) > 1)} {', '.join(windows)} already; take them back there "
+                    "with 'recon unland', or say --again if they are to be in both"
+                )
+            same_bytes.note(store, start, digest)
+
         return batches.land(
-            self.store(create=True),
+            store,
             start,
             [Path(file) for file in files],
             close=close,
             expected=self.config.closing.files,
             replacing=replace,
             expect=expect,
-            inspect=lambda name, path: inspect(name, path, spec),
+            inspect=looked_at,
         )
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:

@@ -48,6 +48,8 @@ def bring_manifests(bringing: Bringing, events: Sizes, before: State, there: Siz
         # A note of its own, of now: whoever follows the notes of the target may have passed the hour of the source's.
         noted = [(parse_instant(manifest.window, path), manifest.revision) for path, manifest in manifests.items()]
         list(bringing.each(lambda one: landings.note(bringing.target, *one), noted))
+        received = {(name, file.digest) for name, manifest in zip(noted, manifests.values(), strict=True) for file in manifest.received}
+        list(bringing.each(lambda one: bringing.put(layout.landed_bytes(one[1], one[0][0]), b""), received))
         list(bringing.each(lambda one: bringing.put(*one), bodies.items()))
 
 

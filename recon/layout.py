@@ -100,6 +100,15 @@ def landing(instant: datetime, window: datetime, revision: int, attempt: str) ->
     return f"{landing_instant(instant)}-{folder_name(window)}-{revision:06d}-{attempt}"
 
 
+def landings_of(digest: str) -> str:
+    """Notes of the windows that bytes of this SHA-256 landed in."""
+    return f"{LANDINGS}bytes/{digest}/"
+
+
+def landed_bytes(digest: str, window: datetime) -> str:
+    return f"{landings_of(digest)}{folder_name(window)}"
+
+
 def correction(digest: str) -> str:
     """A correction that was begun: its event, its window, its file. ``digest``: of what its maker gave."""
     return f"{CORRECTIONS}{digest}.json"

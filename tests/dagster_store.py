@@ -58,7 +58,7 @@ def landed(opened: Reconciliation, hour: int, rows: str | None = None, *, close:
     name = f"file-{hour:02d}{'-corrected' if replace else ''}.csv"
     path = opened.config.path.parent / name
     path.write_text(HEADER + text)
-    opened.land([path], window(hour), close=close, replace=replace)
+    opened.land([path], window(hour), close=close, replace=replace, again=True)
 
 
 def run(

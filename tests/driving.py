@@ -43,7 +43,7 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / operation.file.name
             path.write_bytes(operation.file.content)
-            return r.land([path], window, replace=getattr(operation, "old", None))
+            return r.land([path], window, replace=getattr(operation, "old", None), again=True)
     if isinstance(operation, s.Unland):
         return r.unland(operation.name, window, "a test takes it back")
     if isinstance(operation, s.Close):

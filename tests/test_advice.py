@@ -59,10 +59,10 @@ def in_folder(r: Reconciliation, name: str) -> Path:
 
 
 COMMANDS: dict[str, Command] = {
-    "land": lambda r: r.land([in_folder(r, "new.csv")], W[2]),
-    "land two files and close": lambda r: r.land([in_folder(r, "new.csv"), in_folder(r, "w0.csv")], W[2], close=True),
-    "land --replace by another name": lambda r: r.land([in_folder(r, "new.csv")], W[0], replace="w0.csv"),
-    "land --replace by the same name": lambda r: r.land([in_folder(r, "w0.csv")], W[0], replace="w0.csv"),
+    "land": lambda r: r.land([in_folder(r, "new.csv")], W[2], again=True),
+    "land two files and close": lambda r: r.land([in_folder(r, "new.csv"), in_folder(r, "w0.csv")], W[2], close=True, again=True),
+    "land --replace by another name": lambda r: r.land([in_folder(r, "new.csv")], W[0], replace="w0.csv", again=True),
+    "land --replace by the same name": lambda r: r.land([in_folder(r, "w0.csv")], W[0], replace="w0.csv", again=True),
     "unland": lambda r: r.unland("w0.csv", W[0], "sent by mistake"),
     "close": lambda r: r.close(W[2], "complete"),
     "correct": lambda r: r.correct("K0", event=PAYMENT, reason="paid in cash", yes=True),
@@ -215,7 +215,7 @@ def test_after_the_newest_manifest_was_lost_the_next_landing_has_a_new_number_an
 ) -> None:
     """Whatever else is left to say how far the numbers had come; the files of the lost manifest go on."""
     r = recon.open(c.copy_of(base, tmp_path / "store") / "recon.yaml")
-    r.land([in_folder(r, "new.csv")], W[0])
+    r.land([in_folder(r, "new.csv")], W[0], again=True)
     r.run()
     lost = read_manifest(r.store(), s.at(0))
     assert lost is not None
@@ -227,13 +227,13 @@ def test_after_the_newest_manifest_was_lost_the_next_landing_has_a_new_number_an
     extra.write_bytes(s.File("extra", (s.Row(order_id="X", event_id="x", amount="1.00"),)).content)
     if witness == "commits":
         with pytest.raises(Damaged, match=rf"{manifest_path(0, lost.revision)}: the manifest is gone .* with 'recon replay {W[0]}'"):
-            r.land([extra], W[0])
+            r.land([extra], W[0], again=True)
         (marked,) = r.replay(W[0])
         assert marked.revision == lost.revision + 1
-        landed = r.land([extra], W[0]).manifest
+        landed = r.land([extra], W[0], again=True).manifest
         assert [file.name for file in landed.files] == ["w0.csv", "extra.csv"]
         return
-    landed = r.land([extra], W[0]).manifest
+    landed = r.land([extra], W[0], again=True).manifest
     assert landed.revision == lost.revision + 1
     assert landed.files[-1].name == "extra.csv"
     assert {(file.name, file.digest, file.path) for file in landed.files[:-1]} == {(f.name, f.digest, f.path) for f in lost.files}

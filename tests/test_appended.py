@@ -54,7 +54,7 @@ def event(key: str, number: int, hour: int, **more: object) -> dict[str, object]
 def land(r: Reconciliation, hour: int, events: list[dict[str, object]]) -> None:
     file = r.config.path.parent / f"{hour}.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in events))
-    r.land([file], window=f"2026-11-01T{hour:02d}:00Z", close=True)
+    r.land([file], window=f"2026-11-01T{hour:02d}:00Z", close=True, again=True)
 
 
 def lines(r: Reconciliation) -> list[str]:

@@ -34,7 +34,7 @@ ONE_CURRENCY = NO_TIME.replace(", by: currency", "")
 def land(r: Reconciliation, window: int, rows: Sequence[s.Row], name: str = "a") -> None:
     path = r.config.path.parent / f"{name}{window}.csv"
     path.write_text(s.to_csv(tuple(rows)))
-    r.land([path], name_of(s.at(window)), close=True)
+    r.land([path], name_of(s.at(window)), close=True, again=True)
 
 
 def invoice(key: str, amount: str = "10.00", booked_at: str = "2026-11-01T00:10:00Z", **other: Any) -> s.Row:
@@ -219,7 +219,7 @@ def test_everything_is_matched_only_where_nothing_waits_or_is_missing(tmp_path: 
     r.run()
     assert recon("breaks", *config).out == "no breaks: everything is matched (1 artifact)\n"
     (tmp_path / "more.csv").write_text(s.to_csv((invoice("B"),)))
-    r.land([tmp_path / "more.csv"], W1)
+    r.land([tmp_path / "more.csv"], W1, again=True)
     answer = recon("breaks", *config)
     assert answer.status == 0
     assert answer.out == (

@@ -457,7 +457,7 @@ def test_verify_proves_what_lies_in_the_store_whatever_the_cache_still_has(redis
     r = open_in(tmp_path)
     ((_, content),) = history(range(1))
     (tmp_path / "0.csv").write_bytes(content)
-    r.land([tmp_path / "0.csv"], "2026-11-01T00:00Z", close=True)
+    r.land([tmp_path / "0.csv"], "2026-11-01T00:00Z", close=True, again=True)
     r.run()
     r._store = store = cached(r.store(), redis.url)
     live = list(r.artifacts()["key"].to_pylist())  # now the cache has all of them
@@ -496,7 +496,7 @@ def test_a_run_gives_the_same_artifacts_with_a_cache_without_and_with_one_that_f
             for number, content in history(range(6)):
                 file = tmp_path / f"{number}.csv"
                 file.write_bytes(content)
-                r.land([file], f"2026-11-01T{number:02}:00Z", close=True)
+                r.land([file], f"2026-11-01T{number:02}:00Z", close=True, again=True)
                 assert not r.run().bad
                 for order in (1, 2, 3):
                     find_record(r.store(), r.state(), f"O{order}")

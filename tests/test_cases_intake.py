@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import recon
-from recon.errors import WrongInput
+from recon.cli import main
+from recon.errors import WrongInput, WrongUsage
 
 CASES = Path(__file__).parent / "data" / "cases"
 WINDOW = "2026-11-01T00:00Z"
@@ -237,3 +238,43 @@ def test_years_1_and_9999_go_all_the_way(case: Site, tmp_path: Path) -> None:
     assert (row["earliest"], row["latest"], str(row["opened"])) == (first, last, "1.00")
     assert site.show("A")["measures"]["latest"].startswith("9999-12-31T23:59:59.999999")
     assert site.verify(full=True).ok
+
+
+def test_same_statement_again(case: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site = case("same-statement-again")
+    land(site, "statement-1101.csv")
+    arguments = ["land", "statement-1101.csv", "-w", "2026-11-02T00:00Z", "--close"]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "recon: statement-1101.csv: the same bytes landed in window 2026-11-01T00:00Z already; take them back there with "
+        "'recon unland', or say --again if they are to be in both\n"
+    )
+    assert [window["window"] for window in site.status()["windows"]] == [WINDOW]
+    with pytest.raises(WrongUsage, match=r"landed in window 2026-11-01T00:00Z already"):
+        land(site, "statement-1101.csv", window="2026-11-02T00:00Z")
+    land(site, "statement-1101.csv")  # the same window: nothing to do
+    assert main([*arguments, "--again"]) == 0
+    assert len(site.status()["windows"]) == 2
+    site.run()
+    assert shown(site)["ACC"]["moved"] == "2988.80"
+    with pytest.raises(WrongUsage, match=r"landed in windows 2026-11-01T00:00Z, 2026-11-02T00:00Z already"):
+        land(site, "statement-1101.csv", window="2026-11-03T00:00Z")
+
+
+def test_bytes_that_were_taken_back_may_land_in_another_window(case: Site) -> None:
+    site = case("same-statement-again")
+    land(site, "statement-1101.csv", close=False)
+    site.unland("statement-1101.csv", WINDOW, "a wrong window")
+    land(site, "statement-1101.csv", window="2026-11-02T00:00Z")
+    assert site.status("2026-11-02T00:00Z")["files"]
+
+
+def test_the_same_bytes_in_another_window_are_found_in_a_copy_of_the_store(case: Site, tmp_path: Path) -> None:
+    site = case("same-statement-again")
+    land(site, "statement-1101.csv")
+    site.run()
+    site.copy(str(tmp_path / "copy"))
+    text = Path("recon.yaml").read_text().replace("./data", str(tmp_path / "copy"))
+    Path("copied.yaml").write_text(text)
+    with pytest.raises(WrongUsage, match=r"landed in window 2026-11-01T00:00Z already"):
+        land(recon.open("copied.yaml"), "statement-1101.csv", window="2026-11-02T00:00Z")

@@ -43,7 +43,7 @@ def land(r: Reconciliation, window: int, *names: str, **expect: Any) -> None:
     for name in names:
         path = r.config.path.parent / f"{name}.csv"
         path.write_text(s.to_csv((s.Row(event_id=name),)))
-        r.land([path], name_of(s.at(window)), expect=expect)
+        r.land([path], name_of(s.at(window)), expect=expect, again=True)
 
 
 def reason(r: Reconciliation, window: int) -> str | None:
@@ -204,7 +204,7 @@ def test_a_complete_window_and_a_sender_who_says_that_it_is_complete_need_no_rea
     assert r.close(W0)[1]
     path = tmp_path / "only.csv"
     path.write_text(s.to_csv((s.Row(),)))
-    assert r.land([path], W1, close=True).manifest.closed
+    assert r.land([path], W1, close=True, again=True).manifest.closed
 
 
 # ---- why not ---------------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_status_tells_whether_a_window_closed_and_ties_and_what_was_expected_rec
     r.run()
     late = tmp_path / "late.csv"
     late.write_text(s.to_csv((s.Row(event_id="c", amount="7.00"), s.Row(event_id="d", amount="x"), s.Row(event_id="a"))))
-    r.land([late], W0)
+    r.land([late], W0, again=True)
     corrections.correct(r.store(), r.config, ("A",), {"amount": "-7.00", "currency": "EUR"}, "why", DURING)
     r.run()
     told = r.status(W0)
@@ -434,7 +434,7 @@ def test_a_window_is_short_however_it_was_closed(tmp_path: Path, way: str) -> No
     if way == "deadline":
         close_due(r.store(), r.config, LATER, [W0])
     elif way == "sender":
-        r.land([tmp_path / "a.csv"], W0, close=True)
+        r.land([tmp_path / "a.csv"], W0, close=True, again=True)
     else:
         land(r, 0, "b")
         close_due(r.store(), r.config, DURING, [W0])

@@ -41,7 +41,7 @@ def run(r: Reconciliation, *landed: tuple[int, list[str]], replace: str | None =
     for number, (day, rows) in enumerate(landed):
         path = r.config.path.parent / f"d{day}-{len(rows)}-{number}-{'r' if replace else 'f'}.csv"
         path.write_text("\n".join(["event_id,order_id,event_type,amount,booked_at", *rows]) + "\n")
-        r.land([path], window(day), close=True, replace=replace)
+        r.land([path], window(day), close=True, replace=replace, again=True)
     return r.run().recounted
 
 
@@ -141,7 +141,7 @@ def test_within_a_window_the_row_that_landed_first_counts(tmp_path: Path) -> Non
 
 def test_one_id_from_two_sources_is_a_conflict(tmp_path: Path) -> None:
     r = case(tmp_path, "same-id-from-two-sources")
-    r.land([tmp_path / "erp.csv", tmp_path / "psp.csv"], "2026-11-01T00:00Z", close=True)
+    r.land([tmp_path / "erp.csv", tmp_path / "psp.csv"], "2026-11-01T00:00Z", close=True, again=True)
     r.run()
     certificate = r.certificate("2026-11-01T00:00Z")
     assert certificate is not None

@@ -33,7 +33,7 @@ W = [f"2026-11-01T{hour:02d}:00Z" for hour in range(4)]
 def land(folder: Path, r: object, hour: int, *rows: str) -> None:
     path = folder / f"h{hour}-{abs(hash(rows))}.csv"
     path.write_text("\n".join(["event_id,order_id,event_type,amount,currency,booked_at", *rows]) + "\n")
-    r.land([path], W[hour], close=True)  # type: ignore[attr-defined]
+    r.land([path], W[hour], close=True, again=True)  # type: ignore[attr-defined]
     r.run()  # type: ignore[attr-defined]
 
 

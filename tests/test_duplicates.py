@@ -105,7 +105,7 @@ def test_the_commands_tell_conflicts_loudly(tmp_path: Path) -> None:
 def test_one_id_from_two_sources_is_listed(tmp_path: Path) -> None:
     r = case(tmp_path, "same-id-from-two-sources")
     day = "2026-11-01T00:00Z"
-    r.land([tmp_path / "erp.csv", tmp_path / "psp.csv"], day, close=True)
+    r.land([tmp_path / "erp.csv", tmp_path / "psp.csv"], day, close=True, again=True)
     r.run()
     (only,) = r.duplicates().to_pylist()
     assert (only["file"], only["line"], only["kind"], only["counting_file"], only["counting_line"]) == (

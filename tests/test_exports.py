@@ -74,7 +74,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Reconciliation:
         for n, key in enumerate(filter(None, FORMULAS + HARMLESS))
     ]
     (folder / "x.jsonl").write_text("".join(json.dumps({**row, "booked_at": "2026-11-01T00:10:00Z"}) + "\n" for row in rows))
-    r.land([folder / "x.jsonl"], WINDOW, close=True)
+    r.land([folder / "x.jsonl"], WINDOW, close=True, again=True)
     assert r.run().rejected == 0
     return r
 

@@ -16,7 +16,7 @@ DAY = "2026-11-01T00:00Z"
 
 def test_rejected_rows_without_a_readable_amount_are_told_wherever_the_totals_are(tmp_path: Path) -> None:
     r = case(tmp_path, "excel-amounts")
-    r.land([tmp_path / "excel.csv"], DAY, close=True)
+    r.land([tmp_path / "excel.csv"], DAY, close=True, again=True)
     r.run()
     certificate = r.certificate(DAY)
     assert certificate is not None
@@ -48,7 +48,7 @@ def landed(folder: Path, rows: list[tuple[str, str]], text: str = WHERES) -> dic
     r = case(folder, text=text)
     lines = [f"{number},A,{kind},1.00,{booked}" for number, (kind, booked) in enumerate(rows)]
     (folder / "rows.csv").write_text("\n".join(["event_id,order_id,event_type,amount,booked_at", *lines]) + "\n")
-    r.land([folder / "rows.csv"], DAY, close=True)
+    r.land([folder / "rows.csv"], DAY, close=True, again=True)
     r.run()
     assert r.verify(full=True).ok
     certificate = r.certificate(DAY)

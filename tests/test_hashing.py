@@ -52,7 +52,7 @@ def weak(monkeypatch: pytest.MonkeyPatch) -> None:
 def landed(r: Reconciliation, window: str, rows: Sequence[tuple[str, str, str]], name: str = "a.csv", **how: Any) -> None:
     file = r.config.path.with_name(name)
     file.write_text("k,i,a\n" + "".join(",".join(row) + "\n" for row in rows))
-    r.land([file], window, close=True, **how)
+    r.land([file], window, close=True, **how, again=True)
 
 
 def totals(r: Reconciliation) -> dict[str, tuple[str, int]]:

@@ -94,12 +94,17 @@ def carried_out(folder: Path) -> Reconciliation:
     folder.mkdir(parents=True)
     (folder / "recon.yaml").write_text(RULES)
     r = recon.open(folder / "recon.yaml")
-    r.land([write(folder / "in" / "one.parquet", ROWS)], FIRST, close=True)
-    r.land([write(folder / "in" / "three.csv", [*LATE, ("7", "F", "1.00", "EUR", "INVOICE", "2026-11-03T08:00:00Z")])], THIRD, close=True)
+    r.land([write(folder / "in" / "one.parquet", ROWS)], FIRST, close=True, again=True)
+    r.land(
+        [write(folder / "in" / "three.csv", [*LATE, ("7", "F", "1.00", "EUR", "INVOICE", "2026-11-03T08:00:00Z")])],
+        THIRD,
+        close=True,
+        again=True,
+    )
     assert r.run().bad == {}
-    r.land([write(folder / "in" / "two.jsonl", AGAIN)], SECOND, close=True)
+    r.land([write(folder / "in" / "two.jsonl", AGAIN)], SECOND, close=True, again=True)
     assert r.run().bad == {}
-    r.land([write(folder / "in" / "late.parquet", LATE)], THIRD, replace="three.csv")
+    r.land([write(folder / "in" / "late.parquet", LATE)], THIRD, replace="three.csv", again=True)
     assert r.run().bad == {}
     return r
 
@@ -152,7 +157,7 @@ def test_a_provider_s_parquet_file_of_two_currencies_keeps_them(tmp_path: Path, 
     folder = tmp_path / name / "case"
     shutil.copytree(CASE, folder)
     r = recon.open(folder / "recon.yaml")
-    r.land([folder / "payouts.parquet"], FIRST, close=True)
+    r.land([folder / "payouts.parquet"], FIRST, close=True, again=True)
     assert r.run().bad == {}
     table = r.artifacts().to_pylist()
     assert {row["key"]: (str(row["eur"]), str(row["usd"])) for row in table} == {
@@ -171,7 +176,7 @@ def test_verify_sees_a_changed_amount_in_a_folder_named_like_the_column(tmp_path
     folder = tmp_path / "c_currency=USD" / "m_eur=60.00"
     shutil.copytree(CASE, folder)
     r = recon.open(folder / "recon.yaml")
-    r.land([folder / "payouts.parquet"], FIRST, close=True)
+    r.land([folder / "payouts.parquet"], FIRST, close=True, again=True)
     r.run()
     (file,) = (folder / "data").glob("stateless/*/*/artifacts.parquet")
     held = pq.ParquetFile(file).read()

@@ -92,7 +92,7 @@ def landed(tmp_path: Path, windows: int = 2) -> Any:
         file = tmp_path / f"{number}.csv"
         rows = [s.Row(f"O{order}", f"{number}-{order}", booked_at=f"2026-11-01T{number:02}:10:00Z") for order in range(5)]
         file.write_bytes(s.to_csv(rows).encode())
-        r.land([file], f"2026-11-01T{number:02}:00Z", close=True)
+        r.land([file], f"2026-11-01T{number:02}:00Z", close=True, again=True)
     return r
 
 

@@ -127,5 +127,5 @@ def test_declared_rows_count_before_the_reduction(tmp_path: Path) -> None:
     for hour in range(3):
         file = tmp_path / f"declared-{hour}.csv"
         file.write_text(f"order_id,event_id,event_type,amount,currency\nA,{hour}-1,INVOICE,1.00,EUR\nB,{hour}-2,INVOICE,1.00,EUR\n")
-        opened.land([file], window(hour), close=True, expect={"rows": 2})
+        opened.land([file], window(hour), close=True, expect={"rows": 2}, again=True)
     assert [len(block) for block in ranges(opened.config, due(opened.store(), opened.config, opened.state()).ready)] == [1, 1, 1]

@@ -36,7 +36,7 @@ control: {{a: {{sum: a, by: cur}}}}
 def land(r: Reconciliation, folder: Path, window: str, rows: str, name: str = "a.csv", **how: Any) -> None:
     path = folder / name
     path.write_text(rows if rows.startswith("k,") else HEADER + rows)
-    r.land([path], window, close=True, **how)
+    r.land([path], window, close=True, **how, again=True)
 
 
 def test_sums_of_more_than_28_digits_tie_to_the_last_cent(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_currency_spelt_null_is_not_added_to_rows_without_one(tmp_path: Path) 
     )
     (tmp_path / "a.csv").write_text('k,amount,currency\nA,0.50,null\nA,0.25,\nA,0.10,"""x"\n')
     r = Reconciliation(tmp_path / "recon.yaml")
-    r.land([tmp_path / "a.csv"], window="2026-11-01T00:00Z", close=True)
+    r.land([tmp_path / "a.csv"], window="2026-11-01T00:00Z", close=True, again=True)
     r.run()
     certificate = r.certificate("2026-11-01T00:00Z")
     assert certificate is not None

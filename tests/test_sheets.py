@@ -27,7 +27,7 @@ ONE_CURRENCY = s.STANDARD_YAML.replace(", by: currency", "")
 def land(r: Reconciliation, window: int, rows: Sequence[s.Row]) -> None:
     path = r.config.path.parent / f"a{window}.csv"
     path.write_text(s.to_csv(tuple(rows)))
-    r.land([path], name_of(s.at(window)), close=True)
+    r.land([path], name_of(s.at(window)), close=True, again=True)
 
 
 def rows_of(sheet: Any) -> list[list[Any]]:

@@ -42,7 +42,7 @@ def folder(window: str) -> str:
 def land(r: Reconciliation, hour: int, name: str, text: str, replace: str | None = None) -> None:
     file = r.config.path.parent / name
     file.write_text(HEADER + text)
-    r.land([file], W[hour], close=True, replace=replace)
+    r.land([file], W[hour], close=True, replace=replace, again=True)
 
 
 def make(place: Path, compacted: bool) -> None:

@@ -86,7 +86,7 @@ def process(folder: Path, rows: Rows, name: str, text: str = s.STANDARD_YAML) ->
     r = open_in(folder, text)
     for window in WINDOWS:
         (folder / name).write_bytes(WRITERS[name](rows))
-        r.land([folder / name], window, close=True)
+        r.land([folder / name], window, close=True, again=True)
     report = r.run()
     assert not report.bad
     assert (report.rows, report.accepted, report.duplicates, report.rejected) == (2 * len(rows), len(rows), len(rows), 0)

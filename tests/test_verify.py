@@ -76,7 +76,7 @@ def row(order: str, event: str, kind: str, amount: str, hour: int, minute: int =
 def land(r: Reconciliation, hour: int, name: str, rows: list[str], replace: str | None = None) -> None:
     file = r.config.path.parent / name
     file.write_text("\n".join([HEAD, *rows]) + "\n")
-    r.land([file], window(hour), close=True, replace=replace)
+    r.land([file], window(hour), close=True, replace=replace, again=True)
 
 
 def begin(folder: Path, config: str = CONFIG) -> Reconciliation:

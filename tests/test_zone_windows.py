@@ -57,7 +57,7 @@ def made(folder: Path, start: str = "2026-10-31", more: str = "", zone: str = NE
 def land(r: Reconciliation, window: str, rows: str, close: bool = True) -> None:
     file = r.config.path.parent / f"f-{window.replace(':', '')}-{len(rows)}.csv"
     file.write_text(HEADER + rows)
-    r.land([file], window, close=close)
+    r.land([file], window, close=close, again=True)
 
 
 def refused(folder: Path, windows: str) -> str:

@@ -32,13 +32,15 @@ def land(
         list[str] | None,
         typer.Option("--expect", metavar="CONTROL=VALUE", help="Total that each file must come to; may be repeated."),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also where another window holds the same bytes.")] = False,
     config: ConfigFile = None,
     json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Put files into a window.
 
-    The same file again is a no-op that says so; any other adds. A file that cannot be read is refused.
+    The same file again is a no-op that says so; any other adds. A file that cannot be read is refused, and one whose bytes another window
+    holds, without --again.
 
     \b
     recon land erp.csv psp.jsonl.gz --window 2026-11-01T00:00Z --close
@@ -52,7 +54,7 @@ def land(
         if any("\ud800" <= character <= "\udfff" for character in file):
             raise WrongUsage(f"{file}: the name is not UTF-8 text; rename the file")
     with Bar(f"land {window}"):
-        landing = reconciliation.land(files, window, close=close, replace=replace, expect=declared)
+        landing = reconciliation.land(files, window, close=close, replace=replace, expect=declared, again=again)
     if json:
         already = [{"file": file, "as": name} for file, name in landing.already]
         as_json({**_manifest(landing.manifest), "added": landing.added, "already": already})

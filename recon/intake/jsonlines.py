@@ -145,7 +145,7 @@ class _Lines:
         line = np.arange(first_line, first_line + count, dtype=np.int64)
         keep, problems = self._odd_lines(text, block, content, feeds, offsets)
         replaced: dict[int, str | None] = {}
-        for row in sorted({*_needing_python(text, block, content, feeds), *self._perhaps_twice(text, block)}):
+        for row in sorted({*_needing_python(text, block, content, feeds), *self._perhaps_twice(text, block, content, count)}):
             if keep[row] and row not in problems:
                 replaced[row], problem = exact_members(text[row].as_py(), self._names)
                 if problem is not None:
@@ -182,12 +182,39 @@ class _Lines:
                     problems[row] = f"nested deeper than {self._nesting} brackets (limits.nesting)"
         return keep, problems
 
-    def _perhaps_twice(self, text: Any, block: bytes) -> list[int]:
+    def _perhaps_twice(self, text: Any, block: bytes, content: Any, lines: int) -> list[int]:
         """The rows that may hold a member twice."""
+        if _all_alike(block, content, lines):
+            return []
         patterns = [*self._twice, _ESCAPED_NAME_RE2] if b"\\" in block else self._twice
         return [row for pattern in patterns for row in _matching(pattern, text, block)]
 
 
+def _all_alike(block: bytes, content: Any, lines: int) -> bool:
+    """Whether every line has the same members in the same order, all of different names: seen by the ends of the names, in a third of the
+    time that the patterns take. False where that does not show, as with escapes, or blanks before a colon."""
+    import numpy as np
+
+    ends = np.flatnonzero(content[1:] == ord(":"))  # what is before the colons: of names, and of texts that look like one
+    before = content[ends]
+    if b"\\" in block or ((before == ord(" ")) | (before == ord("\t")) | (before == ord("\r"))).any():
+        return False
+    ends = ends[before == ord('"')]
+    members, left_over = divmod(len(ends), lines)
+    if left_over or not members or ends[0] < _NAME_END:
+        return False
+    feeds = np.flatnonzero(content == 10)
+    if not (np.diff(np.searchsorted(ends, feeds), prepend=0) == members).all():
+        return False
+    window = np.lib.stride_tricks.as_strided(content, (len(content) - _NAME_END + 1, _NAME_END), content.strides * 2)
+    tails = window[ends - _NAME_END + 1].view(f"V{_NAME_END}").reshape(lines, members)
+    texts = tails.view(np.uint64).reshape(lines, members, _NAME_END // 8)
+    first = {tail.tobytes() for tail in tails[0]}
+    return len(first) == members and bool((texts == texts[0]).all())
+
+
+_NAME_END = 8
+"""Bytes of a name that are compared, its closing quote included."""
 _NAMES_A_PATTERN = 4
 _ESCAPED_NAME_RE2 = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)+"[ \t\r]*:'
 
