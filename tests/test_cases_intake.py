@@ -56,7 +56,7 @@ def certified(site: recon.Reconciliation) -> dict[str, Any]:
     return certificate
 
 
-def test_json_renamed_field(case: Site) -> None:
+def test_json_renamed_field(case: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site = case("json-renamed-field")
     with pytest.raises(WrongInput) as refused:
         land(site, "invoices.csv", "credits-v1.jsonl", "payments-v2.jsonl")
@@ -70,6 +70,8 @@ def test_json_renamed_field(case: Site) -> None:
     site.run()
     assert shown(site)["A"]["status"] == "MATCHED"
     assert certified(site)["stages"]["reduce"]["without_amount"] == {"amount": 2}
+    assert main(["certificate", WINDOW]) == 0
+    assert "2 accepted rows have no amount\n" in capsys.readouterr().out
     assert site.verify(full=True).ok
 
 

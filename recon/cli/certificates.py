@@ -104,6 +104,11 @@ def _unreadable(unreadable: Mapping[str, int]) -> list[str]:
     ]
 
 
+def _without_amount(absent: Mapping[str, int]) -> list[str]:
+    """Accepted rows that add nothing to a control total."""
+    return [f"{count(rows, 'accepted row')} {'has' if rows == 1 else 'have'} no {name}" for name, rows in absent.items() if rows]
+
+
 def _conflicts(certificate: Mapping[str, Any]) -> list[str]:
     """What in the window disagrees with another version of the same event."""
     conflicts = certificate.get("conflicts", {})
@@ -154,7 +159,12 @@ def say_certificate(certificate: Mapping[str, Any]) -> None:
     say(f"{made}, changed by {change['cause']}{why}")
     reduced = certificate["stages"]["reduce"]
     say_totals(totals_of([certificate]), reduced["unreadable"])
-    lines = [*_unreadable(reduced["unreadable"]), *_conflicts(certificate), *_unusual(certificate)]
+    lines = [
+        *_unreadable(reduced["unreadable"]),
+        *_without_amount(reduced.get("without_amount", {})),
+        *_conflicts(certificate),
+        *_unusual(certificate),
+    ]
     if reduced["rejected"]["rows"]:
         lines.append(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
     if lines:
