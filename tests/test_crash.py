@@ -141,6 +141,9 @@ def test_a_kill_at_any_write_or_delete_of_a_rebuild_compaction_or_sweep_loses_no
         check_settled(server, folder, undisturbed, f"{what} killed at {kill} {number}", verify=is_verified(at))
         server("renew", config=config, what=what)
         check_settled(server, folder, undisturbed, f"{what} killed at {kill} {number}, and done again", verify=is_verified(at))
+        # Far ahead all that nothing stands on is gone, and nothing else.
+        server("renew", config=config, what="compaction and sweeps")
+        check_settled(server, folder, undisturbed, f"{what} killed at {kill} {number}, and swept far ahead", verify=is_verified(at))
 
 
 # ---- the console command ---------------------------------------------------------------------------------------------
