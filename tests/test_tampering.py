@@ -245,6 +245,7 @@ TAMPERINGS: dict[str, Callable[[Site], Path | str]] = {
     "the counts of the statuses": lambda s: edited(s.entry(1), put(totals={"statuses": {"SMALL": 3}})),
     "what an entry swept": lambda s: edited(s.entry(2), put(swept=[s.name(s.reduction(0, 0)) + "/"]), reseal=True),
     "the link of an entry is cut": lambda s: edited(s.entry(3), lambda body: body.pop("previous"), reseal=True),
+    "the link of the newest entry is cut": lambda s: edited(s.entry(), lambda body: body.pop("previous"), reseal=True),
     "the seal of an entry is cut": lambda s: edited(s.entry(3), lambda body: body.pop(SEAL)),
     # The timeline of a rebuild
     "the generation that an entry switches to": lambda s: edited(s.kind("rebuild"), put(generation=["0" * 16, 1]), reseal=True),

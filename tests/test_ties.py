@@ -167,6 +167,21 @@ def test_merge_refuses_events_that_are_not_what_was_reduced_where_some_are_suppr
     refused(r, 1, "the merge does not tie", *words)
 
 
+def test_merge_refuses_rows_held_back_that_are_not_those_of_the_events(r: Reconciliation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum is right, but not what of it is counted."""
+    land(r, 0, "A,1,10,EUR\n")
+    r.run()
+    land(r, 1, "A,1,10,EUR\nA,5,50,EUR\n")
+    original = entangled.untangle
+
+    def faulty(*arguments: Any) -> Any:
+        moved, recounted = original(*arguments)
+        return {window: replace(told, totals=replace(told.totals, rows=told.totals.rows + 1)) for window, told in moved.items()}, recounted
+
+    monkeypatch.setattr(entangled, "untangle", faulty)
+    refused(r, 1, "1 + 1 rows in the artifacts, 0 + 2 in the events")
+
+
 def with_a_late_window(r: Reconciliation) -> None:
     """Window 1 is committed; window 0, which comes late, holds one of its events: window 1 is counted again."""
     land(r, 1, "A,1,10,EUR\nA,5,50,EUR\n")

@@ -24,6 +24,8 @@ from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = int(os.environ.get("RECON_MUTANTS_AT_ONCE", str(os.cpu_count() or 1)))
+ENDLESS_S = 1800
+"""A mutant whose tests take longer made a loop without an end: it was noticed."""
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "*.egg-info", "docs", "node_modules", ".hypothesis")
 
 
@@ -66,7 +68,9 @@ def failure(trees: SimpleQueue[Path], tests: tuple[str, ...], mutant: Mutant | N
         with applied(tree, mutant):
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
             environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-            done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=1800)
+            done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=ENDLESS_S)
+    except subprocess.TimeoutExpired:
+        return f"no end after {ENDLESS_S} s"
     finally:
         trees.put(tree)
     if done.returncode == 0:
