@@ -380,6 +380,16 @@ def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store
     assert list(store.list("")) == before
 
 
+def test_a_worker_that_begins_when_no_time_is_left_hands_back_at_once(store: LocalStore) -> None:
+    planned(store, 1)
+
+    def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
+        raise AssertionError("it worked")
+
+    served = serve(store, event("a" * 16), load, lambda: 0.0)
+    assert (served.outcome, served.rows) == ("handed_back", 0)
+
+
 def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore) -> None:
     plan = planned(store, 1)
 
