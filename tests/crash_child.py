@@ -244,17 +244,18 @@ def suspend(config: str, what: str, number: int, linked: bool) -> dict[str, Any]
     ``stopped``: whether it came to so many objects; without that nothing else was done. ``told``: the error that it ended with, if any."""
     writer, said = _forked(config, what, lambda: faulty.in_link(number, linked, faulty.stop_myself))
     _, status = os.waitpid(writer, os.WUNTRACED)
-    stopped = os.WIFSTOPPED(status)
-    if stopped:
+    if not os.WIFSTOPPED(status):
+        return {"stopped": False, "told": _said(said)}
+    try:
         other, theirs = _forked(config, "others")
-        if error := _said(theirs):
-            raise AssertionError(f"others: {error}")
+        failed = _said(theirs)
         os.waitpid(other, 0)
+        assert not failed, f"others: {failed}"
         os.kill(writer, signal.SIGCONT)
-    error = _said(said)
-    if stopped:
+        return {"stopped": True, "told": _said(said)}
+    finally:
+        os.kill(writer, signal.SIGKILL)  # it has said all that it will; one that still stands would do so for ever
         os.waitpid(writer, 0)
-    return {"stopped": stopped, "told": error}
 
 
 def work(config: str, what: str) -> dict[str, Any]:
