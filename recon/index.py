@@ -13,7 +13,7 @@ from recon import layout
 from recon.bounds import Bytes, allows
 from recon.config import Config
 from recon.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
-from recon.store import AlreadyExists, ObjectStore
+from recon.store import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, RunRef, Timeline
 
 
@@ -42,8 +42,14 @@ def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexe
             return Indexed(merged, entries, len(state.runs), put_off=True)
         writer = layout.new_attempt()
         path = layout.tier_run(writer)
-        write_merged(store, path, open_runs(store, (run.path for run in chosen)))
-        tier = open_run(store, path)
+        try:
+            write_merged(store, path, open_runs(store, (run.path for run in chosen)))
+            tier = open_run(store, path)
+        except NotFound:
+            # Swept while this process stood still: a run that it read, or the one that it wrote. Then the head has moved on.
+            if timeline.head().commit == state.commit:
+                raise
+            continue
         entry = Entry(
             "tiers",
             writer,

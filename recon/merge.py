@@ -80,7 +80,12 @@ def merge_windows(
         if not todo:
             return Merged(None, attempts=attempts)
         writer = layout.new_attempt()
-        written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
+        try:
+            written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
+        except NotFound:
+            if timeline.head().commit == state.commit:
+                raise
+            continue  # what this state names was superseded and swept while this process stood still
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
         run = written.run or RunRef("", 0, 0)
         entry = _entry(store, config, state, todo, written.slices, writer)

@@ -57,7 +57,8 @@ def test_a_writer_suspended_at_any_object_while_others_work_and_sweep_changes_no
     expected = settled(server, undisturbed, f"{kind}, undisturbed", verify=True)
     moments = [(number, linked) for number in range(1, objects + 1) for linked in (False, True)]
     assert len(moments) > SHORT
-    chosen = moments if every else moments[len(moments) // (2 * SHORT) :: len(moments) // SHORT]
+    # An odd step: moments before and after an object take turns.
+    chosen = moments if every else moments[len(moments) // (2 * SHORT) :: len(moments) // SHORT | 1]
     errors = []
     for at, (number, linked) in enumerate(chosen):
         folder = c.copy_of(base, tmp_path / str(at))
