@@ -424,6 +424,7 @@ def test_no_role_changes_a_folder_that_the_store_does_not_have(rules: Rules, who
 REFUSED = [
     ("reduce", "s3:PutObject", "timeline/000000000001.json"),
     ("reduce", "s3:PutObject", "state/0123456789abcdef/part-0000.jsonl"),
+    ("reduce", "s3:DeleteObject", "stateless/2026-11-01T0000Z/000001-a-b/figures.json"),
     ("merge", "s3:DeleteObject", "stateless/2026-11-01T0000Z/000001-a-b/figures.json"),
     ("reduce", "s3:PutObject", "events/2026-11-01T0000Z/manifests/000002.json"),
     ("prefetch", "s3:PutObject", "state/0123456789abcdef/part-0000.jsonl"),
