@@ -68,7 +68,11 @@ def spoiled(opened: Reconciliation, hour: int) -> None:
     path = opened.config.path.parent / f"spoiled-{hour}.csv"
     path.write_text("order_id,event_id,event_type,amount,currency\nA,1,INVOICE,10.00,EUR\n")
     opened.land(
-        [path], window(hour), close=True, expect={"rows": 9} if "rows" in opened.config.raw.get("control", {}) else {"amount": {"EUR": "9"}}
+        [path],
+        window(hour),
+        close=True,
+        again=True,
+        expect={"rows": 9} if "rows" in opened.config.raw.get("control", {}) else {"amount": {"EUR": "9"}},
     )
 
 
