@@ -205,7 +205,7 @@ def test_as_of_the_end_of_a_local_day_and_the_dates_of_windows(done: tuple[Recon
     offset = "-05:00" if names is AUTUMN else "-04:00"
     assert r.show("A1", as_of=f"{names[2][:10]}T00:00{offset}")["status"] == "UNPAID", end
     assert r.show("A1", as_of=f"{names[3][:10]}T00:00{offset}")["status"] == "MATCHED"
-    with pytest.raises(WrongUsage, match="border"):
+    with pytest.raises(WrongUsage, match="no window ends then"):
         r.show("A1", as_of=f"{names[2][:10]}T01:00{offset}")
     assert [manifest.window for manifest in r.replay(names[0][:10], names[2][:10])] == names[:3]
 

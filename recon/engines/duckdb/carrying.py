@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from recon import parquet
 from recon.config import Config
@@ -154,7 +155,9 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
 
 def windows_of(config: Config, source: str) -> str:
     """SELECT key, w (name) of every window in the ``block`` of ``source`` (key, block)."""
-    return f"SELECT key, {_name(config, 'i')} AS w FROM (SELECT key, unnest(range(first, until)) AS i FROM ({_spans(config, source)}))"
+    return (
+        f"SELECT key, {_exact_name(config, 'i')} AS w FROM (SELECT key, unnest(range(first, until)) AS i FROM ({_spans(config, source)}))"
+    )
 
 
 def _spans(config: Config, source: str) -> str:
@@ -194,6 +197,17 @@ def _name(config: Config, index: str) -> str:
     window; of a zone a time before it, since its midnight is not a matter of arithmetic."""
     start, every, slack = _seconds(config)
     return f"strftime(make_timestamp(CAST({start - slack} + {index} * {every} AS BIGINT) * 1000000), {literal(_NAME)})"
+
+
+def _exact_name(config: Config, index: str) -> str:
+    """SQL: the name of the window of a number in the grid."""
+    grid = config.grid
+    if not grid.zone:
+        return _name(config, index)
+    first = literal(f"{grid.start.astimezone(ZoneInfo(grid.zone)):%Y-%m-%d}")
+    # The second before midnight comes once, where midnight itself may come twice or never.
+    before = f"CAST(CAST({first} AS DATE) + CAST({index} AS INTEGER) AS TIMESTAMP) - INTERVAL 1 SECOND"
+    return f"strftime(timezone('UTC', timezone({literal(grid.zone)}, {before}) + INTERVAL 1 SECOND), {literal(_NAME)})"
 
 
 def _seconds(config: Config) -> tuple[int, int, int]:
