@@ -252,7 +252,7 @@ def test_contributions_of_local_days_are_carried_forward_as_those_of_any_grid(tm
     with small():
         for name in late:
             land(r, name, f"{name},A,INVOICE,1.00,USD\nshared,A,INVOICE,0.10,USD\n{name},{name[8:10]},PAYMENT,2.00,USD\n")
-            r.run()
+            assert not r.run().bad
             assert r.verify(full=True).problems == []
         shown = r.show("A")
     assert any("until" in part for part in shown["contributions"]), "a block was carried forward"
