@@ -151,6 +151,7 @@ def _environment(patch: pytest.MonkeyPatch, folder: Path, s3: str, dynamodb: str
         "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
         **{f"AWS_ENDPOINT_URL_{name}": url for name, url in others.items()},
         "RECON_CLOUDWATCH_STACK": "recon",
+        "RECON_HEARTBEAT_S": "2",  # so that leases beat under each role
         STAGE_PROFILE: "recon-{stage}",
     }.items():
         patch.setenv(name, value)
