@@ -163,7 +163,7 @@ def test_a_copy_that_fails_at_any_put_is_completed_by_the_same_command(base: Pat
             to = tmp_path / f"{number}-{after}"
             before_put, after_put = failing_at(number, after)
             with monkeypatch.context() as patch:
-                wrap = lambda *given, b=before_put, a=after_put: faulty.WatchedStore(real(*given), before=b, after=a)  # noqa: E731
+                wrap = lambda *given, b=before_put, a=after_put, **how: faulty.WatchedStore(real(*given, **how), before=b, after=a)  # noqa: E731
                 patch.setattr(stores, "open_store", wrap)
                 with pytest.raises(TryAgain, match="run the same again"):
                     r.copy(to)
