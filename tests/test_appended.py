@@ -48,7 +48,8 @@ def reconciliation(folder: Path) -> Reconciliation:
 def event(key: str, number: int, hour: int, **more: object) -> dict[str, object]:
     at = f"2026-11-01T{hour:02d}:00:{number % 60:02d}Z"
     note = f'{number}, "c":[{key}'
-    return {"order": key, "event": f"{hour}-{number}", "amount": "-0.1000", "at": at, "note": note, **more}
+    empty = {"day": None, "fine": None, "pieces": None}
+    return {"order": key, "event": f"{hour}-{number}", "amount": "-0.1000", "at": at, "note": note, **empty, **more}
 
 
 def land(r: Reconciliation, hour: int, events: list[dict[str, object]]) -> None:
