@@ -10,15 +10,19 @@ import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
 from recon import clock, landings
+from recon.breaks import by_status
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
 from recon.pipeline import due, ranges
 from recon.roles import role_of
+from recon.timeline import State
 from recon.upkeep import tidy
 from recon.work import Work
+from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
-from recon_assets.grid import chosen_tags, cron_of, zone_of
+from recon_assets.grid import chosen_tags, cron_of, key_of, zone_of
+from recon_assets.metadata import of_statuses
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"
@@ -72,6 +76,13 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
     return on_the_clock
 
 
+def _by_status(work: Work, config: Config, state: State) -> dg.AssetObservation:
+    """Artifacts and money by status, on the newest committed window: once a night, since it takes a pass over the whole state."""
+    figures = of_statuses(by_status(work.store, config, state))
+    newest = max(state.windows)
+    return dg.AssetObservation(asset_key(config.name, "stateful_artifacts"), partition=key_of(config.grid, newest), metadata=figures)
+
+
 def upkeep_job(config: Config) -> dg.JobDefinition:
     """``<name>_upkeep``: one step, without windows."""
     store = resource_key(config.name)
@@ -83,6 +94,8 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
             done = tidy(work.store, config, work.head(), clock.now(work.store))
             context.add_output_metadata(asdict(done))
             context.log.info(str(done))
+            if (state := work.head()).runs:
+                context.log_event(_by_status(work, config, state))
 
     @dg.job(
         name=job_name(config, UPKEEP),

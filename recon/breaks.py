@@ -102,6 +102,18 @@ def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) ->
     return list(found.values())
 
 
+def by_status(store: ObjectStore, config: Config, state: State) -> list[tuple[str, str, int, Decimal | None]]:
+    """All artifacts by status and currency: status ("" for none), currency, artifacts, and the sum of their amounts; None where there is no
+    amount, or its currency is not known. Reads the whole state."""
+    with table_of(store, config, state) as connection:
+        amount = amount_of(config)
+        currency = None if amount is None else currency_of(config, [row[0] for row in connection.execute("DESCRIBE artifacts").fetchall()])
+        total, group = ("NULL", "''") if currency is None else (f"CAST(sum({quoted(str(amount))}) AS VARCHAR)", currency)
+        query = f"SELECT coalesce(status, ''), coalesce({group}, ''), count(*), {total} FROM artifacts GROUP BY ALL ORDER BY ALL"
+        rows = connection.execute(query).fetchall()
+    return [(status, name, count, None if money is None else Decimal(money)) for status, name, count, money in rows]
+
+
 def matched_status(config: Config) -> str | None:
     """The status that is no break: MATCHED where there is one, else the first."""
     names = [item.name for item in config.status]

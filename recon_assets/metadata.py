@@ -7,7 +7,8 @@ same amounts as floats, which the UI plots, are rounded to some 15 digits and ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -136,6 +137,22 @@ def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapp
         **{f"artifacts_{status}": count for status, count in sorted((statuses or {}).items())[:_PLOTTED_MAX]},
         **_told(range_figures),
     }
+
+
+def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadata:
+    """All artifacts by status and currency (recon.breaks.by_status): exact as a table, and as numbers that plot."""
+    table = [
+        dg.TableRecord({"status": status, "currency": currency, "artifacts": count, "amount": "" if money is None else f"{money:f}"})
+        for status, currency, count, money in rows
+    ]
+    columns = [dg.TableColumn(name, "int" if name == "artifacts" else "string") for name in ("status", "currency", "artifacts", "amount")]
+    counts: Counter[str] = Counter()
+    found: Metadata = {"by_status": dg.MetadataValue.table(table, dg.TableSchema(columns))}
+    for status, currency, count, money in rows[:_PLOTTED_MAX]:
+        counts[f"artifacts_{status}"] += count
+        if money is not None:
+            found[f"money_{status}{f'_{currency}' if currency else ''}"] = dg.MetadataValue.float(float(money))
+    return {**found, **counts}
 
 
 def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Indexed) -> Metadata:

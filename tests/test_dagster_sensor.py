@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from dagster_store import QUIET, landed, made, window
 
+import recon
 from jobs import in_flight
 from jobs.blocks import Earlier, Ready, choose, digest_of
 from jobs.build import build_definitions
@@ -23,6 +24,7 @@ from recon.certify import uncertified
 from recon.errors import WrongInput
 from recon.prefetch import prefetch
 from recon.upkeep import tidy
+from recon_assets.assets import asset_key
 from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
 from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
@@ -395,6 +397,26 @@ def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path
     assert store.exists(ahead.path)
     again = tidy(store, opened.config, opened.state(), datetime.now(UTC))
     assert (again.certificates, again.prefetched) == (0, 0)
+
+
+def test_upkeep_says_money_by_status_as_numbers_that_plot(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    path = made(tmp_path).config.path
+    path.write_text(path.read_text().replace("id: event_id\n", "id: event_id\n  currency: currency\n"))
+    opened = recon.open(path)
+    landed(opened, 0, "A,1,INVOICE,10.00,EUR\nB,2,INVOICE,0.50,USD\nC,3,REFUND,7.00,EUR\n")
+    landed(opened, 1, "D,4,INVOICE,2.25,EUR\n")
+    opened.run()
+    job = build_definitions(path).resolve_job_def("orders_upkeep")
+    assert job.execute_in_process(instance=instance, run_config=QUIET).success
+    (record,) = instance.fetch_observations(asset_key("orders", "stateful_artifacts"), limit=5).records
+    observed = record.asset_observation
+    assert observed is not None
+    assert observed.partition == window(1)
+    figures = {name: value.value for name, value in observed.metadata.items()}
+    assert (figures["artifacts_BREAK"], figures["artifacts_MATCHED"]) == (3, 1)
+    assert (figures["money_BREAK_EUR"], figures["money_BREAK_USD"]) == (12.25, 0.5)
+    exact = [(row.data["status"], row.data["currency"], row.data["amount"]) for row in observed.metadata["by_status"].records]
+    assert ("BREAK", "EUR", "12.25") in exact
 
 
 def opened_manifest(opened: Reconciliation, hour: int) -> Any:
