@@ -122,12 +122,14 @@ class Reconciliation:
         def looked_at(name: str, path: Path) -> None:
             inspect(name, path, spec)
             digest = batches.digest_of(path)
+            noted = same_bytes.note(store, start, digest)
             if not again and (windows := same_bytes.elsewhere(store, start, digest)):
+                if noted:
+                    same_bytes.forget(store, start, digest)
                 raise WrongUsage(
                     f"{name}: the same bytes landed in window{'s' * (len(windows) > 1)} {', '.join(windows)} already; take them back there "
                     "with 'recon unland', or say --again if they are to be in both"
                 )
-            same_bytes.note(store, start, digest)
 
         return batches.land(
             store,

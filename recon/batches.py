@@ -371,7 +371,7 @@ def _newest(store: ObjectStore, window: datetime, give_up: bool = False) -> Mani
         here = {file.name: file for file in current.files}
         files = (LandedFile(**file) for file in told[0])
         kept = tuple(replace(file, **_said(here.get(file.name), file)) for file in files)
-        return replace(current, revision=known, files=kept, closed=told[1] or current.closed, cause="", reason="")
+        return replace(current, revision=known, files=kept, closed=told[1] or current.closed, expected=told[2], cause="", reason="")
     if give_up:
         return replace(current, revision=known)
     raise Damaged(

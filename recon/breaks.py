@@ -175,7 +175,8 @@ def _where(config: Config, chosen: Chosen, known: Sequence[str]) -> str:
         amount = amount_of(config)
         if amount is None or amount not in known:
             raise WrongUsage(f"--min: {config.path.name} has no measure and no derived value that is a decimal amount")
-        conditions.append(f"AND abs({quoted(amount)}) >= {_exact(chosen.min_amount)}")
+        # An amount that is not known, as of an artifact with two currencies, is not a small one.
+        conditions.append(f"AND ({quoted(amount)} IS NULL OR abs({quoted(amount)}) >= {_exact(chosen.min_amount)})")
     return " ".join(conditions)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from recon import quarantine
 from recon.config import Config
@@ -16,8 +15,6 @@ from recon.pipeline import Due, due
 from recon.store import ObjectStore
 from recon.timeline import Mark, State
 
-LOOKED_AT_MAX = 100
-"""Waiting windows whose quarantine is looked up, one by one."""
 _NAMED_MAX = 3
 
 
@@ -82,8 +79,13 @@ def _marked(state: State, mark: Mark, kind: str, text: str, wrong: bool) -> Cave
 
 
 def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> Iterable[Caveat]:
+    if waiting.bad:
+        unreadable = tuple(waiting.bad)
+        first_reason = without_window(waiting.bad[unreadable[0]], unreadable[0])
+        yield Caveat("damaged", f"{named(unreadable)} cannot be read: {first_reason}", unreadable)
     bad = {}
-    for manifest in islice(waiting.ready, LOOKED_AT_MAX):
+    quarantined = quarantine.windows(store) if waiting.ready else frozenset[str]()
+    for manifest in (one for one in waiting.ready if one.window in quarantined):
         reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
         if reason is not None:
             bad[manifest.window] = reason

@@ -35,6 +35,11 @@ def put(store: ObjectStore, window: datetime, name: str, revision: int, rules: s
         store.put_new(f"{layout.quarantine_of(window, revision, rules)}{digest}.json", [json.dumps(body, indent=1).encode()])
 
 
+def windows(store: ObjectStore) -> frozenset[str]:
+    """Names of the windows that have a reason at all, of whichever revision."""
+    return frozenset(layout.window_name(path[len(layout.QUARANTINE) :].partition("/")[0]) for path in store.list(layout.QUARANTINE))
+
+
 def read(store: ObjectStore, window: datetime, revision: int, rules: str) -> Quarantined | None:
     """The newest reason that was found for this revision by these rules, None if there is none."""
     prefix = layout.quarantine_of(window, revision, rules)

@@ -22,6 +22,9 @@ from recon.windows import name_of
 
 _NUMBERED = re.compile(r"(\d{6,})-")
 
+Listed = tuple[list[dict[str, Any]], bool, int | None]
+"""Files, whether the window was closed, and how many files it was expected to hold then."""
+
 _timelines: WeakKeyDictionary[ObjectStore, Timeline] = WeakKeyDictionary()
 """One for each store, so that only the first look reads more than the entries that came since."""
 
@@ -46,8 +49,9 @@ def waits(store: ObjectStore, window: datetime, revision: int) -> bool:
     return revision > max(committed(store, window), _numbers(store, layout.quarantine(window)))
 
 
-def files_of(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
-    """What a manifest that is gone listed: name, digest, bytes and path of each file, and whether the window was closed. None where
+def files_of(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
+    """What a manifest that is gone listed: name, digest, bytes and path of each file, whether the window was closed, and how many files
+    were expected then. None where
     neither a finished reduction nor a certificate tells, or the bytes of a file are gone."""
     told = _reduced(store, window, revision) or _in_certificate(store, window, revision)
     if told is None:
@@ -58,7 +62,7 @@ def files_of(store: ObjectStore, window: datetime, revision: int) -> tuple[list[
         if path is None:
             return None
         files.append({"name": file["name"], "digest": file["digest"], "bytes": file["bytes"], "path": path})
-    return files, told[1]
+    return files, told[1], told[2]
 
 
 def _certified(store: ObjectStore, window: datetime) -> int:
@@ -75,7 +79,7 @@ def _numbers(store: ObjectStore, prefix: str) -> int:
     return max((int(match[1]) for match in matches if match), default=0)
 
 
-def _reduced(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
+def _reduced(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
     attempt = f"{layout.stateless_of(window)}{revision:06d}-"
     for path in store.list(layout.stateless_of(window)):
         if path.startswith(attempt) and path.endswith(f"/{stateless.FIGURES}") and store.get(path) != stateless.SWEPT:
@@ -83,16 +87,16 @@ def _reduced(store: ObjectStore, window: datetime, revision: int) -> tuple[list[
                 figures = stateless.read(store, path.removesuffix(stateless.FIGURES))
             except Damaged:
                 continue
-            return figures.files, figures.closed
+            return figures.files, figures.closed, figures.expected
     return None
 
 
-def _in_certificate(store: ObjectStore, window: datetime, revision: int) -> tuple[list[dict[str, Any]], bool] | None:
+def _in_certificate(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
     for path in reversed(list(store.list(layout.certificates(window)))):
         try:
             certificate = json.loads(store.get(path))
             if certificate["revision"] == revision:
-                return list(certificate["files"]), certificate["state"] == "CLOSED"
+                return list(certificate["files"]), certificate["state"] == "CLOSED", certificate.get("expected_files")
         except (NotFound, ValueError, TypeError, KeyError):
             continue
     return None

@@ -2,34 +2,63 @@
 
 Belongs here: noting which windows a file's bytes landed in, and looking that up by digest. Does not belong here: landing (recon.batches).
 
-A note says only where to look; the newest manifest of that window says whether the bytes are still in it. A note is put before its
-manifest, so of two who land the same bytes one after the other the second finds the first.
+A note says only where to look; the newest manifest of that window says whether the bytes are still in it. A note is put before the look,
+and the look before the manifest: of two that land the same bytes at the same time at least one sees the other's note.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from recon import layout
+from recon import clock, layout
 from recon.batches import read_manifest
+from recon.errors import TryAgain
 from recon.store import AlreadyExists, ObjectStore
 from recon.windows import parse_instant
 
+UNDER_WAY_MAX = timedelta(minutes=10)
+"""For so long a note without a manifest is taken for a landing that is under way; then for one that was given up."""
 
-def note(store: ObjectStore, window: datetime, digest: str) -> None:
-    """Notes that bytes of this SHA-256 are about to land in a window."""
+
+def note(store: ObjectStore, window: datetime, digest: str) -> bool:
+    """Notes that bytes of this SHA-256 are about to land in a window. False where that is noted already."""
     with suppress(AlreadyExists):
         store.put_new(layout.landed_bytes(digest, window), [b""])
+        return True
+    return False
+
+
+def forget(store: ObjectStore, window: datetime, digest: str) -> None:
+    """Takes a note back: nothing landed."""
+    store.delete(layout.landed_bytes(digest, window))
 
 
 def elsewhere(store: ObjectStore, window: datetime, digest: str) -> list[str]:
-    """The other windows that hold a received file of this SHA-256, in order of time."""
+    """The other windows that hold a received file of this SHA-256, in order of time. Empty where this window holds it already: landing it
+    again adds nothing. Raises TryAgain where another landing of these bytes is under way."""
+    if _holds(store, window, digest):
+        return []
     prefix, found = layout.landings_of(digest), []
     for path in store.list(prefix):
         name = layout.window_name(path[len(prefix) :])
         other = parse_instant(name, "window")
-        manifest = read_manifest(store, other) if other != window else None
-        if manifest is not None and any(file.digest == digest for file in manifest.received):
+        if other == window:
+            continue
+        if _holds(store, other, digest):
             found.append(name)
+        elif clock.now(store) - store.modified(path) < UNDER_WAY_MAX and not _was_taken_out(store, other, digest):
+            raise TryAgain(f"the same bytes are landing in window {name} just now; run the same again in a few minutes")
     return sorted(found)
+
+
+def _holds(store: ObjectStore, window: datetime, digest: str) -> bool:
+    manifest = read_manifest(store, window)
+    return manifest is not None and any(file.digest == digest for file in manifest.received)
+
+
+def _was_taken_out(store: ObjectStore, window: datetime, digest: str) -> bool:
+    """Whether an earlier revision of the window held the bytes: what landed them is over."""
+    newest = read_manifest(store, window)
+    earlier = (read_manifest(store, window, number) for number in range(1, 0 if newest is None else newest.revision))
+    return any(one is not None and any(file.digest == digest for file in one.received) for one in earlier)

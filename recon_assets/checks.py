@@ -203,7 +203,7 @@ def _marked(work: Work, mark: Mark) -> tuple[int, dict[str, dict[str, Any]]]:
 def _processed(work: Work, key: dg.AssetKey) -> dg.AssetCheckResult:
     state = work.head()
     waiting = due(work.store, work.config, state, windows=landings.peek(work.store, state))
-    found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind == "quarantined"]
+    found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind in ("quarantined", "damaged")]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=PROCESSED,

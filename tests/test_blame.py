@@ -26,7 +26,9 @@ from recon.blame import blamed
 from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.engines.duckdb import session
+from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
+from recon.scratch import scratch_folder
 from recon.work import RunReport
 from recon_assets.failures import FAILURE_TAG
 
@@ -274,3 +276,16 @@ def test_limits_that_duckdb_refuses_are_wrong_usage(tmp_path: Path) -> None:
     config = replace(made(tmp_path).config, memory_limit="lots")
     with pytest.raises(WrongUsage, match="DuckDB cannot be opened with memory_limit: lots"):
         session._opened(config, tmp_path)
+
+
+def test_a_spill_that_finds_no_room_is_tried_again_and_is_no_fault_of_the_window(tmp_path: Path) -> None:
+    """DuckDB bounds its spill by the room that was free; what it says then is no error of the operating system."""
+    r = made(tmp_path)
+    store = r.store()
+    statements = (
+        "SET memory_limit = '60MB'; SET threads = 1; SET max_temp_directory_size = '1MB'; "
+        "CREATE TEMP TABLE many AS SELECT md5(range::VARCHAR) AS text FROM range(1500000); "
+        "CREATE TEMP TABLE ordered AS FROM many ORDER BY text"
+    )
+    with pytest.raises(OutOfCapacity), scratch_folder(store) as scratch, connect(store, r.config, scratch) as connection:
+        connection.execute(statements)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +20,7 @@ from commands import Call
 from driving import open_in
 
 import recon as library
+from recon import quarantine
 from recon.api import Reconciliation
 from recon.breaks import AGES, Chosen, amount_of
 from recon.corrections import correct
@@ -272,3 +274,39 @@ def test_money_is_summed_per_currency_where_the_events_say_which(tmp_path: Path,
     answer = recon("breaks", "--status", "MIXED_CURRENCY", "--config", str(r.config.path))
     assert answer.status == 0
     assert answer.out.startswith("1 break\n")
+
+
+def test_a_closed_window_that_cannot_be_read_keeps_everything_from_being_matched(tmp_path: Path, recon: Call) -> None:
+    r = open_in(tmp_path)
+    land(r, 0, [invoice("A"), invoice("A", event_type="PAYMENT")])
+    r.run()
+    land(r, 1, [invoice("B")])
+    (manifest,) = (tmp_path / "data" / "events" / W1.replace(":", "") / "manifests").iterdir()
+    manifest.chmod(0o600)
+    manifest.write_bytes(manifest.read_bytes()[:40])
+    answer = recon("breaks", "--config", str(r.config.path))
+    assert answer.status == 1
+    assert f"window {W1} cannot be read" in answer.err
+    assert "everything is matched" not in answer.out
+
+
+def test_a_quarantined_window_is_named_however_many_wait_before_it(tmp_path: Path) -> None:
+    r = open_in(tmp_path)
+    land(r, 150, [invoice("A")])
+    name = name_of(s.at(150))
+    quarantine.put(r.store(), s.at(150), name, 1, r.config.rules_version, "its totals do not tie")
+    for window in range(120):
+        land(r, window, [invoice(f"K{window}")])
+    (found,) = [one for one in r.caveats() if one.kind == "quarantined"]
+    assert (found.windows, found.wrong) == ((name,), True)
+
+
+def test_an_artifact_of_two_currencies_is_no_small_break(tmp_path: Path, recon: Call) -> None:
+    (tmp_path / "recon.yaml").write_text(s.STANDARD_YAML.replace("  id: event_id\n", "  id: event_id\n  currency: currency\n", 1))
+    r = library.open(tmp_path / "recon.yaml")
+    land(r, 0, [invoice("M", "1000000.00", currency="EUR"), replace(invoice("M", "1000000.00", currency="USD"), event_id="other")])
+    r.run()
+    assert r.show("M")["status"] == "MIXED_CURRENCY"
+    out = recon("breaks", "--min", "100", "--config", str(r.config.path)).out
+    assert "MIXED_CURRENCY" in out
+    assert "name its column under" not in out

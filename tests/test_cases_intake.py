@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import recon
+from recon import batches, same_bytes
 from recon.cli import main
-from recon.errors import WrongInput, WrongUsage
+from recon.errors import TryAgain, WrongInput, WrongUsage
 
 CASES = Path(__file__).parent / "data" / "cases"
 WINDOW = "2026-11-01T00:00Z"
@@ -280,3 +281,26 @@ def test_the_same_bytes_in_another_window_are_found_in_a_copy_of_the_store(case:
     Path("copied.yaml").write_text(text)
     with pytest.raises(WrongUsage, match=r"landed in window 2026-11-01T00:00Z already"):
         land(recon.open("copied.yaml"), "statement-1101.csv", window="2026-11-02T00:00Z")
+
+
+def test_the_same_bytes_that_are_landing_in_another_window_are_not_landed_beside(case: Site) -> None:
+    """As where two land them at once: each has put its note, and none its manifest."""
+    site = case("same-statement-again")
+    digest = batches.digest_of(Path("statement-1101.csv"))
+    store = site.store(create=True)
+    same_bytes.note(store, site.config.grid.parse("2026-11-03T00:00Z"), digest)
+    with pytest.raises(TryAgain, match="the same bytes are landing in window 2026-11-03T00:00Z just now"):
+        land(site, "statement-1101.csv")
+    assert site.status()["windows"] == []
+
+
+def test_what_was_refused_leaves_no_note_and_the_same_file_again_is_nothing_new(case: Site) -> None:
+    site = case("same-statement-again")
+    land(site, "statement-1101.csv")
+    with pytest.raises(WrongUsage, match="already"):
+        land(site, "statement-1101.csv", window="2026-11-02T00:00Z")
+    assert len(list(site.store().list("landings/bytes/"))) == 1
+    site.land(["statement-1101.csv"], "2026-11-02T00:00Z", again=True)
+    before = site.status("2026-11-02T00:00Z")["landed_revision"]
+    site.land(["statement-1101.csv"], "2026-11-02T00:00Z")  # without again: this window holds it
+    assert site.status("2026-11-02T00:00Z")["landed_revision"] == before

@@ -478,3 +478,21 @@ def test_verify_finds_a_short_window_that_was_made_complete_by_hand(tmp_path: Pa
     path = tmp_path / "data" / layout.manifest(s.at(0), 2)
     path.write_text(path.read_text().replace('"expected": 2', '"expected": 1'))
     assert any("manifest" in problem and W0 in problem for problem in r.verify().problems)
+
+
+def test_a_short_window_stays_short_where_its_manifest_is_made_again_from_what_else_is_left(tmp_path: Path) -> None:
+    text = s.STANDARD_YAML + "closing: {files: 2}\n"
+    r = open_in(tmp_path, text)
+    file = tmp_path / "a.csv"
+    file.write_text(s.to_csv((s.Row(),)))
+    window = name_of(s.at(0))
+    r.land([file], window, again=True)
+    r.close(window, reason="the bank is late")
+    r.run()
+    assert r.certificate(window)["short"]
+    r.store().delete(f"events/{window.replace(':', '')}/manifests/000002.json")
+    r.replay(window, reason="again")
+    r.run()
+    certificate = r.certificate(window)
+    assert (certificate["short"], certificate["expected_files"]) == (True, 2)
+    assert [one.kind for one in r.caveats() if one.wrong] == ["short"]

@@ -1139,3 +1139,14 @@ def expected_row(row: dict[str, str | None]) -> tuple[bool, Any]:
         if value is None:
             return False, None
     return True, (key, row["id"] or None, datetime.fromisoformat(time) if time else None, value, row["note"] or None)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("name", ["v", "amt", "date", "amount"])
+def test_a_member_twice_is_found_however_short_its_name_and_whatever_the_other_lines(tmp_path: Path, name: str, rows: int) -> None:
+    """All lines alike: what stands before a short name must not make two of one name look like different ones."""
+    spec = EventSpec(("order_id",), None, None, {name: Type("decimal", 18, 2)})
+    content = "".join(f'{{"order_id":"{row}","{name}":10.00,"{name}":99.00}}\n' for row in range(rows))
+    assert [(row, found) for row, found, _ in reasons(tmp_path, "a.jsonl", content, spec)] == [
+        (row + 1, f"member '{name}' twice") for row in range(rows)
+    ]

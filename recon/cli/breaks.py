@@ -72,7 +72,7 @@ def breaks(
     if json:
         as_json({"summary": summary, "breaks": listed.to_pylist(), "caveats": [asdict(one) for one in found]})
     elif summary:
-        _say_summary(summary)
+        _say_summary(summary, reconciliation.config.events.currency is not None)
         _say_breaks(listed, limit or ROWS_SHOWN, sum(line["artifacts"] for line in summary), with_config(config))
     else:
         _say_none(reconciliation, found, chosen != Chosen(), moment)
@@ -121,7 +121,7 @@ def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered:
         say(f"no breaks: everything is matched ({count(artifacts, 'artifact')})")
 
 
-def _say_summary(summary: Sequence[dict[str, Any]]) -> None:
+def _say_summary(summary: Sequence[dict[str, Any]], currencies_known: bool) -> None:
     say(f"{count(sum(line['artifacts'] for line in summary), 'break')}")
     rows = []
     for line in summary:
@@ -131,7 +131,10 @@ def _say_summary(summary: Sequence[dict[str, Any]]) -> None:
             rows.append((*first, currency, amount(sums["net"]), amount(sums["gross"])))
     if not any(line["amounts"] for line in summary):
         table(["status", "age", "artifacts"], [row[:3] for row in rows], ["artifacts"])
-        say("no sums of money: nothing says of which currency an amount is; name its column under 'events.currency' in recon.yaml")
+        if currencies_known:
+            say("no sums of money: each of these breaks is of more than one currency; 'recon show KEY' has them by currency")
+        else:
+            say("no sums of money: nothing says of which currency an amount is; name its column under 'events.currency' in recon.yaml")
         return
     table(["status", "age", "artifacts", "currency", "net", "gross"], rows, ["artifacts", "net", "gross"])
 

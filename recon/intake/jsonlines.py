@@ -210,7 +210,9 @@ def _all_alike(block: bytes, content: Any, lines: int) -> bool:
     tails = window[ends - _NAME_END + 1].view(f"V{_NAME_END}").reshape(lines, members)
     texts = tails.view(np.uint64).reshape(lines, members, _NAME_END // 8)
     first = {tail.tobytes() for tail in tails[0]}
-    return len(first) == members and bool((texts == texts[0]).all())
+    # Of a short name the last bytes hold what is before it, too, so that a name that is there twice has different ones.
+    names = {block[block.rfind(b'"', 0, end) : end + 1] for end in ends[:members].tolist()}
+    return len(first) == len(names) == members and bool((texts == texts[0]).all())
 
 
 _NAME_END = 8

@@ -26,7 +26,8 @@ from recon.store import ObjectStore
 if TYPE_CHECKING:
     import duckdb
 
-_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+# DuckDB bounds what it spills by the room that was free when it began, and names that bound where it is reached.
+_FULL = (*(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "max_temp_directory_size", "failed to offload")
 _SETTINGS = (
     "TimeZone = 'UTC'",
     "preserve_insertion_order = false",
