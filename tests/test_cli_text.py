@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -279,3 +280,14 @@ def test_a_bar_is_drawn_on_a_terminal_after_its_delay_and_never_off_it(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert "reduce 2026-11-01T00:00Z" in work()
+
+
+def test_an_artifact_that_no_condition_takes_is_not_said_to_be_without_contributions(recon: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    assert recon("init", str(folder)).status == 0
+    config = folder / "recon.yaml"
+    config.write_text(re.sub(r"status:\n(?:  .*\n)+", 'status: [{MATCHED: "lines < 0"}]\n', config.read_text()))
+    given = ("--config", str(config))
+    assert recon("land", str(folder / "events" / "orders-0000.csv"), "--window", FIRST, "--close", *given).status == 0
+    assert recon("run", *given).status == 0
+    assert recon("show", "A112", *given).out.startswith("A112  no status: none of the conditions holds\n")

@@ -220,7 +220,8 @@ def contracted(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_at: str | None) -> None:
-    say(f"{seen(found['key'])}  {found['status'] or 'no contributions left'}")
+    without = "no status: none of the conditions holds" if found["contributions"] else "no contributions left"
+    say(f"{seen(found['key'])}  {found['status'] or without}")
     known = f", as known at {known_at}" if known_at else ""
     through = f", through window {found['through']}" if "through" in found else ""
     say(f"commit {number(found['commit'])}{through}{known}")
