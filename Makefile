@@ -34,11 +34,14 @@ demo: $(STAMP)        ## take sample events through the whole pipeline, in ./dem
 ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon.yaml, else the demo: make ui CONFIG=FILE
 	@$(BIN)/python -m jobs.ui $(CONFIG)
 
+# One more than there are cores: tests with a daemon or a server wait for most of their time.
+WORKERS ?= $(shell echo $$(( $$($(PYTHON) -c 'import os; print(os.cpu_count() or 1)') + 1 )))
+
 test: $(TESTED) chromium services  ## lint, types, then all tests but the long ones
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak' -n auto --dist worksteal --color=no
+	$(BIN)/pytest -m 'not soak' -n $(WORKERS) --dist worksteal --color=no --durations=25
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_suspended.py tests/test_examples.py -n auto -rP
