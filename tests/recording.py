@@ -112,9 +112,27 @@ def dynamodb_calls(asked: Asked) -> list[Call]:
 def emr_calls(asked: Asked) -> list[Call]:
     """What IAM judges of a request about a cluster of EMR that is there."""
     body = json.loads(asked.body)
-    cluster = body.get("JobFlowId") or body["ClusterId"]
     action = asked.headers["x-amz-target"].partition(".")[2]
-    return [Call(f"elasticmapreduce:{action}", f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/{cluster}")]
+    of = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster"
+    if action == "RunJobFlow":
+        return [Call("elasticmapreduce:RunJobFlow", f"{of}/*", {f"aws:RequestTag/{one['Key']}": one["Value"] for one in body["Tags"]})]
+    named = body["JobFlowIds"] if "JobFlowIds" in body else [body.get("JobFlowId") or body["ClusterId"]]
+    # A cluster that recon has started has its tag.
+    return [Call(f"elasticmapreduce:{action}", f"{of}/{one}", {"aws:ResourceTag/recon": "orders"}) for one in named]
+
+
+def serverless_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of a request about jobs of EMR Serverless."""
+    match asked.method, asked.path.strip("/").split("/"):
+        case "POST", ["applications", application, "jobruns"]:
+            action, path = "StartJobRun", f"/applications/{application}"
+        case "GET", ["applications", application, "jobruns"]:
+            action, path = "ListJobRuns", f"/applications/{application}"
+        case "GET" | "DELETE" as method, ["applications", application, "jobruns", job]:
+            action, path = ("GetJobRun" if method == "GET" else "CancelJobRun"), f"/applications/{application}/jobruns/{job}"
+        case _:
+            raise ValueError(f"{asked.method} {asked.path}: not known here")
+    return [Call(f"emr-serverless:{action}", f"arn:aws:emr-serverless:{REGION}:{ACCOUNT}:{path}")]
 
 
 def lambda_calls(asked: Asked) -> list[Call]:
@@ -131,7 +149,13 @@ def cloudwatch_calls(asked: Asked) -> list[Call]:
     return [Call(f"cloudwatch:{action}", "*", {"cloudwatch:namespace": str(json.loads(asked.body)["Namespace"])})]
 
 
-OTHERS = {"elasticmapreduce": emr_calls, "lambda": lambda_calls, "monitoring": cloudwatch_calls, "dynamodb": dynamodb_calls}
+OTHERS = {
+    "elasticmapreduce": emr_calls,
+    "emr-serverless": serverless_calls,
+    "lambda": lambda_calls,
+    "monitoring": cloudwatch_calls,
+    "dynamodb": dynamodb_calls,
+}
 """Services beside S3, as they sign, and how their requests are read."""
 
 

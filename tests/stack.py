@@ -23,6 +23,8 @@ import pytest
 TEMPLATE = Path(__file__).parents[1] / "infra" / "template.yaml"
 REGION = "us-east-1"
 NAME = "recon"
+APPLICATION = "00fabcdefghijk01"
+"""Id of the application of EMR Serverless."""
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
 
 
@@ -57,6 +59,10 @@ class Stack:
             case "AWS::Logs::LogGroup":
                 return f"arn:aws:logs:{REGION}:123456789012:log-group:{identity}"  # as moto has it; on AWS its streams' names follow
         raise ValueError(self.kinds[name])
+
+    def sids(self, policy: str) -> set[str]:
+        """Names of a policy's statements."""
+        return {one["Sid"] for one in template()["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"]}
 
     def of_bucket(self, bucket: str, prefix: str = "recon") -> dict[str, Any]:
         """The policy of a bucket by its logical name, from the template."""
@@ -144,12 +150,14 @@ def _default_network() -> dict[str, str]:
 
 
 def _with_secrets(text: str) -> str:
-    """The template with an ARN in place of each secret, none of which moto makes."""
+    """The template with an ARN in place of each secret and of the serverless application, none of which moto makes."""
     for name, one in template()["Resources"].items():
         if one["Type"] == "AWS::SecretsManager::Secret":
             arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{name}-AbCdEf"
             text = text.replace(json.dumps({"Ref": name}), json.dumps(arn)).replace(f"${{{name}}}", arn)
-    return text
+    application = f"arn:aws:emr-serverless:{REGION}:123456789012:/applications/{APPLICATION}"
+    text = text.replace(json.dumps({"Fn::GetAtt": ["Serverless", "Arn"]}), json.dumps(application))
+    return text.replace("${Serverless.Arn}", application).replace(json.dumps({"Ref": "Serverless"}), json.dumps(APPLICATION))
 
 
 def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
