@@ -117,10 +117,10 @@ class Reconciliation:
 
         start = self.config.grid.parse(window, "--window")
         store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
-        batches.refuse_unbegun(self.config.grid, start, clock.now(store))
 
         def looked_at(name: str, path: Path) -> None:
             inspect(name, path, spec)
+            batches.refuse_unbegun(self.config.grid, start, clock.now(store))
             digest = batches.digest_of(path)
             noted = same_bytes.note(store, start, digest)
             if not again and (windows := same_bytes.elsewhere(store, start, digest)):

@@ -135,7 +135,7 @@ def in_full(r: Reconciliation) -> dict[str, Any]:
     state = r.state()
     certificates = {window: dict(r.certificate(window) or {}) for window in state.windows}
     for certificate in certificates.values():
-        for name in ("time", "commit", "changed_by"):
+        for name in ("time", "commit", "changed_by", "entry", "previous"):
             certificate.pop(name, None)
     return {
         "records": records(r),

@@ -154,6 +154,7 @@ def test_an_index_table_is_described_and_none_is_made(recon: Call, tmp_path: Pat
             BillingMode="PAY_PER_REQUEST",
         )
         assert findings(recon, "--config", file)["index table"]["told"] == "table recon-orders is ACTIVE"
+        tables.update_table(TableName="recon-orders", DeletionProtectionEnabled=False)
         tables.delete_table(TableName="recon-orders")
 
         event = str(next((tmp_path / "here" / "events").iterdir()))
@@ -163,6 +164,7 @@ def test_an_index_table_is_described_and_none_is_made(recon: Call, tmp_path: Pat
         (table,) = tables.list_tables()["TableNames"][-1:]
         assert findings(recon, "--config", file)["index table"]["told"] == f"table {table} is ACTIVE"
         for one in tables.list_tables()["TableNames"]:
+            tables.update_table(TableName=one, DeletionProtectionEnabled=False)
             tables.delete_table(TableName=one)
         gone = findings(recon, "--config", file)["index table"]
         assert (gone["there"], gone["mend"]) == (False, "recon index rebuild")
