@@ -173,10 +173,12 @@ def _found_anew(store: ObjectStore, state: State, todo: Sequence[Figures], bound
 
 
 def fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
-    """Whether the file was made for these revisions, against the committed revisions that still stand."""
-    standing = {f.window: state.windows[f.window].folder for f in todo if f.window in state.windows}
+    """Whether the file was made for these revisions, while the same revisions were committed, and since the last rebuild."""
+    committed = {f.window: state.windows[f.window].folder for f in todo if f.window in state.windows}
+    if prefetched.commit < state.rebuilt:  # a rebuild replaces every record, but its entry adds no run of its own
+        return False
     return all(
-        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == standing.get(f.window) for f in todo
+        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == committed.get(f.window) for f in todo
     )
 
 

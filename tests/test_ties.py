@@ -265,16 +265,36 @@ def test_a_pre_fetched_file_of_another_revision_is_not_used(r: Reconciliation) -
 
 
 def test_a_pre_fetched_file_for_another_committed_revision_is_not_used(r: Reconciliation) -> None:
-    land(r, 0, "A,1,10,EUR\n")
-    land(r, 1, "B,5,50,EUR\n")
+    """The file holds A's record as it was before revision 2, which takes A out of the window. Neither revision 2 nor 3 has A, so that A's
+    later record is not looked up beside the file."""
+    land(r, 1, "A,7,70,EUR\nB,5,50,EUR\n")
     r.run()
     land(r, 1, "B,5,51,EUR\n", replace="a.csv")
+    second = reduced(r, 1)
+    land(r, 1, "B,5,52,EUR\n", replace="a.csv")
     fetched = fetched_for(r)
-    land(r, 1, "A,7,70,EUR\n", replace="a.csv")
+    merge_windows(r.store(), r.config, Timeline(r.store()), [second])
+    land(r, 2, "A,8,80,EUR\n")
+    r.run(W[2], W[2])
+    merged_with(r, fetched)
+    assert r.show("A")["measures"]["billed"] == "80.00"
+
+
+def test_a_pre_fetched_file_from_before_a_rebuild_is_not_used(r: Reconciliation) -> None:
+    """The rules go to others and back. What was committed between was committed by the other rules."""
+    land(r, 0, "A,1,10,EUR\nA,2,20,EUR\n")
     r.run()
-    land(r, 1, "B,5,52,EUR\n", replace="a.csv")  # A's contribution goes, but the file has no record of A
-    merged_with(r, replace(fetched, revisions={W[1]: read_revision(r, 1)}))
-    assert r.show("A")["measures"]["billed"] == "10.00"
+    land(r, 1, "A,5,50,EUR\n")
+    fetched = fetched_for(r)
+    r.config.path.write_text(CONFIG.replace("{sum: a}", "{max: a}"))
+    other = recon.open(r.config.path)
+    other.rebuild()
+    land(other, 2, "A,7,70,EUR\n")
+    other.run(W[2], W[2])
+    r.config.path.write_text(CONFIG)
+    r.rebuild()
+    merged_with(r, fetched)
+    assert r.show("A")["measures"]["billed"] == "150.00"
 
 
 def test_what_later_commits_wrote_is_read_beside_a_pre_fetched_file(r: Reconciliation) -> None:

@@ -38,6 +38,7 @@ _PREFETCH = tuple(
     for name in (
         "a_pre_fetched_file_of_another_revision_is_not_used",
         "a_pre_fetched_file_for_another_committed_revision_is_not_used",
+        "a_pre_fetched_file_from_before_a_rebuild_is_not_used",
         "what_later_commits_wrote_is_read_beside_a_pre_fetched_file",
         "a_pre_fetched_file_that_is_not_what_was_written_is_refused",
     )
@@ -212,6 +213,20 @@ MUTANTS = (
         "a pre-fetched file of another revision is used",
         "prefetched.revisions.get(f.window) == f.revision and prefetched",
         "prefetched",
+        _PREFETCH,
+    ),
+    Mutant(
+        "recon/merge.py",
+        "a pre-fetched file against another committed revision is used",
+        " and prefetched.committed.get(f.window) == committed.get(f.window) for f in todo",
+        " for f in todo",
+        _PREFETCH,
+    ),
+    Mutant(
+        "recon/merge.py",
+        "a pre-fetched file from before a rebuild is used",
+        "    if prefetched.commit < state.rebuilt:",
+        "    if False:",
         _PREFETCH,
     ),
     Mutant(
