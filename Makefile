@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test soak mutants chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui check test soak mutants chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,16 @@ ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon
 	@$(BIN)/python -m jobs.ui $(CONFIG)
 
 # One more than there are cores: tests with a daemon or a server wait for most of their time.
-WORKERS ?= $(shell echo $$(( $$($(PYTHON) -c 'import os; print(os.cpu_count() or 1)') + 1 )))
+CORES    = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
+# Tests start many processes, each of which would compile the library anew where Python was told to keep no bytecode.
+PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 
-test: $(TESTED) chromium services  ## lint, types, then all tests but the long ones
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy $(addprefix -p ,$(TYPED))
-	$(BIN)/pytest -m 'not soak' -n $(WORKERS) --dist worksteal --color=no --durations=25
+check: lint           ## for the inner loop: lint, types, and the tests that need no server, no Dagster daemon and no Spark
+	$(PYTEST) -q -m 'not server and not daemon and not spark and not soak and not browser' -n $(CORES) --dist loadfile
+
+test: lint chromium services  ## lint, types, then all tests but the long ones
+	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/test_laws.py tests/test_crash.py tests/test_suspended.py tests/test_examples.py -n auto -rP
@@ -112,6 +115,7 @@ lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-work
 
 lint: $(TESTED)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
 
 format: $(TESTED)      ## format the code

@@ -5,19 +5,48 @@ Belongs here: fixtures of several modules. Does not belong here: what a single m
 
 from __future__ import annotations
 
+import gc
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import needs
 import pytest
 import seaweed
+import sharing
+import times
+from _pytest.terminal import TerminalReporter
+from alembic.script import ScriptDirectory
+from botocore.loaders import Loader
 from commands import FIRST, HEADER, SECOND, Answer, Call
 
 from recon import opening
 from recon.cli import main
 from recon.demo import write_sample
 from recon.serving import package
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs.mark(items)
+    sharing.long_ones_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.ByFile | None:
+    return sharing.ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """The collector of garbage need not look at all modules again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    times.print_map(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +56,31 @@ def one_salt() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "new_salt", lambda: salt)
         yield salt
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_once() -> Iterator[None]:
+    """What libraries read anew for each object of theirs is read once in a process: Dagster's scripts that change its tables, read ten
+    times for a new instance, and Amazon's descriptions of its services, a megabyte of JSON for a new client."""
+    read_scripts: Any = ScriptDirectory.from_config
+    scripts: dict[str | None, ScriptDirectory] = {}
+
+    def scripts_of(config: Any) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in scripts:
+            scripts[folder] = read_scripts(config)
+        return scripts[folder]
+
+    make_loader, descriptions = Loader.__init__, dict[Any, Any]()
+
+    def loader_with_all_that_was_read(self: Any, *arguments: Any, **named: Any) -> None:
+        make_loader(self, *arguments, **named)
+        self._cache = descriptions
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", scripts_of)
+        patch.setattr(Loader, "__init__", loader_with_all_that_was_read)
+        yield
 
 
 @pytest.fixture(scope="session")

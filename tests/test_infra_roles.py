@@ -20,7 +20,6 @@ import boto3
 import dagster as dg
 import pytest
 import seaweed
-from commands import shell
 from dagster_store import HEADER, QUIET, YAML, landed, run, window
 from dynamodb_local import CREDENTIALS, dynamodb_local
 from emr_server import EmrCluster, emr_server
@@ -32,6 +31,7 @@ from test_dagster_sensor import Sensors
 import recon
 from jobs.build import build_definitions
 from recon import elsewhere
+from recon.cli import main
 from recon.elsewhere import Answer, Asked
 from recon.engines.emr.calls import Pace
 from recon.engines.emr.logs import Logs
@@ -209,8 +209,7 @@ def _command_line(path: Path) -> None:
         landed(recon.open(path), HOURS)
     with _as("orchestrator"):
         for command in ("doctor", f"run --to {LAST}", "replay --reason again 2026-11-01T00:00Z", f"run --to {LAST}"):
-            done = shell(*command.split(), "--config", str(path), cwd=path.parent)
-            assert done.returncode == 0, done.stderr
+            assert main([*command.split(), "--config", str(path)]) == 0, command
 
 
 def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
