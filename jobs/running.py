@@ -24,8 +24,7 @@ from jobs.origin import code_origin, remote_origin
 from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.batches import Manifest
 from recon.config import Config
-from recon.errors import NotReady, ReconError, WrongInput
-from recon.passing import passing
+from recon.errors import NotReady, ReconError, WrongInput, passing
 from recon.ranges import blocks
 from recon.work import Work
 from recon_assets.assets import reconciliation_assets

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput
+from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput, passing
 from recon.opening import while_there
-from recon.passing import passing
 from recon.store import ObjectStore
 
 TEXT_LENGTH_MAX = 300

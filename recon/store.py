@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
-from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage
-from recon.passing import passing
+from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage, passing
 
 if TYPE_CHECKING:
     from recon.metering import Meter

@@ -28,8 +28,8 @@ from recon.errors import (
     TryAgain,
     WrongInput,
     WrongUsage,
+    passing,
 )
-from recon.passing import passing
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from faulty import Call, WatchedStore
 
 from recon.api import Reconciliation
 from recon.config import Config
-from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage
-from recon.passing import passing
+from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage, passing
 from recon.store import ObjectStore
 from recon.timeline import Timeline
 from recon.work import Work

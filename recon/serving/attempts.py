@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recon import layout
-from recon.errors import Damaged, ReconError, TryAgain
-from recon.passing import passing
+from recon.errors import Damaged, ReconError, TryAgain, passing
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
 State = Literal["beat", "given_away", "failed", "handed_back"]

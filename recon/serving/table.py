@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
 from recon.metering import Meter, NoMeter
-from recon.passing import passing
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
 
 T = TypeVar("T")

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, Protocol, cast
 
-from recon.errors import OutOfCapacity, Throttled, WrongUsage
+from recon.errors import OutOfCapacity, Throttled, WrongUsage, passing
 from recon.metering import Meter, NoMeter
-from recon.passing import passing
 from recon.serving.worker import STORE, TABLE, Event
 
 STOP_S_MAX = 5.0

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
 from recon.masking import masked
-from recon.passing import passing
 
 T = TypeVar("T")
 MEND = "pip install 'dagster-recon[aws]'"
