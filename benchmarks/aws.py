@@ -35,7 +35,8 @@ from valkey_server import valkey
 import recon
 from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
-from recon.pricing import price, told
+from recon.metering.prices import price, told
+from recon.metering.usage import Usage, since, tally_of, usage_of
 from recon.runs_file import Hit, open_run
 from recon.runs_records import read_record
 from recon.serving.cache import uncached
@@ -43,7 +44,6 @@ from recon.serving.keeping import client_of
 from recon.serving.looking import Known, find_served
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
-from recon.usage import Usage, since, tally_of, usage_of
 
 WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z", "2026-01-01T02:00Z")
 

@@ -24,7 +24,7 @@ from recon import configfile, vocabulary
 from recon.cleaning import STEPS
 from recon.configfile import Sections
 from recon.errors import WrongUsage
-from recon.pricing import Prices
+from recon.metering.prices import Prices
 from recon.settings import (
     Cache,
     Caps,

@@ -14,11 +14,11 @@ from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.hashing import SALT, new_salt, remember
-from recon.metering import Meter
+from recon.metering.meter import Meter
+from recon.metering.usage import Tally
 from recon.serving.cache import in_front_of
 from recon.serving.connecting import ReadSecret, boto3_secret
 from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
-from recon.usage import Tally
 
 FORMAT = 4
 """Of new stores. Format 3 had no salt, no seals, and no links between entries: what is written there now has seals and links."""

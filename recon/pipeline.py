@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from recon import clock, landings, pricing, quarantine
+from recon import clock, landings, quarantine
 from recon.batches import Manifest, read_manifest
 from recon.blame import blaming, quarantined
 from recon.certify import certify, note_certified, uncertified
@@ -21,6 +21,7 @@ from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
+from recon.metering import prices
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
@@ -115,7 +116,7 @@ def run(
     with work.report.whole(store):
         _run(work, way, first, last)
     report = work.report
-    report.prices = pricing.of_run(report.requests, report.rows, report.keys, report.written, config.prices)
+    report.prices = prices.of_run(report.requests, report.rows, report.keys, report.written, config.prices)
     return report
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from recon.configfile import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
-from recon.pricing import Prices
+from recon.metering.prices import Prices
 from recon.windows import Grid, parse_duration
 
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")

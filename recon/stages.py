@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from recon import pricing, quarantine, stateless
+from recon import quarantine, stateless
 from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.handover import blocks, find_prefetched
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
+from recon.metering import prices
 from recon.prefetch import prefetch
 from recon.readiness import closed_batches, committed_windows, reduced_batches, to_merge
 from recon.reduce import reduce_ahead, reduce_windows
@@ -60,7 +61,7 @@ def reduce(work: Work, windows: Windows) -> Iterator[tuple[Figures, Numbers]]:
                 _leave_out(work, manifest.window, manifest.revision, error)
             failed.append(error)
             continue
-        asked = pricing.figures(spent.usage, work.config.prices, of="")
+        asked = prices.figures(spent.usage, work.config.prices, of="")
         yield figures, {"seconds": round(time.perf_counter() - start, 3), **asked, **told.numbers.get(manifest.window, {})}
     if failed:
         kind = Damaged if all(isinstance(error, Damaged) for error in failed) else WrongInput
@@ -88,7 +89,7 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
             "range_bytes": found.bytes,
             "range_seconds": round(time.perf_counter() - start, 3),
             "read_at_commit": found.commit,
-            **pricing.figures(spent.usage, work.config.prices, touched=found.keys),
+            **prices.figures(spent.usage, work.config.prices, touched=found.keys),
         }
         read |= {one.window: of_block for one in block}
     waiting = {one.window for one in todo}
@@ -119,7 +120,7 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
             "range_bytes": merged.bytes,
             "range_seconds": round(time.perf_counter() - start, 3),
             "recounted_windows": len(merged.recounted),
-            **pricing.figures(spent.usage, work.config.prices, written=merged.written),
+            **prices.figures(spent.usage, work.config.prices, written=merged.written),
         }
         written |= dict.fromkeys(merged.windows, of_block)
     return written

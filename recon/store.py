@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage, passing
 
 if TYPE_CHECKING:
-    from recon.metering import Meter
+    from recon.metering.meter import Meter
     from recon.settings import S3Settings
 
 PATH_LENGTH_MAX_BYTES = 1000

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
+from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import Held, Mark, State, Timeline
-from recon.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 
 if TYPE_CHECKING:
     from recon.elsewhere import Answer, Asked
@@ -42,7 +42,7 @@ class RunReport:
     that were closed with fewer files than expected; ``all_rejected``: windows of which every row was rejected. Both are committed.
 
     ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` is what no stage asked for.
-    ``prices``: what they cost; see recon.pricing."""
+    ``prices``: what they cost; see recon.metering.prices."""
 
     windows: list[str] = field(default_factory=list)
     commits: list[int] = field(default_factory=list)

@@ -15,16 +15,17 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds, conflicts, pricing
+from recon import bounds, conflicts
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
+from recon.metering import prices
+from recon.metering.usage import Usage, from_json
 from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
 from recon.totals import Totals
-from recon.usage import Usage, from_json
 from recon.work import Numbers
 
 Metadata = dict[str, Any]
@@ -170,11 +171,11 @@ def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Index
 
 def of_requests(config: Config, usage: Usage) -> Metadata:
     """What a stage asked of services for a range, and what that cost; nothing where the store is a folder."""
-    return _told(pricing.figures(usage, config.prices))
+    return _told(prices.figures(usage, config.prices))
 
 
 def _requests(text: str) -> Any:
-    """Requests as recon.pricing.figures has them, as a table."""
+    """Requests as recon.metering.prices.figures has them, as a table."""
     rows = [
         dg.TableRecord({"service": service, "operation": operation, **vars(held)})
         for (service, operation), held in from_json(json.loads(text)).items()

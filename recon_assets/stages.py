@@ -18,10 +18,10 @@ from recon.compaction import compact_in_run
 from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.index import index_runs, note_indexed
+from recon.metering.usage import added
 from recon.readiness import closed_batches, committed_windows
 from recon.serving.keeping import keep
 from recon.timeline import Entry, State
-from recon.usage import added
 from recon.windows import name_of, parse_instant
 from recon.work import Work, spanned
 from recon_assets import metadata

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.metering import Meter
+from recon.metering.meter import Meter
 from recon.serving.table import REQUESTS_AT_ONCE, TableClient, open_client
 
 

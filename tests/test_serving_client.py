@@ -29,6 +29,7 @@ from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.copying import copy
 from recon.lookup import find_record
+from recon.metering.usage import Tally, since
 from recon.serving import standing
 from recon.serving.client import Artifacts, Found, Unserved
 from recon.serving.items import Pointer, from_item, item_key, to_item
@@ -37,7 +38,6 @@ from recon.serving.table import TableClient, open_client
 from recon.store import LocalStore, open_store
 from recon.sweeping import sweep
 from recon.timeline import Timeline
-from recon.usage import Tally, since
 
 LONG = "long-" + "k" * 3000
 ODD = 'k,"é"/ö\t√ ~ 💶'

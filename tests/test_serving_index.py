@@ -38,6 +38,7 @@ from recon.compaction import compact
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.hashing import hash_of, salt_of
 from recon.index import index_runs
+from recon.metering.usage import Tally
 from recon.runs import open_run
 from recon.serving import standing
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
@@ -47,7 +48,6 @@ from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, TableGone, Written, open_client
 from recon.sweeping import sweep
 from recon.timeline import State, Timeline
-from recon.usage import Tally
 from recon.windows import name_of
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from recon.errors import ReconError
-from recon.metering import Meter, NoMeter
+from recon.metering.meter import Meter, NoMeter
 from recon.s3.failures import Failure, failure_of, raised
 from recon.s3.session import PROFILE, Location, Session
 from recon.settings import S3Settings

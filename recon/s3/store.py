@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from recon.errors import ConnectionLost, Damaged, WrongUsage
-from recon.metering import Meter
+from recon.metering.meter import Meter
 from recon.s3 import multipart
 from recon.s3.recent import Recent
 from recon.s3.requests import BACK_OFF_FIRST_S, Refused, Requests

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon import layout
 from recon.errors import Damaged, WrongUsage
-from recon.metering import Meter
+from recon.metering.meter import Meter
 from recon.serving.connecting import ReadSecret, boto3_secret, connected
 from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
 

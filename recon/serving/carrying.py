@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from recon.config import Config
-from recon.metering import Meter
+from recon.metering.meter import Meter
+from recon.metering.usage import from_counts, tally_of
 from recon.serving import plans
 from recon.serving.attempts import read_done
 from recon.serving.loading import Loaded, load_share
@@ -23,7 +24,6 @@ from recon.serving.worker import KMS_KEY
 from recon.serving.workers import Coordinator, Patience, Progress, Worked
 from recon.settings import Workers
 from recon.store import ObjectStore
-from recon.usage import from_counts, tally_of
 
 HERE_ROWS_MAX = 5_000
 """Up to so many rows are loaded in this process, where workers are processes: starting one takes as long."""

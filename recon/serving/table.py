@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
-from recon.metering import Meter, NoMeter
+from recon.metering.meter import Meter, NoMeter
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
 
 T = TypeVar("T")

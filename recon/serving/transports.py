@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import IO, Any, Protocol, cast
 
 from recon.errors import OutOfCapacity, Throttled, WrongUsage, passing
-from recon.metering import Meter, NoMeter
+from recon.metering.meter import Meter, NoMeter
 from recon.serving.worker import STORE, TABLE, Event
 
 STOP_S_MAX = 5.0

@@ -21,10 +21,10 @@ from typing import Literal, Protocol
 
 from recon import layout
 from recon.errors import ReconError, WrongUsage
+from recon.metering.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 from recon.serving.attempts import Attempt, GivenAway
 from recon.serving.plans import ShareBody, read_plan, rows_of
 from recon.store import NotFound, ObjectStore, open_store
-from recon.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
 """Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose
