@@ -37,7 +37,8 @@ from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
 from recon.metering.prices import price, told
 from recon.metering.usage import Usage, since, tally_of, usage_of
-from recon.runs_file import Hit, open_run
+from recon.model.record import Hit
+from recon.runs_file import open_run
 from recon.runs_records import read_record
 from recon.serving.cache import uncached
 from recon.serving.keeping import client_of

@@ -35,11 +35,11 @@ from recon.config import Config
 from recon.engines.duckdb import carrying
 from recon.hashing import hash_of, salt_of
 from recon.merge import merge_windows
+from recon.model.windows import name_of
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 CONFIG = """\
 name: big_keys

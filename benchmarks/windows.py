@@ -28,12 +28,12 @@ from recon import checkpoints, frontiers, landings, layout
 from recon.batches import LandedFile, Manifest
 from recon.certify import read_certificate, uncertified
 from recon.config import Config
+from recon.model.totals import Totals
+from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.stateless import FIGURES, Figures
 from recon.store import LocalStore
 from recon.timeline import Entry, Fold, State, Timeline, committed_figures
-from recon.totals import Totals
-from recon.windows import name_of
 from recon.work import Work
 from recon_assets.checks import STAGE_CHECKS
 from resources.stores import ReconciliationStore, resource_key

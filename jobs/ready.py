@@ -20,10 +20,10 @@ from recon.certify import is_certified, maybe_uncertified, note_certified
 from recon.config import Config
 from recon.errors import Damaged
 from recon.index import indexed_at
+from recon.model.windows import name_of
 from recon.ranges import size_of_batch, size_of_reduced
 from recon.store import ObjectStore
 from recon.timeline import State
-from recon.windows import name_of
 
 _TOLD_MAX = 8
 LOOKED_MAX = 2_000

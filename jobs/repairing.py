@@ -17,9 +17,10 @@ import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, DagsterEventType, StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
+from recon.model.progress import spanned
+from recon.model.windows import Grid
 from recon.timeline import State
-from recon.windows import Grid
-from recon.work import Work, spanned
+from recon.work import Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.from_store import shown
 from recon_assets.grid import key_of, window_of

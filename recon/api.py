@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
-from recon.moments import Upto, known_instant, upto
+from recon.model.moments import Upto, known_instant, upto
 from recon.opening import open_for
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from recon.caveats import Caveat
     from recon.compaction import Compacted
     from recon.copying import Copied
+    from recon.model.progress import Progress
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.serving.keeping import Kept
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from recon.serving.table import TableClient
     from recon.sweeping import Swept
     from recon.verification import Verified
-    from recon.work import Progress, RunReport
+    from recon.work import RunReport
 
 
 _LOOKED_AT_MAX = 1_000
@@ -183,7 +184,7 @@ class Reconciliation:
         """Processes everything that is closed and not yet done, from ``first`` to ``last``. By plain calls, unless another ``way`` is
         given; the command line gives that of Dagster."""
         from recon import pipeline
-        from recon.work import silent
+        from recon.model.progress import silent
 
         low = None if first is None else self.config.grid.parse(first, "--from")
         high = None if last is None else self.config.grid.parse(last, "--to")
@@ -366,8 +367,8 @@ class Reconciliation:
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
         """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""
+        from recon.model.progress import silent
         from recon.rebuild import rebuild
-        from recon.work import silent
 
         return rebuild(self.store(), self.config, progress or silent)
 
@@ -375,8 +376,8 @@ class Reconciliation:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
         from recon.exports import write_rows
+        from recon.model.progress import silent
         from recon.rebuild import previewed
-        from recon.work import silent
 
         keys = "FROM changes ORDER BY status_before, status_after, key"
         with previewed(self.store(), self.config, progress or silent) as (preview, connection):

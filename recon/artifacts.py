@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import records
 from recon.config import Config
 from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
@@ -24,12 +23,13 @@ from recon.exports import check_format, write_rows
 from recon.hashing import hash_of, salt_of
 from recon.history import files_then, records_then
 from recon.logic import after_merge
+from recon.model import record as records
+from recon.model.windows import name_of
 from recon.runs import Found, merged_plan, open_runs, read_records
 from recon.scratch import scratch_folder
 from recon.sheets import Book
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
-from recon.windows import name_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -22,10 +22,10 @@ from typing import Any
 
 from recon import landings, layout, revisions, sealing
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
+from recon.model.totals import declared_text, declared_totals
+from recon.model.windows import Grid, name_of
 from recon.sealing import sealed, unsealed
 from recon.store import AlreadyExists, NotFound, ObjectStore
-from recon.totals import declared_text, declared_totals
-from recon.windows import Grid, name_of
 
 _BLOCK_BYTES = 1 << 20
 CORRECTION = "correction-"

@@ -15,9 +15,9 @@ from recon import quarantine, stateless
 from recon.batches import Manifest, close_if, read_manifest
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
+from recon.model.windows import name_of
 from recon.store import ObjectStore
 from recon.timeline import State
-from recon.windows import name_of
 
 
 @dataclass(frozen=True)

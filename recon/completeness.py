@@ -14,10 +14,10 @@ from typing import Any
 from recon import parquet, quarantine, stateless
 from recon.batches import LandedFile, Manifest, read_manifest
 from recon.config import Config
+from recon.model.totals import Totals, declared_totals, total_of
+from recon.model.windows import name_of
 from recon.store import ObjectStore
 from recon.timeline import State, committed_figures
-from recon.totals import Totals, declared_totals, total_of
-from recon.windows import name_of
 
 
 def completeness(

@@ -2,7 +2,7 @@
 
 Belongs here: the rules, where they lie, and their version. Does not belong here: settings that give nothing its meaning
 (``recon.settings``); how any of it is
-carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.windows``).
+carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.model.windows``).
 
 Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
 """
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recon import configfile, vocabulary
-from recon.cleaning import STEPS
 from recon.configfile import Sections
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices
+from recon.model.cleaning import STEPS
+from recon.model.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
 from recon.settings import (
     Cache,
     Caps,
@@ -52,7 +53,6 @@ from recon.settings import (
 )
 from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
-from recon.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
 
 if TYPE_CHECKING:
     from recon.logic_source import LogicSource

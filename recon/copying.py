@@ -21,15 +21,15 @@ from recon.bringing import Bringing, Thing
 from recon.copying_timeline import bring_after, bring_timeline, commits_of
 from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.model.windows import parse_instant
 from recon.opening import while_there
 from recon.reachable import needed
 from recon.serving import standing
 from recon.store import AlreadyExists, LocalStore, NotFound, ObjectStore
 from recon.timeline import State, Timeline
-from recon.windows import parse_instant
 
 if TYPE_CHECKING:
-    from recon.work import Progress
+    from recon.model.progress import Progress
 
 ROUNDS_MAX = 5
 """So often it begins anew where the source is swept beneath it."""

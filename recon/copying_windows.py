@@ -14,9 +14,9 @@ from recon import landings, layout, stateless
 from recon.batches import manifest_of
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged
+from recon.model.windows import parse_instant
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
-from recon.windows import parse_instant
 
 MANIFESTS_AT_ONCE = 512
 

@@ -22,8 +22,8 @@ from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.cleaning import key_asked
 from recon.config import Config
 from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.model.windows import name_of
 from recon.store import AlreadyExists, NotFound, ObjectStore
-from recon.windows import name_of
 
 PREFIX = CORRECTION
 REASON_LENGTH_MAX = 1000

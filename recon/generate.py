@@ -28,7 +28,7 @@ from recon.generate_rows import (
     draw_events,
     draw_rejects,
 )
-from recon.windows import Grid, name_of, parse_duration, parse_instant
+from recon.model.windows import Grid, name_of, parse_duration, parse_instant
 
 if TYPE_CHECKING:
     import numpy as np

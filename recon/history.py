@@ -21,7 +21,7 @@ from recon.engines.duckdb.merging import Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
 from recon.hashing import hash_of, salt_of
-from recon.records import full
+from recon.model.record import full
 from recon.scratch import scratch_folder
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State, committed_figures

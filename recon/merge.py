@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import conflicts, layout, rules, stateless
+from recon import layout, rules, stateless
 from recon.bounds import Bytes
 from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
-from recon.engines.duckdb.reduction import subtract_measures
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written, engine_of
 from recon.errors import WrongInput, WrongUsage
+from recon.model import conflicts
+from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
 from recon.prefetch import Prefetched, Unread, find_standing, local_copy, open_prefetched, touched_keys
 from recon.runs import Entries, among, entries_of, merge_entries, write_run
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import NotFound, ObjectStore
 from recon.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
-from recon.totals import Totals, exact_sum, total_of
 
 if TYPE_CHECKING:
     from pathlib import Path

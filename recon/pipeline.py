@@ -22,6 +22,7 @@ from recon.index import index_runs
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
 from recon.metering import prices
+from recon.model.progress import Progress, silent, spanned
 from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
@@ -29,7 +30,7 @@ from recon.serving.keeping import is_kept, keep
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
-from recon.work import Progress, RunReport, Work, silent, spanned
+from recon.work import RunReport, Work
 
 
 class Way(Protocol):

@@ -16,9 +16,9 @@ from recon import stateless
 from recon.batches import Manifest, read_manifest
 from recon.closing import processed, why_not
 from recon.errors import NotReady
+from recon.model.windows import name_of
 from recon.stateless import Figures
 from recon.timeline import State, committed_figures
-from recon.windows import name_of
 from recon.work import Work
 
 _NAMED_MAX = 12

@@ -37,7 +37,7 @@ from recon.timeline import Entry, State, Timeline
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.work import Progress
+    from recon.model.progress import Progress
 
 
 @dataclass(frozen=True)

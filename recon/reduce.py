@@ -18,10 +18,10 @@ from recon.engines.duckdb.session import connect
 from recon.engines.port import engine_of
 from recon.errors import WrongInput
 from recon.intake import EventSpec, FileRows, SourceFile, load_events, spec_of
+from recon.model.totals import Money, Totals, declared_text, declared_totals
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import AlreadyExists, ObjectStore
-from recon.totals import Money, Totals, declared_text, declared_totals
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from recon import parquet, stateless
 from recon.config import Config
+from recon.model.windows import name_of
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.timeline import State, committed_figures
-from recon.windows import name_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

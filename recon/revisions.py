@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 
 from recon import layout, stateless
 from recon.errors import Damaged
+from recon.model.windows import name_of
 from recon.store import NotFound, ObjectStore
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 _NUMBERED = re.compile(r"(\d{6,})-")
 

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
+from recon.model.record import Hit
 from recon.runs_entries import COLUMNS, Column, Entries, check_together
 from recon.runs_merge import MergePlan, RowsInFile, plan_merge
 from recon.runs_ranges import coalesce, read_ranges
@@ -46,16 +47,6 @@ _END_BYTES = 1 << 16
 
 Columns = Mapping[str, Callable[[], Iterator[Column]]]
 """Name → function that gives the column in pieces. Each is asked for once; those of hi and lo are cut alike."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """Where one record lies: ``length`` bytes from ``offset`` of ``part_file``; ``check``: see Entries."""
-
-    part_file: str
-    offset: int
-    length: int
-    check: int
 
 
 @dataclass(frozen=True)

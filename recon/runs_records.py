@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
+from recon.model.record import Hit
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
-from recon.runs_file import Hit
 from recon.runs_find import Found
 from recon.runs_ranges import coalesce, read_ranges
 from recon.serving.cache import RecordCache, cache_of

@@ -18,7 +18,7 @@ from typing import Literal
 from recon.configfile import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices
-from recon.windows import Grid, parse_duration
+from recon.model.windows import Grid, parse_duration
 
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
 _SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")

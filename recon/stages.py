@@ -23,12 +23,13 @@ from recon.handover import blocks, find_prefetched
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
 from recon.metering import prices
+from recon.model.progress import spanned
+from recon.model.windows import name_of
 from recon.prefetch import prefetch
 from recon.readiness import closed_batches, committed_windows, reduced_batches, to_merge
 from recon.reduce import reduce_ahead, reduce_windows
 from recon.stateless import Figures
-from recon.windows import name_of
-from recon.work import Numbers, Work, spanned
+from recon.work import Numbers, Work
 
 Windows = Sequence[datetime]
 _NAMED_MAX = 12

@@ -13,9 +13,9 @@ from typing import Any
 from recon import layout
 from recon.config import Config
 from recon.errors import Damaged
+from recon.model.totals import Totals
 from recon.sealing import digest_of
 from recon.store import ObjectStore
-from recon.totals import Totals
 from recon.vocabulary.types import Type
 
 ARTIFACTS = "artifacts.parquet"

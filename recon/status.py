@@ -18,11 +18,11 @@ from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
 from recon.config import Config
+from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.store import ObjectStore
 from recon.sweeping import orphaned_bytes
 from recon.timeline import Mark, State, committed_figures
-from recon.windows import name_of
 
 
 def status(store: ObjectStore, config: Config, state: State, figures_of: int | None = None) -> dict[str, Any]:

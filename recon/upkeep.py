@@ -13,12 +13,12 @@ from recon import elsewhere, landings, lease
 from recon.certify import certify, note_certified, uncertified
 from recon.compaction import Compacted, compact
 from recon.config import Config
+from recon.model.windows import parse_instant
 from recon.prefetch import prefetched_files
 from recon.serving.keeping import keep
 from recon.store import LocalStore, ObjectStore
 from recon.sweeping import Swept, sweep
 from recon.timeline import State, Timeline
-from recon.windows import parse_instant
 
 GRACE = timedelta(days=1)
 """How long a temporary file that nobody writes to, and a lease that was given back, stay."""

@@ -33,7 +33,7 @@ from recon.verification_windows import check_landed, check_stateless
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.work import Progress
+    from recon.model.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from recon import layout, stateless
 from recon.certify import ties
 from recon.config import Config
-from recon.conflicts import certified
 from recon.errors import Damaged
+from recon.model.conflicts import certified
+from recon.model.totals import Totals
+from recon.model.windows import name_of, parse_instant
 from recon.store import NotFound, ObjectStore
-from recon.totals import Totals
 from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_timeline import History
-from recon.windows import name_of, parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
 from recon.intake.checks import quoted
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -21,8 +21,8 @@ from recon.config import Config, Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events, spec_of
 from recon.intake.checks import quoted
+from recon.model.totals import Totals
 from recon.store import NotFound, ObjectStore
-from recon.totals import Totals
 from recon.verification_compare import compare
 from recon.verification_conflicts import conflicts_again, differences, ids_under_several_keys
 from recon.verification_expected import compute

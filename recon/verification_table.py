@@ -16,7 +16,7 @@ import numpy as np
 
 from recon.errors import WrongUsage
 from recon.hashing import hash_of, salt_of
-from recon.records import key_of
+from recon.model.record import key_of
 from recon.runs import Hit, Run, find_many, open_run, read_record
 from recon.serving import standing
 from recon.serving.items import MARK, commit_of, item_key

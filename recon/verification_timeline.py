@@ -17,11 +17,11 @@ from recon import checkpoints, layout
 from recon.checkpoints import Place
 from recon.config import Config
 from recon.errors import Damaged
+from recon.model.windows import name_of
 from recon.store import ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
-from recon.windows import name_of
 
 _COPY = "restore it from a copy of the store"
 _NAME = re.compile(r"(\d{12})\.json\Z")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from recon.config import Config
 from recon.merge import Merged, refuse_other_rules
 from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
+from recon.model.progress import Progress, silent
 from recon.stateless import Figures
 from recon.store import ObjectStore
 from recon.timeline import Held, Mark, State, Timeline
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[str, float | int | str]
 """Figures of one window, or of the block that it was done in, by name."""
-
-
-class Progress(Protocol):
-    """Told how far a run is; ``share`` counts up to 1 within a stage of a range."""
-
-    def __call__(self, stage: str, windows: str, share: float) -> None: ...
-
-
-def silent(stage: str, windows: str, share: float) -> None:
-    """No progress."""
 
 
 @dataclass
@@ -168,8 +159,3 @@ class Work:
         except Exception as error:
             self.errors.append(error)
             raise
-
-
-def spanned(windows: Sequence[str]) -> str:
-    """``2026-11-01T00:00Z``, or ``2026-11-01T00:00Z..2026-11-01T05:00Z`` for several."""
-    return windows[0] if len(windows) == 1 else f"{windows[0]}..{windows[-1]}"

@@ -15,17 +15,18 @@ from typing import Any
 
 import dagster as dg
 
-from recon import conflicts, landings
+from recon import landings
 from recon.caveats import caveats
 from recon.config import Config
 from recon.errors import NotReady
 from recon.freshness import Freshness, freshness
+from recon.model import conflicts
+from recon.model.totals import Totals
+from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.readiness import committed_windows, reduced_batches, unfilled
 from recon.stateless import Figures
 from recon.timeline import Mark, State, committed_figures
-from recon.totals import Totals
-from recon.windows import name_of
 from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from recon.errors import WrongUsage
-from recon.windows import Grid, name_of
+from recon.model.windows import Grid, name_of
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"

@@ -15,17 +15,18 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds, conflicts
+from recon import bounds
 from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
 from recon.metering import prices
 from recon.metering.usage import Usage, from_json
+from recon.model import conflicts
+from recon.model.totals import Totals
 from recon.serving.keeping import Kept
 from recon.stateless import Figures
 from recon.timeline import State
-from recon.totals import Totals
 from recon.work import Numbers
 
 Metadata = dict[str, Any]

@@ -19,11 +19,12 @@ from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.index import index_runs, note_indexed
 from recon.metering.usage import added
+from recon.model.progress import spanned
+from recon.model.windows import name_of, parse_instant
 from recon.readiness import closed_batches, committed_windows
 from recon.serving.keeping import keep
 from recon.timeline import Entry, State
-from recon.windows import name_of, parse_instant
-from recon.work import Work, spanned
+from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
 

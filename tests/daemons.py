@@ -29,7 +29,7 @@ from recon import lease, stateless
 from recon.batches import read_manifest
 from recon.certify import uncertified
 from recon.lease import Holding
-from recon.windows import name_of
+from recon.model.windows import name_of
 from recon_assets.grid import RANGE_END, RANGE_START
 from resources.instance import open_instance
 

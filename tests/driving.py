@@ -20,10 +20,10 @@ from recon import certify
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.engines.duckdb import carrying
-from recon.records import full, stored
+from recon.model.record import full, stored
+from recon.model.totals import Totals
+from recon.model.windows import name_of
 from recon.stateless import Figures
-from recon.totals import Totals
-from recon.windows import name_of
 
 
 def open_in(folder: Path, text: str = s.STANDARD_YAML) -> Reconciliation:

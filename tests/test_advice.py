@@ -24,7 +24,7 @@ from recon.api import Reconciliation
 from recon.batches import read_manifest
 from recon.corrections import correct
 from recon.errors import Damaged, TryAgain
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 W = [name_of(s.at(number)) for number in range(4)]

@@ -20,7 +20,7 @@ from recon import layout
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
-from recon.windows import Grid, name_of
+from recon.model.windows import Grid, name_of
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.failures import FAILURE_TAG

@@ -25,7 +25,7 @@ from recon.api import Reconciliation
 from recon.breaks import AGES, Chosen, amount_of
 from recon.corrections import correct
 from recon.errors import WrongUsage
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 CASES = Path(__file__).parent / "data" / "cases"
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))

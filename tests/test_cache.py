@@ -25,8 +25,8 @@ from recon.config import load_config, load_place
 from recon.errors import WrongUsage
 from recon.lookup import find_record
 from recon.metering.usage import Tally
+from recon.model.record import Hit
 from recon.runs import Found, check_of, read_record, read_records
-from recon.runs_file import Hit
 from recon.serving.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.serving.connecting import credentials
 from recon.settings import Cache

@@ -34,9 +34,9 @@ from recon import layout, merge, stateless, verification_blocks, verification_ex
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.engines.duckdb import carrying, reduction
+from recon.model.windows import name_of
 from recon.stateless import Figures
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))

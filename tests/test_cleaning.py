@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 import recon
 from recon.api import Reconciliation
-from recon.cleaning import STEPS, cleaned, cleaned_sql
 from recon.cli import main
 from recon.cli.screen import seen
 from recon.errors import WrongInput, WrongUsage
+from recon.model.cleaning import STEPS, cleaned, cleaned_sql
 
 CASE = Path(__file__).parent / "data" / "cases" / "invisible-blanks-in-keys"
 WINDOW = "2026-11-01T00:00Z"

@@ -26,9 +26,9 @@ from recon.api import Reconciliation
 from recon.batches import read_manifest
 from recon.errors import WrongInput, WrongUsage
 from recon.lookup import known_at
+from recon.model.windows import name_of
 from recon.sweeping import sweep
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 

@@ -25,10 +25,10 @@ from recon.batches import read_manifest, unland
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.errors import WrongUsage
+from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.settings import Closing
 from recon.timeline import Held, Mark, State, Timeline
-from recon.windows import name_of
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
 DURING, AFTER, LATER = (s.START + timedelta(minutes=minutes) for minutes in (30, 89, 90))

@@ -28,13 +28,13 @@ from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
 from recon.index import index_runs
 from recon.merge import merge_windows
+from recon.model.windows import name_of
 from recon.prefetch import prefetch, read_prefetched
 from recon.reduce import reduce_windows
 from recon.runs import open_run
 from recon.store import NotFound
 from recon.sweeping import sweep
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
 SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "15")), suppress_health_check=list(HealthCheck))

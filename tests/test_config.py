@@ -12,8 +12,8 @@ import pytest
 
 from recon.config import Config, Control, load_config
 from recon.errors import WrongUsage
+from recon.model.windows import Grid
 from recon.settings import Caps, Compaction
-from recon.windows import Grid
 
 EXAMPLE = """\
 name: orders

@@ -12,9 +12,9 @@ from unittest.mock import patch
 import pytest
 from cases import case
 
-from recon import conflicts
 from recon.api import Reconciliation
 from recon.engines.duckdb import reduction
+from recon.model import conflicts
 
 DAYS = """\
 name: orders

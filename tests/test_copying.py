@@ -32,10 +32,10 @@ from recon.compaction import compact
 from recon.copying import ROUNDS_MAX, Copied, copy
 from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
+from recon.model.windows import name_of
 from recon.reachable import needed
 from recon.store import LocalStore, ObjectStore, open_store
 from recon.timeline import Entry, State, Timeline
-from recon.windows import name_of
 
 SLOW = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 MADE_ANEW = (layout.LANDINGS, "frontiers/")

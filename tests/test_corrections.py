@@ -26,7 +26,7 @@ from recon.batches import read_manifest
 from recon.cli import main
 from recon.corrections import correct
 from recon.errors import WrongUsage
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 NOW = datetime(2026, 11, 1, 2, 25, 30, tzinfo=UTC)
 PAYMENT = {"event_type": "PAYMENT", "amount": "10.00", "currency": "EUR"}

@@ -28,9 +28,9 @@ from recon import layout
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.errors import WrongInput, WrongUsage
+from recon.model.windows import name_of
 from recon.sweeping import sweep
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 YAML = s.STANDARD_YAML + "retention: {grace: 1m}\n"
 

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from recon import landings, layout, pipeline
 from recon.batches import landed_windows
 from recon.errors import WrongUsage
+from recon.model.windows import name_of
 from recon.store import LocalStore
 from recon.timeline import Held, State
-from recon.windows import name_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 W = [datetime(2026, 11, 1, hour, tzinfo=UTC) for hour in range(4)]

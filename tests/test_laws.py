@@ -22,7 +22,7 @@ from oracle import Control, Measure, Rules, oracle, withdrawn
 
 from recon.api import Reconciliation
 from recon.engines.duckdb import reduction
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 PLAIN_YAML = """\
 name: plain

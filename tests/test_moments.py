@@ -1,6 +1,6 @@
 """Moments that a question is asked about: --as-of, --through and --known-at, from Python and on the command line.
 
-Belongs here: recon.moments, and that one instant has one answer. Does not belong here: what artifacts are as of a window (test_laws).
+Belongs here: recon.model.moments, and that one instant has one answer. Does not belong here: what artifacts are as of a window (test_laws).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
-from recon.moments import known_instant, upto
-from recon.windows import Grid, name_of
+from recon.model.moments import known_instant, upto
+from recon.model.windows import Grid, name_of
 
 W0, W1, W2, W3 = (name_of(s.at(window)) for window in range(4))
 GRID = Grid(s.START, timedelta(hours=1))

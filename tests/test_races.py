@@ -30,13 +30,13 @@ from recon.batches import read_manifest
 from recon.errors import Damaged
 from recon.index import index_runs
 from recon.merge import Merged, merge_windows
+from recon.model.windows import name_of
 from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_records
 from recon.reduce import reduce_windows
 from recon.runs import check_of, entries_of, write_run
 from recon.stateless import Figures
 from recon.store import LocalStore
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 WAIT_S = 60
 

@@ -27,8 +27,8 @@ import recon
 from recon import reachable
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
+from recon.model.windows import name_of
 from recon.timeline import Timeline
-from recon.windows import name_of
 
 OTHER_YAML = (
     s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")

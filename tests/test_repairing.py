@@ -20,7 +20,7 @@ from jobs.repairing import Repaired
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.materializing import Materializing, repaired
-from recon.work import silent
+from recon.model.progress import silent
 from recon_assets.assets import STAGE_ASSETS
 from recon_assets.from_store import CLOCKED
 from resources.instance import open_instance

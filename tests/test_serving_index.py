@@ -39,6 +39,7 @@ from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsa
 from recon.hashing import hash_of, salt_of
 from recon.index import index_runs
 from recon.metering.usage import Tally
+from recon.model.windows import name_of
 from recon.runs import open_run
 from recon.serving import standing
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
@@ -48,7 +49,6 @@ from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, TableGone, Written, open_client
 from recon.sweeping import sweep
 from recon.timeline import State, Timeline
-from recon.windows import name_of
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
 SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "5")), suppress_health_check=list(HealthCheck))

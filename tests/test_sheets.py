@@ -18,7 +18,7 @@ from driving import open_in
 
 from recon.api import Reconciliation
 from recon.exports import write_rows
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
 ONE_CURRENCY = s.STANDARD_YAML.replace(", by: currency", "")

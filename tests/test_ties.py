@@ -25,12 +25,12 @@ from recon.engines.duckdb import entangled, reduction
 from recon.errors import Damaged, WrongInput, WrongUsage
 from recon.hashing import hash_of, salt_of
 from recon.merge import merge_windows
+from recon.model.totals import Totals, exact_sum
 from recon.prefetch import Prefetched, prefetch
 from recon.reduce import reduce_windows
 from recon.sealing import SEAL, sealed
 from recon.stateless import Figures
 from recon.timeline import Timeline
-from recon.totals import Totals, exact_sum
 
 CONFIG = """
 name: ties

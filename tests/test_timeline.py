@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from recon import checkpoints, frontiers, layout
 from recon.config import load_config
 from recon.errors import Damaged
+from recon.model.windows import name_of
 from recon.store import LocalStore
 from recon.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
-from recon.windows import name_of
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

@@ -12,7 +12,7 @@ from cases import case
 from commands import shell
 from test_conflicts import DAYS, row, run, window
 
-from recon import conflicts
+from recon.model import conflicts
 
 
 def test_a_payment_that_moves_to_another_key_counts_under_both_and_verify_names_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from driving import open_in
 
 from recon.cli.bounds import say_bounds
 from recon.errors import WrongUsage
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 W0, W2 = name_of(s.at(0)), name_of(s.at(2))
 

@@ -27,8 +27,8 @@ from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import WrongUsage
 from recon.freshness import freshness
+from recon.model.windows import Grid, local_midnight, name_of
 from recon.timeline import Timeline
-from recon.windows import Grid, local_midnight, name_of
 from recon.work import Work
 from recon_assets.grid import key_of, partitions_of, range_of, window_of, windows_asked
 from resources.instance import open_instance

@@ -17,7 +17,7 @@ from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through,
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table, warn
 from recon.errors import WrongInput, WrongUsage
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation

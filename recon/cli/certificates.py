@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from recon.cli.screen import amount, count, number, say, table
-from recon.totals import Totals
+from recon.model.totals import Totals
 
 CONFLICTS_SHOWN = 10
 PARTS = ("in", "accepted", "duplicates", "rejected")

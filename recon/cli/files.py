@@ -17,7 +17,7 @@ from recon.cli.options import AsJson, ConfigFile, Debug, Window, opened, with_co
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 from recon.errors import WrongUsage
-from recon.totals import declared_text
+from recon.model.totals import declared_text
 
 if TYPE_CHECKING:
     from recon.batches import Landing, Manifest

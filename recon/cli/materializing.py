@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from recon.api import Reconciliation
     from recon.batches import Manifest
     from recon.config import Config
-    from recon.work import Progress, Work
+    from recon.model.progress import Progress
+    from recon.work import Work
 
 STAGE = "dagster"
 """Name of what Dagster itself takes, among the seconds of the stages."""

@@ -2,6 +2,7 @@
 
 from recon.intake.landing import inspect
 from recon.intake.load import load_events
-from recon.intake.model import EventSpec, FileRows, SourceFile, key_text, spec_of
+from recon.intake.model import EventSpec, FileRows, SourceFile, spec_of
+from recon.model.key import key_text
 
 __all__ = ["EventSpec", "FileRows", "SourceFile", "inspect", "key_text", "load_events", "spec_of"]

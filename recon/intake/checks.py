@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recon.cleaning import cleaned_sql
 from recon.intake.model import KEY_BYTES_MAX, EventSpec
+from recon.model.cleaning import cleaned_sql
 from recon.vocabulary.types import Type
 
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"

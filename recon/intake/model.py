@@ -6,9 +6,8 @@ read.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -94,15 +93,3 @@ class FileRows:
     rows: int
     accepted: int
     rejected: int
-
-
-def key_text(values: Sequence[str]) -> str:
-    """The text that stands for a key: a single value as it is, several as a compact JSON array of strings.
-
-    In the array only quotes, backslashes and control characters are escaped, these as ``\\b \\f \\n \\r \\t`` or
-    ``\\u00XX`` with upper-case digits: what DuckDB and Spark write by themselves.
-    """
-    if len(values) == 1:
-        return values[0]
-    text = json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
-    return _ESCAPES.sub(lambda m: m[0] if m[0] == "\\\\" else "\\u" + m[0][2:].upper(), text)

@@ -29,7 +29,7 @@ from recon.serving.connecting import ReadSecret, boto3_secret, connected
 from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
 
 if TYPE_CHECKING:
-    from recon.runs_file import Hit
+    from recon.model.record import Hit
     from recon.settings import Cache
 
 KEYS_AT_ONCE = 256

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recon import layout
-from recon.records import full
+from recon.model.record import full
 from recon.serving.items import Pointer, commit_of, from_item, item_key
 
 RESOLVED_S = 60.0
@@ -42,7 +42,7 @@ class Unserved(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A record (recon.records.full), in which a measure or derived value without a value is left out, and the newest commit that its
+    """A record (recon.model.record.full), in which a measure or derived value without a value is left out, and the newest commit that its
     pointer rests on."""
 
     record: dict[str, Any]

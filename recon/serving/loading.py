@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recon import layout
 from recon.errors import Damaged
 from recon.hashing import hash_of, salt_of
-from recon.records import key_of
+from recon.model.record import key_of
 from recon.runs import Found, Run, find_many, open_run, open_runs, read_few
 from recon.runs_entries import COLUMNS, Column
 from recon.runs_file import BLOCK

@@ -13,10 +13,9 @@ from recon import layout
 from recon.errors import Damaged, ReconError
 from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
-from recon.records import full
+from recon.model.record import Hit, full
 from recon.runs import open_run, read_record
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
-from recon.runs_file import Hit
 from recon.serving import standing
 from recon.serving.items import commit_of
 from recon.serving.table import TableClient, TableGone

@@ -17,7 +17,7 @@ from recon.config import Config
 from recon.engines.duckdb import contributions, entangled
 from recon.engines.duckdb.session import literal
 from recon.errors import Damaged
-from recon.windows import name_of
+from recon.model.windows import name_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -214,7 +214,7 @@ def as_text(kind: Type, value: str) -> str:
 
 def record(config: Config, listed: str, block: str = "NULL") -> str:
     """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, withdrawn, ``listed``, SQL of the JSON of its
-    contributions, and ``block``, SQL of ``block_text`` or null. Its form is that of recon.records.
+    contributions, and ``block``, SQL of ``block_text`` or null. Its form is that of recon.model.record.
 
     The pieces are put together as texts: a third of the time that ``to_json`` of the whole takes."""
     measures = _object((item.name, item.type, measure(item.name)) for item in config.measures)

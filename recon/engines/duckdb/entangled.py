@@ -16,7 +16,8 @@ from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
 from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongInput
-from recon.windows import name_of
+from recon.model import totals
+from recon.model.windows import name_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -246,15 +247,15 @@ def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str
         WHERE NOT p.ranged GROUP BY w""").fetchall()
     found = {}
     for window, change, *values in rows:
-        after, before = (reduction.as_totals(names, part) for part in (values[: len(names)], values[len(names) :]))
-        found[window] = Recount(int(change), reduction.subtract_measures(after, before))
+        after, before = (totals.as_totals(names, part) for part in (values[: len(names)], values[len(names) :]))
+        found[window] = Recount(int(change), totals.subtract_measures(after, before))
     return found
 
 
 def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> dict[str, Moved]:
     """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
     from recon.engines.duckdb.merging import Moved
-    from recon.totals import Totals
+    from recon.model.totals import Totals
 
     found: dict[str, Moved] = {}
     for (window,) in connection.execute("SELECT DISTINCT w FROM moved").fetchall():
@@ -275,5 +276,5 @@ def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events:
                 )
             )
         (now, now_measures), (back, back_measures) = sides
-        found[window] = Moved(Totals() + now - back, reduction.subtract_measures(now_measures, back_measures))
+        found[window] = Moved(Totals() + now - back, totals.subtract_measures(now_measures, back_measures))
     return found

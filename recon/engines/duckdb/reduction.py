@@ -6,17 +6,16 @@ Does not belong here: reading files (recon.intake), the order of the stage (reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon import parquet, stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongInput
 from recon.logic import after_reduce
-from recon.totals import Money, Totals, plain
+from recon.model.totals import Money, Totals, as_totals
 from recon.vocabulary import emit_duckdb
 
 if TYPE_CHECKING:
@@ -208,18 +207,6 @@ def logical(connection: duckdb.DuckDBPyConnection, config: Config, query: str) -
         return f"({query})"
     connection.register("judged", after_reduce(config, connection.sql(query).to_arrow_table()))
     return "judged"
-
-
-def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | int]) -> dict[str, str | int]:
-    """Totals of additive measures, less others."""
-    with localcontext() as exact:
-        exact.prec = 80
-        return {name: plain(Decimal(left[name]) - Decimal(right[name])) for name in left}
-
-
-def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
-    """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
-    return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:

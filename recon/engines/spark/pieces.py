@@ -20,11 +20,11 @@ from recon.engines.duckdb.session import connect, literal
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
 from recon.intake import FileRows, SourceFile, load_events
+from recon.model.totals import Totals, total_of
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
-from recon.totals import Totals, total_of
 
 if TYPE_CHECKING:
     from pathlib import Path

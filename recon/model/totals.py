@@ -108,3 +108,15 @@ def plain(amount: Decimal) -> str:
 def total_of(parts: Iterable[Totals]) -> Totals:
     """The sum of several."""
     return sum(parts, Totals())
+
+
+def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Totals of additive measures, less others."""
+    with localcontext() as exact:
+        exact.prec = 80
+        return {name: plain(Decimal(left[name]) - Decimal(right[name])) for name in left}
+
+
+def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
+    """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
+    return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 SHORT = {"key": "k", "status": "s", "measures": "m", "derived": "v", "contributions": "c", "withdrawn": "gone", "carried": "carried"}
@@ -69,3 +70,13 @@ def key_of(line: bytes | str) -> tuple[str, bool]:
     """The key of a stored record, and whether any window still contributes to it. Raises as ``full``."""
     held = json.loads(line)
     return str(held["k"]), bool(held["c"]) or "carried" in held
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where one record lies: ``length`` bytes from ``offset`` of ``part_file``; ``check``: see Entries."""
+
+    part_file: str
+    offset: int
+    length: int
+    check: int

@@ -1,0 +1,49 @@
+"""Cleaning steps for key columns (trim, NFC, format characters), in Python and as DuckDB SQL.
+
+The characters are listed here and not asked of a library: Python, DuckDB and their next versions have to agree on them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+STEPS = ("strip_format", "nfc", "trim")
+"""In the order in which they are applied, however they are written: a blank may stand before a zero-width space."""
+
+
+_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What Unicode has for white space."""
+
+
+_FORMATS = (
+    *((0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2064), (0x2066, 0x206F)),
+    *((0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001), (0xE0020, 0xE007F)),
+)
+"""First and last of the format characters that are not seen: zero width, marks of direction, soft hyphen, byte order mark, tags."""
+
+
+_FORMAT = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _FORMATS) + "]")
+
+
+def cleaned(text: str, steps: Collection[str]) -> str:
+    """The text after the steps."""
+    if "strip_format" in steps:
+        text = _FORMAT.sub("", text)
+    if "nfc" in steps:
+        text = unicodedata.normalize("NFC", text)
+    return text.strip(_BLANKS) if "trim" in steps else text
+
+
+def cleaned_sql(text: str, steps: Collection[str]) -> str:
+    """The same as SQL of a text column."""
+    if "strip_format" in steps:
+        ranges = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in _FORMATS)
+        text = f"regexp_replace({text}, '[{ranges}]', '', 'g')"
+    if "nfc" in steps:
+        text = f"nfc_normalize({text})"
+    if "trim" in steps:
+        blanks = " || ".join(f"chr({ord(blank)})" for blank in _BLANKS)
+        text = f"trim({text}, {blanks})"
+    return text
