@@ -22,7 +22,7 @@ from recon.engines.duckdb.session import connect, literal, quoted
 from recon.exports import check_format, write_rows
 from recon.hashing import hash_of, salt_of
 from recon.history import files_then, records_then
-from recon.logic import after_merge
+from recon.logic.call import after_merge
 from recon.model import record as records
 from recon.model.windows import name_of
 from recon.runs import Found, merged_plan, open_runs, read_records

@@ -55,7 +55,7 @@ from recon.vocabulary import MEANING, Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 
 if TYPE_CHECKING:
-    from recon.logic_source import LogicSource
+    from recon.logic.source import LogicSource
 
 Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
@@ -430,7 +430,7 @@ class _Reader:
         """What the logic is made of, found without running it."""
         if self.sections.logic is None:
             return None
-        from recon.logic_source import find
+        from recon.logic.source import find
 
         with self.field("logic") as field:
             match = _LOGIC.match(self.sections.logic)

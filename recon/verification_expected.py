@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config, Measure
 from recon.intake.checks import literal, quoted
-from recon.logic import after_merge, after_reduce
+from recon.logic.call import after_merge, after_reduce
 from recon.verification_blocks import expect_blocks, make_borders
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.types import Type

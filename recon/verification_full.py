@@ -3,7 +3,7 @@
 Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not
 belong here: the artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
 
-Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic);
+Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic.call);
 nothing else.
 """
 

@@ -18,7 +18,7 @@ from recon.config import Config
 from recon.engines.duckdb import carrying, conflicts, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import literal, quoted
-from recon.logic import after_merge
+from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
 from recon.model.totals import Totals, as_totals
 from recon.runs import checks_of

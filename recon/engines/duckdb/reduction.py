@@ -14,7 +14,7 @@ from recon import parquet, stateless
 from recon.config import Config, Measure
 from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongInput
-from recon.logic import after_reduce
+from recon.logic.call import after_reduce
 from recon.model.totals import Money, Totals, as_totals
 from recon.vocabulary import emit_duckdb
 

@@ -1,6 +1,6 @@
 """User logic: a function ``module:function`` on Arrow tables, after reduce and after merge, where the vocabulary ends.
 
-Belongs here: loading, calling and checking that function. Does not belong here: finding it (recon.logic_source); any rule of
+Belongs here: loading, calling and checking that function. Does not belong here: finding it (recon.logic.source); any rule of
 reconciliation.
 
 The function is called as ``function(table, stage)`` with ``stage`` ``"reduce"`` or ``"merge"`` and returns a table of the same rows in
@@ -27,7 +27,7 @@ from recon.errors import ReconError, WrongInput, WrongUsage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recon.logic_source import LogicSource
+    from recon.logic.source import LogicSource
 
 _KEPT = {"reduce": ("hi", "lo", "key", "n", "ids"), "merge": ("key",)}
 
