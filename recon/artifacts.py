@@ -18,7 +18,7 @@ import numpy as np
 from recon.config import Config
 from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
-from recon.engines.duckdb.session import connect, literal, quoted
+from recon.engines.duckdb.session import connect
 from recon.exports import check_format, write_rows
 from recon.hashing import hash_of, salt_of
 from recon.history import files_then, records_then
@@ -30,6 +30,7 @@ from recon.scratch import scratch_folder
 from recon.sheets import Book
 from recon.store import NotFound, ObjectStore
 from recon.timeline import State
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -21,7 +21,6 @@ from recon import stateless
 from recon.artifacts import columns_of, table_of
 from recon.config import Config
 from recon.corrections import PREFIX
-from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongUsage
 from recon.exports import check_format, write_rows
 from recon.history import files_then
@@ -30,6 +29,7 @@ from recon.scratch import scratch_folder
 from recon.sheets import Book
 from recon.store import ObjectStore
 from recon.timeline import State
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

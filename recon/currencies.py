@@ -13,13 +13,14 @@ from typing import Any
 from recon import parquet, stateless
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
-from recon.engines.duckdb.session import connect, literal
+from recon.engines.duckdb.session import connect
 from recon.hashing import hash_of, salt_of
 from recon.lookup import windows_of
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.timeline import State
+from recon.vocabulary.duckdb import literal
 
 
 def tell(store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], shown: dict[str, Any]) -> None:

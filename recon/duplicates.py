@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from recon import parquet, stateless
 from recon.config import Config
 from recon.engines.duckdb.reduction import column
-from recon.engines.duckdb.session import connect, literal
+from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.timeline import State, committed_figures
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from recon.engines.duckdb.session import execute_interruptible, literal, quoted
+from recon.engines.duckdb.session import execute_interruptible
 from recon.errors import TryAgain, WrongUsage
 from recon.sheets import ROWS_MAX, Book, write_book
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from recon.breaks import currency_of
 from recon.certify import read_certificates
 from recon.config import Config
-from recon.engines.duckdb.session import quoted
 from recon.model.windows import name_of
 from recon.sheets import Book
 from recon.store import ObjectStore
 from recon.timeline import State
+from recon.vocabulary.duckdb import quoted
 
 CERTIFICATES_MAX = 500
 """Newest windows whose certificates are named."""

@@ -21,7 +21,7 @@ from recon.artifacts import table_of
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.config import Config
-from recon.engines.duckdb.session import connect, literal, quoted
+from recon.engines.duckdb.session import connect
 from recon.errors import Damaged, ReconError, WrongInput, WrongUsage
 from recon.index import index_runs
 from recon.merge import merge_windows
@@ -33,6 +33,7 @@ from recon.scratch import scratch_folder
 from recon.serving import standing
 from recon.store import NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

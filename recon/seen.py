@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from recon import stateless
 from recon.config import Config
-from recon.engines.duckdb.session import connect, literal, quoted
+from recon.engines.duckdb.session import connect
 from recon.errors import WrongUsage
 from recon.history import files_then
 from recon.lookup import find_record
@@ -19,6 +19,7 @@ from recon.parquet import scan
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
 from recon.timeline import State
+from recon.vocabulary.duckdb import literal, quoted
 
 WINDOWS_LOOKED_AT = 48
 """Newest processed windows whose events are searched for a value."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recon.config import Config, Measure
-from recon.intake.checks import literal, quoted
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

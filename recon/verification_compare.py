@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from recon import parquet, stateless
 from recon.config import Config
-from recon.intake.checks import literal
 from recon.store import NotFound, ObjectStore
 from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_records import Seen
 from recon.verification_timeline import History
 from recon.verification_windows import local_copy
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb

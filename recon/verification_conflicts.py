@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
-from recon.intake.checks import quoted
 from recon.model.windows import name_of
+from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recon.config import Config, Measure
-from recon.intake.checks import literal, quoted
 from recon.logic.call import after_merge, after_reduce
 from recon.verification_blocks import expect_blocks, make_borders
 from recon.vocabulary import emit_duckdb
+from recon.vocabulary.duckdb import literal, quoted
 from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:

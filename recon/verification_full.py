@@ -20,7 +20,6 @@ from recon.batches import read_manifest
 from recon.config import Config, Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events, spec_of
-from recon.intake.checks import quoted
 from recon.model.totals import Totals
 from recon.store import NotFound, ObjectStore
 from recon.verification_compare import compare
@@ -32,6 +31,7 @@ from recon.verification_sums import exact, exact_sum_of
 from recon.verification_timeline import History
 from recon.verification_totals import additive, is_beyond_sums, totals_by
 from recon.verification_windows import local_copy
+from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal, localcontext
 from typing import Any
 
-from recon.intake.checks import quoted
+from recon.vocabulary.duckdb import quoted
 from recon.vocabulary.types import Type
 
 _SAFE_DIGITS = 28

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config, Measure
-from recon.intake.checks import literal, quoted
 from recon.model.totals import Money, Totals, exact_sum
 from recon.model.windows import name_of
 from recon.timeline import State
@@ -20,6 +19,7 @@ from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_sums import exact, exact_sum_of, parts_type, sum_of_parts
 from recon.verification_timeline import History
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

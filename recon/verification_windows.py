@@ -18,7 +18,6 @@ from recon import hashing, landings, layout, parquet, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.config import Config, Measure
 from recon.errors import Damaged
-from recon.intake.checks import quoted
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.stateless import Figures
@@ -28,6 +27,7 @@ from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_sums import exact, exact_sum_of
 from recon.verification_timeline import History
 from recon.verification_totals import additive, totals_by
+from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

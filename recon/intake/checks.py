@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from recon.intake.model import KEY_BYTES_MAX, EventSpec
 from recon.model.cleaning import cleaned_sql
+from recon.vocabulary.duckdb import literal
 from recon.vocabulary.types import Type
 
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
@@ -38,16 +39,6 @@ class Checks:
     reason: str
     id: str
     time: str
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def checks(spec: EventSpec) -> Checks:

@@ -10,9 +10,9 @@ from typing import Any
 
 from recon import parquet
 from recon.errors import WrongInput
-from recon.intake.checks import quoted
 from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
+from recon.vocabulary.duckdb import quoted
 
 _BATCH_ROWS = 65_536
 _FAR_DATE = "a day beyond the year 9999"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
 from recon.hashing import halves
-from recon.intake.checks import Checks, checks, literal, quoted
+from recon.intake.checks import Checks, checks
 from recon.intake.columnar import direct_scan, row_batches
 from recon.intake.delimited import record_batches
 from recon.intake.formats import format_of
@@ -23,6 +23,7 @@ from recon.intake.jsonlines import line_batches
 from recon.intake.landing import require_columns
 from recon.intake.model import EventSpec, FileRows, SourceFile
 from recon.intake.raw import raw_rows
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -225,3 +225,13 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
 
 def _zero(kind: Type) -> str:
     return f"CAST('0' AS {kind.duckdb})"
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"

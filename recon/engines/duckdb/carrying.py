@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, entangled
-from recon.engines.duckdb.session import literal
 from recon.errors import Damaged
 from recon.model.windows import name_of
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from recon import parquet, stateless
 from recon.config import Config
 from recon.engines.duckdb import carrying, contributions, reduction
-from recon.engines.duckdb.session import literal, quoted
 from recon.model.conflicts import Pairs
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 
 from recon.config import Config, Measure
 from recon.engines.duckdb.reduction import measure
-from recon.engines.duckdb.session import literal, quoted
 from recon.vocabulary import emit_duckdb
-from recon.vocabulary.duckdb import to_text
+from recon.vocabulary.duckdb import literal, quoted, to_text
 from recon.vocabulary.types import TEXT, Type
 
 _LISTED = ',"c":'

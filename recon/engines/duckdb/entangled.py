@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
-from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongInput
 from recon.model import totals
 from recon.model.windows import name_of
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

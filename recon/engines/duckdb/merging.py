@@ -17,12 +17,12 @@ from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import carrying, conflicts, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import measure
-from recon.engines.duckdb.session import literal, quoted
 from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
 from recon.model.totals import Totals, as_totals
 from recon.runs import checks_of
 from recon.runs_entries import hash_order
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

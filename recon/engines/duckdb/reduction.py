@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from recon import parquet, stateless
 from recon.config import Config, Measure
-from recon.engines.duckdb.session import literal, quoted
 from recon.errors import WrongInput
 from recon.logic.call import after_reduce
 from recon.model.totals import Money, Totals, as_totals
 from recon.vocabulary import emit_duckdb
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -35,16 +35,6 @@ _SETTINGS = (
 )
 
 
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 @contextmanager
 def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with temporary tables of its own and the hashes of ``store``; the database is in memory and spills into a private folder

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
 from recon.engines.duckdb.reduction import column
-from recon.engines.duckdb.session import literal
 from recon.vocabulary import emit_duckdb
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,7 +16,7 @@ from recon import layout, parquet, reduce, stateless
 from recon.batches import Manifest
 from recon.config import Config, Measure
 from recon.engines.duckdb import reduction
-from recon.engines.duckdb.session import connect, literal
+from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
 from recon.intake import FileRows, SourceFile, load_events
@@ -25,6 +25,7 @@ from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.stateless import Figures
 from recon.store import ObjectStore
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     from pathlib import Path
