@@ -1,7 +1,7 @@
 """The configuration files that a code location serves: one file, or a folder of them.
 
 Belongs here: finding and reading them, keeping the good ones apart from the broken. Does not belong here: what stands in one
-(recon.config).
+(recon.config.load).
 """
 
 from __future__ import annotations

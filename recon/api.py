@@ -207,7 +207,7 @@ class Reconciliation:
         ``known_at``: a time with zone; as it was known then.
 
         ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
-        from recon.cleaning import key_asked
+        from recon.config.key import key_asked
         from recon.lookup import find_record, find_then
 
         if index != "runs":
@@ -268,7 +268,7 @@ class Reconciliation:
 
     def key_text(self, values: Sequence[str]) -> str:
         """The text of a key from its values, or from its text where one is given; cleaned as the rules clean it."""
-        from recon.cleaning import key_asked
+        from recon.config.key import key_asked
 
         return key_asked(self.place, values)
 

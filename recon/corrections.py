@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recon import batches, clock, layout, stateless
+from recon import batches, clock, layout
 from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
-from recon.cleaning import key_asked
-from recon.config import Config
+from recon.config import Config, model
+from recon.config.key import key_asked
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import name_of
 from recon.store import AlreadyExists, NotFound, ObjectStore
@@ -179,7 +179,7 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     from recon.hashing import define
     from recon.intake import SourceFile, load_events, spec_of
 
-    spec = spec_of(config, stateless.event_columns(config))
+    spec = spec_of(config, model.event_columns(config))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         define(connection, "")  # nothing is looked up by these hashes

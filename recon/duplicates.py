@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import parquet, stateless
-from recon.config import Config
+from recon.config import Config, model
 from recon.engines.duckdb.reduction import column
 from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
@@ -83,8 +83,8 @@ class _Reading:
 
     def insert(self, pairs: str, kind: str) -> None:
         """Adds to ``listed`` the rows of ``pairs``: columns ``a`` and ``b``, rows with ``w``, of which ``b`` counts. ``kind``: SQL."""
-        named = ["time", *(column(self.config, name) for name in stateless.event_columns(self.config))]
-        labels = ["time" if self.config.events.time is None else self.config.events.time, *stateless.event_columns(self.config)]
+        named = ["time", *(column(self.config, name) for name in model.event_columns(self.config))]
+        labels = ["time" if self.config.events.time is None else self.config.events.time, *model.event_columns(self.config)]
         differing = ", ".join(
             f"CASE WHEN a.{one} IS DISTINCT FROM b.{one} THEN {literal(label + ': ')} || coalesce(CAST(a.{one} AS VARCHAR), 'null') "
             f"|| ' ≠ ' || coalesce(CAST(b.{one} AS VARCHAR), 'null') END"
@@ -175,7 +175,7 @@ def _chains(config: Config) -> str:
 
 
 def _columns(config: Config) -> str:
-    return ", ".join(["file", "line", "key", "id", "time", *(column(config, name) for name in stateless.event_columns(config))])
+    return ", ".join(["file", "line", "key", "id", "time", *(column(config, name) for name in model.event_columns(config))])
 
 
 def _texts(names: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from recon import errors, layout, rules
+from recon.config.model import location
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.store import AlreadyExists, NotFound, ObjectStore
 
@@ -66,11 +67,6 @@ class Answer:
     def done_at(self, place: Numbers) -> Answer:
         """With where it was done among the figures of each window."""
         return replace(self, numbers={window: {**one, **place} for window, one in self.numbers.items()})
-
-
-def location(config: Config) -> str:
-    """The store, as somebody in another folder or on another machine names it."""
-    return config.store if config.store_path is None else str(config.store_path)
 
 
 def ask(store: ObjectStore, config: Config, asked: Asked) -> str:

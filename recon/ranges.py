@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from recon.batches import Manifest
 from recon.config import Config
-from recon.settings import Caps
+from recon.config.settings import Caps
 from recon.stateless import Figures
 
 T = TypeVar("T")

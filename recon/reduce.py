@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon import layout, parquet, stateless
 from recon.batches import LandedFile, Manifest, digest_of
-from recon.config import Config
+from recon.config import Config, model
 from recon.engines.duckdb import reduction, unusual
 from recon.engines.duckdb.session import connect
 from recon.engines.port import engine_of
@@ -93,7 +93,7 @@ def finished(store: ObjectStore, figures: Figures) -> bool:
 
 def event_spec(config: Config) -> EventSpec:
     """What the intake is asked for."""
-    return spec_of(config, stateless.event_columns(config))
+    return spec_of(config, model.event_columns(config))
 
 
 def _money(connection: duckdb.DuckDBPyConnection, config: Config) -> Money:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from recon import stateless
-from recon.config import Config
+from recon.config import Config, model
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongUsage
 from recon.history import files_then
@@ -33,7 +32,7 @@ def refuse_unseen(store: ObjectStore, config: Config, state: State, key: str, ev
             f"KEY: no artifact has the key {key} at commit {state.commit:,}; keys are compared letter by letter. Correct it, or add --yes "
             "if a new key is meant"
         )
-    held = stateless.event_columns(config)
+    held = model.event_columns(config)
     texts = {name: value for name, value in event.items() if name in held and held[name].kind == "text"}
     for name, value in texts.items():
         _refuse_unseen_value(store, config, state, name, value)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from recon import parquet, stateless
-from recon.config import Config
+from recon.config import Config, model
 from recon.prefetch import local_copy
 from recon.scratch import scratch_folder
 from recon.store import ObjectStore
@@ -72,7 +72,7 @@ def _window(store: ObjectStore, config: Config, state: State, window: str, key: 
         if figures.duplicates.rows:
             aside = parquet.read(local_copy(store, folder + stateless.SET_ASIDE, scratch), filters=[("key", "=", key)])
             rows += [{**row, "counted": False} for row in aside.to_pylist() if row["kind"] != "rejected"]
-    names = {name: f"{name} (column)" if name in _OWN else name for name in stateless.event_columns(config)}
+    names = {name: f"{name} (column)" if name in _OWN else name for name in model.event_columns(config)}
     return [
         {
             "file": figures.files[row["file"]]["name"],

@@ -11,12 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from recon import layout
-from recon.config import Config
 from recon.errors import Damaged
 from recon.model.totals import Totals
 from recon.sealing import digest_of
 from recon.store import ObjectStore
-from recon.vocabulary.types import Type
 
 ARTIFACTS = "artifacts.parquet"
 EVENTS = "events.parquet"
@@ -24,14 +22,6 @@ SET_ASIDE = "set_aside.parquet"
 FIGURES = "figures.json"
 SWEPT = b'{"swept": true}'
 """Stands for the figures of an attempt that was left unfinished and swept away: it can not be finished any more."""
-
-
-def event_columns(config: Config) -> dict[str, Type]:
-    """The columns that the event files hold as c_<name>, beside hi, key, id, time, file and line, which hold the key, id and time
-    columns already; a column of a control total is among them even so, since rejected rows have no key."""
-    held = {config.events.id_column, config.events.time, *(config.key if len(config.key) == 1 else ())}
-    totalled = {config.events.currency, *(name for control in config.control for name in (control.column, control.by))}
-    return {name: kind for name, kind in config.columns.items() if name not in held or name in totalled}
 
 
 @dataclass(frozen=True)

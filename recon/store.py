@@ -24,8 +24,8 @@ from urllib.parse import unquote, urlsplit
 from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage, passing
 
 if TYPE_CHECKING:
+    from recon.config.settings import S3Settings
     from recon.metering.meter import Meter
-    from recon.settings import S3Settings
 
 PATH_LENGTH_MAX_BYTES = 1000
 PART_LENGTH_MAX_BYTES = 240

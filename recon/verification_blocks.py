@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recon.config import Config, Measure
+from recon.config import Config
+from recon.config.model import Measure
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from recon.config import Config, Measure
+from recon.config import Config
+from recon.config.model import Measure
 from recon.logic.call import after_merge, after_reduce
 from recon.verification_blocks import expect_blocks, make_borders
 from recon.vocabulary import emit_duckdb

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from recon import parquet, stateless
 from recon.batches import read_manifest
-from recon.config import Config, Measure
+from recon.config import Config, model
+from recon.config.model import Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events, spec_of
 from recon.model.totals import Totals
@@ -213,7 +214,7 @@ def _check_conflicts(task: Recomputation) -> None:
 
 def _check_stateless_content(task: Recomputation, arrived: Mapping[str, int]) -> None:
     """The sorted events and the stateless artifacts, each row by row as a set, against what was computed again."""
-    columns = ["key", "hi", "id", "time", "file", "line", *(f"c_{name}" for name in stateless.event_columns(task.config))]
+    columns = ["key", "hi", "id", "time", "file", "line", *(f"c_{name}" for name in model.event_columns(task.config))]
     content = f"sum(hash({', '.join(quoted(name) for name in columns)})::HUGEINT)"
     rows = task.connection.execute(f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w").fetchall()
     _compare_content(task, arrived, stateless.EVENTS, dict.fromkeys(arrived, content), rows)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from recon.config import Config, Measure
+from recon.config import Config
+from recon.config.model import Measure
 from recon.model.totals import Money, Totals, exact_sum
 from recon.model.windows import name_of
 from recon.timeline import State

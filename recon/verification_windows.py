@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from recon import hashing, landings, layout, parquet, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
-from recon.config import Config, Measure
+from recon.config import Config
+from recon.config.model import Measure
 from recon.errors import Damaged
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant

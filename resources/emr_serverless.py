@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from recon import elsewhere, layout
-from recon.config import Config
+from recon.config import Config, model
 from recon.elsewhere import Answer, Asked
 from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.engines.emr.failing import error_of
@@ -103,7 +103,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
     engine, seen = work.config.engine, _Seen(jobs)
     with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
-        extras = {"store": elsewhere.location(work.config), "attempt": attempt}
+        extras = {"store": model.location(work.config), "attempt": attempt}
         extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
         try:
             # Results must be taken up, or Dagster takes it that they were forgotten. Nothing is in them.

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from recon.config.settings import Engine
 from recon.engines.spark.session import open_session
-from recon.settings import Engine
 from recon.vocabulary import Expression, Type, emit_spark
 from recon.vocabulary.spark import quoted
 

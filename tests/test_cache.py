@@ -22,6 +22,7 @@ from valkey_server import Valkey, behind_tls, self_made, valkey
 
 from recon import layout
 from recon.config import load_config, load_place
+from recon.config.settings import Cache
 from recon.errors import WrongUsage
 from recon.lookup import find_record
 from recon.metering.usage import Tally
@@ -29,7 +30,6 @@ from recon.model.record import Hit
 from recon.runs import Found, check_of, read_record, read_records
 from recon.serving.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.serving.connecting import credentials
-from recon.settings import Cache
 from recon.store import LocalStore, ReadCost
 from resources.redis import ReconciliationCache, dagster_secret
 

@@ -24,10 +24,10 @@ from recon.api import Reconciliation
 from recon.batches import read_manifest, unland
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
+from recon.config.settings import Closing
 from recon.errors import WrongUsage
 from recon.model.windows import name_of
 from recon.pipeline import due
-from recon.settings import Closing
 from recon.timeline import Held, Mark, State, Timeline
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))

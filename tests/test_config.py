@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from recon.config import Config, Control, load_config
+from recon.config import Config, load_config
+from recon.config.model import Control
+from recon.config.settings import Caps, Compaction
 from recon.errors import WrongUsage
 from recon.model.windows import Grid
-from recon.settings import Caps, Compaction
 
 EXAMPLE = """\
 name: orders

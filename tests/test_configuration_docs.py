@@ -1,6 +1,6 @@
 """docs/configuration.md names every field that recon.yaml may have, and none that it may not have; what it says of defaults is so.
 
-Belongs here: the page beside the sections of recon.configfile, and its examples of engines. Does not belong here: what fields do.
+Belongs here: the page beside the sections of recon.config.sections, and its examples of engines. Does not belong here: what fields do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dagster_store import YAML
 from pydantic import BaseModel
 
 from recon.config import load_config
-from recon.configfile import Sections
+from recon.config.sections import Sections
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "configuration.md").read_text()
 OWN_TABLES = ("measures", "derived", "control")

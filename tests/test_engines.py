@@ -35,6 +35,7 @@ from recon import layout, stateless
 from recon.api import Reconciliation
 from recon.batches import Manifest, read_manifest
 from recon.cli import main
+from recon.config.settings import Engine
 from recon.demo import write_story
 from recon.engines.spark import merging, reducing
 from recon.engines.spark.parting import by_hash, parted
@@ -44,7 +45,6 @@ from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
 from recon.reduce import reduce_windows
 from recon.runs import open_run
-from recon.settings import Engine
 from recon.spark import main as spark_main
 from recon.timeline import Timeline
 

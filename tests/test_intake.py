@@ -27,10 +27,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
 from recon.hashing import define
 from recon.intake import EventSpec, SourceFile, formats, key_text, landing, load_events, quoting
-from recon.settings import Limits
 from recon.vocabulary.types import Type
 
 CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests

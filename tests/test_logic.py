@@ -162,7 +162,7 @@ def test_the_version_of_an_installed_package_is_part_of_the_rules(tmp_path: Path
         code = (
             f"import sys, sysconfig; site = {str(site)!r}; sys.path.insert(0, site); paths = sysconfig.get_paths()\n"
             "sysconfig.get_paths = lambda: {**paths, 'purelib': site}\n"
-            "from pathlib import Path; from recon.config import load_config\n"
+            "from pathlib import Path; from recon.config.load import load_config\n"
             f"config = load_config(Path({str(config / 'recon.yaml')!r})); print(config.rules_version, config.logic_source.distribution)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,10 +18,10 @@ import seaweed
 from faulty_http import Answered
 from test_store import hostile_names
 
+from recon.config.settings import S3Settings
 from recon.errors import WrongUsage
 from recon.s3 import S3Store, multipart, open_s3
 from recon.s3 import store as s3_store
-from recon.settings import S3Settings
 from recon.store import AlreadyExists, open_store
 
 PART = 5 << 20

@@ -22,11 +22,11 @@ from faulty_http import Answered, Asked, FaultyServer
 
 import recon
 from recon import frontiers, lease
+from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.s3 import S3Store, multipart, open_s3, session
 from recon.s3 import recent as s3_recent
 from recon.s3 import store as s3_store
-from recon.settings import S3Settings
 from recon.store import AlreadyExists, NotFound
 from recon.timeline import Entry, Timeline
 

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from recon.config.settings import Limits
 from recon.errors import WrongInput
 from recon.intake.formats import (
     BLOCK_BYTES,
@@ -24,7 +25,6 @@ from recon.intake.formats import (
 )
 from recon.intake.model import SourceFile
 from recon.intake.quoting import Records
-from recon.settings import Limits
 
 HEADER_AGAIN = "the header again"
 

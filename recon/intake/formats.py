@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
-from recon.settings import Limits
 
 # Larger blocks are read at a tenth more cost: they outgrow the caches, and their memory is fetched from the system anew each time.
 BLOCK_BYTES = 4 << 20

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recon.config.settings import Limits
 from recon.errors import WrongInput
 from recon.intake.columnar import is_text, open_parquet, refuse_inexact, refuse_nested
 from recon.intake.delimited import delimiter_of, header_of
 from recon.intake.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, refuse_expansion
 from recon.intake.jsonlines import absent_members
 from recon.intake.model import EventSpec, SourceFile
-from recon.settings import Limits
 
 _MAGIC = {
     b"PAR1": "Parquet",

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from recon.config import Config
+from recon.config.settings import Limits
 from recon.errors import WrongUsage
-from recon.settings import Limits
 from recon.vocabulary.types import Type
 
 KEY_BYTES_MAX = 4096
@@ -29,7 +29,7 @@ class EventSpec:
     along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
     ``numbered``: the last part of the id is the number of a row among the rows of its file with equal keys and id columns.
     ``zone``: of times that state none ("" is UTC; None: they are rejected). ``epochs``: columns of times counted since 1970 → s, ms or us.
-    ``cleaning``: see recon.config.Place.
+    ``cleaning``: see recon.config.model.Place.
     """
 
     key: tuple[str, ...]

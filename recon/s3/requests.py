@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from recon.config.settings import S3Settings
 from recon.errors import ReconError
 from recon.metering.meter import Meter, NoMeter
 from recon.s3.failures import Failure, failure_of, raised
 from recon.s3.session import PROFILE, Location, Session
-from recon.settings import S3Settings
 
 BACK_OFF_FIRST_S = 0.05
 BACK_OFF_S_MAX = 5.0

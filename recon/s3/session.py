@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from recon.config.settings import S3Settings
 from recon.errors import ReconError, TryAgain, WrongUsage
-from recon.settings import S3Settings
 
 if TYPE_CHECKING:
     import boto3

@@ -17,13 +17,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, WrongUsage
 from recon.metering.meter import Meter
 from recon.s3 import multipart
 from recon.s3.recent import Recent
 from recon.s3.requests import BACK_OFF_FIRST_S, Refused, Requests
 from recon.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
-from recon.settings import S3Settings
 from recon.store import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path, copy_to_file
 
 SHA256, PUT = "recon-sha256", "recon-put"

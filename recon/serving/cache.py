@@ -29,8 +29,8 @@ from recon.serving.connecting import ReadSecret, boto3_secret, connected
 from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
 
 if TYPE_CHECKING:
+    from recon.config.settings import Cache
     from recon.model.record import Hit
-    from recon.settings import Cache
 
 KEYS_AT_ONCE = 256
 FAILURES_MAX = 3

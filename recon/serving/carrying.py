@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from recon.config import Config
+from recon.config.settings import Workers
 from recon.metering.meter import Meter
 from recon.metering.usage import from_counts, tally_of
 from recon.serving import plans
@@ -22,7 +23,6 @@ from recon.serving.table import TableClient
 from recon.serving.transports import LambdaFunction, Processes, Transport
 from recon.serving.worker import KMS_KEY
 from recon.serving.workers import Coordinator, Patience, Progress, Worked
-from recon.settings import Workers
 from recon.store import ObjectStore
 
 HERE_ROWS_MAX = 5_000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.settings import Cache
+    from recon.config.settings import Cache
 
 ARN = "arn:"
 _SECRETS_S_MAX = 2

@@ -2,7 +2,7 @@
 
 Belongs here: what leaves the package. ``types`` has the types, ``parse`` reads text, ``check`` has the type rules,
 ``reference`` the meaning, ``duckdb`` and ``spark`` each engine's text. Does not belong here: which expressions a
-reconciliation has; that is ``recon.config``.
+reconciliation has; that is ``recon.config.load``.
 """
 
 from __future__ import annotations

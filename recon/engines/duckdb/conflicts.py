@@ -15,8 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import parquet, stateless
-from recon.config import Config
+from recon import parquet
+from recon.config import Config, model
 from recon.engines.duckdb import carrying, contributions, reduction
 from recon.model.conflicts import Pairs
 from recon.vocabulary.duckdb import literal, quoted
@@ -108,8 +108,8 @@ def _read_contents(
 ) -> None:
     """The tables ``contents_kept`` (windows outside the range), ``contents_old`` and ``contents_new``: key, id, w, content of each
     event in a chain, where ``content`` holds every column that the rules use."""
-    columns = {"time": "time", **{f"c_{name}": reduction.column(config, name) for name in stateless.event_columns(config)}}
-    kinds = {"time": "TIMESTAMPTZ", **{f"c_{name}": kind.duckdb for name, kind in stateless.event_columns(config).items()}}
+    columns = {"time": "time", **{f"c_{name}": reduction.column(config, name) for name in model.event_columns(config)}}
+    kinds = {"time": "TIMESTAMPTZ", **{f"c_{name}": kind.duckdb for name, kind in model.event_columns(config).items()}}
     content = ", ".join(f"{literal(name)}: {column}" for name, column in columns.items())
     structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
     sides = {"kept": ("old", "new"), "old": ("old",), "new": ("new",)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from recon.config import Config, Measure
+from recon.config import Config
+from recon.config.model import Measure
 from recon.engines.duckdb.reduction import measure
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal, quoted, to_text

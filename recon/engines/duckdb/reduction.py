@@ -10,8 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import parquet, stateless
-from recon.config import Config, Measure
+from recon import parquet
+from recon.config import Config, model
+from recon.config.model import Measure
 from recon.errors import WrongInput
 from recon.logic.call import after_reduce
 from recon.model.totals import Money, Totals, as_totals
@@ -30,7 +31,7 @@ _TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def column(config: Config, name: str) -> str:
     """SQL reference of an event column."""
-    if name in stateless.event_columns(config):
+    if name in model.event_columns(config):
         return quoted(f"c_{name}")
     return "id" if name == config.events.id_column else "time" if name == config.events.time else "key"
 
@@ -94,7 +95,7 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
         connection.execute("CREATE TEMP TABLE suspects AS SELECT idh FROM landed WHERE idh IS NOT NULL GROUP BY idh HAVING count(*) > 1")
         suspects = _one(connection, "SELECT count(*) FROM suspects")
     if suspects:
-        values = ", ".join(["time", *(column(config, name) for name in stateless.event_columns(config))])
+        values = ", ".join(["time", *(column(config, name) for name in model.event_columns(config))])
         connection.execute(f"""
             INSERT INTO duplicates
             SELECT file, line, content IS DISTINCT FROM first_content FROM (
@@ -118,7 +119,7 @@ def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, ev
 
 def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
     """The accepted events, sorted by key hash, so that one key lies in one row group: hi, key, id, time, file, line, c_<name>."""
-    columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
+    columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
     query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
     connection.execute(f"COPY ({query}) TO {literal(str(file))} {WRITE}")
 
@@ -139,7 +140,7 @@ def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts
 def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, duplicates: str | None = None) -> None:
     """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id, time and the typed columns. ``duplicates``: a
     source of these with their kind, where they are not those of ``set_duplicates_aside``."""
-    columns = "".join(f", {column(config, name)}" for name in stateless.event_columns(config))
+    columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
     own = f"""(SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
                FROM landed JOIN duplicates USING (file, line))"""
     connection.execute(f"""

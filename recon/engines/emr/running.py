@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from recon import elsewhere
+from recon.config import model
+from recon.config.settings import Engine
 from recon.elsewhere import Answer, Asked
 from recon.engines.emr.failing import GONE, cluster_error, error_of
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Ended, Steps, Tell
 from recon.errors import ReconError, WrongUsage
-from recon.settings import Engine
 from recon.work import Numbers, Work
 
 ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
@@ -48,7 +49,7 @@ def _submitted(work: Work, asked: Asked, steps: Steps, tell: Tell) -> tuple[str,
     attempt = elsewhere.ask(work.store, config, asked)
     name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {digest}-{attempt}"
     try:
-        step = steps.submit(name, command(config.engine, elsewhere.location(config), attempt))
+        step = steps.submit(name, command(config.engine, model.location(config), attempt))
     except WrongUsage as error:
         elsewhere.forget(work.store, attempt)
         raise _of_a_gone_cluster(config.engine, steps) or error from None

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recon import errors, layout, stateless
+from recon import errors, layout
 from recon.batches import Manifest
-from recon.config import Config, Measure
+from recon.config import Config, model
+from recon.config.model import Measure
 from recon.engines.spark.parting import parted
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
@@ -153,7 +154,7 @@ def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> Dat
         suspects.unpersist()
         return None
     few = broadcast(suspects) if count <= _BROADCAST_MAX else suspects
-    values = f"struct({', '.join(['time', *(_column(config, name) for name in stateless.event_columns(config))])})"
+    values = f"struct({', '.join(['time', *(_column(config, name) for name in model.event_columns(config))])})"
     same = "OVER (PARTITION BY w, key, id ORDER BY time ASC NULLS LAST, file, line)"
     placed = events.join(few, ["w", "idh"], "left_semi").selectExpr(
         "w",
@@ -202,7 +203,7 @@ def aggregate(config: Config, item: Measure) -> str:
 
 def _column(config: Config, name: str) -> str:
     """SQL reference of an event column."""
-    if name in stateless.event_columns(config):
+    if name in model.event_columns(config):
         return quoted(f"c_{name}")
     return "id" if name == config.events.id_column else "time" if name == config.events.time else "key"
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from recon import layout, parquet, reduce, stateless
 from recon.batches import Manifest
-from recon.config import Config, Measure
+from recon.config import Config, model
+from recon.config.model import Measure
 from recon.engines.duckdb import reduction
 from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
@@ -135,7 +136,7 @@ def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, loca
 
 def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
     """Duplicates within the window, in the columns of what is set aside."""
-    columns = "".join(f", {reduction.column(config, name)}" for name in stateless.event_columns(config))
+    columns = "".join(f", {reduction.column(config, name)}" for name in model.event_columns(config))
     connection.execute(f"""
         COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
               FROM arriving)
@@ -181,7 +182,7 @@ def _all(pieces: Sequence[Path], nothing: str) -> str:
 def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None = None) -> str:
     """SELECT of no rows: columns ``own`` by type, then those of events, or else ``further``."""
     if further is None:
-        further = {reduction.column(config, name): kind.duckdb for name, kind in stateless.event_columns(config).items()}
+        further = {reduction.column(config, name): kind.duckdb for name, kind in model.event_columns(config).items()}
     return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in {**own, **further}.items())} WHERE false"
 
 

@@ -9,9 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from recon.config.settings import Engine
 from recon.engines.spark.java import use_java
 from recon.errors import WrongUsage
-from recon.settings import Engine
 from recon.vocabulary.spark import SETTINGS as MEANING
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean.
 
-Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config``), and the text of the
-file (``recon.configfile``).
+Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config.load``), and the text of the
+file (``recon.config.sections``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from recon.configfile import EngineOf, Sections, TransientOf
+from recon.config.sections import EngineOf, Sections, TransientOf
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices
 from recon.model.windows import Grid, parse_duration

@@ -1,7 +1,7 @@
 """Key columns made alike: what is not seen in a text taken out, so that one key is one key however a sender writes it.
 
 Belongs here: the steps and their meaning, in Python and as DuckDB SQL, and the text of a key that is asked for. Does not belong here:
-which columns are cleaned (recon.config).
+which columns are cleaned (recon.config.load).
 
 The characters are listed here and not asked of a library: Python, DuckDB and their next versions have to agree on them.
 """
@@ -16,7 +16,7 @@ from recon.errors import WrongUsage
 from recon.model.cleaning import cleaned
 
 if TYPE_CHECKING:
-    from recon.config import Place
+    from recon.config.model import Place
 
 
 def key_asked(place: Place, values: Sequence[str]) -> str:

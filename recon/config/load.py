@@ -1,7 +1,7 @@
 """``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
 
 Belongs here: the rules, where they lie, and their version. Does not belong here: settings that give nothing its meaning
-(``recon.settings``); how any of it is
+(``recon.config.settings``); how any of it is
 carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.model.windows``).
 
 Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
@@ -9,34 +9,19 @@ Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from recon import configfile, vocabulary
-from recon.configfile import Sections
-from recon.errors import WrongUsage
-from recon.metering.prices import Prices
-from recon.model.cleaning import STEPS
-from recon.model.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
-from recon.settings import (
-    Cache,
-    Caps,
-    Closing,
-    Compaction,
-    Engine,
-    Index,
-    Limits,
-    Retention,
-    S3Settings,
-    Workers,
+from recon import vocabulary
+from recon.config import mistakes, yaml_file
+from recon.config.model import NUMBER, RESERVED, Config, Control, Derived, Events, Kind, Measure, Place, Status
+from recon.config.rules_version import _rules_version
+from recon.config.sections import Sections, cleaning_of
+from recon.config.settings import (
     cache_of,
     caps_of,
     closing_of,
@@ -51,144 +36,19 @@ from recon.settings import (
     s3_of,
     workers_of,
 )
-from recon.vocabulary import MEANING, Expression
+from recon.errors import WrongUsage
+from recon.model.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
+from recon.vocabulary import Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 
 if TYPE_CHECKING:
     from recon.logic.source import LogicSource
 
-Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
-RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
-"""Columns that every export has, so that no measure or derived value can have their name."""
 STATUS_LENGTH_MAX = 64
-NUMBER = "#"
-"""The part of an event id that numbers the equal rows of a file."""
 _EPOCH = re.compile(r"epoch\((s|ms|us)\)\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
-
-
-@dataclass(frozen=True)
-class Events:
-    """What is known of the events' columns. ``id``: the columns of the event id, none where file and line are the identity. ``numbered``:
-    whether its last part is the number of a row among the equal rows of its file. ``dedupe`` is how far back an equal id makes a
-    duplicate. ``currency``: the column that says of which currency an event's amounts are. ``zone``: of times that state none ("" is
-    UTC; None: such times are rejected). ``epochs``: columns of times that are counted since 1970 → s, ms or us."""
-
-    types: dict[str, Type]
-    id: tuple[str, ...]
-    numbered: bool
-    time: str | None
-    dedupe: timedelta
-    currency: str | None
-    zone: str | None
-    epochs: dict[str, str]
-
-    @property
-    def id_column(self) -> str | None:
-        """The one column that is the id as it stands; None where there is no id or it is put together."""
-        return self.id[0] if len(self.id) == 1 and not self.numbered else None
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One figure per key over the events for which ``where`` is true. ``column`` is None for ``count: "*"``."""
-
-    name: str
-    kind: Kind
-    column: str | None
-    where: Expression | None
-    type: Type
-
-    @property
-    def is_amount(self) -> bool:
-        """Whether it is of a currency, where events have one: a number that is no count."""
-        return self.kind != "count" and self.type.is_number
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A value over measures and earlier derived values."""
-
-    name: str
-    expression: Expression
-
-
-@dataclass(frozen=True)
-class Status:
-    """A status and the condition, over measures and derived values, under which it holds."""
-
-    name: str
-    expression: Expression
-
-
-@dataclass(frozen=True)
-class Control:
-    """A control total of a batch: rows, or the sum of a column, in groups by another."""
-
-    name: str
-    kind: Literal["count", "sum"]
-    column: str | None
-    by: str | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
-
-    ``numbers``: the measures that are numbers. ``names``: of measures, and of derived values. ``index``: the table that others look keys
-    up in. ``shared``: whether a store in a folder may be read by others. ``cleaning``: key
-    column → how it is cleaned (recon.cleaning), of those that are."""
-
-    name: str
-    path: Path
-    store: str
-    store_path: Path | None
-    key: tuple[str, ...]
-    grid: Grid
-    numbers: frozenset[str]
-    names: tuple[tuple[str, ...], tuple[str, ...]]
-    cache: Cache
-    s3: S3Settings
-    index: Index
-    shared: bool
-    cleaning: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Config(Place):
-    """One reconciliation. ``columns``: every event column that anything uses, in a fixed order, with its type."""
-
-    events: Events
-    measures: tuple[Measure, ...]
-    derived: tuple[Derived, ...]
-    status: tuple[Status, ...]
-    control: tuple[Control, ...]
-    logic: str | None
-    logic_source: LogicSource | None
-    rejects: Literal["keep", "stop"]
-    memory_limit: str
-    threads: int
-    engine: Engine
-    compaction: Compaction
-    retention: Retention
-    caps: Caps
-    control_groups: int
-    limits: Limits
-    workers: Workers
-    closing: Closing
-    freshness: timedelta
-    prices: Prices
-    columns: dict[str, Type]
-    rules_version: str
-    raw: dict[str, Any]
-
-    @property
-    def ordered(self) -> frozenset[str]:
-        """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
-        known = {*self.events.types, *self.key, self.events.id_column}
-        return frozenset(m.column for m in self.measures if m.column and m.kind in ("min", "max") and m.column not in known)
 
 
 class _EventColumns(dict[str, Type]):
@@ -201,8 +61,8 @@ class _EventColumns(dict[str, Type]):
 def load_place(path: Path) -> Place:
     """The part of a ``recon.yaml`` that a look-up needs; its expressions are not read, which saves loading their parser."""
     path = path.absolute()
-    file = configfile.read(path)
-    sections = configfile.validated(file)
+    file = yaml_file.read(path)
+    sections = mistakes.validated(file)
     reader = _Reader(file, sections)
     return _place(reader, path, sections)
 
@@ -228,16 +88,11 @@ def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
     )
 
 
-def cleaning_of(sections: Sections) -> dict[str, tuple[str, ...]]:
-    """How key columns are cleaned; the order in which the steps are written means nothing."""
-    return {one.column: tuple(step for step in STEPS if step in one.clean) for one in sections.key if one.clean}
-
-
 def load_config(path: Path) -> Config:
     """Reads one ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
     path = path.absolute()
-    file = configfile.read(path)
-    sections = configfile.validated(file)
+    file = yaml_file.read(path)
+    sections = mistakes.validated(file)
     reader = _Reader(file, sections)
     types = reader.types()
     measures = tuple(reader.measure(name, types) for name in sections.measures)
@@ -278,14 +133,14 @@ def load_config(path: Path) -> Config:
 class _Reader:
     """Turns checked sections into what they name; each failure says the line of its field."""
 
-    def __init__(self, file: configfile.File, sections: Sections) -> None:
+    def __init__(self, file: yaml_file.File, sections: Sections) -> None:
         self.file, self.sections = file, sections
 
     @contextmanager
     def field(self, *path: str | int) -> Iterator[str]:
         """Gives the field's name; a WrongUsage that begins with it gets file and line in front."""
         try:
-            yield configfile.dotted(path)
+            yield yaml_file.dotted(path)
         except WrongUsage as error:
             raise WrongUsage(f"{self.file.place(path)}: {error}") from None
 
@@ -478,35 +333,3 @@ def _columns(
     for total in control:
         names += [name for name in (total.column, total.by) if name]
     return {name: types[name] for name in names}
-
-
-def _rules_version(
-    sections: Sections,
-    grid: Grid,
-    events: Events,
-    measures: tuple[Measure, ...],
-    derived: tuple[Derived, ...],
-    status: tuple[Status, ...],
-    control: tuple[Control, ...],
-    source: LogicSource | None,
-) -> str:
-    """16 hex characters over what gives artifacts their meaning, in a form that spacing and comments don't change."""
-
-    def tree(expression: Expression | None) -> object:
-        return expression and expression.tree.canonical
-
-    meaning = {
-        "vocabulary": MEANING,
-        "key": sections.key_columns,
-        **({"clean": sorted(cleaning.items())} if (cleaning := cleaning_of(sections)) else {}),
-        "windows": [grid.start.isoformat(), grid.every.total_seconds(), *([grid.zone] if grid.zone else [])],
-        "types": sorted((name, str(kind)) for name, kind in events.types.items()),
-        "events": [events.id, events.numbered, events.time, events.dedupe.total_seconds(), events.currency],
-        **({"reading": [events.zone, sorted(events.epochs.items())]} if events.zone is not None or events.epochs else {}),
-        "measures": [[m.name, m.kind, m.column, tree(m.where), str(m.type)] for m in measures],
-        "derived": [[d.name, tree(d.expression)] for d in derived],
-        "status": [[s.name, tree(s.expression)] for s in status],
-        "control": [[c.name, c.kind, c.column, c.by] for c in control],
-        "logic": [sections.logic, *(source.meaning() if source else [None])],
-    }
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
