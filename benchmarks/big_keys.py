@@ -29,16 +29,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recon
-from recon import layout, pipeline, stateless
+from recon import pipeline, stateless
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carrying
-from recon.hashing import hash_of, salt_of
 from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
+from recon.storage import layout
+from recon.storage.hashing import hash_of, salt_of
 from recon.timeline import Timeline
 
 CONFIG = """\

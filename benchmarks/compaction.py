@@ -43,8 +43,8 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
     import pyarrow as pa
 
     import recon
-    from recon import layout
     from recon.runs import entries_of, merge_entries, write_run
+    from recon.storage import layout
     from recon.timeline import Entry, RunRef, Timeline
 
     (folder / "recon.yaml").write_text(YAML)
@@ -92,8 +92,8 @@ def compacted(folder: Path) -> dict[str, Any]:
 def tiered(folder: Path) -> dict[str, Any]:
     """Merges all runs into one, as a tier; commits nothing."""
     import recon
-    from recon import layout
     from recon.runs import open_run, write_merged
+    from recon.storage import layout
 
     r = recon.open(folder / "recon.yaml")
     runs = [open_run(r.store(), run.path) for run in r.state().runs]

@@ -32,7 +32,7 @@ from recon.engines.duckdb.contributions import record_structure
 from recon.merge import merge_windows
 from recon.reduce import reduce_windows
 from recon.runs import Found
-from recon.store import LocalStore
+from recon.storage.local import LocalStore
 from recon.timeline import Timeline
 
 LOOKUPS = 2000

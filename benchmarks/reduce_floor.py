@@ -24,8 +24,8 @@ from core import CONFIG, make_events
 
 import recon
 from recon import pipeline
-from recon.hashing import salt_of
 from recon.reduce import reduce_windows
+from recon.storage.hashing import salt_of
 from recon.timeline import Timeline
 
 _LOW = "18446744073709551615::UHUGEINT"

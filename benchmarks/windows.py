@@ -24,7 +24,7 @@ import dagster as dg
 
 import recon
 from jobs.build import build_definitions
-from recon import checkpoints, frontiers, landings, layout
+from recon import checkpoints, landings
 from recon.batches import LandedFile, Manifest
 from recon.certify import read_certificate, uncertified
 from recon.config import Config
@@ -32,7 +32,8 @@ from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.stateless import FIGURES, Figures
-from recon.store import LocalStore
+from recon.storage import frontiers, layout
+from recon.storage.local import LocalStore
 from recon.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets.checks import STAGE_CHECKS

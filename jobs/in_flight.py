@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from recon import lease
-from recon.store import ObjectStore
+from recon.storage import lease
+from recon.storage.port import ObjectStore
 from recon_assets.failures import AGAIN_AT_TAG
 from recon_assets.grid import RANGE_END, RANGE_START
 from recon_assets.holding import heartbeat_s, lease_of

@@ -22,7 +22,7 @@ from recon.errors import Damaged
 from recon.index import indexed_at
 from recon.model.windows import name_of
 from recon.ranges import size_of_batch, size_of_reduced
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 
 _TOLD_MAX = 8

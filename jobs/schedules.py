@@ -9,13 +9,14 @@ from dataclasses import asdict
 import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
-from recon import clock, landings
+from recon import landings
 from recon.breaks import by_status
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
 from recon.pipeline import due, ranges
-from recon.roles import role_of
+from recon.storage import clock
+from recon.storage.roles import role_of
 from recon.timeline import State
 from recon.upkeep import tidy
 from recon.work import Work

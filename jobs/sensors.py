@@ -25,7 +25,7 @@ from jobs import in_flight
 from jobs.blocks import Earlier, choose, digest_of, named
 from jobs.ready import candidates, ready, why_nothing
 from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
-from recon import clock, landings
+from recon import landings
 from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
@@ -33,7 +33,8 @@ from recon.errors import Damaged, ReconError, WrongUsage
 from recon.freshness import freshness
 from recon.merge import refuse_other_rules
 from recon.serving import standing
-from recon.store import ObjectStore
+from recon.storage import clock
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.model.moments import Upto, known_instant, upto
-from recon.opening import open_for
-from recon.store import ObjectStore
+from recon.storage.open import open_for
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class Reconciliation:
     ) -> batches.Landing:
         """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to. ``again``: also
         where another window holds the same bytes; else that raises WrongUsage, since they would count twice."""
-        from recon import batches, clock, same_bytes
+        from recon import batches, same_bytes
         from recon.intake import inspect, spec_of
+        from recon.storage import clock
 
         start = self.config.grid.parse(window, "--window")
         store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
@@ -151,8 +152,9 @@ class Reconciliation:
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
-        from recon import batches, clock
+        from recon import batches
         from recon.closing import close_by_hand
+        from recon.storage import clock
 
         start = self.config.grid.parse(window)
         batches.refuse_unbegun(self.config.grid, start, clock.now(self.store(create=True)))
@@ -246,8 +248,8 @@ class Reconciliation:
     @cached_property
     def _tables(self) -> TableClient:
         """For look-ups; whoever counts the store's requests counts these, too."""
-        from recon.serving.cache import meter_of
         from recon.serving.table import open_client
+        from recon.storage.cache import meter_of
 
         return open_client(1, tries=3, meter=meter_of(self.store()))
 
@@ -387,8 +389,8 @@ class Reconciliation:
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
         """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
-        from recon import clock
         from recon.compaction import compact
+        from recon.storage import clock
         from recon.sweeping import sweep
 
         timeline = Timeline(self.store())
@@ -400,8 +402,8 @@ class Reconciliation:
         """Copies the store, as of its newest commit, to a folder or ``s3://bucket/prefix``, or brings a copy there up to it; see
         recon.copying. ``to`` is relative to the current folder; the section ``s3`` holds for it, too."""
         from recon.copying import copy
-        from recon.serving.cache import uncached
-        from recon.store import open_store
+        from recon.storage.cache import uncached
+        from recon.storage.open import open_store
 
         source = uncached(self.store())
         return copy(source, open_store(str(to), Path.cwd(), self.place.s3, shared=self.place.shared), str(to), progress)

@@ -13,7 +13,7 @@ import numpy as np
 from recon.bringing import digest_of
 from recon.errors import ConnectionLost, Damaged
 from recon.runs import Found, Run, open_run, read_records
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 
 ENTRIES_AT_ONCE = 200_000

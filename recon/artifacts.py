@@ -20,15 +20,15 @@ from recon.engines.duckdb import carrying, contributions
 from recon.engines.duckdb.reduction import measure
 from recon.engines.duckdb.session import connect
 from recon.exports import check_format, write_rows
-from recon.hashing import hash_of, salt_of
 from recon.history import files_then, records_then
 from recon.logic.call import after_merge
 from recon.model import record as records
 from recon.model.windows import name_of
 from recon.runs import Found, merged_plan, open_runs, read_records
-from recon.scratch import scratch_folder
 from recon.sheets import Book
-from recon.store import NotFound, ObjectStore
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 

@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import landings, layout, revisions, sealing
+from recon import landings, revisions
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.model.totals import declared_text, declared_totals
 from recon.model.windows import Grid, name_of
-from recon.sealing import sealed, unsealed
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout, sealing
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.sealing import sealed, unsealed
 
 _BLOCK_BYTES = 1 << 20
 CORRECTION = "correction-"

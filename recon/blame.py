@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput, passing
-from recon.opening import while_there
-from recon.store import ObjectStore
+from recon.storage.open import while_there
+from recon.storage.port import ObjectStore
 
 TEXT_LENGTH_MAX = 300
 

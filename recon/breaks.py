@@ -24,10 +24,10 @@ from recon.corrections import PREFIX
 from recon.errors import WrongUsage
 from recon.exports import check_format, write_rows
 from recon.history import files_then
-from recon.parquet import scan
-from recon.scratch import scratch_folder
 from recon.sheets import Book
-from recon.store import ObjectStore
+from recon.storage.parquet import scan
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TypeVar
 
 from recon.errors import ConnectionLost, Damaged, WrongUsage
-from recon.store import AlreadyExists, ObjectStore
+from recon.storage.port import AlreadyExists, ObjectStore
 
 PIECE_BYTES = 8 << 20
 """A longer object is read in pieces of this length, READ_AHEAD of them on their way."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from recon import quarantine
 from recon.config import Config
 from recon.pipeline import Due, due
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import Mark, State
 
 _NAMED_MAX = 3

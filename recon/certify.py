@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from recon import frontiers, layout, stateless
+from recon import stateless
 from recon.config import Config
 from recon.errors import Damaged
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.sealing import digest_of
-from recon.store import AlreadyExists, ObjectStore
+from recon.storage import frontiers, layout
+from recon.storage.port import AlreadyExists, ObjectStore
+from recon.storage.sealing import digest_of
 from recon.timeline import Held, State, committed_figures
 
 _CERTIFIED = "certified"

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from recon import layout
 from recon.errors import Damaged
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
 
 UNIT, BASE, LEVELS = 32, 16, 5
 

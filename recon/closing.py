@@ -16,7 +16,7 @@ from recon.batches import Manifest, close_if, read_manifest
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.model.windows import name_of
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recon import layout
 from recon.bounds import Bytes, allows
 from recon.config import Config
 from recon.rewriting import Moved, Rewritten, moved, rewrite
 from recon.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import Entry, RunRef, State, Timeline
 
 IN_A_RUN_BYTES_MIN = 16 << 20

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from recon import parquet, quarantine, stateless
+from recon import quarantine, stateless
 from recon.batches import LandedFile, Manifest, read_manifest
 from recon.config import Config
 from recon.model.totals import Totals, declared_totals, total_of
 from recon.model.windows import name_of
-from recon.store import ObjectStore
+from recon.storage import parquet
+from recon.storage.port import ObjectStore
 from recon.timeline import State, committed_figures
 
 
@@ -87,8 +88,7 @@ def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures,
         return figures.arrived.nothing().to_json()
     from recon.engines.duckdb import reduction
     from recon.engines.duckdb.session import connect
-    from recon.prefetch import local_copy
-    from recon.scratch import scratch_folder
+    from recon.storage.scratch import local_copy, scratch_folder
 
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         events, aside = (

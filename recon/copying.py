@@ -15,17 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recon import frontiers, layout, stateless
+from recon import stateless
 from recon.arrived import check_arrived
 from recon.bringing import Bringing, Thing
 from recon.copying_timeline import bring_after, bring_timeline, commits_of
 from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import parse_instant
-from recon.opening import while_there
 from recon.reachable import needed
 from recon.serving import standing
-from recon.store import AlreadyExists, LocalStore, NotFound, ObjectStore
+from recon.storage import frontiers, layout
+from recon.storage.local import LocalStore
+from recon.storage.open import while_there
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import State, Timeline
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import json
 import re
 from contextlib import suppress
 
-from recon import checkpoints, layout
+from recon import checkpoints
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged, WrongUsage
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import Entry, State
 
 _NUMBERED = re.compile(r"(\d{12})\.json\Z")

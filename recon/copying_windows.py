@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from recon import landings, layout, stateless
+from recon import landings, stateless
 from recon.batches import manifest_of
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged
 from recon.model.windows import parse_instant
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import State
 
 MANIFESTS_AT_ONCE = 512

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
 from recon.engines.duckdb.session import connect
-from recon.hashing import hash_of, salt_of
 from recon.lookup import windows_of
-from recon.prefetch import local_copy
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage import parquet
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import State
 from recon.vocabulary.duckdb import literal
 

@@ -20,7 +20,7 @@ from recon.config import Config
 from recon.engines.emr.calls import MEND
 from recon.errors import ReconError, WrongUsage
 from recon.finding import Finding
-from recon.roles import role_of
+from recon.storage.roles import role_of
 
 CONNECT_S_MAX = 3
 
@@ -88,7 +88,7 @@ def _scratch() -> Finding:
 
 
 def _store(config: Config) -> Finding:
-    from recon.opening import open_for
+    from recon.storage.open import open_for
 
     def look() -> str:
         # Without trying again for minutes, as a run does.
@@ -107,7 +107,7 @@ def _cache(config: Config) -> Finding | None:
         return None
     if config.store_path is not None:
         return Finding("cache", True, "not used: the store is a folder, whose records are mapped")
-    from recon.serving.cache import RecordCache, reason
+    from recon.storage.cache import RecordCache, reason
 
     address = config.cache.address
     cache = RecordCache(config.cache, config.cache.namespace or config.name, bytes)

@@ -12,17 +12,16 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from recon import layout
 from recon.config import Config
 from recon.engines.emr.calls import MEND, called, client
 from recon.engines.emr.failing import GONE
 from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.finding import Finding
-from recon.opening import open_for
-from recon.roles import STAGE_PROFILE, STAGES, role_of
 from recon.serving.standing import standing
-from recon.store import open_store
+from recon.storage import layout
+from recon.storage.open import open_for, open_store
+from recon.storage.roles import STAGE_PROFILE, STAGES, role_of
 from recon.timeline import Timeline
 
 CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0

@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.config import Config, model
 from recon.engines.duckdb.reduction import column
 from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
-from recon.prefetch import local_copy
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage import parquet
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import State, committed_figures
 from recon.vocabulary.duckdb import literal
 

@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from recon import errors, layout, rules
+from recon import errors, rules
 from recon.config.model import location
 from recon.errors import Damaged, ReconError, WrongUsage
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 if TYPE_CHECKING:
     from recon.config import Config

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from recon import closing
 from recon.config import Config
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 
 

@@ -11,7 +11,7 @@ from recon import ranges
 from recon.config import Config
 from recon.prefetch import Prefetched, prefetched_files
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 
 
 def blocks(config: Config, figures: Sequence[Figures]) -> Iterator[list[Figures]]:

@@ -20,10 +20,10 @@ from recon.config import Config
 from recon.engines.duckdb.merging import Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
-from recon.hashing import hash_of, salt_of
 from recon.model.record import full
-from recon.scratch import scratch_folder
-from recon.store import NotFound, ObjectStore
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import State, committed_figures
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from recon import layout
 from recon.bounds import Bytes, allows
 from recon.config import Config
 from recon.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, RunRef, Timeline
 
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from recon import frontiers, layout
 from recon.errors import WrongUsage
-from recon.store import ObjectStore
+from recon.storage import frontiers, layout
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 
 OVERLAP = timedelta(minutes=10)

@@ -12,13 +12,13 @@ from typing import Any
 
 from recon.config import Config
 from recon.errors import WrongInput, WrongUsage
-from recon.hashing import hash_of, salt_of
 from recon.model.moments import Upto
 from recon.model.record import full, named
 from recon.model.windows import name_of
 from recon.runs import open_run, read_record
 from recon.sent import events_of
-from recon.store import NotFound, ObjectStore
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 
 

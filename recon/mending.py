@@ -14,12 +14,11 @@ from recon import stateless
 from recon.batches import Manifest, digest_of, read_manifest
 from recon.config import Config
 from recon.errors import Damaged
-from recon.prefetch import local_copy
 from recon.reduce import reduce_windows
-from recon.roles import role_of
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import NotFound, ObjectStore
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.roles import role_of
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import Held, State
 
 _FILES = (stateless.ARTIFACTS, stateless.EVENTS, stateless.SET_ASIDE)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import layout, rules, stateless
+from recon import rules, stateless
 from recon.bounds import Bytes
 from recon.certify import watermark_after
 from recon.config import Config
@@ -24,11 +24,12 @@ from recon.engines.port import Written, engine_of
 from recon.errors import WrongInput, WrongUsage
 from recon.model import conflicts
 from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
-from recon.prefetch import Prefetched, Unread, find_standing, local_copy, open_prefetched, touched_keys
+from recon.prefetch import Prefetched, Unread, find_standing, open_prefetched, touched_keys
 from recon.runs import Entries, among, entries_of, merge_entries, write_run
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
 
 if TYPE_CHECKING:

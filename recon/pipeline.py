@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from recon import clock, landings, quarantine
+from recon import landings, quarantine
 from recon.batches import Manifest, read_manifest
 from recon.blame import blaming, quarantined
 from recon.certify import certify, note_certified, uncertified
@@ -28,7 +28,8 @@ from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
 from recon.serving.keeping import is_kept, keep
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage import clock
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline, committed_figures
 from recon.work import RunReport, Work
 

@@ -14,19 +14,19 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import layout, parquet, stateless
+from recon import stateless
 from recon.engines.port import engine_of
 from recon.errors import Damaged
 from recon.runs import Found, among, find_many, open_runs, read_records
 from recon.runs_entries import COLUMNS, hash_order
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout, parquet
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import State
 
 if TYPE_CHECKING:
@@ -344,17 +344,6 @@ def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> 
     with scratch_folder(store) as scratch:
         table = parquet.read(local_copy(store, folder + stateless.ARTIFACTS, scratch), ["hi", "lo"], part)
     return table.column("hi").to_numpy(), table.column("lo").to_numpy()
-
-
-def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
-    """An object as a local file: itself in a folder store, else a copy in ``scratch``."""
-    local = store.local(path)
-    if local is None:
-        local = scratch / path.replace("/", "_")
-        store.copy_out(path, local)
-    if not local.exists():
-        raise Damaged(f"{path}: gone from the store; run 'recon replay' for its window")
-    return local
 
 
 class _Pieces(io.RawIOBase):

@@ -12,7 +12,7 @@ from recon.certify import read_certificates
 from recon.config import Config
 from recon.model.windows import name_of
 from recon.sheets import Book
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State
 from recon.vocabulary.duckdb import quoted
 

@@ -12,9 +12,9 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from recon import layout
 from recon.errors import Damaged
-from recon.store import AlreadyExists, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, ObjectStore
 
 
 @dataclass(frozen=True)

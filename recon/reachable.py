@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from recon import layout
 from recon.errors import Damaged
 from recon.runs import open_runs
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 
 

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import layout, parquet, reachable
+from recon import reachable
 from recon.artifacts import table_of
 from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
@@ -29,9 +29,10 @@ from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.rules import rules_of
 from recon.runs import open_runs
-from recon.scratch import scratch_folder
 from recon.serving import standing
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout, parquet
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import Entry, State, Timeline
 from recon.vocabulary.duckdb import literal, quoted
 

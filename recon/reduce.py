@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import layout, parquet, stateless
+from recon import stateless
 from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config, model
 from recon.engines.duckdb import reduction, unusual
@@ -19,9 +19,10 @@ from recon.engines.port import engine_of
 from recon.errors import WrongInput
 from recon.intake import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.model.totals import Money, Totals, declared_text, declared_totals
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import AlreadyExists, ObjectStore
+from recon.storage import layout, parquet
+from recon.storage.port import AlreadyExists, ObjectStore
+from recon.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.config import Config
 from recon.model.windows import name_of
-from recon.prefetch import local_copy
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage import parquet
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import State, committed_figures
 
 if TYPE_CHECKING:

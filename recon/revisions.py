@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from recon import layout, stateless
+from recon import stateless
 from recon.errors import Damaged
 from recon.model.windows import name_of
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import Timeline
 
 _NUMBERED = re.compile(r"(\d{6,})-")

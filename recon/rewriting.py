@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recon import layout
 from recon.errors import Damaged
 from recon.runs import Entries, Found, MergedPiece, MergePlan, read_records, write_columns
 from recon.runs_entries import COLUMNS, Column
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

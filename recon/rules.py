@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from recon import layout
 from recon.config import Config, load_config
 from recon.errors import Damaged, WrongUsage
-from recon.sealing import sealed, unsealed
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.sealing import sealed, unsealed
 
 _SECTIONS = ("name", "store", "key", "windows", "events", "measures", "derived", "status", "control", "logic")
 """Sections of ``recon.yaml`` that are rules; the store's location is there since every configuration has one."""

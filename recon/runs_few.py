@@ -12,9 +12,9 @@ import numpy as np
 from recon.errors import Damaged
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_find import Found
-from recon.runs_ranges import coalesce, read_ranges
 from recon.runs_records import check_of
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
+from recon.storage.ranges import coalesce, read_ranges
 
 
 def read_few(store: ObjectStore, found: Found) -> list[bytes]:

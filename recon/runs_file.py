@@ -32,9 +32,9 @@ from recon.errors import Damaged, WrongInput
 from recon.model.record import Hit
 from recon.runs_entries import COLUMNS, Column, Entries, check_together
 from recon.runs_merge import MergePlan, RowsInFile, plan_merge
-from recon.runs_ranges import coalesce, read_ranges
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
+from recon.storage.ranges import coalesce, read_ranges
+from recon.storage.scratch import scratch_folder
 
 BLOCK = 1024
 _MAGIC = b"RECONRUN"

@@ -23,9 +23,9 @@ from recon.errors import Damaged
 from recon.model.record import Hit
 from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.runs_find import Found
-from recon.runs_ranges import coalesce, read_ranges
-from recon.serving.cache import RecordCache, cache_of
-from recon.store import ObjectStore, ReadCost
+from recon.storage.cache import RecordCache, cache_of
+from recon.storage.port import ObjectStore, ReadCost
+from recon.storage.ranges import coalesce, read_ranges
 
 if TYPE_CHECKING:
     import pyarrow as pa

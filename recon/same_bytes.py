@@ -11,11 +11,11 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from recon import clock, layout
 from recon.batches import read_manifest
 from recon.errors import TryAgain
 from recon.model.windows import parse_instant
-from recon.store import AlreadyExists, ObjectStore
+from recon.storage import clock, layout
+from recon.storage.port import AlreadyExists, ObjectStore
 
 UNDER_WAY_MAX = timedelta(minutes=10)
 """For so long a note without a manifest is taken for a landing that is under way; then for one that was given up."""

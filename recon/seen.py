@@ -14,9 +14,9 @@ from recon.engines.duckdb.session import connect
 from recon.errors import WrongUsage
 from recon.history import files_then
 from recon.lookup import find_record
-from recon.parquet import scan
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage.parquet import scan
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.config import Config, model
-from recon.prefetch import local_copy
-from recon.scratch import scratch_folder
-from recon.store import ObjectStore
+from recon.storage import parquet
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.timeline import State
 
 _PLACE = ("window", "file", "line")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from recon import layout
 from recon.errors import Damaged
 from recon.model.totals import Totals
-from recon.sealing import digest_of
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
+from recon.storage.sealing import digest_of
 
 ARTIFACTS = "artifacts.parquet"
 EVENTS = "events.parquet"

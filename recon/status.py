@@ -20,7 +20,7 @@ from recon.completeness import completeness
 from recon.config import Config
 from recon.model.windows import name_of
 from recon.pipeline import due
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.sweeping import orphaned_bytes
 from recon.timeline import Mark, State, committed_figures
 

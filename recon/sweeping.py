@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import frontiers, layout, reachable, stateless
+from recon import reachable, stateless
 from recon.config import Config
 from recon.serving import standing
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import frontiers, layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import Entry, Fold, State, Timeline
 
 _UNUSED, _HISTORY = "unused", "history"

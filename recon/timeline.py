@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-from recon import checkpoints, layout
+from recon import checkpoints
 from recon.errors import Damaged, WrongUsage
-from recon.sealing import SEAL, digest_of, sealed, unsealed
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.sealing import SEAL, digest_of, sealed, unsealed
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import elsewhere, landings, lease
+from recon import elsewhere, landings
 from recon.certify import certify, note_certified, uncertified
 from recon.compaction import Compacted, compact
 from recon.config import Config
 from recon.model.windows import parse_instant
 from recon.prefetch import prefetched_files
 from recon.serving.keeping import keep
-from recon.store import LocalStore, ObjectStore
+from recon.storage import lease
+from recon.storage.local import LocalStore
+from recon.storage.port import ObjectStore
 from recon.sweeping import Swept, sweep
 from recon.timeline import State, Timeline
 

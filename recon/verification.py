@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.errors import OutOfCapacity
-from recon.hashing import define, salt_of
-from recon.scratch import scratch_folder
-from recon.serving.cache import uncached
 from recon.serving.keeping import client_of
-from recon.store import ObjectStore
+from recon.storage.cache import uncached
+from recon.storage.hashing import define, salt_of
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.verification_certificates import check_certificates
 from recon.verification_compare import keep_stored, start_stored
 from recon.verification_findings import Findings

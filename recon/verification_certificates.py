@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recon import layout, stateless
+from recon import stateless
 from recon.certify import ties
 from recon.config import Config
 from recon.errors import Damaged
 from recon.model.conflicts import certified
 from recon.model.totals import Totals
 from recon.model.windows import name_of, parse_instant
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_timeline import History

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.config import Config
-from recon.store import NotFound, ObjectStore
+from recon.storage import parquet
+from recon.storage.port import NotFound, ObjectStore
 from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_records import Seen

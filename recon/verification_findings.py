@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recon.errors import Damaged, WrongInput
-from recon.store import NotFound
+from recon.storage.port import NotFound
 
 LISTED_MAX = 100
 

@@ -15,14 +15,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import parquet, stateless
+from recon import stateless
 from recon.batches import read_manifest
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.errors import WrongInput
 from recon.intake import EventSpec, SourceFile, load_events, spec_of
 from recon.model.totals import Totals
-from recon.store import NotFound, ObjectStore
+from recon.storage import parquet
+from recon.storage.port import NotFound, ObjectStore
 from recon.verification_compare import compare
 from recon.verification_conflicts import conflicts_again, differences, ids_under_several_keys
 from recon.verification_expected import compute

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 
-from recon import layout
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.rules import unpacked
-from recon.sealing import unsealed
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
+from recon.storage.sealing import unsealed
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_timeline import History
 

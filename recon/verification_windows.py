@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import hashing, landings, layout, parquet, stateless
+from recon import landings, stateless
 from recon.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.config import Config
 from recon.config.model import Measure
@@ -22,7 +22,8 @@ from recon.errors import Damaged
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.stateless import Figures
-from recon.store import NotFound, ObjectStore
+from recon.storage import hashing, layout, parquet
+from recon.storage.port import NotFound, ObjectStore
 from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 from recon.verification_sums import exact, exact_sum_of

@@ -16,7 +16,7 @@ from recon.merge import Merged, refuse_other_rules
 from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 from recon.model.progress import Progress, silent
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import Held, Mark, State, Timeline
 
 if TYPE_CHECKING:

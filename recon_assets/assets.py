@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.opening import while_there
-from recon.roles import role_of
+from recon.storage.open import while_there
+from recon.storage.roles import role_of
 from recon.work import Work
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster

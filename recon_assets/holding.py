@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recon import lease
 from recon.errors import WrongUsage
-from recon.store import ObjectStore
+from recon.storage import lease
+from recon.storage.port import ObjectStore
 
 HEARTBEAT = "RECON_HEARTBEAT_S"
 """Environment: after how many seconds of silence a run is taken for dead."""

@@ -14,13 +14,14 @@ from typing import Any
 
 import dagster as dg
 
-from recon import elsewhere, layout
+from recon import elsewhere
 from recon.config import Config, model
 from recon.elsewhere import Answer, Asked
 from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.engines.emr.failing import error_of
 from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import Cancelled, ReconError
+from recon.storage import layout
 from recon.work import Elsewhere, Numbers, Work
 
 PACE = Pace()

@@ -1,7 +1,7 @@
 """The cache in front of a reconciliation's store as Dagster resources: its password through dagster-aws, where Secrets Manager keeps it.
 
 Belongs here: where the secret comes from in a run, and the cache for assets of one's own. Does not belong here: what is cached
-(recon.serving.cache).
+(recon.storage.cache).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import dagster as dg
 
 from recon.config import load_place
 from recon.errors import WrongUsage
-from recon.opening import open_for
-from recon.serving.cache import RecordCache, cache_of
-from recon.serving.connecting import ReadSecret
+from recon.storage.cache import RecordCache, cache_of
+from recon.storage.open import open_for
+from recon.storage.redis import ReadSecret
 
 
 def dagster_secret(arn: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 from recon.config import Config, load_place
-from recon.opening import open_for
-from recon.store import ObjectStore
+from recon.storage.open import open_for
+from recon.storage.port import ObjectStore
 from recon.timeline import Timeline
 from recon.work import Work
 from resources.redis import dagster_secret

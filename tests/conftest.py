@@ -22,10 +22,10 @@ from alembic.script import ScriptDirectory
 from botocore.loaders import Loader
 from commands import FIRST, HEADER, SECOND, Answer, Call
 
-from recon import opening
 from recon.cli import main
 from recon.demo import write_sample
 from recon.serving import package
+from recon.storage import open
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,7 +54,7 @@ def one_salt() -> Iterator[str]:
     """Stores that a test makes in this process have one salt: their records can be compared by their bytes."""
     salt = "one-salt-for-all-tests"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "new_salt", lambda: salt)
+        patch.setattr(open, "new_salt", lambda: salt)
         yield salt
 
 

@@ -25,11 +25,12 @@ import dagster as dg
 import driving
 import strategies as s
 
-from recon import lease, stateless
+from recon import stateless
 from recon.batches import read_manifest
 from recon.certify import uncertified
-from recon.lease import Holding
 from recon.model.windows import name_of
+from recon.storage import lease
+from recon.storage.lease import Holding
 from recon_assets.grid import RANGE_END, RANGE_START
 from resources.instance import open_instance
 

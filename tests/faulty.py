@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import TryAgain
-from recon.store import ObjectStore, ReadCost
+from recon.storage.port import ObjectStore, ReadCost
 
 CALLS = ("put_new", "get", "get_range", "size", "exists", "list", "delete", "copy_in", "copy_out")
 

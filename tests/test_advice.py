@@ -19,12 +19,12 @@ import strategies as s
 from driving import carry_out, open_in
 
 import recon
-from recon import store as stores
 from recon.api import Reconciliation
 from recon.batches import read_manifest
 from recon.corrections import correct
 from recon.errors import Damaged, TryAgain
 from recon.model.windows import name_of
+from recon.storage import open as stores
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 W = [name_of(s.at(number)) for number in range(4)]

@@ -16,11 +16,11 @@ import pytest
 from dagster_store import failures, landed, made, materialized, run, window
 
 from jobs.running import materialize_range
-from recon import layout
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.model.windows import Grid, name_of
+from recon.storage import layout
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.failures import FAILURE_TAG

@@ -28,7 +28,7 @@ from recon.cli.materializing import Materializing
 from recon.engines.duckdb import session
 from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
-from recon.scratch import scratch_folder
+from recon.storage.scratch import scratch_folder
 from recon.work import RunReport
 from recon_assets.failures import FAILURE_TAG
 

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkey_server import Valkey, behind_tls, self_made, valkey
 
-from recon import layout
 from recon.config import load_config, load_place
 from recon.config.settings import Cache
 from recon.errors import WrongUsage
@@ -28,9 +27,11 @@ from recon.lookup import find_record
 from recon.metering.usage import Tally
 from recon.model.record import Hit
 from recon.runs import Found, check_of, read_record, read_records
-from recon.serving.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
-from recon.serving.connecting import credentials
-from recon.store import LocalStore, ReadCost
+from recon.storage import layout
+from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
+from recon.storage.local import LocalStore
+from recon.storage.port import ReadCost
+from recon.storage.redis import credentials
 from resources.redis import ReconciliationCache, dagster_secret
 
 PART = "state/0123456789abcdef/part-0000.jsonl"

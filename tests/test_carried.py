@@ -30,12 +30,13 @@ from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
 
-from recon import layout, merge, stateless, verification_blocks, verification_expected
+from recon import merge, stateless, verification_blocks, verification_expected
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.engines.duckdb import carrying, reduction
 from recon.model.windows import name_of
 from recon.stateless import Figures
+from recon.storage import layout
 from recon.timeline import Timeline
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from test_rebuild import SLOW, fresh
 
 import recon
-from recon import clock, frontiers, layout, timeline
+from recon import timeline
 from recon.api import Reconciliation
 from recon.batches import read_manifest
 from recon.errors import WrongInput, WrongUsage
 from recon.lookup import known_at
 from recon.model.windows import name_of
+from recon.storage import clock, frontiers, layout
 from recon.sweeping import sweep
 from recon.timeline import Timeline
 

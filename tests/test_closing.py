@@ -19,7 +19,7 @@ from driving import carry_out, check_store, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import checkpoints, corrections, layout
+from recon import checkpoints, corrections
 from recon.api import Reconciliation
 from recon.batches import read_manifest, unland
 from recon.cli import main
@@ -28,6 +28,7 @@ from recon.config.settings import Closing
 from recon.errors import WrongUsage
 from recon.model.windows import name_of
 from recon.pipeline import due
+from recon.storage import layout
 from recon.timeline import Held, Mark, State, Timeline
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import compaction, layout, pipeline, reachable, rewriting, runs_merge, stateless
+from recon import compaction, pipeline, reachable, rewriting, runs_merge, stateless
 from recon.api import Reconciliation
 from recon.bounds import Bytes
 from recon.compaction import compact, is_due, survey
@@ -32,7 +32,8 @@ from recon.model.windows import name_of
 from recon.prefetch import prefetch, read_prefetched
 from recon.reduce import reduce_windows
 from recon.runs import open_run
-from recon.store import NotFound
+from recon.storage import layout
+from recon.storage.port import NotFound
 from recon.sweeping import sweep
 from recon.timeline import Timeline
 

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compaction import YAML, Clock, story
 
-from recon import bringing, landings, layout, lease
+from recon import bringing, landings
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.bringing import Bringing, Thing
@@ -34,7 +34,10 @@ from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
 from recon.model.windows import name_of
 from recon.reachable import needed
-from recon.store import LocalStore, ObjectStore, open_store
+from recon.storage import layout, lease
+from recon.storage.local import LocalStore
+from recon.storage.open import open_store
+from recon.storage.port import ObjectStore
 from recon.timeline import Entry, State, Timeline
 
 SLOW = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))

@@ -17,12 +17,13 @@ from jobs import in_flight
 from jobs.blocks import Earlier, Ready, choose, digest_of
 from jobs.build import build_definitions
 from jobs.stage_jobs import SENSED
-from recon import lease, quarantine
+from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.certify import uncertified
 from recon.errors import WrongInput
 from recon.prefetch import prefetch
+from recon.storage import lease
 from recon.upkeep import tidy
 from recon_assets.assets import asset_key
 from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG

@@ -18,11 +18,11 @@ from dagster_store import failures, materialized, run, window
 from emr_server import THROTTLED, EmrCluster, Refused, until
 from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
 
-from recon import lease
 from recon.api import Reconciliation
 from recon.cli.materializing import Materializing
 from recon.engines.emr.calls import Pace
 from recon.errors import OutOfCapacity
+from recon.storage import lease
 from recon_assets.failures import COMPUTE
 from recon_assets.grid import range_tags
 from resources import emr

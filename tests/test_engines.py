@@ -31,7 +31,7 @@ from test_examples_data import ACH, ach
 from test_laws import PLAIN_RULES, PLAIN_YAML, fresh
 
 import recon
-from recon import layout, stateless
+from recon import stateless
 from recon.api import Reconciliation
 from recon.batches import Manifest, read_manifest
 from recon.cli import main
@@ -46,6 +46,7 @@ from recon.generate import generate
 from recon.reduce import reduce_windows
 from recon.runs import open_run
 from recon.spark import main as spark_main
+from recon.storage import layout
 from recon.timeline import Timeline
 
 DUCKDB = Engine()

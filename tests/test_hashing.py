@@ -17,9 +17,9 @@ from commands import Call
 from driving import open_in, records
 
 import recon
-from recon import hashing, layout, opening
 from recon.api import Reconciliation
 from recon.errors import Damaged
+from recon.storage import hashing, layout, open
 
 ONE, OTHER = (f"TEXTCOLLBYfGiJUETHQ4h{letter}KSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak" for letter in ("Ac", "Ec"))
 """Two printable texts of one MD5, published by Marc Stevens in 2024."""
@@ -38,7 +38,7 @@ WINDOWS = [f"2026-11-01T{hour:02d}:00Z" for hour in range(5)]
 @pytest.fixture
 def unsalted(monkeypatch: pytest.MonkeyPatch) -> None:
     """New stores are as they were before there were salts: of format 3."""
-    monkeypatch.setattr(opening, "FORMAT", hashing.UNSALTED_FORMAT)
+    monkeypatch.setattr(open, "FORMAT", hashing.UNSALTED_FORMAT)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_published_pair_has_one_md5() -> None:
 
 
 def test_a_new_store_has_a_salt_of_its_own_and_the_published_pair_does_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "new_salt", hashing.new_salt)
+    monkeypatch.setattr(open, "new_salt", hashing.new_salt)
     salts = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 
 import recon
 from recon import history as past
-from recon import layout
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
+from recon.storage import layout
 from recon.sweeping import sweep
 from recon.timeline import Timeline
 

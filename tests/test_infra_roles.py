@@ -37,11 +37,11 @@ from recon.engines.emr.calls import Pace
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
-from recon.roles import STAGE_PROFILE, role_of
 from recon.serving.carrying import ByWorkers
 from recon.serving.keeping import client_of, rebuild
 from recon.serving.transports import Handle, LambdaFunction, Processes
 from recon.serving.worker import Event
+from recon.storage.roles import STAGE_PROFILE, role_of
 from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags

@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
-from recon.hashing import define
 from recon.intake import EventSpec, SourceFile, formats, key_text, landing, load_events, quoting
+from recon.storage.hashing import define
 from recon.vocabulary.types import Type
 
 CONNECTION = duckdb.connect(config={"threads": 1})  # one for all: opening one takes longer than most tests
@@ -870,7 +870,7 @@ BLANK_LINES = r"""
 import re, sys
 from pathlib import Path
 import duckdb
-from recon.hashing import define
+from recon.storage.hashing import define
 from recon.intake import EventSpec, SourceFile, load_events
 connection = duckdb.connect(config={"threads": 1})
 define(connection, "")

@@ -17,11 +17,12 @@ from driving import carry_out, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import landings, layout, pipeline
+from recon import landings, pipeline
 from recon.batches import landed_windows
 from recon.errors import WrongUsage
 from recon.model.windows import name_of
-from recon.store import LocalStore
+from recon.storage import layout
+from recon.storage.local import LocalStore
 from recon.timeline import Held, State
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Leases: one holder at a time, told to whoever asks; a holder that falls silent is taken over and learns it.
 
-Belongs here: recon.lease by itself. Does not belong here: that nothing is lost where two work at once (test_races).
+Belongs here: recon.storage.lease by itself. Does not belong here: that nothing is lost where two work at once (test_races).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import layout
 from recon.errors import TryAgain, WrongUsage
-from recon.lease import SKEW_S, acquire, current, held, revoke, sweep
-from recon.store import LocalStore
+from recon.storage import layout
+from recon.storage.lease import SKEW_S, acquire, current, held, revoke, sweep
+from recon.storage.local import LocalStore
 
 TTL_S = 60.0
 START = datetime(2026, 11, 22, 14, tzinfo=UTC)

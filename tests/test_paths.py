@@ -17,10 +17,10 @@ import pytest
 from commands import shell
 
 import recon
-from recon import parquet
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.errors import WrongUsage
+from recon.storage import parquet
 
 ROOT = Path(__file__).parent.parent
 CASE = ROOT / "tests" / "data" / "cases" / "hive-path"
@@ -260,7 +260,7 @@ def test_no_other_module_opens_a_parquet_file(opening: str) -> None:
         for file in (ROOT / package).rglob("*.py")
         if re.search(opening, file.read_text("utf-8"))
     }
-    assert found <= {"recon/parquet.py"}
+    assert found <= {"recon/storage/parquet.py"}
 
 
 def test_no_module_lets_duckdb_open_a_csv_or_json_file_by_its_path() -> None:

@@ -21,7 +21,7 @@ from recon.api import Reconciliation
 from recon.cli import main
 from recon.elsewhere import Asked
 from recon.errors import WrongUsage
-from recon.store import LocalStore
+from recon.storage.local import LocalStore
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_recor
 from recon.reduce import reduce_windows
 from recon.runs import check_of, entries_of, write_run
 from recon.stateless import Figures
-from recon.store import LocalStore
+from recon.storage.local import LocalStore
 from recon.timeline import Timeline
 
 WAIT_S = 60

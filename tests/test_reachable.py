@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from test_rebuild import OTHER_RULES, OTHER_YAML, SLOW, begun, fresh, story
 
 import recon
-from recon import layout, reachable
+from recon import reachable
 from recon.api import Reconciliation
 from recon.certify import certify, uncertified
 from recon.compaction import compact
 from recon.errors import WrongUsage
+from recon.storage import layout
 from recon.sweeping import sweep
 from recon.timeline import Timeline
 

@@ -21,7 +21,7 @@ from faulty import Call, WatchedStore
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage, passing
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import Timeline
 from recon.work import Work
 from recon_assets import failures as rules

@@ -23,13 +23,14 @@ import pytest
 from dagster_store import YAML, landed, made, window
 
 import recon
-from recon import lease, quarantine
+from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.certify import uncertified
 from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
+from recon.storage import lease
 from recon.timeline import Timeline
 from recon.work import RunReport
 from recon_assets import stages

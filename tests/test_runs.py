@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import hashing, runs_entries, runs_file, runs_merge, runs_records
+from recon import runs_entries, runs_file, runs_merge, runs_records
 from recon.errors import Damaged, WrongInput
 from recon.runs import (
     Entries,
@@ -36,8 +36,10 @@ from recon.runs import (
     write_merged,
     write_run,
 )
-from recon.runs_ranges import coalesce
-from recon.store import LocalStore, ReadCost
+from recon.storage import hashing
+from recon.storage.local import LocalStore
+from recon.storage.port import ReadCost
+from recon.storage.ranges import coalesce
 
 MOST = 2**64 - 1
 SALT = "a-salt-of-22-characters"[:22]

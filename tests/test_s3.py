@@ -20,9 +20,10 @@ from test_store import hostile_names
 
 from recon.config.settings import S3Settings
 from recon.errors import WrongUsage
-from recon.s3 import S3Store, multipart, open_s3
-from recon.s3 import store as s3_store
-from recon.store import AlreadyExists, open_store
+from recon.storage.open import open_store
+from recon.storage.port import AlreadyExists
+from recon.storage.s3 import S3Store, multipart, open_s3
+from recon.storage.s3 import store as s3_store
 
 PART = 5 << 20
 
@@ -297,7 +298,9 @@ def test_a_refused_put_costs_one_look_at_whose_it_is(in_s3: str) -> None:
 
 
 def test_a_store_in_s3_loads_its_libraries_only_when_it_is_opened() -> None:
-    code = "import recon.api, recon.store, recon.opening, sys; sys.exit(bool({'boto3', 'botocore', 'obstore'} & {*sys.modules}))"
+    code = (
+        "import recon.api, recon.storage.local, recon.storage.open, sys; sys.exit(bool({'boto3', 'botocore', 'obstore'} & {*sys.modules}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -21,13 +21,13 @@ from driving import carry_out, check_store, open_in
 from faulty_http import Answered, Asked, FaultyServer
 
 import recon
-from recon import frontiers, lease
 from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
-from recon.s3 import S3Store, multipart, open_s3, session
-from recon.s3 import recent as s3_recent
-from recon.s3 import store as s3_store
-from recon.store import AlreadyExists, NotFound
+from recon.storage import frontiers, lease
+from recon.storage.port import AlreadyExists, NotFound
+from recon.storage.s3 import S3Store, multipart, open_s3, session
+from recon.storage.s3 import recent as s3_recent
+from recon.storage.s3 import store as s3_store
 from recon.timeline import Entry, Timeline
 
 PART = 5 << 20

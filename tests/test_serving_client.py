@@ -24,7 +24,6 @@ import strategies as s
 from driving import carry_out, open_in, records
 from dynamodb_local import dynamodb_local, environment
 
-from recon import layout
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.copying import copy
@@ -35,7 +34,9 @@ from recon.serving.client import Artifacts, Found, Unserved
 from recon.serving.items import Pointer, from_item, item_key, to_item
 from recon.serving.keeping import keep
 from recon.serving.table import TableClient, open_client
-from recon.store import LocalStore, open_store
+from recon.storage import layout
+from recon.storage.local import LocalStore
+from recon.storage.open import open_store
 from recon.sweeping import sweep
 from recon.timeline import Timeline
 

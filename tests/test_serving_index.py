@@ -32,11 +32,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loopback import free_port
 
-from recon import lease
 from recon.api import Reconciliation
 from recon.compaction import compact
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
-from recon.hashing import hash_of, salt_of
 from recon.index import index_runs
 from recon.metering.usage import Tally
 from recon.model.windows import name_of
@@ -47,6 +45,8 @@ from recon.serving.keeping import Kept, keep
 from recon.serving.loading import Loaded, load_share, read_key
 from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, TableGone, Written, open_client
+from recon.storage import lease
+from recon.storage.hashing import hash_of, salt_of
 from recon.sweeping import sweep
 from recon.timeline import State, Timeline
 

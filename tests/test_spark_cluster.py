@@ -16,9 +16,9 @@ from cluster import Cluster, cluster
 from driving import records
 
 import recon
-from recon import layout
 from recon.generate import generate
 from recon.spark import package
+from recon.storage import layout
 
 SLICES = 16
 RUN_S_MAX = 240

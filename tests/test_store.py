@@ -19,9 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import store as store_module
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.store import AlreadyExists, LocalStore, NotFound, ObjectStore, check_path, open_store
+from recon.storage import local as store_module
+from recon.storage.local import LocalStore
+from recon.storage.open import open_store
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore, check_path
 
 
 @pytest.fixture
@@ -281,7 +283,7 @@ def test_sixteen_processes_race_and_exactly_one_wins_each_name(store):
 _WRITER = """
 import hashlib, os, sys
 from pathlib import Path
-from recon.store import LocalStore
+from recon.storage.local import LocalStore
 store = LocalStore(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(10**9):
@@ -446,5 +448,5 @@ def test_a_tmp_that_is_a_file_is_refused(tmp_path):
 
 
 def test_importing_the_store_is_cheap():
-    code = "import sys, recon.store; print([m for m in ('duckdb', 'pyarrow', 'numpy', 'obstore') if m in sys.modules])"
+    code = "import sys, recon.storage.local; print([m for m in ('duckdb', 'pyarrow', 'numpy', 'obstore') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -19,7 +19,7 @@ import pytest
 import recon
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
-from recon.sealing import SEAL, digest_of, sealed
+from recon.storage.sealing import SEAL, digest_of, sealed
 
 CONFIG = """
 name: orders

@@ -18,18 +18,19 @@ import duckdb
 import pytest
 
 import recon
-from recon import certify, layout, stateless
+from recon import certify, stateless
 from recon.api import Reconciliation
 from recon.batches import read_manifest
 from recon.engines.duckdb import entangled, reduction
 from recon.errors import Damaged, WrongInput, WrongUsage
-from recon.hashing import hash_of, salt_of
 from recon.merge import merge_windows
 from recon.model.totals import Totals, exact_sum
 from recon.prefetch import Prefetched, prefetch
 from recon.reduce import reduce_windows
-from recon.sealing import SEAL, sealed
 from recon.stateless import Figures
+from recon.storage import layout
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.sealing import SEAL, sealed
 from recon.timeline import Timeline
 
 CONFIG = """

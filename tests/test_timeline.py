@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import checkpoints, frontiers, layout
+from recon import checkpoints
 from recon.config import load_config
 from recon.errors import Damaged
 from recon.model.windows import name_of
-from recon.store import LocalStore
+from recon.storage import frontiers, layout
+from recon.storage.local import LocalStore
 from recon.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

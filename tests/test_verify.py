@@ -19,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import checkpoints, layout
+from recon import checkpoints
 from recon.api import Reconciliation
 from recon.batches import digest_of
 from recon.config import load_config
-from recon.hashing import hash_of, salt_of
 from recon.runs import check_of, entries_of, open_run, write_run
-from recon.sealing import SEAL, sealed
+from recon.storage import layout
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.sealing import SEAL, sealed
 from recon.timeline import Timeline, committed_figures
 from recon.verification import Verified
 from recon.verification_certificates import check_certificates

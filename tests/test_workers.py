@@ -22,7 +22,6 @@ import pytest
 from faulty import Call, WatchedStore
 from worker_child import Table, mark
 
-from recon import layout
 from recon.errors import ConnectionLost, Damaged, Throttled, WrongUsage
 from recon.serving import plans
 from recon.serving.attempts import Attempt, give_away, noted, read_done, read_entry
@@ -31,7 +30,8 @@ from recon.serving.transports import Handle, Processes, Transport
 from recon.serving.worker import STORE, Event, Served, event_of, serve
 from recon.serving.worker import TABLE as TABLE_OF
 from recon.serving.workers import Coordinator, Patience, Worked
-from recon.store import LocalStore
+from recon.storage import layout
+from recon.storage.local import LocalStore
 
 CHILD = Path(__file__).with_name("worker_child.py")
 TABLE = "orders"

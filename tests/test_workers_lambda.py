@@ -22,7 +22,7 @@ from recon.serving import package
 from recon.serving.plans import plan_for
 from recon.serving.transports import LambdaFunction
 from recon.serving.worker import STORE, TABLE, Event
-from recon.store import LocalStore
+from recon.storage.local import LocalStore
 
 ABSENT = ("duckdb", "pyarrow", "pandas", "dagster", "typer", "sqlglot", "redis", "recon_assets", "resources")
 KEY = "order 4711 of Ms. Miller"

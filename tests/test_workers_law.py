@@ -22,7 +22,7 @@ from recon.serving.plans import ShareBody, plan_for
 from recon.serving.transports import Handle
 from recon.serving.worker import Event, Served, serve
 from recon.serving.workers import Coordinator, Patience, Worked
-from recon.store import AlreadyExists, NotFound
+from recon.storage.port import AlreadyExists, NotFound
 
 SHARES, ROWS, SEQUENCE = 3, 4, 7
 PATIENCE = Patience(limit_s=1000, silence_s=10, beat_s=0, look_s=1, backoff_s=1, attempts=10**6)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recon.engines.duckdb.merging import Slice
     from recon.prefetch import Prefetched
     from recon.stateless import Figures
-    from recon.store import ObjectStore
+    from recon.storage.port import ObjectStore
     from recon.timeline import RunRef, State, Timeline
 
 

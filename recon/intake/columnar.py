@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from recon import parquet
 from recon.errors import WrongInput
 from recon.intake.formats import BROKEN_UTF8, one_line
 from recon.intake.model import SourceFile
+from recon.storage import parquet
 from recon.vocabulary.duckdb import quoted
 
 _BATCH_ROWS = 65_536

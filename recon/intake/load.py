@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
-from recon.hashing import halves
 from recon.intake.checks import Checks, checks
 from recon.intake.columnar import direct_scan, row_batches
 from recon.intake.delimited import record_batches
@@ -23,6 +22,7 @@ from recon.intake.jsonlines import line_batches
 from recon.intake.landing import require_columns
 from recon.intake.model import EventSpec, FileRows, SourceFile
 from recon.intake.raw import raw_rows
+from recon.storage.hashing import halves
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFil
     ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id
     VARCHAR, idh UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line,
     reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. ``connection``
-    has the hashes of the store (recon.hashing.define). Raises WrongInput for a file that can't be read.
+    has the hashes of the store (recon.storage.hashing.define). Raises WrongInput for a file that can't be read.
     """
     sql = checks(spec)
     accepted, rejects = quoted(table), quoted(f"{table}_rejects")

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from recon import layout
 from recon.errors import Damaged, ReconError, TryAgain, passing
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 State = Literal["beat", "given_away", "failed", "handed_back"]
 Counts = Mapping[str, float]

@@ -23,7 +23,7 @@ from recon.serving.table import TableClient
 from recon.serving.transports import LambdaFunction, Processes, Transport
 from recon.serving.worker import KMS_KEY
 from recon.serving.workers import Coordinator, Patience, Progress, Worked
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 
 HERE_ROWS_MAX = 5_000
 """Up to so many rows are loaded in this process, where workers are processes: starting one takes as long."""

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from recon import layout
 from recon.model.record import full
 from recon.serving.items import Pointer, commit_of, from_item, item_key
+from recon.storage import layout
 
 RESOLVED_S = 60.0
 """How long a client keeps to a table before it asks the store again which one stands."""

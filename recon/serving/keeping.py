@@ -18,17 +18,17 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Protocol
 
-from recon import lease
 from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import standing
-from recon.serving.cache import meter_of
 from recon.serving.carrying import ByWorkers
 from recon.serving.loading import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone, open_client
-from recon.store import ObjectStore
+from recon.storage import lease
+from recon.storage.cache import meter_of
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline
 
 FILLING = "serving/filling"

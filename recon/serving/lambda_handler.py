@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from recon.errors import ReconError
 from recon.serving.worker import Load, event_of, loading, serve, store_of
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 
 
 class Context(Protocol):

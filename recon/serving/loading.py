@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recon import layout
 from recon.errors import Damaged
-from recon.hashing import hash_of, salt_of
 from recon.model.record import key_of
 from recon.runs import Found, Run, find_many, open_run, open_runs, read_few
 from recon.runs_entries import COLUMNS, Column
@@ -23,7 +21,9 @@ from recon.runs_file import BLOCK
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
 from recon.serving.table import TableClient, Written
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import NotFound, ObjectStore
 
 BATCH_ENTRIES = 4 * BLOCK
 BATCH_BYTES = 32 << 20

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from recon import layout
 from recon.errors import Damaged, ReconError
-from recon.hashing import hash_of, salt_of
 from recon.lookup import find_record
 from recon.model.record import Hit, full
 from recon.runs import open_run, read_record
@@ -19,7 +17,9 @@ from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.serving import standing
 from recon.serving.items import commit_of
 from recon.serving.table import TableClient, TableGone
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.hashing import hash_of, salt_of
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import State, Timeline
 
 BEHIND_MAX = 200

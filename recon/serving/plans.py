@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recon import layout
 from recon.errors import Damaged, WrongUsage
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 ROWS_MIN, ROWS_MAX = 1_000, 5_000_000
 RATE_AT_FIRST = 400.0

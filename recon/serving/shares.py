@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from recon import layout
 from recon.errors import Damaged, ReconError
 from recon.runs import Run, open_run
 from recon.serving.items import sequence
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 from recon.timeline import Entry, State, Timeline
 
 SHARE_ENTRIES = 100_000

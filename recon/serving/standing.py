@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import frontiers, layout
 from recon.errors import Damaged
 from recon.runs import open_run
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import frontiers, layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.timeline import State, Timeline
 
 

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from recon import layout
 from recon.errors import ReconError, WrongUsage
 from recon.metering.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
 from recon.serving.attempts import Attempt, GivenAway
 from recon.serving.plans import ShareBody, read_plan, rows_of
-from recon.store import NotFound, ObjectStore, open_store
+from recon.storage import layout
+from recon.storage.open import open_store
+from recon.storage.port import NotFound, ObjectStore
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
 """Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose

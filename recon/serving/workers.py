@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from recon import layout
 from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.serving import plans
 from recon.serving.attempts import Entry, Noted, give_away, noted, read_done, read_entry
@@ -20,7 +19,8 @@ from recon.serving.shares import RunsGone
 from recon.serving.table import TableGone
 from recon.serving.transports import Handle, Transport
 from recon.serving.worker import Event
-from recon.store import NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
 
 UNCLAIMED = 5
 """An attempt that nobody claims is given away after so many times the silence: AWS may take a while to begin an invocation."""

@@ -302,7 +302,7 @@ MUTANTS = (
         _CHAIN,
     ),
     Mutant(
-        "recon/sealing.py",
+        "recon/storage/sealing.py",
         "a seal is not compared",
         "    return end is not None and digest_of(raw[: end.start()]) == end[1].decode()",
         "    return end is not None",

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, entangled
 from recon.errors import Damaged
 from recon.model.windows import name_of
+from recon.storage import parquet
 from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:

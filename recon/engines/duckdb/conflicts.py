@@ -15,10 +15,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import parquet
 from recon.config import Config, model
 from recon.engines.duckdb import carrying, contributions, reduction
 from recon.model.conflicts import Pairs
+from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from recon.config import Config
 from recon.engines.port import Written
 from recon.prefetch import Prefetched
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline
 
 

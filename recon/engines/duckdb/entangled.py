@@ -11,12 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduction
 from recon.errors import WrongInput
 from recon.model import totals
 from recon.model.windows import name_of
+from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon import parquet
 from recon.config import Config
 from recon.engines.duckdb import carrying, conflicts, contributions, entangled, reduction
 from recon.engines.duckdb.reduction import measure
@@ -22,6 +21,7 @@ from recon.model.conflicts import Pairs
 from recon.model.totals import Totals, as_totals
 from recon.runs import checks_of
 from recon.runs_entries import hash_order
+from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

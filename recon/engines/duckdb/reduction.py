@@ -10,12 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import parquet
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.errors import WrongInput
 from recon.logic.call import after_reduce
 from recon.model.totals import Money, Totals, as_totals
+from recon.storage import parquet
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal, quoted
 

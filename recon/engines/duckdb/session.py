@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
-from recon.hashing import define, salt_of
-from recon.store import ObjectStore
+from recon.storage.hashing import define, salt_of
+from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     import duckdb

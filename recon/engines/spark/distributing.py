@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recon import errors, layout
+from recon import errors
 from recon.batches import Manifest
 from recon.config import Config, model
 from recon.config.model import Measure
@@ -25,7 +25,8 @@ from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
 from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
 from recon.vocabulary import emit_spark
 from recon.vocabulary.spark import quoted, to_text
 from recon.vocabulary.types import TIMESTAMP

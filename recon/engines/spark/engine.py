@@ -14,7 +14,7 @@ from recon.engines.port import Written
 from recon.engines.spark import merging, reducing
 from recon.prefetch import Prefetched
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 from recon.timeline import State, Timeline
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recon import layout
 from recon.config import Config
 from recon.engines.duckdb.merging import Slice
 from recon.engines.duckdb.session import connect
@@ -28,9 +27,10 @@ from recon.prefetch import (
     write_prefetched,
 )
 from recon.runs import open_runs, write_merged, write_run
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import scratch_folder
 from recon.timeline import RunRef, State, Timeline
 
 TASK_ROWS_MIN = 50_000

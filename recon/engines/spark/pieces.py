@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon import layout, parquet, reduce, stateless
+from recon import reduce, stateless
 from recon.batches import Manifest
 from recon.config import Config, model
 from recon.config.model import Measure
@@ -22,10 +22,10 @@ from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
 from recon.intake import FileRows, SourceFile, load_events
 from recon.model.totals import Totals, total_of
-from recon.prefetch import local_copy
-from recon.scratch import scratch_folder
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage import layout, parquet
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
 from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:

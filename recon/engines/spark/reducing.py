@@ -15,7 +15,7 @@ from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
 from recon.reduce import reduce_window
 from recon.stateless import Figures
-from recon.store import ObjectStore
+from recon.storage.port import ObjectStore
 
 SMALL_BYTES = 64 << 20
 """Bytes of landed files up to which one task takes a window whole."""

@@ -22,8 +22,8 @@ from recon.blame import blamed
 from recon.config import Config
 from recon.engines.spark.session import open_session
 from recon.errors import ConnectionLost, ReconError, WrongInput
-from recon.opening import open_for
-from recon.store import ObjectStore
+from recon.storage.open import open_for
+from recon.storage.port import ObjectStore
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

@@ -1,180 +1,36 @@
 """The object store: named, immutable byte strings. The port all is written through, and its embedded default.
 
 Belongs here: the port, its errors, the local folder, and opening a store by its location. Does not belong here: which
-objects there are (``recon.layout``) and what stands in them.
+objects there are (``recon.storage.layout``) and what stands in them.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, NoReturn
 
-from recon.errors import Damaged, OutOfCapacity, ReconError, TryAgain, WrongUsage, passing
+from recon.errors import Damaged, WrongUsage
+from recon.storage.disk_errors import _READ_ONLY, _fail, copy_to_file
+from recon.storage.port import COPY_CHUNK_BYTES, TEMPORARY, AlreadyExists, NotFound, ReadCost, check_path
 
 if TYPE_CHECKING:
-    from recon.config.settings import S3Settings
-    from recon.metering.meter import Meter
+    pass
 
-PATH_LENGTH_MAX_BYTES = 1000
-PART_LENGTH_MAX_BYTES = 240
-COPY_CHUNK_BYTES = 1 << 20
-TEMPORARY = "tmp"
 
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 # What link() answers where hard links are not supported.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-_READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
-
-
-class AlreadyExists(ReconError):
-    """The conditional put lost: an object of that path exists and stays as it is."""
-
-
-class NotFound(ReconError):
-    """No object of that path exists."""
-
-
-@dataclass(frozen=True)
-class ReadCost:
-    """What makes many small reads cheap in a store. Two of them are better one where at most ``gap_max_bytes`` lie between, and it is not
-    longer than ``request_max_bytes``; ``requests_at_once`` go side by side."""
-
-    gap_max_bytes: int
-    request_max_bytes: int
-    requests_at_once: int
 
 
 DISK = ReadCost(gap_max_bytes=1 << 16, request_max_bytes=1 << 23, requests_at_once=16)
-
-
-class ObjectStore(Protocol):
-    """Objects by path: relative, parts joined by "/". An object is created once and never changed.
-
-    All methods may be called from many threads and processes at once. They raise WrongUsage for a path that is not well
-    formed and TryAgain when the storage itself fails (full, away, not permitted).
-    """
-
-    @property
-    def cost(self) -> ReadCost:
-        """How reads of ranges are best put together."""
-        ...
-
-    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
-        """Creates the object, whole and durable, or raises AlreadyExists: the conditional put. Returns its bytes."""
-        ...
-
-    def get(self, path: str) -> bytes:
-        """The whole object. Raises NotFound."""
-        ...
-
-    def get_range(self, path: str, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``. Raises NotFound, and Damaged when the object ends before."""
-        ...
-
-    def size(self, path: str) -> int:
-        """Bytes. Raises NotFound."""
-        ...
-
-    def modified(self, path: str) -> datetime:
-        """When the storage says that the object was written, by its own clock (UTC). Raises NotFound."""
-        ...
-
-    def exists(self, path: str) -> bool: ...
-
-    def list(self, prefix: str) -> Iterator[str]:
-        """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
-        ...
-
-    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """As ``list``, each path with its bytes: no dearer than a list without them."""
-        ...
-
-    def empty(self) -> bool:
-        """Whether there is nothing at all in the store, whoever put it there; unfinished writes aside."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """Removes the object; one that does not exist is no error."""
-        ...
-
-    def copy_in(self, path: str, local: Path) -> int:
-        """Streams a local file in as a new object. Raises AlreadyExists, and WrongUsage when the file can't be read."""
-        ...
-
-    def copy_out(self, path: str, local: Path) -> int:
-        """Streams the object into a new local file; returns its bytes. Raises NotFound, and TryAgain when the file can't be written."""
-        ...
-
-    def local(self, path: str) -> Path | None:
-        """The object's file, for memory mapping, where the store is a folder; None elsewhere. It need not exist."""
-        ...
-
-
-def check_path(path: str) -> str:
-    """The path itself. Raises WrongUsage for one that could leave the store, hide in it, or not fit everywhere."""
-    parts = path.split("/")
-    if not path or any(part in ("", ".", "..") for part in parts):
-        _refuse(path, "it has empty, '.' or '..' parts; write parts joined by single slashes, not beginning with one")
-    if _FORBIDDEN.search(path):
-        _refuse(path, "backslashes and control characters are not allowed")
-    try:
-        lengths = [len(part.encode()) for part in parts]
-    except UnicodeEncodeError:
-        _refuse(path, "it is not valid Unicode")
-    if sum(lengths) + len(parts) - 1 > PATH_LENGTH_MAX_BYTES or max(lengths) > PART_LENGTH_MAX_BYTES:
-        _refuse(path, f"at most {PATH_LENGTH_MAX_BYTES} bytes, {PART_LENGTH_MAX_BYTES} between slashes, are allowed")
-    if parts[0] == TEMPORARY:
-        _refuse(path, f"'{TEMPORARY}/' holds unfinished writes")
-    return path
-
-
-def _refuse(path: str, why: str) -> NoReturn:
-    shown = path if len(path) <= 80 else path[:77] + "..."
-    raise WrongUsage(f"store path {shown!r}: {why}")
-
-
-def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None, shared: bool = False) -> ObjectStore:
-    """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``), a ``file://`` URL, or ``s3://bucket/prefix``.
-
-    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. ``shared``: see LocalStore. Raises
-    WrongUsage for a location that can't be a store, and where there are no credentials for it.
-    """
-    scheme, separator, _ = location.partition("://")
-    if not separator:
-        if not location.strip() or "\0" in location:
-            raise WrongUsage(f"store: {location!r} is not a location; write a folder such as ./data")
-        return LocalStore(base / Path(location).expanduser(), shared)
-    if scheme == "file":
-        url = urlsplit(location)
-        if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
-            raise WrongUsage(f"store: {location!r} names a host; write file:///absolute/folder")
-        return LocalStore(Path(unquote(url.path)), shared)
-    if scheme == "s3":
-        from recon.s3 import open_s3
-
-        return open_s3(location, s3, meter)
-    raise WrongUsage(f"store: {location!r} has an unknown scheme; write a folder such as ./data, file:///… or s3://…")
-
-
-def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
-    """Writes a new local file; returns its bytes. Raises TryAgain where it can't be written."""
-    try:
-        with open(local, "wb") as target:
-            return sum(target.write(chunk) for chunk in chunks)
-    except OSError as error:
-        _fail(error, str(local), "writing")
 
 
 class LocalStore:
@@ -432,17 +288,3 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _fail(error: OSError, path: str, doing: str) -> NoReturn:
-    """The operating system's error as one line that says what to do next."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        raise OutOfCapacity(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
-    if error.errno == errno.ENOENT:
-        raise TryAgain(f"{path}: its unfinished file was swept away while {doing}; run the same again") from error
-    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
-    if error.errno in _READ_ONLY:
-        raise TryAgain(f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again") from error
-    kind = passing(error) or TryAgain
-    raise kind(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error

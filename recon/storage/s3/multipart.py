@@ -1,6 +1,6 @@
 """Objects of many parts: a few uploaded at a time, visible by the completion, which is a conditional put.
 
-Belongs here: parts, their checksums, aborting. Does not belong here: whether a refused completion was one's own (recon.s3.store).
+Belongs here: parts, their checksums, aborting. Does not belong here: whether a refused completion was one's own (recon.storage.s3.store).
 
 obstore knows no condition for the completion of an upload; these few requests are boto3's. What an abort can't remove, because the process
 died, the bucket's lifecycle rule does.
@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import Any
 
 from recon.errors import ReconError
-from recon.s3.requests import Refused, Requests
-from recon.s3.session import Session
+from recon.storage.s3.requests import Refused, Requests
+from recon.storage.s3.session import Session
 
 PART_BYTES = 16 << 20
 """Smaller objects are put at once; S3 takes no parts below 5 MiB."""

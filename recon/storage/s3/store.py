@@ -1,7 +1,7 @@
 """The object store in S3: each object one key below the prefix, created by a conditional put.
 
 Belongs here: the ObjectStore's methods as requests, and telling whether a refused put was one's own. Does not belong here: when a request
-is tried again (recon.s3.requests), objects of many parts (recon.s3.multipart). Design: docs/decisions/011-s3-store.md.
+is tried again (recon.storage.s3.requests), objects of many parts (recon.storage.s3.multipart). Design: docs/decisions/011-s3-store.md.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, WrongUsage
 from recon.metering.meter import Meter
-from recon.s3 import multipart
-from recon.s3.recent import Recent
-from recon.s3.requests import BACK_OFF_FIRST_S, Refused, Requests
-from recon.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
-from recon.store import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path, copy_to_file
+from recon.storage.disk_errors import copy_to_file
+from recon.storage.port import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path
+from recon.storage.s3 import multipart
+from recon.storage.s3.recent import Recent
+from recon.storage.s3.requests import BACK_OFF_FIRST_S, Refused, Requests
+from recon.storage.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
 
 SHA256, PUT = "recon-sha256", "recon-put"
 """Metadata of an object: the digest of its bytes (not of one of many parts), and which put created it."""

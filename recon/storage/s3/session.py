@@ -54,7 +54,7 @@ class Location:
 
 def location_of(text: str) -> Location:
     """Raises WrongUsage for what is no bucket and prefix, or could leave the prefix."""
-    from recon.store import check_path
+    from recon.storage.port import check_path
 
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not _BUCKET.match(bucket) or ".." in bucket or re.fullmatch(r"[0-9.]+", bucket):
@@ -140,7 +140,7 @@ class _Credentials:
 
 
 def _client(session: boto3.Session, region: str, settings: S3Settings) -> Any:
-    """boto3's client; it tries nothing again by itself, since recon.s3.requests does."""
+    """boto3's client; it tries nothing again by itself, since recon.storage.s3.requests does."""
     from botocore.config import Config
 
     return session.client(

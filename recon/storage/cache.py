@@ -1,7 +1,7 @@
 """Records in Redis (ElastiCache, Valkey), in front of object storage, by decision 014. Whatever happens to it costs speed, never truth.
 
 Belongs here: what is asked of the cache and put there, and when nothing is asked. Does not belong here: which records are read
-(recon.runs_records), and the connection (recon.serving.connecting).
+(recon.runs_records), and the connection (recon.storage.redis).
 
     recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
     value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
@@ -22,11 +22,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import layout
 from recon.errors import Damaged, WrongUsage
 from recon.metering.meter import Meter
-from recon.serving.connecting import ReadSecret, boto3_secret, connected
-from recon.store import AlreadyExists, NotFound, ObjectStore, ReadCost
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore, ReadCost
+from recon.storage.redis import ReadSecret, boto3_secret, connected
 
 if TYPE_CHECKING:
     from recon.config.settings import Cache

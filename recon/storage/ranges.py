@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from recon.store import ObjectStore, ReadCost
+from recon.storage.port import ObjectStore, ReadCost
 
 
 def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], cost: ReadCost) -> npt.NDArray[np.int64]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from recon import layout
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
 
 AHEAD_MAX = timedelta(minutes=5)
 """How far clocks may differ; the same as for notes of landings."""

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import layout
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 SKEW_S = 5.0
 """What the clocks of two machines may differ beyond the time to live, before one takes the other for dead."""

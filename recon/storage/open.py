@@ -8,17 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from recon import layout
 from recon.config import Place
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.hashing import SALT, new_salt, remember
 from recon.metering.meter import Meter
 from recon.metering.usage import Tally
-from recon.serving.cache import in_front_of
-from recon.serving.connecting import ReadSecret, boto3_secret
-from recon.store import AlreadyExists, NotFound, ObjectStore, open_store
+from recon.storage import layout
+from recon.storage.cache import in_front_of
+from recon.storage.hashing import SALT, new_salt, remember
+from recon.storage.local import LocalStore
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.redis import ReadSecret, boto3_secret
+
+if TYPE_CHECKING:
+    from recon.config.settings import S3Settings
+    from recon.metering.meter import Meter
+
 
 FORMAT = 4
 """Of new stores. Format 3 had no salt, no seals, and no links between entries: what is written there now has seals and links."""
@@ -114,3 +122,26 @@ def _identity(place: Place) -> dict[str, Any]:
         "windows.start": place.grid.start.isoformat(),
         "windows.every": str(place.grid.every),
     }
+
+
+def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None, shared: bool = False) -> ObjectStore:
+    """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``), a ``file://`` URL, or ``s3://bucket/prefix``.
+
+    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. ``shared``: see LocalStore. Raises
+    WrongUsage for a location that can't be a store, and where there are no credentials for it.
+    """
+    scheme, separator, _ = location.partition("://")
+    if not separator:
+        if not location.strip() or "\0" in location:
+            raise WrongUsage(f"store: {location!r} is not a location; write a folder such as ./data")
+        return LocalStore(base / Path(location).expanduser(), shared)
+    if scheme == "file":
+        url = urlsplit(location)
+        if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
+            raise WrongUsage(f"store: {location!r} names a host; write file:///absolute/folder")
+        return LocalStore(Path(unquote(url.path)), shared)
+    if scheme == "s3":
+        from recon.storage.s3 import open_s3
+
+        return open_s3(location, s3, meter)
+    raise WrongUsage(f"store: {location!r} has an unknown scheme; write a folder such as ./data, file:///… or s3://…")

@@ -12,8 +12,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from recon import layout
-from recon.store import AlreadyExists, NotFound, ObjectStore
+from recon.storage import layout
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
 def read(store: ObjectStore, name: str) -> tuple[int, Any]:

@@ -1,6 +1,6 @@
 """One request to S3, tried again for a while: back-off with jitter, renewed credentials, every try counted.
 
-Belongs here: when to try again. Does not belong here: what failed (recon.s3.failures), and what the requests are for (recon.s3.store).
+Belongs here: when to try again. Does not belong here: what failed (recon.storage.s3.failures), and what the requests are for (recon.storage.s3.store).
 
 obstore and boto3 try nothing again themselves: a conditional put that is repeated unseen comes back as refused though it succeeded.
 """
@@ -17,8 +17,8 @@ from typing import TypeVar
 from recon.config.settings import S3Settings
 from recon.errors import ReconError
 from recon.metering.meter import Meter, NoMeter
-from recon.s3.failures import Failure, failure_of, raised
-from recon.s3.session import PROFILE, Location, Session
+from recon.storage.s3.failures import Failure, failure_of, raised
+from recon.storage.s3.session import PROFILE, Location, Session
 
 BACK_OFF_FIRST_S = 0.05
 BACK_OFF_S_MAX = 5.0

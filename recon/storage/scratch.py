@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recon import layout
-from recon.errors import TryAgain
-from recon.store import TEMPORARY, ObjectStore
+from recon.errors import Damaged, TryAgain
+from recon.storage import layout
+from recon.storage.port import TEMPORARY, ObjectStore
 
 
 @contextmanager
@@ -33,3 +33,14 @@ def scratch_folder(store: ObjectStore) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
+    """An object as a local file: itself in a folder store, else a copy in ``scratch``."""
+    local = store.local(path)
+    if local is None:
+        local = scratch / path.replace("/", "_")
+        store.copy_out(path, local)
+    if not local.exists():
+        raise Damaged(f"{path}: gone from the store; run 'recon replay' for its window")
+    return local

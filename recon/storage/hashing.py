@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from recon import layout
 from recon.errors import Damaged
-from recon.store import ObjectStore
+from recon.storage import layout
+from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     import duckdb

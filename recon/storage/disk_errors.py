@@ -1,0 +1,35 @@
+"""Errors of the local disk as Recon's own, and writing a local file."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from recon.errors import OutOfCapacity, TryAgain, WrongUsage, passing
+
+_READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
+    """Writes a new local file; returns its bytes. Raises TryAgain where it can't be written."""
+    try:
+        with open(local, "wb") as target:
+            return sum(target.write(chunk) for chunk in chunks)
+    except OSError as error:
+        _fail(error, str(local), "writing")
+
+
+def _fail(error: OSError, path: str, doing: str) -> NoReturn:
+    """The operating system's error as one line that says what to do next."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        raise OutOfCapacity(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
+    if error.errno == errno.ENOENT:
+        raise TryAgain(f"{path}: its unfinished file was swept away while {doing}; run the same again") from error
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+        raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
+    if error.errno in _READ_ONLY:
+        raise TryAgain(f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again") from error
+    kind = passing(error) or TryAgain
+    raise kind(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error

@@ -1,0 +1,130 @@
+"""The object store's port: its methods, its errors, and which paths are allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from recon.errors import ReconError, WrongUsage
+
+PATH_LENGTH_MAX_BYTES = 1000
+
+
+PART_LENGTH_MAX_BYTES = 240
+
+
+COPY_CHUNK_BYTES = 1 << 20
+
+
+TEMPORARY = "tmp"
+
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+class AlreadyExists(ReconError):
+    """The conditional put lost: an object of that path exists and stays as it is."""
+
+
+class NotFound(ReconError):
+    """No object of that path exists."""
+
+
+@dataclass(frozen=True)
+class ReadCost:
+    """What makes many small reads cheap in a store. Two of them are better one where at most ``gap_max_bytes`` lie between, and it is not
+    longer than ``request_max_bytes``; ``requests_at_once`` go side by side."""
+
+    gap_max_bytes: int
+    request_max_bytes: int
+    requests_at_once: int
+
+
+class ObjectStore(Protocol):
+    """Objects by path: relative, parts joined by "/". An object is created once and never changed.
+
+    All methods may be called from many threads and processes at once. They raise WrongUsage for a path that is not well
+    formed and TryAgain when the storage itself fails (full, away, not permitted).
+    """
+
+    @property
+    def cost(self) -> ReadCost:
+        """How reads of ranges are best put together."""
+        ...
+
+    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
+        """Creates the object, whole and durable, or raises AlreadyExists: the conditional put. Returns its bytes."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """The whole object. Raises NotFound."""
+        ...
+
+    def get_range(self, path: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``. Raises NotFound, and Damaged when the object ends before."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Bytes. Raises NotFound."""
+        ...
+
+    def modified(self, path: str) -> datetime:
+        """When the storage says that the object was written, by its own clock (UTC). Raises NotFound."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
+        ...
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """As ``list``, each path with its bytes: no dearer than a list without them."""
+        ...
+
+    def empty(self) -> bool:
+        """Whether there is nothing at all in the store, whoever put it there; unfinished writes aside."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Removes the object; one that does not exist is no error."""
+        ...
+
+    def copy_in(self, path: str, local: Path) -> int:
+        """Streams a local file in as a new object. Raises AlreadyExists, and WrongUsage when the file can't be read."""
+        ...
+
+    def copy_out(self, path: str, local: Path) -> int:
+        """Streams the object into a new local file; returns its bytes. Raises NotFound, and TryAgain when the file can't be written."""
+        ...
+
+    def local(self, path: str) -> Path | None:
+        """The object's file, for memory mapping, where the store is a folder; None elsewhere. It need not exist."""
+        ...
+
+
+def check_path(path: str) -> str:
+    """The path itself. Raises WrongUsage for one that could leave the store, hide in it, or not fit everywhere."""
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts):
+        _refuse(path, "it has empty, '.' or '..' parts; write parts joined by single slashes, not beginning with one")
+    if _FORBIDDEN.search(path):
+        _refuse(path, "backslashes and control characters are not allowed")
+    try:
+        lengths = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        _refuse(path, "it is not valid Unicode")
+    if sum(lengths) + len(parts) - 1 > PATH_LENGTH_MAX_BYTES or max(lengths) > PART_LENGTH_MAX_BYTES:
+        _refuse(path, f"at most {PATH_LENGTH_MAX_BYTES} bytes, {PART_LENGTH_MAX_BYTES} between slashes, are allowed")
+    if parts[0] == TEMPORARY:
+        _refuse(path, f"'{TEMPORARY}/' holds unfinished writes")
+    return path
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    shown = path if len(path) <= 80 else path[:77] + "..."
+    raise WrongUsage(f"store path {shown!r}: {why}")
