@@ -24,10 +24,11 @@ import dagster as dg
 
 import recon
 from jobs.build import build_definitions
-from recon import checkpoints, landings
-from recon.batches import LandedFile, Manifest
+from recon import checkpoints
 from recon.certify import read_certificate, uncertified
 from recon.config import Config
+from recon.intake import landing_log
+from recon.intake.batches import LandedFile, Manifest
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.pipeline import due
@@ -149,9 +150,9 @@ def measure(opened: recon.Reconciliation) -> dict[str, Any]:
     state = measured(found, "Timeline.head(), opening", timeline.head)
     measured(found, "Timeline.head(), again", timeline.head)
     measured(found, "due (what waits)", lambda: due(store, config, state))
-    measured(found, "landings.since (all notes)", lambda: landings.since(store))
-    _, cursor = measured(found, "landings.follow, opening", lambda: landings.follow(store, state))
-    measured(found, "landings.follow, with its cursor", lambda: landings.follow(store, state, cursor))
+    measured(found, "landings.since (all notes)", lambda: landing_log.since(store))
+    _, cursor = measured(found, "landings.follow, opening", lambda: landing_log.follow(store, state))
+    measured(found, "landings.follow, with its cursor", lambda: landing_log.follow(store, state, cursor))
     measured(found, "uncertified", lambda: uncertified(store, config, state))
     measured(found, "one certificate", lambda: read_certificate(store, START))
     measured(found, "recon status, as on the screen", lambda: opened.status(figures_of=20))

@@ -14,12 +14,13 @@ from datetime import datetime
 from itertools import islice
 
 from jobs.blocks import Ready
-from recon import closing, landings, quarantine, stateless
-from recon.batches import read_manifest
+from recon import closing, quarantine, stateless
 from recon.certify import is_certified, maybe_uncertified, note_certified
 from recon.config import Config
 from recon.errors import Damaged
 from recon.index import indexed_at
+from recon.intake import landing_log
+from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.ranges import size_of_batch, size_of_reduced
 from recon.storage.port import ObjectStore
@@ -45,7 +46,7 @@ class Candidates:
 def candidates(store: ObjectStore, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
     """What may be ready for ``stage``: landed and not committed before the merge, committed and not certified after it."""
     if stage in ("reduce", "merge"):
-        return Candidates(*landings.follow(store, state, cursor))
+        return Candidates(*landing_log.follow(store, state, cursor))
     note_certified(store, config, state)
     return Candidates(maybe_uncertified(store, state), "")
 

@@ -22,9 +22,9 @@ from dagster._core.utils import make_new_run_id
 from jobs.in_flight import InFlight, take_over
 from jobs.origin import code_origin, remote_origin
 from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
-from recon.batches import Manifest
 from recon.config import Config
 from recon.errors import NotReady, ReconError, WrongInput, passing
+from recon.intake.batches import Manifest
 from recon.ranges import blocks
 from recon.work import Work
 from recon_assets.assets import reconciliation_assets

@@ -9,11 +9,11 @@ from dataclasses import asdict
 import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
-from recon import landings
 from recon.breaks import by_status
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
+from recon.intake import landing_log
 from recon.pipeline import due, ranges
 from recon.storage import clock
 from recon.storage.roles import role_of
@@ -60,9 +60,9 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
             work: Work = getattr(context.resources, store).work(config)
             opened, state = work.store, work.head()
             now = clock.now(opened)
-            waiting = due(opened, config, state, windows=landings.waiting(opened, state))
+            waiting = due(opened, config, state, windows=landing_log.waiting(opened, state))
             if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
-                waiting = due(opened, config, state, windows=landings.waiting(opened, state))
+                waiting = due(opened, config, state, windows=landing_log.waiting(opened, state))
         except ReconError as error:
             yield dg.SkipReason(str(error))
             return

@@ -25,12 +25,12 @@ from jobs import in_flight
 from jobs.blocks import Earlier, choose, digest_of, named
 from jobs.ready import candidates, ready, why_nothing
 from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
-from recon import landings
-from recon.batches import read_manifest
 from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.freshness import freshness
+from recon.intake import landing_log
+from recon.intake.batches import read_manifest
 from recon.merge import refuse_other_rules
 from recon.serving import standing
 from recon.storage import clock
@@ -219,7 +219,7 @@ def _closing_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
         now, kept = clock.now(store), _kept(cursor)
         state = timeline.head()
-        touched, at = landings.since(store, kept.get("at"))
+        touched, at = landing_log.since(store, kept.get("at"))
         begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None
         late = list(islice(past_deadline(config, state, now, begun), _CLOSED_MAX))
         still_open = sorted({*kept.get("open", []), *touched, *late})

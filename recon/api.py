@@ -28,11 +28,11 @@ from recon.timeline import State, Timeline
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recon import batches
     from recon.breaks import Asked, Chosen
     from recon.caveats import Caveat
     from recon.compaction import Compacted
     from recon.copying import Copied
+    from recon.intake import batches
     from recon.model.progress import Progress
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
@@ -111,10 +111,10 @@ class Reconciliation:
         expect: Mapping[str, Any] | None = None,
         again: bool = False,
     ) -> batches.Landing:
-        """Puts files into a window; see recon.batches.land. ``expect``: control totals that each file must come to. ``again``: also
+        """Puts files into a window; see recon.intake.batches.land. ``expect``: control totals that each file must come to. ``again``: also
         where another window holds the same bytes; else that raises WrongUsage, since they would count twice."""
-        from recon import batches, same_bytes
-        from recon.intake import inspect, spec_of
+        from recon.intake import batches, same_bytes
+        from recon.intake.files import inspect, spec_of
         from recon.storage import clock
 
         start = self.config.grid.parse(window, "--window")
@@ -146,14 +146,14 @@ class Reconciliation:
 
     def unland(self, file: str, window: str, reason: str) -> batches.Manifest:
         """Takes a file (name as landed) back out of a window."""
-        from recon import batches
+        from recon.intake import batches
 
         return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
-        from recon import batches
         from recon.closing import close_by_hand
+        from recon.intake import batches
         from recon.storage import clock
 
         start = self.config.grid.parse(window)
@@ -161,9 +161,9 @@ class Reconciliation:
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> batches.Manifest:
-        """Lands one event of a key in the window that it is now; see recon.corrections. The maker is the operating system's user. A key or
+        """Lands one event of a key in the window that it is now; see recon.intake.corrections. The maker is the operating system's user. A key or
         a text that no event had before is refused unless ``yes``."""
-        from recon.corrections import correct, written_key
+        from recon.intake.corrections import correct, written_key
 
         if not yes:
             from recon.seen import refuse_unseen
@@ -173,13 +173,13 @@ class Reconciliation:
 
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
-        from recon import batches, landings
+        from recon.intake import batches, landing_log
 
         windows = self._range(first, last or first)
         grid = self.config.grid
         if grid.index(windows[1]) - grid.index(windows[0]) < _LOOKED_AT_MAX:
             return batches.replay(self.store(), grid.between(*windows), reason)
-        landed = (grid.parse(name) for name in landings.since(self.store())[0])
+        landed = (grid.parse(name) for name in landing_log.since(self.store())[0])
         return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
 
     def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: Way | None = None) -> RunReport:
@@ -263,7 +263,7 @@ class Reconciliation:
 
             tell(self.store(), self._rules(state), state, record, shown)
         if events:
-            from recon.corrections import explain
+            from recon.intake.corrections import explain
 
             explain(self.store(), self.config, shown)
         return shown

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from recon import stateless
 from recon.artifacts import columns_of, table_of
 from recon.config import Config
-from recon.corrections import PREFIX
 from recon.errors import WrongUsage
 from recon.exports import check_format, write_rows
 from recon.history import files_then
+from recon.intake.corrections import PREFIX
 from recon.sheets import Book
 from recon.storage.parquet import scan
 from recon.storage.port import ObjectStore

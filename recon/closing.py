@@ -1,7 +1,7 @@
 """Closing: when a window's files count as complete, and why a window is not processed yet.
 
 Belongs here: closing by a number of files, by a deadline, or by hand, and the sentence that says what a window waits for. Does not belong
-here: manifests (recon.batches), and what is processed in which order (recon.pipeline).
+here: manifests (recon.intake.batches), and what is processed in which order (recon.pipeline).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from recon import quarantine, stateless
-from recon.batches import Manifest, close_if, read_manifest
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
+from recon.intake.batches import Manifest, close_if, read_manifest
 from recon.model.windows import name_of
 from recon.storage.port import ObjectStore
 from recon.timeline import State

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from recon import landings, stateless
-from recon.batches import manifest_of
+from recon import stateless
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged
+from recon.intake import landing_log
+from recon.intake.batches import manifest_of
 from recon.model.windows import parse_instant
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
@@ -48,7 +49,7 @@ def bring_manifests(bringing: Bringing, events: Sizes, before: State, there: Siz
         there |= {file.path: file.bytes for file in files.values()}
         # A note of its own, of now: whoever follows the notes of the target may have passed the hour of the source's.
         noted = [(parse_instant(manifest.window, path), manifest.revision) for path, manifest in manifests.items()]
-        list(bringing.each(lambda one: landings.note(bringing.target, *one), noted))
+        list(bringing.each(lambda one: landing_log.note(bringing.target, *one), noted))
         received = {(name, file.digest) for name, manifest in zip(noted, manifests.values(), strict=True) for file in manifest.received}
         list(bringing.each(lambda one: bringing.put(layout.landed_bytes(one[1], one[0][0]), b""), received))
         list(bringing.each(lambda one: bringing.put(*one), bodies.items()))

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from recon import stateless
-from recon.batches import Manifest, digest_of, read_manifest
 from recon.config import Config
 from recon.errors import Damaged
+from recon.intake.batches import Manifest, digest_of, read_manifest
 from recon.reduce import reduce_windows
 from recon.stateless import Figures
 from recon.storage.port import NotFound, ObjectStore

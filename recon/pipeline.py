@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from recon import landings, quarantine
-from recon.batches import Manifest, read_manifest
+from recon import quarantine
 from recon.blame import blaming, quarantined
 from recon.certify import certify, note_certified, uncertified
 from recon.closing import close_due, past_deadline, processed
@@ -19,6 +18,8 @@ from recon.compaction import compact_in_run
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
 from recon.index import index_runs
+from recon.intake import landing_log
+from recon.intake.batches import Manifest, read_manifest
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
 from recon.metering import prices
@@ -86,7 +87,7 @@ def due(
 
 
 def _newer(store: ObjectStore, state: State) -> Iterator[str]:
-    return (name for name, revision in landings.since(store)[0].items() if revision > state.revision(name))
+    return (name for name, revision in landing_log.since(store)[0].items() if revision > state.revision(name))
 
 
 def ranges(config: Config, manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:

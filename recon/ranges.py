@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from recon.batches import Manifest
 from recon.config import Config
 from recon.config.settings import Caps
+from recon.intake.batches import Manifest
 from recon.stateless import Figures
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recon import stateless
-from recon.batches import Manifest, read_manifest
 from recon.closing import processed, why_not
 from recon.errors import NotReady
+from recon.intake.batches import Manifest, read_manifest
 from recon.model.windows import name_of
 from recon.stateless import Figures
 from recon.timeline import State, committed_figures

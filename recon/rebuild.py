@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from recon import reachable
 from recon.artifacts import table_of
-from recon.batches import Manifest, read_manifest
 from recon.certify import certify, note_certified, uncertified
 from recon.config import Config
 from recon.engines.duckdb.session import connect
 from recon.errors import Damaged, ReconError, WrongInput, WrongUsage
 from recon.index import index_runs
+from recon.intake.batches import Manifest, read_manifest
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows

@@ -1,6 +1,6 @@
 """Reduce: the files of a window's revision → its stateless artifacts, sorted events, and what was set aside.
 
-Belongs here: the order of the stage and its ties. Does not belong here: the queries (recon.engines) and reading files (recon.intake).
+Belongs here: the order of the stage and its ties. Does not belong here: the queries (recon.engines) and reading files (recon.intake.files).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import stateless
-from recon.batches import LandedFile, Manifest, digest_of
 from recon.config import Config, model
 from recon.engines.duckdb import reduction, unusual
 from recon.engines.duckdb.session import connect
 from recon.engines.port import engine_of
 from recon.errors import WrongInput
-from recon.intake import EventSpec, FileRows, SourceFile, load_events, spec_of
+from recon.intake.batches import LandedFile, Manifest, digest_of
+from recon.intake.files import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.model.totals import Money, Totals, declared_text, declared_totals
 from recon.stateless import Figures
 from recon.storage import layout, parquet

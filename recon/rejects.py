@@ -1,6 +1,6 @@
 """Rejected rows, each with its file, line and reason.
 
-Belongs here: reading what reduce set aside. Does not belong here: why a row is rejected (recon.intake).
+Belongs here: reading what reduce set aside. Does not belong here: why a row is rejected (recon.intake.files).
 """
 
 from __future__ import annotations

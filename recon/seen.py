@@ -1,7 +1,7 @@
 """What a correction says that no landed event has said before: a key without an artifact, a value that its column never held.
 
 Belongs here: refusing it until the caller says that it is meant; a slip of the finger else makes a new key, or a third currency. Does not
-belong here: making and landing the correction (recon.corrections).
+belong here: making and landing the correction (recon.intake.corrections).
 """
 
 from __future__ import annotations

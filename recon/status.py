@@ -10,14 +10,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import bounds, landings
-from recon.batches import read_manifest
+from recon import bounds
 from recon.bounds import Bytes
 from recon.caveats import caveats
 from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
 from recon.config import Config
+from recon.intake import landing_log
+from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.storage.port import ObjectStore
@@ -65,7 +66,7 @@ def _bytes(store: ObjectStore, state: State) -> dict[str, int]:
 def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:
     """Window → its newest revision, of all in which anything landed. Only of those that wait the manifest is read: a note may say more."""
     landed = {}
-    for name, noted in landings.since(store)[0].items():
+    for name, noted in landing_log.since(store)[0].items():
         if noted <= state.revision(name):
             landed[name] = state.revision(name)
         elif (manifest := read_manifest(store, config.grid.parse(name))) is not None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import elsewhere, landings
+from recon import elsewhere
 from recon.certify import certify, note_certified, uncertified
 from recon.compaction import Compacted, compact
 from recon.config import Config
+from recon.intake import landing_log
 from recon.model.windows import parse_instant
 from recon.prefetch import prefetched_files
 from recon.serving.keeping import keep
@@ -62,6 +63,6 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
 
 def _note_landings(store: ObjectStore, state: State) -> None:
     """Notes once more what waits: followers pass over the note of a machine whose clock was far off."""
-    for name, revision in landings.since(store)[0].items():
+    for name, revision in landing_log.since(store)[0].items():
         if revision > state.revision(name):
-            landings.note(store, parse_instant(name, "window"), revision)
+            landing_log.note(store, parse_instant(name, "window"), revision)

@@ -3,7 +3,7 @@
 Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not
 belong here: the artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
 
-Shares with the pipeline how files are read (recon.intake) and what expressions mean (recon.vocabulary, recon.logic.call);
+Shares with the pipeline how files are read (recon.intake.files) and what expressions mean (recon.vocabulary, recon.logic.call);
 nothing else.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import stateless
-from recon.batches import read_manifest
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.errors import WrongInput
-from recon.intake import EventSpec, SourceFile, load_events, spec_of
+from recon.intake.batches import read_manifest
+from recon.intake.files import EventSpec, SourceFile, load_events, spec_of
 from recon.model.totals import Totals
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore

@@ -14,11 +14,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import landings, stateless
-from recon.batches import Manifest, digest_of, landed_windows, read_manifest
+from recon import stateless
 from recon.config import Config
 from recon.config.model import Measure
 from recon.errors import Damaged
+from recon.intake import landing_log
+from recon.intake.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.stateless import Figures
@@ -60,7 +61,7 @@ def check_landed(store: ObjectStore, history: History, findings: Findings, progr
 
     Returns the paths of the files that are not what was landed."""
     damaged: set[str] = set()
-    asked, (noted, _) = _revisions_named(store, history), landings.since(store)
+    asked, (noted, _) = _revisions_named(store, history), landing_log.since(store)
     newest = landed_windows(store)
     windows = sorted({*newest, *asked})
     for done, name in enumerate(windows):

@@ -15,11 +15,11 @@ from typing import Any
 
 import dagster as dg
 
-from recon import landings
 from recon.caveats import caveats
 from recon.config import Config
 from recon.errors import NotReady
 from recon.freshness import Freshness, freshness
+from recon.intake import landing_log
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
@@ -203,7 +203,7 @@ def _marked(work: Work, mark: Mark) -> tuple[int, dict[str, dict[str, Any]]]:
 
 def _processed(work: Work, key: dg.AssetKey) -> dg.AssetCheckResult:
     state = work.head()
-    waiting = due(work.store, work.config, state, windows=landings.peek(work.store, state))
+    waiting = due(work.store, work.config, state, windows=landing_log.peek(work.store, state))
     found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind in ("quarantined", "damaged")]
     return dg.AssetCheckResult(
         asset_key=key,

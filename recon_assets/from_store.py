@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from recon import stateless
-from recon.batches import read_manifest
 from recon.certify import read_certificate
+from recon.intake.batches import read_manifest
 from recon.timeline import Entry, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets import metadata

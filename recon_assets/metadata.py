@@ -16,10 +16,10 @@ from typing import Any
 import dagster as dg
 
 from recon import bounds
-from recon.batches import Manifest
 from recon.compaction import Compacted
 from recon.config import Config
 from recon.index import Indexed
+from recon.intake.batches import Manifest
 from recon.metering import prices
 from recon.metering.usage import Usage, from_json
 from recon.model import conflicts

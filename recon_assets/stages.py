@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from recon import stages
-from recon.batches import Manifest, read_manifest
 from recon.certify import certify, read_certificate
 from recon.compaction import compact_in_run
 from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.index import index_runs, note_indexed
+from recon.intake.batches import Manifest, read_manifest
 from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant

@@ -31,8 +31,8 @@ import recon
 from recon.api import Reconciliation
 from recon.certify import read_certificates, ties
 from recon.compaction import compact
-from recon.corrections import correct
 from recon.errors import ReconError
+from recon.intake.corrections import correct
 from recon.sweeping import sweep
 from recon.timeline import Timeline, committed_figures
 

@@ -26,8 +26,8 @@ import driving
 import strategies as s
 
 from recon import stateless
-from recon.batches import read_manifest
 from recon.certify import uncertified
+from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.storage import lease
 from recon.storage.lease import Holding

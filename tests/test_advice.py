@@ -20,9 +20,9 @@ from driving import carry_out, open_in
 
 import recon
 from recon.api import Reconciliation
-from recon.batches import read_manifest
-from recon.corrections import correct
 from recon.errors import Damaged, TryAgain
+from recon.intake.batches import read_manifest
+from recon.intake.corrections import correct
 from recon.model.windows import name_of
 from recon.storage import open as stores
 

@@ -174,7 +174,7 @@ def test_what_is_odd_but_meant_is_taken_as_it_is(recon: Call, name: str) -> None
 
 
 def test_a_file_that_is_still_being_written_does_not_land(recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recon import batches
+    from recon.intake import batches
 
     path, looked = tmp_path / "x.csv", batches.digest_of
 

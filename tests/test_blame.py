@@ -188,7 +188,7 @@ def test_declared_totals_of_another_type_that_an_earlier_version_landed_stop_the
     opened = made(tmp_path, hours=3)
     (tmp_path / "declared.csv").write_text(HEADER + "C,9,INVOICE,1.00,EUR\n")
     with monkeypatch.context() as patched:
-        patched.setattr("recon.batches.declared_totals", lambda raw: raw)  # it did not look at them
+        patched.setattr("recon.intake.batches.declared_totals", lambda raw: raw)  # it did not look at them
         opened.land([tmp_path / "declared.csv"], window(1), expect=expect)
     report = opened.run()
     assert list(report.bad) == [window(1)]

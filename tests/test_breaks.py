@@ -23,8 +23,8 @@ import recon as library
 from recon import quarantine
 from recon.api import Reconciliation
 from recon.breaks import AGES, Chosen, amount_of
-from recon.corrections import correct
 from recon.errors import WrongUsage
+from recon.intake.corrections import correct
 from recon.model.windows import name_of
 
 CASES = Path(__file__).parent / "data" / "cases"

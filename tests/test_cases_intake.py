@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import recon
-from recon import batches, same_bytes
 from recon.cli import main
 from recon.errors import TryAgain, WrongInput, WrongUsage
+from recon.intake import batches, same_bytes
 
 CASES = Path(__file__).parent / "data" / "cases"
 WINDOW = "2026-11-01T00:00Z"

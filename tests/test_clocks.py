@@ -23,8 +23,8 @@ from test_rebuild import SLOW, fresh
 import recon
 from recon import timeline
 from recon.api import Reconciliation
-from recon.batches import read_manifest
 from recon.errors import WrongInput, WrongUsage
+from recon.intake.batches import read_manifest
 from recon.lookup import known_at
 from recon.model.windows import name_of
 from recon.storage import clock, frontiers, layout

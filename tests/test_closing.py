@@ -19,13 +19,14 @@ from driving import carry_out, check_store, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import checkpoints, corrections
+from recon import checkpoints
 from recon.api import Reconciliation
-from recon.batches import read_manifest, unland
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.config.settings import Closing
 from recon.errors import WrongUsage
+from recon.intake import corrections
+from recon.intake.batches import read_manifest, unland
 from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.storage import layout

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compaction import YAML, Clock, story
 
-from recon import bringing, landings
+from recon import bringing
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.bringing import Bringing, Thing
@@ -32,6 +32,7 @@ from recon.compaction import compact
 from recon.copying import ROUNDS_MAX, Copied, copy
 from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
+from recon.intake import landing_log
 from recon.model.windows import name_of
 from recon.reachable import needed
 from recon.storage import layout, lease
@@ -180,13 +181,13 @@ def test_whoever_follows_the_landings_of_a_copy_sees_what_landed_in_the_source_l
     r, _ = here(memory)
     r.copy(memory / "copy")
     copied = beside(memory / "copy")
-    waiting, cursor = landings.follow(copied.store(), copied.state())
+    waiting, cursor = landing_log.follow(copied.store(), copied.state())
     assert waiting == {}
     with monkeypatch.context() as then:
-        then.setattr(landings.note, "__defaults__", (lambda: datetime.now(UTC) - timedelta(hours=9),))
+        then.setattr(landing_log.note, "__defaults__", (lambda: datetime.now(UTC) - timedelta(hours=9),))
         carry_out(r, s.Land(3, s.File("waits", (s.Row("K1", "w-1"),))))
     r.copy(memory / "copy")
-    assert landings.follow(copied.store(), copied.state(), cursor)[0] == {name_of(s.at(3)): 1}
+    assert landing_log.follow(copied.store(), copied.state(), cursor)[0] == {name_of(s.at(3)): 1}
 
 
 def test_a_rebuild_and_what_was_known_before_it_come_along(memory: Path) -> None:
@@ -336,7 +337,7 @@ def test_beside_a_writer_a_copy_is_a_commit_of_the_store_and_goes_on_from_there(
 
 
 def landed(r: Reconciliation) -> set[int]:
-    from recon.batches import landed_windows
+    from recon.intake.batches import landed_windows
 
     return {window for window in range(6) if name_of(s.at(window)) in landed_windows(r.store())}
 

@@ -1,6 +1,6 @@
 """Corrections: a person adds an event with a reason; it lands like any other and says for good who made it and why.
 
-Belongs here: recon.corrections, from Python and from the command line. Does not belong here: how events add up (test_laws).
+Belongs here: recon.intake.corrections, from Python and from the command line. Does not belong here: how events add up (test_laws).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import batches
 from recon.api import Reconciliation
-from recon.batches import read_manifest
 from recon.cli import main
-from recon.corrections import correct
 from recon.errors import WrongUsage
+from recon.intake import batches
+from recon.intake.batches import read_manifest
+from recon.intake.corrections import correct
 from recon.model.windows import name_of
 
 NOW = datetime(2026, 11, 1, 2, 25, 30, tzinfo=UTC)

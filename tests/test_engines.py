@@ -33,7 +33,6 @@ from test_laws import PLAIN_RULES, PLAIN_YAML, fresh
 import recon
 from recon import stateless
 from recon.api import Reconciliation
-from recon.batches import Manifest, read_manifest
 from recon.cli import main
 from recon.config.settings import Engine
 from recon.demo import write_story
@@ -43,6 +42,7 @@ from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
+from recon.intake.batches import Manifest, read_manifest
 from recon.reduce import reduce_windows
 from recon.runs import open_run
 from recon.spark import main as spark_main
@@ -274,7 +274,7 @@ def test_a_bad_window_is_told_in_the_words_of_duckdb_and_the_others_are_done(
 
 
 def land(r: Reconciliation, file: Path, window: int) -> None:
-    from recon import batches
+    from recon.intake import batches
 
     # As if it had passed the look at its header: what reduce itself says of it is the question here.
     batches.land(r.store(), s.at(window), [file], close=True, inspect=lambda name, path: None)

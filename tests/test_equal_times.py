@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cases import case
 
-from recon.batches import read_manifest
+from recon.intake.batches import read_manifest
 
 STATES = """\
 name: states

@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
-from recon.intake import EventSpec, SourceFile, formats, key_text, landing, load_events, quoting
+from recon.intake.files import EventSpec, SourceFile, formats, key_text, load_events, quoting
+from recon.intake.files import inspect as landing
 from recon.storage.hashing import define
 from recon.vocabulary.types import Type
 
@@ -162,7 +163,7 @@ def test_json_lines_are_the_same_whatever_the_blocks_and_their_form(tmp_path: Pa
     spec = EventSpec(("k",), None, None, {"v": MONEY})
     whole = load(tmp_path, {"a.jsonl": content}, spec)
     for size in (20, 50, 64, 200):
-        monkeypatch.setattr("recon.intake.jsonlines._BLOCK_BYTES", size)
+        monkeypatch.setattr("recon.intake.files.jsonlines._BLOCK_BYTES", size)
         assert load(tmp_path, {"a.jsonl": content}, spec) == whole
     values = {int(row["key"]): row["c_v"] for row in whole[1]}
     right = [
@@ -871,7 +872,7 @@ import re, sys
 from pathlib import Path
 import duckdb
 from recon.storage.hashing import define
-from recon.intake import EventSpec, SourceFile, load_events
+from recon.intake.files import EventSpec, SourceFile, load_events
 connection = duckdb.connect(config={"threads": 1})
 define(connection, "")
 path = Path(sys.argv[1])

@@ -17,9 +17,10 @@ from driving import carry_out, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import landings, pipeline
-from recon.batches import landed_windows
+from recon import pipeline
 from recon.errors import WrongUsage
+from recon.intake import landing_log
+from recon.intake.batches import landed_windows
 from recon.model.windows import name_of
 from recon.storage import layout
 from recon.storage.local import LocalStore
@@ -65,32 +66,32 @@ def test_every_change_of_a_window_is_noted_before_its_manifest_is_put(tmp_path: 
 
 
 def test_without_a_cursor_all_windows_that_were_ever_touched_are_told_in_order_of_time(store: LocalStore) -> None:
-    landings.note(store, W[2], 1, at(NOON - timedelta(days=400)))
-    landings.note(store, W[0], 1, at(NOON))
-    landings.note(store, W[0], 2, at(NOON))
-    touched, _ = landings.since(store, None, at(NOON))
+    landing_log.note(store, W[2], 1, at(NOON - timedelta(days=400)))
+    landing_log.note(store, W[0], 1, at(NOON))
+    landing_log.note(store, W[0], 2, at(NOON))
+    touched, _ = landing_log.since(store, None, at(NOON))
     assert list(touched.items()) == [(name_of(W[0]), 2), (name_of(W[2]), 1)]
 
 
 def test_with_a_cursor_only_what_was_touched_since_is_told_with_an_overlap(store: LocalStore) -> None:
-    landings.note(store, W[0], 1, at(NOON))
-    _, cursor = landings.since(store, None, at(NOON))
+    landing_log.note(store, W[0], 1, at(NOON))
+    _, cursor = landing_log.since(store, None, at(NOON))
     later = NOON + timedelta(hours=1)
-    landings.note(store, W[1], 1, at(later))
-    touched, cursor = landings.since(store, cursor, at(later))
+    landing_log.note(store, W[1], 1, at(later))
+    touched, cursor = landing_log.since(store, cursor, at(later))
     assert touched == {name_of(W[0]): 1, name_of(W[1]): 1}, "the overlap repeats what had landed just before the cursor"
-    touched, _ = landings.since(store, cursor, at(later + timedelta(hours=1)))
+    touched, _ = landing_log.since(store, cursor, at(later + timedelta(hours=1)))
     assert touched == {name_of(W[1]): 1}
-    touched, _ = landings.since(store, (later + timedelta(hours=1)).isoformat(), at(later + timedelta(hours=2)))
+    touched, _ = landing_log.since(store, (later + timedelta(hours=1)).isoformat(), at(later + timedelta(hours=2)))
     assert touched == {}
 
 
 def test_a_step_lists_the_hours_since_the_cursor_and_whole_days_only_in_between(store: LocalStore) -> None:
     watched = faulty.WatchedStore(store)
-    landings.since(watched, (NOON - timedelta(minutes=1)).isoformat(), at(NOON))
+    landing_log.since(watched, (NOON - timedelta(minutes=1)).isoformat(), at(NOON))
     assert [call.path for call in watched.calls] == ["landings/2026-11-22/11/", "landings/2026-11-22/12/"]
     watched.calls.clear()
-    landings.since(watched, (NOON - timedelta(days=60)).isoformat(), at(NOON))
+    landing_log.since(watched, (NOON - timedelta(days=60)).isoformat(), at(NOON))
     assert len(watched.calls) < 60 + 24 + 24
     assert "landings/2026-10-25/" in [call.path for call in watched.calls]
     assert watched.calls[-1].path == "landings/2026-11-22/12/"
@@ -105,40 +106,40 @@ def test_the_folders_of_a_step_hold_every_instant_from_cursor_to_now(before: int
         def list(self, prefix: str) -> list[str]:
             return [prefix]
 
-    folders = list(landings._listed(Listing(), first, last))  # type: ignore[arg-type]
+    folders = list(landing_log._listed(Listing(), first, last))  # type: ignore[arg-type]
     assert sum(layout.landing_hour(instant).startswith(folder) for folder in folders) == 1
 
 
 def test_a_writer_whose_clock_is_five_minutes_behind_is_not_passed_by(store: LocalStore) -> None:
-    _, cursor = landings.since(store, None, at(NOON))
-    landings.note(store, W[0], 1, at(NOON - timedelta(minutes=5)))
-    assert landings.since(store, cursor, at(NOON + timedelta(minutes=1)))[0] == {name_of(W[0]): 1}
+    _, cursor = landing_log.since(store, None, at(NOON))
+    landing_log.note(store, W[0], 1, at(NOON - timedelta(minutes=5)))
+    assert landing_log.since(store, cursor, at(NOON + timedelta(minutes=1)))[0] == {name_of(W[0]): 1}
 
 
 def test_a_note_that_took_long_to_be_written_is_written_again(store: LocalStore) -> None:
     times = iter([NOON, NOON + timedelta(hours=2), NOON + timedelta(hours=2), NOON + timedelta(hours=2)])
-    landings.note(store, W[0], 1, lambda: next(times))
-    late, _ = landings.since(store, (NOON + timedelta(hours=2)).isoformat(), at(NOON + timedelta(hours=2)))
+    landing_log.note(store, W[0], 1, lambda: next(times))
+    late, _ = landing_log.since(store, (NOON + timedelta(hours=2)).isoformat(), at(NOON + timedelta(hours=2)))
     assert late == {name_of(W[0]): 1}
 
 
 def test_a_cursor_that_is_none_is_refused(store: LocalStore) -> None:
     with pytest.raises(WrongUsage, match="'yesterday' is not a time; clear it"):
-        landings.since(store, "yesterday")
+        landing_log.since(store, "yesterday")
     for wrong in ("yesterday", "{}", "[]", "null", '{"at": 1}'):
         with pytest.raises(WrongUsage, match="was not made by recon"):
-            landings.follow(store, State(), wrong)
+            landing_log.follow(store, State(), wrong)
 
 
 def test_a_noted_revision_waits_until_it_is_committed_however_long_its_writer_takes(store: LocalStore) -> None:
-    landings.note(store, W[0], 1, at(NOON))
+    landing_log.note(store, W[0], 1, at(NOON))
     cursor = None
     for day in range(5):
-        waiting, cursor = landings.follow(store, State(), cursor, at(NOON + timedelta(days=day)))
+        waiting, cursor = landing_log.follow(store, State(), cursor, at(NOON + timedelta(days=day)))
         assert waiting == {name_of(W[0]): 1}
-    waiting, cursor = landings.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=6)))
+    waiting, cursor = landing_log.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=6)))
     assert waiting == {}
-    assert landings.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=7)))[0] == {}
+    assert landing_log.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=7)))[0] == {}
 
 
 ACTIONS = st.lists(
@@ -164,7 +165,7 @@ def test_every_revision_ever_put_is_found_by_following_whatever_writers_and_foll
     for action, window, skew_s, seconds in actions:
         now += timedelta(seconds=seconds)
         if action == "begin":
-            landings.note(store, W[window], put.get(window, 0) + 1, at(now + timedelta(seconds=skew_s)))
+            landing_log.note(store, W[window], put.get(window, 0) + 1, at(now + timedelta(seconds=skew_s)))
             begun[window].append(put.get(window, 0) + 1)
         elif action == "finish" and begun[window]:
             revision = begun[window].pop()
@@ -175,7 +176,7 @@ def test_every_revision_ever_put_is_found_by_following_whatever_writers_and_foll
         elif action == "commit" and window in put:
             done[f"w{window}"] = put[window]
         elif action == "step":
-            waiting, cursor = landings.follow(store, committed(**done), cursor, at(now))
+            waiting, cursor = landing_log.follow(store, committed(**done), cursor, at(now))
             due = {name_of(W[n]): revision for n, revision in put.items() if revision > done.get(f"w{n}", 0)}
             assert due.keys() <= waiting.keys()
             assert all(waiting[name] >= revision for name, revision in due.items())
@@ -186,11 +187,11 @@ def test_a_writer_killed_between_note_and_manifest_leaves_a_candidate_that_is_no
     r._store = faulty.WatchedStore(r.store(), before=faulty.failing_once("put_new", 3))  # of the clock, the note, the manifest
     with pytest.raises(Exception, match="away"):
         carry_out(r, s.Close(0))
-    waiting, cursor = landings.follow(r.store(), r.state())
+    waiting, cursor = landing_log.follow(r.store(), r.state())
     assert waiting == {name_of(s.at(0)): 1}
     assert pipeline.due(r.store(), r.config, r.state(), windows=waiting) == pipeline.Due((), ())
     carry_out(r, s.Close(0))
-    waiting, _ = landings.follow(r.store(), r.state(), cursor)
+    waiting, _ = landing_log.follow(r.store(), r.state(), cursor)
     assert [m.window for m in pipeline.due(r.store(), r.config, r.state(), windows=waiting).ready] == list(waiting)
 
 
@@ -200,11 +201,11 @@ def test_what_waits_is_told_without_a_cursor_of_ones_own_and_the_store_is_listed
         carry_out(r, s.Land(window, s.File(f"w{window}", c.rows_of(window))))
         carry_out(r, s.Close(window))
     names = [name_of(s.at(window)) for window in (0, 1, 2)]
-    assert list(landings.waiting(r.store(), r.state())) == names[:2]
+    assert list(landing_log.waiting(r.store(), r.state())) == names[:2]
     carry_out(r, s.Run((0,)))
     carry_out(r, s.Land(2, s.File("w2", c.rows_of(2))))
     watched = faulty.WatchedStore(r.store())
-    assert list(landings.waiting(watched, r.state())) == names[1:]
+    assert list(landing_log.waiting(watched, r.state())) == names[1:]
     assert layout.LANDINGS not in {call.path for call in watched.calls if call.kind == "list"}
 
 
@@ -215,7 +216,7 @@ def test_what_is_due_among_named_windows_is_what_is_due_among_all_without_listin
         if window != 2:
             carry_out(r, s.Close(window))
     carry_out(r, s.Run((0,)))
-    waiting, _ = landings.follow(r.store(), r.state())
+    waiting, _ = landing_log.follow(r.store(), r.state())
     watched = faulty.WatchedStore(r.store())
     named = pipeline.due(watched, r.config, r.state(), windows=waiting)
     assert named == pipeline.due(r.store(), r.config, r.state())

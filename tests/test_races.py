@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 
 import recon
 from recon.api import Reconciliation
-from recon.batches import read_manifest
 from recon.errors import Damaged
 from recon.index import index_runs
+from recon.intake.batches import read_manifest
 from recon.merge import Merged, merge_windows
 from recon.model.windows import name_of
 from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_records

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.engines.duckdb.contributions import json_text
-from recon.intake import key_text
+from recon.intake.files import key_text
 from recon.vocabulary.types import Type
 
 WINDOWS = ("2026-11-01T00:00Z", "2026-11-01T01:00Z")

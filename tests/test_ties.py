@@ -20,9 +20,9 @@ import pytest
 import recon
 from recon import certify, stateless
 from recon.api import Reconciliation
-from recon.batches import read_manifest
 from recon.engines.duckdb import entangled, reduction
 from recon.errors import Damaged, WrongInput, WrongUsage
+from recon.intake.batches import read_manifest
 from recon.merge import merge_windows
 from recon.model.totals import Totals, exact_sum
 from recon.prefetch import Prefetched, prefetch

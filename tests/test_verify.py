@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import recon
 from recon import checkpoints
 from recon.api import Reconciliation
-from recon.batches import digest_of
 from recon.config import load_config
+from recon.intake.batches import digest_of
 from recon.runs import check_of, entries_of, open_run, write_run
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of

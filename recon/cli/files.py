@@ -1,6 +1,6 @@
 """Commands on a window's files: land, unland, close, correct.
 
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.batches).
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.intake.batches).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recon.errors import WrongUsage
 from recon.model.totals import declared_text
 
 if TYPE_CHECKING:
-    from recon.batches import Landing, Manifest
+    from recon.intake.batches import Landing, Manifest
 
 
 def land(

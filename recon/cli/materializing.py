@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from jobs.repairing import Repaired
     from jobs.running import InProcess
     from recon.api import Reconciliation
-    from recon.batches import Manifest
     from recon.config import Config
+    from recon.intake.batches import Manifest
     from recon.model.progress import Progress
     from recon.work import Work
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def key_asked(place: Place, values: Sequence[str]) -> str:
     """The text of a key from one value a column, or from its text as it is shown, cleaned as the rules of ``place`` clean it. Raises
     WrongUsage for another number of values."""
-    from recon.intake import key_text
+    from recon.intake.files import key_text
 
     if len(values) == 1 and len(place.key) > 1:
         shown = _values_in(values[0])

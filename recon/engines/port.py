@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.batches import Manifest
     from recon.config import Config
     from recon.engines.duckdb.merging import Slice
+    from recon.intake.batches import Manifest
     from recon.prefetch import Prefetched
     from recon.stateless import Figures
     from recon.storage.port import ObjectStore

@@ -1,8 +1,4 @@
-"""Landed files become typed events. ``inspect`` when a file is landed, ``load_events`` when its window is reduced."""
+"""What arrives: files landed into windows as numbered batches, corrections, and the log of landings.
 
-from recon.intake.landing import inspect
-from recon.intake.load import load_events
-from recon.intake.model import EventSpec, FileRows, SourceFile, spec_of
-from recon.model.key import key_text
-
-__all__ = ["EventSpec", "FileRows", "SourceFile", "inspect", "key_text", "load_events", "spec_of"]
+A *batch* is one window's files at one revision, described by a *manifest*. ``files`` reads the formats. What is done with a batch belongs to the stages.
+"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from recon.intake.model import _ESCAPES
+from recon.intake.files.spec import _ESCAPES
 
 
 def key_text(values: Sequence[str]) -> str:

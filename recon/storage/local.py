@@ -16,15 +16,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from recon.errors import Damaged, WrongUsage
 from recon.storage.disk_errors import _READ_ONLY, _fail, copy_to_file
 from recon.storage.port import COPY_CHUNK_BYTES, TEMPORARY, AlreadyExists, NotFound, ReadCost, check_path
-
-if TYPE_CHECKING:
-    pass
-
 
 # What link() answers where hard links are not supported.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}

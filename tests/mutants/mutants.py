@@ -381,7 +381,7 @@ MUTANTS = (
     ),
     # Landing, and what was known
     Mutant(
-        "recon/batches.py",
+        "recon/intake/batches.py",
         "the same bytes twice in one call are two files",
         "        known[digest] = file.name\n",
         "",

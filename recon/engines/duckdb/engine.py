@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from recon import merge, prefetch, reduce
-from recon.batches import Manifest
 from recon.config import Config
 from recon.engines.port import Written
+from recon.intake.batches import Manifest
 from recon.prefetch import Prefetched
 from recon.stateless import Figures
 from recon.storage.port import ObjectStore

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recon import errors
-from recon.batches import Manifest
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.engines.spark.parting import parted
@@ -24,6 +23,7 @@ from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Re
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
 from recon.errors import ConnectionLost, ReconError, WrongInput
+from recon.intake.batches import Manifest
 from recon.stateless import Figures
 from recon.storage import layout
 from recon.storage.port import ObjectStore

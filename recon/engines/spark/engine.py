@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from recon.batches import Manifest
 from recon.config import Config
 from recon.engines.port import Written
 from recon.engines.spark import merging, reducing
+from recon.intake.batches import Manifest
 from recon.prefetch import Prefetched
 from recon.stateless import Figures
 from recon.storage.port import ObjectStore

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon import reduce, stateless
-from recon.batches import Manifest
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.engines.duckdb import reduction
 from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
-from recon.intake import FileRows, SourceFile, load_events
+from recon.intake.batches import Manifest
+from recon.intake.files import FileRows, SourceFile, load_events
 from recon.model.totals import Totals, total_of
 from recon.stateless import Figures
 from recon.storage import layout, parquet

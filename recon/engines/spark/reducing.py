@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recon.batches import Manifest
 from recon.config import Config
 from recon.engines.spark.distributing import reduce_large
 from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
+from recon.intake.batches import Manifest
 from recon.reduce import reduce_window
 from recon.stateless import Figures
 from recon.storage.port import ObjectStore

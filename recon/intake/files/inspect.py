@@ -14,11 +14,11 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.columnar import is_text, open_parquet, refuse_inexact, refuse_nested
-from recon.intake.delimited import delimiter_of, header_of
-from recon.intake.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, refuse_expansion
-from recon.intake.jsonlines import absent_members
-from recon.intake.model import EventSpec, SourceFile
+from recon.intake.files.delimited import delimiter_of, header_of
+from recon.intake.files.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, refuse_expansion
+from recon.intake.files.jsonlines import absent_members
+from recon.intake.files.parquet import is_text, open_parquet, refuse_inexact, refuse_nested
+from recon.intake.files.spec import EventSpec, SourceFile
 
 _MAGIC = {
     b"PAR1": "Parquet",

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
-from recon.intake.checks import Checks, checks
-from recon.intake.columnar import direct_scan, row_batches
-from recon.intake.delimited import record_batches
-from recon.intake.formats import format_of
-from recon.intake.jsonexact import NOT_JSON
-from recon.intake.jsonlines import line_batches
-from recon.intake.landing import require_columns
-from recon.intake.model import EventSpec, FileRows, SourceFile
-from recon.intake.raw import raw_rows
+from recon.intake.files.checks import Checks, checks
+from recon.intake.files.delimited import record_batches
+from recon.intake.files.formats import format_of
+from recon.intake.files.inspect import require_columns
+from recon.intake.files.jsonexact import NOT_JSON
+from recon.intake.files.jsonlines import line_batches
+from recon.intake.files.parquet import direct_scan, row_batches
+from recon.intake.files.raw import raw_rows
+from recon.intake.files.spec import EventSpec, FileRows, SourceFile
 from recon.storage.hashing import halves
 from recon.vocabulary.duckdb import literal, quoted
 

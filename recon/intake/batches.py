@@ -1,6 +1,6 @@
 """Land: files come into a window, are replaced, taken back, closed and marked for another run. Every change is a new revision.
 
-Belongs here: manifests and the stage `land`. Does not belong here: what stands in the files (recon.intake reads them).
+Belongs here: manifests and the stage `land`. Does not belong here: what stands in the files (recon.intake.files reads them).
 
 A manifest is the complete list of a window's files at one revision, put once under its number; two who land at the same moment
 race for the number and the loser starts over, so neither's file is lost.
@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import landings, revisions
+from recon import revisions
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
+from recon.intake import landing_log
 from recon.model.totals import declared_text, declared_totals
 from recon.model.windows import Grid, name_of
 from recon.storage import layout, sealing
@@ -347,7 +348,7 @@ def _revise(
         now = max(datetime.now(UTC).isoformat(timespec="seconds"), current.time)  # the clocks of two machines differ
         revised = replace(revised, revision=current.revision + 1, by=operator(), time=now, previous=current.digest)
         body = revised.to_json()
-        landings.note(store, window, revised.revision)
+        landing_log.note(store, window, revised.revision)
         try:
             store.put_new(layout.manifest(window, revised.revision), [body])
             return replace(revised, digest=sealing.digest_of(body)), True

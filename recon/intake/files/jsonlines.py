@@ -13,9 +13,9 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, text_blocks
-from recon.intake.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
-from recon.intake.model import SourceFile
+from recon.intake.files.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, text_blocks
+from recon.intake.files.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
+from recon.intake.files.spec import SourceFile
 
 # Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need
 # Python; and so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.

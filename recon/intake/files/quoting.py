@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BOM, BOM_INSIDE, BROKEN
+from recon.intake.files.formats import BOM, BOM_INSIDE, BROKEN
 
 OPEN_QUOTE = "a quoted field that does not end at a delimiter or line end; close its quote, or double the quotes inside it"
 CARRIAGE_RETURN = "a carriage return outside quotes; quote the field, or end the line with a line feed"

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from recon.intake.columnar import texts_of_all
-from recon.intake.formats import blocks, format_of
-from recon.intake.model import RAW_BYTES_MAX, SourceFile
+from recon.intake.files.formats import blocks, format_of
+from recon.intake.files.parquet import texts_of_all
+from recon.intake.files.spec import RAW_BYTES_MAX, SourceFile
 
 
 def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:

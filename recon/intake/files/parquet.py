@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.formats import BROKEN_UTF8, one_line
-from recon.intake.model import SourceFile
+from recon.intake.files.formats import BROKEN_UTF8, one_line
+from recon.intake.files.spec import SourceFile
 from recon.storage import parquet
 from recon.vocabulary.duckdb import quoted
 

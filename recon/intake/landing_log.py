@@ -1,7 +1,7 @@
 """The log of landings: which windows changed lately, without listing all of them.
 
 Belongs here: notes that a window's revision is about to be put, and following them. Does not belong here: manifests
-(recon.batches), which alone decide what a window holds; a note only says where to look.
+(recon.intake.batches), which alone decide what a window holds; a note only says where to look.
 
 The protocol and why no manifest can be missed: docs/decisions/005-leases-and-landings.md.
 """
@@ -92,7 +92,7 @@ def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
         return str(kept["at"]), {str(window): int(revision) for window, revision in kept["waiting"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         raise WrongUsage(
-            f"cursor {cursor[:60]!r} was not made by recon.landings.follow; clear it, and all windows are looked at once"
+            f"cursor {cursor[:60]!r} was not made by recon.intake.landing_log.follow; clear it, and all windows are looked at once"
         ) from None
 
 

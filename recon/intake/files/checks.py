@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recon.intake.model import KEY_BYTES_MAX, EventSpec
+from recon.intake.files.spec import KEY_BYTES_MAX, EventSpec
 from recon.model.cleaning import cleaned_sql
 from recon.vocabulary.duckdb import literal
 from recon.vocabulary.types import Type

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recon import batches
-from recon.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.config import Config, model
 from recon.config.key import key_asked
 from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.intake import batches
+from recon.intake.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.model.windows import name_of
 from recon.storage import clock, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
@@ -177,7 +177,7 @@ def _refuse_rejected(config: Config, file: Path) -> None:
     """Raises WrongUsage with the intake's own reason where its rules reject the event."""
     import duckdb
 
-    from recon.intake import SourceFile, load_events, spec_of
+    from recon.intake.files import SourceFile, load_events, spec_of
     from recon.storage.hashing import define
 
     spec = spec_of(config, model.event_columns(config))

@@ -13,18 +13,9 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.formats import (
-    BLOCK_BYTES,
-    BROKEN,
-    BROKEN_UTF8,
-    BlockStream,
-    format_of,
-    head_text,
-    one_line,
-    text_blocks,
-)
-from recon.intake.model import SourceFile
-from recon.intake.quoting import Records
+from recon.intake.files.formats import BLOCK_BYTES, BROKEN, BROKEN_UTF8, BlockStream, format_of, head_text, one_line, text_blocks
+from recon.intake.files.quoting import Records
+from recon.intake.files.spec import SourceFile
 
 HEADER_AGAIN = "the header again"
 
