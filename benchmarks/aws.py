@@ -33,18 +33,18 @@ from dynamodb_local import dynamodb_local, environment
 from valkey_server import valkey
 
 import recon
-from recon.lookup import find_record
 from recon.metering.prices import price, told
 from recon.metering.usage import Usage, since, tally_of, usage_of
 from recon.model.record import Hit
-from recon.runs_file import open_run
-from recon.runs_records import read_record
 from recon.serving.keeping import client_of
 from recon.serving.looking import Known, find_served
+from recon.state.lookup import find_record
+from recon.state.runs.file import open_run
+from recon.state.runs.read import read_record
+from recon.state.timeline import State, Timeline
 from recon.storage.cache import uncached
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 
 WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z", "2026-01-01T02:00Z")
 

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recon
-from recon import pipeline, stateless
+from recon import pipeline
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carrying
@@ -37,10 +37,11 @@ from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
-from recon.stateless import Figures
+from recon.state import reduced as stateless
+from recon.state.reduced import Figures
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
-from recon.timeline import Timeline
 
 CONFIG = """\
 name: big_keys

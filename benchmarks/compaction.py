@@ -43,9 +43,9 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
     import pyarrow as pa
 
     import recon
-    from recon.runs import entries_of, merge_entries, write_run
+    from recon.state.runs import entries_of, merge_entries, write_run
+    from recon.state.timeline import Entry, RunRef, Timeline
     from recon.storage import layout
-    from recon.timeline import Entry, RunRef, Timeline
 
     (folder / "recon.yaml").write_text(YAML)
     r = recon.open(folder / "recon.yaml")
@@ -81,8 +81,8 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
 
 def compacted(folder: Path) -> dict[str, Any]:
     import recon
-    from recon.compaction import compact
-    from recon.timeline import Timeline
+    from recon.state.compaction import compact
+    from recon.state.timeline import Timeline
 
     r = recon.open(folder / "recon.yaml")
     done = compact(r.store(), r.config, Timeline(r.store()), always=True)
@@ -92,7 +92,7 @@ def compacted(folder: Path) -> dict[str, Any]:
 def tiered(folder: Path) -> dict[str, Any]:
     """Merges all runs into one, as a tier; commits nothing."""
     import recon
-    from recon.runs import open_run, write_merged
+    from recon.state.runs import open_run, write_merged
     from recon.storage import layout
 
     r = recon.open(folder / "recon.yaml")
@@ -116,7 +116,6 @@ def measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``work`` says, with its CPU seconds and peaks of memory."""
     import duckdb  # noqa: F401
     import pyarrow  # noqa: F401
-
     import recon.compaction
     import recon.index  # noqa: F401
 

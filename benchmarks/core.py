@@ -28,12 +28,12 @@ import pyarrow
 import recon
 from recon import pipeline
 from recon.certify import certify
-from recon.compaction import compact_in_run
-from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
-from recon.timeline import Timeline
+from recon.state.compaction import compact_in_run
+from recon.state.tiers import index_runs
+from recon.state.timeline import Timeline
 
 CONFIG = """\
 name: orders

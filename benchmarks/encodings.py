@@ -31,9 +31,9 @@ from recon import pipeline
 from recon.engines.duckdb.contributions import record_structure
 from recon.merge import merge_windows
 from recon.reduce import reduce_windows
-from recon.runs import Found
+from recon.state.runs import Found
+from recon.state.timeline import Timeline
 from recon.storage.local import LocalStore
-from recon.timeline import Timeline
 
 LOOKUPS = 2000
 
@@ -138,7 +138,7 @@ def lines(records: pa.Table, rows: np.ndarray[Any, Any], picked: list[int], fold
     )
 
     def read() -> None:
-        from recon import runs_records
+        from recon.state.runs import read as runs_records
 
         views = runs_records._mapped(store, found)
         # Views touch nothing yet: the bytes are read by copying them together.

@@ -28,10 +28,10 @@ from recon import pipeline
 from recon.merge import merge_windows
 from recon.prefetch import find_standing, prefetch, touched_keys
 from recon.reduce import reduce_windows
-from recon.runs import open_run, read_records, write_merged
-from recon.runs_entries import COLUMNS, hash_order
-from recon.stateless import Figures
-from recon.timeline import Timeline
+from recon.state.reduced import Figures
+from recon.state.runs import open_run, read_records, write_merged
+from recon.state.runs.entries import COLUMNS, hash_order
+from recon.state.timeline import Timeline
 
 _SUMS = "sum(amount) FILTER (WHERE event_type = '{}')"
 _GROUPED = ", ".join(

@@ -25,8 +25,8 @@ from core import CONFIG, make_events
 import recon
 from recon import pipeline
 from recon.reduce import reduce_windows
+from recon.state.timeline import Timeline
 from recon.storage.hashing import salt_of
-from recon.timeline import Timeline
 
 _LOW = "18446744073709551615::UHUGEINT"
 _WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"

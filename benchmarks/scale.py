@@ -17,7 +17,7 @@ from typing import Any
 
 BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
 GAP_BYTES, REQUEST_BYTES, ENTRY_BYTES = 1 << 16, 1 << 23, 36
-"""Of recon.storage.ranges and recon.runs_entries: how ranged reads are joined, and what an entry of a run takes."""
+"""Of recon.storage.ranges and recon.state.runs.entries: how ranged reads are joined, and what an entry of a run takes."""
 SLICE_ROWS, SLICE_EVENTS = 400_000, 1_000_000
 """Of recon.merge and recon.engines.spark.distributing."""
 

@@ -24,18 +24,18 @@ import dagster as dg
 
 import recon
 from jobs.build import build_definitions
-from recon import checkpoints
-from recon.certify import read_certificate, uncertified
 from recon.config import Config
 from recon.intake import landing_log
 from recon.intake.batches import LandedFile, Manifest
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.pipeline import due
-from recon.stateless import FIGURES, Figures
+from recon.state import checkpoints
+from recon.state.certificates import read_certificate, uncertified
+from recon.state.reduced import FIGURES, Figures
+from recon.state.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
-from recon.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets.checks import STAGE_CHECKS
 from resources.stores import ReconciliationStore, resource_key

@@ -14,17 +14,18 @@ from datetime import datetime
 from itertools import islice
 
 from jobs.blocks import Ready
-from recon import closing, quarantine, stateless
-from recon.certify import is_certified, maybe_uncertified, note_certified
+from recon import closing, quarantine
 from recon.config import Config
 from recon.errors import Damaged
-from recon.index import indexed_at
 from recon.intake import landing_log
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.ranges import size_of_batch, size_of_reduced
+from recon.state import reduced as stateless
+from recon.state.certificates import is_certified, maybe_uncertified, note_certified
+from recon.state.tiers import indexed_at
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 
 _TOLD_MAX = 8
 LOOKED_MAX = 2_000

@@ -19,7 +19,7 @@ from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
 from recon.model.progress import spanned
 from recon.model.windows import Grid
-from recon.timeline import State
+from recon.state.timeline import State
 from recon.work import Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.from_store import shown

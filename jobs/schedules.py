@@ -15,9 +15,9 @@ from recon.config import Config
 from recon.errors import ReconError
 from recon.intake import landing_log
 from recon.pipeline import due, ranges
+from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of
-from recon.timeline import State
 from recon.upkeep import tidy
 from recon.work import Work
 from recon_assets.assets import asset_key

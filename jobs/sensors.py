@@ -31,11 +31,11 @@ from recon.errors import Damaged, ReconError, WrongUsage
 from recon.freshness import freshness
 from recon.intake import landing_log
 from recon.intake.batches import read_manifest
-from recon.merge import refuse_other_rules
 from recon.serving import standing
+from recon.state.kept_rules import refuse_other_rules
+from recon.state.timeline import State, Timeline
 from recon.storage import clock
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.failures import FAILURE_TAG, NO_FAILURE

@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.model.moments import Upto, known_instant, upto
+from recon.state.timeline import State, Timeline
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.breaks import Asked, Chosen
     from recon.caveats import Caveat
-    from recon.compaction import Compacted
     from recon.copying import Copied
     from recon.intake import batches
     from recon.model.progress import Progress
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
     from recon.serving.keeping import Kept
     from recon.serving.looking import Known
     from recon.serving.table import TableClient
-    from recon.sweeping import Swept
+    from recon.state.compaction import Compacted
+    from recon.state.sweep import Swept
     from recon.verification import Verified
     from recon.work import RunReport
 
@@ -86,7 +86,7 @@ class Reconciliation:
         timeline = self._timeline
         if known_at is None:
             return timeline.head()
-        from recon.lookup import known_at as state_known_at
+        from recon.state.timeline import known_at as state_known_at
 
         instant, kept = self._known_instant(known_at), self.config.retention.history
         if kept is not None and datetime.now(UTC) - instant > kept:
@@ -210,7 +210,8 @@ class Reconciliation:
 
         ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
         from recon.config.key import key_asked
-        from recon.lookup import find_record, find_then
+        from recon.lookup import find_then
+        from recon.state.lookup import find_record
 
         if index != "runs":
             return self._show_served(key, self._upto(as_of, through), known_at, events, index)
@@ -341,7 +342,7 @@ class Reconciliation:
 
     def certificate(self, window: str) -> dict[str, Any] | None:
         """The newest certificate of a window, None if there is none yet."""
-        from recon.certify import read_certificate
+        from recon.state.certificates import read_certificate
 
         return read_certificate(self.store(), self.config.grid.parse(window))
 
@@ -389,9 +390,9 @@ class Reconciliation:
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
         """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
-        from recon.compaction import compact
+        from recon.state.compaction import compact
+        from recon.state.sweep import sweep
         from recon.storage import clock
-        from recon.sweeping import sweep
 
         timeline = Timeline(self.store())
         told = progress or (lambda stage, windows, share: None)
@@ -437,13 +438,13 @@ class Reconciliation:
 
     def bounds(self) -> dict[str, Any]:
         """Which of the two is bounded, disk by what is live or bytes written by what changed, and where both stand."""
-        from recon.bounds import figures
+        from recon.state.amplification import figures
 
         return figures(self.config, self.state().totals)
 
     def _rules(self, state: State) -> Config:
         """The rules by which a state was made: those of now, or as the store kept them."""
-        from recon.rules import rules_of
+        from recon.state.kept_rules import rules_of
 
         return rules_of(self.store(), self.config, state.rules)
 

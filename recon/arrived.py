@@ -12,9 +12,9 @@ import numpy as np
 
 from recon.bringing import digest_of
 from recon.errors import ConnectionLost, Damaged
-from recon.runs import Found, Run, open_run, read_records
+from recon.state.runs import Found, Run, open_run, read_records
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 
 ENTRIES_AT_ONCE = 200_000
 

@@ -24,12 +24,12 @@ from recon.history import files_then, records_then
 from recon.logic.call import after_merge
 from recon.model import record as records
 from recon.model.windows import name_of
-from recon.runs import Found, merged_plan, open_runs, read_records
 from recon.sheets import Book
+from recon.state.runs import Found, merged_plan, open_runs, read_records
+from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.artifacts import columns_of, table_of
 from recon.config import Config
 from recon.errors import WrongUsage
@@ -25,10 +24,11 @@ from recon.exports import check_format, write_rows
 from recon.history import files_then
 from recon.intake.corrections import PREFIX
 from recon.sheets import Book
+from recon.state import reduced
+from recon.state.timeline import State
 from recon.storage.parquet import scan
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
@@ -224,5 +224,5 @@ def _note_since(connection: duckdb.DuckDBPyConnection, store: ObjectStore, confi
 
 def _corrections(store: ObjectStore, state: State, window: str) -> str:
     """Numbers of the files of a window that hold corrections, for a list of SQL."""
-    files = stateless.read(store, state.windows[window].folder).files
+    files = reduced.read(store, state.windows[window].folder).files
     return ", ".join(["-1", *(str(number) for number, file in enumerate(files) if str(file["name"]).startswith(PREFIX))])

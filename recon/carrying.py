@@ -18,8 +18,8 @@ from recon.config import Config
 from recon.elsewhere import Answer, Asked, answer, read_asked
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, passing
+from recon.state.timeline import Timeline
 from recon.storage.open import open_for, open_store
-from recon.timeline import Timeline
 from recon.work import Numbers, Work
 
 Tell = Callable[[str], None]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from recon import quarantine
 from recon.config import Config
 from recon.pipeline import Due, due
+from recon.state.timeline import Mark, State
 from recon.storage.port import ObjectStore
-from recon.timeline import Mark, State
 
 _NAMED_MAX = 3
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
-from recon import quarantine, stateless
+from recon import quarantine
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.intake.batches import Manifest, close_if, read_manifest
 from recon.model.windows import name_of
+from recon.state import reduced
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,9 @@ def _holds(store: ObjectStore, config: Config, state: State, window: datetime, m
     declared = [file.declared_rows for file in received if file.declared_rows is not None]
     if len(declared) < len(received):
         return f"{files}, {sum(file.bytes for file in received):,} bytes"
-    read = stateless.find(store, window, manifest.revision, config.rules_version)
+    read = reduced.find(store, window, manifest.revision, config.rules_version)
     if read is None and (held := state.windows.get(manifest.window)) is not None:
-        read = stateless.read(store, held.folder)
+        read = reduced.read(store, held.folder)
     if read is None:
         return f"{files}, {sum(declared):,} rows declared"
     rows = {str(file["digest"]): int(file["rows"]) for file in read.files}

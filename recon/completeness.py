@@ -11,14 +11,15 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from recon import quarantine, stateless
+from recon import quarantine
 from recon.config import Config
 from recon.intake.batches import LandedFile, Manifest, read_manifest
 from recon.model.totals import Totals, declared_totals, total_of
 from recon.model.windows import name_of
+from recon.state import reduced
+from recon.state.timeline import State, committed_figures
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
-from recon.timeline import State, committed_figures
 
 
 def completeness(
@@ -39,7 +40,7 @@ def completeness(
     on_time = {file.path for file in (first_closed.files if first_closed else files)}
     late = [file for file in files if file.path not in on_time]
     held = held or committed_figures(store, state, [name_of(window)]).get(name_of(window))
-    figures = stateless.read(store, held["folder"]) if held else None
+    figures = reduced.read(store, held["folder"]) if held else None
     declared = [totals for file in files if file.expect and (totals := declared_totals(file.expect)) is not None]
     return {
         "expected": {
@@ -79,7 +80,7 @@ def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Man
     return found
 
 
-def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures, late: Sequence[LandedFile]) -> dict[str, Any]:
+def _late_totals(store: ObjectStore, config: Config, figures: reduced.Figures, late: Sequence[LandedFile]) -> dict[str, Any]:
     """Rows and control totals of the late files that the committed revision holds, before duplicates and rejects are taken off."""
     digests = {file.digest for file in late}
     ranks = [rank for rank, file in enumerate(figures.files) if file["digest"] in digests]
@@ -91,9 +92,7 @@ def _late_totals(store: ObjectStore, config: Config, figures: stateless.Figures,
     from recon.storage.scratch import local_copy, scratch_folder
 
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
-        events, aside = (
-            parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (stateless.EVENTS, stateless.SET_ASIDE)
-        )
+        events, aside = (parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (reduced.EVENTS, reduced.SET_ASIDE))
         source = f"(FROM (FROM {events} UNION ALL BY NAME FROM {aside}) WHERE file IN ({', '.join(map(str, ranks))}))"
         return Totals(rows, reduction.totals_of(connection, config, source).money).to_json()
 

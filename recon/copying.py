@@ -15,20 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.arrived import check_arrived
 from recon.bringing import Bringing, Thing
 from recon.copying_timeline import bring_after, bring_timeline, commits_of
 from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import parse_instant
-from recon.reachable import needed
 from recon.serving import standing
+from recon.state import reduced
+from recon.state.reachable import needed
+from recon.state.timeline import State, Timeline
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
 from recon.storage.open import while_there
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.timeline import State, Timeline
 
 if TYPE_CHECKING:
     from recon.model.progress import Progress
@@ -194,7 +194,7 @@ class _Copying:
         short = [path for path, size in records.items() if there.get(path) != size]
         for name, held in state.windows.items():
             manifest = layout.manifest(parse_instant(name, "window"), held.revision)
-            short += [path for path in (held.folder + stateless.FIGURES, manifest) if path not in there]
+            short += [path for path in (held.folder + reduced.FIGURES, manifest) if path not in there]
         if short and self._source.exists(short[0]):
             raise TryAgain(f"{self._name}: {short[0]} has come and is gone again; is another at work there? Run the same again")
         if short:

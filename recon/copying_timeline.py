@@ -10,12 +10,12 @@ import json
 import re
 from contextlib import suppress
 
-from recon import checkpoints
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged, WrongUsage
+from recon.state import checkpoints
+from recon.state.timeline import Entry, State
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import Entry, State
 
 _NUMBERED = re.compile(r"(\d{12})\.json\Z")
 

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from recon import stateless
 from recon.bringing import Bringing, Thing
 from recon.errors import Damaged
 from recon.intake import landing_log
 from recon.intake.batches import manifest_of
 from recon.model.windows import parse_instant
+from recon.state import reduced
+from recon.state.timeline import State
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import State
 
 MANIFESTS_AT_ONCE = 512
 
@@ -60,23 +60,23 @@ def finished_reductions(store: ObjectStore) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for path, size in store.sizes(layout.STATELESS):
         found.setdefault(path.rpartition("/")[0] + "/", {})[path] = size
-    return {folder: sizes for folder, sizes in found.items() if folder + stateless.FIGURES in sizes}
+    return {folder: sizes for folder, sizes in found.items() if folder + reduced.FIGURES in sizes}
 
 
 def bring_reductions(bringing: Bringing, reductions: Mapping[str, Sizes], there: Sizes) -> None:
     """Of each its files, then its figures: whoever finds these finds all. Raises NotFound where a file is gone."""
     todo = []
     for folder, sizes in reductions.items():
-        if folder + stateless.FIGURES in there:
+        if folder + reduced.FIGURES in there:
             bringing.passed(sum(sizes.values()))
         else:
             todo.append(folder)
     for block in _blocks(todo):
-        paths = [folder + stateless.FIGURES for folder in block]
+        paths = [folder + reduced.FIGURES for folder in block]
         bodies = dict(zip(block, bringing.each(bringing.source.get, paths), strict=True))
-        finished = {folder: body for folder, body in bodies.items() if body != stateless.SWEPT}
+        finished = {folder: body for folder, body in bodies.items() if body != reduced.SWEPT}
         bringing.all((thing for folder, body in finished.items() for thing in _files(folder, body, reductions[folder])), there)
-        figures = [(folder + stateless.FIGURES, body) for folder, body in finished.items()]
+        figures = [(folder + reduced.FIGURES, body) for folder, body in finished.items()]
         list(bringing.each(lambda one: bringing.put(*one), figures))
 
 
@@ -84,7 +84,7 @@ def _files(folder: str, body: bytes, sizes: Sizes) -> Iterator[Thing]:
     try:
         digests = {folder + name: str(digest) for name, digest in json.loads(body)["digests"].items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(f"{folder}{stateless.FIGURES}: damaged ({error!r}); run 'recon replay' for its window, then copy again") from None
+        raise Damaged(f"{folder}{reduced.FIGURES}: damaged ({error!r}); run 'recon replay' for its window, then copy again") from None
     for path, digest in digests.items():
         if path not in sizes:
             raise NotFound(f"{path}: does not exist")

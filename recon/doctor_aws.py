@@ -19,10 +19,10 @@ from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.finding import Finding
 from recon.serving.standing import standing
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.open import open_for, open_store
 from recon.storage.roles import STAGE_PROFILE, STAGES, role_of
-from recon.timeline import Timeline
 
 CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0
 _FROM_ITS_OWN = {"index table": "DYNAMODB", "index workers": "LAMBDA", "emr": "EMR", "emr serverless": "EMR_SERVERLESS"}

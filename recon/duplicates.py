@@ -15,15 +15,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.config import Config, model
 from recon.engines.duckdb.reduction import column
 from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
+from recon.state import reduced
+from recon.state.timeline import State, committed_figures
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
-from recon.timeline import State, committed_figures
 from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Reading:
         """Adds the landed files of windows to the table ``names``."""
         known = {window for (window,) in self.connection.execute("SELECT DISTINCT w FROM names").fetchall()}
         for window in sorted(set(windows) - known):
-            figures = stateless.read(self.store, self.state.windows[window].folder)
+            figures = reduced.read(self.store, self.state.windows[window].folder)
             rows = [(window, number, file["name"]) for number, file in enumerate(figures.files)]
             if rows:
                 self.connection.executemany("INSERT INTO names VALUES (?, ?, ?)", rows)
@@ -100,7 +100,7 @@ class _Reading:
 def _within(reading: _Reading, window: str) -> None:
     """Rows that repeat an identity of their own window."""
     reading.name_files([window])
-    aside, events = (parquet.scan(reading.files([window], name)[window]) for name in (stateless.SET_ASIDE, stateless.EVENTS))
+    aside, events = (parquet.scan(reading.files([window], name)[window]) for name in (reduced.SET_ASIDE, reduced.EVENTS))
     columns = _columns(reading.config)
     pairs = (
         f"(SELECT a, b FROM (SELECT {literal(window)} AS w, {columns} FROM {aside} WHERE kind <> 'rejected') a "
@@ -112,7 +112,7 @@ def _within(reading: _Reading, window: str) -> None:
 def _two_keys(reading: _Reading, window: str) -> None:
     """Rows whose id stands under another key of the window, each with the first of these rows."""
     reading.name_files([window])
-    scan = parquet.scan(reading.files([window], stateless.EVENTS)[window])
+    scan = parquet.scan(reading.files([window], reduced.EVENTS)[window])
     events = f"(SELECT {literal(window)} AS w, {_columns(reading.config)} FROM {scan})"
     pairs = f"""(
         SELECT a, first AS b FROM (
@@ -127,12 +127,12 @@ def _across(reading: _Reading, windows: list[str]) -> None:
     """Rows of ``windows`` whose identity stands in an earlier window within the horizon."""
     config, connection = reading.config, reading.connection
     connection.execute("CREATE TEMP TABLE sent (key VARCHAR, id VARCHAR, w VARCHAR)")
-    own = parquet.scan_windows(reading.files(windows, stateless.EVENTS))
+    own = parquet.scan_windows(reading.files(windows, reduced.EVENTS))
     connection.execute(f"INSERT INTO sent SELECT key, id, w FROM {own} WHERE id IS NOT NULL")
     asked = f"(SELECT DISTINCT key, id FROM sent WHERE w IN ({_texts(windows)}))"
     read, reach = set(windows), [config.grid.parse(window) for window in windows]
     while further := sorted(_before(reading.state, config, reach) - read):
-        files = parquet.scan_windows(reading.files(further, stateless.EVENTS))
+        files = parquet.scan_windows(reading.files(further, reduced.EVENTS))
         connection.execute(f"INSERT INTO sent SELECT e.key, e.id, e.w FROM {files} e SEMI JOIN {asked} a ON a.key = e.key AND a.id = e.id")
         read |= set(further)
         # Only what was sent again leads further back.
@@ -144,7 +144,7 @@ def _across(reading: _Reading, windows: list[str]) -> None:
     if not held:
         return
     reading.name_files(held)
-    rows = f"(SELECT w, {_columns(config)} FROM {parquet.scan_windows(reading.files(sorted(held), stateless.EVENTS))})"
+    rows = f"(SELECT w, {_columns(config)} FROM {parquet.scan_windows(reading.files(sorted(held), reduced.EVENTS))})"
     pairs = f"""(
         SELECT a, b FROM chained c JOIN {rows} a ON a.key = c.key AND a.id = c.id AND a.w = c.w
         JOIN {rows} b ON b.key = c.key AND b.id = c.id AND b.w = c.counting)"""

@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from recon import errors, rules
+from recon import errors
 from recon.config.model import location
 from recon.errors import Damaged, ReconError, WrongUsage
+from recon.state import kept_rules
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
@@ -73,7 +74,7 @@ class Answer:
 def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
     """Puts what is asked into the store. Returns its attempt."""
     attempt = layout.new_attempt()
-    body = {**rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
+    body = {**kept_rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
     store.put_new(layout.asked(attempt), [json.dumps(body, ensure_ascii=False).encode()])
     return attempt
 
@@ -86,7 +87,7 @@ def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked
     try:
         body = json.loads(store.get(path))
         asked = Asked(body["stage"], body["first"], body["last"], dict(body["todo"]))
-        config = rules.unpacked(path, body, at)
+        config = kept_rules.unpacked(path, body, at)
     except NotFound:
         raise WrongUsage(f"{path}: nothing was asked there; whoever asked has taken it back") from None
     except (ValueError, TypeError, KeyError) as error:

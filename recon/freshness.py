@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from recon import closing
 from recon.config import Config
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 
 
 @dataclass(frozen=True)

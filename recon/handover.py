@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from recon import ranges
 from recon.config import Config
 from recon.prefetch import Prefetched, prefetched_files
-from recon.stateless import Figures
+from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
 
 

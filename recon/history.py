@@ -1,7 +1,7 @@
 """History: what was known at an earlier commit, after its part-files were given back: folded again from the stateless files.
 
 Belongs here: records of an earlier state from the revisions that the timeline held then. Does not belong here: finding that state
-(recon.lookup), and records that still stand (recon.runs).
+(recon.lookup), and records that still stand (recon.state.runs).
 
 The fold is the merge itself, window by window into nothing, so that it cannot mean anything else.
 """
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import stateless
 from recon.config import Config
 from recon.engines.duckdb.merging import Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
 from recon.model.record import full
+from recon.state import reduced
+from recon.state.timeline import State, committed_figures
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import State, committed_figures
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +64,7 @@ def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[p
 def files_then(store: ObjectStore, state: State, scratch: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
     """The stateless artifacts and events of each window, as ``state`` had them. Looking one up raises WrongInput where it is not kept any
     more."""
-    return _Files(store, state, scratch, stateless.ARTIFACTS), _Files(store, state, scratch, stateless.EVENTS)
+    return _Files(store, state, scratch, reduced.ARTIFACTS), _Files(store, state, scratch, reduced.EVENTS)
 
 
 def _folded(

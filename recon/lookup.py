@@ -7,34 +7,18 @@ Belongs here: `show`, as it stands, as of a window, as known at a time, with its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from recon.config import Config
-from recon.errors import WrongInput, WrongUsage
+from recon.errors import WrongInput
 from recon.model.moments import Upto
-from recon.model.record import full, named
+from recon.model.record import named
 from recon.model.windows import name_of
-from recon.runs import open_run, read_record
 from recon.sent import events_of
+from recon.state.lookup import find_record
+from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import State, Timeline
-
-
-def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | None:
-    """The record of a key at ``state``, None if the state holds none. Raises Damaged rather than return bytes that don't check."""
-    hi, lo = hash_of(key, salt_of(store))
-    for run in state.runs:
-        hits = open_run(store, run.path).find(hi, lo)
-        for hit in hits:
-            record = full(read_record(store, hit))
-            # The hash only finds candidates; what counts is the key itself.
-            if record["key"] == key:
-                return record
-        if hits:
-            return None  # the newest run that holds a hash holds all keys of that hash
-    return None
 
 
 def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Callable[[], Config]) -> dict[str, Any] | None:
@@ -110,24 +94,6 @@ def windows_of(config: Config, record: Mapping[str, Any]) -> list[str]:
     """The windows that contribute to a record, those that are carried forward too."""
     carried = _carried_windows(config, record["carried"]) if "carried" in record else []
     return [*carried, *(part["w"] for part in record["contributions"])]
-
-
-def known_at(timeline: Timeline, instant: datetime) -> State:
-    """The state that readers saw at ``instant`` (with zone): that of the last commit at or before it.
-
-    Raises WrongUsage before the first commit. Bisects over the commits, whose times never go back."""
-    head = timeline.head()
-    low, high = 0, head.commit
-    while low < high:
-        middle = (low + high + 1) // 2
-        entry = timeline.entry(middle)
-        if entry is not None and datetime.fromisoformat(entry.time) <= instant:
-            low = middle
-        else:
-            high = middle - 1
-    if low == 0:
-        raise WrongUsage(f"--known-at {instant.isoformat()}: nothing was committed yet at that time")
-    return timeline.at(low)
 
 
 def _carried(record: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:

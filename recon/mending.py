@@ -10,18 +10,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from recon import stateless
 from recon.config import Config
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, digest_of, read_manifest
 from recon.reduce import reduce_windows
-from recon.stateless import Figures
+from recon.state import reduced
+from recon.state.reduced import Figures
+from recon.state.timeline import Held, State
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.roles import role_of
 from recon.storage.scratch import local_copy, scratch_folder
-from recon.timeline import Held, State
 
-_FILES = (stateless.ARTIFACTS, stateless.EVENTS, stateless.SET_ASIDE)
+_FILES = (reduced.ARTIFACTS, reduced.EVENTS, reduced.SET_ASIDE)
 
 
 def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: Iterable[Manifest]) -> list[str]:
@@ -43,7 +43,7 @@ def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: I
 def _figures(store: ObjectStore, folder: str) -> Figures | None:
     """The figures of a folder, None where they are gone or damaged."""
     try:
-        return stateless.read(store, folder)
+        return reduced.read(store, folder)
     except (NotFound, Damaged):
         return None
 
@@ -76,12 +76,12 @@ def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: 
         # The figures are gone, or another version of a library wrote them: all four are of one attempt.
         figures = replace(made, folder=held.folder)
         wrong = _wrong(store, held.folder, figures)
-        store.delete(held.folder + stateless.FIGURES)
+        store.delete(held.folder + reduced.FIGURES)
     with scratch_folder(store) as scratch:
         for name in wrong:
             store.delete(held.folder + name)
             store.copy_in(held.folder + name, local_copy(store, made.folder + name, scratch))
-    if not store.exists(held.folder + stateless.FIGURES):
-        store.put_new(held.folder + stateless.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
-    for name in (stateless.FIGURES, *_FILES):
+    if not store.exists(held.folder + reduced.FIGURES):
+        store.put_new(held.folder + reduced.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+    for name in (reduced.FIGURES, *_FILES):
         store.delete(made.folder + name)

@@ -1,7 +1,7 @@
 """Merge: a range's stateless artifacts into the stateful ones, made visible by one commit.
 
 Belongs here: the order of the stage, part-files and their run, the ties before the commit. Does not belong here: the queries of a
-slice (recon.engines), the protocol of commits (recon.timeline).
+slice (recon.engines), the protocol of commits (recon.state.timeline).
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import rules, stateless
-from recon.bounds import Bytes
-from recon.certify import watermark_after
 from recon.config import Config
 from recon.engines.duckdb.merging import Moved, Recount, Slice, Sources, merge_slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Written, engine_of
-from recon.errors import WrongInput, WrongUsage
+from recon.errors import WrongInput
 from recon.model import conflicts
 from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
 from recon.prefetch import Prefetched, Unread, find_standing, open_prefetched, touched_keys
-from recon.runs import Entries, among, entries_of, merge_entries, write_run
-from recon.stateless import Figures
+from recon.state import kept_rules, reduced
+from recon.state.amplification import Bytes
+from recon.state.certificates import watermark_after
+from recon.state.kept_rules import refuse_other_rules
+from recon.state.reduced import Figures
+from recon.state.runs import Entries, among, entries_of, merge_entries, write_run
+from recon.state.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
-from recon.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def merge_windows(
         attempts += 1
         state = timeline.head()
         refuse_other_rules(config, state)
-        rules.keep(store, config)
+        kept_rules.keep(store, config)
         todo = [figures for figures in range_figures if figures.revision > state.revision(figures.window)]
         if not todo:
             return Merged(None, attempts=attempts)
@@ -125,16 +126,6 @@ def merge_here(
     path = layout.merge_run(writer)
     write_run(store, path, entries)
     return Written(slices, RunRef(path, len(entries.hi), part_bytes), superseded)
-
-
-def refuse_other_rules(config: Config, state: State) -> None:
-    """Nothing mixes silently: a state made by other rules is not merged into."""
-    if state.rules and state.rules != config.rules_version:
-        raise WrongUsage(
-            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}): "
-            "key, windows, events, measures, derived, status, control or logic; see what would change with "
-            "'recon rebuild --preview', then 'recon rebuild', or put them back"
-        )
 
 
 def standing_at(
@@ -299,10 +290,10 @@ def sources_of(store: ObjectStore, state: State, todo: Sequence[Figures], scratc
     new = {figures.window: figures.folder for figures in todo}
     committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(
-        artifacts=_WindowFiles(store, scratch, new, stateless.ARTIFACTS),
-        artifacts_old=_WindowFiles(store, scratch, committed, stateless.ARTIFACTS),
-        events_new=_WindowFiles(store, scratch, {**committed, **new}, stateless.EVENTS),
-        events_old=_WindowFiles(store, scratch, committed, stateless.EVENTS),
+        artifacts=_WindowFiles(store, scratch, new, reduced.ARTIFACTS),
+        artifacts_old=_WindowFiles(store, scratch, committed, reduced.ARTIFACTS),
+        events_new=_WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS),
+        events_old=_WindowFiles(store, scratch, committed, reduced.EVENTS),
     )
 
 

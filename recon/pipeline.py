@@ -12,12 +12,10 @@ from typing import Protocol
 
 from recon import quarantine
 from recon.blame import blaming, quarantined
-from recon.certify import certify, note_certified, uncertified
+from recon.certify import certify
 from recon.closing import close_due, past_deadline, processed
-from recon.compaction import compact_in_run
 from recon.config import Config
 from recon.errors import Damaged, WrongInput
-from recon.index import index_runs
 from recon.intake import landing_log
 from recon.intake.batches import Manifest, read_manifest
 from recon.mending import mend_replayed
@@ -28,10 +26,13 @@ from recon.prefetch import prefetch
 from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
 from recon.serving.keeping import is_kept, keep
-from recon.stateless import Figures
+from recon.state.certificates import note_certified, uncertified
+from recon.state.compaction import compact_in_run
+from recon.state.reduced import Figures
+from recon.state.tiers import index_runs
+from recon.state.timeline import State, Timeline, committed_figures
 from recon.storage import clock
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline, committed_figures
 from recon.work import RunReport, Work
 
 

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon import stateless
 from recon.engines.port import engine_of
 from recon.errors import Damaged
-from recon.runs import Found, among, find_many, open_runs, read_records
-from recon.runs_entries import COLUMNS, hash_order
-from recon.stateless import Figures
+from recon.state import reduced
+from recon.state.reduced import Figures
+from recon.state.runs import Found, among, find_many, open_runs, read_records
+from recon.state.runs.entries import COLUMNS, hash_order
+from recon.state.timeline import State
 from recon.storage import layout, parquet
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
-from recon.timeline import State
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -342,7 +342,7 @@ def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> 
         first, last = (pa.scalar(bound, pa.uint64()) for bound in (bounds[0], bounds[1] - 1))
         part = (pc.field("hi") >= first) & (pc.field("hi") <= last)
     with scratch_folder(store) as scratch:
-        table = parquet.read(local_copy(store, folder + stateless.ARTIFACTS, scratch), ["hi", "lo"], part)
+        table = parquet.read(local_copy(store, folder + reduced.ARTIFACTS, scratch), ["hi", "lo"], part)
     return table.column("hi").to_numpy(), table.column("lo").to_numpy()
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from recon.breaks import currency_of
-from recon.certify import read_certificates
 from recon.config import Config
 from recon.model.windows import name_of
 from recon.sheets import Book
+from recon.state.certificates import read_certificates
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 from recon.vocabulary.duckdb import quoted
 
 CERTIFICATES_MAX = 500

@@ -16,7 +16,7 @@ from typing import TypeVar
 from recon.config import Config
 from recon.config.settings import Caps
 from recon.intake.batches import Manifest
-from recon.stateless import Figures
+from recon.state.reduced import Figures
 
 T = TypeVar("T")
 

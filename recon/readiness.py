@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import stateless
 from recon.closing import processed, why_not
 from recon.errors import NotReady
 from recon.intake.batches import Manifest, read_manifest
 from recon.model.windows import name_of
-from recon.stateless import Figures
-from recon.timeline import State, committed_figures
+from recon.state import reduced
+from recon.state.reduced import Figures
+from recon.state.timeline import State, committed_figures
 from recon.work import Work
 
 _NAMED_MAX = 12
@@ -90,10 +90,10 @@ def _newest_reduced(work: Work, state: State, window: datetime) -> Figures | Non
     if manifest is None:
         return None
     for revision in range(manifest.revision, state.revision(name), -1):
-        if figures := stateless.find(work.store, window, revision, work.config.rules_version):
+        if figures := reduced.find(work.store, window, revision, work.config.rules_version):
             return figures
     if manifest.revision == state.revision(name):
-        return stateless.read(work.store, state.windows[name].folder)
+        return reduced.read(work.store, state.windows[name].folder)
     return None
 
 

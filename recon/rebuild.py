@@ -1,39 +1,38 @@
 """Rebuild: everything again from the landed events by the rules as they are now, and what that would change.
 
 Belongs here: a generation from its beginning to the switch, and comparing two states. Does not belong here: any stage's work, and how a
-generation takes its place in the timeline (recon.timeline).
+generation takes its place in the timeline (recon.state.timeline).
 The protocol and what was rejected: docs/decisions/006-rebuilds.md.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import reachable
 from recon.artifacts import table_of
-from recon.certify import certify, note_certified, uncertified
+from recon.certify import certify
 from recon.config import Config
 from recon.engines.duckdb.session import connect
-from recon.errors import Damaged, ReconError, WrongInput, WrongUsage
-from recon.index import index_runs
+from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.batches import Manifest, read_manifest
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
-from recon.rules import rules_of
-from recon.runs import open_runs
 from recon.serving import standing
+from recon.state import reachable
+from recon.state.certificates import note_certified, uncertified
+from recon.state.generations import _begun, _generation, _was_swept
+from recon.state.kept_rules import rules_of
+from recon.state.tiers import index_runs
+from recon.state.timeline import Entry, State, Timeline
 from recon.storage import layout, parquet
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import Entry, State, Timeline
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
@@ -126,39 +125,6 @@ def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterato
                 Preview(rules, len(made.windows), _statuses(state), _statuses(made), changed, appear, vanish, added, removed),
                 connection,
             )
-
-
-def _generation(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
-    """The newest generation of these rules that was begun, that no commit names, and of which nothing was swept; else a new one."""
-    if state.commit == 0:
-        raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
-    for one in reversed(reachable.begun(store, timeline, state)):
-        if one.rules == config.rules_version and not _was_swept(store, timeline, one.generation, state):
-            return one.generation
-    return _begun(store, config, state)
-
-
-def _begun(store: ObjectStore, config: Config, state: State) -> str:
-    """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
-    generation = layout.new_attempt()
-    body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
-    store.put_new(layout.generation_begun(generation), [json.dumps(body).encode()])
-    return generation
-
-
-def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
-    """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
-    try:
-        begun = json.loads(store.get(layout.generation_begun(generation)))
-    except (NotFound, ValueError):
-        return True
-    swept = {path for n in range(int(begun["commit"]) + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}
-    if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
-        return bool(swept)
-    made = Timeline(store, layout.generation(generation)).head()
-    if not swept.isdisjoint((*reachable.folders(made), *(run.path for run in made.runs))):
-        return True
-    return not swept.isdisjoint(path for run in open_runs(store, (run.path for run in made.runs)) for path in run.part_files)
 
 
 def _caught_up(store: ObjectStore, config: Config, generation: str, state: State, progress: Progress) -> State:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.config import Config, model
 from recon.engines.duckdb import reduction, unusual
 from recon.engines.duckdb.session import connect
@@ -19,7 +18,8 @@ from recon.errors import WrongInput
 from recon.intake.batches import LandedFile, Manifest, digest_of
 from recon.intake.files import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.model.totals import Money, Totals, declared_text, declared_totals
-from recon.stateless import Figures
+from recon.state import reduced as stateless
+from recon.state.reduced import Figures
 from recon.storage import layout, parquet
 from recon.storage.port import AlreadyExists, ObjectStore
 from recon.storage.scratch import scratch_folder

@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from recon import stateless
 from recon.config import Config
 from recon.model.windows import name_of
+from recon.state import reduced
+from recon.state.timeline import State, committed_figures
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
-from recon.timeline import State, committed_figures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,9 +38,9 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
     for name, held in committed_figures(store, state, chosen).items():
         if not held["rejected"]["rows"]:
             continue
-        figures = stateless.read(store, held["folder"])
+        figures = reduced.read(store, held["folder"])
         with scratch_folder(store) as scratch:
-            path = local_copy(store, held["folder"] + stateless.SET_ASIDE, scratch)
+            path = local_copy(store, held["folder"] + reduced.SET_ASIDE, scratch)
             table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
         names = pa.array([file["name"] for file in figures.files], pa.string()).take(table.column("file").combine_chunks())
         columns = [

@@ -13,11 +13,11 @@ from recon.config import Config, model
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongUsage
 from recon.history import files_then
-from recon.lookup import find_record
+from recon.state.lookup import find_record
+from recon.state.timeline import State
 from recon.storage.parquet import scan
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import State
 from recon.vocabulary.duckdb import literal, quoted
 
 WINDOWS_LOOKED_AT = 48

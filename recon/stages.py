@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from recon import quarantine, stateless
+from recon import quarantine
 from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
@@ -28,7 +28,8 @@ from recon.model.windows import name_of
 from recon.prefetch import prefetch
 from recon.readiness import closed_batches, committed_windows, reduced_batches, to_merge
 from recon.reduce import reduce_ahead, reduce_windows
-from recon.stateless import Figures
+from recon.state import reduced
+from recon.state.reduced import Figures
 from recon.work import Numbers, Work
 
 Windows = Sequence[datetime]
@@ -160,7 +161,7 @@ def _reduced_elsewhere(work: Work, window: str, revision: int, told: Answer) -> 
 
 
 def _found(work: Work, window: str, revision: int) -> Figures | None:
-    return stateless.find(work.store, work.config.grid.parse(window), revision, work.config.rules_version)
+    return reduced.find(work.store, work.config.grid.parse(window), revision, work.config.rules_version)
 
 
 def _overtaken(window: str) -> TryAgain:

@@ -10,10 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from recon import bounds
-from recon.bounds import Bytes
 from recon.caveats import caveats
-from recon.certify import lag, read_certificates
 from recon.closing import processed, why_not
 from recon.completeness import completeness
 from recon.config import Config
@@ -21,9 +18,12 @@ from recon.intake import landing_log
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.pipeline import due
+from recon.state import amplification
+from recon.state.amplification import Bytes
+from recon.state.certificates import lag, read_certificates
+from recon.state.live import orphaned_bytes
+from recon.state.timeline import Mark, State, committed_figures
 from recon.storage.port import ObjectStore
-from recon.sweeping import orphaned_bytes
-from recon.timeline import Mark, State, committed_figures
 
 
 def status(store: ObjectStore, config: Config, state: State, figures_of: int | None = None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "caveats": [asdict(one) for one in found],
         "artifacts": state.totals.get("statuses", {}),
         "bytes": _bytes(store, state),
-        "bounds": bounds.figures(config, state.totals),
+        "bounds": amplification.figures(config, state.totals),
         "windows": [_line(state, name, revision, ready, waiting.open, figures.get(name)) for name, revision in landed.items()],
     }
 

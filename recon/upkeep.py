@@ -1,7 +1,7 @@
 """Upkeep, once a night: certificates that a died run did not come to, and the files that it left behind.
 
-Belongs here: what is done every night, without harm to whoever is at work. Does not belong here: how to compact (recon.compaction) and
-to sweep (recon.sweeping) what the timeline or a reader may still name.
+Belongs here: what is done every night, without harm to whoever is at work. Does not belong here: how to compact (recon.state.compaction) and
+to sweep (recon.state.sweep) what the timeline or a reader may still name.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recon import elsewhere
-from recon.certify import certify, note_certified, uncertified
-from recon.compaction import Compacted, compact
+from recon.certify import certify
 from recon.config import Config
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
 from recon.prefetch import prefetched_files
 from recon.serving.keeping import keep
+from recon.state.certificates import note_certified, uncertified
+from recon.state.compaction import Compacted, compact
+from recon.state.sweep import Swept, sweep
+from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.local import LocalStore
 from recon.storage.port import ObjectStore
-from recon.sweeping import Swept, sweep
-from recon.timeline import State, Timeline
 
 GRACE = timedelta(days=1)
 """How long a temporary file that nobody writes to, and a lease that was given back, stay."""

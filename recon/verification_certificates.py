@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
-from recon.certify import ties
 from recon.config import Config
 from recon.errors import Damaged
 from recon.model.conflicts import certified
 from recon.model.totals import Totals
 from recon.model.windows import name_of, parse_instant
+from recon.state import reduced
+from recon.state.certificates import ties
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification_chain import Chain
@@ -131,7 +131,7 @@ def _as_linked(store: ObjectStore, config: Config, name: str, held: Mapping[str,
     until = config.grid.after(parse_instant(name, "window"))
     stated = {"reconciliation": config.name, "until": name_of(until), "entry": held["entry"], "rules": held["rules"], "time": held["time"]}
     try:
-        return {**stated, "files": stateless.read(store, held["folder"]).files}
+        return {**stated, "files": reduced.read(store, held["folder"]).files}
     except NotFound:
         return stated  # beyond retention.history, or named by the check of the stateless files
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.config import Config
+from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification_blocks import windows_in_blocks
@@ -147,7 +147,7 @@ def _withdrawn(
                 f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM stored WHERE list_contains(withdrawn, {literal(name)})"
             )
         for folder in sorted(earlier - history.swept) if name not in unread else ():
-            path = folder + stateless.ARTIFACTS
+            path = folder + reduced.ARTIFACTS
             try:
                 source = parquet.scan(local_copy(store, path, scratch))
                 connection.execute(

@@ -15,13 +15,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.errors import WrongInput
 from recon.intake.batches import read_manifest
 from recon.intake.files import EventSpec, SourceFile, load_events, spec_of
 from recon.model.totals import Totals
+from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification_compare import compare
@@ -218,7 +218,7 @@ def _check_stateless_content(task: Recomputation, arrived: Mapping[str, int]) ->
     columns = ["key", "hi", "id", "time", "file", "line", *(f"c_{name}" for name in model.event_columns(task.config))]
     content = f"sum(hash({', '.join(quoted(name) for name in columns)})::HUGEINT)"
     rows = task.connection.execute(f"SELECT w, count(*), {content} FROM judged WHERE fate <> {DUPLICATE} GROUP BY w").fetchall()
-    _compare_content(task, arrived, stateless.EVENTS, dict.fromkeys(arrived, content), rows)
+    _compare_content(task, arrived, reduced.EVENTS, dict.fromkeys(arrived, content), rows)
 
     # Artifacts are reduced before anything is suppressed: where something was, their measures are not computed again.
     plain = "key, hi, lo, {n}, ids"
@@ -230,7 +230,7 @@ def _check_stateless_content(task: Recomputation, arrived: Mapping[str, int]) ->
     moved = {number for number, *_, suppressed in rows if suppressed}
     numbers = {name: task.config.grid.index(task.config.grid.parse(name)) for name in arrived}
     stored = {name: f"sum(hash({(plain if number in moved else full).format(n='n')})::HUGEINT)" for name, number in numbers.items()}
-    _compare_content(task, arrived, stateless.ARTIFACTS, stored, [row[:3] for row in rows])
+    _compare_content(task, arrived, reduced.ARTIFACTS, stored, [row[:3] for row in rows])
 
 
 def _value(item: Measure) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
-from recon.runs import Entries, Found, Run, check_of, find_many, open_run, read_records
+from recon.state.runs import Entries, Found, Run, check_of, find_many, open_run, read_records
+from recon.state.timeline import RunRef, State
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import RunRef, State
 from recon.verification_findings import UNREADABLE, Findings, said
 
 if TYPE_CHECKING:

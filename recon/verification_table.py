@@ -16,14 +16,14 @@ import numpy as np
 
 from recon.errors import WrongUsage
 from recon.model.record import key_of
-from recon.runs import Hit, Run, find_many, open_run, read_record
 from recon.serving import standing
 from recon.serving.items import MARK, commit_of, item_key
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone
+from recon.state.runs import Hit, Run, find_many, open_run, read_record
+from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 from recon.verification_findings import UNREADABLE, Findings, said
 
 if TYPE_CHECKING:

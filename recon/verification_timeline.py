@@ -13,14 +13,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from recon import checkpoints
-from recon.checkpoints import Place
 from recon.config import Config
 from recon.errors import Damaged
 from recon.model.windows import name_of
+from recon.state import checkpoints
+from recon.state.checkpoints import Place
+from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.storage import layout
 from recon.storage.port import ObjectStore
-from recon.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.verification_chain import Chain
 from recon.verification_findings import UNREADABLE, Findings, said
 

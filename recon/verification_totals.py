@@ -15,7 +15,7 @@ from recon.config import Config
 from recon.config.model import Measure
 from recon.model.totals import Money, Totals, exact_sum
 from recon.model.windows import name_of
-from recon.timeline import State
+from recon.state.timeline import State
 from recon.verification_blocks import windows_in_blocks
 from recon.verification_findings import Findings
 from recon.verification_sums import exact, exact_sum_of, parts_type, sum_of_parts

@@ -11,7 +11,7 @@ import re
 
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
-from recon.rules import unpacked
+from recon.state.kept_rules import unpacked
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.sealing import unsealed

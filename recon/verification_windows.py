@@ -14,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import stateless
 from recon.config import Config
 from recon.config.model import Measure
 from recon.errors import Damaged
@@ -22,7 +21,8 @@ from recon.intake import landing_log
 from recon.intake.batches import Manifest, digest_of, landed_windows, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
-from recon.stateless import Figures
+from recon.state import reduced as stateless
+from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification_chain import Chain

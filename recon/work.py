@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.config import Config
-from recon.merge import Merged, refuse_other_rules
+from recon.merge import Merged
 from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
 from recon.model.progress import Progress, silent
-from recon.stateless import Figures
+from recon.state.kept_rules import refuse_other_rules
+from recon.state.reduced import Figures
+from recon.state.timeline import Held, Mark, State, Timeline
 from recon.storage.port import ObjectStore
-from recon.timeline import Held, Mark, State, Timeline
 
 if TYPE_CHECKING:
     from recon.elsewhere import Answer, Asked

@@ -25,8 +25,8 @@ from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.pipeline import due
 from recon.readiness import committed_windows, reduced_batches, unfilled
-from recon.stateless import Figures
-from recon.timeline import Mark, State, committed_figures
+from recon.state.reduced import Figures
+from recon.state.timeline import Mark, State, committed_figures
 from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster

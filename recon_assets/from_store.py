@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recon import stateless
-from recon.certify import read_certificate
 from recon.intake.batches import read_manifest
-from recon.timeline import Entry, State, Timeline, committed_figures
+from recon.state import reduced
+from recon.state.certificates import read_certificate
+from recon.state.timeline import Entry, State, Timeline, committed_figures
 from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
@@ -31,7 +31,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
         if commit not in entries:
             entries[commit] = timeline.entry(commit)
         entry = entries[commit]
-        figures = stateless.read(work.store, str(held["folder"]))
+        figures = reduced.read(work.store, str(held["folder"]))
         found: dict[str, Metadata] = {
             "stateless_artifacts": metadata.of_reduced(figures, {}),
             "prefetched_artifacts": metadata.of_prefetched(figures, True, {}),

@@ -15,18 +15,18 @@ from typing import Any
 
 import dagster as dg
 
-from recon import bounds
-from recon.compaction import Compacted
 from recon.config import Config
-from recon.index import Indexed
 from recon.intake.batches import Manifest
 from recon.metering import prices
 from recon.metering.usage import Usage, from_json
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.serving.keeping import Kept
-from recon.stateless import Figures
-from recon.timeline import State
+from recon.state import amplification
+from recon.state.compaction import Compacted
+from recon.state.reduced import Figures
+from recon.state.tiers import Indexed
+from recon.state.timeline import State
 from recon.work import Numbers
 
 Metadata = dict[str, Any]
@@ -159,7 +159,7 @@ def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadat
 
 def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Indexed) -> Metadata:
     """Where disk and bytes written stand, of which one is bounded, and what was done for it."""
-    found = bounds.figures(config, state.totals)
+    found = amplification.figures(config, state.totals)
     stands = {"disk_to_live": found["disk"], "written_to_changed": found["writes"]}
     return {
         **{name: value for name, value in stands.items() if value is not None},

@@ -12,18 +12,19 @@ from datetime import datetime
 from typing import Any
 
 from recon import stages
-from recon.certify import certify, read_certificate
-from recon.compaction import compact_in_run
+from recon.certify import certify
 from recon.completeness import completeness
 from recon.errors import Damaged
-from recon.index import index_runs, note_indexed
 from recon.intake.batches import Manifest, read_manifest
 from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant
 from recon.readiness import closed_batches, committed_windows
 from recon.serving.keeping import keep
-from recon.timeline import Entry, State
+from recon.state.certificates import read_certificate
+from recon.state.compaction import compact_in_run
+from recon.state.tiers import index_runs, note_indexed
+from recon.state.timeline import Entry, State
 from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata

@@ -29,12 +29,12 @@ from driving import carry_out, open_in, records, run_range
 
 import recon
 from recon.api import Reconciliation
-from recon.certify import read_certificates, ties
-from recon.compaction import compact
 from recon.errors import ReconError
 from recon.intake.corrections import correct
-from recon.sweeping import sweep
-from recon.timeline import Timeline, committed_figures
+from recon.state.certificates import read_certificates, ties
+from recon.state.compaction import compact
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline, committed_figures
 
 YAML = s.STANDARD_YAML + "threads: 1\ncaps: {windows: 2}\n"
 COUNTED = ("revision", "closed", "keys", "arrived", "accepted", "duplicates", "rejected", "suppressed", "counted", "measures")

@@ -25,10 +25,10 @@ import dagster as dg
 import driving
 import strategies as s
 
-from recon import stateless
-from recon.certify import uncertified
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
+from recon.state import reduced as stateless
+from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.storage.lease import Holding
 from recon_assets.grid import RANGE_END, RANGE_START

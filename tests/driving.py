@@ -16,14 +16,14 @@ import strategies as s
 from oracle import Artifact, Contribution, Picked, Result, Rules, oracle
 
 import recon
-from recon import certify
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.engines.duckdb import carrying
 from recon.model.record import full, stored
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.stateless import Figures
+from recon.state import certificates
+from recon.state.reduced import Figures
 
 
 def open_in(folder: Path, text: str = s.STANDARD_YAML) -> Reconciliation:
@@ -54,7 +54,7 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
 def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
     """Processes those of ``windows`` that are due as one range, consecutive or not."""
     from recon import pipeline
-    from recon.timeline import Timeline
+    from recon.state.timeline import Timeline
 
     timeline = Timeline(r.store())
     names = {name_of(s.at(window)) for window in windows}
@@ -177,7 +177,7 @@ def check_certificates(r: Reconciliation, state: s.State, expected: Result) -> N
         certificate = r.certificate(name_of(s.at(window)))
         assert certificate is not None
         assert certificate["ties"]
-        assert not certify.ties(certificate)
+        assert not certificates.ties(certificate)
         assert certificate["commit"] == r.state().windows[name_of(s.at(window))].commit
         totals = expected.windows.get(s.at(window))
         if totals is None:
@@ -222,6 +222,6 @@ def check_money(certificate: Mapping[str, Any], money: Mapping[str, Any]) -> Non
 
 
 def figures_of(r: Reconciliation, window: int) -> Figures:
-    from recon import stateless
+    from recon.state import reduced
 
-    return stateless.read(r.store(), r.state().windows[name_of(s.at(window))].folder)
+    return reduced.read(r.store(), r.state().windows[name_of(s.at(window))].folder)

@@ -12,8 +12,8 @@ import pytest
 
 import recon
 from recon.api import Reconciliation
-from recon.lookup import find_record
-from recon.timeline import Timeline
+from recon.state.lookup import find_record
+from recon.state.timeline import Timeline
 
 CONFIG = """\
 name: orders

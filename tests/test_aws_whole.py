@@ -25,16 +25,16 @@ from lambda_runtime import Lambda, running_lambda, unzipped
 from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
-from recon.compaction import compact
-from recon.lookup import find_record
 from recon.model.windows import name_of
 from recon.serving.carrying import patience_of
 from recon.serving.keeping import client_of
 from recon.serving.looking import find_served
 from recon.serving.package import HANDLER
 from recon.serving.worker import STORE, TABLE
+from recon.state.compaction import compact
+from recon.state.lookup import find_record
+from recon.state.timeline import Timeline
 from recon.storage.cache import CachedStore
-from recon.timeline import Timeline
 
 COMPACTED = "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
 

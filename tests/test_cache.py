@@ -23,10 +23,10 @@ from valkey_server import Valkey, behind_tls, self_made, valkey
 from recon.config import load_config, load_place
 from recon.config.settings import Cache
 from recon.errors import WrongUsage
-from recon.lookup import find_record
 from recon.metering.usage import Tally
 from recon.model.record import Hit
-from recon.runs import Found, check_of, read_record, read_records
+from recon.state.lookup import find_record
+from recon.state.runs import Found, check_of, read_record, read_records
 from recon.storage import layout
 from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.storage.local import LocalStore

@@ -30,14 +30,15 @@ from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
 
-from recon import merge, stateless, verification_blocks, verification_expected
+from recon import merge, verification_blocks, verification_expected
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.engines.duckdb import carrying, reduction
 from recon.model.windows import name_of
-from recon.stateless import Figures
+from recon.state import reduced
+from recon.state.compaction import compact
+from recon.state.reduced import Figures
+from recon.state.timeline import Timeline
 from recon.storage import layout
-from recon.timeline import Timeline
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))
@@ -351,7 +352,7 @@ def test_a_window_without_its_stateless_file_is_named_and_nothing_is_committed(t
     with small():
         story(r)
         commit = r.state().commit
-        r.store().delete(r.state().windows[name_of(s.at(1))].folder + stateless.ARTIFACTS)
+        r.store().delete(r.state().windows[name_of(s.at(1))].folder + reduced.ARTIFACTS)
         carry_out(r, late(3))
         report = r.run()
         assert list(report.bad) == [name_of(s.at(3))]
@@ -407,7 +408,7 @@ def test_one_more_window_of_a_key_in_2000_windows_writes_no_more_than_one_of_a_k
     carry_out(r, s.Land(0, s.File("w0", (s.Row(),))))
     carry_out(r, s.Close(0))
     run_range(r, (0,))
-    timeline, first = Timeline(r.store()), stateless.read(r.store(), r.state().windows[name_of(s.at(0))].folder)
+    timeline, first = Timeline(r.store()), reduced.read(r.store(), r.state().windows[name_of(s.at(0))].folder)
 
     def merged(start: int, end: int) -> int:
         cuts = [*range(start, end, 200), end]
@@ -430,6 +431,6 @@ def test_one_more_window_of_a_key_in_2000_windows_writes_no_more_than_one_of_a_k
 def copied(r: Reconciliation, first: Figures, number: int) -> Figures:
     """The stateless files of another window, equal but for its name."""
     folder = layout.stateless(s.at(number), 1, r.config.rules_version, layout.new_attempt())
-    for name in (stateless.ARTIFACTS, stateless.EVENTS, stateless.SET_ASIDE):
+    for name in (reduced.ARTIFACTS, reduced.EVENTS, reduced.SET_ASIDE):
         r.store().put_new(folder + name, [r.store().get(first.folder + name)])
     return replace(first, window=name_of(s.at(number)), folder=folder)

@@ -21,15 +21,14 @@ from hypothesis import strategies as st
 from test_rebuild import SLOW, fresh
 
 import recon
-from recon import timeline
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.batches import read_manifest
-from recon.lookup import known_at
 from recon.model.windows import name_of
+from recon.state import timeline
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline, known_at
 from recon.storage import clock, frontiers, layout
-from recon.sweeping import sweep
-from recon.timeline import Timeline
 
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 

@@ -19,7 +19,6 @@ from driving import carry_out, check_store, open_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import checkpoints
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
@@ -29,8 +28,9 @@ from recon.intake import corrections
 from recon.intake.batches import read_manifest, unland
 from recon.model.windows import name_of
 from recon.pipeline import due
+from recon.state import checkpoints
+from recon.state.timeline import Held, Mark, State, Timeline
 from recon.storage import layout
-from recon.timeline import Held, Mark, State, Timeline
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
 DURING, AFTER, LATER = (s.START + timedelta(minutes=minutes) for minutes in (30, 89, 90))

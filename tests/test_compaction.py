@@ -22,20 +22,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import compaction, pipeline, reachable, rewriting, runs_merge, stateless
+from recon import pipeline
 from recon.api import Reconciliation
-from recon.bounds import Bytes
-from recon.compaction import compact, is_due, survey
-from recon.index import index_runs
 from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.prefetch import prefetch, read_prefetched
 from recon.reduce import reduce_windows
-from recon.runs import open_run
+from recon.state import compaction, reachable, reduced, rewrite
+from recon.state.amplification import Bytes
+from recon.state.compaction import compact, is_due, survey
+from recon.state.runs import merge as runs_merge
+from recon.state.runs import open_run
+from recon.state.sweep import sweep
+from recon.state.tiers import index_runs
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound
-from recon.sweeping import sweep
-from recon.timeline import Timeline
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
 SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "15")), suppress_health_check=list(HealthCheck))
@@ -177,7 +179,7 @@ def test_the_bound_that_is_configured_holds_and_artifacts_are_the_same_whichever
         fresh(s.STANDARD_YAML + f"compaction: {{bound: writes, disk: {disk}, writes: {writes}}}\n") as in_writes,
     ):
         patch.setattr(compaction, "IN_A_RUN_BYTES_MIN", 0)
-        patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 2 else None)
+        patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 2 else None)
         for operation in history.operations:
             for r in (on_disk, in_writes):
                 carry_out(r, operation)
@@ -266,7 +268,7 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
     def tiers() -> None:
         before = len(r.state().runs)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
+            patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
             index_runs(r.store(), r.config, Timeline(r.store()))
         assert len(r.state().runs) == min(1, before)
 
@@ -289,7 +291,7 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
 
     suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rewriting, "PART_RECORDS", 1)
+        patch.setattr(rewrite, "PART_RECORDS", 1)
         done_at_last = compact(suspended.store, r.config, Timeline(suspended.store), always=True)
     assert suspended.seen >= 1
     assert done_at_last.records == 3 or what in ("a rebuild", "all of it"), "which make it start over"
@@ -368,8 +370,8 @@ def test_a_reduction_that_was_suspended_while_its_files_were_swept_starts_over(t
     folders = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(1)))}
     assert len(folders) == 2
     (given_up,) = folders - {figures.folder.removesuffix("/")}
-    assert r.store().get(f"{given_up}/{stateless.FIGURES}") == stateless.SWEPT
-    assert list(r.store().list(given_up)) == [f"{given_up}/{stateless.FIGURES}"]
+    assert r.store().get(f"{given_up}/{reduced.FIGURES}") == reduced.SWEPT
+    assert list(r.store().list(given_up)) == [f"{given_up}/{reduced.FIGURES}"]
     r.run()
     check_store(r, s.apply(state, s.Run((1,))))
     assert not r.verify(full=True).problems
@@ -450,9 +452,9 @@ def test_records_of_one_hash_stay_together_wherever_a_part_file_a_stretch_or_a_p
     with fresh() as r, pytest.MonkeyPatch.context() as patch:
         for operation in history.operations:
             carry_out(r, operation)
-        patch.setattr(rewriting, "PART_RECORDS", size)
-        patch.setattr(rewriting, "PART_BYTES", 3 * piece)
-        patch.setattr(rewriting, "PIECE_BYTES", piece)
+        patch.setattr(rewrite, "PART_RECORDS", size)
+        patch.setattr(rewrite, "PART_BYTES", 3 * piece)
+        patch.setattr(rewrite, "PIECE_BYTES", piece)
         patch.setattr(runs_merge, "MERGE_STRETCH_ENTRIES", stretch)
         before = records(r)
         compact(r.store(), r.config, Timeline(r.store()), always=True)

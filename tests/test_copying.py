@@ -28,18 +28,18 @@ from recon import bringing
 from recon.api import Reconciliation
 from recon.artifacts import live_records
 from recon.bringing import Bringing, Thing
-from recon.compaction import compact
 from recon.copying import ROUNDS_MAX, Copied, copy
 from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
 from recon.intake import landing_log
 from recon.model.windows import name_of
-from recon.reachable import needed
+from recon.state.compaction import compact
+from recon.state.reachable import needed
+from recon.state.timeline import Entry, State, Timeline
 from recon.storage import layout, lease
 from recon.storage.local import LocalStore
 from recon.storage.open import open_store
 from recon.storage.port import ObjectStore
-from recon.timeline import Entry, State, Timeline
 
 SLOW = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 MADE_ANEW = (layout.LANDINGS, "frontiers/")
@@ -659,7 +659,7 @@ def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
 
 def test_quarantine_and_notes_of_the_index_come_along(memory: Path) -> None:
     from recon import quarantine
-    from recon.index import indexed_at, note_indexed
+    from recon.state.tiers import indexed_at, note_indexed
 
     r, _ = here(memory)
     quarantine.put(r.store(), s.at(0), name_of(s.at(0)), 1, "rules", "it does not tie")

@@ -32,7 +32,7 @@ from driving import check_store, records
 import recon
 from recon import cli
 from recon.errors import ReconError, TryAgain
-from recon.timeline import Timeline
+from recon.state.timeline import Timeline
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 VERIFY_EVERY = 1 if SOAK else 4

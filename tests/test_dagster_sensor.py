@@ -20,9 +20,9 @@ from jobs.stage_jobs import SENSED
 from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
-from recon.certify import uncertified
 from recon.errors import WrongInput
 from recon.prefetch import prefetch
+from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.upkeep import tidy
 from recon_assets.assets import asset_key

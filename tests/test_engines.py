@@ -31,7 +31,6 @@ from test_examples_data import ACH, ach
 from test_laws import PLAIN_RULES, PLAIN_YAML, fresh
 
 import recon
-from recon import stateless
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.config.settings import Engine
@@ -44,10 +43,11 @@ from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
 from recon.intake.batches import Manifest, read_manifest
 from recon.reduce import reduce_windows
-from recon.runs import open_run
 from recon.spark import main as spark_main
+from recon.state import reduced as stateless
+from recon.state.runs import open_run
+from recon.state.timeline import Timeline
 from recon.storage import layout
-from recon.timeline import Timeline
 
 DUCKDB = Engine()
 SPARK = replace(LOCAL, slices=2)

@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 import recon
 from recon import history as past
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
+from recon.state.compaction import compact
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline
 from recon.storage import layout
-from recon.sweeping import sweep
-from recon.timeline import Timeline
 
 YAML = s.STANDARD_YAML + "retention: {grace: 1m}\n"
 

@@ -41,8 +41,8 @@ from recon.serving.carrying import ByWorkers
 from recon.serving.keeping import client_of, rebuild
 from recon.serving.transports import Handle, LambdaFunction, Processes
 from recon.serving.worker import Event
+from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
-from recon.timeline import Timeline
 from recon.upkeep import tidy
 from recon_assets.grid import range_tags
 from resources.emr_serverless import _remove_messages

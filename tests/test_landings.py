@@ -22,9 +22,9 @@ from recon.errors import WrongUsage
 from recon.intake import landing_log
 from recon.intake.batches import landed_windows
 from recon.model.windows import name_of
+from recon.state.timeline import Held, State
 from recon.storage import layout
 from recon.storage.local import LocalStore
-from recon.timeline import Held, State
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 W = [datetime(2026, 11, 1, hour, tzinfo=UTC) for hour in range(4)]

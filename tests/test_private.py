@@ -16,11 +16,12 @@ import pytest
 from dagster_store import YAML, landed, made, window
 
 import recon
-from recon import elsewhere, quarantine, rules
+from recon import elsewhere, quarantine
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.elsewhere import Asked
 from recon.errors import WrongUsage
+from recon.state import kept_rules
 from recon.storage.local import LocalStore
 
 
@@ -109,12 +110,12 @@ def test_rules_of_earlier_commits_are_kept_without_settings_which_are_those_of_n
     landed(opened, 0)
     opened.run()
     (path,) = opened.store().list("rules/")
-    assert set(json.loads(opened.store().get(path))["configuration"]) <= {*rules._SECTIONS}
+    assert set(json.loads(opened.store().get(path))["configuration"]) <= {*kept_rules._SECTIONS}
     old = opened.config.rules_version
     text = opened.config.path.read_text().replace("coalesce(billed, 0)", "coalesce(billed, 1)").replace("512MB", "1GB")
     opened.config.path.write_text(text)
     later = Reconciliation(opened.config.path)
-    found = rules.rules_of(later.store(), later.config, old)
+    found = kept_rules.rules_of(later.store(), later.config, old)
     assert (found.rules_version, found.memory_limit, found.engine.settings) == (old, "1GB", later.config.engine.settings)
     assert later.config.rules_version != old
 

@@ -27,16 +27,16 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.errors import Damaged
-from recon.index import index_runs
 from recon.intake.batches import read_manifest
 from recon.merge import Merged, merge_windows
 from recon.model.windows import name_of
 from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_records
 from recon.reduce import reduce_windows
-from recon.runs import check_of, entries_of, write_run
-from recon.stateless import Figures
+from recon.state.reduced import Figures
+from recon.state.runs import check_of, entries_of, write_run
+from recon.state.tiers import index_runs
+from recon.state.timeline import Timeline
 from recon.storage.local import LocalStore
-from recon.timeline import Timeline
 
 WAIT_S = 60
 
@@ -392,7 +392,7 @@ def test_tiers_merged_below_newer_runs_stay_below_them(tmp_path: Path, monkeypat
     r = c.prepare(tmp_path, operations)
     newest = r.state().runs[:2]
     due = iter([slice(2, 4)])
-    monkeypatch.setattr("recon.index.choose_tiers", lambda sizes: next(due, None))
+    monkeypatch.setattr("recon.state.tiers.choose_tiers", lambda sizes: next(due, None))
     assert index_runs(r.store(), r.config, Timeline(r.store())).merged == 2
     runs = again(r).state().runs
     assert runs[:2] == newest

@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 from test_rebuild import OTHER_RULES, OTHER_YAML, SLOW, begun, fresh, story
 
 import recon
-from recon import reachable
 from recon.api import Reconciliation
-from recon.certify import certify, uncertified
-from recon.compaction import compact
+from recon.certify import certify
 from recon.errors import WrongUsage
+from recon.state import reachable
+from recon.state.certificates import uncertified
+from recon.state.compaction import compact
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline
 from recon.storage import layout
-from recon.sweeping import sweep
-from recon.timeline import Timeline
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 RETAINED = "retention: {grace: 1h, history: 1d}\n"

@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from oracle import Measure, oracle
 
 import recon
-from recon import reachable
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
-from recon.timeline import Timeline
+from recon.state import reachable
+from recon.state.timeline import Timeline
 
 OTHER_YAML = (
     s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")

@@ -26,12 +26,12 @@ import recon
 from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
-from recon.certify import uncertified
 from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
+from recon.state.certificates import uncertified
+from recon.state.timeline import Timeline
 from recon.storage import lease
-from recon.timeline import Timeline
 from recon.work import RunReport
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS

@@ -20,9 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import runs_entries, runs_file, runs_merge, runs_records
 from recon.errors import Damaged, WrongInput
-from recon.runs import (
+from recon.state.runs import (
     Entries,
     among,
     check_of,
@@ -31,11 +30,15 @@ from recon.runs import (
     find_many,
     merge_entries,
     open_run,
+    read,
     read_record,
     read_records,
     write_merged,
     write_run,
 )
+from recon.state.runs import entries as runs_entries
+from recon.state.runs import file as runs_file
+from recon.state.runs import merge as runs_merge
 from recon.storage import hashing
 from recon.storage.local import LocalStore
 from recon.storage.port import ReadCost
@@ -324,8 +327,8 @@ def test_the_first_bad_record_is_named_by_part_file_and_offset(store):
 
 
 def test_records_come_in_the_order_found_from_several_part_files_and_sizes_across_buffer_borders(store, monkeypatch):
-    monkeypatch.setattr(runs_records, "_BUFFER_STEP", 64)
-    monkeypatch.setattr(runs_records, "_BUFFER_MAX", 64 + 127)
+    monkeypatch.setattr(read, "_BUFFER_STEP", 64)
+    monkeypatch.setattr(read, "_BUFFER_MAX", 64 + 127)
     monkeypatch.setattr(LocalStore, "cost", ReadCost(gap_max_bytes=10, request_max_bytes=100, requests_at_once=16))
     records = {f"{n}": "x" * (n % 60) for n in range(200)}
     parts = [write_part(store, f"part{p}", {k: b for k, b in records.items() if hash_of(k)[0] % 3 == p}, hash_of) for p in range(3)]
@@ -344,7 +347,7 @@ def on_a_disk() -> Iterator[LocalStore]:
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=40), st.data())
 def test_records_read_past_the_systems_pages_or_together_are_those_read_one_by_one(lengths, data):
     with on_a_disk() as local, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runs_records, "_DIRECT_PIECE", data.draw(st.sampled_from([1, 3, 2048])))
+        patched.setattr(read, "_DIRECT_PIECE", data.draw(st.sampled_from([1, 3, 2048])))
         bodies = {f"k{number}": "é" * (length // 2) for number, length in enumerate(lengths)}
         write_run(local, "run", write_part(local, "part", bodies, hash_of))
         keys = data.draw(st.lists(st.sampled_from(sorted(bodies)), min_size=1, max_size=60))
@@ -352,10 +355,10 @@ def test_records_read_past_the_systems_pages_or_together_are_those_read_one_by_o
         found = find_many([open_run(local, "run")], hi, lo)
         alone = read_records(local, found)
         assert read_records(RemoteStore(local), found).equals(alone)
-        direct = runs_records._read_directly(local, found)
+        direct = read._read_directly(local, found)
         assert direct is not None
         assert direct.cast(pa.string_view()).equals(alone)
-        patched.setattr(runs_records, "_share_not_held", lambda store, found: 1.0)
+        patched.setattr(read, "_share_not_held", lambda store, found: 1.0)
         assert read_records(local, found).equals(alone)
         assert [record.split("|")[0] for record in alone.to_pylist()] == keys
 
@@ -372,7 +375,7 @@ def test_damage_is_found_past_the_systems_pages_too(damage):
         content[-10] ^= 1
         file.write_bytes(content if damage == "flipped" else content[:-100])
         with pytest.raises(Damaged, match=f"part: the record at offset {int(entries.offset.max())} is cut or not what was written"):
-            runs_records._read_directly(local, found)
+            read._read_directly(local, found)
 
 
 @pytest.mark.parametrize("refused", ["by the file system", "by the system"])
@@ -390,7 +393,7 @@ def test_where_there_are_no_such_reads_pages_are_read(refused, monkeypatch):
         write_run(local, "run", entries)
         found = find_many([open_run(local, "run")], entries.hi, entries.lo)
         direct = os.O_DIRECT
-        monkeypatch.setattr(runs_records, "_share_not_held", lambda store, found: 1.0)
+        monkeypatch.setattr(read, "_share_not_held", lambda store, found: 1.0)
         if refused == "by the system":
             monkeypatch.delattr(os, "O_DIRECT")
         monkeypatch.setattr(os, "open", refuses)
@@ -415,14 +418,14 @@ def test_how_much_of_a_file_the_system_holds_is_found_out(tmp_path):
     write_run(local, "run", entries)
     found = find_many([open_run(local, "run")], entries.hi, entries.lo)
     read_records(local, found)
-    assert runs_records._share_not_held(local, found) == 0.0
+    assert read._share_not_held(local, found) == 0.0
     with open(tmp_path / "part", "rb") as handle:
         os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with open(tmp_path / "part", "rb") as handle:
         told = _held(handle.fileno())
-    assert (runs_records._share_not_held(local, found) > 0.5) is not told
+    assert (read._share_not_held(local, found) > 0.5) is not told
     (tmp_path / "part").unlink()
-    assert runs_records._share_not_held(local, found) == 0.0
+    assert read._share_not_held(local, found) == 0.0
 
 
 def test_object_storage_is_asked_for_what_the_batch_needs(tmp_path):
@@ -518,7 +521,7 @@ def test_equal_batches_are_rewritten_about_once_a_level():
 
 
 def test_the_rooms_behind_the_door_need_neither_duckdb_nor_pyarrow_to_be_imported():
-    code = "import sys, recon.runs; print([m for m in ('duckdb', 'pyarrow', 'pandas') if m in sys.modules])"
+    code = "import sys, recon.state.runs; print([m for m in ('duckdb', 'pyarrow', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

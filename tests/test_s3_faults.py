@@ -23,12 +23,12 @@ from faulty_http import Answered, Asked, FaultyServer
 import recon
 from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
+from recon.state.timeline import Entry, Timeline
 from recon.storage import frontiers, lease
 from recon.storage.port import AlreadyExists, NotFound
 from recon.storage.s3 import S3Store, multipart, open_s3, session
 from recon.storage.s3 import recent as s3_recent
 from recon.storage.s3 import store as s3_store
-from recon.timeline import Entry, Timeline
 
 PART = 5 << 20
 

@@ -25,20 +25,20 @@ from driving import carry_out, open_in, records
 from dynamodb_local import dynamodb_local, environment
 
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.copying import copy
-from recon.lookup import find_record
 from recon.metering.usage import Tally, since
 from recon.serving import standing
 from recon.serving.client import Artifacts, Found, Unserved
 from recon.serving.items import Pointer, from_item, item_key, to_item
 from recon.serving.keeping import keep
 from recon.serving.table import TableClient, open_client
+from recon.state.compaction import compact
+from recon.state.lookup import find_record
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.local import LocalStore
 from recon.storage.open import open_store
-from recon.sweeping import sweep
-from recon.timeline import Timeline
 
 LONG = "long-" + "k" * 3000
 ODD = 'k,"é"/ö\t√ ~ 💶'

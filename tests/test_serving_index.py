@@ -33,22 +33,22 @@ from hypothesis import strategies as st
 from loopback import free_port
 
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
-from recon.index import index_runs
 from recon.metering.usage import Tally
 from recon.model.windows import name_of
-from recon.runs import open_run
 from recon.serving import standing
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
 from recon.serving.keeping import Kept, keep
 from recon.serving.loading import Loaded, load_share, read_key
 from recon.serving.shares import Share, shares_of
 from recon.serving.table import TableClient, TableGone, Written, open_client
+from recon.state.compaction import compact
+from recon.state.runs import open_run
+from recon.state.sweep import sweep
+from recon.state.tiers import index_runs
+from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.hashing import hash_of, salt_of
-from recon.sweeping import sweep
-from recon.timeline import State, Timeline
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
 SLOW = settings(deadline=None, max_examples=int(os.environ.get("RECON_LAW_EXAMPLES", "5")), suppress_health_check=list(HealthCheck))
@@ -308,7 +308,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     watched = faulty.WatchedStore(r.store(), before=meanwhile)
                     compact(watched, r.config, Timeline(watched), always=True)
                 elif what == "tiers":
-                    patch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
+                    patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
                     index_runs(r.store(), r.config, Timeline(r.store()))
                     patch.undo()
                     patch.setattr("recon.pipeline.keep", lambda *a: None)

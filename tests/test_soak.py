@@ -24,10 +24,10 @@ from test_rebuild import OTHER_RULES, OTHER_YAML
 
 import recon
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.errors import TryAgain
-from recon.sweeping import sweep
-from recon.timeline import Timeline
+from recon.state.compaction import compact
+from recon.state.sweep import sweep
+from recon.state.timeline import Timeline
 
 SETTINGS = "retention: {grace: 1m}\ncompaction: {disk: 1.3}\n"
 RULES = {s.STANDARD_YAML: s.STANDARD_RULES, OTHER_YAML: OTHER_RULES}

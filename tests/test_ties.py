@@ -18,7 +18,7 @@ import duckdb
 import pytest
 
 import recon
-from recon import certify, stateless
+from recon import certify
 from recon.api import Reconciliation
 from recon.engines.duckdb import entangled, reduction
 from recon.errors import Damaged, WrongInput, WrongUsage
@@ -27,11 +27,13 @@ from recon.merge import merge_windows
 from recon.model.totals import Totals, exact_sum
 from recon.prefetch import Prefetched, prefetch
 from recon.reduce import reduce_windows
-from recon.stateless import Figures
+from recon.state import certificates
+from recon.state import reduced as stateless
+from recon.state.reduced import Figures
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.sealing import SEAL, sealed
-from recon.timeline import Timeline
 
 CONFIG = """
 name: ties
@@ -326,7 +328,7 @@ def test_a_certificate_of_figures_that_do_not_tie_says_so(r: Reconciliation) -> 
     fresh = recon.open(r.config.path)
     (certificate,) = certify.certify(fresh.store(), fresh.config, fresh.state(), [W[0]])
     assert certificate["ties"] is False
-    assert certify.ties(certificate) == ["rows 5 ≠ 4"]
+    assert certificates.ties(certificate) == ["rows 5 ≠ 4"]
     assert any("rows 5 ≠ 4" in problem for problem in fresh.verify().problems)
 
 

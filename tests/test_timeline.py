@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon import checkpoints
 from recon.config import load_config
 from recon.errors import Damaged
 from recon.model.windows import name_of
+from recon.state import checkpoints
+from recon.state.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
-from recon.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -233,7 +233,7 @@ def test_a_damaged_entry_is_named_and_never_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap(tmp_path: Path) -> None:
-    from recon.certify import watermark_after
+    from recon.state.certificates import watermark_after
 
     (tmp_path / "recon.yaml").write_text(
         "name: orders\nstore: ./data\nkey: k\nwindows: {start: 2026-11-01T00:00Z, every: 1h}\nmeasures: {lines: {count: '*'}}\n"

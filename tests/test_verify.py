@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import checkpoints
 from recon.api import Reconciliation
 from recon.config import load_config
 from recon.intake.batches import digest_of
-from recon.runs import check_of, entries_of, open_run, write_run
+from recon.state import checkpoints
+from recon.state.runs import check_of, entries_of, open_run, write_run
+from recon.state.timeline import Timeline, committed_figures
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.sealing import SEAL, sealed
-from recon.timeline import Timeline, committed_figures
 from recon.verification import Verified
 from recon.verification_certificates import check_certificates
 from recon.verification_findings import LISTED_MAX, Findings
@@ -218,7 +218,7 @@ def test_a_store_with_duplicates_corrections_replays_and_withdrawn_files_is_prov
 
 
 def test_runs_merged_into_tiers_are_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.index.choose_tiers", lambda sizes: slice(0, 2) if len(sizes) == 2 else None)
+    monkeypatch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, 2) if len(sizes) == 2 else None)
     r = begin(tmp_path)
     for hour in range(3):
         rows = [row("A1", f"a{hour}", "INVOICE", "1", hour), row(f"B{hour}", "b", "PAYMENT", "1", hour)]
@@ -501,7 +501,7 @@ def test_an_edited_run_is_found(damaged: Reconciliation) -> None:
 
 
 def test_a_checkpoint_that_is_not_the_fold_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.checkpoints.UNIT", 2)
+    monkeypatch.setattr("recon.state.checkpoints.UNIT", 2)
     r = begin(tmp_path)
     for hour in (0, 1):
         land(r, hour, f"{hour}.csv", [row("A", f"a{hour}", "INVOICE", "10", hour)])

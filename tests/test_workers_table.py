@@ -30,9 +30,7 @@ from lambda_runtime import Function, Lambda, running_lambda, unzipped
 from ministack_server import ministack
 
 from recon.api import Reconciliation
-from recon.compaction import compact
 from recon.errors import Throttled
-from recon.lookup import find_record
 from recon.model.windows import name_of
 from recon.serving import plans
 from recon.serving.attempts import noted, read_done
@@ -41,7 +39,9 @@ from recon.serving.looking import find_served
 from recon.serving.package import HANDLER
 from recon.serving.worker import STORE, TABLE
 from recon.serving.workers import Patience
-from recon.timeline import Timeline
+from recon.state.compaction import compact
+from recon.state.lookup import find_record
+from recon.state.timeline import Timeline
 
 QUICK = Patience(limit_s=60, silence_s=10, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=100)
 WAIT_S_MAX = 90.0

@@ -20,7 +20,6 @@ from test_carried import small
 import recon
 from jobs.repairing import repair
 from recon.api import Reconciliation
-from recon.certify import read_certificate
 from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.closing import close_due, past_deadline
@@ -28,7 +27,8 @@ from recon.config import Config
 from recon.errors import WrongUsage
 from recon.freshness import freshness
 from recon.model.windows import Grid, local_midnight, name_of
-from recon.timeline import Timeline
+from recon.state.certificates import read_certificate
+from recon.state.timeline import Timeline
 from recon.work import Work
 from recon_assets.grid import key_of, partitions_of, range_of, window_of, windows_asked
 from resources.instance import open_instance

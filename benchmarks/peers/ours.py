@@ -22,14 +22,15 @@ import recon
 from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import CONTRIBUTION, SAME, SUMS, TYPES, Row, contribution
 from benchmarks.peers.workload import CONFIG, MEASURES, START, Window, Workload, write_events
-from recon import pipeline, stateless
-from recon.compaction import compact, is_due
-from recon.index import index_runs
+from recon import pipeline
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
-from recon.sweeping import sweep
-from recon.timeline import Timeline
+from recon.state import reduced as stateless
+from recon.state.compaction import compact, is_due
+from recon.state.sweep import sweep
+from recon.state.tiers import index_runs
+from recon.state.timeline import Timeline
 
 
 class Ours:

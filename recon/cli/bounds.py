@@ -1,6 +1,6 @@
 """What status and compact say of the two bounds of a store.
 
-Belongs here: one line of it. Does not belong here: the figures (recon.bounds).
+Belongs here: one line of it. Does not belong here: the figures (recon.state.amplification).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ STAGE = "dagster"
 
 def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
     """Has the UI show what the store holds."""
-    from recon.timeline import Timeline
+    from recon.state.timeline import Timeline
     from recon.work import Work
 
     refuse_foreign_modules()

@@ -1,6 +1,6 @@
 """Commands that rewrite what is stored: rebuild, compact.
 
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild, recon.compaction, recon.sweeping).
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild, recon.state.compaction, recon.state.sweep).
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from recon.engines.duckdb.merging import Slice
     from recon.intake.batches import Manifest
     from recon.prefetch import Prefetched
-    from recon.stateless import Figures
+    from recon.state.reduced import Figures
+    from recon.state.timeline import RunRef, State, Timeline
     from recon.storage.port import ObjectStore
-    from recon.timeline import RunRef, State, Timeline
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from recon import revisions
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.intake import landing_log
 from recon.model.totals import declared_text, declared_totals
 from recon.model.windows import Grid, name_of
+from recon.state import revisions
 from recon.storage import layout, sealing
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed

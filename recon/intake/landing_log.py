@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from recon.errors import WrongUsage
+from recon.state.timeline import State
 from recon.storage import frontiers, layout
 from recon.storage.port import ObjectStore
-from recon.timeline import State
 
 OVERLAP = timedelta(minutes=10)
 """How far a follower looks back behind its cursor: what clocks may differ, and a note may take to become visible."""

@@ -31,7 +31,7 @@ from recon.storage import layout
 RESOLVED_S = 60.0
 """How long a client keeps to a table before it asks the store again which one stands."""
 RECORD_BYTES_MAX = 1 << 30
-"""As long as the index takes them (recon.runs_entries, which needs more than this module may)."""
+"""As long as the index takes them (recon.state.runs.entries, which needs more than this module may)."""
 _TRIES = 2
 
 

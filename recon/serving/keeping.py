@@ -26,10 +26,10 @@ from recon.serving.loading import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
 from recon.serving.standing import Filling
 from recon.serving.table import TableClient, TableGone, open_client
+from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.cache import meter_of
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 
 FILLING = "serving/filling"
 """Lease of who fills a new table. It only keeps two from filling one each."""

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import key_of
-from recon.runs import Found, Run, find_many, open_run, open_runs, read_few
-from recon.runs_entries import COLUMNS, Column
-from recon.runs_file import BLOCK
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
 from recon.serving.table import TableClient, Written
+from recon.state.runs import Found, Run, find_many, open_run, open_runs, read_few
+from recon.state.runs.entries import COLUMNS, Column
+from recon.state.runs.file import BLOCK
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore

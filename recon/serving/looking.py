@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import Damaged, ReconError
-from recon.lookup import find_record
 from recon.model.record import Hit, full
-from recon.runs import open_run, read_record
-from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
 from recon.serving import standing
 from recon.serving.items import commit_of
 from recon.serving.table import TableClient, TableGone
+from recon.state.lookup import find_record
+from recon.state.runs import open_run, read_record
+from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
+from recon.state.timeline import State, Timeline
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import State, Timeline
 
 BEHIND_MAX = 200
 """Commits since the frontier whose runs are looked through for a key; beyond that all runs are asked at once."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from recon.errors import Damaged, ReconError
-from recon.runs import Run, open_run
 from recon.serving.items import sequence
+from recon.state.runs import Run, open_run
+from recon.state.timeline import Entry, State, Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import Entry, State, Timeline
 
 SHARE_ENTRIES = 100_000
 _CHUNK = 1 << 20

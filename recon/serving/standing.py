@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recon.errors import Damaged
-from recon.runs import open_run
+from recon.state.runs import open_run
+from recon.state.timeline import State, Timeline
 from recon.storage import frontiers, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.timeline import State, Timeline
 
 
 @dataclass(frozen=True)

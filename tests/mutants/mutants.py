@@ -288,14 +288,14 @@ MUTANTS = (
     ),
     # Timeline and chain
     Mutant(
-        "recon/timeline.py",
+        "recon/state/timeline.py",
         "an entry names no entry before it",
         "        entry = replace(entry, previous=self.digest(onto))",
         '        entry = replace(entry, previous="")',
         _CHAIN,
     ),
     Mutant(
-        "recon/timeline.py",
+        "recon/state/timeline.py",
         "after a checkpoint the chain is broken",
         '            rebuilt=at["rebuilt"],\n            digest="",',
         '            rebuilt=at["rebuilt"],\n            digest="0",',
@@ -309,7 +309,7 @@ MUTANTS = (
         _CHAIN,
     ),
     Mutant(
-        "recon/timeline.py",
+        "recon/state/timeline.py",
         "a rebuilt window keeps the commit that it had",
         "held._replace(commit=entry.number) for name, held in rebuilt.windows.items()",
         "held for name, held in rebuilt.windows.items()",

@@ -12,9 +12,9 @@ from recon.config import Config
 from recon.engines.port import Written
 from recon.intake.batches import Manifest
 from recon.prefetch import Prefetched
-from recon.stateless import Figures
+from recon.state.reduced import Figures
+from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 
 
 class Embedded:

@@ -19,8 +19,8 @@ from recon.engines.duckdb.reduction import measure
 from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
 from recon.model.totals import Totals, as_totals
-from recon.runs import checks_of
-from recon.runs_entries import hash_order
+from recon.state.runs import checks_of
+from recon.state.runs.entries import hash_order
 from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
 

@@ -24,7 +24,7 @@ from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
 from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.intake.batches import Manifest
-from recon.stateless import Figures
+from recon.state.reduced import Figures
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.vocabulary import emit_spark

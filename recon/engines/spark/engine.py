@@ -13,9 +13,9 @@ from recon.engines.port import Written
 from recon.engines.spark import merging, reducing
 from recon.intake.batches import Manifest
 from recon.prefetch import Prefetched
-from recon.stateless import Figures
+from recon.state.reduced import Figures
+from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore
-from recon.timeline import State, Timeline
 
 
 class Spark:

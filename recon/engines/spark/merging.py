@@ -26,12 +26,12 @@ from recon.prefetch import (
     write_places,
     write_prefetched,
 )
-from recon.runs import open_runs, write_merged, write_run
-from recon.stateless import Figures
+from recon.state.reduced import Figures
+from recon.state.runs import open_runs, write_merged, write_run
+from recon.state.timeline import RunRef, State, Timeline
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import RunRef, State, Timeline
 
 TASK_ROWS_MIN = 50_000
 """Rows for which a task of their own is worth its start."""

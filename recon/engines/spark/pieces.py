@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon import reduce, stateless
+from recon import reduce
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.engines.duckdb import reduction
@@ -22,7 +22,8 @@ from recon.errors import ReconError, WrongInput
 from recon.intake.batches import Manifest
 from recon.intake.files import FileRows, SourceFile, load_events
 from recon.model.totals import Totals, total_of
-from recon.stateless import Figures
+from recon.state import reduced
+from recon.state.reduced import Figures
 from recon.storage import layout, parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
@@ -156,13 +157,13 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         connection.execute("SET preserve_insertion_order = true")
         local = {name: [local_copy(store, path, scratch) for path in paths] for name, paths in pieces.items()}
         rejects = [local_copy(store, one.rejects, scratch) for one in read]
-        written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
-        _join(connection, local.get(EVENTS, []), written[stateless.EVENTS], _nothing(config, _EVENT))
+        written = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
+        _join(connection, local.get(EVENTS, []), written[reduced.EVENTS], _nothing(config, _EVENT))
         measures = {reduction.measure(item.name): _measure_type(item) for item in config.measures}
-        _join(connection, local.get(ARTIFACTS, []), written[stateless.ARTIFACTS], _nothing(config, _artifact(config), measures))
+        _join(connection, local.get(ARTIFACTS, []), written[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures))
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
-        reduction.write_set_aside(connection, config, written[stateless.SET_ASIDE], "(FROM set_aside)")
+        reduction.write_set_aside(connection, config, written[reduced.SET_ASIDE], "(FROM set_aside)")
         money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
         figures = reduce.figures_of(connection, config, manifest, folder, manifest.files, rows, money, written)
         for name, path in written.items():

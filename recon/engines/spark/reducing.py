@@ -14,7 +14,7 @@ from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
 from recon.intake.batches import Manifest
 from recon.reduce import reduce_window
-from recon.stateless import Figures
+from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
 
 SMALL_BYTES = 64 << 20

@@ -30,8 +30,8 @@ import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
 from recon.model.record import Hit
-from recon.runs_entries import COLUMNS, Column, Entries, check_together
-from recon.runs_merge import MergePlan, RowsInFile, plan_merge
+from recon.state.runs.entries import COLUMNS, Column, Entries, check_together
+from recon.state.runs.merge import MergePlan, RowsInFile, plan_merge
 from recon.storage.port import ObjectStore
 from recon.storage.ranges import coalesce, read_ranges
 from recon.storage.scratch import scratch_folder

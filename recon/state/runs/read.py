@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import Hit
-from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
-from recon.runs_find import Found
+from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
+from recon.state.runs.find import Found
 from recon.storage.cache import RecordCache, cache_of
 from recon.storage.port import ObjectStore, ReadCost
 from recon.storage.ranges import coalesce, read_ranges

@@ -14,12 +14,12 @@ tiers, and through any dropping of entries that goes by hash.
 from __future__ import annotations
 
 from recon.model.record import Hit
-from recon.runs_entries import ENTRY_BYTES, Entries, choose_tiers, entries_of
-from recon.runs_few import read_few
-from recon.runs_file import Run, merged_plan, open_run, open_runs, write_columns, write_merged, write_run
-from recon.runs_find import Found, among, find_many
-from recon.runs_merge import MergedPiece, MergePlan, merge_entries
-from recon.runs_records import check_of, checks_of, read_record, read_records
+from recon.state.runs.entries import ENTRY_BYTES, Entries, choose_tiers, entries_of
+from recon.state.runs.file import Run, merged_plan, open_run, open_runs, write_columns, write_merged, write_run
+from recon.state.runs.find import Found, among, find_many
+from recon.state.runs.merge import MergedPiece, MergePlan, merge_entries
+from recon.state.runs.read import check_of, checks_of, read_record, read_records
+from recon.state.runs.read_few import read_few
 
 __all__ = [
     "ENTRY_BYTES",

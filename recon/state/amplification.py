@@ -1,6 +1,6 @@
 """The two bounds of a store, disk by what is live and bytes written by what changed: the sums that commits carry, and what they allow.
 
-Belongs here: these sums and the arithmetic on them. Does not belong here: compacting (recon.compaction) and merging tiers (recon.index).
+Belongs here: these sums and the arithmetic on them. Does not belong here: compacting (recon.state.compaction) and merging tiers (recon.state.tiers).
 What is counted and what is not: docs/decisions/007-compaction-and-sweeping.md.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recon.config import Config
-from recon.runs import ENTRY_BYTES
+from recon.state.runs import ENTRY_BYTES
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recon.runs_entries import COLUMNS, Column, hash_order
-from recon.runs_file import BLOCK, Run
+from recon.state.runs.entries import COLUMNS, Column, hash_order
+from recon.state.runs.file import BLOCK, Run
 
 Positions = npt.NDArray[np.int64]
 _PLACE = ("file", "offset", "length", "check")
@@ -40,7 +40,7 @@ class Found:
 def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> Found:
     """For each hash (``hi``, ``lo``: u8, any order) all records of the newest of ``runs``, newest first, that holds it.
 
-    By the invariant in ``recon.runs`` these are all live records of the hash; the caller compares the keys. Raises
+    By the invariant in ``recon.state.runs`` these are all live records of the hash; the caller compares the keys. Raises
     Damaged for hashes that are not what was written. Cost follows the number of hashes, and of blocks that they lie in.
     """
     hi, lo = np.asarray(hi, dtype=np.uint64), np.asarray(lo, dtype=np.uint64)

@@ -1,7 +1,7 @@
 """Merging runs: of each hash the entries of the newest run that holds it, worked out stretch by stretch of the hash space.
 
 Belongs here: which entries stay, and the merged columns in pieces. Does not belong here: files (``runs_file``), records, and what a tier
-or a compaction is (``recon.index``, ``recon.compaction``).
+or a compaction is (``recon.state.tiers``, ``recon.state.compaction``).
 
 A merge holds the entries of one stretch, whatever the runs hold; which of them stay, 4 bytes an entry, goes into a file where one is given.
 """
@@ -15,7 +15,7 @@ from typing import BinaryIO, overload
 import numpy as np
 import numpy.typing as npt
 
-from recon.runs_entries import COLUMNS, Column, Entries, check_together, hash_order
+from recon.state.runs.entries import COLUMNS, Column, Entries, check_together, hash_order
 
 # A merge works on stretches of the hash space that hold about this many entries of all its runs together.
 MERGE_STRETCH_ENTRIES = 1 << 19
@@ -157,7 +157,7 @@ def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[Rows,
 def merge_entries(runs: Sequence[Entries]) -> Entries:
     """Several runs, newest first, as one: of each hash all entries of the newest run that holds it.
 
-    That the newest wins even where different keys have one hash rests on the invariant in ``recon.runs``. It joins the
+    That the newest wins even where different keys have one hash rests on the invariant in ``recon.state.runs``. It joins the
     part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
     Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
     """

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from recon import stateless
 from recon.errors import Damaged
 from recon.model.windows import name_of
+from recon.state import reduced
+from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import Timeline
 
 _NUMBERED = re.compile(r"(\d{6,})-")
 
@@ -83,9 +83,9 @@ def _numbers(store: ObjectStore, prefix: str) -> int:
 def _reduced(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
     attempt = f"{layout.stateless_of(window)}{revision:06d}-"
     for path in store.list(layout.stateless_of(window)):
-        if path.startswith(attempt) and path.endswith(f"/{stateless.FIGURES}") and store.get(path) != stateless.SWEPT:
+        if path.startswith(attempt) and path.endswith(f"/{reduced.FIGURES}") and store.get(path) != reduced.SWEPT:
             try:
-                figures = stateless.read(store, path.removesuffix(stateless.FIGURES))
+                figures = reduced.read(store, path.removesuffix(reduced.FIGURES))
             except Damaged:
                 continue
             return figures.files, figures.closed, figures.expected

@@ -19,6 +19,7 @@ from typing import Any
 
 from recon.config import Config, load_config
 from recon.errors import Damaged, WrongUsage
+from recon.state.timeline import State
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
@@ -110,3 +111,13 @@ def _unpacked(path: str, text: str, sources: tuple[tuple[str, str], ...]) -> Pat
 
 
 _KEPT_ALIVE: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def refuse_other_rules(config: Config, state: State) -> None:
+    """Nothing mixes silently: a state made by other rules is not merged into."""
+    if state.rules and state.rules != config.rules_version:
+        raise WrongUsage(
+            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}): "
+            "key, windows, events, measures, derived, status, control or logic; see what would change with "
+            "'recon rebuild --preview', then 'recon rebuild', or put them back"
+        )

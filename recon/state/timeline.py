@@ -1,7 +1,7 @@
 """The timeline: commits 1, 2, 3 …, each made visible by one conditional put; the state is their fold.
 
 Belongs here: entries, their fold, finding the head, committing. Does not belong here: what a merge or a compaction writes, and the
-form of a checkpoint (recon.checkpoints).
+form of a checkpoint (recon.state.checkpoints).
 The protocol and what was rejected: docs/decisions/002-timeline.md.
 """
 
@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from enum import IntFlag
 from typing import Any, NamedTuple
 
-from recon import checkpoints
 from recon.errors import Damaged, WrongUsage
+from recon.state import checkpoints
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import SEAL, digest_of, sealed, unsealed
@@ -381,3 +381,21 @@ def rebuilt_figures(store: ObjectStore, entry: Entry, names: Iterable[str] | Non
     found = committed_figures(store, state, state.windows if names is None else names)
     changed = {**of_commit(entry), "cause": "rebuild", "reason": f"by the rules {entry.rules}"}
     return {name: {**figures, **changed} for name, figures in found.items()}
+
+
+def known_at(timeline: Timeline, instant: datetime) -> State:
+    """The state that readers saw at ``instant`` (with zone): that of the last commit at or before it.
+
+    Raises WrongUsage before the first commit. Bisects over the commits, whose times never go back."""
+    head = timeline.head()
+    low, high = 0, head.commit
+    while low < high:
+        middle = (low + high + 1) // 2
+        entry = timeline.entry(middle)
+        if entry is not None and datetime.fromisoformat(entry.time) <= instant:
+            low = middle
+        else:
+            high = middle - 1
+    if low == 0:
+        raise WrongUsage(f"--known-at {instant.isoformat()}: nothing was committed yet at that time")
+    return timeline.at(low)

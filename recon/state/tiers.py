@@ -1,6 +1,6 @@
 """Index: keeps the number of runs small, so that a look-up stays flat while commits pile up.
 
-Belongs here: which runs merge into a larger tier, and that commit. Does not belong here: the form of a run (recon.runs).
+Belongs here: which runs merge into a larger tier, and that commit. Does not belong here: the form of a run (recon.state.runs).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from recon.bounds import Bytes, allows
 from recon.config import Config
-from recon.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
+from recon.state.amplification import Bytes, allows
+from recon.state.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
+from recon.state.timeline import Entry, RunRef, Timeline
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.timeline import Entry, RunRef, Timeline
 
 
 @dataclass(frozen=True)

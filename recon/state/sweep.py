@@ -1,23 +1,22 @@
 """Sweeping: what nothing needs any more is removed, after a commit that lists it.
 
-Belongs here: telling what is needed, the commit, removing. Does not belong here: what supersedes anything (merge, recon.index,
-recon.compaction, recon.rebuild).
+Belongs here: telling what is needed, the commit, removing. Does not belong here: what supersedes anything (merge, recon.state.tiers,
+recon.state.compaction, recon.rebuild).
 The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import reachable, stateless
 from recon.config import Config
 from recon.serving import standing
+from recon.state import reachable, reduced
+from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import frontiers, layout
-from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.timeline import Entry, Fold, State, Timeline
+from recon.storage.port import AlreadyExists, ObjectStore
 
 _UNUSED, _HISTORY = "unused", "history"
 
@@ -64,22 +63,11 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
             store.delete(path)
     for folder in (*generations, *revisions):
         # What makes a reduction a finished one goes first: whoever looks for one finds it whole, or not at all.
-        for path in sorted(store.list(folder), key=lambda path: not path.endswith(f"/{stateless.FIGURES}")):
+        for path in sorted(store.list(folder), key=lambda path: not path.endswith(f"/{reduced.FIGURES}")):
             store.delete(path)
     _note(store, {path: at for path, at in first.items() if path not in set(old)}, walked, now)
     waiting = len(first) - len(old)
     return Swept(committed.commit, len(old) - len(reductions), len(reductions), len(generations), len(revisions), waiting)
-
-
-def orphaned_bytes(store: ObjectStore, state: State) -> int:
-    """Bytes below ``state/`` that look-ups at ``state`` do not read: given-up part-files, runs that were merged away, what died runs
-    left, and what a rebuild in the making has written."""
-    used, found = reachable.needed(store, state), 0
-    for path in store.list(layout.STATE):
-        if path not in used:
-            with suppress(NotFound):
-                found += store.size(path)
-    return found
 
 
 def _unused(store: ObjectStore, state: State, making: Iterable[State], served: set[str]) -> list[str]:
@@ -90,7 +78,7 @@ def _unused(store: ObjectStore, state: State, making: Iterable[State], served: s
     folders: dict[str, bool] = {}
     for path in store.list(layout.STATELESS):
         folder, _, name = path.rpartition("/")
-        folders[folder] = folders.get(folder, False) or name == stateless.FIGURES
+        folders[folder] = folders.get(folder, False) or name == reduced.FIGURES
     live = reachable.folders(state).union(*map(reachable.folders, making))
     return found + [f"{folder}/" for folder, finished in folders.items() if not finished and f"{folder}/" not in live]
 
@@ -166,10 +154,10 @@ def _fence_and_remove(store: ObjectStore, folder: str) -> None:
     """An unfinished reduction. Its figures, the object that would finish it, are put as swept before: whoever is still at it finds that
     taken and starts over. One that was finished just now stays."""
     try:
-        store.put_new(folder + stateless.FIGURES, [stateless.SWEPT])
+        store.put_new(folder + reduced.FIGURES, [reduced.SWEPT])
     except AlreadyExists:
-        if store.get(folder + stateless.FIGURES) != stateless.SWEPT:
+        if store.get(folder + reduced.FIGURES) != reduced.SWEPT:
             return
     for path in list(store.list(folder)):
-        if path != folder + stateless.FIGURES:
+        if path != folder + reduced.FIGURES:
             store.delete(path)

@@ -1,6 +1,6 @@
 """What is reachable from the timeline: generations, runs, part-files and stateless folders that its entries name.
 
-Belongs here: following the entries to what they name. Does not belong here: removing what is not reachable (recon.sweeping).
+Belongs here: following the entries to what they name. Does not belong here: removing what is not reachable (recon.state.sweep).
 
 Everything here is derived from timeline entries. A note beside an entry may be missing after a kill, so nothing here reads one.
 """
@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 
 from recon.errors import Damaged
-from recon.runs import open_runs
+from recon.state.runs import open_runs
+from recon.state.timeline import State, Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.timeline import State, Timeline
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from recon.errors import Damaged
-from recon.runs_entries import RECORD_LENGTH_MAX_BYTES
-from recon.runs_find import Found
-from recon.runs_records import check_of
+from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
+from recon.state.runs.find import Found
+from recon.state.runs.read import check_of
 from recon.storage.port import ObjectStore
 from recon.storage.ranges import coalesce, read_ranges
 

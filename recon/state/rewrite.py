@@ -1,7 +1,7 @@
 """Rewriting: the live records of chosen part-files in new ones, and the run that leads to every live record where it lies then.
 
 Belongs here: new part-files, the places of records in them, that run. Does not belong here: which part-files are chosen, and the commit
-(recon.compaction).
+(recon.state.compaction).
 
 Both go through the state stretch by stretch: what is in memory is one stretch of entries, those that wait for the next part-file, and a
 piece of its bytes. Where the records went is not remembered: they lie in order of hash, so that it can be worked out again.
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
-from recon.runs import Entries, Found, MergedPiece, MergePlan, read_records, write_columns
-from recon.runs_entries import COLUMNS, Column
+from recon.state.runs import Entries, Found, MergedPiece, MergePlan, read_records, write_columns
+from recon.state.runs.entries import COLUMNS, Column
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 

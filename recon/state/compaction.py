@@ -1,7 +1,7 @@
 """Compaction: part-files that are mostly superseded are rewritten, by one commit.
 
 Belongs here: how much of each part-file is live, which are rewritten, and the commit. Does not belong here: the records' new places
-(recon.rewriting), the bounds (recon.bounds), removing what is dead (recon.sweeping), and tiers of runs (recon.index).
+(recon.state.rewrite), the bounds (recon.state.amplification), removing what is dead (recon.state.sweep), and tiers of runs (recon.state.tiers).
 The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recon.bounds import Bytes, allows
 from recon.config import Config
-from recon.rewriting import Moved, Rewritten, moved, rewrite
-from recon.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
+from recon.state.amplification import Bytes, allows
+from recon.state.rewrite import Moved, Rewritten, moved, rewrite
+from recon.state.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
+from recon.state.timeline import Entry, RunRef, State, Timeline
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.timeline import Entry, RunRef, State, Timeline
 
 IN_A_RUN_BYTES_MIN = 16 << 20
 """Up to so many superseded bytes a run leaves to the next upkeep: each compaction is a commit and reads all runs."""

@@ -1,0 +1,95 @@
+"""Reads certificates, and the watermark that follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from recon.config import Config
+from recon.errors import Damaged
+from recon.model.totals import Totals
+from recon.model.windows import name_of
+from recon.state.timeline import Held, State
+from recon.storage import frontiers, layout
+from recon.storage.port import ObjectStore
+
+_CERTIFIED = "certified"
+
+
+def uncertified(store: ObjectStore, config: Config, state: State) -> list[str]:
+    """Names of the windows that a commit changed after their newest certificate, in order of time.
+
+    Costs the windows that changed since the commit up to which all are known to be certified; see ``note_certified``."""
+    return [name for name in maybe_uncertified(store, state) if not is_certified(store, config, name, state.windows[name])]
+
+
+def note_certified(store: ObjectStore, config: Config, state: State, at_most: int = 2_000) -> None:
+    """Notes the newest commit up to which every window is certified, for whoever asks next. Looks at no more than ``at_most`` windows."""
+    done, _ = frontiers.read(store, _CERTIFIED)
+    upto = state.commit
+    later = sorted((held.commit, name) for name, held in state.windows.items() if held.commit > done)
+    for number, (commit, name) in enumerate(later):
+        if number == at_most or not is_certified(store, config, name, state.windows[name]):
+            upto = commit - 1
+            break
+    if upto > done:
+        frontiers.advance(store, _CERTIFIED, upto)
+
+
+def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
+    """Windows that changed after the commit up to which all are certified → the commit that changed them, in order of time.
+
+    Some may have their certificate already: whoever takes them looks at those that it takes, see ``is_certified``."""
+    done, _ = frontiers.read(store, _CERTIFIED)
+    return dict(sorted((name, held.commit) for name, held in state.windows.items() if held.commit > done))
+
+
+def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> bool:
+    """Whether the window's newest certificate names the commit that changed it last."""
+    newest = read_certificate(store, config.grid.parse(name))
+    return newest is not None and newest["commit"] >= held.commit
+
+
+def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:
+    """The newest certificate of a window, None if it has none yet."""
+    paths = list(store.list(layout.certificates(window)))
+    return _certificate_of(paths[-1], store.get(paths[-1])) if paths else None
+
+
+def read_certificates(store: ObjectStore, window: datetime) -> list[dict[str, Any]]:
+    """All certificates of a window, oldest first."""
+    return [_certificate_of(path, store.get(path)) for path in store.list(layout.certificates(window))]
+
+
+def ties(certificate: Mapping[str, Any]) -> list[str]:
+    """What in a certificate does not tie, in words; empty if all does."""
+    arrived, accepted = Totals.from_json(certificate["in"]), Totals.from_json(certificate["accepted"])
+    duplicates, rejected = Totals.from_json(certificate["duplicates"]), Totals.from_json(certificate["rejected"])
+    return arrived.differences(accepted + duplicates + rejected)
+
+
+def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) -> str:
+    """The newest window up to which every window of the grid is committed and closed, once ``closed`` (name → whether it is) is
+    committed onto ``state``; "" if the first is not. It never moves back: nothing opens a closed window again."""
+    last = state.watermark
+    window = config.grid.after(config.grid.parse(last)) if last else config.grid.start
+    while (name := name_of(window)) in closed or name in state.windows:
+        if not (closed[name] if name in closed else state.windows[name].closed):
+            break
+        last, window = name, config.grid.after(window)
+    return last
+
+
+def lag(config: Config, state: State, now: datetime) -> timedelta | None:
+    """How far the watermark's end lies behind ``now``; None without a watermark."""
+    return now - config.grid.after(config.grid.parse(state.watermark)) if state.watermark else None
+
+
+def _certificate_of(path: str, raw: bytes) -> dict[str, Any]:
+    try:
+        certificate: dict[str, Any] = json.loads(raw)
+    except ValueError as error:
+        raise Damaged(f"{path}: the certificate is damaged ({error}); restore it from a copy of the store") from None
+    return certificate

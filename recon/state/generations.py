@@ -1,0 +1,47 @@
+"""Generations that a rebuild has begun and not switched to."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from recon.config import Config
+from recon.errors import WrongUsage
+from recon.state import reachable
+from recon.state.runs import open_runs
+from recon.state.timeline import State, Timeline
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
+
+
+def _generation(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
+    """The newest generation of these rules that was begun, that no commit names, and of which nothing was swept; else a new one."""
+    if state.commit == 0:
+        raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
+    for one in reversed(reachable.begun(store, timeline, state)):
+        if one.rules == config.rules_version and not _was_swept(store, timeline, one.generation, state):
+            return one.generation
+    return _begun(store, config, state)
+
+
+def _begun(store: ObjectStore, config: Config, state: State) -> str:
+    """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
+    generation = layout.new_attempt()
+    body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
+    store.put_new(layout.generation_begun(generation), [json.dumps(body).encode()])
+    return generation
+
+
+def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
+    """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
+    try:
+        begun = json.loads(store.get(layout.generation_begun(generation)))
+    except (NotFound, ValueError):
+        return True
+    swept = {path for n in range(int(begun["commit"]) + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}
+    if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
+        return bool(swept)
+    made = Timeline(store, layout.generation(generation)).head()
+    if not swept.isdisjoint((*reachable.folders(made), *(run.path for run in made.runs))):
+        return True
+    return not swept.isdisjoint(path for run in open_runs(store, (run.path for run in made.runs)) for path in run.part_files)

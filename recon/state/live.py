@@ -1,0 +1,21 @@
+"""Bytes of part-files that no commit names any more."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from recon.state import reachable
+from recon.state.timeline import State
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
+
+
+def orphaned_bytes(store: ObjectStore, state: State) -> int:
+    """Bytes below ``state/`` that look-ups at ``state`` do not read: given-up part-files, runs that were merged away, what died runs
+    left, and what a rebuild in the making has written."""
+    used, found = reachable.needed(store, state), 0
+    for path in store.list(layout.STATE):
+        if path not in used:
+            with suppress(NotFound):
+                found += store.size(path)
+    return found
