@@ -29,12 +29,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recon
-from recon import pipeline
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carrying
 from recon.merge import merge_windows
 from recon.model.windows import name_of
+from recon.planning import due
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state import reduced as stateless
@@ -71,7 +71,7 @@ def reduced(r: Reconciliation, rows: Sequence[str], number: int) -> Figures:
     file = r.config.path.with_name(f"w{number}.csv")
     file.write_text("event_id,account,amount,booked_at\n" + "".join(rows))
     r.land([file], window, close=True)
-    manifests = [one for one in pipeline.due(r.store(), r.config, Timeline(r.store()).head()).ready if one.window == window]
+    manifests = [one for one in due.due(r.store(), r.config, Timeline(r.store()).head()).ready if one.window == window]
     return reduce_windows(r.store(), r.config, manifests)[0]
 
 

@@ -26,9 +26,9 @@ import duckdb
 import pyarrow
 
 import recon
-from recon import pipeline
 from recon.certify import certify
 from recon.merge import merge_windows
+from recon.planning import due
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state.compaction import compact_in_run
@@ -87,7 +87,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
     with timed(figures, "land"):
         r.land([file], window=window, close=True)
     store, timeline = r.store(), Timeline(r.store())
-    manifests = pipeline.due(store, r.config, timeline.head()).ready
+    manifests = due.due(store, r.config, timeline.head()).ready
     with timed(figures, "reduce"):
         reduced = reduce_windows(store, r.config, manifests)
     with timed(figures, "pre-fetch"):

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 from floors import Bench, cpu_s
 
-from recon import pipeline
 from recon.engines.duckdb.contributions import record_structure
 from recon.merge import merge_windows
+from recon.planning import due
 from recon.reduce import reduce_windows
 from recon.state.runs import Found
 from recon.state.timeline import Timeline
@@ -161,7 +161,7 @@ def records_of(bench: Bench) -> pa.Table:
     """The records that the merge of the batch writes, as text and as typed values."""
     r = bench.fresh()
     store, timeline = r.store(), Timeline(r.store())
-    figures = reduce_windows(store, r.config, pipeline.due(store, r.config, timeline.head()).ready)
+    figures = reduce_windows(store, r.config, due.due(store, r.config, timeline.head()).ready)
     before = set(store.list("state/"))
     merge_windows(store, r.config, timeline, figures)
     texts = []

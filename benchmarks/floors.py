@@ -24,8 +24,8 @@ import numpy as np
 from core import CONFIG, make_events
 
 import recon
-from recon import pipeline
 from recon.merge import merge_windows
+from recon.planning import due
 from recon.prefetch import find_standing, prefetch, touched_keys
 from recon.reduce import reduce_windows
 from recon.state.reduced import Figures
@@ -61,7 +61,7 @@ class Bench:
         r = recon.open(self.home / "recon.yaml")
         r.land([base], window="2026-01-01T00:00Z", close=True)
         store, timeline = r.store(), Timeline(r.store())
-        figures = reduce_windows(store, r.config, pipeline.due(store, r.config, timeline.head()).ready)
+        figures = reduce_windows(store, r.config, due.due(store, r.config, timeline.head()).ready)
         merge_windows(store, r.config, timeline, figures)
         r.land([self.batch], window="2026-01-01T01:00Z", close=True)
         self.typed = work / "typed.duckdb"
@@ -108,7 +108,7 @@ def one_round(bench: Bench, took: dict[str, list[float]]) -> None:
 
     r = bench.fresh()
     store, timeline, folder = r.store(), Timeline(r.store()), r.config.path.parent
-    manifests = pipeline.due(store, r.config, timeline.head()).ready
+    manifests = due.due(store, r.config, timeline.head()).ready
     figures: list[Figures] = time_of("reduce", lambda: reduce_windows(store, r.config, manifests))
     time_of("reduce: the file read", lambda: bench.batch.read_bytes())
     time_of("reduce: read and grouped by DuckDB", lambda: duckdb.connect().execute(f"CREATE TABLE t AS {bench._totals(bench.batch)}"))

@@ -23,7 +23,7 @@ import duckdb
 from core import CONFIG, make_events
 
 import recon
-from recon import pipeline
+from recon.planning import due
 from recon.reduce import reduce_windows
 from recon.state.timeline import Timeline
 from recon.storage.hashing import salt_of
@@ -67,7 +67,7 @@ def by_recon(file: Path, folder: Path) -> tuple[Callable[[], None], str]:
     (folder / "recon.yaml").write_text(CONFIG)
     r = recon.open(folder / "recon.yaml")
     r.land([file], window="2026-01-01T00:00Z", close=True)
-    manifests = pipeline.due(r.store(), r.config, Timeline(r.store()).head()).ready
+    manifests = due.due(r.store(), r.config, Timeline(r.store()).head()).ready
 
     def work() -> None:
         reduce_windows(r.store(), r.config, manifests)

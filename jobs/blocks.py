@@ -1,7 +1,7 @@
 """Which block of consecutive windows a stage takes next.
 
-Belongs here: the oldest block within the caps (recon.ranges), halving those that failed on their data, waiting after other failures. Does
-not belong here: which windows are ready (jobs.ready), and starting a run (jobs.sensors).
+Belongs here: the oldest block within the caps (recon.planning.ranges), halving those that failed on their data, waiting after other failures. Does
+not belong here: which windows are ready (recon.planning.candidates), and starting a run (jobs.sensors).
 """
 
 from __future__ import annotations
@@ -14,22 +14,14 @@ from datetime import datetime, timedelta
 
 from recon.config import Config
 from recon.errors import WrongUsage
-from recon.ranges import Size, blocks
+from recon.planning.candidates import Ready
+from recon.planning.ranges import blocks
 
 WAIT = "RECON_WAIT_S"
 """Environment: after how many seconds a block that failed is tried again; doubled with each further failure."""
 _WAIT_S, _WAIT_S_MAX = 60, 3600
 _KILLED_MAX = 2
 """A block whose process was killed this often is halved: it may need more memory than there is."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
-
-    window: str
-    version: int
-    size: Size = field(default_factory=Size)
 
 
 @dataclass(frozen=True)

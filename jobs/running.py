@@ -25,7 +25,7 @@ from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.config import Config
 from recon.errors import NotReady, ReconError, WrongInput, passing
 from recon.intake.batches import Manifest
-from recon.ranges import blocks
+from recon.planning.ranges import blocks
 from recon.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks

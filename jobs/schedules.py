@@ -10,11 +10,12 @@ import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
 from recon.breaks import by_status
-from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import ReconError
-from recon.intake import landing_log
-from recon.pipeline import due, ranges
+from recon.planning import due as landing_log
+from recon.planning.closing import close_due, past_deadline
+from recon.planning.due import due
+from recon.planning.ranges import ranges
 from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of

@@ -152,8 +152,8 @@ class Reconciliation:
 
     def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
-        from recon.closing import close_by_hand
         from recon.intake import batches
+        from recon.planning.closing import close_by_hand
         from recon.storage import clock
 
         start = self.config.grid.parse(window)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from recon import quarantine
 from recon.config import Config
-from recon.pipeline import Due, due
+from recon.planning import quarantine
+from recon.planning.due import Due, due
 from recon.state.timeline import Mark, State
 from recon.storage.port import ObjectStore
 

@@ -1,7 +1,7 @@
 """Completeness of a window: what was expected, what came, what came late, was doubled or rejected; in files, rows and money.
 
 Belongs here: putting a window's manifests, figures and reasons side by side. Does not belong here: counting events (reduce and merge have),
-and closing a window (recon.closing).
+and closing a window (recon.planning.closing).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from recon import quarantine
 from recon.config import Config
 from recon.intake.batches import LandedFile, Manifest, read_manifest
 from recon.model.totals import Totals, declared_totals, total_of
 from recon.model.windows import name_of
+from recon.planning import quarantine
 from recon.state import reduced
 from recon.state.timeline import State, committed_figures
 from recon.storage import parquet

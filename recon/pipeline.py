@@ -5,25 +5,23 @@ Belongs here: what is due, in which ranges, and what to do with a window that is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from recon import quarantine
 from recon.blame import blaming, quarantined
 from recon.certify import certify
-from recon.closing import close_due, past_deadline, processed
 from recon.config import Config
-from recon.errors import Damaged, WrongInput
-from recon.intake import landing_log
-from recon.intake.batches import Manifest, read_manifest
+from recon.errors import WrongInput
+from recon.intake.batches import Manifest
 from recon.mending import mend_replayed
 from recon.merge import Merged, merge_windows
 from recon.metering import prices
 from recon.model.progress import Progress, silent, spanned
+from recon.planning import quarantine
+from recon.planning.due import _closed_first, due
+from recon.planning.ranges import capped, ranges, size_of_reduced
 from recon.prefetch import prefetch
-from recon.ranges import blocks, capped, size_of_batch, size_of_reduced
 from recon.reduce import reduce_ahead, reduce_windows
 from recon.serving.keeping import is_kept, keep
 from recon.state.certificates import note_certified, uncertified
@@ -31,7 +29,6 @@ from recon.state.compaction import compact_in_run
 from recon.state.reduced import Figures
 from recon.state.tiers import index_runs
 from recon.state.timeline import State, Timeline, committed_figures
-from recon.storage import clock
 from recon.storage.port import ObjectStore
 from recon.work import RunReport, Work
 
@@ -44,56 +41,6 @@ class Way(Protocol):
 
     def certify(self, work: Work, windows: Sequence[str]) -> None:
         """Certificates for windows that are committed."""
-
-
-@dataclass(frozen=True)
-class Due:
-    """What is to be done: manifests of closed windows whose revision is not committed, and open windows that hold files. ``bad``: windows
-    whose manifest cannot be read, with the reason."""
-
-    ready: tuple[Manifest, ...]
-    open: tuple[str, ...]
-    bad: Mapping[str, str] = field(default_factory=dict)
-
-
-def due(
-    store: ObjectStore,
-    config: Config,
-    state: State,
-    first: datetime | None = None,
-    last: datetime | None = None,
-    windows: Collection[str] | None = None,
-) -> Due:
-    """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline, in order of time.
-
-    ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all notes of landings are listed, which needs
-    no clock to be right."""
-    ready, still_open, bad = [], [], {}
-    for name in _newer(store, state) if windows is None else sorted(windows):
-        window = config.grid.parse(name)
-        if (first and window < first) or (last and window > last):
-            continue
-        try:
-            manifest = read_manifest(store, window)
-        except Damaged as error:
-            bad[name] = str(error)
-            continue
-        if manifest is None or manifest.revision <= state.revision(name):
-            continue  # only noted so far, or done meanwhile
-        if processed(config, state, manifest):
-            ready.append(manifest)
-        elif manifest.files:
-            still_open.append(name)
-    return Due(tuple(ready), tuple(still_open), bad)
-
-
-def _newer(store: ObjectStore, state: State) -> Iterator[str]:
-    return (name for name, revision in landing_log.since(store)[0].items() if revision > state.revision(name))
-
-
-def ranges(config: Config, manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
-    """Blocks of consecutive windows within the caps."""
-    return blocks(config, manifests, lambda manifest: manifest.window, size_of_batch)
 
 
 class Direct:
@@ -153,19 +100,6 @@ def _mend(work: Work, state: State, manifests: Iterable[Manifest]) -> None:
             mend_replayed(work.store, work.config, state, [manifest])
         except WrongInput as error:
             work.report.bad[manifest.window] = str(error)
-
-
-def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, first: datetime | None, last: datetime | None) -> Due:
-    """Closes what is due to be closed; what is to be done then."""
-    now = clock.now(store)
-    still_open = {*todo.open, *(manifest.window for manifest in todo.ready if not manifest.closed)}
-    for name in past_deadline(config, state, now):
-        if last and config.grid.parse(name) > last:
-            break
-        if not (first and config.grid.parse(name) < first):
-            still_open.add(name)
-    closed = close_due(store, config, now, sorted(still_open))
-    return due(store, config, state, first, last) if closed else todo
 
 
 def _run_range(

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from recon.closing import processed, why_not
 from recon.errors import NotReady
 from recon.intake.batches import Manifest, read_manifest
 from recon.model.windows import name_of
+from recon.planning.closing import processed, why_not
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import State, committed_figures

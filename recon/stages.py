@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from recon import quarantine
 from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
 from recon.errors import Damaged, TryAgain, WrongInput
@@ -25,6 +24,7 @@ from recon.merge import Merged, merge_windows
 from recon.metering import prices
 from recon.model.progress import spanned
 from recon.model.windows import name_of
+from recon.planning import quarantine
 from recon.prefetch import prefetch
 from recon.readiness import closed_batches, committed_windows, reduced_batches, to_merge
 from recon.reduce import reduce_ahead, reduce_windows

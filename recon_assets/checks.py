@@ -18,12 +18,12 @@ import dagster as dg
 from recon.caveats import caveats
 from recon.config import Config
 from recon.errors import NotReady
-from recon.freshness import Freshness, freshness
-from recon.intake import landing_log
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.pipeline import due
+from recon.planning import due as landing_log
+from recon.planning.due import due
+from recon.planning.freshness import Freshness, freshness
 from recon.readiness import committed_windows, reduced_batches, unfilled
 from recon.state.reduced import Figures
 from recon.state.timeline import Mark, State, committed_figures

@@ -54,11 +54,12 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
 def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
     """Processes those of ``windows`` that are due as one range, consecutive or not."""
     from recon import pipeline
+    from recon.planning import due
     from recon.state.timeline import Timeline
 
     timeline = Timeline(r.store())
     names = {name_of(s.at(window)) for window in windows}
-    block = [m for m in pipeline.due(r.store(), r.config, timeline.head()).ready if m.window in names]
+    block = [m for m in due.due(r.store(), r.config, timeline.head()).ready if m.window in names]
     report = pipeline.RunReport()
     if block:
         pipeline._run_range(r.store(), r.config, timeline, block, report, lambda *a: None)

@@ -20,7 +20,7 @@ import pytest
 from daemons import site, span
 from dagster_store import HEADER, landed, made, window
 
-from recon import merge, quarantine, reduce
+from recon import merge, reduce
 from recon.api import Reconciliation
 from recon.blame import blamed
 from recon.cli import main
@@ -28,6 +28,7 @@ from recon.cli.materializing import Materializing
 from recon.engines.duckdb import session
 from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
+from recon.planning import quarantine
 from recon.storage.scratch import scratch_folder
 from recon.work import RunReport
 from recon_assets.failures import FAILURE_TAG

@@ -20,12 +20,12 @@ from commands import Call
 from driving import open_in
 
 import recon as library
-from recon import quarantine
 from recon.api import Reconciliation
 from recon.breaks import AGES, Chosen, amount_of
 from recon.errors import WrongUsage
 from recon.intake.corrections import correct
 from recon.model.windows import name_of
+from recon.planning import quarantine
 
 CASES = Path(__file__).parent / "data" / "cases"
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))

@@ -1,6 +1,6 @@
 """Closing windows: by a number of files, by a deadline, by hand; and the sentence and the figures that say where a window stands.
 
-Belongs here: recon.closing, recon.completeness, recon.quarantine, and windows that are processed while open. Does not belong here:
+Belongs here: recon.planning.closing, recon.completeness, recon.planning.quarantine, and windows that are processed while open. Does not belong here:
 what a run does with a closed window (test_laws).
 """
 
@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.config.settings import Closing
 from recon.errors import WrongUsage
 from recon.intake import corrections
 from recon.intake.batches import read_manifest, unland
 from recon.model.windows import name_of
-from recon.pipeline import due
+from recon.planning.closing import Closed, close_by_hand, close_due, past_deadline, why_not
+from recon.planning.due import due
 from recon.state import checkpoints
 from recon.state.timeline import Held, Mark, State, Timeline
 from recon.storage import layout

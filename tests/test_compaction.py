@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import pipeline
 from recon.api import Reconciliation
 from recon.merge import merge_windows
 from recon.model.windows import name_of
+from recon.planning import due
 from recon.prefetch import prefetch, read_prefetched
 from recon.reduce import reduce_windows
 from recon.state import compaction, reachable, reduced, rewrite
@@ -311,7 +311,7 @@ def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_p
     for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
         carry_out(r, operation)
         state = s.apply(state, operation)
-    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    (manifest,) = due.due(r.store(), r.config, r.state()).ready
     figures = reduce_windows(r.store(), r.config, [manifest])
     fetched = prefetch(r.store(), r.state(), figures)
     removed = []
@@ -339,7 +339,7 @@ def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are
     for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
         carry_out(r, operation)
         state = s.apply(state, operation)
-    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    (manifest,) = due.due(r.store(), r.config, r.state()).ready
     figures = reduce_windows(r.store(), r.config, [manifest])
     fetched = prefetch(r.store(), r.state(), figures)
     others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
@@ -364,7 +364,7 @@ def test_a_reduction_that_was_suspended_while_its_files_were_swept_starts_over(t
     for operation in (s.Land(1, s.File("w1", (s.Row(order_id="K1", event_id="new"),))), s.Close(1)):
         carry_out(r, operation)
         state = s.apply(state, operation)
-    (manifest,) = pipeline.due(r.store(), r.config, r.state()).ready
+    (manifest,) = due.due(r.store(), r.config, r.state()).ready
     suspended = Suspended(r, layout.STATELESS, 4, lambda: [clock.sweep(r) for _ in range(2)] and None)
     (figures,) = reduce_windows(suspended.store, r.config, [manifest])
     folders = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(1)))}

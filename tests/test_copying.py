@@ -33,6 +33,7 @@ from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
 from recon.intake import landing_log
 from recon.model.windows import name_of
+from recon.planning import due
 from recon.state.compaction import compact
 from recon.state.reachable import needed
 from recon.state.timeline import Entry, State, Timeline
@@ -181,13 +182,13 @@ def test_whoever_follows_the_landings_of_a_copy_sees_what_landed_in_the_source_l
     r, _ = here(memory)
     r.copy(memory / "copy")
     copied = beside(memory / "copy")
-    waiting, cursor = landing_log.follow(copied.store(), copied.state())
+    waiting, cursor = due.follow(copied.store(), copied.state())
     assert waiting == {}
     with monkeypatch.context() as then:
         then.setattr(landing_log.note, "__defaults__", (lambda: datetime.now(UTC) - timedelta(hours=9),))
         carry_out(r, s.Land(3, s.File("waits", (s.Row("K1", "w-1"),))))
     r.copy(memory / "copy")
-    assert landing_log.follow(copied.store(), copied.state(), cursor)[0] == {name_of(s.at(3)): 1}
+    assert due.follow(copied.store(), copied.state(), cursor)[0] == {name_of(s.at(3)): 1}
 
 
 def test_a_rebuild_and_what_was_known_before_it_come_along(memory: Path) -> None:
@@ -658,7 +659,7 @@ def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
 
 
 def test_quarantine_and_notes_of_the_index_come_along(memory: Path) -> None:
-    from recon import quarantine
+    from recon.planning import quarantine
     from recon.state.tiers import indexed_at, note_indexed
 
     r, _ = here(memory)

@@ -14,13 +14,14 @@ from dagster_store import QUIET, landed, made, window
 
 import recon
 from jobs import in_flight
-from jobs.blocks import Earlier, Ready, choose, digest_of
+from jobs.blocks import Earlier, choose, digest_of
 from jobs.build import build_definitions
 from jobs.stage_jobs import SENSED
-from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongInput
+from recon.planning import quarantine
+from recon.planning.candidates import Ready
 from recon.prefetch import prefetch
 from recon.state.certificates import uncertified
 from recon.storage import lease

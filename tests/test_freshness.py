@@ -19,7 +19,7 @@ from jobs.build import build_definitions
 from recon.api import Reconciliation
 from recon.config import load_config
 from recon.errors import WrongUsage
-from recon.freshness import freshness
+from recon.planning.freshness import freshness
 from recon_assets.grid import range_tags
 from resources.stores import ReconciliationStore
 

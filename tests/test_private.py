@@ -16,11 +16,12 @@ import pytest
 from dagster_store import YAML, landed, made, window
 
 import recon
-from recon import elsewhere, quarantine
+from recon import elsewhere
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.elsewhere import Asked
 from recon.errors import WrongUsage
+from recon.planning import quarantine
 from recon.state import kept_rules
 from recon.storage.local import LocalStore
 

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.blocks import choose
-from jobs.ready import candidates, ready
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.config.settings import Caps
-from recon.pipeline import due, ranges
-from recon.ranges import Size, blocks
+from recon.planning.candidates import candidates, ready
+from recon.planning.due import due
+from recon.planning.ranges import Size, blocks, ranges
 from recon_assets.grid import range_tags
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -23,12 +23,12 @@ import pytest
 from dagster_store import YAML, landed, made, window
 
 import recon
-from recon import quarantine
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
+from recon.planning import quarantine
 from recon.state.certificates import uncertified
 from recon.state.timeline import Timeline
 from recon.storage import lease

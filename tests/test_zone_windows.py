@@ -22,11 +22,11 @@ from jobs.repairing import repair
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.materializing import Materializing
-from recon.closing import close_due, past_deadline
 from recon.config import Config
 from recon.errors import WrongUsage
-from recon.freshness import freshness
 from recon.model.windows import Grid, local_midnight, name_of
+from recon.planning.closing import close_due, past_deadline
+from recon.planning.freshness import freshness
 from recon.state.certificates import read_certificate
 from recon.state.timeline import Timeline
 from recon.work import Work

@@ -22,8 +22,8 @@ import recon
 from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import CONTRIBUTION, SAME, SUMS, TYPES, Row, contribution
 from benchmarks.peers.workload import CONFIG, MEASURES, START, Window, Workload, write_events
-from recon import pipeline
 from recon.merge import merge_windows
+from recon.planning import due
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state import reduced as stateless
@@ -56,7 +56,7 @@ class Ours:
 
     def _reduced(self) -> list[stateless.Figures]:
         store = self._recon.store()
-        return reduce_windows(store, self._recon.config, pipeline.due(store, self._recon.config, Timeline(store).head()).ready)
+        return reduce_windows(store, self._recon.config, due.due(store, self._recon.config, Timeline(store).head()).ready)
 
     def load(self, workload: Workload, scratch: Path) -> list[dict[str, Any]]:
         """The state to begin with: every base window and every worn window, each by the way that batches go. Figures of the worn ones."""

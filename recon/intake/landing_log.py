@@ -8,14 +8,12 @@ The protocol and why no manifest can be missed: docs/decisions/005-leases-and-la
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from recon.errors import WrongUsage
-from recon.state.timeline import State
-from recon.storage import frontiers, layout
+from recon.storage import layout
 from recon.storage.port import ObjectStore
 
 OVERLAP = timedelta(minutes=10)
@@ -56,44 +54,6 @@ def since(store: ObjectStore, cursor: str | None = None, now: Callable[[], datet
             window = f"{found[1]}:{found[2]}"
             touched[window] = max(touched.get(window, 0), int(found[3]))
     return dict(sorted(touched.items())), begun.isoformat()
-
-
-def follow(store: ObjectStore, state: State, cursor: str | None = None, now: Callable[[], datetime] = _now) -> tuple[dict[str, int], str]:
-    """Windows of which a noted revision is not committed yet → that revision, in order of time; and the new cursor, which keeps them.
-
-    Costs what has landed since, and what waits; never what is done."""
-    at, before = (None, {}) if cursor is None else _kept(cursor)
-    touched, at = since(store, at, now)
-    waiting = {
-        window: revision
-        for window in sorted({*before, *touched})
-        if (revision := max(before.get(window, 0), touched.get(window, 0))) > state.revision(window)
-    }
-    return waiting, json.dumps({"at": at, "waiting": waiting}, separators=(",", ":"))
-
-
-def waiting(store: ObjectStore, state: State) -> dict[str, int]:
-    """As ``follow``, for those who keep no cursor of their own: it is kept in the store, for all of them."""
-    _, cursor = frontiers.read(store, _WAITING)
-    found, cursor = follow(store, state, cursor)
-    frontiers.renew(store, _WAITING, cursor)
-    return found
-
-
-def peek(store: ObjectStore, state: State) -> dict[str, int]:
-    """As ``waiting``, but writes nothing: the cursor in the store stays where it is."""
-    return follow(store, state, frontiers.read(store, _WAITING)[1])[0]
-
-
-def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
-    """What ``follow`` put into a cursor: the instant, and the windows that waited then."""
-    try:
-        kept = json.loads(cursor)
-        return str(kept["at"]), {str(window): int(revision) for window, revision in kept["waiting"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise WrongUsage(
-            f"cursor {cursor[:60]!r} was not made by recon.intake.landing_log.follow; clear it, and all windows are looked at once"
-        ) from None
 
 
 def _instant(cursor: str) -> datetime:

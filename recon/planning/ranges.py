@@ -72,3 +72,8 @@ def _cut(caps: Caps, items: Iterable[T], size: Callable[[T], Size], follows: Cal
 
 def _exceeds(amount: int, cap: int | None) -> bool:
     return cap is not None and amount > cap
+
+
+def ranges(config: Config, manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
+    """Blocks of consecutive windows within the caps."""
+    return blocks(config, manifests, lambda manifest: manifest.window, size_of_batch)

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from jobs.blocks import Ready
-from recon import closing, quarantine
 from recon.config import Config
 from recon.errors import Damaged
-from recon.intake import landing_log
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
-from recon.ranges import size_of_batch, size_of_reduced
+from recon.planning import closing, due, quarantine
+from recon.planning.ranges import Size, size_of_batch, size_of_reduced
 from recon.state import reduced as stateless
 from recon.state.certificates import is_certified, maybe_uncertified, note_certified
 from recon.state.tiers import indexed_at
@@ -47,7 +45,7 @@ class Candidates:
 def candidates(store: ObjectStore, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
     """What may be ready for ``stage``: landed and not committed before the merge, committed and not certified after it."""
     if stage in ("reduce", "merge"):
-        return Candidates(*landing_log.follow(store, state, cursor))
+        return Candidates(*due.follow(store, state, cursor))
     note_certified(store, config, state)
     return Candidates(maybe_uncertified(store, state), "")
 
@@ -125,3 +123,12 @@ def _committed(
     if stage == "certify" and not indexed:
         found.behind.append(window)
     return Ready(name, commit) if indexed == (stage == "certify") else None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
+
+    window: str
+    version: int
+    size: Size = field(default_factory=Size)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
-from recon import quarantine
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.intake.batches import Manifest, close_if, read_manifest
 from recon.model.windows import name_of
+from recon.planning import quarantine
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore

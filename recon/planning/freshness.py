@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import closing
 from recon.config import Config
+from recon.planning import closing
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 
