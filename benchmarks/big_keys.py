@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import recon
 from recon.api import Reconciliation
 from recon.config import Config
-from recon.engines.duckdb import carrying
+from recon.engines.duckdb import carried_forward
 from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.planning import due
@@ -118,7 +118,7 @@ def many_windows(folder: Path, counts: Sequence[int], more: int) -> list[dict[st
             # The horizon is no part of what was reduced; each has a timeline of its own in the one store.
             config = replace(r.config, events=replace(r.config.events, dedupe=timedelta(days=days)))
             timeline = Timeline(r.store(), layout.generation(f"{days}-{folds}"))
-            with patch.object(carrying, "FOLD_MIN", carrying.FOLD_MIN if folds else 1 << 40):
+            with patch.object(carried_forward, "FOLD_MIN", carried_forward.FOLD_MIN if folds else 1 << 40):
                 done = 0
                 for count in sorted(counts):
                     for start in range(done, count, RANGE):

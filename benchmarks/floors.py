@@ -24,9 +24,10 @@ import numpy as np
 from core import CONFIG, make_events
 
 import recon
+from recon.engines.existing import find_standing, touched_keys
 from recon.merge import merge_windows
 from recon.planning import due
-from recon.prefetch import find_standing, prefetch, touched_keys
+from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import open_run, read_records, write_merged

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.config import Config
-from recon.engines.duckdb import carrying, contributions
-from recon.engines.duckdb.reduction import measure
+from recon.engines.duckdb import carried_forward, contributions
+from recon.engines.duckdb.reduce import measure
 from recon.engines.duckdb.session import connect
 from recon.exports import check_format, write_rows
 from recon.history import files_then, records_then
@@ -127,7 +127,7 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
         FROM (SELECT from_json(record, {contributions.record_structure(config)}) AS r,
                      {contributions.block_of(config, "record")} AS block FROM records)"""
     if connection.execute("FROM blocks LIMIT 1").fetchall():
-        carrying.open_blocks(connection, config, *files, last)
+        carried_forward.open_blocks(connection, config, *files, last)
         parsed = f"""
             SELECT p.key, withdrawn, CASE WHEN o.key IS NULL THEN p.c ELSE list_concat(o.c, p.c) END AS c,
                    CASE WHEN o.key IS NULL THEN block END AS block

@@ -87,14 +87,14 @@ def _late_totals(store: ObjectStore, config: Config, figures: reduced.Figures, l
     rows = sum(int(figures.files[rank]["rows"]) for rank in ranks)
     if not ranks:
         return figures.arrived.nothing().to_json()
-    from recon.engines.duckdb import reduction
+    from recon.engines.duckdb import reduce
     from recon.engines.duckdb.session import connect
     from recon.storage.scratch import local_copy, scratch_folder
 
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         events, aside = (parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (reduced.EVENTS, reduced.SET_ASIDE))
         source = f"(FROM (FROM {events} UNION ALL BY NAME FROM {aside}) WHERE file IN ({', '.join(map(str, ranks))}))"
-        return Totals(rows, reduction.totals_of(connection, config, source).money).to_json()
+        return Totals(rows, reduce.totals_of(connection, config, source).money).to_json()
 
 
 def _quarantined(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest | None) -> dict[str, Any] | None:

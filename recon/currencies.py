@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, reduction
+from recon.engines.duckdb import contributions, reduce
 from recon.engines.duckdb.session import connect
 from recon.lookup import windows_of
 from recon.state import reduced
@@ -50,10 +50,10 @@ def by_currency(store: ObjectStore, config: Config, state: State, key: str, hi: 
             SELECT * REPLACE (CAST(dense_rank() OVER (ORDER BY w, file) AS INTEGER) AS file), 0::UBIGINT AS lo, CAST(NULL AS UBIGINT) AS idh
             FROM (SELECT *, CASE WHEN id IS NOT NULL THEN {since} END AS since FROM {own})
             WHERE since IS NULL OR since > to_seconds({seconds})""")
-        currency = f", coalesce({reduction.column(config, config.events.currency)}, '') AS currency"
-        grouped = reduction.reduce_events(config, f"(SELECT *{currency} FROM counted)", ", currency")
+        currency = f", coalesce({reduce.column(config, config.events.currency)}, '') AS currency"
+        grouped = reduce.reduce_events(config, f"(SELECT *{currency} FROM counted)", ", currency")
         values = ", ".join(
-            contributions.as_text(item.type, f"{reduction.measure(item.name)}{'.v' if item.kind in ('first', 'last') else ''}")
+            contributions.as_text(item.type, f"{reduce.measure(item.name)}{'.v' if item.kind in ('first', 'last') else ''}")
             for item in config.measures
         )
         rows = connection.execute(f"SELECT currency, {values or 'NULL'} FROM ({grouped}) ORDER BY currency").fetchall()

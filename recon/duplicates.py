@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config, model
-from recon.engines.duckdb.reduction import column
+from recon.engines.duckdb.reduce import column
 from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
 from recon.state import reduced

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from recon.config import Config
+from recon.engines.prefetched import Prefetched, prefetched_files
 from recon.planning import ranges
-from recon.prefetch import Prefetched, prefetched_files
 from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.config import Config
-from recon.engines.duckdb.merging import Sources, merge_slice
+from recon.engines.duckdb.merge import merge_slice
 from recon.engines.duckdb.session import connect
+from recon.engines.port import Sources
 from recon.errors import WrongInput
 from recon.model.record import full
 from recon.state import reduced

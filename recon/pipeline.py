@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from recon.blame import blaming, quarantined
 from recon.certify import certify
 from recon.config import Config
+from recon.engines.blame import blaming, quarantined
 from recon.errors import WrongInput
 from recon.intake.batches import Manifest
 from recon.mending import mend_replayed

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from recon.blame import blaming, isolated, quarantined
 from recon.elsewhere import Answer, Asked
+from recon.engines.blame import blaming, isolated, quarantined
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.handover import blocks, find_prefetched
 from recon.mending import mend_replayed

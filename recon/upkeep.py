@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from recon import elsewhere
 from recon.certify import certify
 from recon.config import Config
+from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
-from recon.prefetch import prefetched_files
 from recon.serving.keeping import keep
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact

@@ -18,7 +18,7 @@ from oracle import Artifact, Contribution, Picked, Result, Rules, oracle
 import recon
 from recon.api import Reconciliation
 from recon.artifacts import live_records
-from recon.engines.duckdb import carrying
+from recon.engines.duckdb import carried_forward
 from recon.model.record import full, stored
 from recon.model.totals import Totals
 from recon.model.windows import name_of
@@ -124,9 +124,9 @@ def check_artifact(record: Mapping[str, Any], expected: Artifact, rules: Rules =
 def carried_until(windows: Sequence[datetime], rules: Rules) -> datetime:
     """Where the contributions of a key begin that are not folded: decision 008, in plain Python."""
     horizon = rules.dedupe // s.EVERY if rules.id else 0
-    newest, step = (max(windows) - s.START) // s.EVERY, carrying.STEP
+    newest, step = (max(windows) - s.START) // s.EVERY, carried_forward.STEP
     moved = (newest - 2 * horizon - step) // step
-    return s.at(step * moved) if len(windows) > carrying.FOLD_MIN and moved > 0 else datetime.min.replace(tzinfo=UTC)
+    return s.at(step * moved) if len(windows) > carried_forward.FOLD_MIN and moved > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def windows_of(block: Mapping[str, Any]) -> list[str]:

@@ -20,12 +20,13 @@ import pytest
 from daemons import site, span
 from dagster_store import HEADER, landed, made, window
 
-from recon import merge, reduce
+from recon import merge
 from recon.api import Reconciliation
-from recon.blame import blamed
 from recon.cli import main
 from recon.cli.materializing import Materializing
+from recon.engines.blame import blamed
 from recon.engines.duckdb import session
+from recon.engines.duckdb import window as reduce
 from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
 from recon.planning import quarantine

@@ -32,7 +32,7 @@ from test_verify import rewrite
 
 from recon import merge, verification_blocks, verification_expected
 from recon.api import Reconciliation
-from recon.engines.duckdb import carrying, reduction
+from recon.engines.duckdb import carried_forward, reduce, slices
 from recon.model.windows import name_of
 from recon.state import reduced
 from recon.state.compaction import compact
@@ -50,10 +50,10 @@ SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list
 def small(ids_max: int = 4096) -> Iterator[None]:
     """Keys of more than 3 windows fold, the border moves by 2, and lies two horizons (of one window each) and 2 behind."""
     with ExitStack() as patches:
-        for module in (carrying, verification_blocks):
+        for module in (carried_forward, verification_blocks):
             patches.enter_context(patch.object(module, "FOLD_MIN", 3))
             patches.enter_context(patch.object(module, "STEP", 2))
-        for module in (reduction, verification_expected):
+        for module in (reduce, verification_expected):
             patches.enter_context(patch.object(module, "IDS_MAX", ids_max))
         yield
 
@@ -93,10 +93,10 @@ def test_any_order_any_grouping_and_any_slices_give_the_same_block(
     batches: dict[int, tuple[s.File, ...]], data: st.DataObject, ids_max: int
 ) -> None:
     seen = []
-    for slice_bytes in (merge.SLICE_BYTES, 500):
+    for slice_bytes in (slices.SLICE_BYTES, 500):
         order = data.draw(st.permutations(sorted(batches)))
         cuts = sorted(data.draw(st.sets(st.integers(1, len(order)))) | {0, len(order)})
-        with small(ids_max), fresh() as r, patch.object(merge, "SLICE_BYTES", slice_bytes):
+        with small(ids_max), fresh() as r, patch.object(slices, "SLICE_BYTES", slice_bytes):
             land(r, batches)
             for start, end in itertools.pairwise(cuts):
                 run_range(r, tuple(order[start:end]))
@@ -268,14 +268,14 @@ def test_a_key_that_held_too_many_ids_holds_them_again_once_they_are_folded(tmp_
 
 def test_a_window_up_to_a_horizon_late_leaves_the_block_closed_and_a_correction_inside_opens_it(tmp_path: Path) -> None:
     opened: list[str] = []
-    really = carrying.open_blocks
+    really = carried_forward.open_blocks
 
     def noted(*given: Any) -> None:
         opened.append("opened")
         really(*given)
 
     r = open_in(tmp_path, YAML)
-    with small(), patch.object(carrying, "open_blocks", noted):
+    with small(), patch.object(carried_forward, "open_blocks", noted):
         state = story(r)
         assert records(r)["A"]["carried"]["runs"] == [4]
         assert not opened
@@ -415,7 +415,7 @@ def test_one_more_window_of_a_key_in_2000_windows_writes_no_more_than_one_of_a_k
         ranges = [[copied(r, first, number) for number in range(*cut)] for cut in itertools.pairwise(cuts)]
         return [merge.merge_windows(r.store(), r.config, timeline, one).bytes for one in ranges][-1]
 
-    later = 20 * carrying.STEP
+    later = 20 * carried_forward.STEP
     merged(1, 700)
     at_700 = [merged(number, number + 1) for number in range(700, 706)]
     merged(706, 700 + later)

@@ -13,7 +13,7 @@ import pytest
 from cases import case
 
 from recon.api import Reconciliation
-from recon.engines.duckdb import reduction
+from recon.engines.duckdb import reduce
 from recon.model import conflicts
 
 DAYS = """\
@@ -91,7 +91,7 @@ def test_every_resent_row_is_compared_with_the_one_that_counts_whatever_came_fir
 ) -> None:
     rows = {1: [row("1", "10.00"), row("2", "1.00")], 20: [row("1", "12.00"), row("4", "1.00")], 40: [row("1", "12.00"), row("5", "1.00")]}
     r = case(tmp_path, text=DAYS)
-    with patch.object(reduction, "IDS_MAX", limit):
+    with patch.object(reduce, "IDS_MAX", limit):
         for day in order:
             run(r, (day, rows[day]))
     assert named(r, 1) == {**NONE, "later": {window(20): 1, window(40): 1}}

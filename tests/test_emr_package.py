@@ -38,7 +38,7 @@ def test_what_is_named_for_emr_is_all_that_the_library_imports_there(tmp_path: P
             if not (others / top).exists():
                 (others / top).symlink_to(Path(str(one.locate_file(top))))
     work = (
-        "import sys; import recon.carrying, recon.engines.spark.distributing, recon.engines.spark.merging\n"
+        "import sys; import recon.carrying, recon.engines.spark.reduce_large, recon.engines.spark.merge\n"
         "import recon.storage.s3.store, recon.storage.cache\n"
         "from recon.spark import main; from recon.engines.emr.pipes import opened_pipes\n"
         "import boto3, obstore, redis, dagster_pipes\n"

@@ -35,8 +35,8 @@ from recon.api import Reconciliation
 from recon.cli import main
 from recon.config.settings import Engine
 from recon.demo import write_story
-from recon.engines.spark import merging, reducing
-from recon.engines.spark.parting import by_hash, parted
+from recon.engines.spark import merge, reduce
+from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
@@ -66,7 +66,7 @@ def by(r: Reconciliation, engine: Engine) -> Reconciliation:
 
 @contextmanager
 def large(yes: bool = True) -> Iterator[None]:
-    with patch.object(reducing, "SMALL_BYTES", 0 if yes else 1 << 40):
+    with patch.object(reduce, "SMALL_BYTES", 0 if yes else 1 << 40):
         yield
 
 
@@ -301,9 +301,9 @@ def test_a_slice_that_is_merged_twice_writes_two_part_files_and_each_answer_name
     manifest = read_manifest(r.store(), s.at(0))
     assert isinstance(manifest, Manifest)
     figures = reduce_windows(r.store(), r.config, [manifest])
-    ranged = merging.Range(layout.new_attempt(), r.state(), tuple(figures))
+    ranged = merge.Range(layout.new_attempt(), r.state(), tuple(figures))
     store, config = on_executor(r.config)
-    parts = [merging._merge_slice(store, config, (ranged, 0, (0, 1 << 64))) for _ in range(2)]
+    parts = [merge._merge_slice(store, config, (ranged, 0, (0, 1 << 64))) for _ in range(2)]
     named = [open_run(store, part.run.path).part_files for part in parts if part.run]
     assert len({*named[0], *named[1]}) == 2
     assert store.get(named[0][0]) == store.get(named[1][0])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from oracle import Control, Measure, Rules, oracle, withdrawn
 
 from recon.api import Reconciliation
-from recon.engines.duckdb import reduction
+from recon.engines.duckdb import reduce
 from recon.model.windows import name_of
 
 PLAIN_YAML = """\
@@ -69,7 +69,7 @@ def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_his
 @SLOW
 @given(s.histories(max_windows=4, max_operations=10))
 def test_a_key_with_more_ids_than_its_record_may_hold_comes_out_the_same(history: s.History) -> None:
-    with fresh() as r, patch.object(reduction, "IDS_MAX", 3):
+    with fresh() as r, patch.object(reduce, "IDS_MAX", 3):
         for operation, state in zip(history.operations, history.states(), strict=True):
             carry_out(r, operation)
             if isinstance(operation, s.Run):

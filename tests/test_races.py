@@ -26,11 +26,13 @@ from hypothesis import strategies as st
 
 import recon
 from recon.api import Reconciliation
+from recon.engines.existing import standing_records
+from recon.engines.prefetched import Prefetched, read_prefetched
 from recon.errors import Damaged
 from recon.intake.batches import read_manifest
 from recon.merge import Merged, merge_windows
 from recon.model.windows import name_of
-from recon.prefetch import Prefetched, prefetch, read_prefetched, standing_records
+from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import check_of, entries_of, write_run

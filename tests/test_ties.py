@@ -20,12 +20,13 @@ import pytest
 import recon
 from recon import certify
 from recon.api import Reconciliation
-from recon.engines.duckdb import entangled, reduction
+from recon.engines.duckdb import duplicates, reduce
+from recon.engines.prefetched import Prefetched
 from recon.errors import Damaged, WrongInput, WrongUsage
 from recon.intake.batches import read_manifest
 from recon.merge import merge_windows
 from recon.model.totals import Totals, exact_sum
-from recon.prefetch import Prefetched, prefetch
+from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
 from recon.state import certificates
 from recon.state import reduced as stateless
@@ -112,13 +113,13 @@ def test_reduce_refuses_what_does_not_tie(
     r: Reconciliation, monkeypatch: pytest.MonkeyPatch, step: str, columns: str, where: str, words: tuple[str, ...]
 ) -> None:
     land(r, 0, ROWS)
-    original = getattr(reduction, step)
+    original = getattr(reduce, step)
 
     def faulty(*arguments: Any) -> None:
         original(*arguments)
         rewritten(next(one for one in arguments if isinstance(one, Path)), columns, where)
 
-    monkeypatch.setattr(reduction, step, faulty)
+    monkeypatch.setattr(reduce, step, faulty)
     refused(r, 0, "reduce does not tie", *words)
     monkeypatch.undo()
     assert r.run().bad == {}
@@ -175,13 +176,13 @@ def test_merge_refuses_rows_held_back_that_are_not_those_of_the_events(r: Reconc
     land(r, 0, "A,1,10,EUR\n")
     r.run()
     land(r, 1, "A,1,10,EUR\nA,5,50,EUR\n")
-    original = entangled.untangle
+    original = duplicates.untangle
 
     def faulty(*arguments: Any) -> Any:
         moved, recounted = original(*arguments)
         return {window: replace(told, totals=replace(told.totals, rows=told.totals.rows + 1)) for window, told in moved.items()}, recounted
 
-    monkeypatch.setattr(entangled, "untangle", faulty)
+    monkeypatch.setattr(duplicates, "untangle", faulty)
     refused(r, 1, "1 + 1 rows in the artifacts, 0 + 2 in the events")
 
 
@@ -204,14 +205,14 @@ def test_a_recount_refuses_what_does_not_tie(
     r: Reconciliation, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], words: str
 ) -> None:
     with_a_late_window(r)
-    original = entangled.untangle
+    original = duplicates.untangle
 
     def faulty(*arguments: Any) -> Any:
         moved, recounted = original(*arguments)
         assert recounted
         return moved, {window: change(told) for window, told in recounted.items()}
 
-    monkeypatch.setattr(entangled, "untangle", faulty)
+    monkeypatch.setattr(duplicates, "untangle", faulty)
     refused(r, 0, "the merge does not tie", f"{W[1]}: recounted", words)
     monkeypatch.undo()
     assert r.run().bad == {}

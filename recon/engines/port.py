@@ -9,17 +9,20 @@ All engines give equal artifacts for equal input, to the byte, and go on from wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from recon.errors import WrongUsage
+from recon.model.conflicts import Pairs
+from recon.model.totals import Totals
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from recon.config import Config
-    from recon.engines.duckdb.merging import Slice
+    from recon.engines.prefetched import Prefetched
     from recon.intake.batches import Manifest
-    from recon.prefetch import Prefetched
     from recon.state.reduced import Figures
     from recon.state.timeline import RunRef, State, Timeline
     from recon.storage.port import ObjectStore
@@ -62,17 +65,47 @@ class Engine(Protocol):
         ...
 
 
-def engine_of(config: Config) -> Engine:
-    """The engine that ``config`` names. Raises WrongUsage where what it needs is not installed."""
-    if config.engine.kind == "spark":
-        from recon.engines.spark.engine import Spark
+@dataclass(frozen=True)
+class Sources:
+    """Local Parquet files by window name: artifacts of the range's new revisions; artifacts and events of every window as it stood
+    before, and events as it will stand."""
 
-        return Spark()
-    if config.engine.elsewhere:
-        raise WrongUsage(
-            f"{config.path}: engine: kind: {config.engine.kind} is submitted to by runs of Dagster ('recon run', or the UI); for anything "
-            "else call recon_spark.py on the cluster (docs/operations.md), or name another kind: any goes on from what another left"
-        )
-    from recon.engines.duckdb.engine import Embedded
+    artifacts: Mapping[str, Path]
+    artifacts_old: Mapping[str, Path]
+    events_new: Mapping[str, Path]
+    events_old: Mapping[str, Path]
 
-    return Embedded()
+
+@dataclass(frozen=True)
+class Moved:
+    """Events of one window that became suppressed (less those that no longer are): totals and additive measures."""
+
+    totals: Totals
+    measures: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Recount:
+    """Change in what the contributions of a window outside the range come to: rows counted and additive measures."""
+
+    rows: int
+    measures: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the merge of one slice came to. ``records``: hi, lo, length (bytes), check and record (JSON line), in order of hash."""
+
+    records: pa.Table
+    statuses: dict[str, int]
+    """Change in the number of artifacts by status."""
+    counted: dict[str, Totals]
+    """Per window of the range: rows counted in the contributions as they will stand."""
+    suppressed: dict[str, int]
+    measures: dict[str, dict[str, str | int]]
+    moved: dict[str, Moved] = field(default_factory=dict)
+    recounted: dict[str, Recount] = field(default_factory=dict)
+    """Windows outside the range: what changed in the records, which must tie with ``moved``."""
+    conflicts_before: Pairs = field(default_factory=dict)
+    conflicts: Pairs = field(default_factory=dict)
+    """Suppressed rows that differ from the row that counts, before and after: of all pairs of windows that the merge can change."""

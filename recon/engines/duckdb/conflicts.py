@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config, model
-from recon.engines.duckdb import carrying, contributions, reduction
+from recon.engines.duckdb import carried_forward, contributions, reduce
 from recon.model.conflicts import Pairs
 from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
@@ -24,7 +24,7 @@ from recon.vocabulary.duckdb import literal, quoted
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.engines.duckdb.merging import Sources
+    from recon.engines.port import Sources
 
 _NAME = "%Y-%m-%dT%H:%MZ"
 _TABLES = ("resent", "chained", "unread", "reached", "links_old", "links_new", "contents_kept", "contents_old", "contents_new")
@@ -61,7 +61,7 @@ def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifac
         WHERE p.ids IS NULL AND NOT p.ranged AND NOT (p.w BETWEEN z.first AND z.last OR p.w >= z.held)
               AND key IN (SELECT key FROM resent)
         UNION
-        SELECT key, w FROM ({carrying.windows_of(config, blocks)}) WHERE key IN (SELECT key FROM resent)""")
+        SELECT key, w FROM ({carried_forward.windows_of(config, blocks)}) WHERE key IN (SELECT key FROM resent)""")
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     while True:
         known = "(SELECT key, idh, w FROM ids_old UNION SELECT key, idh, w FROM ids_new UNION SELECT key, idh, w FROM chained)"
@@ -108,7 +108,7 @@ def _read_contents(
 ) -> None:
     """The tables ``contents_kept`` (windows outside the range), ``contents_old`` and ``contents_new``: key, id, w, content of each
     event in a chain, where ``content`` holds every column that the rules use."""
-    columns = {"time": "time", **{f"c_{name}": reduction.column(config, name) for name in model.event_columns(config)}}
+    columns = {"time": "time", **{f"c_{name}": reduce.column(config, name) for name in model.event_columns(config)}}
     kinds = {"time": "TIMESTAMPTZ", **{f"c_{name}": kind.duckdb for name, kind in model.event_columns(config).items()}}
     content = ", ".join(f"{literal(name)}: {column}" for name, column in columns.items())
     structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
@@ -121,7 +121,7 @@ def _read_contents(
             events = sources.events_old if side == "old" else sources.events_new
             connection.execute(f"""
                 INSERT INTO contents_{side}
-                SELECT e.key, e.id, {literal(window)}, {{{content}}} FROM {reduction.written_events(events[window], *part)} e
+                SELECT e.key, e.id, {literal(window)}, {{{content}}} FROM {reduce.written_events(events[window], *part)} e
                 SEMI JOIN (SELECT key, idh FROM ({listed}) WHERE w = {literal(window)}) l ON l.key = e.key AND l.idh = e.idh""")
 
 

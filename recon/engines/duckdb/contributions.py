@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from recon.config import Config
 from recon.config.model import Measure
-from recon.engines.duckdb.reduction import measure
+from recon.engines.duckdb.reduce import measure
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal, quoted, to_text
 from recon.vocabulary.types import TEXT, Type

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
-from recon.engines.duckdb.reduction import column
+from recon.engines.duckdb.reduce import column
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from recon.config import Config
 from recon.engines.port import Written
-from recon.engines.spark import merging, reducing
+from recon.engines.prefetched import Prefetched
+from recon.engines.spark import merge as merging
+from recon.engines.spark import reduce as reducing
 from recon.intake.batches import Manifest
-from recon.prefetch import Prefetched
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon import reduce
 from recon.config import Config, model
 from recon.config.model import Measure
-from recon.engines.duckdb import reduction
+from recon.engines.duckdb import reduce as reduction
+from recon.engines.duckdb import window as reduce
 from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput

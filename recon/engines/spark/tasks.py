@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from recon.blame import blamed
 from recon.config import Config
+from recon.engines.blame import blamed
 from recon.engines.spark.session import open_session
 from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.storage.open import open_for

@@ -7,15 +7,16 @@ many windows (carrying), part-files and commits (recon.merge).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recon.config import Config
-from recon.engines.duckdb import carrying, conflicts, contributions, entangled, reduction
-from recon.engines.duckdb.reduction import measure
+from recon.engines.duckdb import carried_forward, conflicts, contributions, duplicates, reduce
+from recon.engines.duckdb.reduce import measure
+from recon.engines.port import Moved, Recount, Slice, Sources
 from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
 from recon.model.totals import Totals, as_totals
@@ -34,52 +35,6 @@ _SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, text, withdraw
 _CARRIED = "blocked, border, folds"
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Local Parquet files by window name: artifacts of the range's new revisions; artifacts and events of every window as it stood
-    before, and events as it will stand."""
-
-    artifacts: Mapping[str, Path]
-    artifacts_old: Mapping[str, Path]
-    events_new: Mapping[str, Path]
-    events_old: Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Moved:
-    """Events of one window that became suppressed (less those that no longer are): totals and additive measures."""
-
-    totals: Totals
-    measures: dict[str, str | int]
-
-
-@dataclass(frozen=True)
-class Recount:
-    """Change in what the contributions of a window outside the range come to: rows counted and additive measures."""
-
-    rows: int
-    measures: dict[str, str | int]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What the merge of one slice came to. ``records``: hi, lo, length (bytes), check and record (JSON line), in order of hash."""
-
-    records: pa.Table
-    statuses: dict[str, int]
-    """Change in the number of artifacts by status."""
-    counted: dict[str, Totals]
-    """Per window of the range: rows counted in the contributions as they will stand."""
-    suppressed: dict[str, int]
-    measures: dict[str, dict[str, str | int]]
-    moved: dict[str, Moved] = field(default_factory=dict)
-    recounted: dict[str, Recount] = field(default_factory=dict)
-    """Windows outside the range: what changed in the records, which must tie with ``moved``."""
-    conflicts_before: Pairs = field(default_factory=dict)
-    conflicts: Pairs = field(default_factory=dict)
-    """Suppressed rows that differ from the row that counts, before and after: of all pairs of windows that the merge can change."""
-
-
 def merge_slice(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
@@ -94,8 +49,8 @@ def merge_slice(
     connection.register("standing_records", standing)
     arriving = _arriving(config, sources.artifacts, bounds)
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _standing(config), arriving, windows)}")
-    if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carrying.outdated(connection, config, windows):
-        carrying.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
+    if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
+        carried_forward.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {_merged(config, _opened(config), arriving, windows)}")
     connection.unregister("standing_records")
     moved: dict[str, Moved] = {}
@@ -104,7 +59,7 @@ def merge_slice(
     after: Pairs = {}
     settled = f"(SELECT {_SETTLED}, {_CARRIED} FROM merged WHERE NOT entangled)"
     if _any(connection, "SELECT 1 FROM merged WHERE entangled"):
-        moved, recounted = entangled.untangle(connection, config, sources, windows)
+        moved, recounted = duplicates.untangle(connection, config, sources, windows)
         before, after = conflicts.find(connection, config, sources, windows)
         settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
     counted, suppressed, measures = _window_sums(connection, config, windows, settled)
@@ -206,8 +161,8 @@ def _merged(config: Config, standing: str, arriving: _Arriving, windows: Sequenc
             FROM paired
         ), bordered AS (
             SELECT *, {_entangled() if config.events.id else "false"} AS entangled,
-                   CASE WHEN len(fresh) + {held} > {carrying.FOLD_MIN}
-                        THEN coalesce({carrying.border(config, "fresh[-1].w")}, '') ELSE '' END AS border
+                   CASE WHEN len(fresh) + {held} > {carried_forward.FOLD_MIN}
+                        THEN coalesce({carried_forward.border(config, "fresh[-1].w")}, '') ELSE '' END AS border
             FROM replaced
         )
         SELECT *, blocked OR CASE WHEN border = '' THEN false WHEN appended THEN old_c[1].w < border
@@ -225,7 +180,7 @@ def _entangled() -> str:
             WHEN appended AND len(fresh) = 1 THEN list_has_any(flatten(list_transform(old_c, lambda x: x.ids)), fresh[1].ids)
             ELSE len(flatten({_each("x.ids")})) <> list_unique(flatten({_each("x.ids")})) END
             OR coalesce(list_sum(list_transform(old_c, lambda x: x.d)), 0) > 0
-            OR {_total("n")} + {_total("d")} > {reduction.IDS_MAX}
+            OR {_total("n")} + {_total("d")} > {reduce.IDS_MAX}
             OR len(list_filter(old_c, lambda x: x.ids IS NULL)) > 0, false)"""
 
 
@@ -248,7 +203,7 @@ def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str)
     ordinary = f"(SELECT *, CAST(NULL AS VARCHAR) AS carried FROM {settled} WHERE NOT folds)"
     query = contributions.folded(config, ordinary, f"{_SETTLED}, carried,", _each, "(appended OR len(fresh) > 0)", _total)
     if _any(connection, "SELECT 1 FROM merged WHERE folds"):
-        carrying.fold(connection, config, settled)
+        carried_forward.fold(connection, config, settled)
         folding = f"(SELECT *, {contributions.block_text(config, 'block')} AS carried FROM kept)"
         query += f" UNION ALL BY NAME {contributions.folded(config, folding, f'{_SETTLED}, carried,', some='true')}"
     if not config.logic:

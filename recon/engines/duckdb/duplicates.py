@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, reduction
+from recon.engines.duckdb import contributions, reduce
 from recon.errors import WrongInput
 from recon.model import totals
 from recon.model.windows import name_of
@@ -22,7 +22,7 @@ from recon.vocabulary.duckdb import literal, quoted
 if TYPE_CHECKING:
     import duckdb
 
-    from recon.engines.duckdb.merging import Moved, Recount, Sources
+    from recon.engines.port import Moved, Recount, Sources
 
 Events = Callable[[str], str]
 """Window → a source of its accepted events for FROM: those of the part of the hash space in which the entangled keys lie."""
@@ -70,10 +70,10 @@ def settle(
     first, last = connection.execute("SELECT min(hi), max(hi) FROM tangled").fetchall()[0]
 
     def after(window: str) -> str:
-        return reduction.written_events(sources.events_new[window], first, last)
+        return reduce.written_events(sources.events_new[window], first, last)
 
     def before(window: str) -> str:
-        return reduction.written_events(sources.events_old[window], first, last)
+        return reduce.written_events(sources.events_old[window], first, last)
 
     _zones(connection, config, windows)
     _ids(connection, sources.artifacts_old, f"a.hi BETWEEN {first} AND {last}")
@@ -106,7 +106,7 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
         SELECT key, capped, {literal(name_of(first))} AS first, {literal(name_of(last))} AS last,
                CASE WHEN capped THEN '~' ELSE border END AS held
         FROM (SELECT key, border, coalesce(list_sum(list_transform(c, lambda x: CASE WHEN x.w >= border THEN x.n + x.d ELSE 0 END)), 0)
-                                  > {reduction.IDS_MAX} AS capped
+                                  > {reduce.IDS_MAX} AS capped
               FROM tangled)""")
 
 
@@ -206,7 +206,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
             SELECT e.* FROM {events(window)} e
             SEMI JOIN (SELECT key FROM changed WHERE w = {name}) c ON c.key = e.key
             ANTI JOIN (SELECT key, id FROM suppressed_new WHERE w = {name}) s ON s.key = e.key AND s.id = e.id)"""
-        reduced = reduction.logical(connection, config, reduction.reduce_events(config, kept))
+        reduced = reduce.logical(connection, config, reduce.reduce_events(config, kept))
         connection.execute(f"INSERT INTO again SELECT key, {name}, n, {currencies}, {contributions.measures_struct(config)} FROM {reduced}")
     nothing = ", ".join(f"{literal(item.name)}: {'0' if item.kind == 'count' else 'NULL'}" for item in config.measures)
     connection.execute(f"INSERT INTO again SELECT key, w, 0, [], {{{nothing}}} FROM changed ANTI JOIN again USING (key, w)")
@@ -238,7 +238,7 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str, Recount]:
     """Windows outside the range: rows and additive measures of their changed contributions, after less before."""
-    from recon.engines.duckdb.merging import Recount
+    from recon.engines.port import Recount
 
     names = [item.name for item in config.measures if item.kind in ("sum", "count")]
     sums = "".join(f", sum({side}.m.{quoted(name)})" for side in ("a", "p") for name in names)
@@ -254,7 +254,7 @@ def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str
 
 def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> dict[str, Moved]:
     """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
-    from recon.engines.duckdb.merging import Moved
+    from recon.engines.port import Moved
     from recon.model.totals import Totals
 
     found: dict[str, Moved] = {}
@@ -267,11 +267,11 @@ def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events:
             )
             sides.append(
                 (
-                    reduction.totals_of(connection, config, source),
-                    reduction.measure_totals(
+                    reduce.totals_of(connection, config, source),
+                    reduce.measure_totals(
                         connection,
                         config,
-                        reduction.logical(connection, config, reduction.reduce_events(config, source)),
+                        reduce.logical(connection, config, reduce.reduce_events(config, source)),
                     ),
                 )
             )

@@ -1,6 +1,6 @@
 """Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs.
 
-Belongs here: cutting into slices, and joining what they wrote. Does not belong here: what is done in a slice (recon.merge.write_slice and
+Belongs here: cutting into slices, and joining what they wrote. Does not belong here: what is done in a slice (recon.engines.duckdb.slices.write_slice and
 recon.prefetch), ties and the commit (recon.merge).
 """
 
@@ -11,21 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recon.config import Config
-from recon.engines.duckdb.merging import Slice
 from recon.engines.duckdb.session import connect
-from recon.engines.port import Written
+from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, read_standing, sources_of, standing_at, write_slice
+from recon.engines.existing import find_standing, joined, touched_keys
+from recon.engines.port import Slice, Written
+from recon.engines.prefetched import Prefetched, prefetched_meta, read_places, write_places, write_prefetched
 from recon.engines.spark.tasks import in_tasks, parallelism
-from recon.merge import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, read_standing, sources_of, standing_at, write_slice
-from recon.prefetch import (
-    Prefetched,
-    find_standing,
-    joined,
-    prefetched_meta,
-    read_places,
-    touched_keys,
-    write_places,
-    write_prefetched,
-)
 from recon.state.reduced import Figures
 from recon.state.runs import open_runs, write_merged, write_run
 from recon.state.timeline import RunRef, State, Timeline

@@ -1,7 +1,7 @@
 """Reduce on Spark: small windows whole, one task each; large ones cut into files, then into slices of the hash space.
 
 Belongs here: which windows are small, and the order of a range. Does not belong here: what a task does with a small one
-(recon.reduce.reduce_window), the jobs of a large one (distributing).
+(recon.engines.duckdb.window.reduce_window), the jobs of a large one (distributing).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from recon.config import Config
-from recon.engines.spark.distributing import reduce_large
+from recon.engines.duckdb.window import reduce_window
+from recon.engines.spark.reduce_large import reduce_large
 from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
 from recon.intake.batches import Manifest
-from recon.reduce import reduce_window
 from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
 

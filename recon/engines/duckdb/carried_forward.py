@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, entangled
+from recon.engines.duckdb import contributions, duplicates
 from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.storage import parquet
@@ -81,9 +81,9 @@ def open_blocks(
     windows = [name_of(config.grid.at(index)) for (index,) in indices]
     _gather(connection, config, {window: artifacts[window] for window in windows})
     if config.events.id:
-        from recon.engines.duckdb.merging import Sources
+        from recon.engines.port import Sources
 
-        entangled.settle(connection, config, Sources({}, artifacts, events, events), windows, "gathered")
+        duplicates.settle(connection, config, Sources({}, artifacts, events, events), windows, "gathered")
         source = "(SELECT key, c FROM gathered WHERE NOT entangled UNION ALL SELECT key, fresh FROM untangled)"
         ids = "NULL"
     else:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from recon import errors
 from recon.config import Config, model
 from recon.config.model import Measure
-from recon.engines.spark.parting import parted
+from recon.engines.spark.partition import parted
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
@@ -183,7 +183,7 @@ def _artifacts(config: Config, events: DataFrame) -> DataFrame:
 
 
 def aggregate(config: Config, item: Measure) -> str:
-    """The aggregate of Spark that takes one measure over events; see recon.engines.duckdb.reduction.aggregate, which it equals."""
+    """The aggregate of Spark that takes one measure over events; see recon.engines.duckdb.reduce.aggregate, which it equals."""
     conditions = []
     if item.where is not None:
         conditions.append(f"({emit_spark(item.where, {name: _column(config, name) for name in config.columns})})")

@@ -1,0 +1,164 @@
+"""Finds and reads the existing records of the keys that a range touches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon.state import reduced
+from recon.state.reduced import Figures
+from recon.state.runs import Found, among, find_many, open_runs, read_records
+from recon.state.runs.entries import hash_order
+from recon.state.timeline import State
+from recon.storage import parquet
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy, scratch_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_BATCH_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the standing records of some keys lie: ``hi`` and ``lo`` of each, in order, and its place in ``found``."""
+
+    hi: np.ndarray[Any, np.dtype[np.uint64]]
+    lo: np.ndarray[Any, np.dtype[np.uint64]]
+    found: Found
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Standing records that were found, to be read a part at a time, so that memory holds the part. ``held``: those that a pre-fetched file
+    holds itself (hi, lo, length, record, in order of hash); the hashes of ``places`` are others."""
+
+    places: Standing
+    held: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.places.hi) + (0 if self.held is None else self.held.num_rows)
+
+    @property
+    def bytes(self) -> int:
+        """Of all the records."""
+        held = 0 if self.held is None else int(self.held.column("length").to_numpy().astype(np.int64).sum())
+        return held + int(self.places.found.length.astype(np.int64).sum())
+
+    def read(self, store: ObjectStore, bounds: tuple[int, int] | None = None) -> pa.Table:
+        """hi, lo, length and record, in order of (hi, lo); with ``bounds`` only of bounds[0] ≤ hi < bounds[1]. Raises Damaged where a
+        record cannot be read or is not what was written, and NotFound where a part-file is gone."""
+        import pyarrow as pa
+
+        places = part_of(self.places, bounds)
+        if self.held is None:
+            return records_of(store, places)
+        held = self.held if bounds is None else between(self.held, *bounds)
+        if not len(places.hi):
+            return held
+        joined = pa.concat_tables([held, records_of(store, places).cast(held.schema)])
+        return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
+
+
+def part_of(standing: Standing, bounds: tuple[int, int] | None) -> Standing:
+    """What of it lies within the bounds, if there are any."""
+    if bounds is None:
+        return standing
+    rows = _rows_between(standing.hi, *bounds)
+    found = standing.found
+    part, offset, length, check = (column[rows] for column in (found.part, found.offset, found.length, found.check))
+    hi = standing.hi[rows]
+    return Standing(hi, standing.lo[rows], Found(found.part_files, np.arange(len(hi)), part, offset, length, check))
+
+
+def between(table: pa.Table, first: int, end: int) -> pa.Table:
+    """The rows with first ≤ hi < end of a table that is sorted by hi."""
+    rows = _rows_between(table.column("hi").to_numpy(), first, end)
+    return table.slice(rows.start, rows.stop - rows.start)
+
+
+def _rows_between(hi: np.ndarray[Any, np.dtype[np.uint64]], first: int, end: int) -> slice:
+    low = int(np.searchsorted(hi, np.uint64(first), side="left"))
+    return slice(low, len(hi) if end == 1 << 64 else int(np.searchsorted(hi, np.uint64(end), side="left")))
+
+
+def joined(parts: Sequence[Standing]) -> Standing:
+    """Several as one; each lies behind the one before in order of hash."""
+    names: dict[str, int] = {}
+    numbers = [np.array([names.setdefault(name, len(names)) for name in part.found.part_files], np.uint32) for part in parts]
+    part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
+    columns = [np.concatenate([getattr(part.found, name) for part in parts]) for name in ("offset", "length", "check")]
+    hi, lo = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hi", "lo"))
+    return Standing(hi, lo, Found(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
+
+
+def _overlaid(standing: Standing, fresh: Standing) -> Standing:
+    """Both, but of the hashes of ``fresh`` only what is there: by the invariant of runs that is all that stands of them."""
+    kept = np.flatnonzero(~among(standing.hi, standing.lo, fresh.hi, fresh.lo))
+    hi, lo = np.concatenate([standing.hi[kept], fresh.hi]), np.concatenate([standing.lo[kept], fresh.lo])
+    order = hash_order(hi, lo)
+    old, new = standing.found, fresh.found
+    part = np.concatenate([old.part[kept], new.part + np.uint32(len(old.part_files))])[order]
+    offset, length, check = (
+        np.concatenate([getattr(old, name)[kept], getattr(new, name)])[order] for name in ("offset", "length", "check")
+    )
+    return Standing(hi[order], lo[order], Found(old.part_files + new.part_files, np.arange(len(order)), part, offset, length, check))
+
+
+def touched_keys(
+    store: ObjectStore, state: State, range_figures: Sequence[Figures], bounds: tuple[int, int] | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], np.ndarray[Any, np.dtype[np.uint64]]]:
+    """Distinct key hashes (hi, lo), sorted, of the new and the committed revision of each window of the range; with ``bounds`` only
+    bounds[0] ≤ hi < bounds[1]."""
+    folders = [figures.folder for figures in range_figures]
+    folders += [state.windows[f.window].folder for f in range_figures if f.window in state.windows]
+    columns = [_hashes(store, folder, bounds) for folder in dict.fromkeys(folders)]
+    hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
+    lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])
+    if len(columns) > 1:  # one alone is sorted as it was written
+        order = np.lexsort((lo, hi))
+        hi, lo = hi[order], lo[order]
+    # Two keys of one window may have one hash: asked for twice, its records would come twice.
+    fresh = np.ones(len(hi), bool)
+    fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
+    return hi[fresh], lo[fresh]
+
+
+def find_standing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> Standing:
+    """Every entry that the runs (newest first) hold for these hashes, which are sorted."""
+    found = find_many(open_runs(store, run_paths), hi, lo)
+    return Standing(hi[found.query], lo[found.query], found)
+
+
+def records_of(store: ObjectStore, standing: Standing) -> pa.Table:
+    """hi, lo, length (bytes) and record, each record checked: views (string_view), from a folder of the mapped part-files, so that
+    nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
+    import pyarrow as pa
+
+    records = read_records(store, standing.found)
+    table = pa.table({"hi": standing.hi, "lo": standing.lo, "length": standing.found.length, "record": records})
+    # DuckDB's threads share a table by its batches.
+    return pa.Table.from_batches(table.to_batches(_BATCH_ROWS), table.schema)
+
+
+def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
+    """``records_of`` what ``find_standing`` finds."""
+    return records_of(store, find_standing(store, run_paths, hi, lo))
+
+
+def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> tuple[Any, Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    part = None
+    if bounds is not None:
+        first, last = (pa.scalar(bound, pa.uint64()) for bound in (bounds[0], bounds[1] - 1))
+        part = (pc.field("hi") >= first) & (pc.field("hi") <= last)
+    with scratch_folder(store) as scratch:
+        table = parquet.read(local_copy(store, folder + reduced.ARTIFACTS, scratch), ["hi", "lo"], part)
+    return table.column("hi").to_numpy(), table.column("lo").to_numpy()

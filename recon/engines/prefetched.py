@@ -1,0 +1,225 @@
+"""The pre-fetched file: existing records, or their places, in order of hash."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon.engines.existing import _BATCH_ROWS, Standing, Unread, _overlaid, between, part_of, records_of
+from recon.errors import Damaged
+from recon.state.reduced import Figures
+from recon.state.runs import Found, among
+from recon.state.runs.entries import COLUMNS
+from recon.state.timeline import State
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_META = b"recon"
+
+
+_PLACES = b"recon places"
+"""Only in a file of places: the part-files by number, and the CRC-32 of their names and the columns."""
+
+
+_IN_FILE = ("hi", "lo", "file", "offset", "length", "check")
+
+
+@dataclass(frozen=True)
+class Prefetched:
+    """A pre-fetched file: where it lies, the commit it was read at, the revisions that it was made for and those that stood then."""
+
+    path: str
+    commit: int
+    revisions: dict[str, int]
+    committed: dict[str, str]
+    """Window → stateless folder that stood at that commit."""
+    keys: int
+    found: int
+    bytes: int
+
+
+_NOTHING = Standing(
+    np.empty(0, np.uint64),
+    np.empty(0, np.uint64),
+    Found((), np.empty(0, np.int64), *(np.empty(0, COLUMNS[name]) for name in ("file", "offset", "length", "check"))),
+)
+
+
+def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -> dict[str, Any]:
+    """What a pre-fetched file says of itself."""
+    windows = [figures.window for figures in range_figures]
+    return {
+        "commit": state.commit,
+        "revisions": {figures.window: figures.revision for figures in range_figures},
+        "committed": {name: state.windows[name].folder for name in windows if name in state.windows},
+        "keys": keys,
+    }
+
+
+def write_prefetched(store: ObjectStore, standing: Standing, meta: dict[str, Any], places: bool = False) -> Prefetched:
+    """Writes a pre-fetched file; with ``places`` one of places in any store, for a merge whose tasks read the records themselves."""
+    path = layout.prefetched(layout.new_attempt())
+    mapped = any(store.local(part_file) is not None for part_file in standing.found.part_files[:1])
+    table = _places(standing) if mapped or places else records_of(store, standing).drop_columns(["length"])
+    named = {**(table.schema.metadata or {}), _META: json.dumps(meta)}
+    written = store.put_new(path, _ipc(table.replace_schema_metadata(named)))
+    return Prefetched(path, found=table.num_rows, bytes=written, **meta)
+
+
+def open_prefetched(
+    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
+) -> Unread:
+    """What a pre-fetched file tells; of the hashes of ``fresh``, what stands there. With ``bounds`` only of bounds[0] ≤ hi < bounds[1];
+    ``fresh`` is then of that part, too. Raises Damaged where the file cannot be read or is not what was written."""
+    import pyarrow as pa
+
+    local = store.local(prefetched.path)
+    try:
+        source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(prefetched.path))
+        table = pa.ipc.open_file(source).read_all()
+    except (OSError, NotFound, pa.ArrowException) as error:
+        raise _damaged(prefetched.path, str(error)) from None
+    if "record" not in table.column_names:
+        standing = part_of(_standing(prefetched.path, table), bounds)
+        return Unread(standing if fresh is None else _overlaid(standing, fresh))
+    table = _with_lengths((table if bounds is None else between(table, *bounds)).replace_schema_metadata(None))
+    if fresh is None:
+        return Unread(_NOTHING, table)
+    # By the invariant of runs, what later runs hold of a hash is all that stands of it.
+    old_hi, old_lo = (table.column(name).to_numpy() for name in ("hi", "lo"))
+    return Unread(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
+
+
+def read_prefetched(
+    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
+) -> pa.Table:
+    """``open_prefetched``, and all of it read."""
+    return open_prefetched(store, prefetched, fresh, bounds).read(store)
+
+
+def _damaged(path: str, what: str) -> Damaged:
+    return Damaged(f"{path}: the pre-fetched file is damaged or gone ({what}); run again")
+
+
+def _places(standing: Standing) -> pa.Table:
+    """The places as a table that names its part-files."""
+    import pyarrow as pa
+
+    found = standing.found
+    columns = {"hi": standing.hi, "lo": standing.lo, "file": found.part}
+    columns |= {"offset": found.offset, "length": found.length, "check": found.check}
+    columns = {name: np.ascontiguousarray(column, COLUMNS[name]) for name, column in columns.items()}
+    told = {"part_files": found.part_files, "crc": _crc(found.part_files, list(columns.values()))}
+    return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata({_PLACES: json.dumps(told)})
+
+
+def _standing(path: str, table: pa.Table) -> Standing:
+    """The places in a table as ``_places`` makes it. Raises Damaged where it is not what was written."""
+    try:
+        told = json.loads(table.schema.metadata[_PLACES])
+        hi, lo, part, offset, length, check = (np.ascontiguousarray(table.column(name).to_numpy()) for name in _IN_FILE)
+        typed = all(column.dtype == COLUMNS[name] for name, column in zip(_IN_FILE, (hi, lo, part, offset, length, check), strict=True))
+        part_files = tuple(told["part_files"])
+        whole = typed and told["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from None
+    if not whole:
+        raise _damaged(path, "its places are not what was written")
+    return Standing(hi, lo, Found(part_files, np.arange(len(hi)), part, offset, length, check))
+
+
+def _crc(part_files: Sequence[str], columns: Sequence[np.ndarray[Any, Any]]) -> int:
+    crc = zlib.crc32(chr(10).join(part_files).encode())
+    for column in columns:
+        crc = zlib.crc32(column.data, crc)
+    return crc
+
+
+def write_places(store: ObjectStore, path: str, standing: Standing) -> None:
+    """Writes the places of some keys, for ``read_places``."""
+    store.put_new(path, _ipc(_places(standing)))
+
+
+def read_places(store: ObjectStore, path: str) -> Standing:
+    """Raises Damaged where they are not what was written."""
+    import pyarrow as pa
+
+    try:
+        return _standing(path, pa.ipc.open_file(pa.BufferReader(store.get(path))).read_all())
+    except (OSError, NotFound, pa.ArrowException) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def prefetched_files(store: ObjectStore) -> Iterator[tuple[str, Prefetched | None]]:
+    """Path → what the file says of itself, of all that lie in the store; None where it is damaged. One that went meanwhile is left out."""
+    import pyarrow as pa
+
+    for path in store.list(layout.PREFETCHED):
+        try:
+            local = store.local(path)
+            source = pa.memory_map(str(local)) if local is not None else pa.BufferReader(store.get(path))
+            reader = pa.ipc.open_file(source)
+            meta: dict[str, Any] = json.loads(reader.schema.metadata[_META])
+            rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+            yield path, Prefetched(path, found=rows, bytes=source.size(), **meta)
+        except (FileNotFoundError, NotFound):
+            continue
+        except (OSError, pa.ArrowInvalid, ValueError, KeyError, TypeError):
+            yield path, None
+
+
+def _with_lengths(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.append_column("length", pc.binary_length(table.column("record")).cast(pa.uint32())).select(
+        ["hi", "lo", "length", "record"]
+    )
+
+
+class _Pieces(io.RawIOBase):
+    """A file object for a writer: what was written since it was last taken, so that a large file is never held whole."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(bytes(piece))
+        self._written += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def take(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+
+
+def _ipc(table: pa.Table) -> Iterator[bytes]:
+    """A table as an Arrow file; records that are views are written themselves."""
+    import pyarrow as pa
+
+    kinds = [pa.large_string() if field.name == "record" else field.type for field in table.schema]
+    schema = pa.schema([field.with_type(kind) for field, kind in zip(table.schema, kinds, strict=True)], table.schema.metadata)
+    pieces = _Pieces()
+    with pa.ipc.new_file(pieces, schema) as writer:
+        for batch in table.to_batches(_BATCH_ROWS):
+            columns = [column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            yield from pieces.take()
+    yield from pieces.take()
