@@ -36,7 +36,7 @@ import recon
 from recon.metering.prices import price, told
 from recon.metering.usage import Usage, since, tally_of, usage_of
 from recon.model.record import Hit
-from recon.serving.keeping import client_of
+from recon.serving.dynamodb import client_of
 from recon.serving.looking import Known, find_served
 from recon.state.lookup import find_record
 from recon.state.runs.file import open_run

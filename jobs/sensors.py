@@ -31,7 +31,7 @@ from recon.intake.batches import read_manifest
 from recon.planning.candidates import candidates, ready, why_nothing
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness
-from recon.serving import standing
+from recon.serving import builds
 from recon.state.kept_rules import refuse_other_rules
 from recon.state.timeline import State, Timeline
 from recon.storage import clock
@@ -202,8 +202,8 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
     """Commits that the table of look-ups has not taken in; None where there is to be none."""
     if config.index.kind != "dynamodb":
         return None
-    table = standing.standing(store, state)
-    return state.commit - (0 if table is None else standing.frontier(store, table))
+    table = builds.standing(store, state)
+    return state.commit - (0 if table is None else builds.frontier(store, table))
 
 
 def _shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:

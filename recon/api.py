@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from recon.model.progress import Progress
     from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
-    from recon.serving.keeping import Kept
+    from recon.serving.dynamodb import TableClient
     from recon.serving.looking import Known
-    from recon.serving.table import TableClient
+    from recon.serving.sync import Kept
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
     from recon.verification import Verified
@@ -249,7 +249,7 @@ class Reconciliation:
     @cached_property
     def _tables(self) -> TableClient:
         """For look-ups; whoever counts the store's requests counts these, too."""
-        from recon.serving.table import open_client
+        from recon.serving.dynamodb import open_client
         from recon.storage.cache import meter_of
 
         return open_client(1, tries=3, meter=meter_of(self.store()))
@@ -411,7 +411,7 @@ class Reconciliation:
 
     def update_index(self) -> Kept:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""
-        from recon.serving.keeping import keep
+        from recon.serving.sync import keep
 
         self._needs_table()
         kept = keep(self.store(), self.config, Timeline(self.store()))
@@ -420,14 +420,14 @@ class Reconciliation:
 
     def rebuild_index(self) -> Kept:
         """Fills a new index table from the runs and switches to it; the old one answers until then."""
-        from recon.serving.keeping import rebuild
+        from recon.serving.sync import rebuild
 
         self._needs_table()
         return rebuild(self.store(), self.config, Timeline(self.store()))
 
     def index_status(self) -> dict[str, Any]:
         """The table that stands, the commit that it has come to, the newest commit, and fillings under way; as the store knows them."""
-        from recon.serving.standing import figures
+        from recon.serving.builds import figures
 
         self._needs_table()
         return figures(self.store(), self.state())

@@ -21,7 +21,7 @@ from recon.copying_timeline import bring_after, bring_timeline, commits_of
 from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import parse_instant
-from recon.serving import standing
+from recon.serving import builds
 from recon.state import reduced
 from recon.state.reachable import needed
 from recon.state.timeline import State, Timeline
@@ -212,7 +212,7 @@ class _Copying:
         if followed >= last:
             return 0, followed
         timeline, removed = Timeline(self._target), 0
-        served = standing.needed(self._target, timeline)
+        served = builds.needed(self._target, timeline)
         for number in range(followed + 1, last + 1):
             entry = timeline.entry(number)
             swept = entry.swept if entry else ()

@@ -18,7 +18,7 @@ from recon.engines.emr.failing import GONE
 from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.finding import Finding
-from recon.serving.standing import standing
+from recon.serving.builds import standing
 from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.open import open_for, open_store

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recon.config import Config
 from recon.engines.port import Moved, Recount, Slice
@@ -26,9 +26,6 @@ from recon.state.reduced import Figures
 from recon.state.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

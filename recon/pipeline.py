@@ -23,7 +23,7 @@ from recon.planning.due import _closed_first, due
 from recon.planning.ranges import capped, ranges, size_of_reduced
 from recon.prefetch import prefetch
 from recon.reduce import reduce_ahead, reduce_windows
-from recon.serving.keeping import is_kept, keep
+from recon.serving.sync import is_kept, keep
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import compact_in_run
 from recon.state.reduced import Figures

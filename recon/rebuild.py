@@ -23,7 +23,7 @@ from recon.intake.batches import Manifest, read_manifest
 from recon.merge import merge_windows
 from recon.prefetch import prefetch
 from recon.reduce import reduce_windows
-from recon.serving import standing
+from recon.serving import builds
 from recon.state import reachable
 from recon.state.certificates import note_certified, uncertified
 from recon.state.generations import _begun, _generation, _was_swept
@@ -94,7 +94,7 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
         if (committed := timeline.commit(entry, onto=state)) is not None:
             switched = committed
             break
-    standing.retire(store, switched)
+    builds.retire(store, switched)
     late = uncertified(store, config, switched)
     certified = count(1)
     made_certificates = certify(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.engines.select import engine_of
@@ -16,9 +15,6 @@ from recon.intake.batches import Manifest
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
-
-if TYPE_CHECKING:
-    pass
 
 
 def reduce_windows(

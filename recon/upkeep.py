@@ -15,7 +15,7 @@ from recon.config import Config
 from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
-from recon.serving.keeping import keep
+from recon.serving.sync import keep
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact
 from recon.state.sweep import Swept, sweep

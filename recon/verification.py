@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.errors import OutOfCapacity
-from recon.serving.keeping import client_of
+from recon.serving.dynamodb import client_of
 from recon.storage.cache import uncached
 from recon.storage.hashing import define, salt_of
 from recon.storage.port import ObjectStore

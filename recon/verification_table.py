@@ -1,7 +1,7 @@
 """Verifying the index table: that it says just what the runs say, at the commit that it has come to.
 
 Belongs here: the comparison. Does not belong here: whether the runs are right (verification_records), and how the table is loaded
-(recon.serving.loading), of which nothing is used.
+(recon.serving.load), of which nothing is used.
 
 Both sides go into a database on disk: an entry of the runs and an item are compared by the key's hash, so that records are read only where
 they differ. Items that later commits have moved on already are compared with the newest state.
@@ -16,10 +16,10 @@ import numpy as np
 
 from recon.errors import WrongUsage
 from recon.model.record import key_of
-from recon.serving import standing
+from recon.serving import builds
+from recon.serving.builds import Filling
+from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import MARK, commit_of, item_key
-from recon.serving.standing import Filling
-from recon.serving.table import TableClient, TableGone
 from recon.state.runs import Hit, Run, find_many, open_run, read_record
 from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
@@ -46,13 +46,13 @@ def check_table(
 
     Raises kinds of TryAgain, and WrongUsage, where DynamoDB does not answer."""
     timeline = Timeline(store)
-    filling = standing.standing(store, timeline.head())
+    filling = builds.standing(store, timeline.head())
     if filling is None:
         return 0
     if tables.owner(filling.table) != filling.owner:
         findings.add(f"table {filling.table}: it is gone, or no longer the one that was filled; {_MEND}")
         return 0
-    at = timeline.at(standing.frontier(store, filling))
+    at = timeline.at(builds.frontier(store, filling))
     progress("", 0)
     try:
         return _compared(store, connection, tables, filling, at, findings, progress)

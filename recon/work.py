@@ -22,7 +22,7 @@ from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     from recon.elsewhere import Answer, Asked
-    from recon.serving.table import TableClient
+    from recon.serving.dynamodb import TableClient
 
 Numbers = Mapping[str, float | int | str]
 """Figures of one window, or of the block that it was done in, by name."""

@@ -21,7 +21,7 @@ from recon.metering import prices
 from recon.metering.usage import Usage, from_json
 from recon.model import conflicts
 from recon.model.totals import Totals
-from recon.serving.keeping import Kept
+from recon.serving.sync import Kept
 from recon.state import amplification
 from recon.state.compaction import Compacted
 from recon.state.reduced import Figures

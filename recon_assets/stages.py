@@ -20,7 +20,7 @@ from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant
 from recon.readiness import closed_batches, committed_windows
-from recon.serving.keeping import keep
+from recon.serving.sync import keep
 from recon.state.certificates import read_certificate
 from recon.state.compaction import compact_in_run
 from recon.state.tiers import index_runs, note_indexed

@@ -13,7 +13,7 @@ import dagster as dg
 
 from recon.config import Config
 from recon.metering.meter import Meter
-from recon.serving.table import REQUESTS_AT_ONCE, TableClient, open_client
+from recon.serving.dynamodb import REQUESTS_AT_ONCE, TableClient, open_client
 
 
 class IndexTables(dg.ConfigurableResource[TableClient]):

@@ -26,11 +26,11 @@ from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.model.windows import name_of
-from recon.serving.carrying import patience_of
-from recon.serving.keeping import client_of
+from recon.serving.dynamodb import client_of
 from recon.serving.looking import find_served
 from recon.serving.package import HANDLER
-from recon.serving.worker import STORE, TABLE
+from recon.serving.workers.dispatch import patience_of
+from recon.serving.workers.worker import STORE, TABLE
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
 from recon.state.timeline import Timeline
@@ -62,7 +62,7 @@ def services(tmp_path_factory: pytest.TempPathFactory, worker_zip: Path) -> Iter
     ):
         for name, value in {**s3.environment, "AWS_ENDPOINT_URL_LAMBDA": account.endpoint}.items():
             patch.setenv(name, value)
-        patch.setattr("recon.serving.carrying.patience_of", lambda workers: replace(patience_of(workers), look_s=0.1))
+        patch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: replace(patience_of(workers), look_s=0.1))
         yield Services(s3, redis, account, unzipped(worker_zip, folder))
 
 

@@ -119,7 +119,7 @@ def test_queues_give_up_to_queues_of_dead_letters(stack: Stack) -> None:
 def test_the_worker_is_the_deployable_handler_with_a_dead_letter_queue(stack: Stack) -> None:
     told = boto3.client("lambda", region_name=REGION).get_function(FunctionName=stack.outputs["WorkerFunction"])
     worker = told["Configuration"]
-    assert (worker["Handler"], worker["Timeout"]) == ("recon.serving.lambda_handler.handler", 900)
+    assert (worker["Handler"], worker["Timeout"]) == ("recon.serving.workers.lambda_handler.handler", 900)
     assert RESOURCES["IndexWorker"]["Properties"]["Architectures"] == ["arm64"]
     assert worker["Environment"]["Variables"] == {
         "RECON_STORE": stack.outputs["Store"],

@@ -37,10 +37,11 @@ from recon.engines.emr.calls import Pace
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
-from recon.serving.carrying import ByWorkers
-from recon.serving.keeping import client_of, rebuild
-from recon.serving.transports import Handle, LambdaFunction, Processes
-from recon.serving.worker import Event
+from recon.serving.dynamodb import client_of
+from recon.serving.sync import rebuild
+from recon.serving.workers.dispatch import ByWorkers
+from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
+from recon.serving.workers.worker import Event
 from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
 from recon.upkeep import tidy

@@ -27,11 +27,11 @@ from dynamodb_local import dynamodb_local, environment
 from recon.api import Reconciliation
 from recon.copying import copy
 from recon.metering.usage import Tally, since
-from recon.serving import standing
+from recon.serving import builds
 from recon.serving.client import Artifacts, Found, Unserved
+from recon.serving.dynamodb import TableClient, open_client
 from recon.serving.items import Pointer, from_item, item_key, to_item
-from recon.serving.keeping import keep
-from recon.serving.table import TableClient, open_client
+from recon.serving.sync import keep
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
 from recon.state.sweep import sweep
@@ -102,7 +102,7 @@ class Served:
 
     @property
     def table(self) -> str:
-        filling = standing.standing(self.r.store(), self.r.state())
+        filling = builds.standing(self.r.store(), self.r.state())
         assert filling is not None
         return filling.table
 
@@ -277,7 +277,7 @@ def test_a_record_that_is_damaged_is_never_answered(served: Served) -> None:
 
 
 def test_notes_of_tables_that_are_damaged_or_gone_are_told(served: Served) -> None:
-    filling, store = standing.standing(served.r.store(), served.r.state()), served.r.store()
+    filling, store = builds.standing(served.r.store(), served.r.state()), served.r.store()
     assert filling is not None
     outcome, begun = layout.serving_table_outcome(filling.number), layout.serving_table_begun(filling.number)
     kept = store.get(outcome)

@@ -36,12 +36,12 @@ from recon.api import Reconciliation
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.metering.usage import Tally
 from recon.model.windows import name_of
-from recon.serving import standing
+from recon.serving import builds
+from recon.serving.dynamodb import TableClient, TableGone, Written, open_client
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
-from recon.serving.keeping import Kept, keep
-from recon.serving.loading import Loaded, load_share, read_key
+from recon.serving.load import Loaded, load_share, read_key
 from recon.serving.shares import Share, shares_of
-from recon.serving.table import TableClient, TableGone, Written, open_client
+from recon.serving.sync import Kept, keep
 from recon.state.compaction import compact
 from recon.state.runs import open_run
 from recon.state.sweep import sweep
@@ -158,8 +158,8 @@ def kept(r: Reconciliation, tables: TableClient, **more: Any) -> Kept:
     return done
 
 
-def the_table(r: Reconciliation) -> standing.Filling:
-    filling = standing.standing(r.store(), r.state())
+def the_table(r: Reconciliation) -> builds.Filling:
+    filling = builds.standing(r.store(), r.state())
     assert filling is not None
     return filling
 
@@ -167,7 +167,7 @@ def the_table(r: Reconciliation) -> standing.Filling:
 def check_table(r: Reconciliation, tables: TableClient) -> str:
     """The standing table holds what the runs say; returns its name."""
     filling = the_table(r)
-    assert standing.frontier(r.store(), filling) == r.state().commit
+    assert builds.frontier(r.store(), filling) == r.state().commit
     assert in_table(tables, filling.table) == by_name(in_runs(r, r.state()))
     return filling.table
 
@@ -315,12 +315,12 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                 else:
                     clock += timedelta(hours=1)
                     sweep(r.store(), r.config, Timeline(r.store()), clock)
-                filling = standing.standing(r.store(), r.state())
+                filling = builds.standing(r.store(), r.state())
                 if filling is not None:
                     for key, place in in_table(tables, filling.table).items():
                         assert not place or r.store().exists(place[0]), f"{key} leads to what was swept"
         if kept(r, tables).table:
-            assert sum(1 for _ in standing.kept(r.store())) == 1, "nothing that was to be loaded was swept"
+            assert sum(1 for _ in builds.kept(r.store())) == 1, "nothing that was to be loaded was swept"
             check_table(r, tables)
             assert not r.verify().problems
             tables.delete(the_table(r).table)
@@ -409,7 +409,7 @@ class Mortal:
 
 def an_hour_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on every lease that was not kept has run out."""
-    monkeypatch.setattr("recon.serving.keeping.lease.acquire", partial(lease.acquire, clock=lambda: datetime.now(UTC) + timedelta(hours=1)))
+    monkeypatch.setattr("recon.serving.sync.lease.acquire", partial(lease.acquire, clock=lambda: datetime.now(UTC) + timedelta(hours=1)))
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -487,7 +487,7 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
     go_on.set()
     thread.join()
     check_table(r, tables)
-    assert sum(1 for _ in standing.kept(r.store())) == 1
+    assert sum(1 for _ in builds.kept(r.store())) == 1
     assert isinstance(failed[0], (TableGone, TryAgain)) if failed else True
 
 
@@ -590,7 +590,7 @@ REFUSALS = ["ExpiredTokenException", "AccessDeniedException", "UnrecognizedClien
 def test_throttling_unprocessed_items_and_lost_replies_lose_nothing(tables: TableClient, moods: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
         patch.setattr("recon.pipeline.keep", lambda *a: None)
-        patch.setattr("recon.serving.table._WAIT_S", 0.0001)
+        patch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
         moody = TableClient(Moody(tables._client, iter(moods)), requests_at_once=2, tries=70, late_s=0.01)
         story(r, range(2))
         kept(r, moody)
@@ -616,7 +616,7 @@ def test_throttling_unprocessed_items_and_lost_replies_lose_nothing(tables: Tabl
 def test_what_does_not_pass_in_time_is_told_by_its_kind_and_what_was_loaded_stands(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[Exception]
 ) -> None:
-    monkeypatch.setattr("recon.serving.table._WAIT_S", 0.0001)
+    monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     r = indexed(tmp_path)
     story(r, range(1))
     kept(r, tables)
@@ -633,7 +633,7 @@ def test_what_does_not_pass_in_time_is_told_by_its_kind_and_what_was_loaded_stan
 
 
 def test_a_batch_of_which_nothing_is_ever_processed_ends_as_throttled(tables: TableClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.serving.table._WAIT_S", 0.0001)
+    monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     table = new_table(tables)
 
     class Stuck:
@@ -663,7 +663,7 @@ def test_a_rebuild_of_the_state_has_a_table_of_its_own_and_until_it_is_full_the_
     kept(r, tables)
     old = the_table(r)
     r.rebuild()
-    assert standing.standing(r.store(), r.state()) is None
+    assert builds.standing(r.store(), r.state()) is None
     shown = r.show("K1", index="dynamodb")
     assert (shown.pop("served_by"), shown.pop("served_why")) == ("runs", "no table is full yet")
     assert shown == r.show("K1")
@@ -693,7 +693,7 @@ def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_aft
     config = replace(r.config, retention=replace(r.config.retention, grace=timedelta(0)))
     keep(r.store(), config, Timeline(r.store()), tables)
     assert tables.owner(old.table) is None
-    assert [one.number for one in standing.begun(r.store())] == [old.number + 1]
+    assert [one.number for one in builds.begun(r.store())] == [old.number + 1]
     check_table(r, tables)
 
 
@@ -730,7 +730,7 @@ def test_show_by_the_table_equals_show_whatever_the_table_has_come_to(tables: Ta
                 why = shown.pop("served_why", "")
                 assert (served[-1] == "runs") == bool(why)
                 assert shown == r.show(key)
-        filling = standing.standing(r.store(), r.state())
+        filling = builds.standing(r.store(), r.state())
         if filling is not None:
             tables.delete(filling.table)
 
@@ -830,8 +830,8 @@ def test_dynamodb_away_leaves_windows_certified_and_show_right(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recon.pipeline.keep", keep)
-    monkeypatch.setattr("recon.serving.table.TRIES", 1)
-    monkeypatch.setattr("recon.serving.table._WAIT_S", 0.0001)
+    monkeypatch.setattr("recon.serving.dynamodb.TRIES", 1)
+    monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{free_port()}")
     r = indexed(tmp_path)
     carry_out(r, s.Land(0, s.File("w0", rows_of(0))))

@@ -23,13 +23,13 @@ from faulty import Call, WatchedStore
 from worker_child import Table, mark
 
 from recon.errors import ConnectionLost, Damaged, Throttled, WrongUsage
-from recon.serving import plans
-from recon.serving.attempts import Attempt, give_away, noted, read_done, read_entry
-from recon.serving.plans import Plan, ShareBody, plan_for
-from recon.serving.transports import Handle, Processes, Transport
-from recon.serving.worker import STORE, Event, Served, event_of, serve
-from recon.serving.worker import TABLE as TABLE_OF
-from recon.serving.workers import Coordinator, Patience, Worked
+from recon.serving.workers import plans
+from recon.serving.workers.attempts import Attempt, give_away, noted, read_done, read_entry
+from recon.serving.workers.coordinator import Coordinator, Patience, Worked
+from recon.serving.workers.launchers import Handle, Processes, Transport
+from recon.serving.workers.plans import Plan, ShareBody, plan_for
+from recon.serving.workers.worker import STORE, Event, Served, event_of, serve
+from recon.serving.workers.worker import TABLE as TABLE_OF
 from recon.storage import layout
 from recon.storage.local import LocalStore
 
@@ -316,10 +316,10 @@ def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) 
         return {"entries": share["end"] - share["first"]}
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 30)
+        patched.setattr("recon.serving.workers.worker.PIECE_ROWS_FIRST", 30)
         assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "failed"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("recon.serving.worker.PIECE_ROWS_FIRST", 40)
+        patched.setattr("recon.serving.workers.worker.PIECE_ROWS_FIRST", 40)
         assert serve(store, event("b" * 16), load, lambda: 100.0) == Served("s0", "b" * 16, "done", ROWS)
     assert asked[-2:] == [(30, 70), (70, 100)]
     assert read_done(store, layout.plan(TABLE, 0), "s0")["counts"] == {"entries": ROWS}

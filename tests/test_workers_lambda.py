@@ -19,9 +19,9 @@ from lambda_runtime import Function, Lambda, brought, running_lambda, unzipped
 
 from recon.errors import ConnectionLost, Throttled, WrongUsage
 from recon.serving import package
-from recon.serving.plans import plan_for
-from recon.serving.transports import LambdaFunction
-from recon.serving.worker import STORE, TABLE, Event
+from recon.serving.workers.launchers import LambdaFunction
+from recon.serving.workers.plans import plan_for
+from recon.serving.workers.worker import STORE, TABLE, Event
 from recon.storage.local import LocalStore
 
 ABSENT = ("duckdb", "pyarrow", "pandas", "dagster", "typer", "sqlglot", "redis", "recon_assets", "resources")

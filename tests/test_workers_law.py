@@ -16,12 +16,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from recon.serving import plans, worker
-from recon.serving.attempts import read_done
-from recon.serving.plans import ShareBody, plan_for
-from recon.serving.transports import Handle
-from recon.serving.worker import Event, Served, serve
-from recon.serving.workers import Coordinator, Patience, Worked
+from recon.serving.workers import plans, worker
+from recon.serving.workers.attempts import read_done
+from recon.serving.workers.coordinator import Coordinator, Patience, Worked
+from recon.serving.workers.launchers import Handle
+from recon.serving.workers.plans import ShareBody, plan_for
+from recon.serving.workers.worker import Event, Served, serve
 from recon.storage.port import AlreadyExists, NotFound
 
 SHARES, ROWS, SEQUENCE = 3, 4, 7

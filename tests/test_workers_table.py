@@ -32,13 +32,14 @@ from ministack_server import ministack
 from recon.api import Reconciliation
 from recon.errors import Throttled
 from recon.model.windows import name_of
-from recon.serving import plans
-from recon.serving.attempts import noted, read_done
-from recon.serving.keeping import Kept, client_of
+from recon.serving.dynamodb import client_of
 from recon.serving.looking import find_served
 from recon.serving.package import HANDLER
-from recon.serving.worker import STORE, TABLE
-from recon.serving.workers import Patience
+from recon.serving.sync import Kept
+from recon.serving.workers import plans
+from recon.serving.workers.attempts import noted, read_done
+from recon.serving.workers.coordinator import Patience
+from recon.serving.workers.worker import STORE, TABLE
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
 from recon.state.timeline import Timeline
@@ -110,7 +111,7 @@ class Site:
             return self.function.at_work[0].pid
         for one in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):  # a child of another test that has just ended: a zombie has no command line
-                if "recon.serving.worker" in one.cmdline():
+                if "recon.serving.workers.worker" in one.cmdline():
                     return one.pid
         raise AssertionError("no worker is there")
 
@@ -161,8 +162,8 @@ def process(r: Reconciliation, window: int, keys: int) -> None:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are looked after more often than in earnest, and small work is cut and given to them, too."""
-    monkeypatch.setattr("recon.serving.carrying.patience_of", lambda workers: QUICK)
-    monkeypatch.setattr("recon.serving.carrying.HERE_ROWS_MAX", 0)
+    monkeypatch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: QUICK)
+    monkeypatch.setattr("recon.serving.workers.dispatch.HERE_ROWS_MAX", 0)
 
 
 @pytest.fixture
@@ -271,7 +272,7 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
 
 def test_a_worker_hands_back_what_is_left_before_lambda_ends_it(by_lambda: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow the machine is, nothing but the time that the first worker is told of makes it stop.
-    monkeypatch.setattr("recon.serving.carrying.patience_of", lambda workers: replace(QUICK, limit_s=900, silence_s=900))
+    monkeypatch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: replace(QUICK, limit_s=900, silence_s=900))
     by_lambda.function.timeout_s, by_lambda.function.told_s = 900, [4]
     by_lambda.commit(0, 800)
 
@@ -337,7 +338,7 @@ def test_invocations_that_are_refused_lost_or_doubled_count_each_share_once(by_l
 def test_a_function_that_is_throttled_for_good_leaves_the_runs_to_answer_and_a_later_run_brings_the_table_up(
     by_lambda: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon.serving.workers.THROTTLED_MAX", 3)
+    monkeypatch.setattr("recon.serving.workers.coordinator.THROTTLED_MAX", 3)
     by_lambda.commit(0, 50)
     by_lambda.function.throttled = 3
     with pytest.raises(Throttled, match=f"workers: function {by_lambda.function.name}: AWS invokes no more of it for now"):

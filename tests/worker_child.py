@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from recon.errors import Damaged
-from recon.serving.plans import ShareBody
-from recon.serving.worker import main
+from recon.serving.workers.plans import ShareBody
+from recon.serving.workers.worker import main
 
 STEP = 10
 

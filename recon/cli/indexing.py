@@ -15,7 +15,7 @@ from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 
 if TYPE_CHECKING:
-    from recon.serving.keeping import Kept
+    from recon.serving.sync import Kept
 
 
 def update(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from recon.errors import Damaged, ReconError
 from recon.model.record import Hit, full
-from recon.serving import standing
+from recon.serving import builds
+from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import commit_of
-from recon.serving.table import TableClient, TableGone
 from recon.state.lookup import find_record
 from recon.state.runs import open_run, read_record
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
@@ -78,10 +78,10 @@ def _table(store: ObjectStore, timeline: Timeline, state: State, key: str, known
     if known.table and known.commit == state.commit:
         return known.table
     known.table = ""
-    filling = standing.standing(store, state)
+    filling = builds.standing(store, state)
     if filling is None:
         raise _NotServed("no table is full yet")
-    frontier = standing.frontier(store, filling)
+    frontier = builds.frontier(store, filling)
     if frontier >= state.commit:
         known.commit, known.table = state.commit, filling.table
     elif _came_since(store, timeline, state, frontier, key):

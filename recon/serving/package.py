@@ -25,7 +25,7 @@ from recon.errors import ReconError, WrongUsage
 from recon.wheels import ARCHITECTURES, fetch, here, installed, python_here
 
 ZIP = "recon-index-worker.zip"
-HANDLER = "recon.serving.lambda_handler.handler"
+HANDLER = "recon.serving.workers.lambda_handler.handler"
 UNZIPPED_MAX_BYTES = 250 * 1024 * 1024
 """Lambda's own limit."""
 UPLOADED_MAX_BYTES = 50 * 1024 * 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recon.config import Config
-from recon.serving import standing
+from recon.serving import builds
 from recon.state import reachable, reduced
 from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import frontiers, layout
@@ -42,7 +42,7 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime)
     while True:
         state = timeline.head()
         generations, making = _generations(store, timeline, state, now - grace)
-        unused = _unused(store, state, making, standing.needed(store, timeline) if config.index.kind == "dynamodb" else set())
+        unused = _unused(store, state, making, builds.needed(store, timeline) if config.index.kind == "dynamodb" else set())
         revisions, walked = _beyond_history(store, config, timeline, state, making, now)
         named = _named_since(timeline, state, min(seen.values(), default=now))
         first = {path: _first_seen(path, seen, named, now) for path in unused}

@@ -1,9 +1,9 @@
 """One worker at one share: what a local process and the Lambda function do alike.
 
-    python -m recon.serving.worker       # serves the event that it reads from stdin, one line of JSON
+    python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
 
 Belongs here: reading an event, going through a share in pieces, stopping before the deadline. Does not belong here: what is written into
-the table (recon.serving.loading), the objects that tell of it (recon.serving.attempts), and Lambda's own (recon.serving.lambda_handler).
+the table (recon.serving.load), the objects that tell of it (recon.serving.workers.attempts), and Lambda's own (recon.serving.workers.lambda_handler).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Literal, Protocol
 
 from recon.errors import ReconError, WrongUsage
 from recon.metering.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
-from recon.serving.attempts import Attempt, GivenAway
-from recon.serving.plans import ShareBody, read_plan, rows_of
+from recon.serving.workers.attempts import Attempt, GivenAway
+from recon.serving.workers.plans import ShareBody, read_plan, rows_of
 from recon.storage import layout
 from recon.storage.open import open_store
 from recon.storage.port import NotFound, ObjectStore
@@ -204,9 +204,9 @@ def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
 
 def loading(store: ObjectStore) -> Load:
     """What brings rows into the index table. Among its counts is what it asked for that, and on Lambda its memory and time."""
-    from recon.serving.loading import load_share
+    from recon.serving.dynamodb import open_client
+    from recon.serving.load import load_share
     from recon.serving.shares import Share
-    from recon.serving.table import open_client
 
     tally = tally_of(store) or Tally()
     tables = open_client(meter=tally)

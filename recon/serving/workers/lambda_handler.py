@@ -1,6 +1,6 @@
-"""The index worker as a Lambda function: ``recon.serving.lambda_handler.handler``.
+"""The index worker as a Lambda function: ``recon.serving.workers.lambda_handler.handler``.
 
-Belongs here: what Lambda wants of a function. Does not belong here: the work (recon.serving.worker), and the zip (recon.serving.package).
+Belongs here: what Lambda wants of a function. Does not belong here: the work (recon.serving.workers.worker), and the zip (recon.serving.package).
 
 The function's environment names the store and the table that it serves, RECON_STORE and RECON_TABLE; an event for any other is refused.
 Logs tell share, attempt and outcome. What an event holds besides is never logged, nor is anything of a record.
@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from recon.errors import ReconError
-from recon.serving.worker import Load, event_of, loading, serve, store_of
+from recon.serving.workers.worker import Load, event_of, loading, serve, store_of
 from recon.storage.port import ObjectStore
 
 

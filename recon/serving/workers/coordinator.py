@@ -1,7 +1,7 @@
 """The coordinator of index workers: starts them, watches their beats in the store, restarts those that are gone, counts each share once.
 
-Belongs here: whom to start and when, whom to give up. Does not belong here: what stands in the store (recon.serving.attempts, plans), how a
-worker is started (recon.serving.transports), and its work (recon.serving.worker).
+Belongs here: whom to start and when, whom to give up. Does not belong here: what stands in the store (recon.serving.workers.attempts, plans), how a
+worker is started (recon.serving.workers.launchers), and its work (recon.serving.workers.worker).
 Protocol: docs/decisions/013-index-workers.md. Whatever it knows it can find again in the store: it may be killed at any point.
 """
 
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
-from recon.serving import plans
-from recon.serving.attempts import Entry, Noted, give_away, noted, read_done, read_entry
-from recon.serving.plans import Plan, ShareBody, rows_of
+from recon.serving.dynamodb import TableGone
 from recon.serving.shares import RunsGone
-from recon.serving.table import TableGone
-from recon.serving.transports import Handle, Transport
-from recon.serving.worker import Event
+from recon.serving.workers import plans
+from recon.serving.workers.attempts import Entry, Noted, give_away, noted, read_done, read_entry
+from recon.serving.workers.launchers import Handle, Transport
+from recon.serving.workers.plans import Plan, ShareBody, rows_of
+from recon.serving.workers.worker import Event
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
 

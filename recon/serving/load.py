@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import key_of
+from recon.serving.dynamodb import TableClient, Written
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
-from recon.serving.table import TableClient, Written
 from recon.state.runs import Found, Run, find_many, open_run, open_runs, read_few
 from recon.state.runs.entries import COLUMNS, Column
 from recon.state.runs.file import BLOCK

@@ -1,7 +1,7 @@
-"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.worker.
+"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.workers.worker.
 
 Belongs here: starting, and what is known of one that was started without looking into the store. Does not belong here: when to start
-whom, and whether one lives (recon.serving.workers goes by its beats).
+whom, and whether one lives (recon.serving.workers.coordinator goes by its beats).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, cast
 
 from recon.errors import OutOfCapacity, Throttled, WrongUsage, passing
 from recon.metering.meter import Meter, NoMeter
-from recon.serving.worker import STORE, TABLE, Event
+from recon.serving.workers.worker import STORE, TABLE, Event
 
 STOP_S_MAX = 5.0
 
@@ -46,7 +46,7 @@ class Processes:
 
     def __init__(self, command: Sequence[str] = (), more: Mapping[str, str] | None = None) -> None:
         """``more``: of the environment."""
-        self._command = [*command] or [sys.executable, "-m", "recon.serving.worker"]
+        self._command = [*command] or [sys.executable, "-m", "recon.serving.workers.worker"]
         self._environment = {**os.environ, **(more or {})}
 
     def start(self, event: Event) -> Handle:

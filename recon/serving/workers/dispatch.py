@@ -1,7 +1,7 @@
 """Shares of the index table carried out by workers, as the configuration has it; few rows in this process, which is over before one starts.
 
 Belongs here: from shares to a plan, the plan seen through, what its shares came to. Does not belong here: which shares there are, and what
-follows (recon.serving.keeping); watching workers (recon.serving.workers).
+follows (recon.serving.sync); watching workers (recon.serving.workers.coordinator).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from recon.config import Config
 from recon.config.settings import Workers
 from recon.metering.meter import Meter
 from recon.metering.usage import from_counts, tally_of
-from recon.serving import plans
-from recon.serving.attempts import read_done
-from recon.serving.loading import Loaded, load_share
-from recon.serving.plans import Plan, plan_for
+from recon.serving.dynamodb import TableClient
+from recon.serving.load import Loaded, load_share
 from recon.serving.shares import Share
-from recon.serving.table import TableClient
-from recon.serving.transports import LambdaFunction, Processes, Transport
-from recon.serving.worker import KMS_KEY
-from recon.serving.workers import Coordinator, Patience, Progress, Worked
+from recon.serving.workers import plans
+from recon.serving.workers.attempts import read_done
+from recon.serving.workers.coordinator import Coordinator, Patience, Progress, Worked
+from recon.serving.workers.launchers import LambdaFunction, Processes, Transport
+from recon.serving.workers.plans import Plan, plan_for
+from recon.serving.workers.worker import KMS_KEY
 from recon.storage.port import ObjectStore
 
 HERE_ROWS_MAX = 5_000
@@ -32,7 +32,7 @@ GRACE = timedelta(days=1)
 
 
 class ByWorkers:
-    """Carries out shares (see recon.serving.keeping.Carry). ``worked``: all that was done by it so far.
+    """Carries out shares (see recon.serving.sync.Carry). ``worked``: all that was done by it so far.
 
     ``transport``, ``patience``: others than the configuration's."""
 

@@ -20,15 +20,14 @@ from typing import Protocol
 
 from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
-from recon.serving import standing
-from recon.serving.carrying import ByWorkers
-from recon.serving.loading import Loaded
+from recon.serving import builds
+from recon.serving.builds import Filling
+from recon.serving.dynamodb import TableClient, TableGone, client_of
+from recon.serving.load import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
-from recon.serving.standing import Filling
-from recon.serving.table import TableClient, TableGone, open_client
+from recon.serving.workers.dispatch import ByWorkers
 from recon.state.timeline import State, Timeline
 from recon.storage import lease
-from recon.storage.cache import meter_of
 from recon.storage.port import ObjectStore
 
 FILLING = "serving/filling"
@@ -87,18 +86,13 @@ def keep(
     return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=False)
 
 
-def client_of(store: ObjectStore, config: Config) -> TableClient:
-    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
-    return open_client(config.index.requests_at_once, meter=meter_of(store))
-
-
 def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
     """Whether there is nothing to do for ``keep``, as far as the store alone can tell."""
     state = timeline.head()
     if config.index.kind == "runs" or not state.runs:
         return True
-    filling = standing.standing(store, state)
-    return filling is not None and standing.frontier(store, filling) >= state.commit
+    filling = builds.standing(store, state)
+    return filling is not None and builds.frontier(store, filling) >= state.commit
 
 
 def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None) -> Kept:
@@ -119,11 +113,11 @@ class _Keeping:
         self._tidy()
         for _ in range(_ROUNDS_MAX):
             state = self._timeline.head()
-            filling = standing.standing(self._store, state)
+            filling = builds.standing(self._store, state)
             if not state.runs:
                 break
             if filling is None:
-                standing.retire(self._store, state)
+                builds.retire(self._store, state)
             if anew or filling is None or self._tables.owner(filling.table) != filling.owner:
                 filling = self._filled(state)
                 if filling is None:
@@ -144,7 +138,7 @@ class _Keeping:
     def _caught_up(self, filling: Filling) -> bool:
         """Loads what came after the frontier. False where the table's generation has passed."""
         while True:
-            state, after = self._timeline.head(), standing.frontier(self._store, filling)
+            state, after = self._timeline.head(), builds.frontier(self._store, filling)
             if state.rebuilt != filling.generation:
                 return False
             self._kept = replace(self._kept, table=filling.table, commit=after)
@@ -153,7 +147,7 @@ class _Keeping:
             until = min(after + COMMITS_AT_ONCE, state.commit)
             for loaded in self._carried(shares_of(self._store, self._timeline, filling.table, after, until, self._config.index.share)):
                 self._kept = self._kept.plus(loaded)
-            standing.advance(self._store, filling, until)
+            builds.advance(self._store, filling, until)
 
     def _filled(self, state: State) -> Filling | None:
         """A new table with all of ``state``, switched to; None where another fills one."""
@@ -170,7 +164,7 @@ class _Keeping:
                     raise Damaged(f"{error}; restore it from a copy of the store, then run 'recon verify'") from error
                 raise TryAgain(f"{error} while the index table was filled; run the same again") from error
             finally:
-                if standing.outcome(self._store, filling.number) is None:
+                if builds.outcome(self._store, filling.number) is None:
                     self._give_up()
         self._kept = replace(self._kept, filled=True)
         return filling
@@ -180,39 +174,39 @@ class _Keeping:
         for loaded in self._carried(shares):
             self._kept = self._kept.plus(loaded)
         self._tables.settle()
-        if not standing.decide(self._store, filling, "stands"):
+        if not builds.decide(self._store, filling, "stands"):
             raise TryAgain(f"table {filling.table}: another took over while it was filled; run the same again")
 
     def _begun(self, state: State) -> Filling:
         """A filling in a table that nobody else has."""
         while True:
-            filling = standing.begin(self._store, self._config.index.table, state)
+            filling = builds.begin(self._store, self._config.index.table, state)
             self._tables.create(filling.table)
             if self._tables.claim(filling.table, filling.owner):
                 self._tables.make_recoverable(filling.table)
                 return filling
             # Another store's, or of an earlier life of this one. The next name is this filling's own.
-            standing.decide(self._store, filling, "given up")
+            builds.decide(self._store, filling, "given up")
 
     def _lease(self) -> lease.Lease | None:
         return lease.acquire(self._store, FILLING, f"{socket.gethostname()} {os.getpid()}", LEASE_S)
 
     def _tidy(self) -> None:
         """Gives up fillings of processes that died, and removes tables that a newer one took the place of ``retention.grace`` ago."""
-        if any(standing.outcome(self._store, one.number) is None for one in standing.begun(self._store)):
+        if any(builds.outcome(self._store, one.number) is None for one in builds.begun(self._store)):
             held = self._lease()
             if held is not None:
                 with held.keeping():
                     self._give_up()
-        for newer, filling in pairwise(list(standing.kept(self._store))):
-            decided = standing.outcome(self._store, newer.number)
+        for newer, filling in pairwise(list(builds.kept(self._store))):
+            decided = builds.outcome(self._store, newer.number)
             if decided and datetime.now(UTC) - datetime.fromisoformat(decided[1]) >= self._config.retention.grace:
                 self._remove(filling)
 
     def _give_up(self) -> None:
         """Fillings that nobody is at any more: the lease is ours. One that was suspended cannot switch to its table then."""
-        for filling in standing.begun(self._store):
-            if standing.outcome(self._store, filling.number) is None and standing.decide(self._store, filling, "given up"):
+        for filling in builds.begun(self._store):
+            if builds.outcome(self._store, filling.number) is None and builds.decide(self._store, filling, "given up"):
                 self._remove(filling)
 
     def _remove(self, filling: Filling) -> None:
@@ -220,7 +214,7 @@ class _Keeping:
         with suppress(ReconError):
             if self._tables.owner(filling.table) == filling.owner:
                 self._tables.delete(filling.table)
-            standing.forget(self._store, filling)
+            builds.forget(self._store, filling)
 
     def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
         return self._carry(shares)

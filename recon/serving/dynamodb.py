@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from recon.config import Config
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
 from recon.metering.meter import Meter, NoMeter
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
+from recon.storage.cache import meter_of
+from recon.storage.port import ObjectStore
 
 T = TypeVar("T")
 
@@ -321,3 +324,8 @@ def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, me
     except BotoCoreError as error:
         raise _told("of the index", "connecting", error, None, 1) from None
     return TableClient(client, requests_at_once, tries, meter=meter)
+
+
+def client_of(store: ObjectStore, config: Config) -> TableClient:
+    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
+    return open_client(config.index.requests_at_once, meter=meter_of(store))
