@@ -32,11 +32,11 @@ import recon
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carried_forward
-from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.planning import due
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
 from recon.state.timeline import Timeline

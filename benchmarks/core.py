@@ -26,11 +26,11 @@ import duckdb
 import pyarrow
 
 import recon
-from recon.certify import certify
-from recon.merge import merge_windows
 from recon.planning import due
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.certify import certify
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state.compaction import compact_in_run
 from recon.state.tiers import index_runs
 from recon.state.timeline import Timeline

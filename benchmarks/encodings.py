@@ -28,9 +28,9 @@ import pyarrow as pa
 from floors import Bench, cpu_s
 
 from recon.engines.duckdb.contributions import record_structure
-from recon.merge import merge_windows
 from recon.planning import due
-from recon.reduce import reduce_windows
+from recon.stages.merge import merge_windows
+from recon.stages.reduce import reduce_windows
 from recon.state.runs import Found
 from recon.state.timeline import Timeline
 from recon.storage.local import LocalStore

@@ -25,10 +25,10 @@ from core import CONFIG, make_events
 
 import recon
 from recon.engines.existing import find_standing, touched_keys
-from recon.merge import merge_windows
 from recon.planning import due
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import open_run, read_records, write_merged
 from recon.state.runs.entries import COLUMNS, hash_order

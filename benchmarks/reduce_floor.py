@@ -24,7 +24,7 @@ from core import CONFIG, make_events
 
 import recon
 from recon.planning import due
-from recon.reduce import reduce_windows
+from recon.stages.reduce import reduce_windows
 from recon.state.timeline import Timeline
 from recon.storage.hashing import salt_of
 

@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
 GAP_BYTES, REQUEST_BYTES, ENTRY_BYTES = 1 << 16, 1 << 23, 36
 """Of recon.storage.ranges and recon.state.runs.entries: how ranged reads are joined, and what an entry of a run takes."""
 SLICE_ROWS, SLICE_EVENTS = 400_000, 1_000_000
-"""Of recon.merge and recon.engines.spark.reduce_large."""
+"""Of recon.stages.merge and recon.engines.spark.reduce_large."""
 
 
 def measured(way: str) -> tuple[float, float]:

@@ -31,13 +31,13 @@ from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.planning import due as due_module
 from recon.planning.due import due
+from recon.stages.work import Work
 from recon.state import checkpoints
 from recon.state.certificates import read_certificate, uncertified
 from recon.state.reduced import FIGURES, Figures
 from recon.state.timeline import Entry, Fold, State, Timeline, committed_figures
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
-from recon.work import Work
 from recon_assets.checks import STAGE_CHECKS
 from resources.stores import ReconciliationStore, resource_key
 

@@ -19,8 +19,8 @@ from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
 from recon.model.progress import spanned
 from recon.model.windows import Grid
+from recon.stages.work import Work
 from recon.state.timeline import State
-from recon.work import Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.from_store import shown
 from recon_assets.grid import key_of, window_of

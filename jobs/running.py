@@ -1,7 +1,7 @@
 """Runs in this process, in the same instance that the UI shows: what ``recon run`` and ``recon demo`` do.
 
 Belongs here: carrying out ranges of windows as Dagster runs, one over all stages for each, and going on without a window that is bad.
-Does not belong here: deciding which windows are due (recon.pipeline), and what a stage does (recon_assets).
+Does not belong here: deciding which windows are due (recon.stages.pipeline), and what a stage does (recon_assets).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recon.config import Config
 from recon.errors import NotReady, ReconError, WrongInput, passing
 from recon.intake.batches import Manifest
 from recon.planning.ranges import blocks
-from recon.work import Work
+from recon.stages.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.failures import ATTENDED_TAG
@@ -71,7 +71,7 @@ def materialize_range(
 
 
 class InProcess:
-    """The way of Dagster (a recon.pipeline.Way): each range is one run over all stages.
+    """The way of Dagster (a recon.stages.pipeline.Way): each range is one run over all stages.
 
     While such a run lives, it holds a lease of its own beside those of its stages: a killed one is failed in Dagster by whoever looks
     next, a sensor or another ``recon run``."""

@@ -1,6 +1,6 @@
 """Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night.
 
-Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and which windows are due (recon.pipeline).
+Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and which windows are due (recon.stages.pipeline).
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from recon.planning import due as landing_log
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.due import due
 from recon.planning.ranges import ranges
+from recon.stages.work import Work
 from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of
 from recon.upkeep import tidy
-from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import chosen_tags, cron_of, key_of, zone_of

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from recon.copying import Copied
     from recon.intake import batches
     from recon.model.progress import Progress
-    from recon.pipeline import Way
     from recon.rebuild import Preview, Rebuilt
     from recon.serving.dynamodb import TableClient
     from recon.serving.looking import Known
     from recon.serving.sync import Kept
+    from recon.stages.pipeline import Way
+    from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
     from recon.verification import Verified
-    from recon.work import RunReport
 
 
 _LOOKED_AT_MAX = 1_000
@@ -185,8 +185,8 @@ class Reconciliation:
     def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: Way | None = None) -> RunReport:
         """Processes everything that is closed and not yet done, from ``first`` to ``last``. By plain calls, unless another ``way`` is
         given; the command line gives that of Dagster."""
-        from recon import pipeline
         from recon.model.progress import silent
+        from recon.stages import pipeline
 
         low = None if first is None else self.config.grid.parse(first, "--from")
         high = None if last is None else self.config.grid.parse(last, "--to")

@@ -13,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from recon import stages
 from recon.config import Config
-from recon.elsewhere import Answer, Asked, answer, read_asked
+from recon.elsewhere import answer, read_asked
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, passing
+from recon.stages import merge, prefetch, reduce
+from recon.stages.request import Answer, Asked, Numbers
+from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.open import open_for, open_store
-from recon.work import Numbers, Work
 
 Tell = Callable[[str], None]
 
@@ -66,11 +67,11 @@ def _stage(work: Work, asked: Asked, numbers: dict[str, Numbers]) -> None:
     grid = work.config.grid
     windows = list(grid.between(grid.parse(asked.first), grid.parse(asked.last)))
     if asked.stage == "reduce":
-        for figures, of_window in stages.reduce(work, windows):
+        for figures, of_window in reduce.reduce(work, windows):
             numbers[figures.window] = of_window
         return
-    found = {figures.window: of_block for figures, _, of_block in stages.read_ahead(work, windows)}
-    for window, of_block in stages.merge(work, windows).items():
+    found = {figures.window: of_block for figures, _, of_block in prefetch.read_ahead(work, windows)}
+    for window, of_block in merge.merge(work, windows).items():
         ahead = {name.replace("range_", "prefetched_"): one for name, one in found.get(window, {}).items()}
         numbers[window] = {**ahead, **of_block}
 

@@ -11,64 +11,24 @@ Results do not travel here: a stage's work is in the store once it is done, whoe
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon import errors
-from recon.config.model import location
 from recon.errors import Damaged, ReconError, WrongUsage
+from recon.stages.request import Answer, Asked
 from recon.state import kept_rules
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 if TYPE_CHECKING:
     from recon.config import Config
-    from recon.work import Numbers
 
 KEPT = timedelta(days=7)
 """How long what was asked and answered stays where nobody came back for it."""
-DIGEST_LENGTH = 16
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``.
-
-    ``todo``: window → revision of those that are not done yet."""
-
-    stage: str
-    first: str
-    last: str
-    todo: Mapping[str, int]
-
-    def digest(self, config: Config) -> str:
-        """The same for all who ask for the same work: reconciliation, store, rules, stage, windows with their revisions."""
-        about = [config.name, location(config), config.rules_version, self.stage, sorted(self.todo.items())]
-        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:DIGEST_LENGTH]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """``numbers``: window → figures of it or of its block. ``report``: what was done (a RunReport as JSON). ``error``: why it failed."""
-
-    numbers: Mapping[str, Numbers] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)
-    error: ReconError | None = None
-
-    @property
-    def bad(self) -> Mapping[str, str]:
-        """Window → why it was left out."""
-        found: Mapping[str, str] = self.report.get("bad", {})
-        return found
-
-    def done_at(self, place: Numbers) -> Answer:
-        """With where it was done among the figures of each window."""
-        return replace(self, numbers={window: {**one, **place} for window, one in self.numbers.items()})
 
 
 def ask(store: ObjectStore, config: Config, asked: Asked) -> str:

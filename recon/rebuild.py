@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.artifacts import table_of
-from recon.certify import certify
 from recon.config import Config
 from recon.engines.duckdb.session import connect
 from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.batches import Manifest, read_manifest
-from recon.merge import merge_windows
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
 from recon.serving import builds
+from recon.stages.certify import certify
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state import reachable
 from recon.state.certificates import note_certified, uncertified
 from recon.state.generations import _begun, _generation, _was_swept

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recon import elsewhere
-from recon.certify import certify
 from recon.config import Config
 from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
 from recon.serving.sync import keep
+from recon.stages.certify import certify
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact
 from recon.state.sweep import Swept, sweep

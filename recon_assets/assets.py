@@ -13,9 +13,9 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
+from recon.stages.work import Work
 from recon.storage.open import while_there
 from recon.storage.roles import role_of
-from recon.work import Work
 from recon_assets import stages
 from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
 from recon_assets.grid import partitions_of, windows_asked

@@ -24,10 +24,10 @@ from recon.model.windows import name_of
 from recon.planning import due as landing_log
 from recon.planning.due import due
 from recon.planning.freshness import Freshness, freshness
-from recon.readiness import committed_windows, reduced_batches, unfilled
+from recon.stages.ready import committed_windows, reduced_batches, unfilled
+from recon.stages.work import Work
 from recon.state.reduced import Figures
 from recon.state.timeline import Mark, State, committed_figures
-from recon.work import Work
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import PARTITION, RANGE_START, windows_asked

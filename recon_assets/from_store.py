@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from recon.intake.batches import read_manifest
+from recon.stages.work import Work
 from recon.state import reduced
 from recon.state.certificates import read_certificate
 from recon.state.timeline import Entry, State, Timeline, committed_figures
-from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
 from recon_assets.stages import certified, landed_to_visible, statuses_of

@@ -22,12 +22,12 @@ from recon.metering.usage import Usage, from_json
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.serving.sync import Kept
+from recon.stages.request import Numbers
 from recon.state import amplification
 from recon.state.compaction import Compacted
 from recon.state.reduced import Figures
 from recon.state.tiers import Indexed
 from recon.state.timeline import State
-from recon.work import Numbers
 
 Metadata = dict[str, Any]
 

@@ -25,8 +25,8 @@ from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
 from recon.errors import NotReady, WrongInput
 from recon.model.progress import spanned
 from recon.model.windows import name_of
-from recon.readiness import unfilled
-from recon.work import Work
+from recon.stages.ready import unfilled
+from recon.stages.work import Work
 from recon_assets.failures import FAILURE_TAG, NO_FAILURE
 from recon_assets.grid import CHOSEN_TAG, key_of, window_tag
 from recon_assets.stages import PerWindow

@@ -11,21 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from recon import stages
-from recon.certify import certify
 from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, read_manifest
 from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant
-from recon.readiness import closed_batches, committed_windows
 from recon.serving.sync import keep
+from recon.stages import merge as merge_module
+from recon.stages import prefetch
+from recon.stages import reduce as reduce_module
+from recon.stages.certify import certify
+from recon.stages.ready import closed_batches, committed_windows
+from recon.stages.work import Work
 from recon.state.certificates import read_certificate
 from recon.state.compaction import compact_in_run
 from recon.state.tiers import index_runs, note_indexed
 from recon.state.timeline import Entry, State
-from recon.work import Work
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
 
@@ -43,19 +45,19 @@ def land(work: Work, windows: Windows) -> PerWindow:
 def reduce(work: Work, windows: Windows) -> PerWindow:
     """Each window's batch → its stateless artifacts. One that fails on its data is put in quarantine; the others are done before that
     is raised."""
-    for figures, numbers in stages.reduce(work, windows):
+    for figures, numbers in reduce_module.reduce(work, windows):
         yield figures.window, metadata.of_reduced(figures, numbers)
 
 
 def read_ahead(work: Work, windows: Windows) -> PerWindow:
     """The standing records of the keys that the range touches → one file for each merge to come."""
-    for figures, done, numbers in stages.read_ahead(work, windows):
+    for figures, done, numbers in prefetch.read_ahead(work, windows):
         yield figures.window, metadata.of_prefetched(figures, done, numbers)
 
 
 def merge(work: Work, windows: Windows) -> PerWindow:
     """The range's stateless artifacts into the stateful ones, by one commit a block."""
-    written = stages.merge(work, windows)
+    written = merge_module.merge(work, windows)
     entries: dict[int, Entry | None] = {}
     for name, held in committed_windows(work, windows).items():
         if held["commit"] not in entries:

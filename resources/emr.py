@@ -14,13 +14,13 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from recon.config.settings import Engine
-from recon.elsewhere import Answer, Asked
 from recon.engines.emr import transient
 from recon.engines.emr.calls import Pace, client
 from recon.engines.emr.running import carried_out
 from recon.engines.emr.steps import Steps
 from recon.errors import ReconError
-from recon.work import Elsewhere, Work
+from recon.stages.request import Answer, Asked
+from recon.stages.work import Elsewhere, Work
 
 PACE = Pace()
 

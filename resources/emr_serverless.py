@@ -16,13 +16,13 @@ import dagster as dg
 
 from recon import elsewhere
 from recon.config import Config, model
-from recon.elsewhere import Answer, Asked
 from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.engines.emr.failing import error_of
 from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import Cancelled, ReconError
+from recon.stages.request import Answer, Asked, Numbers
+from recon.stages.work import Elsewhere, Work
 from recon.storage import layout
-from recon.work import Elsewhere, Numbers, Work
 
 PACE = Pace()
 MESSAGES_S = 10.0

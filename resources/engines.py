@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import dagster as dg
 
 from recon.config import Config
-from recon.work import Elsewhere, Work
+from recon.stages.work import Elsewhere, Work
 
 
 @runtime_checkable

@@ -10,10 +10,10 @@ from pathlib import Path
 import dagster as dg
 
 from recon.config import Config, load_place
+from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
-from recon.work import Work
 from resources.redis import dagster_secret
 
 

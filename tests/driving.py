@@ -53,8 +53,8 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
 
 def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
     """Processes those of ``windows`` that are due as one range, consecutive or not."""
-    from recon import pipeline
     from recon.planning import due
+    from recon.stages import pipeline
     from recon.state.timeline import Timeline
 
     timeline = Timeline(r.store())

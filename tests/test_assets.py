@@ -269,7 +269,7 @@ def test_stages_run_one_by_one_hand_over_through_the_store(
     def unwanted(*_: object) -> None:
         raise AssertionError("the merge was to take the pre-fetched file")
 
-    monkeypatch.setattr("recon.merge.find_standing", unwanted)
+    monkeypatch.setattr("recon.stages.merge.find_standing", unwanted)
     assert run(opened, tags, instance, "merge").success
     assert list(opened.store().list("prefetched/")) == []
     assert run(opened, tags, instance, "certify").success

@@ -20,7 +20,6 @@ import pytest
 from daemons import site, span
 from dagster_store import HEADER, landed, made, window
 
-from recon import merge
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.materializing import Materializing
@@ -30,8 +29,9 @@ from recon.engines.duckdb import window as reduce
 from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
 from recon.planning import quarantine
+from recon.stages import merge
+from recon.stages.report import RunReport
 from recon.storage.scratch import scratch_folder
-from recon.work import RunReport
 from recon_assets.failures import FAILURE_TAG
 
 FOREIGN: dict[str, Callable[[], Exception]] = {

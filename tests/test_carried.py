@@ -30,10 +30,11 @@ from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
 
-from recon import merge, verification_blocks, verification_expected
+from recon import verification_blocks, verification_expected
 from recon.api import Reconciliation
 from recon.engines.duckdb import carried_forward, reduce, slices
 from recon.model.windows import name_of
+from recon.stages import merge
 from recon.state import reduced
 from recon.state.compaction import compact
 from recon.state.reduced import Figures

@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.engines.prefetched import read_prefetched
-from recon.merge import merge_windows
 from recon.model.windows import name_of
 from recon.planning import due
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state import compaction, reachable, reduced, rewrite
 from recon.state.amplification import Bytes
 from recon.state.compaction import compact, is_due, survey

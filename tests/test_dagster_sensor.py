@@ -22,7 +22,7 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput
 from recon.planning import quarantine
 from recon.planning.candidates import Ready
-from recon.prefetch import prefetch
+from recon.stages.prefetch import prefetch
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.upkeep import tidy

@@ -42,8 +42,8 @@ from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
 from recon.generate import generate
 from recon.intake.batches import Manifest, read_manifest
-from recon.reduce import reduce_windows
 from recon.spark import main as spark_main
+from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.runs import open_run
 from recon.state.timeline import Timeline
@@ -354,8 +354,8 @@ def test_logic_that_fails_is_told_in_the_words_of_duckdb(tmp_path: Path) -> None
 
 
 def test_a_race_that_spark_loses_is_merged_again_onto_the_new_head(tmp_path: Path) -> None:
-    from recon.merge import merge_windows
-    from recon.prefetch import prefetch
+    from recon.stages.merge import merge_windows
+    from recon.stages.prefetch import prefetch
 
     r = by(open_in(tmp_path), SPARK)
     for window in (0, 1):

@@ -42,6 +42,7 @@ from recon.serving.sync import rebuild
 from recon.serving.workers.dispatch import ByWorkers
 from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
 from recon.serving.workers.worker import Event
+from recon.stages.request import Answer, Asked
 from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
 from recon.upkeep import tidy

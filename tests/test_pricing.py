@@ -21,7 +21,7 @@ from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices, of_run, one_object_each, price, unpriced
 from recon.metering.usage import Counted, Tally, added, from_counts, from_json, since, to_counts, to_json
-from recon.work import RunReport
+from recon.stages.report import RunReport
 from recon_assets import metadata
 from resources.instance import open_instance
 

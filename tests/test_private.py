@@ -19,9 +19,9 @@ import recon
 from recon import elsewhere
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.elsewhere import Asked
 from recon.errors import WrongUsage
 from recon.planning import quarantine
+from recon.stages.request import Asked
 from recon.state import kept_rules
 from recon.storage.local import LocalStore
 

@@ -30,10 +30,11 @@ from recon.engines.existing import standing_records
 from recon.engines.prefetched import Prefetched, read_prefetched
 from recon.errors import Damaged
 from recon.intake.batches import read_manifest
-from recon.merge import Merged, merge_windows
 from recon.model.windows import name_of
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.commit import Merged
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import check_of, entries_of, write_run
 from recon.state.tiers import index_runs
@@ -201,7 +202,7 @@ def reduced_and_prefetched(r: Reconciliation, *windows: int) -> tuple[list[Figur
 
 
 def merged_late(r: Reconciliation, figures: Sequence[Figures], prefetched: Prefetched) -> Merged:
-    from recon.certify import certify
+    from recon.stages.certify import certify
 
     merged = merge_windows(r.store(), r.config, timeline := Timeline(r.store()), figures, prefetched)
     certify(r.store(), r.config, timeline.head(), [*merged.windows, *merged.recounted])

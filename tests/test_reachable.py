@@ -22,8 +22,8 @@ from test_rebuild import OTHER_RULES, OTHER_YAML, SLOW, begun, fresh, story
 
 import recon
 from recon.api import Reconciliation
-from recon.certify import certify
 from recon.errors import WrongUsage
+from recon.stages.certify import certify
 from recon.state import reachable
 from recon.state.certificates import uncertified
 from recon.state.compaction import compact

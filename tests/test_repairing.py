@@ -110,7 +110,7 @@ def test_a_window_that_is_not_certified_yet_is_shown_up_to_its_commit_and_its_ce
 ) -> None:
     opened = made(tmp_path, hours=1)
     with monkeypatch.context() as patched:
-        patched.setattr("recon.pipeline.certify", lambda *_: [])
+        patched.setattr("recon.stages.pipeline.certify", lambda *_: [])
         opened.run()
     assert repaired(opened, silent) == Repaired(windows=1, repaired=1, events=5)
     assert repaired(opened, silent) == Repaired(windows=1, repaired=0, events=0)

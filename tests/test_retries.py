@@ -21,9 +21,9 @@ from faulty import Call, WatchedStore
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage, passing
+from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.port import ObjectStore
-from recon.work import Work
 from recon_assets import failures as rules
 from recon_assets.grid import range_tags
 

@@ -29,10 +29,10 @@ from recon.cli import main
 from recon.cli.materializing import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.planning import quarantine
+from recon.stages.report import RunReport
 from recon.state.certificates import uncertified
 from recon.state.timeline import Timeline
 from recon.storage import lease
-from recon.work import RunReport
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS
 from resources.instance import open_instance
@@ -168,7 +168,7 @@ def test_windows_that_a_died_run_committed_are_certified_and_shown(
 ) -> None:
     opened = made(tmp_path, hours=2)
     with monkeypatch.context() as patched:
-        patched.setattr("recon.pipeline.certify", lambda *_: [])
+        patched.setattr("recon.stages.pipeline.certify", lambda *_: [])
         opened.run()
     assert uncertified(opened.store(), opened.config, opened.state()) == [window(0), window(1)]
     assert main(["run", "--config", str(opened.config.path)]) == 0

@@ -18,16 +18,16 @@ import duckdb
 import pytest
 
 import recon
-from recon import certify
 from recon.api import Reconciliation
 from recon.engines.duckdb import duplicates, reduce
 from recon.engines.prefetched import Prefetched
 from recon.errors import Damaged, WrongInput, WrongUsage
 from recon.intake.batches import read_manifest
-from recon.merge import merge_windows
 from recon.model.totals import Totals, exact_sum
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages import certify
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state import certificates
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures

@@ -27,9 +27,9 @@ from recon.errors import WrongUsage
 from recon.model.windows import Grid, local_midnight, name_of
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness
+from recon.stages.work import Work
 from recon.state.certificates import read_certificate
 from recon.state.timeline import Timeline
-from recon.work import Work
 from recon_assets.grid import key_of, partitions_of, range_of, window_of, windows_asked
 from resources.instance import open_instance
 

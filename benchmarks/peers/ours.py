@@ -22,10 +22,10 @@ import recon
 from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import CONTRIBUTION, SAME, SUMS, TYPES, Row, contribution
 from benchmarks.peers.workload import CONFIG, MEASURES, START, Window, Workload, write_events
-from recon.merge import merge_windows
 from recon.planning import due
-from recon.prefetch import prefetch
-from recon.reduce import reduce_windows
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.compaction import compact, is_due
 from recon.state.sweep import sweep

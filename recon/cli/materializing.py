@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recon.config import Config
     from recon.intake.batches import Manifest
     from recon.model.progress import Progress
-    from recon.work import Work
+    from recon.stages.work import Work
 
 STAGE = "dagster"
 """Name of what Dagster itself takes, among the seconds of the stages."""
@@ -30,8 +30,8 @@ STAGE = "dagster"
 
 def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
     """Has the UI show what the store holds."""
+    from recon.stages.work import Work
     from recon.state.timeline import Timeline
-    from recon.work import Work
 
     refuse_foreign_modules()
     from jobs.repairing import repair
@@ -43,7 +43,7 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
 
 
 class Materializing:
-    """A recon.pipeline.Way that opens Dagster's instance with the first range, and keeps it until the block ends."""
+    """A recon.stages.pipeline.Way that opens Dagster's instance with the first range, and keeps it until the block ends."""
 
     def __init__(self) -> None:
         self._opened = ExitStack()

@@ -1,7 +1,7 @@
 """Commands that work on what has landed: run, replay, repair, verify.
 
 Belongs here: their arguments and what they say. Does not belong here: what they do
-(recon.pipeline, recon.verification).
+(recon.stages.pipeline, recon.verification).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recon.cli.screen import as_json, count, number, say, warn
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.work import RunReport
+    from recon.stages.report import RunReport
 
 NAMED_MAX = 20
 

@@ -1,6 +1,6 @@
 """Freshness: how late the watermark is, how late it may be, and what the next window waits for.
 
-Belongs here: that verdict. Does not belong here: the watermark itself (recon.certify), and telling anybody.
+Belongs here: that verdict. Does not belong here: the watermark itself (recon.stages.certify), and telling anybody.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from recon import prefetch
 from recon.config import Config
 from recon.engines.duckdb import engine, window
 from recon.engines.duckdb.session import connect
@@ -16,6 +15,7 @@ from recon.engines.existing import Unread
 from recon.engines.port import Slice, Written
 from recon.engines.prefetched import Prefetched
 from recon.intake.batches import Manifest
+from recon.stages import prefetch
 from recon.state.reduced import Figures
 from recon.state.runs import Entries, merge_entries, write_run
 from recon.state.timeline import RunRef, State, Timeline

@@ -1,6 +1,6 @@
 """Accepted events of a window that may be a mistake all the same: no measure's condition takes them, or their time lies outside the window.
 
-Belongs here: counting them, per value. Does not belong here: refusing anything (recon.intake.files), what the certificate says (recon.certify).
+Belongs here: counting them, per value. Does not belong here: refusing anything (recon.intake.files), what the certificate says (recon.stages.certify).
 """
 
 from __future__ import annotations

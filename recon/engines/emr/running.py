@@ -11,12 +11,12 @@ from typing import Any
 from recon import elsewhere
 from recon.config import model
 from recon.config.settings import Engine
-from recon.elsewhere import Answer, Asked
 from recon.engines.emr.failing import GONE, cluster_error, error_of
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Ended, Steps, Tell
 from recon.errors import ReconError, WrongUsage
-from recon.work import Numbers, Work
+from recon.stages.request import Answer, Asked, Numbers
+from recon.stages.work import Work
 
 ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
 

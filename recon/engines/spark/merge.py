@@ -1,7 +1,7 @@
 """Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs.
 
 Belongs here: cutting into slices, and joining what they wrote. Does not belong here: what is done in a slice (recon.engines.duckdb.slices.write_slice and
-recon.prefetch), ties and the commit (recon.merge).
+recon.stages.prefetch), ties and the commit (recon.stages.merge).
 """
 
 from __future__ import annotations

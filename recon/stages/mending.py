@@ -1,7 +1,7 @@
 """Mending: stateless files of a committed revision that are gone or damaged are taken again from the landed files.
 
 Belongs here: what `recon replay` promises of such a window: the merge of the new revision needs the files of the committed one. Does not
-belong here: finding the damage of a whole store (recon.verification), reducing (recon.reduce).
+belong here: finding the damage of a whole store (recon.verification), reducing (recon.stages.reduce).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from recon.config import Config
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, digest_of, read_manifest
-from recon.reduce import reduce_windows
+from recon.stages.reduce import reduce_windows
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import Held, State

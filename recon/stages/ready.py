@@ -16,10 +16,10 @@ from recon.errors import NotReady
 from recon.intake.batches import Manifest, read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
+from recon.stages.work import Work
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import State, committed_figures
-from recon.work import Work
 
 _NAMED_MAX = 12
 

@@ -1,7 +1,4 @@
-"""What stages work on and what they tell: one reconciliation's store, rules and timeline, the report that they fill, their progress.
-
-Belongs here: these shapes. Does not belong here: the stages, and which windows they are given (recon.pipeline, jobs).
-"""
+"""``RunReport``: what a run did, per window and per stage."""
 
 from __future__ import annotations
 
@@ -9,23 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from recon.config import Config
-from recon.merge import Merged
 from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
-from recon.model.progress import Progress, silent
-from recon.state.kept_rules import refuse_other_rules
+from recon.stages.commit import Merged
 from recon.state.reduced import Figures
-from recon.state.timeline import Held, Mark, State, Timeline
+from recon.state.timeline import Held, Mark
 from recon.storage.port import ObjectStore
-
-if TYPE_CHECKING:
-    from recon.elsewhere import Answer, Asked
-    from recon.serving.dynamodb import TableClient
-
-Numbers = Mapping[str, float | int | str]
-"""Figures of one window, or of the block that it was done in, by name."""
 
 
 @dataclass
@@ -124,39 +111,3 @@ class RunReport:
             marked = Held.of(committed, merged.commit)
             self.short += [figures.window] if marked.has(Mark.SHORT) else []
             self.all_rejected += [figures.window] if marked.has(Mark.ALL_REJECTED) else []
-
-
-class Elsewhere(Protocol):
-    """Carries out a stage of a range in another place, a cluster, and comes back when it is done or has failed there."""
-
-    def __call__(self, work: Work, asked: Asked) -> Answer: ...
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
-    for the work; ``errors``: what stages have failed with, the last one last. ``tables``: DynamoDB, where whoever asked has reached it
-    already; else it is reached when it is needed. ``elsewhere``: where the engine carries out its stages, if not in this process."""
-
-    store: ObjectStore
-    config: Config
-    timeline: Timeline
-    report: RunReport = field(default_factory=RunReport)
-    progress: Progress = silent
-    errors: list[Exception] = field(default_factory=list)
-    tables: TableClient | None = None
-    elsewhere: Elsewhere | None = None
-
-    def head(self) -> State:
-        """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""
-        state = self.timeline.head()
-        refuse_other_rules(self.config, state)
-        return state
-
-    @contextmanager
-    def noting_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.errors.append(error)
-            raise

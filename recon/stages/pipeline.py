@@ -9,28 +9,30 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from recon.certify import certify
 from recon.config import Config
 from recon.engines.blame import blaming, quarantined
 from recon.errors import WrongInput
 from recon.intake.batches import Manifest
-from recon.mending import mend_replayed
-from recon.merge import Merged, merge_windows
 from recon.metering import prices
 from recon.model.progress import Progress, silent, spanned
 from recon.planning import quarantine
 from recon.planning.due import _closed_first, due
 from recon.planning.ranges import capped, ranges, size_of_reduced
-from recon.prefetch import prefetch
-from recon.reduce import reduce_ahead, reduce_windows
 from recon.serving.sync import is_kept, keep
+from recon.stages.certify import certify
+from recon.stages.commit import Merged
+from recon.stages.mending import mend_replayed
+from recon.stages.merge import merge_windows
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce_ahead, reduce_windows
+from recon.stages.report import RunReport
+from recon.stages.work import Work
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import compact_in_run
 from recon.state.reduced import Figures
 from recon.state.tiers import index_runs
 from recon.state.timeline import State, Timeline, committed_figures
 from recon.storage.port import ObjectStore
-from recon.work import RunReport, Work
 
 
 class Way(Protocol):

@@ -1,31 +1,21 @@
-"""Merge: a range's stateless artifacts into the stateful ones, made visible by one commit.
-
-Belongs here: the order of the stage, part-files and their run, the ties before the commit. Does not belong here: the queries of a
-slice (recon.engines), the protocol of commits (recon.state.timeline).
-"""
+"""Ties a merge's slices and makes the timeline entry of its commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from recon.config import Config
 from recon.engines.port import Moved, Recount, Slice
-from recon.engines.prefetched import Prefetched
-from recon.engines.select import engine_of
 from recon.errors import WrongInput
 from recon.model import conflicts
 from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
-from recon.state import kept_rules
-from recon.state.amplification import Bytes
 from recon.state.certificates import watermark_after
-from recon.state.kept_rules import refuse_other_rules
 from recon.state.reduced import Figures
-from recon.state.timeline import OF_COMMIT, Entry, RunRef, State, Timeline, committed_figures
-from recon.storage import layout
-from recon.storage.port import NotFound, ObjectStore
+from recon.state.timeline import OF_COMMIT, Entry, State, committed_figures
+from recon.storage.port import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -39,54 +29,6 @@ class Merged:
     bytes: int = 0
     recounted: tuple[str, ...] = ()
     attempts: int = 1
-
-
-def merge_windows(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    range_figures: Sequence[Figures],
-    prefetched: Prefetched | None = None,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Merged:
-    """Merges a range of reduced windows and commits. Windows of which the head holds the same or a newer revision are dropped.
-
-    Starts over at the new head as often as another writer commits first. Raises WrongInput where the figures don't tie and
-    WrongUsage where the state was made by other rules; in either case nothing is visible."""
-    attempts = 0
-    while True:
-        attempts += 1
-        state = timeline.head()
-        refuse_other_rules(config, state)
-        kept_rules.keep(store, config)
-        todo = [figures for figures in range_figures if figures.revision > state.revision(figures.window)]
-        if not todo:
-            return Merged(None, attempts=attempts)
-        writer = layout.new_attempt()
-        try:
-            written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
-        except NotFound:
-            if timeline.head().commit == state.commit:
-                raise
-            continue  # what this state names was superseded and swept while this process stood still
-        prefetched = None  # it is worth one try; after a lost race everything is read at the new head
-        run = written.run or RunRef("", 0, 0)
-        entry = _entry(store, config, state, todo, written.slices, writer)
-        held = Bytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
-        entry = replace(entry, totals=held.in_totals(entry.totals))
-        if written.run:
-            entry = replace(entry, runs_added=(written.run,))
-        committed = timeline.commit(entry, onto=state)
-        if committed is not None:
-            return Merged(
-                commit=committed.commit,
-                windows=tuple(entry.windows),
-                keys=sum(figures.keys for figures in todo),
-                written=run.entries,
-                bytes=run.part_bytes,
-                recounted=tuple(entry.recounted),
-                attempts=attempts,
-            )
 
 
 def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:

@@ -1,0 +1,121 @@
+"""Merge: a range's stateless artifacts into the stateful ones, made visible by one commit.
+
+Belongs here: the order of the stage, part-files and their run, the ties before the commit. Does not belong here: the queries of a
+slice (recon.engines), the protocol of commits (recon.state.timeline).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from recon.config import Config
+from recon.engines.prefetched import Prefetched
+from recon.engines.select import engine_of
+from recon.errors import Damaged
+from recon.metering import prices
+from recon.model.progress import spanned
+from recon.stages.commit import Merged, _entry
+from recon.stages.prefetch import blocks, find_prefetched
+from recon.stages.ready import committed_windows, reduced_batches, to_merge
+from recon.stages.request import Numbers
+from recon.stages.work import Windows, Work, _alone_or_raised, _elsewhere, _overtaken
+from recon.state import kept_rules
+from recon.state.amplification import Bytes
+from recon.state.kept_rules import refuse_other_rules
+from recon.state.reduced import Figures
+from recon.state.timeline import RunRef, Timeline
+from recon.storage import layout
+from recon.storage.port import NotFound, ObjectStore
+
+
+def merge_windows(
+    store: ObjectStore,
+    config: Config,
+    timeline: Timeline,
+    range_figures: Sequence[Figures],
+    prefetched: Prefetched | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Merged:
+    """Merges a range of reduced windows and commits. Windows of which the head holds the same or a newer revision are dropped.
+
+    Starts over at the new head as often as another writer commits first. Raises WrongInput where the figures don't tie and
+    WrongUsage where the state was made by other rules; in either case nothing is visible."""
+    attempts = 0
+    while True:
+        attempts += 1
+        state = timeline.head()
+        refuse_other_rules(config, state)
+        kept_rules.keep(store, config)
+        todo = [figures for figures in range_figures if figures.revision > state.revision(figures.window)]
+        if not todo:
+            return Merged(None, attempts=attempts)
+        writer = layout.new_attempt()
+        try:
+            written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
+        except NotFound:
+            if timeline.head().commit == state.commit:
+                raise
+            continue  # what this state names was superseded and swept while this process stood still
+        prefetched = None  # it is worth one try; after a lost race everything is read at the new head
+        run = written.run or RunRef("", 0, 0)
+        entry = _entry(store, config, state, todo, written.slices, writer)
+        held = Bytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
+        entry = replace(entry, totals=held.in_totals(entry.totals))
+        if written.run:
+            entry = replace(entry, runs_added=(written.run,))
+        committed = timeline.commit(entry, onto=state)
+        if committed is not None:
+            return Merged(
+                commit=committed.commit,
+                windows=tuple(entry.windows),
+                keys=sum(figures.keys for figures in todo),
+                written=run.entries,
+                bytes=run.part_bytes,
+                recounted=tuple(entry.recounted),
+                attempts=attempts,
+            )
+
+
+def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
+    """The range's stateless artifacts into the stateful ones, by one commit a block. Of each window that was merged now, what its block
+    came to."""
+    figures = reduced_batches(work, windows)
+    with work.report.timed("merge", work.store):
+        told = _elsewhere(work, "merge", windows, {one.window: one.revision for one in to_merge(work.head(), figures)})
+    if told.error is not None:
+        raise told.error
+    written: dict[str, Numbers] = dict(told.numbers)
+    todo = to_merge(work.head(), figures)
+    if todo and work.elsewhere is not None:
+        raise _overtaken(todo[0].window)
+    for block in blocks(work.config, todo):
+        start = time.perf_counter()
+        with work.report.timed("merge", work.store) as spent, _alone_or_raised(work, block, "merged"):
+            merged = _merge_block(work, block)
+        work.report.add(merged, block, committed_windows(work, [work.config.grid.parse(name) for name in merged.windows]))
+        of_block: Numbers = {
+            "range_windows": len(merged.windows),
+            "range_records_written": merged.written,
+            "range_bytes": merged.bytes,
+            "range_seconds": round(time.perf_counter() - start, 3),
+            "recounted_windows": len(merged.recounted),
+            **prices.figures(spent.usage, work.config.prices, written=merged.written),
+        }
+        written |= dict.fromkeys(merged.windows, of_block)
+    return written
+
+
+def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
+    named, found = spanned([one.window for one in block]), find_prefetched(work.store, block)
+    try:
+        merged = merge_windows(work.store, work.config, work.timeline, block, found, lambda share: work.progress("merge", named, share))
+    except Damaged:
+        # Another worker that did the same range may have removed the file between our finding and our reading it.
+        if found is None or work.store.exists(found.path):
+            raise
+        merged = merge_windows(work.store, work.config, work.timeline, block)
+    if found is not None:
+        work.store.delete(found.path)
+    return merged
