@@ -36,8 +36,8 @@ import recon
 from recon.metering.prices import price, told
 from recon.metering.usage import Usage, since, tally_of, usage_of
 from recon.model.record import Hit
+from recon.reading.served import Known, find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.looking import Known, find_served
 from recon.state.lookup import find_record
 from recon.state.runs.file import open_run
 from recon.state.runs.read import read_record

@@ -32,8 +32,8 @@ from cluster import Cluster, cluster
 from core import CONFIG, make_events
 
 import recon
-from recon.artifacts import live_records
 from recon.engines.spark.reduce import SMALL_BYTES
+from recon.reading.artifacts import live_records
 from recon.spark import package
 
 WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z")

@@ -9,13 +9,13 @@ from dataclasses import asdict
 import dagster as dg
 
 from jobs.stage_jobs import EVERYTHING, job_name
-from recon.breaks import by_status
 from recon.config import Config
 from recon.errors import ReconError
 from recon.planning import due as landing_log
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.due import due
 from recon.planning.ranges import ranges
+from recon.reading.breaks import by_status
 from recon.stages.work import Work
 from recon.state.timeline import State
 from recon.storage import clock

@@ -28,14 +28,14 @@ from recon.storage.port import ObjectStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recon.breaks import Asked, Chosen
-    from recon.caveats import Caveat
     from recon.copying import Copied
     from recon.intake import batches
     from recon.model.progress import Progress
+    from recon.reading.breaks import Asked, Chosen
+    from recon.reading.caveats import Caveat
+    from recon.reading.served import Known
     from recon.rebuild import Preview, Rebuilt
     from recon.serving.dynamodb import TableClient
-    from recon.serving.looking import Known
     from recon.serving.sync import Kept
     from recon.stages.pipeline import Way
     from recon.stages.report import RunReport
@@ -166,7 +166,7 @@ class Reconciliation:
         from recon.intake.corrections import correct, written_key
 
         if not yes:
-            from recon.seen import refuse_unseen
+            from recon.reading.seen import refuse_unseen
 
             refuse_unseen(self.store(), self.config, self.state(), written_key(self.config, key), event)
         return correct(self.store(create=True), self.config, key, event, reason)
@@ -210,7 +210,7 @@ class Reconciliation:
 
         ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
         from recon.config.key import key_asked
-        from recon.lookup import find_then
+        from recon.reading.show import find_then
         from recon.state.lookup import find_record
 
         if index != "runs":
@@ -225,7 +225,7 @@ class Reconciliation:
         return self._shown(text, state, record, upto, events)
 
     def _show_served(self, key: Sequence[str], upto: Upto | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
-        from recon.serving.looking import find_served
+        from recon.reading.served import find_served
 
         if index != "dynamodb" or self.place.index.kind != "dynamodb":
             written = f"it has index: {{kind: {self.place.index.kind}}}"
@@ -242,7 +242,7 @@ class Reconciliation:
 
     @cached_property
     def _known(self) -> Known:
-        from recon.serving.looking import Known
+        from recon.reading.served import Known
 
         return Known()
 
@@ -255,12 +255,12 @@ class Reconciliation:
         return open_client(1, tries=3, meter=meter_of(self.store()))
 
     def _shown(self, text: str, state: State, record: dict[str, Any] | None, upto: Upto | None, events: bool) -> dict[str, Any]:
-        from recon.lookup import show
+        from recon.reading.show import show
 
         rules = self._rules(state) if upto is not None or events else None
         shown = show(self.store(), state, text, record, rules, upto, events, self.place.names)
         if len(shown.get("currencies", ())) > 1 and record is not None:
-            from recon.currencies import tell
+            from recon.reading.currencies import tell
 
             tell(self.store(), self._rules(state), state, record, shown)
         if events:
@@ -277,49 +277,49 @@ class Reconciliation:
 
     def artifacts(self, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> pa.Table:
         """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key. See ``show``."""
-        from recon.artifacts import artifacts
+        from recon.reading.artifacts import artifacts
 
         state = self.state(known_at)
         return artifacts(self.store(), self._rules(state), state, self._last(as_of, through), then=known_at is not None)
 
     def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> int:
         """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
-        from recon.artifacts import export
+        from recon.reading.artifacts import export
 
         state = self.state(known_at)
         return export(self.store(), self._rules(state), state, Path(file), self._last(as_of, through), then=known_at is not None)
 
     def caveats(self) -> list[Caveat]:
-        """What is missing, unreadable, in conflict or not done yet; see recon.caveats."""
-        from recon.caveats import caveats
+        """What is missing, unreadable, in conflict or not done yet; see recon.reading.caveats."""
+        from recon.reading.caveats import caveats
 
         return caveats(self.store(), self.config, self.state())
 
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
         """What is not matched: the columns of ``artifacts``, ``since`` and ``age_days``, in order of status, age and key. ``chosen``: which
-        of them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.breaks."""
-        from recon.breaks import Chosen, breaks
+        of them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.reading.breaks."""
+        from recon.reading.breaks import Chosen, breaks
 
         asked = self._asked(**moment)
         return breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen())
 
     def breaks_summary(self, chosen: Chosen | None = None, **moment: str | None) -> list[dict[str, Any]]:
-        """Breaks by status and age, with what they come to; see ``breaks`` and recon.breaks.summary."""
-        from recon.breaks import Chosen, summary
+        """Breaks by status and age, with what they come to; see ``breaks`` and recon.reading.breaks.summary."""
+        from recon.reading.breaks import Chosen, summary
 
         asked = self._asked(**moment)
         return summary(self.store(), self._rules(asked.state), asked, chosen or Chosen())
 
     def export_breaks(self, file: str | Path, chosen: Chosen | None = None, **moment: str | None) -> int:
         """Writes the breaks to a file; see ``breaks``. Returns the rows."""
-        from recon.breaks import Chosen, export_breaks
+        from recon.reading.breaks import Chosen, export_breaks
 
         asked = self._asked(**moment)
         return export_breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen(), Path(file))
 
     def _asked(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Asked:
         """The state that breaks are asked of, and the moment at which their ages end."""
-        from recon.breaks import Asked
+        from recon.reading.breaks import Asked
 
         state, upto, now = self.state(known_at), self._upto(as_of, through), datetime.now(UTC)
         ends = [now, *([] if upto is None else [upto.end]), *([] if known_at is None else [self._known_instant(known_at)])]
@@ -327,7 +327,7 @@ class Reconciliation:
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
-        from recon.rejects import rejects
+        from recon.reading.rejects import rejects
 
         start = None if window is None else self.config.grid.parse(window)
         return rejects(self.store(), self.config, self.state(), start)
@@ -335,7 +335,7 @@ class Reconciliation:
     def duplicates(self, window: str | None = None) -> pa.Table:
         """Suppressed rows of one window or of all, each with the row that counts; conflicts first: window, file, line, kind, key, id,
         differs, counting_window, counting_file, counting_line."""
-        from recon.duplicates import duplicates
+        from recon.reading.duplicates import duplicates
 
         start = None if window is None else self.config.grid.parse(window)
         return duplicates(self.store(), self.config, self.state(), start)
@@ -348,7 +348,7 @@ class Reconciliation:
 
     def status(self, window: str | None = None, figures_of: int | None = None) -> dict[str, Any]:
         """Windows, their stages, backlog and watermark, with the rows of the newest ``figures_of`` (else of all); or one window in full."""
-        from recon.status import status, window_status
+        from recon.reading.status import status, window_status
 
         if window is None:
             return status(self.store(), self.config, self.state(), figures_of)
@@ -378,8 +378,8 @@ class Reconciliation:
     def preview_rebuild(self, file: str | Path | None = None, progress: Progress | None = None) -> tuple[Preview, pa.Table]:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
-        from recon.exports import write_rows
         from recon.model.progress import silent
+        from recon.reading.exports import write_rows
         from recon.rebuild import previewed
 
         keys = "FROM changes ORDER BY status_before, status_after, key"

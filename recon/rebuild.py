@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon.artifacts import table_of
 from recon.config import Config
 from recon.engines.duckdb.session import connect
 from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.batches import Manifest, read_manifest
+from recon.reading.artifacts import table_of
 from recon.serving import builds
 from recon.stages.certify import certify
 from recon.stages.merge import merge_windows

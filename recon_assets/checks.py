@@ -15,7 +15,6 @@ from typing import Any
 
 import dagster as dg
 
-from recon.caveats import caveats
 from recon.config import Config
 from recon.errors import NotReady
 from recon.model import conflicts
@@ -24,6 +23,7 @@ from recon.model.windows import name_of
 from recon.planning import due as landing_log
 from recon.planning.due import due
 from recon.planning.freshness import Freshness, freshness
+from recon.reading.caveats import caveats
 from recon.stages.ready import committed_windows, reduced_batches, unfilled
 from recon.stages.work import Work
 from recon.state.reduced import Figures

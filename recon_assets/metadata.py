@@ -142,7 +142,7 @@ def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapp
 
 
 def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadata:
-    """All artifacts by status and currency (recon.breaks.by_status): exact as a table, and as numbers that plot."""
+    """All artifacts by status and currency (recon.reading.breaks.by_status): exact as a table, and as numbers that plot."""
     table = [
         dg.TableRecord({"status": status, "currency": currency, "artifacts": count, "amount": "" if money is None else f"{money:f}"})
         for status, currency, count, money in rows
@@ -226,7 +226,7 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
 
 
 def of_completeness(found: Mapping[str, Any]) -> Metadata:
-    """Did the window close, and is all there? ``found``: what recon.completeness says."""
+    """Did the window close, and is all there? ``found``: what recon.reading.completeness says."""
     closed = found["closed_by"]
     files = {
         "expected": found["expected"]["files"],

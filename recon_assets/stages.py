@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from recon.completeness import completeness
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, read_manifest
 from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant
+from recon.reading.completeness import completeness
 from recon.serving.sync import keep
 from recon.stages import merge as merge_module
 from recon.stages import prefetch

@@ -17,11 +17,11 @@ from oracle import Artifact, Contribution, Picked, Result, Rules, oracle
 
 import recon
 from recon.api import Reconciliation
-from recon.artifacts import live_records
 from recon.engines.duckdb import carried_forward
 from recon.model.record import full, stored
 from recon.model.totals import Totals
 from recon.model.windows import name_of
+from recon.reading.artifacts import live_records
 from recon.state import certificates
 from recon.state.reduced import Figures
 

@@ -26,8 +26,8 @@ from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.model.windows import name_of
+from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.looking import find_served
 from recon.serving.package import HANDLER
 from recon.serving.workers.dispatch import patience_of
 from recon.serving.workers.worker import STORE, TABLE

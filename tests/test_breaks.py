@@ -1,6 +1,6 @@
 """Breaks: their age, choosing them, sums of money, and what `recon breaks` says where not everything is known.
 
-Belongs here: recon.breaks, recon.caveats and the command `breaks`. Does not belong here: statuses themselves (test_laws).
+Belongs here: recon.reading.breaks, recon.reading.caveats and the command `breaks`. Does not belong here: statuses themselves (test_laws).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from driving import open_in
 
 import recon as library
 from recon.api import Reconciliation
-from recon.breaks import AGES, Chosen, amount_of
 from recon.errors import WrongUsage
 from recon.intake.corrections import correct
 from recon.model.windows import name_of
 from recon.planning import quarantine
+from recon.reading.breaks import AGES, Chosen, amount_of
 
 CASES = Path(__file__).parent / "data" / "cases"
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))

@@ -26,7 +26,6 @@ from test_compaction import YAML, Clock, story
 
 from recon import bringing
 from recon.api import Reconciliation
-from recon.artifacts import live_records
 from recon.bringing import Bringing, Thing
 from recon.copying import ROUNDS_MAX, Copied, copy
 from recon.copying_windows import finished_reductions
@@ -34,6 +33,7 @@ from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsa
 from recon.intake import landing_log
 from recon.model.windows import name_of
 from recon.planning import due
+from recon.reading.artifacts import live_records
 from recon.state.compaction import compact
 from recon.state.reachable import needed
 from recon.state.timeline import Entry, State, Timeline

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
-from recon.exports import write_rows
+from recon.reading.exports import write_rows
 
 WINDOW = "2026-11-01T00:00Z"
 FORMULAS = [
@@ -139,7 +139,7 @@ import duckdb
 from recon.config import load_config
 from recon.engines.duckdb.session import connect
 from recon.cli import main
-from recon.exports import write_rows
+from recon.reading.exports import write_rows
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 rows, limit, file, config = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), load_config(Path(sys.argv[4]))

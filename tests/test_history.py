@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recon
-from recon import history as past
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
+from recon.reading import history as past
 from recon.state.compaction import compact
 from recon.state.sweep import sweep
 from recon.state.timeline import Timeline

@@ -18,8 +18,8 @@ from commands import shell
 
 import recon
 from recon.api import Reconciliation
-from recon.artifacts import live_records
 from recon.errors import WrongUsage
+from recon.reading.artifacts import live_records
 from recon.storage import parquet
 
 ROOT = Path(__file__).parent.parent

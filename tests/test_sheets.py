@@ -1,6 +1,6 @@
 """Workbooks as a spreadsheet opens them: widths, formats of numbers and dates, totals, and where it all came from.
 
-Belongs here: recon.sheets and recon.provenance, read back with openpyxl. Does not belong here: other formats (test_exports).
+Belongs here: recon.reading.sheets and recon.reading.provenance, read back with openpyxl. Does not belong here: other formats (test_exports).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import strategies as s
 from driving import open_in
 
 from recon.api import Reconciliation
-from recon.exports import write_rows
 from recon.model.windows import name_of
+from recon.reading.exports import write_rows
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
 ONE_CURRENCY = s.STANDARD_YAML.replace(", by: currency", "")

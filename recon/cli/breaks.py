@@ -1,7 +1,7 @@
 """The command that shows what is not matched: breaks; and what keeps an answer from being the whole truth.
 
-Belongs here: its arguments, its tables, and saying caveats. Does not belong here: which artifacts are breaks (recon.breaks), and finding
-caveats (recon.caveats).
+Belongs here: its arguments, its tables, and saying caveats. Does not belong here: which artifacts are breaks (recon.reading.breaks), and finding
+caveats (recon.reading.caveats).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recon.model.windows import name_of
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
-    from recon.caveats import Caveat
+    from recon.reading.caveats import Caveat
 
 ROWS_SHOWN = 20
 
@@ -53,7 +53,7 @@ def breaks(
     recon breaks --status UNPAID --age 30 --min 100 --sort balance
     recon breaks breaks.xlsx --as-of 2026-12-01T00:00Z
     """
-    from recon.breaks import Chosen
+    from recon.reading.breaks import Chosen
 
     reconciliation = opened(config)
     chosen = Chosen(_known_statuses(reconciliation, status or []), age, minimum, sort, limit)

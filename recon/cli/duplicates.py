@@ -1,6 +1,6 @@
 """The command ``duplicates``: suppressed rows, each with the row that counts.
 
-Belongs here: its arguments and its table. Does not belong here: finding them (recon.duplicates).
+Belongs here: its arguments and its table. Does not belong here: finding them (recon.reading.duplicates).
 """
 
 from __future__ import annotations

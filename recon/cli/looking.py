@@ -66,7 +66,7 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
 
 def _status_of_window(answer: dict[str, Any]) -> int:
     """1 for a window that is short, does not tie, could not be processed, or of which no row could be read."""
-    from recon.caveats import without_window
+    from recon.reading.caveats import without_window
 
     arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
     wrong = []

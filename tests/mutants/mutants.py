@@ -388,7 +388,7 @@ MUTANTS = (
         _TWICE,
     ),
     Mutant(
-        "recon/lookup.py",
+        "recon/reading/show.py",
         "at the very microsecond of a commit the one before is known",
         "datetime.fromisoformat(entry.time) <= instant:",
         "datetime.fromisoformat(entry.time) < instant:",

@@ -10,14 +10,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from recon.caveats import caveats
-from recon.completeness import completeness
 from recon.config import Config
 from recon.intake import landing_log
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
 from recon.planning.due import due
+from recon.reading.caveats import caveats
+from recon.reading.completeness import completeness
 from recon.state import amplification
 from recon.state.amplification import Bytes
 from recon.state.certificates import lag, read_certificates

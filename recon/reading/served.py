@@ -1,6 +1,6 @@
 """Looking a key up through the index table, and through the runs wherever the table cannot be trusted.
 
-Belongs here: when the table's answer counts. Does not belong here: look-ups in the runs (recon.lookup), and other programs' (client).
+Belongs here: when the table's answer counts. Does not belong here: look-ups in the runs (recon.reading.show), and other programs' (client).
 """
 
 from __future__ import annotations

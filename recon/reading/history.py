@@ -1,7 +1,7 @@
 """History: what was known at an earlier commit, after its part-files were given back: folded again from the stateless files.
 
 Belongs here: records of an earlier state from the revisions that the timeline held then. Does not belong here: finding that state
-(recon.lookup), and records that still stand (recon.state.runs).
+(recon.reading.show), and records that still stand (recon.state.runs).
 
 The fold is the merge itself, window by window into nothing, so that it cannot mean anything else.
 """

@@ -1,7 +1,7 @@
 """A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula.
 
 Belongs here: the formats, what a spreadsheet must not be handed, and putting a finished file in its place. Does not belong here: which
-rows there are (recon.artifacts).
+rows there are (recon.reading.artifacts).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from recon.engines.duckdb.session import execute_interruptible
 from recon.errors import TryAgain, WrongUsage
-from recon.sheets import ROWS_MAX, Book, write_book
+from recon.reading.sheets import ROWS_MAX, Book, write_book
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Look-up: one key → its artifact, by one ranged read, with the revisions that stand behind its contributions.
 
 Belongs here: `show`, as it stands, as of a window, as known at a time, with its events. Does not belong here: many artifacts at once
-(recon.artifacts).
+(recon.reading.artifacts).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from recon.errors import WrongInput
 from recon.model.moments import Upto
 from recon.model.record import named
 from recon.model.windows import name_of
-from recon.sent import events_of
+from recon.reading.sent import events_of
 from recon.state.lookup import find_record
 from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
@@ -26,7 +26,7 @@ def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Ca
     try:
         return find_record(store, state, key)
     except NotFound:
-        from recon.history import record_then
+        from recon.reading.history import record_then
     if head.rebuilt > state.commit:
         return record_then(store, rules(), state, key)
     # The record of now names every window that has contributed since the last rebuild.
@@ -63,7 +63,7 @@ def show(
     if record is None:
         raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
     if upto is not None or (events and "carried" in record):
-        from recon.artifacts import fold_record
+        from recon.reading.artifacts import fold_record
 
         assert config is not None
         record = fold_record(store, config, state, record, None if upto is None else name_of(upto.last), opened=events)

@@ -13,7 +13,7 @@ from typing import Any
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduce
 from recon.engines.duckdb.session import connect
-from recon.lookup import windows_of
+from recon.reading.show import windows_of
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage import parquet

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from recon.config import Config, model
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongUsage
-from recon.history import files_then
+from recon.reading.history import files_then
 from recon.state.lookup import find_record
 from recon.state.timeline import State
 from recon.storage.parquet import scan

@@ -1,7 +1,7 @@
 """All artifacts at once: as Arrow, for files, as of a window.
 
-Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key (recon.lookup); which
-artifacts are breaks (recon.breaks); the formats of files (recon.exports).
+Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key (recon.reading.show); which
+artifacts are breaks (recon.reading.breaks); the formats of files (recon.reading.exports).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from recon.config import Config
 from recon.engines.duckdb import carried_forward, contributions
 from recon.engines.duckdb.reduce import measure
 from recon.engines.duckdb.session import connect
-from recon.exports import check_format, write_rows
-from recon.history import files_then, records_then
 from recon.logic.call import after_merge
 from recon.model import record as records
 from recon.model.windows import name_of
-from recon.sheets import Book
+from recon.reading.exports import check_format, write_rows
+from recon.reading.history import files_then, records_then
+from recon.reading.sheets import Book
 from recon.state.runs import Found, merged_plan, open_runs, read_records
 from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
@@ -167,7 +167,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[str, 
 
 def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None, then: bool = False) -> int:
     """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
-    from recon.provenance import book_of
+    from recon.reading.provenance import book_of
 
     def book(columns: tuple[str, ...]) -> Book:
         return book_of(store, config, state, "artifacts", as_of, columns)

@@ -1,16 +1,16 @@
 """Where an export came from: commit, rules, moments and certificates, for the workbook that people pass on.
 
-Belongs here: naming what an export was made of, and the totals beside it. Does not belong here: cells (recon.sheets).
+Belongs here: naming what an export was made of, and the totals beside it. Does not belong here: cells (recon.reading.sheets).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from recon.breaks import currency_of
 from recon.config import Config
 from recon.model.windows import name_of
-from recon.sheets import Book
+from recon.reading.sheets import Book
 from recon.state.certificates import read_certificates
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
@@ -62,3 +62,10 @@ def _totals(config: Config, name: str, columns: tuple[str, ...]) -> str:
     summed = "".join(f", sum({quoted(one)}) AS {quoted(one)}" for one in amounts if one in columns) if currency is not None else ""
     by = f", {currency} AS currency" if currency not in (None, "''") else ""
     return f"SELECT status{by}, count(*) AS artifacts{summed} FROM {name} GROUP BY ALL ORDER BY ALL"
+
+
+def currency_of(config: Config, columns: Sequence[str]) -> str | None:
+    """An expression for the currency of an artifact; None where amounts may be of several and nothing says of which."""
+    if "currency" in columns and getattr(config.events, "currency", None):
+        return quoted("currency")
+    return None if any(control.by for control in config.control) else "''"

@@ -1,7 +1,7 @@
 """Breaks: the artifacts that are not matched, how old each one is, and what they come to.
 
 Belongs here: which artifacts are breaks, their age, choosing and ordering them, and the summary in money. Does not belong here: the table
-of all artifacts (recon.artifacts), and how a screen shows any of it (recon.cli).
+of all artifacts (recon.reading.artifacts), and how a screen shows any of it (recon.cli).
 
 The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window where an
 event has no time, to now, or to the moment that is asked about. Corrections do not count for it, unless the key has no other event.
@@ -17,13 +17,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.artifacts import columns_of, table_of
 from recon.config import Config
 from recon.errors import WrongUsage
-from recon.exports import check_format, write_rows
-from recon.history import files_then
 from recon.intake.corrections import PREFIX
-from recon.sheets import Book
+from recon.reading.artifacts import columns_of, table_of
+from recon.reading.exports import check_format, write_rows
+from recon.reading.history import files_then
+from recon.reading.provenance import currency_of
+from recon.reading.sheets import Book
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage.parquet import scan
@@ -70,7 +71,7 @@ def breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> 
 
 def export_breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen, file: Path) -> int:
     """Writes the breaks to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
-    from recon.provenance import book_of
+    from recon.reading.provenance import book_of
 
     check_format(file)
     with _table(store, config, asked, chosen) as connection:
@@ -128,13 +129,6 @@ def amount_of(config: Config) -> str | None:
     matched = matched_status(config)
     read = next((item.expression.columns for item in config.status if item.name == matched), frozenset())
     return next((name for name in decimals if name in read), decimals[0] if decimals else None)
-
-
-def currency_of(config: Config, columns: Sequence[str]) -> str | None:
-    """An expression for the currency of an artifact; None where amounts may be of several and nothing says of which."""
-    if "currency" in columns and getattr(config.events, "currency", None):
-        return quoted("currency")
-    return None if any(control.by for control in config.control) else "''"
 
 
 _COLUMNS = "* EXCLUDE (place)"
