@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
-    from recon.verification import Verified
+    from recon.verification.verify import Verified
 
 
 _LOOKED_AT_MAX = 1_000
@@ -364,7 +364,7 @@ class Reconciliation:
     def verify(self, full: bool = False, progress: Progress | None = None, head: str | None = None) -> Verified:
         """Proves the store; ``full`` recomputes every artifact from the landed events and compares. ``head``: what ``head()`` returned
         earlier; the entry that had this digest must still be in the timeline."""
-        from recon.verification import verify
+        from recon.verification.verify import verify
 
         return verify(self.store(), self.config, full=full, progress=progress, head=head)
 

@@ -1,7 +1,7 @@
 """Proving the runs and part-files that have come into a store, before a commit there rests on them.
 
 Belongs here: reading them where they arrived, and whose fault it is if they are not what was written. Does not belong here: bringing them
-(recon.bringing), and proving a whole store (recon.verification).
+(recon.bringing), and proving a whole store (recon.verification.verify).
 """
 
 from __future__ import annotations

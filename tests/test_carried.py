@@ -30,7 +30,6 @@ from test_history import check, swept, taken
 from test_laws import PLAIN_RULES, PLAIN_YAML
 from test_verify import rewrite
 
-from recon import verification_blocks, verification_expected
 from recon.api import Reconciliation
 from recon.engines.duckdb import carried_forward, reduce, slices
 from recon.model.windows import name_of
@@ -40,6 +39,8 @@ from recon.state.compaction import compact
 from recon.state.reduced import Figures
 from recon.state.timeline import Timeline
 from recon.storage import layout
+from recon.verification import carried_forward as verification_blocks
+from recon.verification import expected as verification_expected
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))

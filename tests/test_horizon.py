@@ -18,8 +18,8 @@ from driving import carry_out, check_store, open_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon import verification_expected
 from recon.engines.duckdb import reduce
+from recon.verification import expected
 
 HORIZON = 31 * 24
 """In windows of an hour."""
@@ -62,7 +62,7 @@ def test_an_event_is_a_duplicate_if_its_identity_stood_at_most_31_days_before_an
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
         patch.object(reduce, "IDS_MAX", ids_max),
-        patch.object(verification_expected, "IDS_MAX", ids_max),
+        patch.object(expected, "IDS_MAX", ids_max),
     ):
         r, state = open_in(Path(folder), YAML), s.State()
         for operation in operations:

@@ -28,11 +28,11 @@ from recon.state.timeline import Timeline, committed_figures
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.sealing import SEAL, sealed
-from recon.verification import Verified
-from recon.verification_certificates import check_certificates
-from recon.verification_findings import LISTED_MAX, Findings
-from recon.verification_full import COUNTED, DUPLICATE, SUPPRESSED, _judge
-from recon.verification_timeline import check_timeline
+from recon.verification.certificates import check_certificates
+from recon.verification.findings import LISTED_MAX, Findings
+from recon.verification.recompute import COUNTED, DUPLICATE, SUPPRESSED, _judge
+from recon.verification.timeline import check_timeline
+from recon.verification.verify import Verified
 
 CONFIG = """
 name: orders
@@ -277,7 +277,7 @@ def test_an_empty_store_is_proved(tmp_path: Path) -> None:
 
 def test_verification_uses_nothing_of_reduce_merge_and_engines() -> None:
     code = (
-        "import sys, recon.verification; "
+        "import sys, recon.verification.verify; "
         "print([m for m in sys.modules if m.startswith(('recon.engines', 'recon.stages.merge', 'recon.stages.reduce', 'recon.stages.prefetch', "
         "'duckdb', 'pyarrow'))])"
     )

@@ -1,7 +1,7 @@
 """Commands that work on what has landed: run, replay, repair, verify.
 
 Belongs here: their arguments and what they say. Does not belong here: what they do
-(recon.stages.pipeline, recon.verification).
+(recon.stages.pipeline, recon.verification.verify).
 """
 
 from __future__ import annotations

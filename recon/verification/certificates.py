@@ -20,9 +20,9 @@ from recon.state import reduced
 from recon.state.certificates import ties
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
-from recon.verification_chain import Chain
-from recon.verification_findings import UNREADABLE, Findings, said
-from recon.verification_timeline import History
+from recon.verification.chain import Chain
+from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.timeline import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable

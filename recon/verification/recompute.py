@@ -24,15 +24,15 @@ from recon.model.totals import Totals
 from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore
-from recon.verification_compare import compare
-from recon.verification_conflicts import conflicts_again, differences, ids_under_several_keys
-from recon.verification_expected import compute
-from recon.verification_findings import UNREADABLE, Findings, said
-from recon.verification_records import Seen
-from recon.verification_sums import exact, exact_sum_of
-from recon.verification_timeline import History
-from recon.verification_totals import additive, is_beyond_sums, totals_by
-from recon.verification_windows import local_copy
+from recon.verification.compare import compare
+from recon.verification.conflicts import conflicts_again, differences, ids_under_several_keys
+from recon.verification.expected import compute
+from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.records import Seen
+from recon.verification.reduced import local_copy
+from recon.verification.sums import exact, exact_sum_of
+from recon.verification.timeline import History
+from recon.verification.totals import additive, is_beyond_sums, totals_by
 from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:

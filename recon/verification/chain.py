@@ -7,7 +7,7 @@ The protocol: docs/decisions/018-chain.md.
 from __future__ import annotations
 
 from recon.storage.sealing import SEAL, digest_of, seal_fits
-from recon.verification_findings import Findings
+from recon.verification.findings import Findings
 
 _COPY = "restore it from a copy of the store"
 

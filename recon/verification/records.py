@@ -17,7 +17,7 @@ from recon.errors import Damaged
 from recon.state.runs import Entries, Found, Run, check_of, find_many, open_run, read_records
 from recon.state.timeline import RunRef, State
 from recon.storage.port import NotFound, ObjectStore
-from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config
 from recon.config.model import Measure
 from recon.errors import Damaged
-from recon.intake import landing_log
-from recon.intake.batches import Manifest, digest_of, landed_windows, read_manifest
+from recon.intake.batches import Manifest, digest_of, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
 from recon.storage.port import NotFound, ObjectStore
-from recon.verification_chain import Chain
-from recon.verification_findings import UNREADABLE, Findings, said
-from recon.verification_sums import exact, exact_sum_of
-from recon.verification_timeline import History
-from recon.verification_totals import additive, totals_by
+from recon.verification.chain import Chain
+from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.sums import exact, exact_sum_of
+from recon.verification.timeline import History
+from recon.verification.totals import additive, totals_by
 from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
@@ -53,34 +52,6 @@ _FIGURES = (
 )
 _COMPLETE = ("expected", "received", "short")
 """Figures of a window's files; commits before these were counted lack them."""
-
-
-def check_landed(store: ObjectStore, history: History, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
-    """Manifests of every window, and the bytes of every file that any of them names; that each commit, each reduction and each reason for
-    a quarantine has its manifest, and each manifest its note.
-
-    Returns the paths of the files that are not what was landed."""
-    damaged: set[str] = set()
-    asked, (noted, _) = _revisions_named(store, history), landing_log.since(store)
-    newest = landed_windows(store)
-    windows = sorted({*newest, *asked})
-    for done, name in enumerate(windows):
-        progress(name, done / len(windows))
-        window = parse_instant(name, "window")
-        if newest.get(name, 0) > noted.get(name, 0):
-            findings.add(
-                f"{layout.LANDINGS}: window {name}: the note of its revision {newest[name]} is gone, so that no run would find it; "
-                f"{_COPY}, or 'recon replay {name}'"
-            )
-        manifests = _manifests(store, name, history, findings)
-        for revision, by in sorted(asked.get(name, {}).items()):
-            if revision not in manifests:
-                findings.add(f"{layout.manifest(window, revision)}: window {name}: the manifest is gone though {by} names it; {_COPY}")
-        seen: set[str] = set()
-        for manifest in manifests.values():
-            if manifest is not None:
-                damaged |= _check_files(store, manifest, seen, findings)
-    return damaged
 
 
 def _revisions_named(store: ObjectStore, history: History) -> dict[str, dict[int, str]]:
@@ -122,30 +93,6 @@ def _manifests(store: ObjectStore, name: str, history: History, findings: Findin
         chain.add(path, raw, manifest.previous)
         found[revision] = manifest
     return found
-
-
-def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], findings: Findings) -> set[str]:
-    damaged = set()
-    for file in manifest.files:
-        if file.path in seen:
-            continue
-        seen.add(file.path)
-        try:
-            size, digest = store.size(file.path), _digest(store, file.path)
-            wrong = f"has {size} bytes, its manifest says {file.bytes}" if size != file.bytes else ""
-            if not wrong and digest != file.digest:
-                wrong = "has another SHA-256 than its manifest says"
-        except NotFound:
-            wrong = "is gone"
-        if wrong:
-            damaged.add(file.path)
-            findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {_COPY}")
-    return damaged
-
-
-def _digest(store: ObjectStore, path: str) -> str:
-    local = store.local(path)
-    return digest_of(local) if local is not None else hashlib.sha256(store.get(path)).hexdigest()
 
 
 def check_stateless(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recon.config import Config
 from recon.config.model import Measure
 from recon.logic.call import after_merge, after_reduce
-from recon.verification_blocks import expect_blocks, make_borders
+from recon.verification.carried_forward import expect_blocks, make_borders
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal, quoted
 from recon.vocabulary.types import Type

@@ -21,8 +21,8 @@ from recon.state.checkpoints import Place
 from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.storage import layout
 from recon.storage.port import ObjectStore
-from recon.verification_chain import Chain
-from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification.chain import Chain
+from recon.verification.findings import UNREADABLE, Findings, said
 
 _COPY = "restore it from a copy of the store"
 _NAME = re.compile(r"(\d{12})\.json\Z")

@@ -15,8 +15,8 @@ from recon.state.kept_rules import unpacked
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.sealing import unsealed
-from recon.verification_findings import UNREADABLE, Findings, said
-from recon.verification_timeline import History
+from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.timeline import History
 
 _COPY = "restore it from a copy of the store"
 _NUMBER = re.compile(r"(\d+)(\.json)?\Z")

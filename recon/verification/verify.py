@@ -19,16 +19,17 @@ from recon.storage.cache import uncached
 from recon.storage.hashing import define, salt_of
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.verification_certificates import check_certificates
-from recon.verification_compare import keep_stored, start_stored
-from recon.verification_findings import Findings
-from recon.verification_full import Recomputation, check_artifacts
-from recon.verification_records import Seen, live_records
-from recon.verification_table import check_table
-from recon.verification_timeline import History, check_timeline, check_watermark
-from recon.verification_totals import add_sums, additive, check_sums, start_sums
-from recon.verification_traces import check_head, check_rules, check_traces, digest_given
-from recon.verification_windows import check_landed, check_stateless
+from recon.verification.certificates import check_certificates
+from recon.verification.compare import keep_stored, start_stored
+from recon.verification.findings import Findings
+from recon.verification.index_table import check_table
+from recon.verification.landed import check_landed
+from recon.verification.recompute import Recomputation, check_artifacts
+from recon.verification.records import Seen, live_records
+from recon.verification.reduced import check_stateless
+from recon.verification.timeline import History, check_timeline, check_watermark
+from recon.verification.totals import add_sums, additive, check_sums, start_sums
+from recon.verification.traces import check_head, check_rules, check_traces, digest_given
 
 if TYPE_CHECKING:
     import duckdb

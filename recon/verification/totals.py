@@ -16,10 +16,10 @@ from recon.config.model import Measure
 from recon.model.totals import Money, Totals, exact_sum
 from recon.model.windows import name_of
 from recon.state.timeline import State
-from recon.verification_blocks import windows_in_blocks
-from recon.verification_findings import Findings
-from recon.verification_sums import exact, exact_sum_of, parts_type, sum_of_parts
-from recon.verification_timeline import History
+from recon.verification.carried_forward import windows_in_blocks
+from recon.verification.findings import Findings
+from recon.verification.sums import exact, exact_sum_of, parts_type, sum_of_parts
+from recon.verification.timeline import History
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from recon.state.runs import Hit, Run, find_many, open_run, read_record
 from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
-from recon.verification_findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, said
 
 if TYPE_CHECKING:
     import duckdb
