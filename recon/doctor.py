@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from recon import doctor_aws
 from recon.config import Config
-from recon.engines.emr.calls import MEND
 from recon.errors import ReconError, WrongUsage
 from recon.finding import Finding
+from recon.remote.emr.calls import MEND
 from recon.storage.roles import role_of
 
 CONNECT_S_MAX = 3

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from recon.config import Config
-from recon.engines.emr.calls import MEND, called, client
-from recon.engines.emr.failing import GONE
-from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.finding import Finding
+from recon.remote.emr.calls import MEND, called, client
+from recon.remote.emr.failures import GONE
+from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.serving.builds import standing
 from recon.state.timeline import Timeline
 from recon.storage import layout

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from recon import elsewhere
 from recon.config import Config
 from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
+from recon.remote import exchange
 from recon.serving.sync import keep
 from recon.stages.certify import certify
 from recon.state.certificates import note_certified, uncertified
@@ -53,7 +53,7 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
         if found is None or all(state.revision(name) >= revision for name, revision in found.revisions.items()):
             store.delete(path)
             swept += 1
-    elsewhere.sweep(store, now)
+    exchange.sweep(store, now)
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
     compacted = compact(store, config, Timeline(store))
     leases = lease.sweep(store, now - GRACE)

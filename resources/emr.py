@@ -1,7 +1,7 @@
 """EMR for a run: its stages as steps on a running cluster, or on one that is the run's own.
 
 Belongs here: which cluster a run's steps go to, its end with the run, log lines in the run's log. Does not belong here: steps, their
-failures and logs, starting clusters (recon.engines.emr).
+failures and logs, starting clusters (recon.remote.emr).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from recon.config.settings import Engine
-from recon.engines.emr import transient
-from recon.engines.emr.calls import Pace, client
-from recon.engines.emr.running import carried_out
-from recon.engines.emr.steps import Steps
 from recon.errors import ReconError
+from recon.remote.emr import transient
+from recon.remote.emr.calls import Pace, client
+from recon.remote.emr.steps import Steps
+from recon.remote.emr.submit import carried_out
 from recon.stages.request import Answer, Asked
 from recon.stages.work import Elsewhere, Work
 

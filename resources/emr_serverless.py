@@ -1,7 +1,7 @@
 """EMR Serverless for a run: its stages as jobs of an application, started and listened to through Dagster Pipes.
 
 Belongs here: Dagster's end of Pipes, jobs that are found again, how a job's end is told. Does not belong here: what is asked and answered
-(recon.elsewhere), the cluster's end of Pipes (recon.engines.emr.pipes).
+(recon.remote.exchange), the cluster's end of Pipes (recon.remote.emr.pipes).
 
 Pipes carries no range: it goes along as extras. Nor is any of its metadata used: they would be stamped on every partition.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import dagster as dg
 
-from recon import elsewhere
 from recon.config import Config, model
-from recon.engines.emr.calls import Pace, called, client, patiently
-from recon.engines.emr.failing import error_of
-from recon.engines.emr.running import SCRIPT, ZIP
 from recon.errors import Cancelled, ReconError
+from recon.remote import exchange
+from recon.remote.emr.calls import Pace, called, client, patiently
+from recon.remote.emr.failures import error_of
+from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.stages.request import Answer, Asked, Numbers
 from recon.stages.work import Elsewhere, Work
 from recon.storage import layout
@@ -53,16 +53,16 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) ->
         context.log.info(f"job {job} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
         ended = _awaited(jobs, application, job)
     else:
-        attempt = elsewhere.ask(work.store, work.config, asked)
+        attempt = exchange.ask(work.store, work.config, asked)
         ended = _started(context, work, asked, jobs, attempt)
     _remove_messages(*_place_of_messages(work.config, attempt))
-    told = elsewhere.read_answer(work.store, attempt)
+    told = exchange.read_answer(work.store, attempt)
     if told is None:
         if ended.get("state") != "SUCCESS":
-            elsewhere.forget(work.store, attempt)
+            exchange.forget(work.store, attempt)
             raise _failed(ended)
         told = Answer()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
-    elsewhere.forget(work.store, attempt)
+    exchange.forget(work.store, attempt)
     place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
     return told.done_at(place)
 
@@ -111,7 +111,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
             pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras).get_results()
         except Exception:
             if not seen.job:
-                elsewhere.forget(work.store, attempt)
+                exchange.forget(work.store, attempt)
                 raise
             # Pipes' word for a job that failed, or whose messages could not be read: how it ended stands in the answer, or in its state.
     return _awaited(jobs, str(engine.application), seen.job)

@@ -24,7 +24,7 @@ from emr_server import EmrServer, emr_server
 
 import recon
 from recon.api import Reconciliation
-from recon.engines.emr.calls import Pace
+from recon.remote.emr.calls import Pace
 from recon_assets import failures
 from resources import emr, emr_serverless
 

@@ -26,11 +26,12 @@ def main() -> int:
             time.sleep(0.05)
     elif does != "carries out":
         os.execvp("bash", ["bash", "-c", does])
-    from recon import carrying, spark
+    from recon import spark
+    from recon.remote import worker
 
-    done = carrying._done
-    carrying.open_session = lambda engine: None
-    carrying._done = lambda config, asked: done(replace(config, engine=replace(config.engine, kind="duckdb")), asked)
+    done = worker._done
+    worker.open_session = lambda engine: None
+    worker._done = lambda config, asked: done(replace(config, engine=replace(config.engine, kind="duckdb")), asked)
     script = next(place for place, word in enumerate(sys.argv) if word.endswith("recon_spark.py"))
     return spark.main(sys.argv[script + 1 :])
 

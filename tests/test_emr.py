@@ -24,7 +24,7 @@ from emr_server import EmrServer, emr_server
 
 import recon
 from recon.api import Reconciliation
-from recon.engines.emr.calls import Pace
+from recon.remote.emr.calls import Pace
 from recon.spark import package
 from recon_assets.grid import range_tags
 from resources import emr, emr_serverless

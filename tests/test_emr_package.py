@@ -38,9 +38,9 @@ def test_what_is_named_for_emr_is_all_that_the_library_imports_there(tmp_path: P
             if not (others / top).exists():
                 (others / top).symlink_to(Path(str(one.locate_file(top))))
     work = (
-        "import sys; import recon.carrying, recon.engines.spark.reduce_large, recon.engines.spark.merge\n"
+        "import sys; import recon.remote.worker, recon.engines.spark.reduce_large, recon.engines.spark.merge\n"
         "import recon.storage.s3.store, recon.storage.cache\n"
-        "from recon.spark import main; from recon.engines.emr.pipes import opened_pipes\n"
+        "from recon.spark import main; from recon.remote.emr.pipes import opened_pipes\n"
         "import boto3, obstore, redis, dagster_pipes\n"
         "print(recon.spark.__file__, 'dagster' in sys.modules); main(['step', '--help'])"
     )

@@ -20,8 +20,8 @@ from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconci
 
 from recon.api import Reconciliation
 from recon.cli.materializing import Materializing
-from recon.engines.emr.calls import Pace
 from recon.errors import OutOfCapacity
+from recon.remote.emr.calls import Pace
 from recon.storage import lease
 from recon_assets.failures import COMPUTE
 from recon_assets.grid import range_tags

@@ -21,7 +21,7 @@ from emr_server import FAILED, THROTTLED, Refused, Running, until
 from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
 
 from recon.api import Reconciliation
-from recon.engines.emr.calls import Pace
+from recon.remote.emr.calls import Pace
 from recon_assets.grid import range_tags
 from resources import emr_serverless
 

@@ -1,6 +1,6 @@
 """EMR's steps: limits and failures of the API, the end of a step and of a cluster as one of our errors, and logs.
 
-Belongs here: recon.engines.emr against the stand-in of tests/emr_server.py, whose steps are shell commands. Does not belong here: what a
+Belongs here: recon.remote.emr against the stand-in of tests/emr_server.py, whose steps are shell commands. Does not belong here: what a
 run does about them (test_emr_runs), EMR Serverless (test_emr_serverless), Spark (test_emr).
 """
 
@@ -19,12 +19,12 @@ import pytest
 import seaweed
 from emr_server import FAILED, THROTTLED, EmrCluster, EmrServer, Refused, Running, emr_server, until
 
-from recon.engines.emr import calls
-from recon.engines.emr.calls import Pace
-from recon.engines.emr.failing import cluster_error, error_of
-from recon.engines.emr.logs import Logs
-from recon.engines.emr.steps import ACTIVE_MAX, Steps
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage
+from recon.remote.emr import calls
+from recon.remote.emr.calls import Pace
+from recon.remote.emr.failures import cluster_error, error_of
+from recon.remote.emr.logs import Logs
+from recon.remote.emr.steps import ACTIVE_MAX, Steps
 
 QUICK = Pace(first=0.01, most=0.05, patience=30, logs=10)
 LONG = timedelta(hours=1)

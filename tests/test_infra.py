@@ -21,7 +21,7 @@ from iam import Call, why_not
 from recording import ACCOUNT
 from stack import REGION, TEMPLATE, Stack, moto_stack, template
 
-from recon.engines.emr.transient import ENCRYPTED
+from recon.remote.emr.transient import ENCRYPTED
 
 BUCKETS = ("StoreBucket", "LogBucket", "CodeBucket")
 RESOURCES = template()["Resources"]

@@ -19,9 +19,9 @@ from recording import ACCOUNT, REGION, Recorded, proxy
 from stack import Stack, moto_stack
 
 from recon.config.settings import Engine, Fleet, Transient
-from recon.engines.emr import transient
-from recon.engines.emr.calls import Pace, client
-from recon.engines.emr.steps import Steps
+from recon.remote.emr import transient
+from recon.remote.emr.calls import Pace, client
+from recon.remote.emr.steps import Steps
 
 PACE = Pace(first=0.01, most=0.05, patience=5, logs=0)
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"

@@ -37,6 +37,10 @@ from recon.engines.emr.calls import Pace
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
+from recon.remote import exchange
+from recon.remote.emr.calls import Pace
+from recon.remote.emr.logs import Logs
+from recon.remote.emr.steps import Steps
 from recon.serving.dynamodb import client_of
 from recon.serving.sync import rebuild
 from recon.serving.workers.dispatch import ByWorkers
@@ -215,7 +219,7 @@ def _command_line(path: Path) -> None:
 
 
 def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
-    """What a process at a stage asks of EMR and of its logs, as recon.engines.emr does it, with a step that fails; and of the messages
+    """What a process at a stage asks of EMR and of its logs, as recon.remote.emr does it, with a step that fails; and of the messages
     of a job of EMR Serverless."""
     pace = Pace(first=0.01, most=0.05, patience=5, logs=0)
     messages = f"emr/messages/{who}/pipes"
@@ -224,19 +228,19 @@ def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
         s3.put_object(Bucket=stack.outputs["LogBucketName"], Key=f"{messages}/1.json", Body=b"{}")
     with _as(who):
         opened = recon.open(folder / "orders.yaml")
-        attempt = elsewhere.ask(opened.store(), opened.config, Asked("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
+        attempt = exchange.ask(opened.store(), opened.config, Asked("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
         with _as("nodes"):
             at = opened.config.store
-            elsewhere.read_asked(recon.open(folder / "orders.yaml").store(), at, attempt)
-            elsewhere.answer(recon.open(folder / "orders.yaml").store(), attempt, Answer({}, {}))
+            exchange.read_asked(recon.open(folder / "orders.yaml").store(), at, attempt)
+            exchange.answer(recon.open(folder / "orders.yaml").store(), attempt, Answer({}, {}))
         steps = Steps(stack.outputs["ClusterId"], pace)
         step = steps.submit("reduce of nothing", ["bash", "-c", "exit 1"])
         assert not steps.wait(step, timedelta(minutes=1)).succeeded
         steps.cancel(step)
         steps.described()
         assert Logs.of_step(f"s3://{stack.outputs['LogBucketName']}/emr/", stack.outputs["ClusterId"], step).awaited(pace) == []
-        assert elsewhere.read_answer(opened.store(), attempt) is not None
-        elsewhere.forget(opened.store(), attempt)
+        assert exchange.read_answer(opened.store(), attempt) is not None
+        exchange.forget(opened.store(), attempt)
         _remove_messages(stack.outputs["LogBucketName"], messages)
 
 

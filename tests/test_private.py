@@ -16,11 +16,11 @@ import pytest
 from dagster_store import YAML, landed, made, window
 
 import recon
-from recon import elsewhere
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.errors import WrongUsage
 from recon.planning import quarantine
+from recon.remote import exchange
 from recon.stages.request import Asked
 from recon.state import kept_rules
 from recon.storage.local import LocalStore
@@ -98,10 +98,10 @@ def test_a_secret_in_the_engines_settings_never_reaches_the_store(tmp_path: Path
     opened = with_more(tmp_path, SETTINGS + "retention: {history: 400d}\n")
     landed(opened, 0)
     opened.run()
-    attempt = elsewhere.ask(opened.store(), opened.config, Asked("merge", window(0), window(0), {window(0): 1}))
+    attempt = exchange.ask(opened.store(), opened.config, Asked("merge", window(0), window(0), {window(0): 1}))
     assert list(opened.store().list("rules/"))
     assert holds(tmp_path / "orders_data", SECRET) == []
-    config, _ = elsewhere.read_asked(opened.store(), str(tmp_path / "orders_data"), attempt)
+    config, _ = exchange.read_asked(opened.store(), str(tmp_path / "orders_data"), attempt)
     assert config.engine.settings == {}, "the cluster's Spark was submitted with them"
     assert config.retention == opened.config.retention
 

@@ -1,6 +1,6 @@
 """Steps on a cluster of EMR: submitting one, finding it again, waiting for its end, cancelling it.
 
-Belongs here: the step API and its limits. Does not belong here: what a step is about (recon.elsewhere), why it failed (failing), its logs
+Belongs here: the step API and its limits. Does not belong here: what a step is about (recon.remote.exchange), why it failed (failing), its logs
 (logs), starting clusters (transient). Protocol: docs/decisions/015-emr.md.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from recon.engines.emr.calls import Pace, called, client, patiently
 from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
+from recon.remote.emr.calls import Pace, called, client, patiently
 
 ACTIVE_MAX = 256
 """Steps that a cluster takes, pending and running together."""

@@ -1,6 +1,6 @@
 """The logs of a step: where EMR puts them, and the last lines of one that are fit to be told.
 
-Belongs here: paths below a cluster's LogUri, reading the end of a log. Does not belong here: which lines are fit (recon.masking).
+Belongs here: paths below a cluster's LogUri, reading the end of a log. Does not belong here: which lines are fit (recon.remote.emr.redact).
 
 EMR puts them there minutes after the step has ended, so that they are waited for a while and may still be missing.
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from recon.engines.emr.calls import Pace, client
-from recon.masking import told_lines
+from recon.remote.emr.calls import Pace, client
+from recon.remote.emr.redact import told_lines
 
 LINES = 20
 _READ_MAX_BYTES = 64 << 20

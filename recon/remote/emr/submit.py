@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recon import elsewhere
 from recon.config import model
 from recon.config.settings import Engine
-from recon.engines.emr.failing import GONE, cluster_error, error_of
-from recon.engines.emr.logs import Logs
-from recon.engines.emr.steps import Ended, Steps, Tell
 from recon.errors import ReconError, WrongUsage
+from recon.remote import exchange
+from recon.remote.emr.failures import GONE, cluster_error, error_of
+from recon.remote.emr.logs import Logs
+from recon.remote.emr.steps import Ended, Steps, Tell
 from recon.stages.request import Answer, Asked, Numbers
 from recon.stages.work import Work
 
@@ -25,16 +25,16 @@ def carried_out(work: Work, asked: Asked, steps: Steps, tell: Tell) -> Answer:
     """What came of it. Raises the error of a step that did not answer; the one that it answered with is in the answer."""
     step, attempt = _submitted(work, asked, steps, tell)
     ended = steps.wait(step, work.config.engine.timeout)
-    told = elsewhere.read_answer(work.store, attempt)
+    told = exchange.read_answer(work.store, attempt)
     cluster = steps.described()
     logs = Logs.of_step(cluster.get("LogUri"), steps.cluster, step)
     place: Numbers = {"emr_cluster": steps.cluster, "emr_step": step, **({"emr_logs": logs.folder} if logs else {})}
     if told is None:
         if not ended.succeeded:
-            elsewhere.forget(work.store, attempt)
+            exchange.forget(work.store, attempt)
             raise _failed(ended, cluster, logs, steps, tell)
         told = Answer()  # somebody else who waited for the same step has read and removed it; the work itself is in the store
-    elsewhere.forget(work.store, attempt)
+    exchange.forget(work.store, attempt)
     if told.error is not None and logs is not None:
         told.error.add_note(f"logs: {logs.folder}")
     return told.done_at(place)
@@ -46,15 +46,15 @@ def _submitted(work: Work, asked: Asked, steps: Steps, tell: Tell) -> tuple[str,
     if (found := steps.find(digest)) is not None:
         tell(f"step {found.id} on {steps.cluster} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
         return found.id, found.token[1]
-    attempt = elsewhere.ask(work.store, config, asked)
+    attempt = exchange.ask(work.store, config, asked)
     name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {digest}-{attempt}"
     try:
         step = steps.submit(name, command(config.engine, model.location(config), attempt))
     except WrongUsage as error:
-        elsewhere.forget(work.store, attempt)
+        exchange.forget(work.store, attempt)
         raise _of_a_gone_cluster(config.engine, steps) or error from None
     except Exception:
-        elsewhere.forget(work.store, attempt)
+        exchange.forget(work.store, attempt)
         raise
     tell(f"step {step} on {steps.cluster}: submitted for {asked.stage} of {asked.first}..{asked.last}")
     return step, attempt

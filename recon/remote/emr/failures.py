@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
-from recon.masking import masked, told_lines
+from recon.remote.emr.redact import masked, told_lines
 
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}

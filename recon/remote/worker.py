@@ -14,9 +14,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from recon.config import Config
-from recon.elsewhere import answer, read_asked
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, passing
+from recon.remote.exchange import answer, read_asked
 from recon.stages import merge, prefetch, reduce
 from recon.stages.request import Answer, Asked, Numbers
 from recon.stages.work import Work

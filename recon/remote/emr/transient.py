@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from recon.config.settings import Engine, Fleet, Transient
-from recon.engines.emr.calls import Pace, called, client, patiently
-from recon.engines.emr.failing import GONE
+from recon.remote.emr.calls import Pace, called, client, patiently
+from recon.remote.emr.failures import GONE
 
 ENCRYPTED = [
     {

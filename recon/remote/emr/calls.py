@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
-from recon.masking import masked
+from recon.remote.emr.redact import masked
 
 T = TypeVar("T")
 MEND = "pip install 'dagster-recon[aws]'"
