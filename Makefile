@@ -111,7 +111,7 @@ emr-package: $(TESTED)  ## the same and what EMR's machines install besides, dis
 	$(BIN)/python -m recon.spark package --out dist/emr --wheels $(or $(ARCH),arm64)
 
 lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-worker.zip: make lambda-package ARCH=arm64 RUNTIME=3.13
-	$(BIN)/python -m recon.serving.package --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
+	$(BIN)/python -m recon.operations.packaging.lambda_zip --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
 
 lint: $(TESTED)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

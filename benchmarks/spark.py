@@ -33,8 +33,8 @@ from core import CONFIG, make_events
 
 import recon
 from recon.engines.spark.reduce import SMALL_BYTES
+from recon.operations.packaging.spark_zip import package
 from recon.reading.artifacts import live_records
-from recon.spark import package
 
 WINDOWS = ("2026-01-01T00:00Z", "2026-01-01T01:00Z")
 SAMPLE_S = 0.3

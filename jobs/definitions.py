@@ -1,6 +1,6 @@
 """The code location that Dagster loads, by the path of this file: see workspace.yaml.
 
-Belongs here: refusing what is not ours (recon.packages), then handing over. Does not belong here: the definitions (jobs.build). Nothing
+Belongs here: refusing what is not ours (recon.operations.packaging.own_packages), then handing over. Does not belong here: the definitions (jobs.build). Nothing
 happens when this module is imported.
 
 ``jobs`` and ``resources`` are common names. A folder of that name in the working directory would silently take the place of ours, and
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from recon.packages import refuse_foreign_modules
+from recon.operations.packaging.own_packages import refuse_foreign_modules
 
 
 @dg.definitions

@@ -1,6 +1,6 @@
 """Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night.
 
-Belongs here: when. Does not belong here: what upkeep does (recon.upkeep), and which windows are due (recon.stages.pipeline).
+Belongs here: when. Does not belong here: what upkeep does (recon.operations.upkeep), and which windows are due (recon.stages.pipeline).
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import dagster as dg
 from jobs.stage_jobs import EVERYTHING, job_name
 from recon.config import Config
 from recon.errors import ReconError
+from recon.operations.upkeep import tidy
 from recon.planning import due as landing_log
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.due import due
@@ -20,7 +21,6 @@ from recon.stages.work import Work
 from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of
-from recon.upkeep import tidy
 from recon_assets.assets import asset_key
 from recon_assets.failures import COMPUTE, told_to_dagster
 from recon_assets.grid import chosen_tags, cron_of, key_of, zone_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from recon.errors import ReconError, WrongUsage
-from recon.packages import refuse_foreign_modules
+from recon.operations.packaging.own_packages import refuse_foreign_modules
 from resources.instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
 
 PORT, PORTS_TRIED = 3000, 50

@@ -28,13 +28,13 @@ from recon.storage.port import ObjectStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recon.copying import Copied
     from recon.intake import batches
     from recon.model.progress import Progress
+    from recon.operations.copy.copy import Copied
+    from recon.operations.rebuild import Preview, Rebuilt
     from recon.reading.breaks import Asked, Chosen
     from recon.reading.caveats import Caveat
     from recon.reading.served import Known
-    from recon.rebuild import Preview, Rebuilt
     from recon.serving.dynamodb import TableClient
     from recon.serving.sync import Kept
     from recon.stages.pipeline import Way
@@ -369,9 +369,9 @@ class Reconciliation:
         return verify(self.store(), self.config, full=full, progress=progress, head=head)
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
-        """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.rebuild."""
+        """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.operations.rebuild."""
         from recon.model.progress import silent
-        from recon.rebuild import rebuild
+        from recon.operations.rebuild import rebuild
 
         return rebuild(self.store(), self.config, progress or silent)
 
@@ -379,8 +379,8 @@ class Reconciliation:
         """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
         visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
         from recon.model.progress import silent
+        from recon.operations.rebuild import previewed
         from recon.reading.exports import write_rows
-        from recon.rebuild import previewed
 
         keys = "FROM changes ORDER BY status_before, status_after, key"
         with previewed(self.store(), self.config, progress or silent) as (preview, connection):
@@ -401,8 +401,8 @@ class Reconciliation:
 
     def copy(self, to: str | Path, progress: Progress | None = None) -> Copied:
         """Copies the store, as of its newest commit, to a folder or ``s3://bucket/prefix``, or brings a copy there up to it; see
-        recon.copying. ``to`` is relative to the current folder; the section ``s3`` holds for it, too."""
-        from recon.copying import copy
+        recon.operations.copy.copy. ``to`` is relative to the current folder; the section ``s3`` holds for it, too."""
+        from recon.operations.copy.copy import copy
         from recon.storage.cache import uncached
         from recon.storage.open import open_store
 

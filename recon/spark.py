@@ -13,31 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from recon import wheels
 from recon.api import Reconciliation
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError
-
-ENTRY = """\
-\"\"\"What spark-submit runs; the library is in recon-spark.zip (--py-files).\"\"\"
-
-import sys
-
-from recon.spark import main
-
-if __name__ == "__main__":
-    sys.exit(main())
-"""
-_ZIP, _SCRIPT, _WHEELS, _BOOTSTRAP = "recon-spark.zip", "recon_spark.py", "wheels", "emr-bootstrap.sh"
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
+from recon.operations.packaging import wheels
+from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,33 +98,6 @@ def _on_spark(config: Path) -> Reconciliation:
     opened = Reconciliation(config)
     vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
     return opened
-
-
-def package(out: Path, arch: str | None = None, python: str = "3.11") -> int:
-    """The library as a zip for ``--py-files`` and the file for spark-submit; for ``arch`` also what else EMR's machines need, with the
-    script that installs it there. The same sources give the same bytes."""
-    source = Path(__file__).parent
-    out.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(out / _ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(source.rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                name = f"recon/{file.relative_to(source).as_posix()}"
-                archive.writestr(zipfile.ZipInfo(name, _EARLIEST), file.read_bytes(), zipfile.ZIP_DEFLATED)
-    (out / _SCRIPT).write_text(ENTRY, encoding="utf-8")
-    print(f"wrote {out / _ZIP} and {out / _SCRIPT}")
-    if arch is None:
-        print(f"next: spark-submit --py-files {out / _ZIP} {out / _SCRIPT} run --config recon.yaml")
-        return 0
-    folder = out / _WHEELS
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    wanted = [*wheels.needed("aws", without=["dagster"]), *wheels.installed(["dagster-pipes"])]
-    wheels.fetch(wanted, folder, arch, python)
-    shutil.copyfile(source / _BOOTSTRAP, out / _BOOTSTRAP)
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    print(f"wrote {folder}: {len(wanted)} wheels for python{python} on {arch}, {size / 1e6:.0f} MB; and {out / _BOOTSTRAP}")
-    print(f"next: aws s3 sync {out} s3://BUCKET/spark, and engine.package: s3://BUCKET/spark in recon.yaml")
-    return 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from commands import FIRST, HEADER, SECOND, Answer, Call
 
 from recon.cli import main
 from recon.demo import write_sample
-from recon.serving import package
+from recon.operations.packaging import lambda_zip
 from recon.storage import open
 
 
@@ -109,8 +109,8 @@ def in_s3(seaweed_server: seaweed.Seaweed, seaweed_bucket: str, monkeypatch: pyt
 def worker_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The index worker's package, as `make lambda-package` makes it for a Lambda like this machine."""
     folder = tmp_path_factory.mktemp("package")
-    assert package.main(["--out", str(folder)]) == 0
-    return folder / package.ZIP
+    assert lambda_zip.main(["--out", str(folder)]) == 0
+    return folder / lambda_zip.ZIP
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from valkey_server import Valkey, valkey
 
 from recon.api import Reconciliation
 from recon.model.windows import name_of
+from recon.operations.packaging.lambda_zip import HANDLER
 from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.package import HANDLER
 from recon.serving.workers.dispatch import patience_of
 from recon.serving.workers.worker import STORE, TABLE
 from recon.state.compaction import compact

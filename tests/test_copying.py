@@ -1,6 +1,6 @@
 """Copying a store: what arrives is the whole store, whatever happens on the way.
 
-Belongs here: recon copy and recon.copying. Does not belong here: the stores themselves (test_store, test_s3).
+Belongs here: recon copy and recon.operations.copy.copy. Does not belong here: the stores themselves (test_store, test_s3).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compaction import YAML, Clock, story
 
-from recon import bringing
 from recon.api import Reconciliation
-from recon.bringing import Bringing, Thing
-from recon.copying import ROUNDS_MAX, Copied, copy
-from recon.copying_windows import finished_reductions
 from recon.errors import ConnectionLost, Damaged, ReconError, TryAgain, WrongUsage
 from recon.intake import landing_log
 from recon.model.windows import name_of
+from recon.operations.copy import transfer
+from recon.operations.copy.copy import ROUNDS_MAX, Copied, copy
+from recon.operations.copy.transfer import Bringing, Thing
+from recon.operations.copy.windows import finished_reductions
 from recon.planning import due
 from recon.reading.artifacts import live_records
 from recon.state.compaction import compact
@@ -538,7 +538,7 @@ class GarblesGets(Garbling):
 def test_a_byte_that_is_changed_on_its_way_into_the_target_is_noticed_whichever_it_is(
     memory: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
-    monkeypatch.setattr(bringing, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(transfer, "PIECE_BYTES", piece_bytes)
     r, state = here(memory, windows=2)
     into(r, LocalStore(memory / "sound"))
     tried = [
@@ -559,7 +559,7 @@ def test_a_byte_that_is_changed_on_its_way_into_the_target_is_noticed_whichever_
 def test_events_reductions_and_records_that_are_read_otherwise_than_they_were_written_are_noticed(
     memory: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
-    monkeypatch.setattr(bringing, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(transfer, "PIECE_BYTES", piece_bytes)
     r, _ = here(memory, windows=2)
     rests_on = needed(r.store(), r.state())
     tried = [path for path in r.store().list("") if "/files/" in path or path.endswith(".parquet") or path in rests_on]
@@ -593,7 +593,7 @@ def test_a_large_object_goes_by_pieces_and_a_small_budget_is_kept(memory: Path, 
     body = bytes(range(256)) * (17 << 12) + b"end"
     source, there = LocalStore(memory / "a"), open_store(in_s3, memory)
     source.put_new("large", [body])
-    monkeypatch.setattr(bringing, "PIECE_BYTES", 3 << 20)
+    monkeypatch.setattr(transfer, "PIECE_BYTES", 3 << 20)
     watched = faulty.WatchedStore(source)
     first = Bringing(watched, there, "there", lambda size: None)
     first.one(Thing("large", len(body)), None)
@@ -603,7 +603,7 @@ def test_a_large_object_goes_by_pieces_and_a_small_budget_is_kept(memory: Path, 
     assert LocalStore(memory / "b").get("large") == body
     assert (first.objects, first.bytes, back.bytes) == (1, len(body), len(body))
 
-    budget, lock, now, most = bringing._Budget(100), threading.Lock(), [0], [0]
+    budget, lock, now, most = transfer._Budget(100), threading.Lock(), [0], [0]
 
     def take(size: int) -> None:
         with budget.taken(size):
@@ -644,7 +644,7 @@ OF_ITS_OWN = {"clock", "copying.json", "corrections", "leases", "prefetched", "f
 def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
     assert layout.__doc__ is not None
     named = {re.match(r"    ([a-z.]+)", line)[1] for line in layout.__doc__.splitlines() if re.match(r"    [a-z.]+[/ ]", line)}  # type: ignore[index]
-    assert named == COPIED | OF_ITS_OWN, "a new kind of object: say in recon.copying whether it comes along"
+    assert named == COPIED | OF_ITS_OWN, "a new kind of object: say in recon.operations.copy.copy whether it comes along"
     r, _ = here(memory)
     store = r.store()
     held_lease = lease.acquire(store, "stages/merge", "a run", 60)

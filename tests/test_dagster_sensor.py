@@ -20,12 +20,12 @@ from jobs.stage_jobs import SENSED
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongInput
+from recon.operations.upkeep import tidy
 from recon.planning import quarantine
 from recon.planning.candidates import Ready
 from recon.stages.prefetch import prefetch
 from recon.state.certificates import uncertified
 from recon.storage import lease
-from recon.upkeep import tidy
 from recon_assets.assets import asset_key
 from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
 from recon_assets.grid import range_tags

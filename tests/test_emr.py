@@ -24,8 +24,8 @@ from emr_server import EmrServer, emr_server
 
 import recon
 from recon.api import Reconciliation
+from recon.operations.packaging.spark_zip import package
 from recon.remote.emr.calls import Pace
-from recon.spark import package
 from recon_assets.grid import range_tags
 from resources import emr, emr_serverless
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recon import wheels
+from recon.operations.packaging import wheels
 from recon.spark import main
 
 SCRIPT = Path(__file__).parents[1] / "recon" / "emr-bootstrap.sh"

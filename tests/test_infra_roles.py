@@ -37,6 +37,7 @@ from recon.engines.emr.calls import Pace
 from recon.engines.emr.logs import Logs
 from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
+from recon.operations.upkeep import tidy
 from recon.remote import exchange
 from recon.remote.emr.calls import Pace
 from recon.remote.emr.logs import Logs
@@ -49,7 +50,6 @@ from recon.serving.workers.worker import Event
 from recon.stages.request import Answer, Asked
 from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
-from recon.upkeep import tidy
 from recon_assets.grid import range_tags
 from resources.emr_serverless import _remove_messages
 

@@ -25,8 +25,8 @@ from driving import carry_out, open_in, records
 from dynamodb_local import dynamodb_local, environment
 
 from recon.api import Reconciliation
-from recon.copying import copy
 from recon.metering.usage import Tally, since
+from recon.operations.copy.copy import copy
 from recon.serving import builds
 from recon.serving.client import Artifacts, Found, Unserved
 from recon.serving.dynamodb import TableClient, open_client

@@ -17,7 +17,7 @@ from driving import records
 
 import recon
 from recon.generate import generate
-from recon.spark import package
+from recon.operations.packaging.spark_zip import package
 from recon.storage import layout
 
 SLICES = 16

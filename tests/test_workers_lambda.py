@@ -18,7 +18,7 @@ import pytest
 from lambda_runtime import Function, Lambda, brought, running_lambda, unzipped
 
 from recon.errors import ConnectionLost, Throttled, WrongUsage
-from recon.serving import package
+from recon.operations.packaging import lambda_zip
 from recon.serving.workers.launchers import LambdaFunction
 from recon.serving.workers.plans import plan_for
 from recon.serving.workers.worker import STORE, TABLE, Event
@@ -48,7 +48,7 @@ def code(account: Lambda, worker_zip: Path) -> Path:
 def function(account: Lambda, code: Path, tmp_path: Path) -> Iterator[Function]:
     """Serves a store in a folder, and the table ``orders``, which is nowhere."""
     aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    made = account.deploy(code, package.HANDLER, {**aws, STORE: str(tmp_path), TABLE: "orders"})
+    made = account.deploy(code, lambda_zip.HANDLER, {**aws, STORE: str(tmp_path), TABLE: "orders"})
     yield made
     account.remove(made)
 
@@ -66,7 +66,7 @@ def event(store: Path, **more: Any) -> dict[str, Any]:
 def test_the_zip_is_as_small_as_lambda_asks_and_holds_nothing_that_the_worker_does_not_need(worker_zip: Path) -> None:
     with zipfile.ZipFile(worker_zip) as archive:
         files = archive.infolist()
-    assert sum(file.file_size for file in files) < package.UNZIPPED_MAX_BYTES
+    assert sum(file.file_size for file in files) < lambda_zip.UNZIPPED_MAX_BYTES
     tops = {file.filename.split("/")[0].split("-")[0].removesuffix(".py") for file in files}
     assert not tops & {*ABSENT, "boto3", "botocore"}
     assert tops >= {"recon", "numpy", "obstore", "pydantic", "pydantic_core", "yaml", "typing_extensions"}
@@ -74,7 +74,9 @@ def test_the_zip_is_as_small_as_lambda_asks_and_holds_nothing_that_the_worker_do
 
 
 def test_the_same_versions_give_the_same_bytes(worker_zip: Path, tmp_path: Path) -> None:
-    made, _ = package.package(tmp_path, next(iter(name for name, of in package.ARCHITECTURES.items() if of == os.uname().machine)), HERE)
+    made, _ = lambda_zip.package(
+        tmp_path, next(iter(name for name, of in lambda_zip.ARCHITECTURES.items() if of == os.uname().machine)), HERE
+    )
     assert made.read_bytes() == worker_zip.read_bytes()
 
 
@@ -86,11 +88,11 @@ def test_what_cannot_be_fetched_for_another_machine_is_told_in_one_line(
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     other = "3.12" if HERE != "3.12" else "3.13"
-    assert package.main(["--out", str(tmp_path), "--arch", "arm64", "--python", other]) == 3
+    assert lambda_zip.main(["--out", str(tmp_path), "--arch", "arm64", "--python", other]) == 3
     told = capsys.readouterr().err
     assert told.startswith(f"recon: pip could not fetch what is needed for python{other} on arm64: ERROR")
     assert told.count("\n") == 1
-    assert not (tmp_path / package.ZIP).exists()
+    assert not (tmp_path / lambda_zip.ZIP).exists()
 
 
 def test_nothing_is_at_hand_but_the_zip_and_what_lambdas_runtime_brings(account: Lambda, code: Path) -> None:

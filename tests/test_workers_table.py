@@ -32,9 +32,9 @@ from ministack_server import ministack
 from recon.api import Reconciliation
 from recon.errors import Throttled
 from recon.model.windows import name_of
+from recon.operations.packaging.lambda_zip import HANDLER
 from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.package import HANDLER
 from recon.serving.sync import Kept
 from recon.serving.workers import plans
 from recon.serving.workers.attempts import noted, read_done

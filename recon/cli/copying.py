@@ -1,6 +1,6 @@
 """The command that copies a store: copy.
 
-Belongs here: its arguments and what it says. Does not belong here: what it does (recon.copying).
+Belongs here: its arguments and what it says. Does not belong here: what it does (recon.operations.copy.copy).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command that looks at the machine: doctor.
 
-Belongs here: its arguments and its table. Does not belong here: what is looked at (recon.doctor).
+Belongs here: its arguments and its table. Does not belong here: what is looked at (recon.operations.doctor.examine).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
     recon doctor
     """
     from recon.config import load_config
-    from recon.doctor import examine
+    from recon.operations.doctor.examine import examine
 
     try:
         named = config_path(config)

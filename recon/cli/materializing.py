@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recon.packages import refuse_foreign_modules
+from recon.operations.packaging.own_packages import refuse_foreign_modules
 
 if TYPE_CHECKING:
     from jobs.repairing import Repaired

@@ -1,6 +1,6 @@
 """Commands that rewrite what is stored: rebuild, compact.
 
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.rebuild, recon.state.compaction, recon.state.sweep).
+Belongs here: their arguments and what they say. Does not belong here: what they do (recon.operations.rebuild, recon.state.compaction, recon.state.sweep).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recon.errors import WrongUsage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recon.rebuild import Preview
+    from recon.operations.rebuild import Preview
 
 KEYS_SHOWN = 20
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from recon import doctor_aws
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
-from recon.finding import Finding
+from recon.operations.doctor import aws
+from recon.operations.doctor.finding import Finding
 from recon.remote.emr.calls import MEND
 from recon.storage.roles import role_of
 
@@ -40,7 +40,7 @@ def examine(config: Config | None) -> list[Finding]:
             "S3 stores", "obstore", needed=bool(config and config.store.startswith("s3://")), mend="pip install 'dagster-recon[aws]'"
         ),
         _cache(config) if config else None,
-        *(doctor_aws.examine(config) if config else ()),
+        *(aws.examine(config) if config else ()),
         _installed("dagster", "dagster", needed=True, mend="pip install dagster-recon"),
         _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'dagster-recon[postgres]'"),
     ]

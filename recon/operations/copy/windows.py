@@ -1,6 +1,6 @@
 """What windows hold, copied: landed files, manifests and the notes of them, finished reductions.
 
-Belongs here: what of a window comes before what. Does not belong here: records and commits (recon.copying, recon.copying_timeline).
+Belongs here: what of a window comes before what. Does not belong here: records and commits (recon.operations.copy.copy, recon.operations.copy.timeline).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from recon.bringing import Bringing, Thing
 from recon.errors import Damaged
 from recon.intake import landing_log
 from recon.intake.batches import manifest_of
 from recon.model.windows import parse_instant
+from recon.operations.copy.transfer import Bringing, Thing
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage import layout

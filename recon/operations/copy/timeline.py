@@ -1,7 +1,7 @@
 """The timeline copied: commits in order, and what is told of commits beside it.
 
 Belongs here: entries, a rebuild's own timeline, checkpoints, notes of the index, certificates. Does not belong here: what commits rest on
-(recon.copying, recon.copying_windows).
+(recon.operations.copy.copy, recon.operations.copy.windows).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import re
 from contextlib import suppress
 
-from recon.bringing import Bringing, Thing
 from recon.errors import Damaged, WrongUsage
+from recon.operations.copy.transfer import Bringing, Thing
 from recon.state import checkpoints
 from recon.state.timeline import Entry, State
 from recon.storage import layout

@@ -1,7 +1,7 @@
 """Proving the runs and part-files that have come into a store, before a commit there rests on them.
 
 Belongs here: reading them where they arrived, and whose fault it is if they are not what was written. Does not belong here: bringing them
-(recon.bringing), and proving a whole store (recon.verification.verify).
+(recon.operations.copy.transfer), and proving a whole store (recon.verification.verify).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from recon.bringing import digest_of
 from recon.errors import ConnectionLost, Damaged
+from recon.operations.copy.transfer import digest_of
 from recon.state.runs import Found, Run, open_run, read_records
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore

@@ -1,8 +1,8 @@
 """Copying a whole store as of one commit, beside its writers, and bringing a copy up to date.
 
 Belongs here: the order, what is refused, and what happens where the source is swept meanwhile. Does not belong here: single objects
-(recon.bringing), proving what arrived (recon.arrived), and what there is to copy of windows and of the timeline (recon.copying_windows,
-recon.copying_timeline).
+(recon.operations.copy.transfer), proving what arrived (recon.operations.copy.check), and what there is to copy of windows and of the timeline (recon.operations.copy.windows,
+recon.operations.copy.timeline).
 The protocol and what was rejected: docs/decisions/017-copying.md.
 """
 
@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recon.arrived import check_arrived
-from recon.bringing import Bringing, Thing
-from recon.copying_timeline import bring_after, bring_timeline, commits_of
-from recon.copying_windows import bring_manifests, bring_reductions, finished_reductions
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import parse_instant
+from recon.operations.copy.check import check_arrived
+from recon.operations.copy.timeline import bring_after, bring_timeline, commits_of
+from recon.operations.copy.transfer import Bringing, Thing
+from recon.operations.copy.windows import bring_manifests, bring_reductions, finished_reductions
 from recon.serving import builds
 from recon.state import reduced
 from recon.state.reachable import needed

@@ -1,7 +1,7 @@
 """What the doctor looks at on AWS: of each service that is configured, whether it is reached, may be used, and has what is named.
 
 Belongs here: one reading call a service, within seconds, and what mends what it fails with. Does not belong here: the store and the cache,
-which are opened as a run opens them (recon.doctor). Nothing is changed, started or invoked, and no credentials are told.
+which are opened as a run opens them (recon.operations.doctor.examine). Nothing is changed, started or invoked, and no credentials are told.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from recon.config import Config
 from recon.errors import ReconError, TryAgain, WrongUsage
-from recon.finding import Finding
+from recon.operations.doctor.finding import Finding
 from recon.remote.emr.calls import MEND, called, client
 from recon.remote.emr.failures import GONE
 from recon.remote.emr.submit import SCRIPT, ZIP

@@ -1,7 +1,7 @@
 """Bringing objects from one store to another: side by side, in bounded memory, each compared once it has arrived.
 
 Belongs here: one object and many, what is under way at a time, comparing. Does not belong here: which objects, and in what order
-(recon.copying).
+(recon.operations.copy.copy).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The zip that the Lambda function of index workers is deployed from.
 
-    python -m recon.serving.package --out dist                       # for this machine: what is installed here
-    python -m recon.serving.package --out dist --arch arm64 --python 3.13
+    python -m recon.operations.packaging.lambda_zip --out dist                       # for this machine: what is installed here
+    python -m recon.operations.packaging.lambda_zip --out dist --arch arm64 --python 3.13
 
 Belongs here: what is in the zip, and its size. Does not belong here: deploying it (infra/template.yaml).
 
@@ -22,7 +22,7 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 from recon.errors import ReconError, WrongUsage
-from recon.wheels import ARCHITECTURES, fetch, here, installed, python_here
+from recon.operations.packaging.wheels import ARCHITECTURES, fetch, here, installed, python_here
 
 ZIP = "recon-index-worker.zip"
 HANDLER = "recon.serving.workers.lambda_handler.handler"
@@ -39,7 +39,9 @@ _LEFT_OUT_SUFFIXES = (".pyc", ".pyi", ".a", ".h", ".pxd")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m recon.serving.package", description="The zip of the index worker's Lambda function.")
+    parser = argparse.ArgumentParser(
+        prog="python -m recon.operations.packaging.lambda_zip", description="The zip of the index worker's Lambda function."
+    )
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here(), help="the function's architecture")
     parser.add_argument("--python", default=python_here(), metavar="3.x", type=_version, help="the function's runtime")

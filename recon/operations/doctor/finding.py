@@ -1,6 +1,6 @@
 """What the doctor says of one thing that it has looked at.
 
-Belongs here: that shape. Does not belong here: looking (recon.doctor, recon.doctor_aws).
+Belongs here: that shape. Does not belong here: looking (recon.operations.doctor.examine, recon.operations.doctor.aws).
 """
 
 from __future__ import annotations

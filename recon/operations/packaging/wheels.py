@@ -1,7 +1,7 @@
 """Wheels of what Recon needs, in the versions that are installed here, for machines of another architecture or Python.
 
 Belongs here: which distributions, and having pip fetch them. Does not belong here: what is made of them (recon.spark,
-recon.serving.package).
+recon.operations.packaging.lambda_zip).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from recon.errors import TryAgain, WrongUsage
-from recon.packages import DISTRIBUTION
+from recon.operations.packaging.own_packages import DISTRIBUTION
 
 ARCHITECTURES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """AWS's name → the machine's."""

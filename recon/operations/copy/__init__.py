@@ -1,0 +1,1 @@
+"""Copies a store to another one, window by window, and proves that everything arrived."""

@@ -1,0 +1,1 @@
+"""Examines this machine and account for what Recon needs, and names the command that mends each gap."""

@@ -1,0 +1,1 @@
+"""Packs the library for other machines: a zip for Spark, wheels for EMR, a zip for Lambda."""
