@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from recon.demo import write_sample
+from recon.samples.scenario import write_sample
 
 COMMANDS = {
     "python -c pass": ("-c", "pass"),

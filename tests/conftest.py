@@ -23,8 +23,8 @@ from botocore.loaders import Loader
 from commands import FIRST, HEADER, SECOND, Answer, Call
 
 from recon.cli import main
-from recon.demo import write_sample
 from recon.operations.packaging import lambda_zip
+from recon.samples.scenario import write_sample
 from recon.storage import open
 
 

@@ -25,8 +25,8 @@ from recon.cli import main
 from recon.cli.files import declared_totals
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, plain, seen
-from recon.demo import write_sample
 from recon.errors import WrongUsage
+from recon.samples.scenario import write_sample
 
 # Hostile text
 

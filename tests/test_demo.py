@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from recon.demo import START, STORY, WINDOWS, Step, write_sample, write_story
 from recon.errors import WrongUsage
+from recon.samples.scenario import START, STORY, WINDOWS, Step, write_sample, write_story
 
 Event = dict[str, str]
 Landed = dict[str, list[Path]]

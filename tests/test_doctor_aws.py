@@ -24,7 +24,7 @@ from test_doctor import findings
 from valkey_server import valkey
 
 from recon import open as open_reconciliation
-from recon.demo import write_sample
+from recon.samples.scenario import write_sample
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 SERVERLESS = "{kind: emr_serverless, application: 00f1, role: 'arn:aws:iam::123456789012:role/recon', package: /p, messages: 's3://bucket'}"

@@ -34,14 +34,14 @@ import recon
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.config.settings import Engine
-from recon.demo import write_story
 from recon.engines.spark import merge, reduce
 from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
-from recon.generate import generate
 from recon.intake.batches import Manifest, read_manifest
+from recon.samples.generator import generate
+from recon.samples.scenario import write_story
 from recon.spark import main as spark_main
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless

@@ -17,8 +17,8 @@ import pytest
 from test_examples_data import ACH, EXAMPLES, ach, transactions
 
 import recon
-from recon.demo import write_sample, write_story
-from recon.generate import generate
+from recon.samples.generator import generate
+from recon.samples.scenario import write_sample, write_story
 
 
 def opened(name: str, tmp_path: Path) -> tuple[Any, Path]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon.errors import WrongUsage
-from recon.generate import FORMATS, generate
+from recon.samples.generator import FORMATS, generate
 
 Event = dict[str, Any]
 

@@ -16,8 +16,8 @@ from cluster import Cluster, cluster
 from driving import records
 
 import recon
-from recon.generate import generate
 from recon.operations.packaging.spark_zip import package
+from recon.samples.generator import generate
 from recon.storage import layout
 
 SLICES = 16

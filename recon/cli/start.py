@@ -1,7 +1,7 @@
 """Commands to begin with: demo, init, generate.
 
-Belongs here: their arguments and what they say. Does not belong here: the sample files and their story (recon.demo),
-drawing events (recon.generate).
+Belongs here: their arguments and what they say. Does not belong here: the sample files and their story (recon.samples.scenario),
+drawing events (recon.samples.generator).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def init(
     \b
     recon init orders
     """
-    from recon.demo import write_sample
+    from recon.samples.scenario import write_sample
 
     place = Path(folder)
     if (place / "recon.yaml").exists():
@@ -87,8 +87,8 @@ def generate(
     \b
     recon generate --events 100000 --keys 20000 --windows 24 --seed 7 --out made
     """
-    from recon.generate import FORMATS
-    from recon.generate import generate as write_events
+    from recon.samples.generator import FORMATS
+    from recon.samples.generator import generate as write_events
 
     with Bar("generate"):
         answers = write_events(events, keys, windows, seed, Path(out), start, every, tuple(formats or FORMATS))

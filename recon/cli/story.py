@@ -1,4 +1,4 @@
-"""The demo: the story of recon.demo carried out step by step, with what each step means.
+"""The demo: the story of recon.samples.scenario carried out step by step, with what each step means.
 
 Belongs here: its folder, doing the steps, telling them. Does not belong here: the story and its files.
 """
@@ -17,8 +17,8 @@ from recon import api
 from recon.cli.certificates import say_totals, totals_of, unreadable_of
 from recon.cli.materializing import Materializing
 from recon.cli.screen import count, number, say, seconds, table
-from recon.demo import Step, write_story
 from recon.errors import WrongUsage
+from recon.samples.scenario import Step, write_story
 
 MARK = ".recon-demo"
 """The file that says that a folder is a demo's own, to be started afresh."""

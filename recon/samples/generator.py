@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongUsage
-from recon.generate_rows import (
+from recon.model.windows import Grid, name_of, parse_duration, parse_instant
+from recon.samples.generator_rows import (
     BAD_TIME,
     CURRENCIES,
     DEDUPE_DAYS,
@@ -28,7 +29,6 @@ from recon.generate_rows import (
     draw_events,
     draw_rejects,
 )
-from recon.model.windows import Grid, name_of, parse_duration, parse_instant
 
 if TYPE_CHECKING:
     import numpy as np
