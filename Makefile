@@ -105,10 +105,10 @@ benchmark-aws: $(TESTED) services  ## requests, bytes, seconds and prices over S
 	$(BIN)/python benchmarks/aws.py --out docs/benchmarks/aws.json
 
 spark-package: $(TESTED)  ## the library for Spark's executors, dist/recon-spark.zip, and the file for spark-submit
-	$(BIN)/python -m recon.spark package --out dist
+	$(BIN)/python -m recon.cli.spark package --out dist
 
 emr-package: $(TESTED)  ## the same and what EMR's machines install besides, dist/emr, by pip: make emr-package ARCH=x86_64
-	$(BIN)/python -m recon.spark package --out dist/emr --wheels $(or $(ARCH),arm64)
+	$(BIN)/python -m recon.cli.spark package --out dist/emr --wheels $(or $(ARCH),arm64)
 
 lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-worker.zip: make lambda-package ARCH=arm64 RUNTIME=3.13
 	$(BIN)/python -m recon.operations.packaging.lambda_zip --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))

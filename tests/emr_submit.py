@@ -26,7 +26,7 @@ def main() -> int:
             time.sleep(0.05)
     elif does != "carries out":
         os.execvp("bash", ["bash", "-c", does])
-    from recon import spark
+    from recon.cli import spark
     from recon.remote import worker
 
     done = worker._done

@@ -22,7 +22,7 @@ from dagster_store import HEADER, landed, made, window
 
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.cli.materializing import Materializing
+from recon.cli.dagster_runs import Materializing
 from recon.engines.blame import blamed
 from recon.engines.duckdb import session
 from recon.engines.duckdb import window as reduce

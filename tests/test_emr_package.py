@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from recon.cli.spark import main
 from recon.operations.packaging import wheels
-from recon.spark import main
 
 SCRIPT = Path(__file__).parents[1] / "recon" / "emr-bootstrap.sh"
 STANDS_IN = {
@@ -40,9 +40,9 @@ def test_what_is_named_for_emr_is_all_that_the_library_imports_there(tmp_path: P
     work = (
         "import sys; import recon.remote.worker, recon.engines.spark.reduce_large, recon.engines.spark.merge\n"
         "import recon.storage.s3.store, recon.storage.cache\n"
-        "from recon.spark import main; from recon.remote.emr.pipes import opened_pipes\n"
+        "from recon.cli.spark import main; from recon.remote.emr.pipes import opened_pipes\n"
         "import boto3, obstore, redis, dagster_pipes\n"
-        "print(recon.spark.__file__, 'dagster' in sys.modules); main(['step', '--help'])"
+        "print(recon.cli.spark.__file__, 'dagster' in sys.modules); main(['step', '--help'])"
     )
     path = os.pathsep.join([str(tmp_path / "recon-spark.zip"), str(others)])
     command = [sys.executable, "-S", "-c", work]

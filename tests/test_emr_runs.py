@@ -19,7 +19,7 @@ from emr_server import THROTTLED, EmrCluster, Refused, until
 from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
 
 from recon.api import Reconciliation
-from recon.cli.materializing import Materializing
+from recon.cli.dagster_runs import Materializing
 from recon.errors import OutOfCapacity
 from recon.remote.emr.calls import Pace
 from recon.storage import lease

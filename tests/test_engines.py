@@ -33,6 +33,7 @@ from test_laws import PLAIN_RULES, PLAIN_YAML, fresh
 import recon
 from recon.api import Reconciliation
 from recon.cli import main
+from recon.cli.spark import main as spark_main
 from recon.config.settings import Engine
 from recon.engines.spark import merge, reduce
 from recon.engines.spark.partition import by_hash, parted
@@ -42,7 +43,6 @@ from recon.errors import TryAgain, WrongUsage
 from recon.intake.batches import Manifest, read_manifest
 from recon.samples.generator import generate
 from recon.samples.scenario import write_story
-from recon.spark import main as spark_main
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.runs import open_run

@@ -19,7 +19,7 @@ from jobs import repairing
 from jobs.repairing import Repaired
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.cli.materializing import Materializing, repaired
+from recon.cli.dagster_runs import Materializing, repaired
 from recon.model.progress import silent
 from recon_assets.assets import STAGE_ASSETS
 from recon_assets.from_store import CLOCKED

@@ -26,7 +26,7 @@ import recon
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.cli.materializing import Materializing
+from recon.cli.dagster_runs import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.planning import quarantine
 from recon.stages.report import RunReport

@@ -13,7 +13,7 @@ import strategies as s
 from commands import FIRST, HEADER, SECOND, Call
 from driving import open_in
 
-from recon.cli.bounds import say_bounds
+from recon.cli.screen import say_bounds
 from recon.errors import WrongUsage
 from recon.model.windows import name_of
 

@@ -21,7 +21,7 @@ import recon
 from jobs.repairing import repair
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.cli.materializing import Materializing
+from recon.cli.dagster_runs import Materializing
 from recon.config import Config
 from recon.errors import WrongUsage
 from recon.model.windows import Grid, local_midnight, name_of

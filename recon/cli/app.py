@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copying, doctoring, duplicates, files, indexing, looking, renewing, start, work
+from recon.cli import breaks, copy, doctor, duplicates, files, index_table, maintenance, queries, run, start
 
 
 class Command(TyperCommand):
@@ -61,25 +61,25 @@ for _command in (
     files.unland,
     files.close,
     files.correct,
-    work.run,
-    work.replay,
-    work.repair,
-    work.verify,
-    work.head,
-    renewing.rebuild,
-    renewing.compact,
-    copying.copy,
-    looking.status,
-    looking.certificate,
-    looking.show,
+    run.run,
+    run.replay,
+    run.repair,
+    run.verify,
+    run.head,
+    maintenance.rebuild,
+    maintenance.compact,
+    copy.copy,
+    queries.status,
+    queries.certificate,
+    queries.show,
     breaks.breaks,
-    looking.rejects,
+    queries.rejects,
     duplicates.duplicates,
-    looking.export,
-    doctoring.doctor,
+    queries.export,
+    doctor.doctor,
 ):
     app.command(cls=Command)(_command)
 
-for _command in (indexing.update, indexing.rebuild, indexing.status):
-    indexing.app.command(cls=Command)(_command)
-app.add_typer(indexing.app, name="index", rich_help_panel=None)
+for _command in (index_table.update, index_table.rebuild, index_table.status):
+    index_table.app.command(cls=Command)(_command)
+app.add_typer(index_table.app, name="index", rich_help_panel=None)

@@ -10,9 +10,10 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 Cell = object
 PLAIN_WIDTH = 2_000  # columns where no terminal bounds them: a table in a pipe is never cut or folded
@@ -21,6 +22,9 @@ _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200c\u200e\u200f\u2028-\u202e
 """C1 controls, marks of direction and what else is not seen; json.dumps escapes the controls below U+0020 itself."""
 _BLANK = "\u2420"  # the picture of a blank
 _JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
+
+
+_WHAT = {"disk": "disk ÷ live", "writes": "written ÷ changed"}
 
 
 def plain(text: str) -> str:
@@ -123,3 +127,15 @@ def _json_value(value: object) -> object:
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def say_bounds(figures: Mapping[str, Any]) -> None:
+    """``disk ÷ live: 1.21 (bound 1.5); written ÷ changed: 1.62``: both ratios, and the bound of the one that is configured."""
+    parts = []
+    for name, what in _WHAT.items():
+        ratio, bound = figures[name], figures[f"{name}_bound"]
+        text = f"{what}: {NOTHING if ratio is None else f'{ratio:.2f}'}"
+        if figures["bound"] == name:
+            text += f" (bound {bound:g})" if ratio is None or ratio <= bound else f" (above its bound {bound:g} until the next compaction)"
+        parts.append(text)
+    say("; ".join(parts))

@@ -31,7 +31,7 @@ def demo(
     recon demo
     recon demo /tmp/demo
     """
-    from recon.cli.story import tell
+    from recon.cli.demo import tell
 
     told = tell(Path(folder), silent=json)
     if json:

@@ -1,7 +1,7 @@
 """Stages that are carried out elsewhere: what is asked of a cluster and what it answers, as objects of the store.
 
 Belongs here: these two shapes, their paths' content, errors by kind and text. Does not belong here: how a cluster is reached
-(recon.remote.emr, resources), and what is done there (recon.stages, by recon.spark).
+(recon.remote.emr, resources), and what is done there (recon.stages, by recon.cli.spark).
 
     steps/<attempt>/asked.json    the configuration with its logic, the stage, the range
     steps/<attempt>/answer.json   figures per window that only whoever did it knows, its report, its error
@@ -55,7 +55,7 @@ def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked
     if config.rules_version != body["rules"]:
         raise WrongUsage(
             f"the rules of version {body['rules']} give {config.rules_version} here: another version of Recon or of the logic's package is "
-            "installed on the cluster; write its package anew ('python -m recon.spark package') and install the same"
+            "installed on the cluster; write its package anew ('python -m recon.cli.spark package') and install the same"
         )
     return config, asked
 

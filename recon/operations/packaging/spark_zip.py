@@ -13,7 +13,7 @@ ENTRY = """\
 
 import sys
 
-from recon.spark import main
+from recon.cli.spark import main
 
 if __name__ == "__main__":
     sys.exit(main())

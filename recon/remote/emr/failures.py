@@ -1,6 +1,6 @@
 """Why a step did not succeed, as one of our errors: which kind it is says whether and how it is tried again.
 
-Belongs here: states and reasons of EMR, exit statuses of recon.spark, what Spark's last lines say. Does not belong here: asking for any of
+Belongs here: states and reasons of EMR, exit statuses of recon.cli.spark, what Spark's last lines say. Does not belong here: asking for any of
 them (steps, logs), and how often each kind is tried again (recon_assets.failures).
 """
 
@@ -15,7 +15,7 @@ from recon.remote.emr.redact import masked, told_lines
 
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}
-"""Exit status of recon.spark → kind."""
+"""Exit status of recon.cli.spark → kind."""
 
 _NO_ROOM = re.compile(
     r"(?i)insufficient|capacity|\bspot\b|quota|limit ?exceeded|no space left|lost node|node.{0,20}lost|lost.{0,20}node|decommission"

@@ -1,9 +1,9 @@
 """Recon on Spark, from the command line: what ``spark-submit``, EMR and EMR Serverless run.
 
     spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
-    python -m recon.spark run --config recon.yaml        # in the session that recon.yaml names under engine
-    python -m recon.spark package --out dist             # recon-spark.zip and recon_spark.py
-    python -m recon.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
+    python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
+    python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
+    python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
 
 Belongs here: the arguments, and packing the library for executors. Does not belong here: the engine (recon.engines.spark), and anything of
 Dagster, which executors do not have.
@@ -28,7 +28,7 @@ from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, else that of the failure, which is one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m recon.spark", description="Recon on Spark.")
+    parser = argparse.ArgumentParser(prog="python -m recon.cli.spark", description="Recon on Spark.")
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="process everything that is closed and not yet done; the report is JSON on stdout")
     running.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")

@@ -15,7 +15,7 @@ from typing import Any
 
 from recon import api
 from recon.cli.certificates import say_totals, totals_of, unreadable_of
-from recon.cli.materializing import Materializing
+from recon.cli.dagster_runs import Materializing
 from recon.cli.screen import count, number, say, seconds, table
 from recon.errors import WrongUsage
 from recon.samples.scenario import Step, write_story

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.bounds import say_bounds
 from recon.cli.breaks import refuse_unprocessed, say_caveats
 from recon.cli.certificates import say_certificate, say_completeness
 from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
 from recon.cli.progress import Bar
-from recon.cli.screen import amount, as_json, count, number, say, seen, table, warn
+from recon.cli.screen import amount, as_json, count, number, say, say_bounds, seen, table, warn
 from recon.errors import WrongInput, WrongUsage
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.bounds import say_bounds
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
-from recon.cli.screen import as_json, count, number, say, table
+from recon.cli.screen import as_json, count, number, say, say_bounds, table
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recon.cli.materializing import Materializing, repaired
+from recon.cli.dagster_runs import Materializing, repaired
 from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, warn
