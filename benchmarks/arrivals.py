@@ -33,7 +33,7 @@ import duckdb
 from core import CONFIG, make_events
 
 import recon
-from jobs.stage_jobs import SENSED
+from jobs.asset_jobs import SENSED
 from recon.model.windows import name_of, parse_instant
 from recon_assets.assets import asset_key
 from resources.instance import open_instance, prepared_home

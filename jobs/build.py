@@ -12,10 +12,10 @@ from typing import Any
 
 import dagster as dg
 
+from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
-from jobs.stage_jobs import reconciliation_jobs
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from resources.instance import configuration_path

@@ -1,7 +1,7 @@
 """What is in flight at a stage, and taking over from a run that died.
 
 Belongs here: telling who is at work, by the leases in the store, and reporting to Dagster those runs that went silent as failed.
-Does not belong here: taking a lease (recon_assets.holding), and what is started next (jobs.blocks).
+Does not belong here: taking a lease (recon_assets.holding), and what is started next (jobs.next_block).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from jobs.stage_jobs import EVERYTHING, job_name
+from jobs.asset_jobs import EVERYTHING, job_name
 from recon.config import Config
 from recon.errors import ReconError
 from recon.operations.upkeep import tidy

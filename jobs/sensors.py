@@ -1,7 +1,7 @@
 """The sensors that keep a reconciliation up to date by themselves: one a stage, and one that closes windows.
 
 Belongs here: a tick from its cursor to the run that it starts, or to the reason why it starts none. Does not belong here: what is ready
-(recon.planning.candidates), which block of it (jobs.blocks), who is at work (jobs.in_flight), and doing it (recon_assets).
+(recon.planning.candidates), which block of it (jobs.next_block), who is at work (jobs.in_flight), and doing it (recon_assets).
 
 A stage's sensor takes the oldest block of consecutive windows that the stage before has finished, up to the cap, unless a run is at that
 stage. So stages of successive ranges overlap like an assembly line, and ranges grow with the backlog. A gap or a bad window does not
@@ -22,8 +22,8 @@ from typing import Any
 import dagster as dg
 
 from jobs import in_flight
-from jobs.blocks import Earlier, choose, digest_of, named
-from jobs.stage_jobs import EVERYTHING, SENSED, job_name, stages_of
+from jobs.asset_jobs import EVERYTHING, SENSED, job_name, stages_of
+from jobs.next_block import Earlier, choose, digest_of, named
 from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.intake import landing_log

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 
 import recon
+from jobs.asset_jobs import job_name
 from jobs.build import build_definitions
-from jobs.stage_jobs import job_name
 from recon.api import Reconciliation
 
 YAML = """

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster_store import failures, landed, made, materialized, run, window
 
-from jobs.running import materialize_range
+from jobs.in_process import materialize_range
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongUsage

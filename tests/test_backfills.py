@@ -17,7 +17,7 @@ from daemons import ROOT, Site, file_of, site, windows
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.running import materialize_range
+from jobs.in_process import materialize_range
 from recon_assets.assets import STAGE_ASSETS
 
 WINDOWS = 6

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from daemons import ROOT, Site, site, span, windows
 
-from jobs.stage_jobs import SENSED
+from jobs.asset_jobs import SENSED
 from recon_assets.assets import asset_key
 
 WINDOWS, CAP = 20, 12

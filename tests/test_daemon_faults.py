@@ -18,7 +18,7 @@ import pytest
 import strategies as s
 from daemons import Site, file_of, site, span, windows
 
-from jobs.stage_jobs import SENSED
+from jobs.asset_jobs import SENSED
 from recon_assets.failures import FAILURE_TAG, TRIED_TAG
 
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE

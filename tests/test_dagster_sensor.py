@@ -14,9 +14,9 @@ from dagster_store import QUIET, landed, made, window
 
 import recon
 from jobs import in_flight
-from jobs.blocks import Earlier, choose, digest_of
+from jobs.asset_jobs import SENSED
 from jobs.build import build_definitions
-from jobs.stage_jobs import SENSED
+from jobs.next_block import Earlier, choose, digest_of
 from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongInput

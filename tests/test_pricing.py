@@ -16,7 +16,7 @@ from driving import open_in
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.running import InProcess
+from jobs.in_process import InProcess
 from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices, of_run, one_object_each, price, unpriced

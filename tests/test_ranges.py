@@ -13,7 +13,7 @@ from dagster_store import landed, made, run, window
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.blocks import choose
+from jobs.next_block import choose
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.config.settings import Caps

@@ -15,8 +15,8 @@ import dagster as dg
 import pytest
 from dagster_store import landed, made, window
 
-from jobs import repairing
-from jobs.repairing import Repaired
+from jobs import repair
+from jobs.repair import Repaired
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.dagster_runs import Materializing, repaired
@@ -73,7 +73,7 @@ def test_a_lost_storage_is_filled_again_newest_first_also_after_an_interrupt(tmp
     before = picture(opened)
     assert {name for name, _ in before} == set(NAMES)
     shutil.rmtree(tmp_path / ".dagster")
-    monkeypatch.setattr(repairing, "AT_ONCE", 2)
+    monkeypatch.setattr(repair, "AT_ONCE", 2)
 
     def interrupted(stage: str, windows: str, share: float) -> None:
         if share >= 0.4:

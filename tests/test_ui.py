@@ -16,7 +16,7 @@ import pytest
 from dagster_store import made, window
 from webserver import PATIENCE_S, backfilled, served, waited_for
 
-from jobs.running import materialize_range
+from jobs.in_process import materialize_range
 from recon_assets.assets import STAGE_ASSETS
 from resources.instance import open_instance
 

@@ -18,7 +18,7 @@ from dagster_store import run
 from test_carried import small
 
 import recon
-from jobs.repairing import repair
+from jobs.repair import repair
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.dagster_runs import Materializing

@@ -1,7 +1,7 @@
 """The command line's way to Dagster: carrying out runs in the instance that the UI shows, and repairing what it shows.
 
 Belongs here: coming from the library to its Dagster code, only once there is something to do: importing it takes a second. Does not
-belong here: the runs (jobs.running), the repair (jobs.repairing). This is the one place where `recon` looks at the packages that are
+belong here: the runs (jobs.in_process), the repair (jobs.repair). This is the one place where `recon` looks at the packages that are
 built on it.
 """
 
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 from recon.operations.packaging.own_packages import refuse_foreign_modules
 
 if TYPE_CHECKING:
-    from jobs.repairing import Repaired
-    from jobs.running import InProcess
+    from jobs.in_process import InProcess
+    from jobs.repair import Repaired
     from recon.api import Reconciliation
     from recon.config import Config
     from recon.intake.batches import Manifest
@@ -34,7 +34,7 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
     from recon.state.timeline import Timeline
 
     refuse_foreign_modules()
-    from jobs.repairing import repair
+    from jobs.repair import repair
     from resources.instance import quick_instance, told_in_one_line
 
     store, path = reconciliation.store(), reconciliation.config.path
@@ -66,7 +66,7 @@ class Materializing:
     def _in_process(self, config: Config) -> InProcess:
         if self._way is None:
             refuse_foreign_modules()
-            from jobs.running import InProcess
+            from jobs.in_process import InProcess
             from resources.instance import quick_instance
 
             self._way = InProcess(config, self._opened.enter_context(quick_instance(config.path)))

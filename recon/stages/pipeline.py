@@ -36,7 +36,7 @@ from recon.storage.port import ObjectStore
 
 
 class Way(Protocol):
-    """How ranges are carried out: by plain calls (``Direct``), or each as a run of Dagster (jobs.running)."""
+    """How ranges are carried out: by plain calls (``Direct``), or each as a run of Dagster (jobs.in_process)."""
 
     def process(self, work: Work, block: Sequence[Manifest]) -> None:
         """All stages over consecutive windows. What is bad goes into the report; the others are done without it."""

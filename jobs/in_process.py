@@ -19,9 +19,9 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.build_resources import wrap_resources_for_execution
 from dagster._core.utils import make_new_run_id
 
+from jobs.asset_jobs import EVERYTHING, job_name, reconciliation_jobs
 from jobs.in_flight import InFlight, take_over
 from jobs.origin import code_origin, remote_origin
-from jobs.stage_jobs import EVERYTHING, job_name, reconciliation_jobs
 from recon.config import Config
 from recon.errors import NotReady, ReconError, WrongInput, passing
 from recon.intake.batches import Manifest
