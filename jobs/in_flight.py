@@ -1,7 +1,7 @@
 """What is in flight at a stage, and taking over from a run that died.
 
 Belongs here: telling who is at work, by the leases in the store, and reporting to Dagster those runs that went silent as failed.
-Does not belong here: taking a lease (recon_assets.holding), and what is started next (jobs.next_block).
+Does not belong here: taking a lease (recon_assets.stage_lease), and what is started next (jobs.next_block).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import dagster as dg
 
 from recon.storage import lease
 from recon.storage.port import ObjectStore
-from recon_assets.failures import AGAIN_AT_TAG
-from recon_assets.grid import RANGE_END, RANGE_START
-from recon_assets.holding import heartbeat_s, lease_of
+from recon_assets.partitions import RANGE_END, RANGE_START
+from recon_assets.retries import AGAIN_AT_TAG
+from recon_assets.stage_lease import heartbeat_s, lease_of
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,

@@ -29,9 +29,9 @@ from recon.planning.ranges import blocks
 from recon.stages.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
-from recon_assets.failures import ATTENDED_TAG
-from recon_assets.grid import chosen_tags, range_tags, window_of, windows_asked
-from recon_assets.holding import at_work
+from recon_assets.partitions import chosen_tags, range_tags, window_of, windows_asked
+from recon_assets.retries import ATTENDED_TAG
+from recon_assets.stage_lease import at_work
 from resources.instance import told_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 

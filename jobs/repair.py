@@ -1,7 +1,7 @@
 """The UI's picture from the timeline: for a Dagster storage that was lost, and for windows that were processed without Dagster.
 
 Belongs here: which windows the instance does not show as the store holds them, and reporting those, newest first. Does not belong here:
-what is shown of a window (recon_assets.from_store). Nothing is processed, and nothing in the store changes.
+what is shown of a window (recon_assets.restored_metadata). Nothing is processed, and nothing in the store changes.
 
 Storage in SQLite cannot take an event back, so this only adds: an event for each asset and window that is missing or out of date. It may be
 interrupted, and run again: what is shown by then is passed over.
@@ -22,8 +22,8 @@ from recon.model.windows import Grid
 from recon.stages.work import Work
 from recon.state.timeline import State
 from recon_assets.assets import STAGE_ASSETS, asset_key
-from recon_assets.from_store import shown
-from recon_assets.grid import key_of, window_of
+from recon_assets.partitions import key_of, window_of
+from recon_assets.restored_metadata import shown
 
 AT_ONCE = 80
 """Windows whose events are written together: with six assets, just below what Dagster's storage takes at once."""

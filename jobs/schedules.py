@@ -22,9 +22,9 @@ from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of
 from recon_assets.assets import asset_key
-from recon_assets.failures import COMPUTE, told_to_dagster
-from recon_assets.grid import chosen_tags, cron_of, key_of, zone_of
 from recon_assets.metadata import of_statuses
+from recon_assets.partitions import chosen_tags, cron_of, key_of, zone_of
+from recon_assets.retries import COMPUTE, told_to_dagster
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"

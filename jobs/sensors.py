@@ -38,8 +38,8 @@ from recon.storage import clock
 from recon.storage.port import ObjectStore
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
-from recon_assets.failures import FAILURE_TAG, NO_FAILURE
-from recon_assets.grid import RANGE_END, RANGE_START, chosen_tags, key_of, window_of
+from recon_assets.partitions import RANGE_END, RANGE_START, chosen_tags, key_of, window_of
+from recon_assets.retries import FAILURE_TAG, NO_FAILURE
 from resources import cloudwatch
 from resources.stores import resource_key
 

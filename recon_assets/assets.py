@@ -17,11 +17,11 @@ from recon.stages.work import Work
 from recon.storage.open import while_there
 from recon.storage.roles import role_of
 from recon_assets import stages
-from recon_assets.failures import COMPUTE, INDEX, By, told_to_dagster
-from recon_assets.grid import partitions_of, windows_asked
-from recon_assets.holding import at_work
 from recon_assets.metadata import column_schemas
+from recon_assets.partitions import partitions_of, windows_asked
 from recon_assets.reporting import Reporting, tag
+from recon_assets.retries import COMPUTE, INDEX, By, told_to_dagster
+from recon_assets.stage_lease import at_work
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
 from resources.stores import resource_key

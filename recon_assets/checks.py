@@ -29,8 +29,8 @@ from recon.stages.work import Work
 from recon.state.reduced import Figures
 from recon.state.timeline import Mark, State, committed_figures
 from recon_assets.assets import asset_key
-from recon_assets.failures import COMPUTE, told_to_dagster
-from recon_assets.grid import PARTITION, RANGE_START, windows_asked
+from recon_assets.partitions import PARTITION, RANGE_START, windows_asked
+from recon_assets.retries import COMPUTE, told_to_dagster
 from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]

@@ -1,7 +1,7 @@
 """What a run reports of each of its windows: done, skipped, or failed, with the reason.
 
 Belongs here: events of partitions, and the tags that people read. Does not belong here: the stages (recon_assets.stages), and what is
-tried again (recon_assets.failures).
+tried again (recon_assets.retries).
 
 Dagster knows one result of a step for the whole range: where it succeeds, every window of the range is shown as materialized; where the run
 fails, every window without an event of its own is shown as failed. So a run that skips windows reports those that it has done one by one,
@@ -27,8 +27,8 @@ from recon.model.progress import spanned
 from recon.model.windows import name_of
 from recon.stages.ready import unfilled
 from recon.stages.work import Work
-from recon_assets.failures import FAILURE_TAG, NO_FAILURE
-from recon_assets.grid import CHOSEN_TAG, key_of, window_tag
+from recon_assets.partitions import CHOSEN_TAG, key_of, window_tag
+from recon_assets.retries import FAILURE_TAG, NO_FAILURE
 from recon_assets.stages import PerWindow
 
 SKIPPED_TAG = "recon/skipped"

@@ -31,7 +31,7 @@ from recon.state import reduced as stateless
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.storage.lease import Holding
-from recon_assets.grid import RANGE_END, RANGE_START
+from recon_assets.partitions import RANGE_END, RANGE_START
 from resources.instance import open_instance
 
 ROOT = Path(__file__).resolve().parents[1]

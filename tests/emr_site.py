@@ -25,7 +25,7 @@ from emr_server import EmrServer, emr_server
 import recon
 from recon.api import Reconciliation
 from recon.remote.emr.calls import Pace
-from recon_assets import failures
+from recon_assets import retries
 from resources import emr, emr_serverless
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def at_the_site(site: Site, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "PACE", Pace(first=0.05, most=0.2, patience=30, logs=30))
     patch.setattr(emr_serverless, "MESSAGES_S", 0.2)
     patch.setattr(utils, "DEFAULT_SLEEP_INTERVAL", 0.05)
-    for table in (failures.COMPUTE, failures.INDEX):
+    for table in (retries.COMPUTE, retries.INDEX):
         for kind, rule in table.items():
             patch.setitem(table, kind, replace(rule, wait_s=rule.wait_s / 1000))  # type: ignore[arg-type]
     site.does(CARRIES_OUT)

@@ -23,8 +23,8 @@ from recon.model.windows import Grid, name_of
 from recon.storage import layout
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS, asset_key
-from recon_assets.failures import FAILURE_TAG
-from recon_assets.grid import chosen_tags, partitions_of, range_tags, windows_asked
+from recon_assets.partitions import chosen_tags, partitions_of, range_tags, windows_asked
+from recon_assets.retries import FAILURE_TAG
 
 TOMORROW = name_of(datetime.now(UTC).replace(minute=0) + timedelta(days=1))
 NAMES = [spec.name for spec in STAGE_ASSETS]

@@ -32,7 +32,7 @@ from recon.planning import quarantine
 from recon.stages import merge
 from recon.stages.report import RunReport
 from recon.storage.scratch import scratch_folder
-from recon_assets.failures import FAILURE_TAG
+from recon_assets.retries import FAILURE_TAG
 
 FOREIGN: dict[str, Callable[[], Exception]] = {
     "Python's memory": MemoryError,

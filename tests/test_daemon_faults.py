@@ -19,7 +19,7 @@ import strategies as s
 from daemons import Site, file_of, site, span, windows
 
 from jobs.asset_jobs import SENSED
-from recon_assets.failures import FAILURE_TAG, TRIED_TAG
+from recon_assets.retries import FAILURE_TAG, TRIED_TAG
 
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 

@@ -15,7 +15,7 @@ from dagster_store import landed, made, materialized, run, window
 
 from recon.api import Reconciliation
 from recon_assets.assets import asset_key
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from recon.stages.prefetch import prefetch
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon_assets.assets import asset_key
-from recon_assets.failures import AGAIN_AT_TAG, FAILURE_TAG
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
+from recon_assets.retries import AGAIN_AT_TAG, FAILURE_TAG
 from resources.stores import ReconciliationStore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

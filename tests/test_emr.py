@@ -26,7 +26,7 @@ import recon
 from recon.api import Reconciliation
 from recon.operations.packaging.spark_zip import package
 from recon.remote.emr.calls import Pace
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 from resources import emr, emr_serverless
 
 BAD = "A1,e1-1,INVOICE,10.00,EUR\n"

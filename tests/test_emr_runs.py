@@ -23,8 +23,8 @@ from recon.cli.dagster_runs import Materializing
 from recon.errors import OutOfCapacity
 from recon.remote.emr.calls import Pace
 from recon.storage import lease
-from recon_assets.failures import COMPUTE
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
+from recon_assets.retries import COMPUTE
 from resources import emr
 
 TRANSIENT = """kind: emr, transient: {release: emr-7.10.0, idle: 10m, logs: "s3://%s/own", subnets: subnet-1, service_role: service,

@@ -22,7 +22,7 @@ from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconci
 
 from recon.api import Reconciliation
 from recon.remote.emr.calls import Pace
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 from resources import emr_serverless
 
 APPLICATION = "00f1r2o3m4e5x601"

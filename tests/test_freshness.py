@@ -20,7 +20,7 @@ from recon.api import Reconciliation
 from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.planning.freshness import freshness
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 from resources.stores import ReconciliationStore
 
 AGES = timedelta(days=36_500)

@@ -50,7 +50,7 @@ from recon.serving.workers.worker import Event
 from recon.stages.request import Answer, Asked
 from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 from resources.emr_serverless import _remove_messages
 
 ROLES = {

@@ -20,7 +20,7 @@ from recon.config.settings import Caps
 from recon.planning.candidates import candidates, ready
 from recon.planning.due import due
 from recon.planning.ranges import Size, blocks, ranges
-from recon_assets.grid import range_tags
+from recon_assets.partitions import range_tags
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

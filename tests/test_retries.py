@@ -24,8 +24,8 @@ from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, Try
 from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.port import ObjectStore
-from recon_assets import failures as rules
-from recon_assets.grid import range_tags
+from recon_assets import retries as rules
+from recon_assets.partitions import range_tags
 
 KINDS = (Throttled, OutOfCapacity, ConnectionLost, TimedOut, TryAgain)
 COMPUTE, INDEX = dict(rules.COMPUTE), dict(rules.INDEX)

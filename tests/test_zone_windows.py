@@ -30,7 +30,7 @@ from recon.planning.freshness import freshness
 from recon.stages.work import Work
 from recon.state.certificates import read_certificate
 from recon.state.timeline import Timeline
-from recon_assets.grid import key_of, partitions_of, range_of, window_of, windows_asked
+from recon_assets.partitions import key_of, partitions_of, range_of, window_of, windows_asked
 from resources.instance import open_instance
 
 CASE = Path(__file__).parent / "data" / "cases" / "local-business-day" / "recon.yaml"
