@@ -36,7 +36,7 @@ import recon
 from jobs.asset_jobs import SENSED
 from recon.model.windows import name_of, parse_instant
 from recon_assets.assets import asset_key
-from resources.instance import open_instance, prepared_home
+from resources.dagster_instance import open_instance, prepared_home
 
 ROOT = Path(__file__).resolve().parents[1]
 START = parse_instant("2026-01-01T00:00Z", "start")

@@ -18,7 +18,7 @@ from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
-from resources.instance import configuration_path
+from resources.dagster_instance import configuration_path
 from resources.stores import ReconciliationStore, resource_key
 
 _LOG = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from recon_assets.checks import reconciliation_checks
 from recon_assets.partitions import chosen_tags, range_tags, window_of, windows_asked
 from recon_assets.retries import ATTENDED_TAG
 from recon_assets.stage_lease import at_work
-from resources.instance import told_in_one_line
+from resources.dagster_instance import told_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
 _ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}

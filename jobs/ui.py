@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from recon.errors import ReconError, WrongUsage
 from recon.operations.packaging.own_packages import refuse_foreign_modules
-from resources.instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
+from resources.dagster_instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
 
 PORT, PORTS_TRIED = 3000, 50
 

@@ -32,7 +32,7 @@ from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.storage.lease import Holding
 from recon_assets.partitions import RANGE_END, RANGE_START
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 HEARTBEAT_S = 6

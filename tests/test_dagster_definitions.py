@@ -17,7 +17,7 @@ from dagster_store import made
 from jobs import definitions
 from jobs.build import build_definitions
 from recon.errors import WrongUsage
-from resources.instance import configuration_path, home_of, open_instance, prepared_home
+from resources.dagster_instance import configuration_path, home_of, open_instance, prepared_home
 
 ROOT = Path(__file__).resolve().parents[1]
 

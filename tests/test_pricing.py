@@ -23,7 +23,7 @@ from recon.metering.prices import Prices, of_run, one_object_each, price, unpric
 from recon.metering.usage import Counted, Tally, added, from_counts, from_json, since, to_counts, to_json
 from recon.stages.report import RunReport
 from recon_assets import metadata
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 KINDS = {
     **dict.fromkeys(("put_new", "copy_in"), "PutObject"),

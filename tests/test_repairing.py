@@ -23,7 +23,7 @@ from recon.cli.dagster_runs import Materializing, repaired
 from recon.model.progress import silent
 from recon_assets.assets import STAGE_ASSETS
 from recon_assets.restored_metadata import CLOCKED
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 NAMES = [spec.name for spec in STAGE_ASSETS]
 OF_THE_RUN = {

@@ -35,7 +35,7 @@ from recon.state.timeline import Timeline
 from recon.storage import lease
 from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 120

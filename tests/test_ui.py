@@ -18,7 +18,7 @@ from webserver import PATIENCE_S, backfilled, served, waited_for
 
 from jobs.in_process import materialize_range
 from recon_assets.assets import STAGE_ASSETS
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jobs import ui
-from resources import instance
+from resources import dagster_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +60,7 @@ def test_an_installed_package_names_its_code_by_the_full_path(tmp_path: Path, mo
     for folder in (share, home):
         folder.mkdir(parents=True)
     shutil.copy(ROOT / "workspace.yaml", share)
-    monkeypatch.setattr(instance, "__file__", str(tmp_path / "site-packages" / "resources" / "instance.py"))
+    monkeypatch.setattr(dagster_instance, "__file__", str(tmp_path / "site-packages" / "resources" / "instance.py"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     made = ui.workspace_file(home)
     assert made.parent == home

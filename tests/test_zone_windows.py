@@ -31,7 +31,7 @@ from recon.stages.work import Work
 from recon.state.certificates import read_certificate
 from recon.state.timeline import Timeline
 from recon_assets.partitions import key_of, partitions_of, range_of, window_of, windows_asked
-from resources.instance import open_instance
+from resources.dagster_instance import open_instance
 
 CASE = Path(__file__).parent / "data" / "cases" / "local-business-day" / "recon.yaml"
 NEW_YORK = "America/New_York"

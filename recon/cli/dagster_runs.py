@@ -35,7 +35,7 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
 
     refuse_foreign_modules()
     from jobs.repair import repair
-    from resources.instance import quick_instance, told_in_one_line
+    from resources.dagster_instance import quick_instance, told_in_one_line
 
     store, path = reconciliation.store(), reconciliation.config.path
     with quick_instance(path) as instance, told_in_one_line(path):
@@ -67,7 +67,7 @@ class Materializing:
         if self._way is None:
             refuse_foreign_modules()
             from jobs.in_process import InProcess
-            from resources.instance import quick_instance
+            from resources.dagster_instance import quick_instance
 
             self._way = InProcess(config, self._opened.enter_context(quick_instance(config.path)))
         return self._way

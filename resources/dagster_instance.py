@@ -73,7 +73,7 @@ def open_instance(configuration: Path) -> dg.DagsterInstance:
 def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
     """The same instance for runs in this process, which a person waits for. Raises as ``told_in_one_line`` does.
 
-    Storage in SQLite is written to as resources.quick_storage does. What the process prints is not captured, which would take four more
+    Storage in SQLite is written to as resources.fast_sqlite_storage does. What the process prints is not captured, which would take four more
     processes a run."""
     with told_in_one_line(configuration):
         instance = _made(prepared_home(configuration))
@@ -90,7 +90,9 @@ def _made(home: Path) -> dg.DagsterInstance:
     """The instance of a home, whose tables are made where they are not there yet."""
     ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_CAPTURE})
     if ref.storage_data and ref.storage_data.class_name == "DagsterSqliteStorage":
-        ref = ref._replace(storage_data=ConfigurableClassData("resources.quick_storage", "QuickStorage", ref.storage_data.config_yaml))
+        ref = ref._replace(
+            storage_data=ConfigurableClassData("resources.fast_sqlite_storage", "QuickStorage", ref.storage_data.config_yaml)
+        )
     # One process at a time: two that make the tables at once leave a version table that no later start accepts.
     with (home / "made.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
