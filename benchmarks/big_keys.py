@@ -32,10 +32,10 @@ import recon
 from recon.api import Reconciliation
 from recon.config import Config
 from recon.engines.duckdb import carried_forward
+from recon.engines.select import engine_of
 from recon.model.windows import name_of
 from recon.planning import due
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
@@ -95,7 +95,7 @@ def copied(r: Reconciliation, first: Figures, tables: dict[str, pa.Table], numbe
 def one_more(r: Reconciliation, config: Config, timeline: Timeline, figures: Figures) -> dict[str, float]:
     """What pre-fetch and merge of one window cost."""
     cpu, wall = time.process_time(), time.perf_counter()
-    fetched = prefetch(r.store(), timeline.head(), [figures])
+    fetched = engine_of(r.config).prefetch(r.store(), r.config, timeline.head(), [figures])
     merged = merge_windows(r.store(), config, timeline, [figures], fetched)
     r.store().delete(fetched.path)
     return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "bytes": merged.bytes}

@@ -26,10 +26,10 @@ import duckdb
 import pyarrow
 
 import recon
+from recon.engines.select import engine_of
 from recon.planning import due
 from recon.stages.certify import certify
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state.compaction import compact_in_run
 from recon.state.tiers import index_runs
@@ -91,7 +91,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
     with timed(figures, "reduce"):
         reduced = reduce_windows(store, r.config, manifests)
     with timed(figures, "pre-fetch"):
-        fetched = prefetch(store, timeline.head(), reduced)
+        fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
     with timed(figures, "merge"):
         merged = merge_windows(store, r.config, timeline, reduced, fetched)
     with timed(figures, "index"):

@@ -25,9 +25,9 @@ from core import CONFIG, make_events
 
 import recon
 from recon.engines.existing import find_standing, touched_keys
+from recon.engines.select import engine_of
 from recon.planning import due
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import open_run, read_records, write_merged
@@ -118,7 +118,7 @@ def one_round(bench: Bench, took: dict[str, list[float]]) -> None:
 
     state = timeline.head()
     before = set(store.list("state/"))
-    fetched = time_of("pre-fetch", lambda: prefetch(store, state, figures))
+    fetched = time_of("pre-fetch", lambda: engine_of(config).prefetch(store, config, state, figures))
     time_of("merge", lambda: merge_windows(store, r.config, timeline, figures, fetched))
     standing = find_standing(store, [run.path for run in state.runs], *touched_keys(store, state, figures))
 

@@ -390,8 +390,8 @@ class Reconciliation:
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
         """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
+        from recon.operations.upkeep import sweep
         from recon.state.compaction import compact
-        from recon.state.sweep import sweep
         from recon.storage import clock
 
         timeline = Timeline(self.store())

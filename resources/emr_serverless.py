@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from recon.config import Config, model
+from recon.config import Config
 from recon.errors import Cancelled, ReconError
 from recon.remote import exchange
 from recon.remote.emr.calls import Pace, called, client, patiently
@@ -104,7 +104,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: 
     engine, seen = work.config.engine, _Seen(jobs)
     with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
-        extras = {"store": model.location(work.config), "attempt": attempt}
+        extras = {"store": work.config.location, "attempt": attempt}
         extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
         try:
             # Results must be taken up, or Dagster takes it that they were forgotten. Nothing is in them.

@@ -31,9 +31,9 @@ import recon
 from recon.api import Reconciliation
 from recon.errors import ReconError
 from recon.intake.corrections import correct
+from recon.operations.upkeep import sweep
 from recon.state.certificates import read_certificates, ties
 from recon.state.compaction import compact
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline, committed_figures
 
 YAML = s.STANDARD_YAML + "threads: 1\ncaps: {windows: 2}\n"

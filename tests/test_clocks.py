@@ -25,8 +25,8 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
+from recon.operations.upkeep import sweep
 from recon.state import timeline
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline, known_at
 from recon.storage import clock, frontiers, layout
 

@@ -24,17 +24,17 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.engines.prefetched import read_prefetched
+from recon.engines.select import engine_of
 from recon.model.windows import name_of
+from recon.operations.upkeep import sweep
 from recon.planning import due
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state import compaction, reachable, reduced, rewrite
 from recon.state.amplification import Bytes
 from recon.state.compaction import compact, is_due, survey
 from recon.state.runs import merge as runs_merge
 from recon.state.runs import open_run
-from recon.state.sweep import sweep
 from recon.state.tiers import index_runs
 from recon.state.timeline import Timeline
 from recon.storage import layout
@@ -314,7 +314,7 @@ def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_p
         state = s.apply(state, operation)
     (manifest,) = due.due(r.store(), r.config, r.state()).ready
     figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = prefetch(r.store(), r.state(), figures)
+    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
     removed = []
 
     def meanwhile() -> None:
@@ -342,7 +342,7 @@ def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are
         state = s.apply(state, operation)
     (manifest,) = due.due(r.store(), r.config, r.state()).ready
     figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = prefetch(r.store(), r.state(), figures)
+    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
     others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
     for operation in (s.Land(7, s.File("w7", others)), s.Close(7), s.Run((7,))):
         carry_out(r, operation)

@@ -19,11 +19,11 @@ from jobs.build import build_definitions
 from jobs.next_block import Earlier, choose, digest_of
 from recon import stages as library
 from recon.api import Reconciliation
+from recon.engines.select import engine_of
 from recon.errors import WrongInput
 from recon.operations.upkeep import tidy
 from recon.planning import quarantine
 from recon.planning.candidates import Ready
-from recon.stages.prefetch import prefetch
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon_assets.assets import asset_key
@@ -388,7 +388,9 @@ def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path
     landed(opened, 3)
     assert sensors.launched("reduce", sensors.tick("reduce")).success
     done, ahead = (
-        prefetch(store, opened.state(), [library.reduce_windows(store, opened.config, [manifest])[0]])
+        engine_of(opened.config).prefetch(
+            store, opened.config, opened.state(), [library.reduce_windows(store, opened.config, [manifest])[0]]
+        )
         for manifest in (opened_manifest(opened, 0), opened_manifest(opened, 3))
     )
     job = build_definitions(opened.config.path).resolve_job_def("orders_upkeep")

@@ -354,8 +354,8 @@ def test_logic_that_fails_is_told_in_the_words_of_duckdb(tmp_path: Path) -> None
 
 
 def test_a_race_that_spark_loses_is_merged_again_onto_the_new_head(tmp_path: Path) -> None:
+    from recon.engines.select import engine_of
     from recon.stages.merge import merge_windows
-    from recon.stages.prefetch import prefetch
 
     r = by(open_in(tmp_path), SPARK)
     for window in (0, 1):
@@ -363,7 +363,7 @@ def test_a_race_that_spark_loses_is_merged_again_onto_the_new_head(tmp_path: Pat
         carry_out(r, s.Close(window))
     manifests = [m for window in (0, 1) if (m := read_manifest(r.store(), s.at(window)))]
     figures = reduce_windows(r.store(), r.config, manifests)
-    early = prefetch(r.store(), r.state(), [figures[1]], r.config)
+    early = engine_of(r.config).prefetch(r.store(), r.config, r.state(), [figures[1]])
     assert merge_windows(r.store(), replace(r.config, engine=DUCKDB), Timeline(r.store()), [figures[0]]).commit == 1
     # What was read before the other's commit is made new by the keys that it wrote.
     merged = merge_windows(r.store(), r.config, Timeline(r.store()), [figures[1]], early)

@@ -26,9 +26,9 @@ import recon
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
+from recon.operations.upkeep import sweep
 from recon.reading import history as past
 from recon.state.compaction import compact
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline
 from recon.storage import layout
 

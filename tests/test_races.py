@@ -28,12 +28,12 @@ import recon
 from recon.api import Reconciliation
 from recon.engines.existing import standing_records
 from recon.engines.prefetched import Prefetched, read_prefetched
+from recon.engines.select import engine_of
 from recon.errors import Damaged
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.stages.commit import Merged
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import check_of, entries_of, write_run
@@ -198,7 +198,7 @@ def test_a_writer_paused_when_its_entry_is_written_but_has_no_name_yet_does_not_
 def reduced_and_prefetched(r: Reconciliation, *windows: int) -> tuple[list[Figures], Prefetched]:
     manifests = [manifest for window in windows if (manifest := read_manifest(r.store(), s.at(window)))]
     figures = reduce_windows(r.store(), r.config, manifests)
-    return figures, prefetch(r.store(), r.state(), figures)
+    return figures, engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
 
 
 def merged_late(r: Reconciliation, figures: Sequence[Figures], prefetched: Prefetched) -> Merged:
@@ -231,7 +231,7 @@ def test_a_file_prefetched_before_another_revision_of_its_window_was_committed_i
     second = reduce_windows(r.store(), r.config, [m] if (m := read_manifest(r.store(), s.at(1))) else [])
     carry_out(r, third)
     figures, prefetched = reduced_and_prefetched(r, 1)
-    merged_late(again(r), second, prefetch(r.store(), r.state(), second))
+    merged_late(again(r), second, engine_of(r.config).prefetch(r.store(), r.config, r.state(), second))
     assert records(r)["LONE"]["contributions"]
     merged_late(r, figures, prefetched)
     assert records(r)["LONE"]["withdrawn"] == [name_of(s.at(1))]
@@ -329,7 +329,7 @@ def read_by_prefetch(folder: Path, artifacts: int, touched: int) -> tuple[int, i
     carry_out(r, s.Close(1))
     figures, _ = reduced_and_prefetched(r, 1)
     store = faulty.WatchedStore(r.store(), mapped=lambda path: not path.startswith("state/"))
-    found = prefetch(store, r.state(), figures).found
+    found = engine_of(r.config).prefetch(store, r.config, r.state(), figures).found
     reads = [call for call in store.calls if call.kind in ("get", "get_range") and call.path.startswith("state/")]
     return sum(call.bytes for call in reads), len(reads), found
 

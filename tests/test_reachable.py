@@ -23,11 +23,11 @@ from test_rebuild import OTHER_RULES, OTHER_YAML, SLOW, begun, fresh, story
 import recon
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
+from recon.operations.upkeep import sweep
 from recon.stages.certify import certify
 from recon.state import reachable
 from recon.state.certificates import uncertified
 from recon.state.compaction import compact
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline
 from recon.storage import layout
 

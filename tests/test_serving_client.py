@@ -27,6 +27,7 @@ from dynamodb_local import dynamodb_local, environment
 from recon.api import Reconciliation
 from recon.metering.usage import Tally, since
 from recon.operations.copy.copy import copy
+from recon.operations.upkeep import sweep
 from recon.serving import builds
 from recon.serving.client import Artifacts, Found, Unserved
 from recon.serving.dynamodb import TableClient, open_client
@@ -34,7 +35,6 @@ from recon.serving.items import Pointer, from_item, item_key, to_item
 from recon.serving.sync import keep
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.local import LocalStore

@@ -36,6 +36,7 @@ from recon.api import Reconciliation
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.metering.usage import Tally
 from recon.model.windows import name_of
+from recon.operations.upkeep import sweep
 from recon.serving import builds
 from recon.serving.dynamodb import TableClient, TableGone, Written, open_client
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
@@ -44,7 +45,6 @@ from recon.serving.shares import Share, shares_of
 from recon.serving.sync import Kept, keep
 from recon.state.compaction import compact
 from recon.state.runs import open_run
-from recon.state.sweep import sweep
 from recon.state.tiers import index_runs
 from recon.state.timeline import State, Timeline
 from recon.storage import lease

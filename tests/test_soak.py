@@ -25,8 +25,8 @@ from test_rebuild import OTHER_RULES, OTHER_YAML
 import recon
 from recon.api import Reconciliation
 from recon.errors import TryAgain
+from recon.operations.upkeep import sweep
 from recon.state.compaction import compact
-from recon.state.sweep import sweep
 from recon.state.timeline import Timeline
 
 SETTINGS = "retention: {grace: 1m}\ncompaction: {disk: 1.3}\n"

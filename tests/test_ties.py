@@ -21,12 +21,12 @@ import recon
 from recon.api import Reconciliation
 from recon.engines.duckdb import duplicates, reduce
 from recon.engines.prefetched import Prefetched
+from recon.engines.select import engine_of
 from recon.errors import Damaged, WrongInput, WrongUsage
 from recon.intake.batches import read_manifest
 from recon.model.totals import Totals, exact_sum
 from recon.stages import certify
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state import certificates
 from recon.state import reduced as stateless
@@ -236,7 +236,7 @@ def test_a_pre_fetched_file_that_is_not_what_was_written_is_refused(r: Reconcili
     r.run()
     land(r, 1, "A,5,50,EUR\n")
     figures, timeline = reduced(r, 1), Timeline(r.store())
-    fetched = prefetch(r.store(), timeline.head(), [figures], r.config)
+    fetched = engine_of(r.config).prefetch(r.store(), r.config, timeline.head(), [figures])
     file = files_of(r, fetched.path)
     content = bytearray(file.read_bytes())
     content[content.index(hash_of("A", salt_of(r.store()))[0].to_bytes(8, "little"))] ^= 1
@@ -255,7 +255,7 @@ def merged_with(r: Reconciliation, fetched: Prefetched, hour: int = 1) -> None:
 
 
 def fetched_for(r: Reconciliation, hour: int = 1) -> Prefetched:
-    return prefetch(r.store(), Timeline(r.store()).head(), [reduced(r, hour)], r.config)
+    return engine_of(r.config).prefetch(r.store(), r.config, Timeline(r.store()).head(), [reduced(r, hour)])
 
 
 def test_a_pre_fetched_file_of_another_revision_is_not_used(r: Reconciliation) -> None:

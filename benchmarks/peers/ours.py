@@ -22,13 +22,13 @@ import recon
 from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import CONTRIBUTION, SAME, SUMS, TYPES, Row, contribution
 from benchmarks.peers.workload import CONFIG, MEASURES, START, Window, Workload, write_events
+from recon.engines.select import engine_of
+from recon.operations.upkeep import sweep
 from recon.planning import due
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.compaction import compact, is_due
-from recon.state.sweep import sweep
 from recon.state.tiers import index_runs
 from recon.state.timeline import Timeline
 
@@ -79,7 +79,7 @@ class Ours:
         with meter.stage("find"):
             reduced = self._reduced()
         with meter.stage("pre-fetch"):
-            fetched = prefetch(store, timeline.head(), reduced)
+            fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
         before = _bytes(timeline)
         with meter.stage("merge"):
             merged = merge_windows(store, r.config, timeline, reduced, fetched)

@@ -1,10 +1,4 @@
-"""Key columns made alike: what is not seen in a text taken out, so that one key is one key however a sender writes it.
-
-Belongs here: the steps and their meaning, in Python and as DuckDB SQL, and the text of a key that is asked for. Does not belong here:
-which columns are cleaned (recon.config.load).
-
-The characters are listed here and not asked of a library: Python, DuckDB and their next versions have to agree on them.
-"""
+"""The text of a key that is asked for, cleaned as the rules clean it."""
 
 from __future__ import annotations
 
@@ -14,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon.errors import WrongUsage
 from recon.model.cleaning import cleaned
+from recon.model.key import key_text
 
 if TYPE_CHECKING:
     from recon.config.model import Place
@@ -22,8 +17,6 @@ if TYPE_CHECKING:
 def key_asked(place: Place, values: Sequence[str]) -> str:
     """The text of a key from one value a column, or from its text as it is shown, cleaned as the rules of ``place`` clean it. Raises
     WrongUsage for another number of values."""
-    from recon.intake.files import key_text
-
     if len(values) == 1 and len(place.key) > 1:
         shown = _values_in(values[0])
         if len(shown) != len(place.key):

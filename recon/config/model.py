@@ -145,6 +145,16 @@ class Config(Place):
     raw: dict[str, Any]
 
     @property
+    def location(self) -> str:
+        """The store, as a process in another folder, or of this account, names it."""
+        return self.store if self.store_path is None else str(self.store_path)
+
+    @property
+    def logic_place(self) -> str:
+        """File and field of the user's logic, for errors."""
+        return f"{self.path}: logic"
+
+    @property
     def ordered(self) -> frozenset[str]:
         """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
         known = {*self.events.types, *self.key, self.events.id_column}
@@ -157,8 +167,3 @@ def event_columns(config: Config) -> dict[str, Type]:
     held = {config.events.id_column, config.events.time, *(config.key if len(config.key) == 1 else ())}
     totalled = {config.events.currency, *(name for control in config.control for name in (control.column, control.by))}
     return {name: kind for name, kind in config.columns.items() if name not in held or name in totalled}
-
-
-def location(config: Config) -> str:
-    """The store, as somebody in another folder or on another machine names it."""
-    return config.store if config.store_path is None else str(config.store_path)

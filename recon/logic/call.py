@@ -21,7 +21,6 @@ from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from recon.config import Config
 from recon.errors import ReconError, WrongInput, WrongUsage
 
 if TYPE_CHECKING:
@@ -32,37 +31,36 @@ if TYPE_CHECKING:
 _KEPT = {"reduce": ("hi", "lo", "key", "n", "ids"), "merge": ("key",)}
 
 
-def after_reduce(config: Config, table: pa.Table) -> pa.Table:
-    """Artifacts of one window: hi, lo, key, n, ids, then ``m_<name>`` per measure."""
-    return _call(config, table, "reduce")
+def after_reduce(source: LogicSource | None, place: str, table: pa.Table) -> pa.Table:
+    """Artifacts of one window: hi, lo, key, n, ids, then ``m_<name>`` per measure. ``place``: file and field, for errors."""
+    return _call(source, place, table, "reduce")
 
 
-def after_merge(config: Config, table: pa.Table) -> pa.Table:
+def after_merge(source: LogicSource | None, place: str, table: pa.Table) -> pa.Table:
     """Artifacts as they will stand: key, status, ``m_<name>`` per measure, ``x_<name>`` per derived value."""
-    return _call(config, table, "merge")
+    return _call(source, place, table, "merge")
 
 
-def _call(config: Config, table: pa.Table, stage: str) -> pa.Table:
-    assert config.logic_source is not None
+def _call(source: LogicSource | None, place: str, table: pa.Table, stage: str) -> pa.Table:
+    assert source is not None, "the caller has seen that there is logic"
+    name = f"{source.module.name}:{source.function}"
     try:
-        function = _function(config.logic_source)
+        function = _function(source)
     except ReconError as error:
-        raise type(error)(f"{config.path}: logic: {error}") from None
+        raise type(error)(f"{place}: {error}") from None
     except Exception as error:  # whatever the module does as it is loaded
-        raise WrongUsage(f"{config.path}: logic: {config.logic!r} cannot be loaded ({error}); name it module:function") from None
+        raise WrongUsage(f"{place}: {name!r} cannot be loaded ({error}); name it module:function") from None
     try:
         judged = function(table, stage)
     except ReconError:
         raise
     except Exception as error:
-        raise WrongInput(
-            f"{config.path}: logic: {config.logic} failed after {stage} ({type(error).__name__}: {error}); nothing was committed"
-        ) from error
+        raise WrongInput(f"{place}: {name} failed after {stage} ({type(error).__name__}: {error}); nothing was committed") from error
     if getattr(judged, "schema", None) != table.schema:
-        raise WrongUsage(f"{config.path}: logic: after {stage} it returned other columns or types than it was given; return them all")
+        raise WrongUsage(f"{place}: after {stage} it returned other columns or types than it was given; return them all")
     for name in _KEPT[stage]:
         if not judged.column(name).equals(table.column(name)):
-            raise WrongUsage(f"{config.path}: logic: after {stage} it changed {name!r} or the order of rows; those must stay")
+            raise WrongUsage(f"{place}: after {stage} it changed {name!r} or the order of rows; those must stay")
     return judged
 
 

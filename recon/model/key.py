@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
-from recon.intake.files.spec import _ESCAPES
+_ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 
 def key_text(values: Sequence[str]) -> str:

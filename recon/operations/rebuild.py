@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.engines.duckdb.session import connect
+from recon.engines.select import engine_of
 from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.batches import Manifest, read_manifest
 from recon.reading.artifacts import table_of
 from recon.serving import builds
 from recon.stages.certify import certify
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_windows
 from recon.state import reachable
 from recon.state.certificates import note_certified, uncertified
@@ -153,7 +153,7 @@ def _take(store: ObjectStore, config: Config, timeline: Timeline, manifests: lis
         for number, manifest in enumerate(manifests):
             reduced += reduce_windows(store, config, [manifest], again=True)
             told("reduce", (number + 1) / len(manifests) / 2)
-        fetched = prefetch(store, timeline.head(), reduced, config)
+        fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
         try:
             merge_windows(store, config, timeline, reduced, fetched, lambda share: told("merge", 0.5 + share / 2))
         finally:

@@ -14,11 +14,13 @@ from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
 from recon.model.windows import parse_instant
 from recon.remote import exchange
+from recon.serving import builds
 from recon.serving.sync import keep
 from recon.stages.certify import certify
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact
-from recon.state.sweep import Swept, sweep
+from recon.state.sweep import Swept
+from recon.state.sweep import sweep as sweep_state
 from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.local import LocalStore
@@ -60,6 +62,11 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     gone = sweep(store, config, Timeline(store), now)
     keep(store, config, Timeline(store))  # the last, as it may fail; until it is done a sweep leaves what the table leads to
     return Tidied(len(certificates), swept, temporary, leases, compacted, gone)
+
+
+def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime) -> Swept:
+    """Sweeps the state; what the index tables lead to stays. See recon.state.sweep."""
+    return sweep_state(store, config, timeline, now, lambda: builds.needed(store, timeline) if config.index.kind == "dynamodb" else set())
 
 
 def _note_landings(store: ObjectStore, state: State) -> None:

@@ -143,7 +143,7 @@ def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | N
     names = ["status", *(contributions.derived(item.name) for item in config.derived)]
     columns = ", ".join(["key", *names[:1], *(measure(item.name) for item in config.measures), *names[1:]])
     table = connection.sql(f"SELECT {columns} FROM judging WHERE len(c) > 0").to_arrow_table()
-    connection.register("judged_values", after_merge(config, table))
+    connection.register("judged_values", after_merge(config.logic_source, config.logic_place, table))
     return (
         f"SELECT judging.* EXCLUDE ({', '.join(names)}), {', '.join('judged.' + name for name in names)} "
         "FROM judging LEFT JOIN judged_values judged USING (key)"

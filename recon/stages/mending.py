@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from recon.config import Config
+from recon.engines.select import engine_of
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, digest_of, read_manifest
-from recon.stages.reduce import reduce_windows
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import Held, State
@@ -70,7 +70,7 @@ def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: 
         manifest = None
     if manifest is None:
         raise Damaged(f"window {window}: the manifest of revision {held.revision} is gone; restore it from a copy of the store")
-    (made,) = reduce_windows(store, config, [manifest], again=True)
+    (made,) = engine_of(config).reduce(store, config, [manifest])
     wrong = [] if figures is None else _wrong(store, held.folder, figures)
     if figures is None or any(made.digests[name] != figures.digests[name] for name in wrong):
         # The figures are gone, or another version of a library wrote them: all four are of one attempt.

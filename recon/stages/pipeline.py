@@ -11,6 +11,7 @@ from typing import Protocol
 
 from recon.config import Config
 from recon.engines.blame import blaming, quarantined
+from recon.engines.select import engine_of
 from recon.errors import WrongInput
 from recon.intake.batches import Manifest
 from recon.metering import prices
@@ -23,7 +24,6 @@ from recon.stages.certify import certify
 from recon.stages.commit import Merged
 from recon.stages.mending import mend_replayed
 from recon.stages.merge import merge_windows
-from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce_ahead, reduce_windows
 from recon.stages.report import RunReport
 from recon.stages.work import Work
@@ -169,7 +169,7 @@ def _merged(
     named = spanned([figures.window for figures in reduced])
     with report.timed("prefetch", store):
         progress("pre-fetch", named, 0)
-        prefetched = prefetch(store, timeline.head(), reduced, config)
+        prefetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
     try:
         with report.timed("merge", store):
             return merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.engines.existing import find_standing, touched_keys
-from recon.engines.prefetched import Prefetched, prefetched_files, prefetched_meta, write_prefetched
+from recon.engines.prefetched import Prefetched, prefetched_files
 from recon.engines.select import engine_of
 from recon.metering import prices
 from recon.model.progress import spanned
@@ -24,23 +23,10 @@ from recon.stages.ready import reduced_batches, to_merge
 from recon.stages.request import Numbers
 from recon.stages.work import Windows, Work, _alone_or_raised
 from recon.state.reduced import Figures
-from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     from recon.config import Config
-
-
-def prefetch(store: ObjectStore, state: State, range_figures: Sequence[Figures], config: Config | None = None) -> Prefetched:
-    """Finds the standing artifacts of every key that the range touches, as of ``state``, for one file, by the engine of ``config``.
-
-    The file is Arrow IPC, in order of (hi, lo): hi, lo (uint64) and record (JSON line); in a folder hi, lo and the columns of a run's
-    entries in place of the record."""
-    if config is not None and config.engine.kind != "duckdb":
-        return engine_of(config).prefetch(store, config, state, range_figures)
-    hi, lo = touched_keys(store, state, range_figures)
-    standing = find_standing(store, [run.path for run in state.runs], hi, lo)
-    return write_prefetched(store, standing, prefetched_meta(state, range_figures, len(hi)))
 
 
 def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Numbers]]:
@@ -57,7 +43,7 @@ def read_ahead(work: Work, windows: Windows) -> Iterator[tuple[Figures, bool, Nu
         start = time.perf_counter()
         work.progress("pre-fetch", spanned([one.window for one in block]), 0)
         with work.report.timed("prefetch", work.store) as spent, _alone_or_raised(work, block, "pre-fetched"):
-            found = find_prefetched(work.store, block) or prefetch(work.store, state, block, work.config)
+            found = find_prefetched(work.store, block) or engine_of(work.config).prefetch(work.store, work.config, state, block)
         of_block: Numbers = {
             "range_keys": found.keys,
             "range_records_found": found.found,

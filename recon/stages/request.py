@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from recon.config.model import location
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Asked:
 
     def digest(self, config: Config) -> str:
         """The same for all who ask for the same work: reconciliation, store, rules, stage, windows with their revisions."""
-        about = [config.name, location(config), config.rules_version, self.stage, sorted(self.todo.items())]
+        about = [config.name, config.location, config.rules_version, self.stage, sorted(self.todo.items())]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:DIGEST_LENGTH]
 
 

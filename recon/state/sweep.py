@@ -7,12 +7,11 @@ The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from recon.config import Config
-from recon.serving import builds
 from recon.state import reachable, reduced
 from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import frontiers, layout
@@ -34,15 +33,15 @@ class Swept:
     waiting: int = 0
 
 
-def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime) -> Swept:
+def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime, served: Callable[[], set[str]]) -> Swept:
     """Removes what was of no use to anybody for ``retention.grace``, as two sweeps have seen it, and what is beyond
-    ``retention.history``."""
+    ``retention.history``. ``served`` gives the paths that index tables need; it is called at every newest head."""
     # A clock that was ahead may have noted a time that is still to come.
     grace, seen = config.retention.grace, {path: min(at, now) for path, at in _seen(store).items()}
     while True:
         state = timeline.head()
         generations, making = _generations(store, timeline, state, now - grace)
-        unused = _unused(store, state, making, builds.needed(store, timeline) if config.index.kind == "dynamodb" else set())
+        unused = _unused(store, state, making, served())
         revisions, walked = _beyond_history(store, config, timeline, state, making, now)
         named = _named_since(timeline, state, min(seen.values(), default=now))
         first = {path: _first_seen(path, seen, named, now) for path in unused}

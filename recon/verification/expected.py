@@ -67,7 +67,7 @@ def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
     def judged(table: pa.Table) -> pa.Table:
         given = table.drop_columns(["w", "d", "all_ids"])
-        changed = after_reduce(config, given)
+        changed = after_reduce(config.logic_source, config.logic_place, given)
         for name in ("w", "d", "all_ids"):
             changed = changed.append_column(table.schema.field(name), table.column(name))
         return changed
@@ -130,7 +130,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
     def judged(table: pa.Table) -> pa.Table:
         own = [name for name in table.column_names if not name.startswith("k_")]
-        changed = after_merge(config, table.select(own))
+        changed = after_merge(config.logic_source, config.logic_place, table.select(own))
         for item in config.measures:
             place = changed.column_names.index(f"m_{item.name}")
             changed = changed.set_column(place, f"m_{item.name}", table.column(f"k_{item.name}"))

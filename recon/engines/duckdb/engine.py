@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from recon.config import Config
-from recon.engines.duckdb import engine, window
+from recon.engines.duckdb import window
 from recon.engines.duckdb.session import connect
 from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, hash_slices, read_standing, sources_of, standing_at, write_slice
-from recon.engines.existing import Unread
+from recon.engines.existing import Unread, find_standing, touched_keys
 from recon.engines.port import Slice, Written
-from recon.engines.prefetched import Prefetched
+from recon.engines.prefetched import Prefetched, prefetched_meta, write_prefetched
 from recon.intake.batches import Manifest
-from recon.stages import prefetch
 from recon.state.reduced import Figures
 from recon.state.runs import Entries, merge_entries, write_run
 from recon.state.timeline import RunRef, State, Timeline
@@ -32,7 +31,9 @@ class Embedded:
             yield window.reduce_window(store, config, manifest)
 
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
-        return prefetch.prefetch(store, state, range_figures)
+        hi, lo = touched_keys(store, state, range_figures)
+        existing = find_standing(store, [run.path for run in state.runs], hi, lo)
+        return write_prefetched(store, existing, prefetched_meta(state, range_figures, len(hi)))
 
     def merge(
         self,
@@ -45,7 +46,7 @@ class Embedded:
         writer: str,
         progress: Callable[[float], None],
     ) -> Written:
-        return engine.merge_here(store, config, timeline, state, todo, prefetched, writer, progress)
+        return merge_here(store, config, timeline, state, todo, prefetched, writer, progress)
 
 
 def merge_here(

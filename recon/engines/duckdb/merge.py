@@ -213,7 +213,7 @@ def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str)
         ["key", "status", *(measure(item.name) for item in config.measures)] + [contributions.derived(item.name) for item in config.derived]
     )
     table = connection.sql(f"SELECT {judged_columns} FROM judging WHERE appended OR len(fresh) > 0").to_arrow_table()
-    connection.register("judged_values", after_merge(config, table))
+    connection.register("judged_values", after_merge(config.logic_source, config.logic_place, table))
     changeable = ["status", *(contributions.derived(item.name) for item in config.derived)]
     return f"""(
         SELECT judging.* EXCLUDE ({", ".join(changeable)}), {", ".join("judged." + name for name in changeable)}

@@ -206,7 +206,7 @@ def logical(connection: duckdb.DuckDBPyConnection, config: Config, query: str) -
     """What ``query`` (reduced events) gives after the user's logic, as a source for FROM."""
     if not config.logic:
         return f"({query})"
-    connection.register("judged", after_reduce(config, connection.sql(query).to_arrow_table()))
+    connection.register("judged", after_reduce(config.logic_source, config.logic_place, connection.sql(query).to_arrow_table()))
     return "judged"
 
 

@@ -6,7 +6,6 @@ read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,8 +18,6 @@ from recon.vocabulary.types import Type
 
 KEY_BYTES_MAX = 4096
 RAW_BYTES_MAX = 64 << 10
-
-_ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recon.config import model
 from recon.config.settings import Engine
 from recon.errors import ReconError, WrongUsage
 from recon.remote import exchange
@@ -49,7 +48,7 @@ def _submitted(work: Work, asked: Asked, steps: Steps, tell: Tell) -> tuple[str,
     attempt = exchange.ask(work.store, config, asked)
     name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {digest}-{attempt}"
     try:
-        step = steps.submit(name, command(config.engine, model.location(config), attempt))
+        step = steps.submit(name, command(config.engine, config.location, attempt))
     except WrongUsage as error:
         exchange.forget(work.store, attempt)
         raise _of_a_gone_cluster(config.engine, steps) or error from None

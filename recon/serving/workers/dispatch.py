@@ -76,7 +76,7 @@ class ByWorkers:
         table = str(next(iter(plan.shares.values()))["table"])
         transport = self._transport or transport_of(self._config, tally_of(self._store))
         workers = self._config.workers.count
-        coordinator = Coordinator(self._store, location_of(self._config), table, plan, transport, workers, self._patience)
+        coordinator = Coordinator(self._store, self._config.location, table, plan, transport, workers, self._patience)
         try:
             coordinator.run(self._progress)
         finally:
@@ -115,11 +115,6 @@ def transport_of(config: Config, meter: Meter | None = None) -> Transport:
     if config.workers.kind == "lambda":
         return LambdaFunction(config.workers.function, meter=meter)
     return Processes(more={KMS_KEY: config.s3.kms_key} if config.s3.kms_key else {})
-
-
-def location_of(config: Config) -> str:
-    """The store as any process of this machine, or of this account, can open it."""
-    return config.store if config.store_path is None else str(config.store_path)
 
 
 def _known(counts: Mapping[str, float]) -> dict[str, float]:
