@@ -34,7 +34,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
-    package_data={"recon": ["py.typed", "emr-bootstrap.sh", "samples/*/*"]},
+    package_data={"recon": ["py.typed", "operations/packaging/emr-bootstrap.sh", "samples/*/*"]},
     # Where resources.dagster_instance.top_level_file looks for them, if Recon is installed and there is no source tree.
     data_files=[("share/recon", ["workspace.yaml", "dagster.yaml"])],
     install_requires=[

@@ -5,8 +5,7 @@
 
 A batch is landed and closed every ``--every`` seconds by the clock, however far the daemon has come; all settings are the defaults. Landed
 to visible is what the metadata of each merge run says: from the manifest that closed the window to the commit that holds it. ``--state``
-artifacts are there before the first batch; half of each batch's keys are among those known then. Belongs here: the measurement. Does
-not belong here: any bar; a reader compares.
+artifacts are there before the first batch; half of each batch's keys are among those known then.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@
 
 SeaweedFS, DynamoDB Local and Valkey on this machine stand in for AWS: counts of requests and bytes are those that AWS would see, seconds
 and latencies are not. A state is made, then a batch of ``--events`` events over ``--keys`` keys is taken in, half of them new, then a small
-batch. Each is beside one object per artifact: a GET for each key touched, a PUT for each record written. Belongs here: the measurement.
-Does not belong here: any bar; a reader compares.
+batch. Each is beside one object per artifact: a GET for each key touched, a PUT for each record written.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The key has one event with an id in each of its windows of an hour. It is measured with a horizon of a day and of 31 days, with old
 contributions carried forward and without (the constant set so high that no key is); then a key of which one window holds a million events.
 The windows behind it are copies of one that was reduced, each with an id of its own, merged in long ranges; what is measured is the
-ordinary merge of the next windows, one by one. Belongs here: the measurement. Does not belong here: any bar.
+ordinary merge of the next windows, one by one.
 """
 
 from __future__ import annotations

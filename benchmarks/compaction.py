@@ -2,9 +2,6 @@
 
     python benchmarks/compaction.py [--records 3000000,10000000]
 
-Belongs here: synthetic states of records without meaning, and the figures of one compaction and one merge of all runs over each. Does not
-belong here: merges (benchmarks.core).
-
 A state of N records, of which four commits have rewritten 0.15 N each. Each figure is of a process of its own, its memory looked at every
 10 ms: *anonymous* memory, which cannot be given back, and *resident* memory, in which pages of mapped files are counted, too, which can.
 """
@@ -116,8 +113,8 @@ def measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``work`` says, with its CPU seconds and peaks of memory."""
     import duckdb  # noqa: F401
     import pyarrow  # noqa: F401
-    import recon.compaction
-    import recon.index  # noqa: F401
+    import recon.state.compaction
+    import recon.state.tiers  # noqa: F401
 
     before, peaks, over = memory_mb(), [0.0, 0.0], threading.Event()
 

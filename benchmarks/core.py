@@ -4,7 +4,7 @@
 
 Prints wall and CPU seconds of the whole process per stage, peak memory, bytes written, and the CPU seconds of the prototype that was
 measured before the project began (same sizes, another machine of the same kind; its merge kept totals only, so that what contributions
-cost was measured beside it and is added here). Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+cost was measured beside it and is added here).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
     with timed(figures, "reduce"):
         reduced = reduce_windows(store, r.config, manifests)
     with timed(figures, "pre-fetch"):
-        fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
+        fetched = engine_of(r.config).prefetch(store, r.config, timeline.head(), reduced)
     with timed(figures, "merge"):
         merged = merge_windows(store, r.config, timeline, reduced, fetched)
     with timed(figures, "index"):

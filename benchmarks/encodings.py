@@ -4,8 +4,7 @@
 
 The records are those that one merge writes into a state. JSON lines are the present form: a place is a range of bytes. In the others
 records lie in frames, and a place is a frame and a position in it; Arrow IPC frames hold the text as a column, or the values in typed
-columns. Reading gives the text of each record (of the typed frames, Arrow rows), unchecked alike. Belongs here: the measurement. Does not
-belong here: any bar; a reader compares.
+columns. Reading gives the text of each record (of the typed frames, Arrow rows), unchecked alike.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/floors.py [--events 2000000] [--keys 659571] [--state 1000000] [--rounds 3] [--out FILE.json]
 
 A floor is a part of the stage's work done bare: it trusts its input, checks nothing and keeps no history. None is a rival: no floor
-does all that its stage does. Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+does all that its stage does.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def one_round(bench: Bench, took: dict[str, list[float]]) -> None:
 
     state = timeline.head()
     before = set(store.list("state/"))
-    fetched = time_of("pre-fetch", lambda: engine_of(config).prefetch(store, config, state, figures))
+    fetched = time_of("pre-fetch", lambda: engine_of(r.config).prefetch(store, r.config, state, figures))
     time_of("merge", lambda: merge_windows(store, r.config, timeline, figures, fetched))
     standing = find_standing(store, [run.path for run in state.runs], *touched_keys(store, state, figures))
 

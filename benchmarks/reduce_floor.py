@@ -4,7 +4,7 @@
 
 The query is what one would write for this very file: it gives the events sorted by key hash and the artifacts with ids and their hashes,
 with the same columns and compression. It trusts the file: it does not reject rows, find duplicates, prove digests or tie
-totals, and it reads JSON numbers as DuckDB does. Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+totals, and it reads JSON numbers as DuckDB does.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
     python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 450] [--merges 1] [--cores 128]
 
 Per hour. Every formula stands in ``figures``, with its units; docs/scale.md explains them. Measured costs come from
-docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments. Belongs here: arithmetic. Does
-not belong here: measuring (spark.py).
+docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@
 
 The cluster is a master and two workers of one core each on this machine; DuckDB has two threads. Each batch is a process of its own on
 either engine, in turn; its wall seconds hold the start, of Spark also its session, which is told beside the stages. CPU seconds are those
-of all processes, the cluster's daemons included, as sampled. Belongs here: the measurement. Does not belong here: any bar; a reader
-compares.
+of all processes, the cluster's daemons included, as sampled.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/startup.py [--times 10] [--out FILE.json]
 
 Each command is a process of its own, over the sample of ``recon init``, landed and run. In turn, so that a busy moment of the machine is
-shared by all of them. Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+shared by all of them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/whole.py [--state 1000000] [--events 2000000] [--keys 659571] [--rounds 3] [--out FILE.json]
 
 Each round copies the store and takes the batch in by either way, each in a process of its own; wall and CPU seconds of the process and
-its children, start included. Belongs here: the measurement. Does not belong here: any bar; a reader compares.
+its children, start included.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@
 
 The store is synthetic but in the true format: manifests, stateless figures, timeline entries, checkpoints, certificates and the notes of
 landings, one file a window, as a store of 69 days holds them. Events and records are left out, since nothing that is measured reads them.
-Belongs here: the measurement. Does not belong here: any bar; a reader compares.
 """
 
 from __future__ import annotations

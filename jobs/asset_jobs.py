@@ -1,7 +1,4 @@
-"""Jobs of a reconciliation: one a stage, those that the sensors start, and one over all stages.
-
-Belongs here: which assets a job takes. Does not belong here: when it starts (jobs.sensors) and what it does (recon_assets).
-"""
+"""Jobs of a reconciliation: one a stage, those that the sensors start, and one over all stages."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Puts the definitions together: assets, checks, jobs, sensors and resources of every reconciliation.
 
-Belongs here: the wiring. Does not belong here: any part that is wired. No store is opened here and no window enumerated.
+No store is opened here and no window enumerated.
 """
 
 from __future__ import annotations

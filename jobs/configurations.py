@@ -1,8 +1,4 @@
-"""The configuration files that a code location serves: one file, or a folder of them.
-
-Belongs here: finding and reading them, keeping the good ones apart from the broken. Does not belong here: what stands in one
-(recon.config.load).
-"""
+"""The configuration files that a code location serves: one file, or a folder of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The code location that Dagster loads, by the path of this file: see workspace.yaml.
 
-Belongs here: refusing what is not ours (recon.operations.packaging.own_packages), then handing over. Does not belong here: the definitions (jobs.build). Nothing
+Nothing
 happens when this module is imported.
 
 ``jobs`` and ``resources`` are common names. A folder of that name in the working directory would silently take the place of ours, and

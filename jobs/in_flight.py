@@ -1,8 +1,4 @@
-"""What is in flight at a stage, and taking over from a run that died.
-
-Belongs here: telling who is at work, by the leases in the store, and reporting to Dagster those runs that went silent as failed.
-Does not belong here: taking a lease (recon_assets.stage_lease), and what is started next (jobs.next_block).
-"""
+"""What is in flight at a stage, and taking over from a run that died."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Runs in this process, in the same instance that the UI shows: what ``recon run`` and ``recon demo`` do.
-
-Belongs here: carrying out ranges of windows as Dagster runs, one over all stages for each, and going on without a window that is bad.
-Does not belong here: deciding which windows are due (recon.stages.pipeline), and what a stage does (recon_assets).
-"""
+"""Runs in this process, in the same instance that the UI shows: what ``recon run`` and ``recon demo`` do."""
 
 from __future__ import annotations
 

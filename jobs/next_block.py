@@ -1,8 +1,4 @@
-"""Which block of consecutive windows a stage takes next.
-
-Belongs here: the oldest block within the caps (recon.planning.ranges), halving those that failed on their data, waiting after other failures. Does
-not belong here: which windows are ready (recon.planning.candidates), and starting a run (jobs.sensors).
-"""
+"""Which block of consecutive windows a stage takes next."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The origin of a run that starts outside of the code location: which job of which location it belongs to.
-
-Belongs here: how a run of the command line names its job, so that the UI lists it among the job's runs and can execute it again. Does not
-belong here: starting a run (jobs.in_process), and starting the UI (jobs.ui).
-"""
+"""The origin of a run that starts outside of the code location: which job of which location it belongs to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The UI's picture from the timeline: for a Dagster storage that was lost, and for windows that were processed without Dagster.
 
-Belongs here: which windows the instance does not show as the store holds them, and reporting those, newest first. Does not belong here:
-what is shown of a window (recon_assets.restored_metadata). Nothing is processed, and nothing in the store changes.
+Nothing is processed, and nothing in the store changes.
 
 Storage in SQLite cannot take an event back, so this only adds: an event for each asset and window that is missing or out of date. It may be
 interrupted, and run again: what is shown by then is passed over.

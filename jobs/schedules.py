@@ -1,7 +1,4 @@
-"""Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night.
-
-Belongs here: when. Does not belong here: what upkeep does (recon.operations.upkeep), and which windows are due (recon.stages.pipeline).
-"""
+"""Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -1,8 +1,5 @@
 """The sensors that keep a reconciliation up to date by themselves: one a stage, and one that closes windows.
 
-Belongs here: a tick from its cursor to the run that it starts, or to the reason why it starts none. Does not belong here: what is ready
-(recon.planning.candidates), which block of it (jobs.next_block), who is at work (jobs.in_flight), and doing it (recon_assets).
-
 A stage's sensor takes the oldest block of consecutive windows that the stage before has finished, up to the cap, unless a run is at that
 stage. So stages of successive ranges overlap like an assembly line, and ranges grow with the backlog. A gap or a bad window does not
 hold up later ones.

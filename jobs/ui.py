@@ -1,7 +1,4 @@
-"""Starts the UI and the daemon: ``python -m jobs.ui [CONFIG]``, which ``make ui`` does.
-
-Belongs here: which home, which workspace, which port. Does not belong here: what the code location holds (jobs.definitions).
-"""
+"""Starts the UI and the daemon: ``python -m jobs.ui [CONFIG]``, which ``make ui`` does."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
 """The Python interface: everything that the command line does, for notebooks and other programs.
 
-    import recon
-    orders = recon.open("recon.yaml")
-    orders.land(["bank.csv"], window="2026-11-01T00:00Z", close=True)
-    orders.run()
-    orders.show("A112")["status"]
-    orders.artifacts().to_pandas()
-
-Belongs here: one method per command. Does not belong here: the work itself.
+import recon
+orders = recon.open("recon.yaml")
+orders.land(["bank.csv"], window="2026-11-01T00:00Z", close=True)
+orders.run()
+orders.show("A112")["status"]
+orders.artifacts().to_pandas()
 """
 
 from __future__ import annotations
@@ -161,7 +159,7 @@ class Reconciliation:
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> batches.Manifest:
-        """Lands one event of a key in the window that it is now; see recon.intake.corrections. The maker is the operating system's user. A key or
+        """Lands one event of a key in the window that it is now; see recon.intake.corrections. The maker is the system's user. A key or
         a text that no event had before is refused unless ``yes``."""
         from recon.intake.corrections import correct, written_key
 

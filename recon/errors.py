@@ -1,8 +1,4 @@
-"""What can go wrong, by what the caller should do about it.
-
-Belongs here: the exception classes and their exit statuses. Does not belong here: texts of particular failures; those stand
-where the failure is found, and name the file, line or field, what was expected and the next step.
-"""
+"""What can go wrong, by what the caller should do about it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The assets of one reconciliation, on the grid of its windows, and how Dagster runs them.
-
-Belongs here: what Dagster shows of each asset, and the one body that they share. Does not belong here: the stages
-(recon_assets.stages), jobs and sensors (jobs).
-"""
+"""The assets of one reconciliation, on the grid of its windows, and how Dagster runs them."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

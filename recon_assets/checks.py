@@ -1,8 +1,5 @@
 """Checks that report, where people look for it, what the stages have found and enforced.
 
-Belongs here: reading figures and saying whether they hold. Does not belong here: enforcing anything; the stages do that before they
-commit.
-
 A check has no partitions: Dagster knows its newest result only, whichever windows the run has taken. So a check looks at all windows that
 the state marks as short, rejected or in conflict, beside those of the run: else a good window would turn it green again while another one
 is still incomplete. The windows that fail are in the check's metadata. Run alone, without windows, a check reads all windows.

@@ -1,6 +1,6 @@
 """Figures of the library as Dagster metadata: what the UI shows of a window.
 
-Belongs here: names, units and tables. Does not belong here: counting anything. Money is exact text and never adds across currencies; the
+Money is exact text and never adds across currencies; the
 same amounts as floats, which the UI plots, are rounded to some 15 digits and are used for nothing else.
 """
 

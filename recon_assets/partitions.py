@@ -1,7 +1,5 @@
 """The grid of windows as Dagster partitions, and the windows that a run is asked for.
 
-Belongs here: the partitions, their keys, and refusing a range that is not one. Does not belong here: whether its windows are ready.
-
 A partition's key is the window's name. Dagster writes keys in the partitions' own zone, so that where windows are the days of a zone
 the key is the local date: ``2026-11-01`` for the window 2026-11-01T04:00Z in New York.
 

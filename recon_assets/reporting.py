@@ -1,8 +1,5 @@
 """What a run reports of each of its windows: done, skipped, or failed, with the reason.
 
-Belongs here: events of partitions, and the tags that people read. Does not belong here: the stages (recon_assets.stages), and what is
-tried again (recon_assets.retries).
-
 Dagster knows one result of a step for the whole range: where it succeeds, every window of the range is shown as materialized; where the run
 fails, every window without an event of its own is shown as failed. So a run that skips windows reports those that it has done one by one,
 and takes back, where it fails, that the skipped ones were to be materialized.

@@ -1,7 +1,5 @@
 """What the assets of a committed window show, taken from the store alone: all figures but those that only the run's clock knew.
 
-Belongs here: that metadata. Does not belong here: reporting it (jobs.repair), and its form (recon_assets.metadata).
-
 What is not in the store, and so not shown again: seconds, and what was read ahead for the merge.
 """
 

@@ -1,7 +1,5 @@
 """The library's errors as Dagster failures: what is worth another try, how often, and after how long.
 
-Belongs here: retries by kind of error. Does not belong here: finding errors, and which kind a foreign one is (recon.passing).
-
 Dagster's RetryPolicy knows no kinds of error, so each kind is mapped by hand. Corrupt data and a wrong configuration are never tried
 again: the next try would find the same.
 """

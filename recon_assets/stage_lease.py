@@ -1,7 +1,5 @@
 """The lease that a run holds while it is at a stage: how others see that it lives, and that it does not any more.
 
-Belongs here: its names, its heartbeat, holding it. Does not belong here: what follows where a heartbeat ended (jobs.in_flight).
-
 Dagster keeps a run whose process was killed as STARTED for ever. So whoever wants to know what is in flight asks the store.
 """
 

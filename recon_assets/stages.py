@@ -1,7 +1,6 @@
 """The six stages as assets do them: make sure that the range is ready, ask the library for the stage, give the figures per window.
 
-Belongs here: one function a stage, from a range of windows to (window, metadata). Does not belong here: Dagster's machinery
-(recon_assets.assets) and the work itself (recon.stages). Done again, each takes what stands in the store and changes nothing.
+Done again, each takes what stands in the store and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Sends CloudWatch how far behind the watermark and the table of look-ups are, for the alarms of ``infra/template.yaml``.
 
-Belongs here: sending, where the environment names a stack. Does not belong here: the lags
-themselves (recon.planning.freshness, recon.serving.builds).
 dagster-aws has no resource for CloudWatch, so it is boto3, by the standard chain of credentials.
 """
 

@@ -1,7 +1,4 @@
-"""Dagster's own home: one for the command line and the UI alike.
-
-Belongs here: where the home is, and making it. Does not belong here: what is run there (jobs).
-"""
+"""Dagster's own home: one for the command line and the UI alike."""
 
 from __future__ import annotations
 
@@ -73,7 +70,7 @@ def open_instance(configuration: Path) -> dg.DagsterInstance:
 def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
     """The same instance for runs in this process, which a person waits for. Raises as ``told_in_one_line`` does.
 
-    Storage in SQLite is written to as resources.fast_sqlite_storage does. What the process prints is not captured, which would take four more
+    SQLite is written to as resources.fast_sqlite_storage does. What the process prints is not captured, which would take four more
     processes a run."""
     with told_in_one_line(configuration):
         instance = _made(prepared_home(configuration))

@@ -1,7 +1,7 @@
 """The index table's DynamoDB as a Dagster resource.
 
-Belongs here: reaching DynamoDB when a run needs it, never when definitions are loaded. dagster-aws has no resource for DynamoDB, so it is
-boto3, by the standard chain of credentials. Does not belong here: what is written (recon.serving).
+dagster-aws has no resource for DynamoDB, so it is
+boto3, by the standard chain of credentials.
 """
 
 from __future__ import annotations

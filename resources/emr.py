@@ -1,8 +1,4 @@
-"""EMR for a run: its stages as steps on a running cluster, or on one that is the run's own.
-
-Belongs here: which cluster a run's steps go to, its end with the run, log lines in the run's log. Does not belong here: steps, their
-failures and logs, starting clusters (recon.remote.emr).
-"""
+"""EMR for a run: its stages as steps on a running cluster, or on one that is the run's own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """EMR Serverless for a run: its stages as jobs of an application, started and listened to through Dagster Pipes.
 
-Belongs here: Dagster's end of Pipes, jobs that are found again, how a job's end is told. Does not belong here: what is asked and answered
-(recon.remote.exchange), the cluster's end of Pipes (recon.remote.emr.pipes).
-
 Pipes carries no range: it goes along as extras. Nor is any of its metadata used: they would be stamped on every partition.
 """
 

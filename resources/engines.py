@@ -1,7 +1,4 @@
-"""What a reconciliation's engine needs of a run, and where that run's stages are carried out.
-
-Belongs here: which resource an engine has. Does not belong here: the resources themselves, a file each.
-"""
+"""What a reconciliation's engine needs of a run, and where that run's stages are carried out."""
 
 from __future__ import annotations
 

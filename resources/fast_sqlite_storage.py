@@ -1,7 +1,5 @@
 """Dagster's storage in SQLite, for a process that writes thousands of events while a person waits: the same files, fewer waits.
 
-Belongs here: how events get into these files. Does not belong here: what they are; other processes read them with Dagster's own classes.
-
 Dagster opens and closes a connection for every event, which copies the log of writes back each time, and waits for the disk with each.
 Here a connection stays open for each file, a batch of events is one transaction, and the disk is not waited for: a power cut may take
 the last events from the UI's picture, which `recon repair` fills again; the files stay whole. The store's timeline knows what is done,

@@ -1,8 +1,4 @@
-"""The cache in front of a reconciliation's store as Dagster resources: its password through dagster-aws, where Secrets Manager keeps it.
-
-Belongs here: where the secret comes from in a run, and the cache for assets of one's own. Does not belong here: what is cached
-(recon.storage.cache).
-"""
+"""The cache in front of a reconciliation's store as Dagster resources: its password through dagster-aws, where Secrets Manager keeps it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The Spark session of a run, as dagster-pyspark's resource.
-
-Belongs here: starting it by a reconciliation's ``engine`` when a run needs it. Does not belong here: what is done in it
-(recon.engines.spark), which takes the session that the process has.
-"""
+"""The Spark session of a run, as dagster-pyspark's resource."""
 
 from __future__ import annotations
 

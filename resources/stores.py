@@ -1,7 +1,4 @@
-"""The store of a reconciliation as a Dagster resource.
-
-Belongs here: opening the store when a run needs it, never when definitions are loaded. Does not belong here: what lies in it.
-"""
+"""The store of a reconciliation as a Dagster resource."""
 
 from __future__ import annotations
 

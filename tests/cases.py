@@ -1,7 +1,4 @@
-"""Small reconciliations for single examples: the situations in ``tests/data/cases``, or a text of one's own.
-
-Belongs here: opening one in a folder of its own. Does not belong here: any test.
-"""
+"""Small reconciliations for single examples: the situations in ``tests/data/cases``, or a text of one's own."""
 
 from __future__ import annotations
 

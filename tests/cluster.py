@@ -1,7 +1,4 @@
-"""A standalone Spark cluster of a master and two workers on the loopback, real processes, for tests and the benchmark.
-
-Belongs here: starting, killing and stopping it, and spark-submit. Does not belong here: what is run on it.
-"""
+"""A standalone Spark cluster of a master and two workers on the loopback, real processes, for tests and the benchmark."""
 
 from __future__ import annotations
 

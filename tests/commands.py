@@ -1,7 +1,4 @@
-"""Calling the command line, in this process or from the shell.
-
-Belongs here: what several modules need to call commands and to read what they said. Does not belong here: fixtures (conftest), any test.
-"""
+"""Calling the command line, in this process or from the shell."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Fixtures of the tests that call the command line: the call itself, and the sample in the states that they begin with.
-
-Belongs here: fixtures of several modules. Does not belong here: what a single module needs.
-"""
+"""Fixtures of the tests that call the command line: the call itself, and the sample in the states that they begin with."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The processes that tests kill and race, and the store that they work on.
 
-Belongs here: a server that has imported everything and forks a process per job, the jobs, the prepared store, and what
-a store must come to in the end. Does not belong here: any test.
-
 Starting Python with DuckDB takes longer than a run of a small store, so ``Server`` starts it once. It opens no database
 itself: a fork of an open one would share its threads' locks.
 """

@@ -1,8 +1,5 @@
 """A real Dagster daemon over a small reconciliation, for the tests of what only several processes show.
 
-Belongs here: starting, stopping and killing it, holding a stage up, making a process die, waiting, telling what happened. Does not belong
-here: any test, and what a tick decides (test_dagster_sensor).
-
 The sensor daemon looks every five seconds, which nothing changes: so a window takes about twenty seconds through four stages, most of
 them idle.
 """

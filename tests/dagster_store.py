@@ -1,7 +1,4 @@
-"""A small reconciliation in a folder, for the tests of its Dagster assets.
-
-Belongs here: landing files and running assets on real, short-lived instances. Does not belong here: any test.
-"""
+"""A small reconciliation in a folder, for the tests of its Dagster assets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Drives the library through histories and compares its store with the oracle.
-
-Belongs here: carrying out operations of ``strategies`` on a real store, and the comparison. Does not belong here: any test.
-"""
+"""Drives the library through histories and compares its store with the oracle."""
 
 from __future__ import annotations
 

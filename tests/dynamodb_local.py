@@ -1,7 +1,5 @@
 """Amazon's own DynamoDB Local for tests, in memory, on a free port of the loopback.
 
-Belongs here: starting and stopping it, and the environment that leads clients there. Does not belong here: what is kept in it.
-
 Its licence lets anybody use it and nobody hand it on, so `make services` fetches it; where it is not there tests are skipped by name.
 """
 

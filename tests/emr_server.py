@@ -1,8 +1,5 @@
 """A small stand-in of EMR for tests: the step API and the job API of EMR Serverless on the loopback, whose steps and jobs really run.
 
-Belongs here: the protocols (JSON 1.1 and REST), states, step concurrency, the limit of 256, throttling and lost replies on demand, logs as
-EMR puts them. Does not belong here: what is run: ``spark-submit`` on whatever cluster the environment names (tests/cluster.py).
-
 boto3 reaches it by AWS_ENDPOINT_URL_EMR and AWS_ENDPOINT_URL_EMR_SERVERLESS. What it is not: instances, roles, VPCs, prices.
 """
 

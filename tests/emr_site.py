@@ -1,8 +1,5 @@
 """EMR's stand-in with S3 for its logs, for tests of what runs do about steps and jobs; what these do $EMR_DOES says
 (tests/emr_submit.py).
-
-Belongs here: starting both, the environment that leads to them, what the next steps do. Does not belong here: any test, and Spark
-(test_emr).
 """
 
 from __future__ import annotations

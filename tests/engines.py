@@ -1,7 +1,4 @@
-"""Both engines for the tests that hold them to one meaning: expressions over rows, and one Spark session for a process.
-
-Belongs here: how a test asks an engine. Does not belong here: what it should answer.
-"""
+"""Both engines for the tests that hold them to one meaning: expressions over rows, and one Spark session for a process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Stores that kill, fail, wait and count: a real store behind a wrapper that is told of every call.
-
-Belongs here: the wrapper, and what a test can have happen at a call. Does not belong here: any test, any pipeline.
-"""
+"""Stores that kill, fail, wait and count: a real store behind a wrapper that is told of every call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An HTTP server in front of a real one, that passes every request on and does harm to those that it is told to.
-
-Belongs here: throttling, cutting, swallowing, garbling and stale answers, and a record of what was asked. Does not belong here: any test.
-"""
+"""An HTTP server in front of a real one, that passes every request on and does harm to those that it is told to."""
 
 from __future__ import annotations
 

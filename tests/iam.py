@@ -1,7 +1,6 @@
 """What IAM says of a call: a small and strict reading of policies, for tests.
 
-Belongs here: Allow and Deny, wildcards, the conditions that the template uses; default deny. Does not belong here: which calls there are
-(recording) and which policies (stack). What it does not know it refuses to judge, by ValueError, so that nothing passes unread.
+What it does not know it refuses to judge, by ValueError, so that nothing passes unread.
 """
 
 from __future__ import annotations

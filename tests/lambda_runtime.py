@@ -1,8 +1,5 @@
 """Lambda on the loopback for tests: functions run by the true runtime client, from an unzipped package, with nothing else to import.
 
-Belongs here: invoking (what boto3's client asks), execution environments and their Runtime API, timeouts, retries, and the failures that a
-test asks for. Does not belong here: any test, and what a function does.
-
 An execution environment is a process of ``python -m awslambdaric``, which asks its own Runtime API for the next event, one after the
 other. As on AWS it is killed at the function's timeout, and the next event starts a fresh one. Unlike there it is not frozen in between.
 """

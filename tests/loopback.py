@@ -1,7 +1,4 @@
-"""Real servers on the loopback, for tests: a free port, a process that ends with the test, waiting until it answers.
-
-Belongs here: what every such server needs. Does not belong here: any one server (a module each), and what is kept in it.
-"""
+"""Real servers on the loopback, for tests: a free port, a process that ends with the test, waiting until it answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """ministack for tests: AWS's services in one process, of which Lambda runs functions as processes of this machine, without Docker.
 
-Belongs here: starting and stopping it, deploying a zip. Does not belong here: any test.
-
 Its own runtime stands in for Lambda's (tests/lambda_runtime.py has the true one): it calls the handler in a process that it keeps warm,
 ends that at the function's timeout, and tries an asynchronous event again as the function's configuration says. Functions run by this
 Python, which finds what the zip holds before what is installed.

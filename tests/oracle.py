@@ -1,8 +1,6 @@
 """What reconciliation means, in the plainest Python there is: every engine's result is compared with this.
 
-Belongs here: the meaning of rows, duplicates, measures, derived values, statuses and control totals, stated over the
-complete set of events at once. Does not belong here: anything imported from the library, any folding of contributions,
-any speed. What the library does in steps (merge, recount, as of) is said here in one, so that the steps get tested.
+What the library does in steps (merge, recount, as of) is said here in one, so that the steps get tested.
 """
 
 from __future__ import annotations

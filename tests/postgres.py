@@ -1,7 +1,5 @@
 """A real PostgreSQL server for a test, from the wheel that ships one.
 
-Belongs here: starting it on a free port of the loopback, and stopping it. Does not belong here: what is kept in it.
-
 The wheel's own helper makes a system user and opens the permissions of every folder above; here nothing outside a folder of its own is
 touched. PostgreSQL refuses to run as root: then it runs as ``nobody``, from a copy of the wheel that ``nobody`` may read.
 """

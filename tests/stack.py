@@ -1,7 +1,5 @@
 """infra/template.yaml for tests: as it stands, and deployed on moto.
 
-Belongs here: reading it, deploying it, what its roles may do once it is deployed. Does not belong here: judging that (iam).
-
 moto skips what it does not know, such as buckets' policies, alarms, ElastiCache, EMR Serverless; it says so in a warning. These are read
 from the
 template, with its parameters and the names of what was deployed filled in.

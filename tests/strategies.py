@@ -1,9 +1,5 @@
 """Random histories of a small reconciliation, and the standard rules that tests name.
 
-Belongs here: rows, files, operations and histories as data classes, hypothesis strategies for them, what lies in the
-windows after them, and one set of rules as recon.yaml text and as the oracle's callables. Does not belong here: what
-drives the library (each test does that its own way), and the meaning of a row (that is the oracle).
-
 Few keys, ids, times and amounts, so that duplicates, conflicts, ties and horizon edges come up in most histories.
 """
 

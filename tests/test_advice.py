@@ -1,8 +1,4 @@
-"""What a message advises works: after a fault anywhere, doing what it says gives what no fault would have given.
-
-Belongs here: commands that fail at any put and are run again, and damage that a message says how to mend. Does not belong here: kills
-(test_crash), and what each command does (its own test).
-"""
+"""What a message advises works: after a fault anywhere, doing what it says gives what no fault would have given."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A window that comes after all that a key holds: its contribution is put behind the record's text as it stands.
-
-Belongs here: that the short way of the merge gives the very bytes of the long one. Does not belong here: the laws in general (test_laws).
-"""
+"""A window that comes after all that a key holds: its contribution is put behind the record's text as it stands."""
 
 from __future__ import annotations
 

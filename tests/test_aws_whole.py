@@ -1,8 +1,5 @@
 """The whole pipeline on S3, DynamoDB, Redis and Lambda gives what the embedded default gives: SeaweedFS, DynamoDB Local, Valkey, and the
 deployed zip of index workers under Lambda's runtime client.
-
-Belongs here: whole histories, beside the same in a folder. Does not belong here: any one service's faults (test_s3, test_serving_index,
-test_cache, test_workers, test_workers_table).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Backfills over any range, by any button: windows long done, overlapping, out of order, two at once. The store's result is the oracle's.
-
-Belongs here: what is launched by a person past the sensors. Does not belong here: what a person sees of it (test_ui).
-"""
+"""Backfills over any range, by any button: windows long done, overlapping, out of order, two at once. The store's result is the oracle's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Bad input, from file to report: each fault is one clear line that names file and line or field, and nothing is lost.
 
-Belongs here: the way through the command line, one case for each fault. The many forms of each fault are tests of the intake.
+The many forms of each fault are tests of the intake.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""One file stops one window: whatever goes wrong while it is reduced or merged, the others go on, and nothing else is blamed on it.
-
-Belongs here: errors of DuckDB, Arrow and Python in plain calls, in `recon run` and under a daemon; whose fault an error is. Does not belong
-here: the reasons for which rows and files are refused (test_bad_input, test_intake).
-"""
+"""One file stops one window: whatever goes wrong while it is reduced or merged, the others go on, and nothing else is blamed on it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Breaks: their age, choosing them, sums of money, and what `recon breaks` says where not everything is known.
-
-Belongs here: recon.reading.breaks, recon.reading.caveats and the command `breaks`. Does not belong here: statuses themselves (test_laws).
-"""
+"""Breaks: their age, choosing them, sums of money, and what `recon breaks` says where not everything is known."""
 
 from __future__ import annotations
 

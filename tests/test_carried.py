@@ -1,7 +1,5 @@
 """Carried forward: a key with very many windows folds its old contributions, and nobody can tell from any answer.
 
-Belongs here: blocks, against the oracle, with constants so small that histories of ten windows have them; and the cost of one more
-window with the real ones. Does not belong here: what holds of all records (test_laws).
 The rule: docs/decisions/008-carried-forward.md.
 """
 

@@ -1,8 +1,4 @@
-"""Keys that differ in what is not seen: as they are, and shown so that it is seen; or made one key by `clean`.
-
-Belongs here: cleaning from recon.yaml to look-ups, against the oracle, and how screens show such keys. Does not belong here: control
-characters on a terminal (test_private).
-"""
+"""Keys that differ in what is not seen: as they are, and shown so that it is seen; or made one key by `clean`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Clocks that differ: commit times never go back, nothing closes before its time, what was known at a time stays what it was.
-
-Belongs here: machines whose clocks are wrong, in one store. Does not belong here: leases and notes of landings (test_lease, test_landings).
-"""
+"""Clocks that differ: commit times never go back, nothing closes before its time, what was known at a time stays what it was."""
 
 from __future__ import annotations
 

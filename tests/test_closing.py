@@ -1,8 +1,4 @@
-"""Closing windows: by a number of files, by a deadline, by hand; and the sentence and the figures that say where a window stands.
-
-Belongs here: recon.planning.closing, recon.reading.completeness, recon.planning.quarantine, and windows that are processed while open. Does not belong here:
-what a run does with a closed window (test_laws).
-"""
+"""Closing windows: by a number of files, by a deadline, by hand; and the sentence and the figures that say where a window stands."""
 
 from __future__ import annotations
 

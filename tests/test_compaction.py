@@ -1,7 +1,4 @@
-"""Compaction and sweeping: whatever is rewritten and removed, in whatever race, no record is lost and none changes.
-
-Belongs here: both, in histories, races, kills and with suspended writers. Does not belong here: tiers of runs (test_runs).
-"""
+"""Compaction and sweeping: whatever is rewritten and removed, in whatever race, no record is lost and none changes."""
 
 from __future__ import annotations
 

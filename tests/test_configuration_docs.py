@@ -1,7 +1,4 @@
-"""docs/configuration.md names every field that recon.yaml may have, and none that it may not have; what it says of defaults is so.
-
-Belongs here: the page beside the sections of recon.config.sections, and its examples of engines. Does not belong here: what fields do.
-"""
+"""docs/configuration.md names every field that recon.yaml may have, and none that it may not have; what it says of defaults is so."""
 
 from __future__ import annotations
 

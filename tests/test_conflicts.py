@@ -1,8 +1,4 @@
-"""Conflicting duplicates: events of one identity that differ, in one window, across windows, weeks later; ids under two keys.
-
-Belongs here: single examples, in figures and certificates. Does not belong here: random ones (test_laws), the list of duplicates
-(test_duplicates).
-"""
+"""Conflicting duplicates: events of one identity that differ, in one window, across windows, weeks later; ids under two keys."""
 
 from __future__ import annotations
 

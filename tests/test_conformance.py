@@ -1,8 +1,4 @@
-"""One vocabulary, two engines: DuckDB and Spark give the reference's value and type for every rule, edge and random expression.
-
-Belongs here: the meaning of expressions on both engines. Does not belong here: what a rule is (test_vocabulary), and the stages on both
-engines (test_engines).
-"""
+"""One vocabulary, two engines: DuckDB and Spark give the reference's value and type for every rule, edge and random expression."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Copying a store: what arrives is the whole store, whatever happens on the way.
-
-Belongs here: recon copy and recon.operations.copy.copy. Does not belong here: the stores themselves (test_store, test_s3).
-"""
+"""Copying a store: what arrives is the whole store, whatever happens on the way."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Corrections: a person adds an event with a reason; it lands like any other and says for good who made it and why.
-
-Belongs here: recon.intake.corrections, from Python and from the command line. Does not belong here: how events add up (test_laws).
-"""
+"""Corrections: a person adds an event with a reason; it lands like any other and says for good who made it and why."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """A kill, a full disk or a lost reply at any point loses nothing, doubles nothing and leaves nothing half visible.
 
-Belongs here: real kills of real processes, stores that fail. Does not belong here: writers that race (test_races).
 The laws: 4 (atomic) and 5 (fenced); the protocol: docs/decisions/002-timeline.md.
 
 A kill between two reads leaves the store as a kill after the last write before them does, so kills at every write, before

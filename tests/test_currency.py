@@ -1,7 +1,4 @@
-"""Currencies: no measure adds two of them up, and an artifact with more than one says so.
-
-Belongs here: single examples. Does not belong here: random ones against the oracle (test_laws).
-"""
+"""Currencies: no measure adds two of them up, and an artifact with more than one says so."""
 
 from __future__ import annotations
 

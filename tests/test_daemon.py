@@ -1,8 +1,4 @@
-"""A real daemon keeps up by itself, on SQLite and on PostgreSQL: windows land faster than they are processed.
-
-Belongs here: the assembly line from end to end. Does not belong here: what goes wrong on it (test_daemon_faults), and what a tick decides
-(test_dagster_sensor).
-"""
+"""A real daemon keeps up by itself, on SQLite and on PostgreSQL: windows land faster than they are processed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What goes wrong while a real daemon is at work: processes die, the disk is full, the store or Dagster's records are away.
-
-Belongs here: a fault, and that the store's result is the oracle's after it. Does not belong here: the undisturbed line (test_daemon), and
-faults within one stage, which test_crash and test_races go through call by call.
-"""
+"""What goes wrong while a real daemon is at work: processes die, the disk is full, the store or Dagster's records are away."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Asset checks: none is green while a window is short, in conflict, rejected as a whole, or could not be processed, whatever ran last.
 
-On real stores and instances. Belongs here: what fails a check, for how long, and what it says. Does not belong here: the verdict on
-freshness (test_freshness).
+On real stores and instances.
 """
 
 from __future__ import annotations

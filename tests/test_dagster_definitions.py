@@ -1,7 +1,4 @@
-"""The code location: the asset graph as a snapshot, a folder of configurations, foreign packages, workspace.yaml.
-
-Belongs here: what loading gives and what it does not do. Does not belong here: running anything (test_assets).
-"""
+"""The code location: the asset graph as a snapshot, a folder of configurations, foreign packages, workspace.yaml."""
 
 from __future__ import annotations
 

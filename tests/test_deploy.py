@@ -1,7 +1,4 @@
-"""docs/deploy.md says what is true: of the template, of recon.yaml, of the Makefile.
-
-Belongs here: names in that page. Does not belong here: what the template makes (test_infra).
-"""
+"""docs/deploy.md says what is true: of the template, of recon.yaml, of the Makefile."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""recon doctor on AWS: each service that is configured, and no other, is asked one reading question, and what fails is told in a line.
-
-Belongs here: DynamoDB Local, SeaweedFS, Valkey and the stand-in of EMR as they answer; ports where nobody listens. Does not belong here:
-the rest of the doctor (test_doctor), the cache's secrets (test_cache).
-"""
+"""recon doctor on AWS: each service that is configured, and no other, is asked one reading question, and what fails is told in a line."""
 
 from __future__ import annotations
 

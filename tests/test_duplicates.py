@@ -1,7 +1,4 @@
-"""`recon duplicates` and `show --events`: every suppressed row with its file and line, and with the row that counts.
-
-Belongs here: the lists. Does not belong here: the figures of conflicts (test_conflicts).
-"""
+"""`recon duplicates` and `show --events`: every suppressed row with its file and line, and with the row that counts."""
 
 from __future__ import annotations
 

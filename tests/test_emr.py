@@ -1,8 +1,5 @@
 """EMR and EMR Serverless with a store in S3: stages as steps and jobs that run the real ``spark-submit`` on a real cluster of two workers.
 
-Belongs here: what needs Spark, few and large tests since each submission takes ten seconds. Does not belong here: the step API's limits and
-failures (test_emr_steps), and what a run does about them (test_emr_runs).
-
 Executors read and write the store by themselves: credentials and endpoint reach them through the environment of the workers, as on AWS
 those of the instance role do.
 """

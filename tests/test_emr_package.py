@@ -1,7 +1,4 @@
-"""What EMR's machines install: it is enough for the library, and nothing of Dagster; the bootstrap action installs it.
-
-Belongs here: which distributions, and the script. Does not belong here: having pip fetch wheels (no network in tests), steps (test_emr).
-"""
+"""What EMR's machines install: it is enough for the library, and nothing of Dagster; the bootstrap action installs it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a run does about its steps on EMR: failures by the retry rules, steps found again, ended with their run; clusters of a run's own.
-
-Belongs here: runs of Dagster against the stand-in of tests/emr_server.py. Does not belong here: the step API by itself (test_emr_steps),
-jobs of EMR Serverless (test_emr_serverless), Spark (test_emr).
-"""
+"""What a run does about its steps on EMR: failures by the retry rules, steps found again, ended with their run; clusters of a run's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""What a run does about its jobs on EMR Serverless, through Dagster Pipes: started once, found again, ended with their run, told the range.
-
-Belongs here: runs of Dagster against the stand-in of tests/emr_server.py. Does not belong here: steps on clusters (test_emr_runs), Spark
-(test_emr).
+"""What a run does about its jobs on EMR Serverless, through Dagster Pipes: started once, found again, ended with their run, told the
+range.
 """
 
 from __future__ import annotations

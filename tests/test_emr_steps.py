@@ -1,8 +1,4 @@
-"""EMR's steps: limits and failures of the API, the end of a step and of a cluster as one of our errors, and logs.
-
-Belongs here: recon.remote.emr against the stand-in of tests/emr_server.py, whose steps are shell commands. Does not belong here: what a
-run does about them (test_emr_runs), EMR Serverless (test_emr_serverless), Spark (test_emr).
-"""
+"""EMR's steps: limits and failures of the API, the end of a step and of a cluster as one of our errors, and logs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Law 8: DuckDB and Spark give equal artifacts for equal input, and either goes on from the state that the other left.
 
-Belongs here: the stages on both engines, on Spark in local mode. Does not belong here: expressions (test_conformance), and what needs a
-cluster (test_spark_cluster).
-
 Spark has two ways to reduce, for small windows and for large ones; ``large`` takes the second one for windows of any size.
 """
 

@@ -1,7 +1,4 @@
-"""First and last of events of one time: by window, order of landing and line, never by the text of an id.
-
-Belongs here: single examples of that order. Does not belong here: random ones (test_laws).
-"""
+"""First and last of events of one time: by window, order of landing and line, never by the text of an id."""
 
 from __future__ import annotations
 

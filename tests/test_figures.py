@@ -1,7 +1,4 @@
-"""What a certificate tells of rows that are not refused: unreadable amounts, what no measure counts, times outside the window.
-
-Belongs here: these figures, in JSON and on the screen. Does not belong here: conflicts (test_conflicts).
-"""
+"""What a certificate tells of rows that are not refused: unreadable amounts, what no measure counts, times outside the window."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Hashes that meet: two keys or two ids of one hash stay two, and nobody outside can make them meet.
-
-Belongs here: the salt of a store, and what happens where hashes of different texts are equal. Does not belong here: look-ups in runs of
-forced collisions (test_runs).
-"""
+"""Hashes that meet: two keys or two ids of one hash stay two, and nobody outside can make them meet."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""History: what was known at any time stays known, whatever has come, been corrected, rebuilt, compacted and swept since.
-
-Belongs here: as known at a time, against pictures taken at that time, and how far back that goes. Does not belong here: as of a window, of
-the newest state (test_laws).
-"""
+"""History: what was known at any time stays known, whatever has come, been corrected, rebuilt, compacted and swept since."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Duplicates at the edges of 31 days: whatever the order of windows and corrections, what counts is what stood within the horizon before.
-
-Belongs here: windows one apart around once and twice the horizon. Does not belong here: duplicates of near windows (test_laws).
-"""
+"""Duplicates at the edges of 31 days: whatever the order of windows and corrections, what counts is what stood within the horizon before."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Event ids of several columns, and ids that number the equal rows of a file.
-
-Belongs here: ``events.id`` as a list. Does not belong here: what identity does (test_conflicts, test_laws).
-"""
+"""Event ids of several columns, and ids that number the equal rows of a file."""
 
 from __future__ import annotations
 

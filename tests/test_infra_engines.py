@@ -1,8 +1,4 @@
-"""What a run asks of EMR where it starts clusters of its own, and of EMR Serverless: allowed by the roles, and all that the policies say.
-
-Belongs here: StartClustersPolicy, StartJobsPolicy and the role of jobs, which the stack of test_infra_roles has not. Does not belong here:
-what the stages ask of the store (test_infra_roles), and what a run does about answers (test_emr_runs, test_emr_serverless).
-"""
+"""What a run asks of EMR where it starts clusters of its own, and of EMR Serverless: allowed by the roles, and all that the policies say."""
 
 from __future__ import annotations
 

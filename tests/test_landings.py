@@ -1,7 +1,4 @@
-"""The log of landings: whatever is put in a window is found by following the log, and a step costs what has landed since.
-
-Belongs here: notes, following them, and what is due among windows that are named. Does not belong here: manifests themselves.
-"""
+"""The log of landings: whatever is put in a window is found by following the log, and a step costs what has landed since."""
 
 from __future__ import annotations
 

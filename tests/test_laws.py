@@ -1,7 +1,4 @@
-"""The laws, as random histories against the oracle in plain Python.
-
-Belongs here: laws 1 to 7 on the embedded default. Does not belong here: kills and failing stores (test_crash), single examples.
-"""
+"""The laws, as random histories against the oracle in plain Python."""
 
 from __future__ import annotations
 

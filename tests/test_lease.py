@@ -1,7 +1,4 @@
-"""Leases: one holder at a time, told to whoever asks; a holder that falls silent is taken over and learns it.
-
-Belongs here: recon.storage.lease by itself. Does not belong here: that nothing is lost where two work at once (test_races).
-"""
+"""Leases: one holder at a time, told to whoever asks; a holder that falls silent is taken over and learns it."""
 
 from __future__ import annotations
 

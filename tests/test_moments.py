@@ -1,7 +1,4 @@
-"""Moments that a question is asked about: --as-of, --through and --known-at, from Python and on the command line.
-
-Belongs here: recon.model.moments, and that one instant has one answer. Does not belong here: what artifacts are as of a window (test_laws).
-"""
+"""Moments that a question is asked about: --as-of, --through and --known-at, from Python and on the command line."""
 
 from __future__ import annotations
 

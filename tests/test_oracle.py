@@ -1,7 +1,4 @@
-"""Pins the oracle down by examples worked by hand, and shows that the strategies reach what they are there for.
-
-Belongs here: tests of tests/oracle.py and tests/strategies.py. Does not belong here: comparing the library with them.
-"""
+"""Pins the oracle down by examples worked by hand, and shows that the strategies reach what they are there for."""
 
 from __future__ import annotations
 

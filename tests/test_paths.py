@@ -1,7 +1,4 @@
-"""Nothing of a path becomes data: one site gives equal bytes in a folder of any name.
-
-Belongs here: folders whose names look like data, patterns, escapes or URLs. Does not belong here: what the files in them hold.
-"""
+"""Nothing of a path becomes data: one site gives equal bytes in a folder of any name."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The benchmark beside peers, in small: what it compares must be equal, or its figures mean nothing.
-
-Belongs here: that every peer which the test extra brings comes to recon's sums, rows and contributions, after a replay too. Does not belong
-here: times.
-"""
+"""The benchmark beside peers, in small: what it compares must be equal, or its figures mean nothing."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What others can see: modes of a store, secrets of the configuration, control characters on a terminal; and how large a certificate gets.
-
-Belongs here: the store in a folder, what it keeps of recon.yaml, outputs that quote texts of files. Does not belong here: secrets in logs
-and errors of services (test_texts).
-"""
+"""What others can see: modes of a store, secrets of the configuration, control characters on a terminal; and how large a certificate gets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Writers that race: the timeline takes one, the others start over or drop what is done, and the artifacts come out the same.
 
-Belongs here: threads and processes on one store, paused and late writers, old pre-fetched files, the cost of a pre-fetch,
-tiers. Does not belong here: kills and failing stores (test_crash), the timeline's and the runs' own rules (test_runs).
 The laws: 2 to 5 and 9; the protocol: docs/decisions/002-timeline.md.
 """
 

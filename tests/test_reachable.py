@@ -1,8 +1,4 @@
-"""What a timeline entry names stays there: a rebuild dies anywhere, then others compact, rebuild and sweep far ahead.
-
-Belongs here: generations and stateless folders that nothing may remove. Does not belong here: compaction and sweeping as such
-(test_compaction), rebuilds as such (test_rebuild).
-"""
+"""What a timeline entry names stays there: a rebuild dies anywhere, then others compact, rebuild and sweep far ahead."""
 
 from __future__ import annotations
 

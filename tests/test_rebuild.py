@@ -1,7 +1,4 @@
-"""Rebuilds: after a change of the rules everything is taken again, at once or not at all, and what was known before stays known.
-
-Belongs here: generations, previews, rules of earlier commits. Does not belong here: their form in the timeline (test_timeline).
-"""
+"""Rebuilds: after a change of the rules everything is taken again, at once or not at all, and what was known before stays known."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """`recon repair`: the UI's picture from the store, after Dagster's storage was lost or was never told.
 
-On real instances. Belongs here: what is reported, in which order, and that it may be interrupted. Does not belong here: what a run
-shows (test_assets).
+On real instances.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Money that was once lost, doubled, stuck or told wrongly: one example per fault that a review found.
-
-Belongs here: regressions, each named by what must hold. Does not belong here: the laws (test_laws), kills and races.
-"""
+"""Money that was once lost, doubled, stuck or told wrongly: one example per fault that a review found."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`recon run` as runs of Dagster: the report that plain calls give, in the instance that the UI shows, whatever happens on the way.
-
-Belongs here: the command line's way beside the library's own, bad windows, died runs, interrupts, a storage that is broken. Does not
-belong here: what a stage does and shows (test_assets), and what the daemon starts (test_dagster_sensor, test_daemon).
-"""
+"""`recon run` as runs of Dagster: the report that plain calls give, in the instance that the UI shows, whatever happens on the way."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The client for other programs, and a reconciliation that is held open for look-ups: what they answer, and what they ask for it.
-
-Belongs here: recon.serving.client on S3 and in a folder, and the requests of look-ups. Does not belong here: filling the table, and what
-`recon show` answers by it (test_serving_index).
-"""
+"""The client for other programs, and a reconciliation that is held open for look-ups: what they answer, and what they ask for it."""
 
 from __future__ import annotations
 

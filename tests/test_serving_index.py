@@ -1,7 +1,4 @@
-"""The index table: whatever is loaded in whatever order, it says what the runs say, and never goes backwards.
-
-Belongs here: shares, loading, filling, reading and proving the table, on DynamoDB Local. Does not belong here: who carries out the shares.
-"""
+"""The index table: whatever is loaded in whatever order, it says what the runs say, and never goes backwards."""
 
 from __future__ import annotations
 

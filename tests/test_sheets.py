@@ -1,7 +1,4 @@
-"""Workbooks as a spreadsheet opens them: widths, formats of numbers and dates, totals, and where it all came from.
-
-Belongs here: recon.reading.sheets and recon.reading.provenance, read back with openpyxl. Does not belong here: other formats (test_exports).
-"""
+"""Workbooks as a spreadsheet opens them: widths, formats of numbers and dates, totals, and where it all came from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Years in minutes: windows that come late, doubled and corrected, runs that fail, rebuilds, compactions and sweeps, all at random.
 
-Belongs here: one long random history against the oracle. Does not belong here: anything that a shorter test can show.
-
 ``make soak`` runs 500 windows; ``RECON_SOAK_WINDOWS`` and ``RECON_SOAK_SEED`` choose others. What the test did is printed.
 """
 

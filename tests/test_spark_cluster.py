@@ -1,7 +1,4 @@
-"""A real standalone cluster, a master and two workers: the whole pipeline through spark-submit, and a worker that is killed meanwhile.
-
-Belongs here: what needs processes of its own to be shown. Does not belong here: that engines agree (test_engines, test_conformance).
-"""
+"""A real standalone cluster, a master and two workers: the whole pipeline through spark-submit, and a worker that is killed meanwhile."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """A writer that is suspended at any object that it creates, while others work and sweep days ahead, changes nothing when it goes on.
 
-Belongs here: SIGSTOP and SIGCONT of real processes. Does not belong here: kills (test_crash), writers that run side by side (test_races).
 Law 5 (fenced); the protocol: docs/decisions/002-timeline.md, 007-compaction-and-sweeping.md.
 """
 

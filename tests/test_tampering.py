@@ -1,8 +1,4 @@
-"""`recon verify` finds what somebody does to a store: each tampering is one line that names the object.
-
-Belongs here: removing, editing and forging objects with the store's own form in mind. Does not belong here: damage by disks and crashes
-(test_verify, test_crash).
-"""
+"""`recon verify` finds what somebody does to a store: each tampering is one line that names the object."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Any text can be a key, an id or a value: it comes out of `show` and of every export as it went in, whatever file brought it.
-
-Belongs here: texts from file to report. Does not belong here: the meaning of rows, for which the few letters of ``strategies`` do.
-"""
+"""Any text can be a key, an id or a value: it comes out of `show` and of every export as it went in, whatever file brought it."""
 
 from __future__ import annotations
 

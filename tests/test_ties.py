@@ -1,8 +1,4 @@
-"""Law 1 between the stages: whatever is lost, doubled or changed between two of them, the tie that follows refuses to commit it.
-
-Belongs here: faults put between stages, one per tie, and that nothing is visible afterwards. Does not belong here: faults of disks and
-kills (test_crash), what verify finds afterwards (test_verify, test_tampering).
-"""
+"""Law 1 between the stages: whatever is lost, doubled or changed between two of them, the tie that follows refuses to commit it."""
 
 from __future__ import annotations
 

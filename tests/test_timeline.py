@@ -1,7 +1,4 @@
-"""The timeline: whatever checkpoints there are, gone or damaged, every state is the fold of the entries, read from few objects.
-
-Belongs here: folding, checkpoints, the watermark, generations. Does not belong here: races (test_races) and kills (test_crash).
-"""
+"""The timeline: whatever checkpoints there are, gone or damaged, every state is the fold of the entries, read from few objects."""
 
 from __future__ import annotations
 

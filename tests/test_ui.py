@@ -1,8 +1,4 @@
-"""The UI as a person sees it, in a real browser: the figures of a window, and a backfill that finishes.
-
-Belongs here: what must be *seen*. Does not belong here: what the definitions hold (test_dagster_definitions) and what runs do
-(test_assets).
-"""
+"""The UI as a person sees it, in a real browser: the figures of a window, and a backfill that finishes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Backfills over windows that are missing, open, bad and good, in a real webserver with its daemon: what the UI shows of each.
-
-Belongs here: the status of partitions after a backfill, and the reason that stands with them. Does not belong here: what comes out of
-backfills (test_backfills), and what is seen in a browser (test_ui).
-"""
+"""Backfills over windows that are missing, open, bad and good, in a real webserver with its daemon: what the UI shows of each."""
 
 from __future__ import annotations
 

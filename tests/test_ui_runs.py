@@ -1,8 +1,4 @@
-"""Runs of `recon run` in a real webserver, by GraphQL: the UI knows their job, and executes them again.
-
-Belongs here: what the UI does with a run that started outside of its code location. Does not belong here: what is seen in a browser
-(test_ui), and what such a run does (test_running).
-"""
+"""Runs of `recon run` in a real webserver, by GraphQL: the UI knows their job, and executes them again."""
 
 from __future__ import annotations
 

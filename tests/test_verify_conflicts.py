@@ -1,7 +1,4 @@
-"""What `verify --full` says of conflicts: it counts them again, and names ids that stand under several keys.
-
-Belongs here: verification of conflicts. Does not belong here: finding them in the first place (test_conflicts).
-"""
+"""What `verify --full` says of conflicts: it counts them again, and names ids that stand under several keys."""
 
 from __future__ import annotations
 

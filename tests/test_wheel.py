@@ -1,7 +1,4 @@
-"""The wheel: what an installed Recon needs besides the library is in it.
-
-Belongs here: what pip puts into a wheel, and that an installed package finds it. Does not belong here: what the files say.
-"""
+"""The wheel: what an installed Recon needs besides the library is in it."""
 
 from __future__ import annotations
 

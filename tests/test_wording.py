@@ -1,8 +1,4 @@
-"""Sentences of the command line that were wrong, each read as a user reads it.
-
-Belongs here: what a command says in a situation, where no other module has that situation. Does not belong here: texts that cannot be keys
-(test_cli_text), mistakes in arguments (test_cli_mistakes).
-"""
+"""Sentences of the command line that were wrong, each read as a user reads it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Index workers as processes: killed, stopped, late, poisoned, and their coordinator killed. Nothing is lost and nothing counted twice.
-
-Belongs here: what happens to real processes. Does not belong here: Lambda (test_workers_lambda), and the law over all interleavings
-(test_workers_law).
-"""
+"""Index workers as processes: killed, stopped, late, poisoned, and their coordinator killed. Nothing is lost and nothing counted twice."""
 
 from __future__ import annotations
 

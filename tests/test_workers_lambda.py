@@ -1,7 +1,4 @@
-"""The index worker's zip, as it is deployed: what is in it, that it runs alone under Lambda's true runtime client, and what it answers.
-
-Belongs here: the package, the handler, and what boto3 tells of a function. Does not belong here: what the table holds (test_workers_table).
-"""
+"""The index worker's zip, as it is deployed: what is in it, that it runs alone under Lambda's true runtime client, and what it answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The law of index workers: whatever the interleaving of looks, beats, deaths, doubled invocations, late finishes and restarts of the
 coordinator, every share is done, counted once, and no pointer goes backwards.
 
-Belongs here: the law. The coordinator and ``serve`` are the real ones; what is not are the store (in memory), the table and the clock.
+The coordinator and ``serve`` are the real ones; what is not are the store (in memory), the table and the clock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Index workers and the real table: the deployed zip under Lambda's true runtime client, and processes, on SeaweedFS and DynamoDB Local.
-
-Belongs here: workers that are killed, hang, come back late, run out of time or are refused, and what the table holds then. Does not belong
-here: the same with a table of SQLite (test_workers), all interleavings (test_workers_law), the zip itself (test_workers_lambda).
-"""
+"""Index workers and the real table: the deployed zip under Lambda's true runtime client, and processes, on SeaweedFS and DynamoDB Local."""
 
 from __future__ import annotations
 

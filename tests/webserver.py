@@ -1,7 +1,4 @@
-"""A real webserver with its daemon over a small reconciliation, and GraphQL requests as the UI makes them.
-
-Belongs here: starting and ending it, asking, waiting. Does not belong here: any test, and a browser (test_ui).
-"""
+"""A real webserver with its daemon over a small reconciliation, and GraphQL requests as the UI makes them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A worker process whose table is an SQLite file and which, once, does as it is told: dies, stops, or fails at a row.
 
-Belongs here: that process, and the table. Does not belong here: any test. Called as ``python worker_child.py TABLE.db``; beside the
+Called as ``python worker_child.py TABLE.db``; beside the
 file lie ``<what>-<row>`` marks, each removed by the one worker that obeys it ("poison" stays): kill, stop, poison, slow.
 """
 

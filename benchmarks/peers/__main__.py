@@ -2,8 +2,7 @@
 
 Per size: the state is made by recon and loaded into each peer; then batch by batch, every peer takes it in, in an order that turns round
 by one place a batch; then maintenance, look-ups, sums, and in the league ``same`` the last window once more. Results are written after
-each size, so that sizes may be run one by one into the same file. Belongs here: the order of steps. Does not belong here: tables and
-charts (``report``).
+each size, so that sizes may be run one by one into the same file.
 """
 
 from __future__ import annotations

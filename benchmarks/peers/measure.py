@@ -1,7 +1,4 @@
-"""What a step costs: wall and CPU seconds, memory, bytes written, of this process and of servers that work for it.
-
-Belongs here: reading the operating system's accounts. Does not belong here: what is measured.
-"""
+"""What a step costs: wall and CPU seconds, memory, bytes written, of this process and of servers that work for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """This project: pre-fetch, merge, index and compaction, as ``recon run`` calls them.
 
-Belongs here: how the steps of the benchmark are carried out by recon. Does not belong here: anything of recon's own.
-
 It always does the whole job: contributions with the hashes of their ids, duplicates across windows, derived values, status, ties,
 lineage. So there is one state for both leagues.
 """
@@ -79,7 +77,7 @@ class Ours:
         with meter.stage("find"):
             reduced = self._reduced()
         with meter.stage("pre-fetch"):
-            fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
+            fetched = engine_of(r.config).prefetch(store, r.config, timeline.head(), reduced)
         before = _bytes(timeline)
         with meter.stage("merge"):
             merged = merge_windows(store, r.config, timeline, reduced, fetched)

@@ -1,7 +1,5 @@
 """What a peer is, and the SQL that most of them share.
 
-Belongs here: the port ``Peer``, and rows as they are after a batch, as DuckDB computes them. Does not belong here: any one peer.
-
 Leagues. *raw*: one row a key with its totals, nothing else. *same*: the row also holds its contributions, one a window (its number, events,
 hashes of their ids, measures), as this project's artifacts do, so that a window can be taken out again. Peers are spared finding duplicates
 across windows, derived values, the status, certificates and lineage.

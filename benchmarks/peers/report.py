@@ -1,7 +1,4 @@
-"""python -m benchmarks.peers.report [docs/benchmarks/peers.json]: the tables and charts of docs/benchmarks.md from what was measured.
-
-Belongs here: what is added up, and how it is shown. Does not belong here: measuring.
-"""
+"""python -m benchmarks.peers.report [docs/benchmarks/peers.json]: the tables and charts of docs/benchmarks.md from what was measured."""
 
 from __future__ import annotations
 

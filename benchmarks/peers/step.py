@@ -1,8 +1,6 @@
 """One step of the benchmark in a process of its own, so that memory and CPU are this step's alone.
 
 It is asked for by JSON on standard input and prints its figures as one JSON line.
-
-Belongs here: opening the peer and doing one thing. Does not belong here: the order of steps (``__main__``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The workload: events of the windows that make the state, of those that wear it in, and of the batches that are measured.
 
-Belongs here: which key gets which event, as a function of numbers only, so that every run makes the same. Does not belong here: any peer.
-
 Keys are numbered. *Base* windows hold every key of the state once. *Worn* windows hold half of the keys once more, so that the state is
 left as long use leaves it: superseded copies of records, deleted rows. A *batch* has ``events`` events over ``keys`` keys, half of which
 are new.

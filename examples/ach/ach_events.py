@@ -1,18 +1,14 @@
 """Turns a NACHA (ACH) file into events: `python ach_events.py data/FILE.ach.gz events/FILE.parquet`.
 
-Belongs here: the records' layout, and the checks that a file must pass to be read at all: length, order, digits, and
-the file control's counts. Does not belong here: whether a batch's entries tie to its control record; that is
-reconciliation, and a file with such a break is read without complaint.
-
 Layout after the Nacha Operating Rules, 94 characters a record, positions counted from 1:
 
-    5 batch header   88-94 batch number
-    6 entry          2-3 transaction code, 4-11 receiving bank's routing number less its check digit, 30-39 cents,
+    5 batch header 88-94 batch number
+    6 entry 2-3 transaction code, 4-11 receiving bank's routing number less its check digit, 30-39 cents,
                      80-94 trace number
-    7 addenda        84-87 sequence, 88-94 the entry's sequence
-    8 batch control  5-10 entries and addenda, 11-20 entry hash, 21-32 debit cents, 33-44 credit cents,
+    7 addenda 84-87 sequence, 88-94 the entry's sequence
+    8 batch control 5-10 entries and addenda, 11-20 entry hash, 21-32 debit cents, 33-44 credit cents,
                      88-94 batch number
-    9 file control   2-7 batches, 14-21 entries and addenda; further lines of nines fill the last block of ten
+    9 file control 2-7 batches, 14-21 entries and addenda; further lines of nines fill the last block of ten
 
 The entry hash is the sum of the entries' routing numbers, of which the right-most ten digits are kept.
 """

@@ -1,8 +1,5 @@
 """Makes events out of the two sides of the payments: `python prepare.py [--by-day]`.
 
-Belongs here: which side a row is on, its event id, its amount as an exact decimal, the window it lands in. Does not
-belong here: judging whether the sides agree; that is recon.yaml's.
-
 Both source files have the same columns, so a `side` column is added, and the event id is made of side and unique_id: on
 its own, unique_id stands in both files, and the second side would be taken for a duplicate of the first.
 """

@@ -1,7 +1,4 @@
-"""The ``recon`` application: its commands in the order in which its help lists them.
-
-Belongs here: putting the commands together. Does not belong here: any command.
-"""
+"""The ``recon`` application: its commands in the order in which its help lists them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The command that shows what is not matched: breaks; and what keeps an answer from being the whole truth.
-
-Belongs here: its arguments, its tables, and saying caveats. Does not belong here: which artifacts are breaks (recon.reading.breaks), and finding
-caveats (recon.reading.caveats).
-"""
+"""The command that shows what is not matched: breaks; and what keeps an answer from being the whole truth."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A certificate as a table that adds up: in = accepted + duplicates + rejected, in rows and in money, per currency.
-
-Belongs here: drawing certificates and sums of them. Does not belong here: making them (recon.stages.certify).
-"""
+"""A certificate as a table that adds up: in = accepted + duplicates + rejected, in rows and in money, per currency."""
 
 from __future__ import annotations
 

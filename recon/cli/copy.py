@@ -1,7 +1,4 @@
-"""The command that copies a store: copy.
-
-Belongs here: its arguments and what it says. Does not belong here: what it does (recon.operations.copy.copy).
-"""
+"""The command that copies a store: copy."""
 
 from __future__ import annotations
 

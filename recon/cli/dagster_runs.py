@@ -1,7 +1,6 @@
 """The command line's way to Dagster: carrying out runs in the instance that the UI shows, and repairing what it shows.
 
-Belongs here: coming from the library to its Dagster code, only once there is something to do: importing it takes a second. Does not
-belong here: the runs (jobs.in_process), the repair (jobs.repair). This is the one place where `recon` looks at the packages that are
+This is the one place where `recon` looks at the packages that are
 built on it.
 """
 

@@ -1,7 +1,4 @@
-"""The demo: the story of recon.samples.scenario carried out step by step, with what each step means.
-
-Belongs here: its folder, doing the steps, telling them. Does not belong here: the story and its files.
-"""
+"""The demo: the story of recon.samples.scenario carried out step by step, with what each step means."""
 
 from __future__ import annotations
 

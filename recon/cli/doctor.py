@@ -1,7 +1,4 @@
-"""The command that looks at the machine: doctor.
-
-Belongs here: its arguments and its table. Does not belong here: what is looked at (recon.operations.doctor.examine).
-"""
+"""The command that looks at the machine: doctor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The command ``duplicates``: suppressed rows, each with the row that counts.
-
-Belongs here: its arguments and its table. Does not belong here: finding them (recon.reading.duplicates).
-"""
+"""The command ``duplicates``: suppressed rows, each with the row that counts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands on a window's files: land, unland, close, correct.
-
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.intake.batches).
-"""
+"""Commands on a window's files: land, unland, close, correct."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands of the index table: recon index update, rebuild, status.
-
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.serving).
-"""
+"""Commands of the index table: recon index update, rebuild, status."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands that rewrite what is stored: rebuild, compact.
-
-Belongs here: their arguments and what they say. Does not belong here: what they do (recon.operations.rebuild, recon.state.compaction, recon.state.sweep).
-"""
+"""Commands that rewrite what is stored: rebuild, compact."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The arguments that several commands share, and finding the configuration.
-
-Belongs here: --config, --json, --debug, windows and moments. Does not belong here: any command.
-"""
+"""The arguments that several commands share, and finding the configuration."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A progress bar on stderr for what takes longer than two seconds, on a terminal only.
-
-Belongs here: when and how a bar is shown. Does not belong here: counting; the stages report their share.
-"""
+"""A progress bar on stderr for what takes longer than two seconds, on a terminal only."""
 
 from __future__ import annotations
 

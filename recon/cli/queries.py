@@ -1,7 +1,4 @@
-"""Commands that only look: status, certificate, show, rejects, export.
-
-Belongs here: their arguments, and tables for a screen. Does not belong here: where the answers come from.
-"""
+"""Commands that only look: status, certificate, show, rejects, export."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Commands that work on what has landed: run, replay, repair, verify.
-
-Belongs here: their arguments and what they say. Does not belong here: what they do
-(recon.stages.pipeline, recon.verification.verify).
-"""
+"""Commands that work on what has landed: run, replay, repair, verify."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """How answers look: JSON for programs, tables and sentences for people.
 
-Belongs here: numbers, money, tables, JSON. Does not belong here: what is in them.
 rich is imported only when a table is drawn.
 """
 

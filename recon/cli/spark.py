@@ -1,12 +1,9 @@
 """Recon on Spark, from the command line: what ``spark-submit``, EMR and EMR Serverless run.
 
-    spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
-    python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
-    python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
-    python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
-
-Belongs here: the arguments, and packing the library for executors. Does not belong here: the engine (recon.engines.spark), and anything of
-Dagster, which executors do not have.
+spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
+python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
+python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
+python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
 """
 
 from __future__ import annotations

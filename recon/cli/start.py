@@ -1,8 +1,4 @@
-"""Commands to begin with: demo, init, generate.
-
-Belongs here: their arguments and what they say. Does not belong here: the sample files and their story (recon.samples.scenario),
-drawing events (recon.samples.generator).
-"""
+"""Commands to begin with: demo, init, generate."""
 
 from __future__ import annotations
 

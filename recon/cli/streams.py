@@ -1,7 +1,4 @@
-"""Standard output and error of a command that may be closed, or whose reader may go away: the work is done all the same.
-
-Belongs here: the two streams. Does not belong here: what is written to them (recon.cli.screen).
-"""
+"""Standard output and error of a command that may be closed, or whose reader may go away: the work is done all the same."""
 
 from __future__ import annotations
 

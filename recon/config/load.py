@@ -1,9 +1,5 @@
 """``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
 
-Belongs here: the rules, where they lie, and their version. Does not belong here: settings that give nothing its meaning
-(``recon.config.settings``); how any of it is
-carried out; what expressions mean (``recon.vocabulary``); what windows are (``recon.model.windows``).
-
 Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
 """
 

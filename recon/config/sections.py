@@ -1,8 +1,5 @@
 """The text of ``recon.yaml``: YAML with lines, the shape of its sections, and what a mistake in it is called.
 
-Belongs here: reading YAML, sections and their plain types, places of fields. Does not belong here: what the sections
-mean together (``recon.config.load``).
-
 Scalars are read much as YAML 1.2's core schema has it, so that nothing is guessed: ``null``, ``true``, ``false`` and
 whole numbers are what they look like; all else, ``NO``, ``0.10`` and ``2026-11-01`` included, is the text as written.
 Keys are always text.

@@ -1,8 +1,4 @@
-"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean.
-
-Belongs here: these sections of ``recon.yaml`` as they are used. Does not belong here: the rules (``recon.config.load``), and the text of the
-file (``recon.config.sections``).
-"""
+"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean."""
 
 from __future__ import annotations
 
@@ -75,7 +71,7 @@ class Engine:
     ``master``, ``settings``: Spark's own, for a session that this process starts itself, or for what is submitted. ``slices``: parts of the
     hash space that a stage is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks.
 
-    On EMR: ``package``, the folder that ``python -m recon.cli.spark package`` wrote; ``cluster``, a running one, or ``transient``; ``timeout``,
+    On EMR: ``package``, the folder that ``make emr-package`` wrote; ``cluster``, a running one, or ``transient``; ``timeout``,
     how long a step may run. On EMR Serverless: ``application``, the ``role`` of its jobs, ``messages``, where Pipes' messages go."""
 
     kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"

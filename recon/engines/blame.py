@@ -1,8 +1,5 @@
 """Whether an error that was met while windows were processed is the fault of those windows.
 
-Belongs here: telling the data's errors from those of the store, the network, the machine and the configuration. Does not belong here: which
-window of a range is bad (recon.stages.pipeline, recon.stages, jobs), and keeping the reason (recon.planning.quarantine).
-
 One file must not stop every window. So whatever is not known to come from elsewhere belongs to the windows that were being processed:
 errors of DuckDB, Arrow and Python as well, and memory that ran out. They are raised as WrongInput, which every caller isolates already.
 """

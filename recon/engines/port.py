@@ -1,8 +1,5 @@
 """The port behind which an engine carries out reduce, pre-fetch and merge: windows and figures in, figures out.
 
-Belongs here: what every engine must do, and which one a configuration names. Does not belong here: the order of a stage, its ties and its
-commit, which stand above the port (recon.stages.reduce, recon.stages.prefetch, recon.stages.merge) and are the same whatever is below.
-
 All engines give equal artifacts for equal input, to the byte, and go on from whatever state another has left: one suite
 (tests/test_engines.py) holds each to it. None of them is part of the rules.
 """

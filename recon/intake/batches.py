@@ -1,7 +1,5 @@
 """Land: files come into a window, are replaced, taken back, closed and marked for another run. Every change is a new revision.
 
-Belongs here: manifests and the stage `land`. Does not belong here: what stands in the files (recon.intake.files reads them).
-
 A manifest is the complete list of a window's files at one revision, put once under its number; two who land at the same moment
 race for the number and the loser starts over, so neither's file is lost.
 """

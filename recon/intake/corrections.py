@@ -1,8 +1,4 @@
-"""Corrections: one event that a person adds, with a reason, and that stays what it is: an event with a file, a line and a maker.
-
-Belongs here: making the file of a correction and checking it before it lands, and telling who made one and why. Does not belong here:
-what an event does to an artifact; a correction goes the way of every landed file, so that replays and rebuilds hold it too.
-"""
+"""Corrections: one event that a person adds, with a reason, and that stays what it is: an event with a file, a line and a maker."""
 
 from __future__ import annotations
 

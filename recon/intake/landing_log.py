@@ -1,8 +1,5 @@
 """The log of landings: which windows changed lately, without listing all of them.
 
-Belongs here: notes that a window's revision is about to be put, and following them. Does not belong here: manifests
-(recon.intake.batches), which alone decide what a window holds; a note only says where to look.
-
 The protocol and why no manifest can be missed: docs/decisions/005-leases-and-landings.md.
 """
 

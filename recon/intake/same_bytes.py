@@ -1,7 +1,5 @@
 """Files of equal bytes in several windows: a statement that is landed a second time would count a second time.
 
-Belongs here: noting which windows a file's bytes landed in, and looking that up by digest. Does not belong here: landing (recon.intake.batches).
-
 A note says only where to look; the newest manifest of that window says whether the bytes are still in it. A note is put before the look,
 and the look before the manifest: of two that land the same bytes at the same time at least one sees the other's note.
 """

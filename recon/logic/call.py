@@ -1,8 +1,5 @@
 """User logic: a function ``module:function`` on Arrow tables, after reduce and after merge, where the vocabulary ends.
 
-Belongs here: loading, calling and checking that function. Does not belong here: finding it (recon.logic.source); any rule of
-reconciliation.
-
 The function is called as ``function(table, stage)`` with ``stage`` ``"reduce"`` or ``"merge"`` and returns a table of the same rows in
 the same order with the same columns and types; it may change values of measures (reduce), derived values and status (merge). A
 result must depend on a row alone: rows come in batches of any size and order.

@@ -1,8 +1,5 @@
 """The source of user logic: its module, the user's own modules that it imports, or the distribution it was installed from.
 
-Belongs here: finding these without running them, and what of them makes a version of the rules. Does not belong here: loading and calling
-the function (recon.logic.call).
-
 The user's own modules are those that lie beside recon.yaml (or where the logic's module was found, if that is elsewhere on the Python
 path), by the import statements in them, taken transitively. The standard library and installed packages are not the user's own.
 """

@@ -1,7 +1,4 @@
-"""Counting what is asked of services that bill by the request.
-
-Belongs here: the port that adapters of such services report to. Does not belong here: adding up, and prices.
-"""
+"""Counting what is asked of services that bill by the request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What requests cost: prices of a region at a date, and the same work with one object per artifact beside it.
 
-Belongs here: the table of prices, and multiplying. Does not belong here: counting (recon.metering.usage), and where the figures are shown.
-
 Prices change. Those below are what AWS's pages said, by several copies of them, when they were last looked at (``as_of``); check them
 before you plan by them, and put your own into ``prices`` of recon.yaml. Free tiers, savings plans and taxes are left out; so is what is
 paid by the hour (ElastiCache, EMR) or by the month (bytes stored), and traffic, which is free within a region.
@@ -81,7 +79,7 @@ def one_object_each(touched: int, written: int, prices: Prices) -> Dollars:
 def figures(usage: Usage, prices: Prices, of: str = "range_", touched: int = 0, written: int = 0) -> dict[str, int | str]:
     """Requests of a stage, by name, with what they cost; nothing where none was counted. ``of``: what the names begin with.
 
-    ``requests`` is JSON, see recon.metering.usage. ``touched``, ``written``: records, of which one object each would cost a GET or a PUT."""
+    ``requests``: see recon.metering.usage. ``touched``, ``written``: records, of which one object each would cost a GET or a PUT."""
     if not usage:
         return {}
     found: dict[str, int | str] = {

@@ -1,8 +1,5 @@
 """What was asked of services, counted: requests and bytes by service and operation, and what of it falls into a stage.
 
-Belongs here: adding up and taking the difference. Does not belong here: who counts (adapters, by recon.metering.meter), and prices
-(recon.metering.prices).
-
 Counted is what this process asks. Spark's tasks and workers in other processes count for themselves.
 """
 

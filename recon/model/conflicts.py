@@ -1,7 +1,5 @@
 """Conflicts of a window: rows of one event that differ, in the window itself or across windows, and ids that stand under two keys.
 
-Belongs here: the shape of these figures, changing and reading them. Does not belong here: finding conflicts (recon.engines, recon.stages.reduce).
-
 A window's figures have ``conflicts``: ``earlier`` counts its suppressed rows that differ from the row that counts, by the earlier window
 of that row; ``later`` counts the suppressed rows of later windows that differ from a row of this one. So each pair of windows is named
 in the figures, and in the certificates, of both.

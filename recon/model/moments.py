@@ -1,8 +1,5 @@
 """Moments that a question is asked about: ``--as-of``, ``--through`` and ``--known-at``.
 
-Belongs here: from what a person writes to the last window that counts, and to the instant of a commit. Does not belong here: the grid
-(recon.model.windows), and the state at an instant (recon.reading.show).
-
 As of a time counts every window that *ended* by then; through a window counts every window up to and including it. A time that was printed
 can be given back: without a fraction it means the end of its second.
 """

@@ -1,7 +1,6 @@
 """The stored form of an artifact, one JSON line, and the full one that programs are shown.
 
-Belongs here: which names stand for what, and what is left out. Does not belong here: DuckDB's texts of the same form
-(recon.engines.duckdb.contributions), reading lines (runs). The form is decided in docs/decisions/001-contributions-and-duplicates.md.
+The form is decided in docs/decisions/001-contributions-and-duplicates.md.
 
 A million records are written, read and moved with each batch, so their form is short: names of a letter, and no member without a value.
 """

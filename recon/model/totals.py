@@ -1,7 +1,4 @@
-"""Control totals: what must tie from stage to stage. Exact, and never added across currencies.
-
-Belongs here: the shape of totals, adding and comparing them. Does not belong here: where they are counted.
-"""
+"""Control totals: what must tie from stage to stage. Exact, and never added across currencies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The window grid: fixed UTC cells, or the days of a zone, named by their start in UTC. By arithmetic alone: nothing lists the grid.
-
-Belongs here: windows, ranges of windows and their names. Does not belong here: what lies in a window.
-"""
+"""The window grid: fixed UTC cells, or the days of a zone, named by their start in UTC. By arithmetic alone: nothing lists the grid."""
 
 from __future__ import annotations
 

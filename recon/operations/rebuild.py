@@ -1,7 +1,5 @@
 """Rebuild: everything again from the landed events by the rules as they are now, and what that would change.
 
-Belongs here: a generation from its beginning to the switch, and comparing two states. Does not belong here: any stage's work, and how a
-generation takes its place in the timeline (recon.state.timeline).
 The protocol and what was rejected: docs/decisions/006-rebuilds.md.
 """
 

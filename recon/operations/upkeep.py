@@ -1,8 +1,4 @@
-"""Upkeep, once a night: certificates that a died run did not come to, and the files that it left behind.
-
-Belongs here: what is done every night, without harm to whoever is at work. Does not belong here: how to compact (recon.state.compaction) and
-to sweep (recon.state.sweep) what the timeline or a reader may still name.
-"""
+"""Upkeep, once a night: certificates that a died run did not come to, and the files that it left behind."""
 
 from __future__ import annotations
 

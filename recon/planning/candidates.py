@@ -1,8 +1,5 @@
 """Which windows stand ready for a stage, asked of the store: what its upstream stage has finished and it has not.
 
-Belongs here: candidates by the log of landings and by the timeline, followed with a cursor, and the sentence on why a window is none.
-Does not belong here: in which blocks they are taken (jobs.next_block).
-
 Nothing lists all windows: a look costs what has changed since the last one, and what waits.
 """
 

@@ -1,8 +1,4 @@
-"""Closing: when a window's files count as complete, and why a window is not processed yet.
-
-Belongs here: closing by a number of files, by a deadline, or by hand, and the sentence that says what a window waits for. Does not belong
-here: manifests (recon.intake.batches), and what is processed in which order (recon.stages.pipeline).
-"""
+"""Closing: when a window's files count as complete, and why a window is not processed yet."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Freshness: how late the watermark is, how late it may be, and what the next window waits for.
-
-Belongs here: that verdict. Does not belong here: the watermark itself (recon.stages.certify), and telling anybody.
-"""
+"""Freshness: how late the watermark is, how late it may be, and what the next window waits for."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Quarantine: windows whose revision could not be processed, each with the reason, for whoever asks later.
-
-Belongs here: keeping and telling the reason. Does not belong here: finding it (the stages do), and whether to try again: a reason holds for
-one revision by one version of the rules, and falls away with a new one of either, or once that revision is committed.
-"""
+"""Quarantine: windows whose revision could not be processed, each with the reason, for whoever asks later."""
 
 from __future__ import annotations
 

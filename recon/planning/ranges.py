@@ -1,8 +1,5 @@
 """Ranges: which windows are taken in one go, bounded by the caps of the configuration on windows, events and bytes.
 
-Belongs here: cutting windows into such blocks; every stage, sensor and run cuts by this one rule. Does not belong here: which windows are
-due.
-
 A window that exceeds a cap alone is a block of its own: it has to be done all the same. Bytes are those of the landed files. Events are
 known from the reduction on; before it only as far as senders declared them.
 """

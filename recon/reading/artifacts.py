@@ -1,8 +1,4 @@
-"""All artifacts at once: as Arrow, for files, as of a window.
-
-Belongs here: reading every live record and laying it out in columns. Does not belong here: look-ups of one key (recon.reading.show); which
-artifacts are breaks (recon.reading.breaks); the formats of files (recon.reading.exports).
-"""
+"""All artifacts at once: as Arrow, for files, as of a window."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Breaks: the artifacts that are not matched, how old each one is, and what they come to.
 
-Belongs here: which artifacts are breaks, their age, choosing and ordering them, and the summary in money. Does not belong here: the table
-of all artifacts (recon.reading.artifacts), and how a screen shows any of it (recon.cli).
-
 The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window where an
 event has no time, to now, or to the moment that is asked about. Corrections do not count for it, unless the key has no other event.
 """

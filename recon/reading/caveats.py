@@ -1,8 +1,4 @@
-"""Caveats: what keeps an answer from being the whole truth: files missing, rows unreadable, work not done, rules changed.
-
-Belongs here: finding them, cheaply, and saying each in one sentence. Does not belong here: how a command shows them (recon.cli), and the
-figures of single windows (recon.reading.completeness).
-"""
+"""Caveats: what keeps an answer from being the whole truth: files missing, rows unreadable, work not done, rules changed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Completeness of a window: what was expected, what came, what came late, was doubled or rejected; in files, rows and money.
-
-Belongs here: putting a window's manifests, figures and reasons side by side. Does not belong here: counting events (reduce and merge have),
-and closing a window (recon.planning.closing).
-"""
+"""Completeness of a window: what was expected, what came, what came late, was doubled or rejected; in files, rows and money."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The measures of an artifact with several currencies, for each currency.
 
-Belongs here: reducing a key's counted events again by currency, for `show`. Does not belong here: which artifacts have several (the fold of
-contributions). The rule: docs/decisions/019-currency.md.
+The rule: docs/decisions/019-currency.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Suppressed rows, each with the row that counts: within a window, across windows, and ids that stand under two keys.
 
-Belongs here: the list that people ask for, read from the stateless files. Does not belong here: what is suppressed (recon.engines), the
-figures of conflicts (recon.model.conflicts), the events of one key (recon.reading.sent).
-
 Across windows the row that counts is the first of its chain, see docs/decisions/001-contributions-and-duplicates.md; a chain is followed
 back as far as it goes.
 """

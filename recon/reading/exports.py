@@ -1,8 +1,4 @@
-"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula.
-
-Belongs here: the formats, what a spreadsheet must not be handed, and putting a finished file in its place. Does not belong here: which
-rows there are (recon.reading.artifacts).
-"""
+"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula."""
 
 from __future__ import annotations
 

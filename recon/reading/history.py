@@ -1,8 +1,5 @@
 """History: what was known at an earlier commit, after its part-files were given back: folded again from the stateless files.
 
-Belongs here: records of an earlier state from the revisions that the timeline held then. Does not belong here: finding that state
-(recon.reading.show), and records that still stand (recon.state.runs).
-
 The fold is the merge itself, window by window into nothing, so that it cannot mean anything else.
 """
 

@@ -1,7 +1,4 @@
-"""Where an export came from: commit, rules, moments and certificates, for the workbook that people pass on.
-
-Belongs here: naming what an export was made of, and the totals beside it. Does not belong here: cells (recon.reading.sheets).
-"""
+"""Where an export came from: commit, rules, moments and certificates, for the workbook that people pass on."""
 
 from __future__ import annotations
 

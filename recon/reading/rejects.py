@@ -1,7 +1,4 @@
-"""Rejected rows, each with its file, line and reason.
-
-Belongs here: reading what reduce set aside. Does not belong here: why a row is rejected (recon.intake.files).
-"""
+"""Rejected rows, each with its file, line and reason."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a correction says that no landed event has said before: a key without an artifact, a value that its column never held.
-
-Belongs here: refusing it until the caller says that it is meant; a slip of the finger else makes a new key, or a third currency. Does not
-belong here: making and landing the correction (recon.intake.corrections).
-"""
+"""What a correction says that no landed event has said before: a key without an artifact, a value that its column never held."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The events of one key as they were sent, window by window, with what became of each: counted, or the duplicate of another.
-
-Belongs here: `show --events`. Does not belong here: the artifact itself (recon.reading.show), the duplicates of whole windows
-(recon.reading.duplicates).
-"""
+"""The events of one key as they were sent, window by window, with what became of each: counted, or the duplicate of another."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Looking a key up through the index table, and through the runs wherever the table cannot be trusted.
-
-Belongs here: when the table's answer counts. Does not belong here: look-ups in the runs (recon.reading.show), and other programs' (client).
-"""
+"""Looking a key up through the index table, and through the runs wherever the table cannot be trusted."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A query's rows as a workbook: numbers as numbers, dates as dates, totals, and a sheet that says where it all came from.
 
-Belongs here: cells, their formats and widths, the sheets `totals` and `source`. Does not belong here: which rows there are
-(recon.reading.artifacts, recon.reading.breaks), and putting the file in its place (recon.reading.exports).
-
 A spreadsheet keeps 15 digits of a number. A number with more digits is a text with all of them, and the sheet `source` counts these. A text
 is never a formula.
 """

@@ -1,8 +1,4 @@
-"""Look-up: one key → its artifact, by one ranged read, with the revisions that stand behind its contributions.
-
-Belongs here: `show`, as it stands, as of a window, as known at a time, with its events. Does not belong here: many artifacts at once
-(recon.reading.artifacts).
-"""
+"""Look-up: one key → its artifact, by one ranged read, with the revisions that stand behind its contributions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Status: where every window stands, what waits, and whether it ties.
-
-Belongs here: putting together what manifests, timeline and certificates say. Does not belong here: changing anything.
-"""
+"""Status: where every window stands, what waits, and whether it ties."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 """Stages that are carried out elsewhere: what is asked of a cluster and what it answers, as objects of the store.
 
-Belongs here: these two shapes, their paths' content, errors by kind and text. Does not belong here: how a cluster is reached
-(recon.remote.emr, resources), and what is done there (recon.stages, by recon.cli.spark).
-
-    steps/<attempt>/asked.json    the configuration with its logic, the stage, the range
-    steps/<attempt>/answer.json   figures per window that only whoever did it knows, its report, its error
+    steps/<attempt>/asked.json the configuration with its logic, the stage, the range
+    steps/<attempt>/answer.json figures per window that only whoever did it knows, its report, its error
 
 Results do not travel here: a stage's work is in the store once it is done, whoever did it and whether or not anybody waits for it.
 """

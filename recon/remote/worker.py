@@ -1,8 +1,4 @@
-"""What a cluster does when it is asked: one stage of a range, on the Spark that it has, and the answer into the store.
-
-Belongs here: from what was asked to the answer, by the stages that runs in process use. Does not belong here: arguments and exit statuses
-(recon.cli.spark), what asks (resources), anything of Dagster.
-"""
+"""What a cluster does when it is asked: one stage of a range, on the Spark that it has, and the answer into the store."""
 
 from __future__ import annotations
 

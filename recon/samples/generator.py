@@ -1,8 +1,4 @@
-"""Synthetic events with known answers, written to a folder.
-
-Belongs here: the answers that follow from how the events were drawn, and writing both. Does not belong here: drawing,
-see generate_rows.py, and reconciling, since the answers must not come from the code that they are there to test.
-"""
+"""Synthetic events with known answers, written to a folder."""
 
 from __future__ import annotations
 

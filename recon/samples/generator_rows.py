@@ -1,7 +1,5 @@
 """How synthetic events are drawn: orders, their invoices and payments, duplicates and bad rows among them.
 
-Belongs here: the shapes and the drawing. Does not belong here: what must come out of them, and files; see generate.py.
-
 Every order has one currency and one or more events, the first an invoice. Orders with several are matched (the
 invoice is the sum of the payments), broken (the invoice is off by some cents) or unpaid (all are invoices). A
 duplicate is the whole row of another event once more, in the same window or a later one within ``dedupe``, at most

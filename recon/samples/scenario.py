@@ -1,7 +1,6 @@
 """The first thing a newcomer sees: a small story of orders and payments, and a smaller sample to start from.
 
-Belongs here: writing the sample files and telling, step by step, what to do with them and what to look at. Does not
-belong here: doing it; the command line runs the steps. The files themselves lie in ``recon/samples``, to be read as
+The files themselves lie in ``recon/samples``, to be read as
 they are.
 
 The story in short: three entities sell in two currencies. The ERP delivers invoices as CSV, the payment provider

@@ -1,7 +1,5 @@
 """Which index table stands, how far it has come, and which fillings were begun: as the store knows it.
 
-Belongs here: these objects of the store. Does not belong here: what stands in a table, and calls of DynamoDB (table).
-
 A filling has a number and a table name of its own, never used again. Whether its table stands or was given up is one object, created
 once: so a filler that was suspended cannot bring back a table that others have given up.
 """

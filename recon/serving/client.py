@@ -6,8 +6,7 @@
     found = orders.get("A112")
     found.record["status"] if found else None
 
-Belongs here: finding the table, the look-up, what is checked. Does not belong here: knowing what is newest: the table comes after the
-commits by as long as the index stage takes. `recon show --index dynamodb` looks into the runs besides.
+`recon show --index dynamodb` looks into the runs besides.
 
 It needs ``s3:GetObject`` and ``s3:ListBucket`` on the store, ``dynamodb:GetItem`` on its tables; credentials, region and endpoints come
 from the standard environment.

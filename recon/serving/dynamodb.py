@@ -1,8 +1,5 @@
 """The index table's adapter: the few calls of DynamoDB that it takes, none of which loses anything to throttling or a lost reply.
 
-Belongs here: calls, their repetition with jittered back-off, what their errors mean, consumed capacity. Does not belong here: what an item
-is (items), and what is written when (loading, keeping).
-
 Where it listens, the region and the credentials come from the standard environment, by boto3's own chain; none is kept or logged here.
 """
 

@@ -1,14 +1,11 @@
 """Items of the index table: their attributes, the form of long keys, and the order of what is said about a key.
 
-Belongs here: shapes and arithmetic, with nothing but the standard library, since clients of others use it. Does not belong here: calls of
-DynamoDB (table), and what is loaded when (shares, loading).
-
-    key      S  the artifact's key, see ``item_key``; the table's partition key
-    file     S  path of the part-file in the store; absent in a tombstone, as are offset, length and check
-    offset   N  bytes
-    length   N  bytes, line feed included
-    check    N  low 32 bits of the MD5 of the record's bytes
-    seq      N  see ``sequence``
+key      S  the artifact's key, see ``item_key``; the table's partition key
+file     S  path of the part-file in the store; absent in a tombstone, as are offset, length and check
+offset   N  bytes
+length   N  bytes, line feed included
+check    N  low 32 bits of the MD5 of the record's bytes
+seq      N  see ``sequence``
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Loading a share into the index table: entries of a run, the keys of the records that they lead to, an item for each.
 
-Belongs here: carrying out one share, again and again if need be. Does not belong here: which shares there are (shares), who carries them
-out and what follows (keeping, workers). The same code runs in this process, in others and in Lambda.
+The same code runs in this process, in others and in Lambda.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Shares: what commits brought, in pieces that one worker loads into the index table.
-
-Belongs here: the shape of a share, and cutting. Does not belong here: carrying one out (loading), and who does (workers).
-"""
+"""Shares: what commits brought, in pieces that one worker loads into the index table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Keeping the index table: bringing it up to the newest commit, filling a new one, and giving up those that nobody needs.
 
-Belongs here: what is to be loaded, the frontier, the switch to a new table. Does not belong here: a share's work (loading), who carries
-shares out if not this process (workers), and reading (looking).
 The protocol and what was rejected: docs/decisions/012-serving-index.md.
 """
 

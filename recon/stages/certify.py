@@ -1,8 +1,6 @@
 """Certify: one numbered certificate per window and change, from the figures that the timeline committed.
 
-Belongs here: making and reading certificates, the watermark. Does not belong here: counting anything (reduce and merge have).
-
-    rows in = accepted + duplicates + rejected, and the same for money, per currency
+rows in = accepted + duplicates + rejected, and the same for money, per currency
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Mending: stateless files of a committed revision that are gone or damaged are taken again from the landed files.
-
-Belongs here: what `recon replay` promises of such a window: the merge of the new revision needs the files of the committed one. Does not
-belong here: finding the damage of a whole store (recon.verification.verify), reducing (recon.stages.reduce).
-"""
+"""Mending: stateless files of a committed revision that are gone or damaged are taken again from the landed files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Merge: a range's stateless artifacts into the stateful ones, made visible by one commit.
-
-Belongs here: the order of the stage, part-files and their run, the ties before the commit. Does not belong here: the queries of a
-slice (recon.engines), the protocol of commits (recon.state.timeline).
-"""
+"""Merge: a range's stateless artifacts into the stateful ones, made visible by one commit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The whole way for everything that is closed and not yet done: reduce, pre-fetch, merge, index, certify, range by range.
-
-Belongs here: what is due, in which ranges, and what to do with a window that is bad. Does not belong here: any stage's work.
-"""
+"""The whole way for everything that is closed and not yet done: reduce, pre-fetch, merge, index, certify, range by range."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Pre-fetch: the keys of a range of windows → their standing artifacts, found once and laid into one file for the merge.
 
-Belongs here: which keys a range touches, and reading their records. Does not belong here: replacing contributions (recon.stages.merge).
-
 The keys are those of the new *and* of the committed revision of each window. The file names the commit it was read at; the merge
 reads anew what later commits touched. Bytes read follow the keys of the batch, never the size of the state. In a folder, where the
 merge can map the part-files, the file holds the places of the records; from object storage, the records themselves.

@@ -1,7 +1,5 @@
 """What stands ready for a stage, asked of the store and its timeline, never of Dagster's event log.
 
-Belongs here: telling, before any work, which windows of a range cannot be taken and why. Does not belong here: the work.
-
 A window whose newest revision the timeline holds is done and taken as it stands. A newer revision may arrive between two stages
 of a run: it waits for the next run, and the one under way goes on with the revision that it has begun with.
 """

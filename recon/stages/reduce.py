@@ -1,7 +1,4 @@
-"""Reduce: the files of a window's revision → its stateless artifacts, sorted events, and what was set aside.
-
-Belongs here: the order of the stage and its ties. Does not belong here: the queries (recon.engines) and reading files (recon.intake.files).
-"""
+"""Reduce: the files of a window's revision → its stateless artifacts, sorted events, and what was set aside."""
 
 from __future__ import annotations
 

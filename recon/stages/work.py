@@ -1,7 +1,4 @@
-"""What stages work on and what they tell: one reconciliation's store, rules and timeline, the report that they fill, their progress.
-
-Belongs here: these shapes. Does not belong here: the stages, and which windows they are given (recon.stages.pipeline, jobs).
-"""
+"""What stages work on and what they tell: one reconciliation's store, rules and timeline, the report that they fill, their progress."""
 
 from __future__ import annotations
 

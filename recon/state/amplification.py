@@ -1,6 +1,5 @@
 """The two bounds of a store, disk by what is live and bytes written by what changed: the sums that commits carry, and what they allow.
 
-Belongs here: these sums and the arithmetic on them. Does not belong here: compacting (recon.state.compaction) and merging tiers (recon.state.tiers).
 What is counted and what is not: docs/decisions/007-compaction-and-sweeping.md.
 """
 

@@ -1,7 +1,5 @@
 """Checkpoints: what a span of commits came to, so that a state is read from a few objects instead of all entries.
 
-Belongs here: their spans, their form, reading and writing them. Does not belong here: the fold itself (recon.state.timeline).
-
 A checkpoint of level n spans ``UNIT`` × ``BASE``ⁿ commits and holds, as of its last commit, what is small (runs, totals, rules), and
 of the windows just those that changed in its span. So each window is written once per level however long the store lives, and any state
 is read from at most ``BASE`` − 1 checkpoints of each level and ``UNIT`` − 1 entries. A checkpoint fits every state from the first commit

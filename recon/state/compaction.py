@@ -1,7 +1,5 @@
 """Compaction: part-files that are mostly superseded are rewritten, by one commit.
 
-Belongs here: how much of each part-file is live, which are rewritten, and the commit. Does not belong here: the records' new places
-(recon.state.rewrite), the bounds (recon.state.amplification), removing what is dead (recon.state.sweep), and tiers of runs (recon.state.tiers).
 The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
 """
 

@@ -1,9 +1,6 @@
 """The rules of earlier commits: kept in the store, so that what was known then is still judged as it was then.
 
 Settings are not kept: they are no part of what was known then, and ``engine.settings`` may hold secrets.
-
-Belongs here: keeping a configuration's rules, and loading them again. Does not belong here: what is part of the rules version
-(recon.config.load), and a rebuild by new ones (recon.operations.rebuild).
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """What is reachable from the timeline: generations, runs, part-files and stateless folders that its entries name.
 
-Belongs here: following the entries to what they name. Does not belong here: removing what is not reachable (recon.state.sweep).
-
 Everything here is derived from timeline entries. A note beside an entry may be missing after a kill, so nothing here reads one.
 """
 

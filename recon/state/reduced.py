@@ -1,7 +1,4 @@
-"""Stateless artifacts as they lie in the store: one folder per attempt at a window's revision, complete once its figures stand.
-
-Belongs here: the figures of a reduced window and finding its folder. Does not belong here: computing them (recon.stages.reduce).
-"""
+"""Stateless artifacts as they lie in the store: one folder per attempt at a window's revision, complete once its figures stand."""
 
 from __future__ import annotations
 

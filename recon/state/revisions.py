@@ -1,8 +1,5 @@
 """How far the revisions of a window have come, so that no number is given twice even where the newest manifest was lost.
 
-Belongs here: what commits, certificates, reductions and reasons for quarantine say of a window's newest revision, and its manifest made
-again from them. Does not belong here: putting manifests (recon.intake.batches).
-
 A manifest may be gone after a partial restore. Its number must not be used again: the timeline would take the new files for processed.
 """
 

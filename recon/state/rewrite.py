@@ -1,8 +1,5 @@
 """Rewriting: the live records of chosen part-files in new ones, and the run that leads to every live record where it lies then.
 
-Belongs here: new part-files, the places of records in them, that run. Does not belong here: which part-files are chosen, and the commit
-(recon.state.compaction).
-
 Both go through the state stretch by stretch: what is in memory is one stretch of entries, those that wait for the next part-file, and a
 piece of its bytes. Where the records went is not remembered: they lie in order of hash, so that it can be worked out again.
 """

@@ -1,7 +1,5 @@
 """Sweeping: what nothing needs any more is removed, after a commit that lists it.
 
-Belongs here: telling what is needed, the commit, removing. Does not belong here: what supersedes anything (merge, recon.state.tiers,
-recon.state.compaction, recon.operations.rebuild).
 The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
 """
 

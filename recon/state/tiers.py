@@ -1,7 +1,4 @@
-"""Index: keeps the number of runs small, so that a look-up stays flat while commits pile up.
-
-Belongs here: which runs merge into a larger tier, and that commit. Does not belong here: the form of a run (recon.state.runs).
-"""
+"""Index: keeps the number of runs small, so that a look-up stays flat while commits pile up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """The timeline: commits 1, 2, 3 …, each made visible by one conditional put; the state is their fold.
 
-Belongs here: entries, their fold, finding the head, committing. Does not belong here: what a merge or a compaction writes, and the
-form of a checkpoint (recon.state.checkpoints).
 The protocol and what was rejected: docs/decisions/002-timeline.md.
 """
 

@@ -1,10 +1,7 @@
 """Records in Redis (ElastiCache, Valkey), in front of object storage, by decision 014. Whatever happens to it costs speed, never truth.
 
-Belongs here: what is asked of the cache and put there, and when nothing is asked. Does not belong here: which records are read
-(recon.state.runs.read), and the connection (recon.storage.redis).
-
-    recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
-    value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
+recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
+value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The time that decides what closes and what goes: this machine's, held back to the store's own where it is ahead.
 
-Belongs here: comparing the two clocks. Does not belong here: times that are only noted, and commit times (recon.state.timeline).
-
 A machine whose clock is a day ahead would close windows that have not begun, for good. So the clock of the storage is asked: when it says
 that an object which was put just now was written. In a folder on this machine that is this machine's clock; on NFS it is the file server's.
 """

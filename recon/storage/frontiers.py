@@ -1,6 +1,6 @@
 """Frontiers: how far something has come, so that it need not look at all windows again.
 
-Belongs here: keeping such a value in the store. Does not belong here: what a value means. A frontier only spares work: without it, or with
+A frontier only spares work: without it, or with
 an old one, everything is looked at from further back.
 
 A value is an object of its own under a number that only grows; whoever puts a higher one removes those below.

@@ -1,6 +1,6 @@
 """Hashes of keys and of event ids: MD5 of the store's salt and the text.
 
-Belongs here: the salt of a store, and both hashes in Python and in DuckDB. Does not belong here: what is looked up by a hash. A hash
+A hash
 only finds candidates: whatever is found by it is compared by its text.
 
 Two texts with one MD5 can be made, and were published. Nobody can make them without knowing the salt, 16 random bytes that ``store.json``

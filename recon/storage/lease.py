@@ -1,7 +1,5 @@
 """Leases: who works on what, since when, and when that was last heard of.
 
-Belongs here: taking, keeping and giving back a lease, and telling who holds one. Does not belong here: what is done under it.
-
 Correctness never rests on a lease: a holder that was suspended may go on working after another took over, and the timeline fences it off.
 A lease only keeps two from doing the same work, and tells which work was given up by a process that died.
 Protocol: docs/decisions/005-leases-and-landings.md.

@@ -1,8 +1,4 @@
-"""The object store: named, immutable byte strings. The port all is written through, and its embedded default.
-
-Belongs here: the port, its errors, the local folder, and opening a store by its location. Does not belong here: which
-objects there are (``recon.storage.layout``) and what stands in them.
-"""
+"""The object store: named, immutable byte strings. The port all is written through, and its embedded default."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Opening a reconciliation's store: what it must be, and that it belongs to this configuration.
-
-Belongs here: ``store.json`` and its checks. Does not belong here: reading or writing anything else.
-"""
+"""Opening a reconciliation's store: what it must be, and that it belongs to this configuration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Opening Parquet files, for every module: a file's columns are those in it, and no part of its path is ever data or a pattern.
 
-Belongs here: DuckDB scans and Arrow reads of local Parquet files by exact path. Does not belong here: which files, columns or rows
-a caller needs, and writing files.
-
 DuckDB and Arrow take a folder named ``currency=EUR`` for a column of every file below it (Hive partitioning), and DuckDB takes
 ``*``, ``?`` and ``[`` in a path for a pattern. Both are switched off here, and ``tests/test_paths.py`` lets no other module open one.
 """

@@ -1,7 +1,4 @@
-"""Many small ranges as few requests.
-
-Belongs here: joining neighbouring ranges and fetching them side by side. Does not belong here: what the bytes mean.
-"""
+"""Many small ranges as few requests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Connecting to Redis: TLS, timeouts, and who asks. The secret is read when it is needed, and is in no file, log, error or metadata.
-
-Belongs here: the client and its credentials. Does not belong here: what is asked of it (recon.storage.cache).
-"""
+"""Connecting to Redis: TLS, timeouts, and who asks. The secret is read when it is needed, and is in no file, log, error or metadata."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The AWS role of each stage: which profile a process uses while it is at a stage.
-
-Belongs here: the name of the profile in the environment. Does not belong here: credentials, which boto3 finds by that name, and what a role
-may do (infra/template.yaml).
-"""
+"""The AWS role of each stage: which profile a process uses while it is at a stage."""
 
 from __future__ import annotations
 

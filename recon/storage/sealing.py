@@ -1,6 +1,5 @@
 """Seals: objects of JSON that hold the SHA-256 of their own text, and links from one object to the one before it.
 
-Belongs here: sealing a text, checking a seal, the digest that links name. Does not belong here: what is sealed or linked.
 The protocol and what was rejected: docs/decisions/018-chain.md.
 """
 

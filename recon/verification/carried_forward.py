@@ -1,8 +1,4 @@
-"""Verifying what is carried forward: which windows lie in blocks, and what the block of a key must be.
-
-Belongs here: decision 008 as SQL of its own. Does not belong here: comparing (verification_compare), sums over records
-(verification_totals), and any code of the engines.
-"""
+"""Verifying what is carried forward: which windows lie in blocks, and what the block of a key must be."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Verifying certificates: numbered without gaps, tying, and each as the timeline has the commit that it names.
-
-Belongs here: certificates against themselves and the timeline. Does not belong here: recounting what they
-say (verification_full).
-"""
+"""Verifying certificates: numbered without gaps, tying, and each as the timeline has the commit that it names."""
 
 from __future__ import annotations
 

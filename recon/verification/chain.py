@@ -1,6 +1,5 @@
 """Verifying chains: that each object of a chain bears its seal and names the digest of the one before it.
 
-Belongs here: links and seals. Does not belong here: what the objects say, and which objects there are.
 The protocol: docs/decisions/018-chain.md.
 """
 

@@ -1,8 +1,4 @@
-"""Comparing the stored artifacts with those that were computed again, and saying how a key differs.
-
-Belongs here: the table ``stored``, differing keys, their one line each. Does not belong here: computing
-(verification_expected).
-"""
+"""Comparing the stored artifacts with those that were computed again, and saying how a key differs."""
 
 from __future__ import annotations
 

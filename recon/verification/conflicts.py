@@ -1,8 +1,4 @@
-"""Verifying conflicts: events of one identity that differ, and ids under two keys, counted again from all landed events.
-
-Belongs here: what decision 001 says of conflicts, as SQL of its own. Does not belong here: fates of events (verification_full), and any
-code of the engines.
-"""
+"""Verifying conflicts: events of one identity that differ, and ids under two keys, counted again from all landed events."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What the artifacts must be, computed from the judged events in one fold over each key.
-
-Belongs here: the tables ``contributed`` and ``expected``, as decision 001 words them. Does not belong here: comparing
-(verification_compare), and any code of the engines: what is the same in both is the decision, not the text.
-"""
+"""What the artifacts must be, computed from the judged events in one fold over each key."""
 
 from __future__ import annotations
 

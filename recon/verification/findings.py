@@ -1,7 +1,4 @@
-"""What a verification finds: problems, listed up to a limit and counted beyond it.
-
-Belongs here: collecting. Does not belong here: looking for anything.
-"""
+"""What a verification finds: problems, listed up to a limit and counted beyond it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Verifying the index table: that it says just what the runs say, at the commit that it has come to.
 
-Belongs here: the comparison. Does not belong here: whether the runs are right (verification_records), and how the table is loaded
-(recon.serving.load), of which nothing is used.
-
 Both sides go into a database on disk: an entry of the runs and an item are compared by the key's hash, so that records are read only where
 they differ. Items that later commits have moved on already are compared with the newest state.
 """

@@ -1,8 +1,5 @@
 """Verifying by computing again: the landed events of all windows in one table, judged, folded in one pass and compared.
 
-Belongs here: reading the events, their fate (counted, suppressed, duplicate), and each window's figures. Does not
-belong here: the artifacts (verification_expected) and their comparison with the stored ones (verification_compare).
-
 Shares with the pipeline how files are read (recon.intake.files) and what expressions mean (recon.vocabulary, recon.logic.call);
 nothing else.
 """

@@ -1,8 +1,4 @@
-"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record it promises.
-
-Belongs here: runs, part-files, the bytes of records, and which of them are live. Does not belong here: whether what a
-record says is right (verification_totals, verification_compare).
-"""
+"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record it promises."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Verifying what lies beside the records: landed files, and the stateless files of every window.
-
-Belongs here: one window's objects against each other and against the timeline. Does not belong here: records
-(verification_records), certificates (verification_certificates).
-"""
+"""Verifying what lies beside the records: landed files, and the stateless files of every window."""
 
 from __future__ import annotations
 

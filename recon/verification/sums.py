@@ -1,7 +1,4 @@
-"""Sums in SQL that do not overflow: a decimal holds 38 digits, a sum of decimals over many keys or windows may need more.
-
-Belongs here: the sum of one column as three parts, and the number that they make. Does not belong here: what is summed.
-"""
+"""Sums in SQL that do not overflow: a decimal holds 38 digits, a sum of decimals over many keys or windows may need more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Verifying the timeline: every entry from the first to the newest, and that their fold is what the checkpoints hold.
-
-Belongs here: entries and checkpoints. Does not belong here: whether what the entries say is true of records and files.
-"""
+"""Verifying the timeline: every entry from the first to the newest, and that their fold is what the checkpoints hold."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Verifying that the live records add up to what the timeline says of them: statuses, and per window rows and measures.
-
-Belongs here: sums over stored records, control totals over events. Does not belong here: computing a record again
-(verification_expected).
-"""
+"""Verifying that the live records add up to what the timeline says of them: statuses, and per window rows and measures."""
 
 from __future__ import annotations
 

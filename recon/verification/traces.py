@@ -1,7 +1,5 @@
 """Verifying what speaks of commits: rules, notes of the index, frontiers, and a digest that somebody kept elsewhere.
 
-Belongs here: from such an object back to the timeline. Does not belong here: certificates (verification_certificates) and manifests
-(verification_windows).
 The protocol: docs/decisions/018-chain.md.
 """
 

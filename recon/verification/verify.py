@@ -1,8 +1,4 @@
-"""Verify: proves a store by reading all of it; with ``full`` by computing every artifact again from the landed events.
-
-Belongs here: the order of the checks and their outcome. Does not belong here: any check; those stand in the
-modules beside this one, which use nothing of reduce, merge or the engines, so that one mistake cannot hide on both
-sides."""
+"""Verify: proves a store by reading all of it; with ``full`` by computing every artifact again from the landed events."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Type rules: operands of known types → a typed node, or the reason why not.
 
-Belongs here: which operation takes which types, and what its result's type is. Does not belong here: reading text
-(``parse``), or what the operation does with values (``reference``).
-
 Every function takes and gives ``Node``; one that doesn't fit raises ``Unfit`` with the column in the text.
 """
 

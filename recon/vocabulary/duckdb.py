@@ -1,7 +1,5 @@
 """Typed tree → one DuckDB scalar expression that means what ``reference`` says.
 
-Belongs here: DuckDB's ways round each rule. Does not belong here: rules.
-
 Every operand stands in the text once, so that text grows with the expression and not exponentially; where a rule needs
 a value twice, a lambda over a list of one binds it. Nothing passes through double, and nothing depends on the session
 (time zone, division by zero). Texts are quoted by doubling quotes.

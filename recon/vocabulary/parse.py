@@ -1,7 +1,4 @@
-"""Text → typed tree: sqlglot reads the grammar, only what is listed here gets through.
-
-Belongs here: limits, the whitelist of syntax, names, places in the text. Does not belong here: type rules (``check``).
-"""
+"""Text → typed tree: sqlglot reads the grammar, only what is listed here gets through."""
 
 from __future__ import annotations
 

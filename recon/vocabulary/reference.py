@@ -1,7 +1,5 @@
 """What every operation means, in the plainest Python there is; tests hold the engines to it.
 
-Belongs here: the meaning of a typed tree on one row. Does not belong here: speed; nothing on a hot path calls this.
-
 Values are Decimal, int, str, bool, date, datetime (aware, UTC) and None for null. An expression is a total function:
 what does not fit its result's type is null, nothing raises.
 """

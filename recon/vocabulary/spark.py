@@ -1,7 +1,5 @@
 """Typed tree → one Spark SQL scalar expression that means what ``reference`` says.
 
-Belongs here: Spark's ways round each rule. Does not belong here: rules, and the session (recon.engines.spark.session).
-
 The expression is for a session with ``SETTINGS``, which are fixed when it is analysed: ANSI casts write decimals in plain digits, decimal
 arithmetic keeps its scale (by default Spark cuts it, silently, where digits run out), clocks are in UTC. Everything that can fail is
 a ``try_``, so that it is null and never an error. Every operand stands in the text once; where a rule needs a value twice, a lambda

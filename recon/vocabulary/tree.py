@@ -1,7 +1,4 @@
-"""The typed tree of an expression: what every engine's emitter and the reference read.
-
-Belongs here: the shape, and its canonical form. Does not belong here: anything of sqlglot or of an engine.
-"""
+"""The typed tree of an expression: what every engine's emitter and the reference read."""
 
 from __future__ import annotations
 

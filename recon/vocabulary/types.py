@@ -1,8 +1,4 @@
-"""The six types a value can have, and the type that an operation on them gives.
-
-Belongs here: types, their spelling, and the arithmetic of precision and scale. Does not belong here: what an
-operation does with values; that stands in ``reference``.
-"""
+"""The six types a value can have, and the type that an operation on them gives."""
 
 from __future__ import annotations
 

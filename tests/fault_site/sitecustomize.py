@@ -1,7 +1,5 @@
 """Faults in processes that a daemon starts by itself: Python loads this module first where its folder is on PYTHONPATH.
 
-Belongs here: what may happen at a write of the store, as $RECON_TEST_FAULTS names it. Does not belong here: any test.
-
 $RECON_TEST_FAULTS names a folder. Below it ``kill/<path of an object, with + for />`` is the beginning of the path before the writing of
 which a process kills itself, as ``kill -9`` does; the file is removed by the one process that dies of it. ``break/<path>`` names in the
 same way the beginning of paths before the writing of which a process runs out of memory. While there is a file ``full``, no process can
@@ -14,10 +12,10 @@ import signal
 from pathlib import Path
 
 if told := os.environ.get("RECON_TEST_FAULTS"):
-    import recon.store
+    import recon.storage.local
 
     folder = Path(told)
-    real_put, real_write = recon.store.LocalStore.put_new, recon.store._write_synced
+    real_put, real_write = recon.storage.local.LocalStore.put_new, recon.storage.local._write_synced
 
     def put_new(self, path, chunks):
         for marker in (folder / "kill").iterdir():
@@ -36,4 +34,4 @@ if told := os.environ.get("RECON_TEST_FAULTS"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real_write(file, chunks, *more)
 
-    recon.store.LocalStore.put_new, recon.store._write_synced = put_new, write_synced
+    recon.storage.local.LocalStore.put_new, recon.storage.local._write_synced = put_new, write_synced

@@ -1,6 +1,6 @@
 """The mutants of `make mutants`: mistakes that somebody could make, each with the tests that must notice it.
 
-Belongs here: the list. Does not belong here: applying it (run.py). A mutant's ``old`` text is in its module exactly once.
+A mutant's ``old`` text is in its module exactly once.
 """
 
 from __future__ import annotations

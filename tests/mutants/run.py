@@ -1,8 +1,7 @@
 """`make mutants`: breaks the code by hand-made mutants, one at a time in a copy of the tree, and prints those that no test notices.
 
-    python tests/mutants/run.py [WORD …]      only mutants with one of these words in their module or reason
+    python tests/mutants/run.py [WORD …] only mutants with one of these words in their module or reason
 
-Belongs here: copying, changing, running the tests that should fail. Does not belong here: the list (mutants.py).
 Exit status 1 where a mutant survives, cannot be applied, or its tests fail without it.
 """
 

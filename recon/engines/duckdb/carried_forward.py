@@ -1,7 +1,5 @@
 """Contributions carried forward, in DuckDB: of a key with very many windows the old ones are one block.
 
-Belongs here: which contributions are folded, folding them, and opening a block again. Does not belong here: what a merge does with
-contributions (merging), how a block is written (contributions).
 The rule, and what was rejected: docs/decisions/008-carried-forward.md.
 """
 

@@ -1,8 +1,5 @@
 """Conflicts across windows in DuckDB: suppressed events that differ from the event that counts.
 
-Belongs here: which event counts, and comparing its columns with those of the suppressed ones. Does not belong here: which events are
-suppressed (entangled), duplicates within one window (reduction), the figures (recon.model.conflicts).
-
 An event and the later ones that it suppresses, each within the horizon of the one before, are a *chain*; the first one counts. Only the
 chains of ids that stand in a window of the range can change. A chain may reach further than the tables of ``entangled`` do: into windows
 whose ids the record does not hold, or that are carried forward. Their ids are read from the stateless artifacts.

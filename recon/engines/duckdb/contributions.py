@@ -1,6 +1,5 @@
 """Contributions in DuckDB: their type, their JSON form, and the fold of a list of them into measures, derived values and status.
 
-Belongs here: SQL fragments over a list of contributions named ``c``. Does not belong here: which contributions a key holds (merging).
 The record's form is decided in docs/decisions/001-contributions-and-duplicates.md.
 """
 

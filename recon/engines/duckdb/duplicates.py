@@ -1,7 +1,6 @@
 """Duplicates across windows in DuckDB: the few keys whose ids meet in several windows, or that hold too many ids to keep.
 
-Belongs here: which events are suppressed before and after, and reducing again the contributions for which that changed.
-Does not belong here: duplicates within one window (reduction). The rule: docs/decisions/001-contributions-and-duplicates.md.
+The rule: docs/decisions/001-contributions-and-duplicates.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The embedded engine behind the port: one DuckDB in this process.
-
-Belongs here: nothing but the port's methods. Does not belong here: queries, which are beside this module.
-"""
+"""The embedded engine behind the port: one DuckDB in this process."""
 
 from __future__ import annotations
 

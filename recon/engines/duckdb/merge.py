@@ -1,8 +1,4 @@
-"""Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the standing records.
-
-Belongs here: the queries of one slice. Does not belong here: duplicates across windows (entangled), old contributions of keys with very
-many windows (carrying), part-files and commits (recon.stages.merge).
-"""
+"""Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the standing records."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Reduce in DuckDB: the typed events of one window → its artifacts, sorted events, and what was set aside.
-
-Belongs here: the queries of the stage `reduce`, and the reduction of any table of events, which merge uses for duplicates.
-Does not belong here: reading files (recon.intake.files), the order of the stage (recon.stages.reduce).
-"""
+"""Reduce in DuckDB: the typed events of one window → its artifacts, sorted events, and what was set aside."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Opening DuckDB with the limits of the configuration.
-
-Belongs here: connections and their settings. Does not belong here: any query of a stage.
-"""
+"""Opening DuckDB with the limits of the configuration."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Accepted events of a window that may be a mistake all the same: no measure's condition takes them, or their time lies outside the window.
-
-Belongs here: counting them, per value. Does not belong here: refusing anything (recon.intake.files), what the certificate says (recon.stages.certify).
+"""Accepted events of a window that may be a mistake all the same: no measure's condition takes them, or their time lies outside the
+window.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """The distributed engine behind the port: Spark, local, on a standalone cluster or on EMR.
 
-Belongs here: nothing but the port's methods. Does not belong here: how a stage is cut into tasks (reducing, merging).
 What runs as Spark SQL and what as Arrow in executors, and why: docs/decisions/010-spark.md.
 """
 

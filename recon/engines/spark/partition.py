@@ -1,7 +1,4 @@
-"""Rows to the partition that their number names.
-
-Belongs here: that, for each Spark that Recon runs on. Does not belong here: which slice a row belongs to (distributing).
-"""
+"""Rows to the partition that their number names."""
 
 from __future__ import annotations
 

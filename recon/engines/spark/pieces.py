@@ -1,8 +1,5 @@
 """What Spark's tasks read and write of a large window: a file → typed events; a slice → sorted pieces; pieces → the window's files.
 
-Belongs here: what runs in executors, as Arrow through DuckDB, with the queries of DuckDB's own reduce. Does not belong here: the
-jobs that hand rows from one to the next (distributing).
-
 Between tasks hashes are signed, which is all that Spark knows: an unsigned number less 2⁶³, so that their order stays.
 """
 

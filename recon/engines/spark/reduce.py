@@ -1,8 +1,4 @@
-"""Reduce on Spark: small windows whole, one task each; large ones cut into files, then into slices of the hash space.
-
-Belongs here: which windows are small, and the order of a range. Does not belong here: what a task does with a small one
-(recon.engines.duckdb.window.reduce_window), the jobs of a large one (distributing).
-"""
+"""Reduce on Spark: small windows whole, one task each; large ones cut into files, then into slices of the hash space."""
 
 from __future__ import annotations
 

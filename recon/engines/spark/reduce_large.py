@@ -1,7 +1,5 @@
 """Reduce of large windows on Spark: files → events → duplicates set aside → measures per key → pieces by hash → the window's files.
 
-Belongs here: the jobs, as Spark SQL, with the vocabulary emitted for Spark. Does not belong here: what tasks read and write (pieces).
-
 All windows of a range go through one set of jobs; ``w`` is a window's place in the range. Aggregates are taken before the shuffle and
 after it, so that a key with very many events is one row of each task. Partitions are numbered by the stage itself: one for each slice
 of the hash space of each window.

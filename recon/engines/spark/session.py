@@ -1,7 +1,4 @@
-"""Opening Spark with the configuration's settings and those that meaning rests on.
-
-Belongs here: the session and its settings. Does not belong here: Java (java), any job of a stage.
-"""
+"""Opening Spark with the configuration's settings and those that meaning rests on."""
 
 from __future__ import annotations
 

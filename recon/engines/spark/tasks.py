@@ -1,7 +1,5 @@
 """Tasks of Spark that run the library's own code on one file, window or slice each, on whatever executor they land.
 
-Belongs here: sending items out and bringing their small answers back. Does not belong here: what is done with an item (reducing, merging).
-
 An item may be carried out more than once: Spark retries what failed, runs slow tasks twice if told to, and starts again what a dead
 worker had. So an item's function writes under names that no other attempt has (``layout.new_attempt``), and *answers* with them. Of the
 answers Spark gives the driver exactly one an item. What other attempts wrote is named by nobody.

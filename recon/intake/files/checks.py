@@ -1,8 +1,5 @@
 """The common checks: from texts to typed values, and for a row that fails the reason why, as DuckDB SQL.
 
-Belongs here: what text is a number, date, time, boolean or key, the same for every format. Does not belong here:
-reading files.
-
 Each value is first tried the cheap way (the text is what the value itself would be written as, or a simple pattern
 says that the cast is exact); only texts that fail are looked at closely, and reasons are made for failing rows only.
 """

@@ -1,8 +1,4 @@
-"""CSV and TSV as Arrow batches of text columns, each record with the line on which it starts.
-
-Belongs here: tokenizing by Arrow, line numbers, rows that are no rows. Does not belong here: types and checks of the
-values.
-"""
+"""CSV and TSV as Arrow batches of text columns, each record with the line on which it starts."""
 
 from __future__ import annotations
 

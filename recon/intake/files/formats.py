@@ -1,8 +1,4 @@
-"""A file's format by its name, and its bytes as a stream of blocks, decompressed.
-
-Belongs here: names and suffixes, decompression, the UTF-8 check of text files. Does not belong here: records and
-columns.
-"""
+"""A file's format by its name, and its bytes as a stream of blocks, decompressed."""
 
 from __future__ import annotations
 

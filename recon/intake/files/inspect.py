@@ -1,7 +1,4 @@
-"""What is looked at when a file is landed: whether it is what its name says, whole, and has the columns.
-
-Belongs here: faults of whole files that can be found before any row is. Does not belong here: faults of single rows.
-"""
+"""What is looked at when a file is landed: whether it is what its name says, whole, and has the columns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One line of JSON read exactly, by Python: numbers as they are written, members that are there twice, constants that are not JSON.
-
-Belongs here: what a single line holds. Does not belong here: which lines need it (jsonlines).
-"""
+"""One line of JSON read exactly, by Python: numbers as they are written, members that are there twice, constants that are not JSON."""
 
 from __future__ import annotations
 

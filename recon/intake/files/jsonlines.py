@@ -1,8 +1,4 @@
-"""JSON lines as Arrow batches of lines; which of them DuckDB may parse and which only Python parses exactly.
-
-Belongs here: splitting into lines, and the lines that DuckDB would read wrongly: it takes JSON numbers through double,
-and lets trailing commas, NaN and Infinity pass. Does not belong here: types and checks of the values.
-"""
+"""JSON lines as Arrow batches of lines; which of them DuckDB may parse and which only Python parses exactly."""
 
 from __future__ import annotations
 

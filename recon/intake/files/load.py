@@ -1,8 +1,5 @@
 """Landed files into two tables of a DuckDB connection: the accepted candidates, and the rejected rows with their
 reasons.
-
-Belongs here: one pass over each file, and a second one for the raw text of rows that were rejected. Does not belong
-here: how a format is read, what makes a value right, and duplicates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Parquet as Arrow batches of text columns, exact to the last digit.
-
-Belongs here: how each Parquet type is written as text. Does not belong here: types and checks of the values.
-"""
+"""Parquet as Arrow batches of text columns, exact to the last digit."""
 
 from __future__ import annotations
 

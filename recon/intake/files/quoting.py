@@ -1,7 +1,5 @@
 """CSV and TSV text, block by block, as records whose quoting is beyond doubt, for a parser that is lenient.
 
-Belongs here: where a record ends, and lines that are no record. Does not belong here: fields and columns.
-
 A quoted field is closed by a quote that the delimiter or the end of a line follows. Where one is not, the line on which its record
 begins is a fault by itself and the next line begins a record, so that an open quote takes no other row with it.
 """

@@ -1,7 +1,4 @@
-"""The raw text of rejected rows, read again from their files, so that the first pass carries none for the good rows.
-
-Belongs here: finding rows again by line or row number. Does not belong here: deciding which rows those are.
-"""
+"""The raw text of rejected rows, read again from their files, so that the first pass carries none for the good rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The shapes of the intake: what is asked for, what is read, what was counted, and how a key is written.
-
-Belongs here: frozen shapes that the other intake modules and the stages share. Does not belong here: how any format is
-read.
-"""
+"""The shapes of the intake: what is asked for, what is read, what was counted, and how a key is written."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Proving the runs and part-files that have come into a store, before a commit there rests on them.
-
-Belongs here: reading them where they arrived, and whose fault it is if they are not what was written. Does not belong here: bringing them
-(recon.operations.copy.transfer), and proving a whole store (recon.verification.verify).
-"""
+"""Proving the runs and part-files that have come into a store, before a commit there rests on them."""
 
 from __future__ import annotations
 

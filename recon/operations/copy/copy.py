@@ -1,8 +1,5 @@
 """Copying a whole store as of one commit, beside its writers, and bringing a copy up to date.
 
-Belongs here: the order, what is refused, and what happens where the source is swept meanwhile. Does not belong here: single objects
-(recon.operations.copy.transfer), proving what arrived (recon.operations.copy.check), and what there is to copy of windows and of the timeline (recon.operations.copy.windows,
-recon.operations.copy.timeline).
 The protocol and what was rejected: docs/decisions/017-copying.md.
 """
 

@@ -1,8 +1,4 @@
-"""The timeline copied: commits in order, and what is told of commits beside it.
-
-Belongs here: entries, a rebuild's own timeline, checkpoints, notes of the index, certificates. Does not belong here: what commits rest on
-(recon.operations.copy.copy, recon.operations.copy.windows).
-"""
+"""The timeline copied: commits in order, and what is told of commits beside it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Bringing objects from one store to another: side by side, in bounded memory, each compared once it has arrived.
-
-Belongs here: one object and many, what is under way at a time, comparing. Does not belong here: which objects, and in what order
-(recon.operations.copy.copy).
-"""
+"""Bringing objects from one store to another: side by side, in bounded memory, each compared once it has arrived."""
 
 from __future__ import annotations
 

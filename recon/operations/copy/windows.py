@@ -1,7 +1,4 @@
-"""What windows hold, copied: landed files, manifests and the notes of them, finished reductions.
-
-Belongs here: what of a window comes before what. Does not belong here: records and commits (recon.operations.copy.copy, recon.operations.copy.timeline).
-"""
+"""What windows hold, copied: landed files, manifests and the notes of them, finished reductions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What the doctor looks at on AWS: of each service that is configured, whether it is reached, may be used, and has what is named.
 
-Belongs here: one reading call a service, within seconds, and what mends what it fails with. Does not belong here: the store and the cache,
-which are opened as a run opens them (recon.operations.doctor.examine). Nothing is changed, started or invoked, and no credentials are told.
+Nothing is changed, started or invoked, and no credentials are told.
 """
 
 from __future__ import annotations

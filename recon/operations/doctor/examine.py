@@ -1,7 +1,4 @@
-"""What there is of what Recon needs, on this machine: each engine and service, what is missing, and the one command that mends it.
-
-Belongs here: looking, without changing or starting anything for good. Does not belong here: mending.
-"""
+"""What there is of what Recon needs, on this machine: each engine and service, what is missing, and the one command that mends it."""
 
 from __future__ import annotations
 

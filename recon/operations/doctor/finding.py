@@ -1,7 +1,4 @@
-"""What the doctor says of one thing that it has looked at.
-
-Belongs here: that shape. Does not belong here: looking (recon.operations.doctor.examine, recon.operations.doctor.aws).
-"""
+"""What the doctor says of one thing that it has looked at."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 """The zip that the Lambda function of index workers is deployed from.
 
-    python -m recon.operations.packaging.lambda_zip --out dist                       # for this machine: what is installed here
+    python -m recon.operations.packaging.lambda_zip --out dist # for this machine: what is installed here
     python -m recon.operations.packaging.lambda_zip --out dist --arch arm64 --python 3.13
-
-Belongs here: what is in the zip, and its size. Does not belong here: deploying it (infra/template.yaml).
 
 It holds the library and what the worker imports, in the versions that are installed here, which are those that were tested. boto3 comes
 with Lambda's runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds that it runs without.
@@ -68,7 +66,7 @@ def package(out: Path, arch: str, python: str) -> tuple[Path, int]:
             _copy_installed(others)
         else:
             fetch(_distributions(), others, arch, python, unpacked=True)
-        source = Path(__file__).parents[1]
+        source = Path(__file__).parents[2]
         files = {f"recon/{name}": source / name for name in _kept(source)} | {name: others / name for name in _kept(others)}
         unzipped = sum(file.stat().st_size for file in files.values())
         if unzipped > UNZIPPED_MAX_BYTES:

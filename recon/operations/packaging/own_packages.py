@@ -1,7 +1,5 @@
 """Recon's own packages beside the library, and that no others are imported in their place.
 
-Belongs here: that check, without importing any of them. Does not belong here: anything of Dagster.
-
 ``jobs`` and ``resources`` are common names: a folder of that name in the working directory would silently take the place of ours.
 """
 
@@ -19,7 +17,7 @@ PACKAGES = ("recon_assets", "resources", "jobs")
 
 def refuse_foreign_modules() -> None:
     """Raises WrongUsage, naming the path, where another package of the same name would be imported in place of ours."""
-    ours = Path(__file__).resolve().parents[1]
+    ours = Path(__file__).resolve().parents[3]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         found = [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])

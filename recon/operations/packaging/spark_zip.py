@@ -29,7 +29,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 def package(out: Path, arch: str | None = None, python: str = "3.11") -> int:
     """The library as a zip for ``--py-files`` and the file for spark-submit; for ``arch`` also what else EMR's machines need, with the
     script that installs it there. The same sources give the same bytes."""
-    source = Path(__file__).parent
+    source = Path(__file__).parents[2]
     out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / _ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(source.rglob("*")):
@@ -46,7 +46,7 @@ def package(out: Path, arch: str | None = None, python: str = "3.11") -> int:
     folder.mkdir()
     wanted = [*wheels.needed("aws", without=["dagster"]), *wheels.installed(["dagster-pipes"])]
     wheels.fetch(wanted, folder, arch, python)
-    shutil.copyfile(source / _BOOTSTRAP, out / _BOOTSTRAP)
+    shutil.copyfile(Path(__file__).with_name(_BOOTSTRAP), out / _BOOTSTRAP)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"wrote {folder}: {len(wanted)} wheels for python{python} on {arch}, {size / 1e6:.0f} MB; and {out / _BOOTSTRAP}")
     print(f"next: aws s3 sync {out} s3://BUCKET/spark, and engine.package: s3://BUCKET/spark in recon.yaml")

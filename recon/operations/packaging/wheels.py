@@ -1,8 +1,4 @@
-"""Wheels of what Recon needs, in the versions that are installed here, for machines of another architecture or Python.
-
-Belongs here: which distributions, and having pip fetch them. Does not belong here: what is made of them (recon.cli.spark,
-recon.operations.packaging.lambda_zip).
-"""
+"""Wheels of what Recon needs, in the versions that are installed here, for machines of another architecture or Python."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Calls of AWS as this library makes them: by the standard chain of credentials, patiently, and failing in its own words.
-
-Belongs here: clients, waiting out throttling and lost connections, botocore's errors as kinds of ours. Does not belong here: which calls.
-"""
+"""Calls of AWS as this library makes them: by the standard chain of credentials, patiently, and failing in its own words."""
 
 from __future__ import annotations
 

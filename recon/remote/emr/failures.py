@@ -1,8 +1,4 @@
-"""Why a step did not succeed, as one of our errors: which kind it is says whether and how it is tried again.
-
-Belongs here: states and reasons of EMR, exit statuses of recon.cli.spark, what Spark's last lines say. Does not belong here: asking for any of
-them (steps, logs), and how often each kind is tried again (recon_assets.retries).
-"""
+"""Why a step did not succeed, as one of our errors: which kind it is says whether and how it is tried again."""
 
 from __future__ import annotations
 

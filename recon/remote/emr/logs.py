@@ -1,7 +1,5 @@
 """The logs of a step: where EMR puts them, and the last lines of one that are fit to be told.
 
-Belongs here: paths below a cluster's LogUri, reading the end of a log. Does not belong here: which lines are fit (recon.remote.emr.redact).
-
 EMR puts them there minutes after the step has ended, so that they are waited for a while and may still be missing.
 """
 

@@ -1,8 +1,5 @@
 """The cluster's end of Dagster Pipes: what a job of EMR Serverless is told by whoever started it, and log lines on their way back.
 
-Belongs here: opening Pipes where the environment says so, by the package dagster-pipes, which needs nothing of Dagster. Does not belong
-here: Dagster's end (resources.emr_serverless), and the work.
-
 No metadata are reported: Dagster would stamp them on every partition of the range. Figures per window are in the answer.
 """
 

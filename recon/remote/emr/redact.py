@@ -1,7 +1,4 @@
-"""Texts of others made fit to be told: secrets struck out, and whatever may quote an event.
-
-Belongs here: what a secret looks like, and which lines of a log are of a known form. Does not belong here: where texts are from.
-"""
+"""Texts of others made fit to be told: secrets struck out, and whatever may quote an event."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Steps on a cluster of EMR: submitting one, finding it again, waiting for its end, cancelling it.
 
-Belongs here: the step API and its limits. Does not belong here: what a step is about (recon.remote.exchange), why it failed (failing), its logs
-(logs), starting clusters (transient). Protocol: docs/decisions/015-emr.md.
+Protocol: docs/decisions/015-emr.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A stage of a range as one step on a cluster: asked in the store, submitted or found again, waited for, its answer read.
-
-Belongs here: that order. Does not belong here: the step API (steps), what failed (failing), which cluster (resources.emr).
-"""
+"""A stage of a range as one step on a cluster: asked in the store, submitted or found again, waited for, its answer read."""
 
 from __future__ import annotations
 

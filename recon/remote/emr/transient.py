@@ -1,7 +1,4 @@
-"""Clusters of EMR that are started for one run: what they are made of, their start and their end.
-
-Belongs here: the request that starts one, from ``engine.transient``. Does not belong here: steps, and when a run needs one (resources.emr).
-"""
+"""Clusters of EMR that are started for one run: what they are made of, their start and their end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Attempts at a share, as the store tells them: claimed, beating, ended, given away; and the one ``done`` of the share.
 
-Belongs here: these objects, and who may put which. Does not belong here: whom to start and when (recon.serving.workers.coordinator), and the work of
-a share (recon.serving.workers.worker).
 Protocol: docs/decisions/013-index-workers.md. An attempt is a row of numbered entries, each created once. Entry 0 is the claim. The worker
 puts the next one as its beat; the coordinator gives the attempt away by putting that same entry. So just one of them happens.
 """

@@ -1,7 +1,5 @@
 """The coordinator of index workers: starts them, watches their beats in the store, restarts those that are gone, counts each share once.
 
-Belongs here: whom to start and when, whom to give up. Does not belong here: what stands in the store (recon.serving.workers.attempts, plans), how a
-worker is started (recon.serving.workers.launchers), and its work (recon.serving.workers.worker).
 Protocol: docs/decisions/013-index-workers.md. Whatever it knows it can find again in the store: it may be killed at any point.
 """
 

@@ -1,7 +1,5 @@
-"""Shares of the index table carried out by workers, as the configuration has it; few rows in this process, which is over before one starts.
-
-Belongs here: from shares to a plan, the plan seen through, what its shares came to. Does not belong here: which shares there are, and what
-follows (recon.serving.sync); watching workers (recon.serving.workers.coordinator).
+"""Shares of the index table carried out by workers, as the configuration has it; few rows in this process, which is over before one
+starts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The index worker as a Lambda function: ``recon.serving.workers.lambda_handler.handler``.
 
-Belongs here: what Lambda wants of a function. Does not belong here: the work (recon.serving.workers.worker), and the zip (recon.operations.packaging.lambda_zip).
-
 The function's environment names the store and the table that it serves, RECON_STORE and RECON_TABLE; an event for any other is refused.
 Logs tell share, attempt and outcome. What an event holds besides is never logged, nor is anything of a record.
 """

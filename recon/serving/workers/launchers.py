@@ -1,8 +1,4 @@
-"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.workers.worker.
-
-Belongs here: starting, and what is known of one that was started without looking into the store. Does not belong here: when to start
-whom, and whether one lives (recon.serving.workers.coordinator goes by its beats).
-"""
+"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.workers.worker."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Plans: which shares are to be done, put once before anybody begins, so that a coordinator that is run again cuts nothing anew.
-
-Belongs here: a plan in the store, how large its shares are, that it is finished, sweeping. Does not belong here: what a share is
-(recon.serving.shares) and who does it (recon.serving.workers.coordinator).
-"""
+"""Plans: which shares are to be done, put once before anybody begins, so that a coordinator that is run again cuts nothing anew."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 """One worker at one share: what a local process and the Lambda function do alike.
 
-    python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
-
-Belongs here: reading an event, going through a share in pieces, stopping before the deadline. Does not belong here: what is written into
-the table (recon.serving.load), the objects that tell of it (recon.serving.workers.attempts), and Lambda's own (recon.serving.workers.lambda_handler).
+python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Index entries in memory: six arrays sorted by (hi, lo), how they are made, and which runs to merge next.
-
-Belongs here: arithmetic on entries. Does not belong here: merging them (``runs_merge``), files (``runs_file``), look-ups
-(``runs_find``).
-"""
+"""Index entries in memory: six arrays sorted by (hi, lo), how they are made, and which runs to merge next."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
 """A run on disk: written once, opened by its footer, looked up block by block.
 
-Belongs here: the file's layout, its checks, single look-ups. Does not belong here: look-ups of a batch (``runs_find``).
-
-    16 bytes          magic, version (u4), 0 (u4)
-    six arrays        hi, lo, offset (u8), length, file, check (u4), each from a multiple of 8 on
-    fence             hi of every 1,024th entry (u8)
-    guard             CRC-32 of each block of 1,024 entries: of its hi, then its lo (u4)
-    footer            JSON: count, part_files, and per array its position, bytes and CRC-32 (with its padding)
-    20 bytes          length (u8) and CRC-32 (u4) of the footer, magic
+    16 bytes magic, version (u4), 0 (u4)
+    six arrays hi, lo, offset (u8), length, file, check (u4), each from a multiple of 8 on
+    fence hi of every 1,024th entry (u8)
+    guard CRC-32 of each block of 1,024 entries: of its hi, then its lo (u4)
+    footer JSON: count, part_files, and per array its position, bytes and CRC-32 (with its padding)
+    20 bytes length (u8) and CRC-32 (u4) of the footer, magic
 
 All numbers are little-endian. Opening checks magic, footer, fence and guard; a look-up checks the blocks of hashes that
 it reads against the guard, so that a flipped byte can't make a key look new; ``Run.verify`` checks every byte.

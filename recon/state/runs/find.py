@@ -1,7 +1,4 @@
-"""Look-ups of a batch of hashes in the runs of a state.
-
-Belongs here: which records there are for many hashes, and where. Does not belong here: their bytes (``runs_records``).
-"""
+"""Look-ups of a batch of hashes in the runs of a state."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Merging runs: of each hash the entries of the newest run that holds it, worked out stretch by stretch of the hash space.
 
-Belongs here: which entries stay, and the merged columns in pieces. Does not belong here: files (``runs_file``), records, and what a tier
-or a compaction is (``recon.state.tiers``, ``recon.state.compaction``).
-
 A merge holds the entries of one stretch, whatever the runs hold; which of them stay, 4 bytes an entry, goes into a file where one is given.
 """
 

@@ -1,8 +1,4 @@
-"""The bytes of records that were found, every one checked against its entry.
-
-Belongs here: reading records by part-file, offset and length, from the store or from a cache in front of it. Does not belong here:
-finding them, and what they mean.
-"""
+"""The bytes of records that were found, every one checked against its entry."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor DuckDB.
-
-Belongs here: reading them in few requests. Does not belong here: the same as Arrow, for millions (``runs_records``), and finding them.
-"""
+"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor DuckDB."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """What S3 answers, and what keeps an answer away, as this project's errors.
 
-Belongs here: telling one failure from another, by status, code and kind, of obstore and of boto3 alike, and their texts. Does not belong
-here: trying again (recon.storage.s3.requests).
-
 The body of an answer may name the access key and what was signed: of it nothing but its code is ever told on.
 """
 

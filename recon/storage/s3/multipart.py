@@ -1,7 +1,5 @@
 """Objects of many parts: a few uploaded at a time, visible by the completion, which is a conditional put.
 
-Belongs here: parts, their checksums, aborting. Does not belong here: whether a refused completion was one's own (recon.storage.s3.store).
-
 obstore knows no condition for the completion of an upload; these few requests are boto3's. What an abort can't remove, because the process
 died, the bucket's lifecycle rule does.
 """

@@ -1,7 +1,4 @@
-"""Objects that this process has just created, or was told of that they exist.
-
-Belongs here: remembering them, so that an answer older than what was seen is known for one. Does not belong here: any object's content.
-"""
+"""Objects that this process has just created, or was told of that they exist."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """One request to S3, tried again for a while: back-off with jitter, renewed credentials, every try counted.
 
-Belongs here: when to try again. Does not belong here: what failed (recon.storage.s3.failures), and what the requests are for (recon.storage.s3.store).
-
 obstore and boto3 try nothing again themselves: a conditional put that is repeated unseen comes back as refused though it succeeded.
 """
 

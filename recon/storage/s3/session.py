@@ -1,7 +1,4 @@
-"""Where an S3 store lies, and how it is reached: bucket, prefix, region, endpoint, credentials, clients.
-
-Belongs here: what the standard environment of AWS says (profiles, variables, roles), as boto3 reads it. Does not belong here: requests.
-"""
+"""Where an S3 store lies, and how it is reached: bucket, prefix, region, endpoint, credentials, clients."""
 
 from __future__ import annotations
 

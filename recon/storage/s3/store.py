@@ -1,7 +1,6 @@
 """The object store in S3: each object one key below the prefix, created by a conditional put.
 
-Belongs here: the ObjectStore's methods as requests, and telling whether a refused put was one's own. Does not belong here: when a request
-is tried again (recon.storage.s3.requests), objects of many parts (recon.storage.s3.multipart). Design: docs/decisions/011-s3-store.md.
+Design: docs/decisions/011-s3-store.md.
 """
 
 from __future__ import annotations
