@@ -113,6 +113,7 @@ def measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``work`` says, with its CPU seconds and peaks of memory."""
     import duckdb  # noqa: F401
     import pyarrow  # noqa: F401
+
     import recon.state.compaction
     import recon.state.tiers  # noqa: F401
 

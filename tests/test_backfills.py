@@ -1,4 +1,6 @@
-"""Backfills over any range, by any button: windows long done, overlapping, out of order, two at once. The store's result is the oracle's."""
+"""Backfills over any range, by any button: windows long done, overlapping, out of order, two at once. The store's result is the
+oracle's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Duplicates at the edges of 31 days: whatever the order of windows and corrections, what counts is what stood within the horizon before."""
+"""Duplicates at the edges of 31 days: whatever the order of windows and corrections, what counts is what stood within the horizon
+before.
+"""
 
 from __future__ import annotations
 

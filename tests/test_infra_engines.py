@@ -1,4 +1,6 @@
-"""What a run asks of EMR where it starts clusters of its own, and of EMR Serverless: allowed by the roles, and all that the policies say."""
+"""What a run asks of EMR where it starts clusters of its own, and of EMR Serverless: allowed by the roles, and all that the policies
+say.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What others can see: modes of a store, secrets of the configuration, control characters on a terminal; and how large a certificate gets."""
+"""What others can see: modes of a store, secrets of the configuration, control characters on a terminal; and how large a certificate
+gets.
+"""
 
 from __future__ import annotations
 

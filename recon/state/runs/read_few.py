@@ -1,4 +1,6 @@
-"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor DuckDB."""
+"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor
+DuckDB.
+"""
 
 from __future__ import annotations
 
