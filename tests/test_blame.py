@@ -20,12 +20,11 @@ from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.dagster_runs import Materializing
 from recon.engines.blame import blamed
-from recon.engines.duckdb import session
+from recon.engines.duckdb import session, slices
 from recon.engines.duckdb import window as reduce
 from recon.engines.duckdb.session import connect
 from recon.errors import OutOfCapacity, TryAgain, WrongInput, WrongUsage
 from recon.planning import quarantine
-from recon.stages import merge
 from recon.stages.report import RunReport
 from recon.storage.scratch import scratch_folder
 from recon_assets.retries import FAILURE_TAG
@@ -62,7 +61,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Exc
     """Has a stage fail with an error on whatever range holds the window of 01:00."""
 
     def spoil(stage: str, error: Callable[[], Exception]) -> None:
-        real_figures, real_slice = reduce.figures_of, merge.merge_slice
+        real_figures, real_slice = reduce.figures_of, slices.merge_slice
 
         def figures(connection: Any, config: Any, manifest: Any, *more: Any) -> Any:
             if manifest.window == window(1):
@@ -77,7 +76,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Exc
         if stage == "reduce":
             monkeypatch.setattr(reduce, "figures_of", figures)
         else:
-            monkeypatch.setattr(merge, "merge_slice", slice_of)
+            monkeypatch.setattr(slices, "merge_slice", slice_of)
 
     return spoil
 

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.files import EventSpec, SourceFile, formats, key_text, load_events, quoting
-from recon.intake.files import inspect as landing
+from recon.intake.files import inspect as inspected
 from recon.storage.hashing import define
 from recon.vocabulary.types import Type
 
@@ -66,7 +66,7 @@ def load(folder: Path, files: dict[str, bytes], spec: EventSpec = SPEC, zone: st
 def inspect(name: str, path: Path, columns: Sequence[str], ordered: Collection[str] = (), texts: Collection[str] = ()) -> None:
     """Looks at a file as when it lands: the first column is the key, the others are numbers, or texts."""
     types = {column: Type("text") if column in {*texts, *ordered} else MONEY for column in columns[1:]}
-    landing.inspect(name, path, EventSpec((columns[0],), None, None, types, frozenset(ordered)))
+    inspected(name, path, EventSpec((columns[0],), None, None, types, frozenset(ordered)))
 
 
 def reasons(folder: Path, name: str, content: str | bytes, spec: EventSpec = SPEC) -> list[tuple[int, str, str]]:
@@ -660,7 +660,7 @@ def test_a_parquet_time_without_a_zone_is_refused_unless_a_zone_is_set(tmp_path:
     says = r"a.parquet: column 't' is timestamp\[ms\], which has no time zone; set events.zone in recon.yaml"
     (tmp_path / "x").write_bytes(content)
     for call in (
-        lambda: landing.inspect("a.parquet", tmp_path / "x", EventSpec(("k",), None, "t", {})),
+        lambda: inspected("a.parquet", tmp_path / "x", EventSpec(("k",), None, "t", {})),
         lambda: load(tmp_path, {"a.parquet": content}, EventSpec(("k",), None, "t", {})),
     ):
         with pytest.raises(WrongInput, match=says):
@@ -853,7 +853,7 @@ def test_a_file_beyond_the_limits_is_refused_when_it_lands_and_when_it_is_read(
     made = content()
     (tmp_path / "x").write_bytes(made)
     with pytest.raises(WrongInput) as caught:
-        landing.inspect(name, tmp_path / "x", limited(**limits))
+        inspected(name, tmp_path / "x", limited(**limits))
     assert says in str(caught.value)
     with pytest.raises(WrongInput) as caught:
         load(tmp_path, {name: made}, limited(**limits))
