@@ -117,6 +117,7 @@ lint: $(TESTED)        ## ruff and mypy
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))
+	$(BIN)/lint-imports
 
 format: $(TESTED)      ## format the code
 	$(BIN)/ruff format $(CODE)

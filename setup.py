@@ -23,7 +23,7 @@ TEST = [
     *SPARK,
     *SERVERS,
 ]
-DEV = ["ruff>=0.17", "mypy>=2.4", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
+DEV = ["ruff>=0.17", "mypy>=2.4", "import-linter>=2.17", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
 setup(
     name="dagster-recon",  # "recon" on PyPI is a stranger's package; what is imported and typed is recon

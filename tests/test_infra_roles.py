@@ -30,12 +30,7 @@ from test_dagster_sensor import Sensors
 
 import recon
 from jobs.build import build_definitions
-from recon import elsewhere
 from recon.cli import main
-from recon.elsewhere import Answer, Asked
-from recon.engines.emr.calls import Pace
-from recon.engines.emr.logs import Logs
-from recon.engines.emr.steps import Steps
 from recon.errors import WrongUsage
 from recon.operations.upkeep import tidy
 from recon.remote import exchange
