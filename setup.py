@@ -45,6 +45,7 @@ setup(
         "pydantic>=2.13,<3",
         "PyYAML>=6",
         "sqlglot>=30,<31",
+        "tenacity>=9,<10",
         "typer>=0.29",
         "rich>=14",
         "xlsxwriter>=3.2",

@@ -28,7 +28,7 @@ UNZIPPED_MAX_BYTES = 250 * 1024 * 1024
 """Lambda's own limit."""
 UPLOADED_MAX_BYTES = 50 * 1024 * 1024
 """Of a zip that is uploaded as it is; a larger one goes by way of S3."""
-NEEDED = ("numpy", "obstore", "pydantic", "PyYAML", "typing-extensions")
+NEEDED = ("numpy", "obstore", "pydantic", "PyYAML", "tenacity", "typing-extensions")
 """What the worker imports of others, without what these need themselves."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,8 +21,7 @@ from recon.metering.meter import Meter
 from recon.storage.disk_errors import copy_to_file
 from recon.storage.port import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path
 from recon.storage.s3 import multipart
-from recon.storage.s3.recent import Recent
-from recon.storage.s3.requests import BACK_OFF_FIRST_S, Refused, Requests
+from recon.storage.s3.requests import Refused, Requests
 from recon.storage.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
 
 SHA256, PUT = "recon-sha256", "recon-put"
@@ -49,7 +47,6 @@ class S3Store:
         self.location = location
         self.cost = ReadCost(COST.gap_max_bytes, COST.request_max_bytes, settings.requests_at_once)
         self._requests = Requests(location, settings, meter)
-        self._known = Recent()
 
     @property
     def meter(self) -> Meter:
@@ -80,11 +77,9 @@ class S3Store:
                     raise self._lost(path) from None
                 raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
             size = len(first) if second is None else self._size(path, key)
-        self._known.add(path)
         return size
 
     def _lost(self, path: str) -> AlreadyExists:
-        self._known.add(path)
         return AlreadyExists(f"{path}: exists already in {self.location} and is never overwritten")
 
     def _put(self, key: str, body: bytes, mark: str) -> int:
@@ -187,19 +182,13 @@ class S3Store:
         return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
 
     def _reading(self, path: str, read: Callable[[], T]) -> T:
-        """What ``read`` answers. What this process knows to exist is looked for a while longer: a cache on the way may have kept that it
-        did not. Raises NotFound, and Refused where the object ends before."""
-        wait_s = BACK_OFF_FIRST_S
-        while True:
-            try:
-                return read()
-            except Refused as refused:
-                if not refused.failure.not_found:
-                    raise
-                if not self._known.waits_for(path):
-                    raise NotFound(f"{path}: does not exist in {self.location}") from None
-            time.sleep(wait_s)
-            wait_s *= 2
+        """The result of ``read``. Raises NotFound, and Refused where the object ends before."""
+        try:
+            return read()
+        except Refused as refused:
+            if refused.failure.not_found:
+                raise NotFound(f"{path}: does not exist in {self.location}") from None
+            raise
 
     def exists(self, path: str) -> bool:
         try:
@@ -265,7 +254,6 @@ class S3Store:
 
             obstore.delete(session.bucket, key)
 
-        self._known.drop(path)
         with suppress(Refused):
             self._requests.send("DeleteObject", key, delete)
 
