@@ -33,7 +33,7 @@ from valkey_server import valkey
 
 import recon
 from recon.metering.prices import price, told
-from recon.metering.usage import Usage, since, tally_of, usage_of
+from recon.metering.usage import Usage, requests_of, tally_of, usage_of
 from recon.model.record import Hit
 from recon.reading.served import Known, find_served
 from recon.serving.dynamodb import client_of
@@ -54,7 +54,7 @@ def taken_in(r: Any, folder: Path, name: str, window: str, events: int, keys: in
     before = usage_of(r.store(create=True))
     start = time.perf_counter()
     r.land([file], window=window, close=True)
-    landed_s, landing = time.perf_counter() - start, since(usage_of(r.store()), before)
+    landed_s, landing = time.perf_counter() - start, usage_of(r.store()) - before
     report = asdict(r.run())
     assert not report["bad"], report["bad"]
     told_ = {what: report[what] for what in ("rows", "keys", "written", "bytes", "seconds", "requests", "prices")}
@@ -68,7 +68,7 @@ def taken_in(r: Any, folder: Path, name: str, window: str, events: int, keys: in
 
 
 def counted(usage: Usage) -> dict[str, int]:
-    return {f"{service}.{operation}": held.requests for (service, operation), held in sorted(usage.items())}
+    return {f"{service}.{operation}": number for (service, operation), number in sorted(requests_of(usage).items())}
 
 
 def looked_up(r: Any, store: ObjectStore, keys: list[str], look: Callable[[str], Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def looked_up(r: Any, store: ObjectStore, keys: list[str], look: Callable[[str],
         found = look(key)
         taken.append((time.perf_counter() - start) * 1000)
         assert found is not None, key
-    asked = since(usage_of(r.store()), before)
+    asked = usage_of(r.store()) - before
     cuts = statistics.quantiles(taken, n=100)
     return {
         "p50_ms": round(cuts[49], 2),

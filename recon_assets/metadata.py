@@ -18,7 +18,7 @@ import dagster as dg
 from recon.config import Config
 from recon.intake.batches import Manifest
 from recon.metering import prices
-from recon.metering.usage import Usage, from_json
+from recon.metering.usage import Usage
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.serving.sync import Kept
@@ -178,8 +178,9 @@ def of_requests(config: Config, usage: Usage) -> Metadata:
 def _requests(text: str) -> Any:
     """Requests as recon.metering.prices.figures has them, as a table."""
     rows = [
-        dg.TableRecord({"service": service, "operation": operation, **vars(held)})
-        for (service, operation), held in from_json(json.loads(text)).items()
+        dg.TableRecord({"service": service, "operation": operation, **numbers})
+        for service, operations in json.loads(text).items()
+        for operation, numbers in operations.items()
     ]
     return dg.MetadataValue.table(rows, _REQUESTS)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from recon.errors import Damaged
 from recon.intake.batches import Manifest, read_manifest
-from recon.metering.usage import added
 from recon.model.progress import spanned
 from recon.model.windows import name_of, parse_instant
 from recon.reading.completeness import completeness
@@ -97,7 +96,7 @@ def index(work: Work, windows: Windows) -> PerWindow:
                 "range_seconds": seconds,
                 **metadata.of_bounds(work.config, state, compacted, indexed),
                 **metadata.of_kept(kept),
-                **metadata.of_requests(work.config, added(spent.usage, on_table.usage)),
+                **metadata.of_requests(work.config, spent.usage + on_table.usage),
             },
         )
 

@@ -23,7 +23,7 @@ from valkey_server import Valkey, behind_tls, self_made, valkey
 from recon.config import load_config, load_place
 from recon.config.settings import Cache
 from recon.errors import WrongUsage
-from recon.metering.usage import Tally
+from recon.metering.usage import Tally, requests_of
 from recon.model.record import Hit
 from recon.state.lookup import find_record
 from recon.state.runs import Found, check_of, read_record, read_records
@@ -84,7 +84,7 @@ def reads(store: CachedStore) -> int:
 
 
 def counted(tally: Tally) -> dict[str, int]:
-    return {operation: counted.requests for (_, operation), counted in tally.so_far().items()}
+    return {operation: number for (_, operation), number in requests_of(tally.so_far()).items()}
 
 
 def everywhere(hits: list[Hit]) -> Found:

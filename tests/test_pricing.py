@@ -20,7 +20,7 @@ from jobs.in_process import InProcess
 from recon.config import load_config
 from recon.errors import WrongUsage
 from recon.metering.prices import Prices, of_run, one_object_each, price, unpriced
-from recon.metering.usage import Counted, Tally, added, from_counts, from_json, since, to_counts, to_json
+from recon.metering.usage import Tally, Usage, counted, from_counts, from_json, requests_of, to_counts, to_json
 from recon.stages.report import RunReport
 from recon_assets import metadata
 from resources.dagster_instance import open_instance
@@ -32,10 +32,16 @@ KINDS = {
     "list": "ListObjectsV2",
     "delete": "DeleteObject",
 }
-USAGE = st.dictionaries(
-    st.tuples(st.sampled_from(["s3", "dynamodb"]), st.sampled_from(["GetObject", "PutObject", "write_unit"])),
-    st.builds(Counted, st.integers(1, 9), st.integers(0, 9), st.integers(0, 9)),
-)
+USAGE = st.lists(
+    st.builds(
+        counted,
+        st.sampled_from(["s3", "dynamodb"]),
+        st.sampled_from(["GetObject", "PutObject", "write_unit"]),
+        st.integers(1, 9),
+        st.integers(0, 9),
+        st.integers(0, 9),
+    )
+).map(lambda found: sum(found, Usage()))
 
 
 class Counting(faulty.WatchedStore):
@@ -51,27 +57,28 @@ class Counting(faulty.WatchedStore):
 
 
 def test_requests_cost_what_the_table_says_and_deletes_nothing() -> None:
-    usage = {("s3", name): Counted(1000) for name in ("PutObject", "ListObjectsV2", "GetObject", "HeadObject", "DeleteObject")}
+    names = ("PutObject", "ListObjectsV2", "GetObject", "HeadObject", "DeleteObject")
+    usage = sum((counted("s3", name, 1000) for name in names), Usage())
     assert price(usage, Prices()) == Decimal("0.005") * 2 + Decimal("0.0004") * 2
-    assert price({("dynamodb", "write_unit"): Counted(1_000_000)}, Prices()) == Decimal("0.625")
+    assert price(counted("dynamodb", "write_unit", 1_000_000), Prices()) == Decimal("0.625")
     assert one_object_each(touched=1000, written=2000, prices=Prices()) == Decimal("0.0104")
-    assert price({("redis", "mget"): Counted(10**9)}, Prices()) == 0
+    assert price(counted("redis", "mget", 10**9), Prices()) == 0
 
 
 def test_an_operation_without_a_price_is_named_and_not_guessed() -> None:
-    usage = {("s3", "GetObject"): Counted(1), ("s3", "SelectObjectContent"): Counted(5)}
+    usage = counted("s3", "GetObject") + counted("s3", "SelectObjectContent", 5)
     assert unpriced(usage, Prices()) == ["s3.SelectObjectContent"]
     assert of_run({"merge": to_json(usage)}, 1, 1, 1, Prices())["unpriced"] == ["s3.SelectObjectContent"]
 
 
 @given(first=USAGE, second=USAGE)
 def test_law_what_was_counted_since_is_what_was_added(first: Any, second: Any) -> None:
-    assert since(added(first, second), first) == second
+    assert first + second - first == second
     assert from_json(json.loads(json.dumps(to_json(first)))) == first
     # Of several workers, whose counts are added up by name among others.
     counts = Counter(to_counts(first))
     counts.update(to_counts(second))
-    assert from_counts({**counts, "items": 7}) == added(first, second)
+    assert from_counts({**counts, "items": 7}) == first + second
 
 
 def test_prices_are_the_users_own_where_they_are_written(tmp_path: Path) -> None:
@@ -100,10 +107,8 @@ def test_a_run_tells_every_request_once_by_its_stage(tmp_path: Path) -> None:
     r = landed(tmp_path)
     before = r.store().meter.so_far()
     report = r.run()
-    told: Any = {}
-    for requests in report.requests.values():
-        told = added(told, from_json(requests))
-    assert told == since(r.store().meter.so_far(), before)
+    told = sum(map(from_json, report.requests.values()), Usage())
+    assert told == r.store().meter.so_far() - before
     assert set(report.requests) == {"reduce", "prefetch", "merge", "certify", "other"}  # no tier was due
     assert Decimal(report.prices["total"]) == pytest.approx(price(told, Prices()), abs=Decimal("0.000001"))
     assert report.prices["records_one_object_each"] == f"{one_object_each(report.keys, report.written, Prices()):f}"
@@ -133,7 +138,7 @@ def test_under_dagster_each_stage_has_its_requests_and_what_they_cost(tmp_path: 
     assert merged["range_price_usd_one_object_each"].value == f"{one_object_each(0, 5, Prices()).quantize(Decimal('0.000001')):f}"
     assert merged["prices"].value == f"{Prices().region}, {Prices().as_of}"
     operations = {record.data["operation"]: record.data["requests"] for record in merged["range_requests"].value.records}
-    assert operations["PutObject"] == from_json(report.requests["merge"])["s3", "PutObject"].requests
+    assert operations["PutObject"] == from_json(report.requests["merge"])["s3", "PutObject", "requests"]
     assert shown["stateless_artifacts"]["requests_to_s3"].value > 0
     for asset in ("prefetched_artifacts", "window_certificates"):
         assert Decimal(shown[asset]["range_price_usd"].value) >= 0
@@ -141,20 +146,20 @@ def test_under_dagster_each_stage_has_its_requests_and_what_they_cost(tmp_path: 
 
 def test_hits_misses_and_errors_of_a_cache_stand_in_the_metadata(tmp_path: Path) -> None:
     config = load_config(landed(tmp_path).config.path)
-    usage = {("redis", name): Counted(number) for number, name in enumerate(("mget", "hit", "miss", "error"), start=1)}
+    usage = sum((counted("redis", name, number) for number, name in enumerate(("mget", "hit", "miss", "error"), start=1)), Usage())
     shown = metadata.of_requests(config, usage)
     (row, *_) = shown["range_requests"].value.records
     assert (row.data["operation"], row.data["requests"]) == ("error", 4)
     assert (shown["range_cache_hits"], shown["range_cache_misses"], shown["range_cache_errors"]) == (2, 3, 4)
     assert shown["range_price_usd"] == "0.000000"
-    assert metadata.of_requests(config, {}) == {}
+    assert metadata.of_requests(config, Usage()) == {}
 
 
 def test_what_another_process_has_asked_is_added_and_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     r = landed(tmp_path)
     report, theirs = (
         RunReport(),
-        {"merge": to_json({("s3", "PutObject"): Counted(7, 70)}), "other": to_json({("s3", "GetObject"): Counted(1)})},
+        {"merge": to_json(counted("s3", "PutObject", 7, 70)), "other": to_json(counted("s3", "GetObject"))},
     )
     with report.whole(r.store()):
         with report.timed("merge", r.store()):
@@ -162,6 +167,6 @@ def test_what_another_process_has_asked_is_added_and_is_not_taken_for_this_ones(
         r.store().exists("store.json")
         report.take_in({"requests": theirs, "prices": {"total": "1"}})
     told = {stage: from_json(requests) for stage, requests in report.requests.items()}
-    assert told["merge"]["s3", "PutObject"] == Counted(7, 70)
-    assert told["merge"]["s3", "GetObject"].requests == 1
-    assert {what: held.requests for what, held in told["other"].items()} == {("s3", "GetObject"): 1, ("s3", "HeadObject"): 1}
+    assert [told["merge"]["s3", "PutObject", what] for what in ("requests", "sent", "received")] == [7, 70, 0]
+    assert told["merge"]["s3", "GetObject", "requests"] == 1
+    assert requests_of(told["other"]) == {("s3", "GetObject"): 1, ("s3", "HeadObject"): 1}

@@ -21,7 +21,7 @@ from driving import carry_out, open_in, records
 from dynamodb_local import dynamodb_local, environment
 
 from recon.api import Reconciliation
-from recon.metering.usage import Tally, since
+from recon.metering.usage import Tally, requests_of
 from recon.operations.copy.copy import copy
 from recon.operations.upkeep import sweep
 from recon.serving import builds
@@ -404,7 +404,7 @@ def asked_for(tally: Tally, work: Callable[[], Any]) -> dict[str, int]:
     before = tally.so_far()
     work()
     units = {"half_read_unit", "write_unit"}
-    return {what: counted.requests for (_, what), counted in since(tally.so_far(), before).items() if what not in units}
+    return {what: number for (_, what), number in requests_of(tally.so_far() - before).items() if what not in units}
 
 
 def show(r: Reconciliation, key: str) -> dict[str, Any]:

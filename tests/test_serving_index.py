@@ -208,8 +208,8 @@ def test_an_update_reports_what_it_cost_and_its_requests_are_counted(tables: Tab
     assert done.cost_usd == Decimal("0.625") * 5 / 1_000_000
     assert done.cost_per_million_usd == Decimal("0.625")
     counted = tally.so_far()
-    assert counted["dynamodb", "UpdateItem"].requests == 5
-    assert counted["dynamodb", "write_unit"].requests == 5
+    assert counted["dynamodb", "UpdateItem", "requests"] == 5
+    assert counted["dynamodb", "write_unit", "requests"] == 5
 
 
 def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> None:

@@ -8,12 +8,13 @@ paid by the hour (ElastiCache, EMR) or by the month (bytes stored), and traffic,
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from recon.metering.usage import Usage, added, from_json, to_json
+from recon.metering.usage import Usage, from_json, requests_of, to_json, total
 
 PLACES = Decimal("0.000001")
 """Sums are told to a millionth of a dollar."""
@@ -63,12 +64,12 @@ _OTHERWISE = {"redis", "dynamodb"}
 
 def price(usage: Usage, prices: Prices) -> Dollars:
     """What requests cost. Those without a known price are left out: ``unpriced`` names them."""
-    return sum((counted.requests * (prices.of(*what) or Decimal(0)) for what, counted in usage.items()), Decimal(0))
+    return sum((number * (prices.of(*what) or Decimal(0)) for what, number in requests_of(usage).items()), Decimal(0))
 
 
 def unpriced(usage: Usage, prices: Prices) -> list[str]:
     """``service.operation`` of requests whose price is not known."""
-    return sorted(f"{service}.{operation}" for service, operation in usage if prices.of(service, operation) is None)
+    return sorted(f"{service}.{operation}" for service, operation in requests_of(usage) if prices.of(service, operation) is None)
 
 
 def one_object_each(touched: int, written: int, prices: Prices) -> Dollars:
@@ -84,16 +85,17 @@ def figures(usage: Usage, prices: Prices, of: str = "range_", touched: int = 0, 
         return {}
     found: dict[str, int | str] = {
         f"{of}requests": json.dumps(to_json(usage)),
-        f"{of}requests_to_s3": sum(held.requests for (service, _), held in usage.items() if service == "s3"),
-        f"{of}bytes_sent": sum(held.sent for held in usage.values()),
-        f"{of}bytes_received": sum(held.received for held in usage.values()),
+        f"{of}requests_to_s3": total(usage, "requests", "s3"),
+        f"{of}bytes_sent": total(usage, "sent"),
+        f"{of}bytes_received": total(usage, "received"),
         f"{of}price_usd": told(price(usage, prices)),
         "prices": f"{prices.region}, {prices.as_of}",
     }
     if touched or written:
         found[f"{of}price_usd_one_object_each"] = told(one_object_each(touched, written, prices))
     cache = {"hit": "cache_hits", "miss": "cache_misses", "wrong": "cache_wrong_entries", "error": "cache_errors"}
-    return found | {f"{of}{name}": usage["redis", one].requests for one, name in cache.items() if ("redis", one) in usage}
+    lookups = {name: usage["redis", operation, "requests"] for operation, name in cache.items()}
+    return found | {f"{of}{name}": number for name, number in lookups.items() if number}
 
 
 RECORD_STAGES = ("prefetch", "merge", "index")
@@ -104,19 +106,17 @@ def of_run(requests: Mapping[str, Any], rows: int, keys: int, written: int, pric
     """The prices of a run's ``requests`` (stage → service → operation → counts), as text; empty where nothing was asked of a service."""
     if not requests:
         return {}
-    stages = {stage: from_json(told) for stage, told in requests.items()}
-    whole: Usage = {}
-    for usage in stages.values():
-        whole = added(whole, usage)
-    total = price(whole, prices)
-    records = sum((price(stages.get(stage, {}), prices) for stage in RECORD_STAGES), Decimal(0))
+    stages = {stage: from_json(usage) for stage, usage in requests.items()}
+    whole = sum(stages.values(), Counter())
+    dollars = price(whole, prices)
+    records = sum((price(usage, prices) for stage, usage in stages.items() if stage in RECORD_STAGES), Decimal(0))
     return {
         "currency": "USD",
         "region": prices.region,
         "as_of": prices.as_of,
         "stages": {stage: told(price(usage, prices)) for stage, usage in stages.items()},
-        "total": told(total),
-        "per_million_events": told(total * 1_000_000 / rows) if rows else None,
+        "total": told(dollars),
+        "per_million_events": told(dollars * 1_000_000 / rows) if rows else None,
         "records": told(records),
         "records_one_object_each": told(one_object_each(keys, written, prices)),
         "unpriced": unpriced(whole, prices),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from recon.metering.usage import Spent, Usage, added, from_json, since, to_json, usage_of
+from recon.metering.usage import Spent, Usage, from_json, to_json, usage_of
 from recon.stages.commit import Merged
 from recon.state.reduced import Figures
 from recon.state.timeline import Held, Mark
@@ -43,35 +44,35 @@ class RunReport:
     all_rejected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._timed: Usage = {}
+        self._timed: Usage = Counter()
         """What this process has asked in its stages."""
 
     @contextmanager
     def timed(self, stage: str, store: ObjectStore | None = None) -> Iterator[Spent]:
         """Notes the seconds of a stage and, given the store, what is asked of it. What is given is filled at the end."""
-        start, before, spent = time.perf_counter(), usage_of(store) if store else {}, Spent()
+        start, before, spent = time.perf_counter(), usage_of(store), Spent()
         try:
             yield spent
         finally:
             spent.seconds = time.perf_counter() - start
-            spent.usage = since(usage_of(store), before) if store else {}
+            spent.usage = usage_of(store) - before
             self.took(stage, spent.seconds)
-            self._timed = added(self._timed, spent.usage)
+            self._timed += spent.usage
             self.asked(stage, spent.usage)
 
     def asked(self, stage: str, usage: Usage) -> None:
         """Adds to what a stage has asked, in whichever process."""
         if usage:
-            self.requests[stage] = to_json(added(from_json(self.requests.get(stage, {})), usage))
+            self.requests[stage] = to_json(from_json(self.requests.get(stage, {})) + usage)
 
     @contextmanager
     def whole(self, store: ObjectStore) -> Iterator[None]:
         """Notes what is asked outside of any stage as ``other``."""
-        before, timed_before = usage_of(store), self._timed
+        before, timed_before = usage_of(store), self._timed.copy()
         try:
             yield
         finally:
-            self.asked("other", since(since(usage_of(store), before), since(self._timed, timed_before)))
+            self.asked("other", usage_of(store) - before - (self._timed - timed_before))
 
     def took(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

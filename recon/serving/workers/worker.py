@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from recon.errors import ReconError, WrongUsage
-from recon.metering.usage import Counted, Tally, Usage, added, since, tally_of, to_counts
+from recon.metering.usage import Tally, Usage, counted, tally_of, to_counts
 from recon.serving.workers.attempts import Attempt, GivenAway
 from recon.serving.workers.plans import ShareBody, read_plan, rows_of
 from recon.storage import layout
@@ -211,8 +211,8 @@ def loading(store: ObjectStore) -> Load:
     def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
         start, before = time.monotonic(), tally.so_far()
         loaded = load_share(store, tables, Share.from_json(dict(share)), beat)
-        asked = added(since(tally.so_far(), before), _on_lambda(time.monotonic() - start, os.environ))
-        return {**{name: count for name, count in loaded.to_json().items() if name != "share"}, **to_counts(asked)}
+        used = tally.so_far() - before + _on_lambda(time.monotonic() - start, os.environ)
+        return {**{name: count for name, count in loaded.to_json().items() if name != "share"}, **to_counts(used)}
 
     return load
 
@@ -220,7 +220,7 @@ def loading(store: ObjectStore) -> Load:
 def _on_lambda(seconds: float, environment: Mapping[str, str]) -> Usage:
     """What Lambda charges for the time, by the memory that it says the function has; nothing elsewhere."""
     memory_mb = int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or 0)
-    return {("lambda", "gb_millisecond"): Counted(math.ceil(seconds * 1000 * memory_mb / 1024))} if memory_mb else {}
+    return counted("lambda", "gb_millisecond", math.ceil(seconds * 1000 * memory_mb / 1024))
 
 
 if __name__ == "__main__":
