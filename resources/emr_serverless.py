@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any
 
 import dagster as dg
@@ -80,13 +81,13 @@ def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
 
 def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
     """The end of a job that somebody else has started, who may be gone. It is cancelled where whoever waits now is interrupted."""
-    waits = PACE.waits()
+    tries = count(1)
     try:
         while True:
             run: Mapping[str, Any] = patiently(PACE, jobs.get_job_run, applicationId=application, jobRunId=job)["jobRun"]
             if run["state"] in _ENDED:
                 return run
-            waits.wait()
+            PACE.wait(next(tries))
     except BaseException as error:
         if not isinstance(error, Exception):
             with suppress(Exception):  # whoever waited is about to end: without another error in place of its own

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
 from recon.config import Config
 from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
 from recon.metering.meter import Meter, NoMeter
@@ -219,27 +221,34 @@ class TableClient:
     # ---- calls ----
 
     def _call(self, table: str, operation: str, certain: bool = True, **arguments: Any) -> Any:
-        """A call, again as long as its error passes by itself. Not ``certain``: one that must not come late, see ``settle``."""
-        call, tried = getattr(self._client, _BIG.sub("_", operation).lower()), 0
+        """One call, retried while its error is transient. Not ``certain``: it must not arrive late, see ``settle``."""
+        call = getattr(self._client, _BIG.sub("_", operation).lower())
         named = {} if operation == "BatchWriteItem" else {"TableName": table}
-        while True:
+
+        def once() -> Any:
             try:
-                answer = call(**named, **arguments)
+                return call(**named, **arguments)
             except Exception as error:
                 self._meter.count("dynamodb", operation)
-                kind = passing(error)
-                if not certain and kind is not None and issubclass(kind, (ConnectionLost, TimedOut)):
+                if not certain and issubclass(passing(error) or ReconError, (ConnectionLost, TimedOut)):
                     self._in_doubt_until = time.monotonic() + self._late_s
-                tried += 1
-                if kind is None or tried >= self._tries:
-                    raise _told(table, operation, error, kind, tried) from error
-                time.sleep(_wait_s(tried))
-                continue
-            received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
-            self._meter.count("dynamodb", operation, received=int(received))
-            units = _consumed(answer)
-            self._count(*((units, "write_unit") if operation in _WRITES else (units * 2, "half_read_unit")))
-            return answer
+                raise
+
+        tries = Retrying(
+            retry=retry_if_exception(lambda error: passing(error) is not None),
+            stop=stop_after_attempt(self._tries),
+            wait=lambda state: _wait_s(state.attempt_number),
+            reraise=True,
+        )
+        try:
+            answer = tries(once)
+        except Exception as error:
+            raise _told(table, operation, error, passing(error), tries.statistics["attempt_number"]) from error
+        received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
+        self._meter.count("dynamodb", operation, received=int(received))
+        units = _consumed(answer)
+        self._count(*((units, "write_unit") if operation in _WRITES else (units * 2, "half_read_unit")))
+        return answer
 
     def _count(self, units: float, what: str) -> None:
         for _ in range(math.ceil(units)):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+
 from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
 from recon.remote.emr.redact import masked
 
@@ -26,24 +28,16 @@ class Pace:
     patience: float = 300
     logs: float = 120
 
-    def waits(self) -> Waits:
-        return Waits(self)
+    def wait_s(self, tries: int, growth: float = 1.5) -> float:
+        """Seconds before the next try, ``growth`` times as long each time, with jitter: callers do not all retry at the same instant."""
+        return random.uniform(0.5, 1) * min(self.most, self.first * growth ** min(tries - 1, 100))  # noqa: S311 - no secret
+
+    def wait(self, tries: int, growth: float = 1.5) -> None:
+        time.sleep(self.wait_s(tries, growth))
 
     def brief(self) -> Pace:
         """Of who is about to end."""
         return Pace(min(1.0, self.first), min(2.0, self.most), min(10.0, self.patience), 0)
-
-
-class Waits:
-    """One wait after the other, each half as long again as the one before, with jitter: many who wait do not ask at the same instant."""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace, self._next_s = pace, pace.first
-
-    def wait(self, more: bool = False) -> None:
-        """``more``: it was throttled, so twice as long."""
-        time.sleep(random.uniform(0.5, 1) * self._next_s)  # noqa: S311 - no secret
-        self._next_s = min(self._pace.most, self._next_s * (2 if more else 1.5))
 
 
 def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
@@ -76,15 +70,15 @@ def called(method: Callable[..., T], **arguments: Any) -> T:
 
 
 def patiently(pace: Pace, method: Callable[..., T], **arguments: Any) -> T:
-    """The call, until it is answered or ``pace.patience`` is over. Only for calls that may be made twice."""
-    end, waits = time.monotonic() + pace.patience, pace.waits()
-    while True:
-        try:
-            return called(method, **arguments)
-        except _WAITED_OUT as error:
-            if time.monotonic() >= end:
-                raise
-            waits.wait(more=isinstance(error, Throttled))
+    """One call, retried until it is answered or ``pace.patience`` is over. Only for calls that may be made twice."""
+
+    def wait_s(state: RetryCallState) -> float:
+        throttled = state.outcome is not None and isinstance(state.outcome.exception(), Throttled)
+        return pace.wait_s(state.attempt_number, growth=2 if throttled else 1.5)
+
+    tries = Retrying(retry=retry_if_exception_type(_WAITED_OUT), stop=stop_after_delay(pace.patience), wait=wait_s, reraise=True)
+    answer: T = tries(called, method, **arguments)
+    return answer
 
 
 def told_as(error: Exception, what: str) -> ReconError | None:

@@ -6,12 +6,13 @@ EMR puts them there minutes after the step has ended, so that they are waited fo
 from __future__ import annotations
 
 import re
-import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.redact import told_lines
@@ -38,13 +39,14 @@ class Logs:
 
     def awaited(self, pace: Pace, name: str = "stderr") -> list[str]:
         """The last lines of it that are fit to be told; none where it did not come in time or may not be read."""
-        end, waits = time.monotonic() + pace.logs, pace.waits()
-        while True:
-            if (lines := self._lines(name)) is not None:
-                return told_lines(lines, LINES)
-            if time.monotonic() >= end:
-                return []
-            waits.wait()
+        tries = Retrying(
+            retry=retry_if_result(lambda lines: lines is None),
+            stop=stop_after_delay(pace.logs),
+            wait=lambda state: pace.wait_s(state.attempt_number),
+            retry_error_callback=lambda state: None,
+        )
+        lines: list[str] | None = tries(self._lines, name)
+        return told_lines(lines or [], LINES)
 
     def _lines(self, name: str) -> list[str] | None:
         """The last lines of ``<name>.gz``, None where there is no such log. A log is no reason to fail: what cannot be read is none."""

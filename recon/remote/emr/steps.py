@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
@@ -74,7 +75,7 @@ class Steps:
             )
         jar = {"Jar": "command-runner.jar", "Args": list(arguments)}
         step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
-        end, waits = time.monotonic() + self.pace.patience, self.pace.waits()
+        end, tries = time.monotonic() + self.pace.patience, count(1)
         while True:
             self._await_room()
             try:
@@ -83,14 +84,14 @@ class Steps:
                 if not _no_room(error) and (isinstance(error, WrongUsage) or time.monotonic() >= end):
                     raise
                 lost = isinstance(error, (ConnectionLost, TimedOut))
-            waits.wait(more=True)
+            self.pace.wait(next(tries), growth=2)
             if lost and (found := next((step for step in self._listed([]) if step.name == name), None)) is not None:
                 return found.id
 
     def wait(self, step: str, timeout: timedelta) -> Ended:
         """Comes back when the step has ended. It is cancelled where it runs longer than ``timeout`` (TimedOut), and where whoever waits is
         interrupted. Where EMR does not answer for long it goes on, and is found again by the next who asks for the same."""
-        waits, state, since = self.pace.waits(), "", time.monotonic()
+        state, since, tries = "", time.monotonic(), count(1)
         try:
             while True:
                 status = patiently(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["Step"]["Status"]
@@ -102,7 +103,7 @@ class Steps:
                 if state == "RUNNING" and time.monotonic() - since > timeout.total_seconds():
                     self.cancel(step, FORCED)
                     raise TimedOut(f"step {step} on {self.cluster} ran for longer than engine.timeout, {timeout}; it was cancelled")
-                waits.wait()
+                self.pace.wait(next(tries))
         except BaseException as error:
             if not isinstance(error, Exception):
                 self._cancel_at_last(step)
@@ -125,12 +126,12 @@ class Steps:
             self.cancel(step, pace=self.pace.brief())
 
     def _await_room(self) -> None:
-        waits, told = self.pace.waits(), False
-        while (active := sum(1 for _ in self._listed(_ACTIVE))) >= ACTIVE_MAX:
-            if not told:
+        for tries in count(1):
+            if (active := sum(1 for _ in self._listed(_ACTIVE))) < ACTIVE_MAX:
+                return
+            if tries == 1:
                 self._tell(f"{self.cluster} has {active} steps pending and running, as many as it takes; waiting for room")
-                told = True
-            waits.wait()
+            self.pace.wait(tries)
 
     def _listed(self, states: Sequence[str]) -> Iterator[Step]:
         """Steps in these states, or in any, newest first, asked for page by page."""
