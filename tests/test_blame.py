@@ -163,7 +163,7 @@ def test_a_manifest_that_is_damaged_stops_its_own_window_only(tmp_path: Path) ->
     file.write_text('{"window": 7}')
     report = opened.run()
     assert list(report.bad) == [window(1)]
-    assert "the manifest is damaged" in report.bad[window(1)]
+    assert "manifests/000001.json: damaged (" in report.bad[window(1)]
     assert report.windows == [window(0), window(2)]
 
 

@@ -23,7 +23,7 @@ from recon.intake import landing_log
 from recon.model.totals import declared_text, declared_totals
 from recon.model.windows import Grid, name_of
 from recon.state import revisions
-from recon.storage import layout, sealing
+from recon.storage import documents, layout, sealing
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
 
@@ -128,11 +128,8 @@ def read_manifest(store: ObjectStore, window: datetime, revision: int | None = N
 
 def manifest_of(path: str, body: bytes) -> Manifest:
     """A manifest from its bytes. Raises Damaged where they are no manifest, or not what was written."""
-    try:
-        raw = unsealed(body)
-        return Manifest(**{**raw, "files": tuple(LandedFile(**file) for file in raw["files"]), "digest": sealing.digest_of(body)})
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{path}: the manifest is damaged ({error}); restore it from a copy of the store") from None
+    with documents.damaged(path, documents.RESTORE):
+        return replace(documents.checked(unsealed(body), Manifest), digest=sealing.digest_of(body))
 
 
 def landed_windows(store: ObjectStore) -> dict[str, int]:

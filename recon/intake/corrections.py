@@ -8,18 +8,18 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from recon.config import Config, model
 from recon.config.key import key_asked
-from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.errors import TryAgain, WrongUsage
 from recon.intake import batches
 from recon.intake.batches import CORRECTION, Manifest, land_correction, read_manifest
 from recon.model.windows import name_of
-from recon.storage import clock, layout
+from recon.storage import clock, documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 PREFIX = CORRECTION
@@ -80,17 +80,11 @@ def _noted(store: ObjectStore, path: str, mine: _Begun) -> _Begun:
     """Notes that a correction is begun. Returns the one that is to be landed: an equal one that was begun before goes first."""
     while True:
         try:
-            store.put_new(path, [json.dumps(asdict(mine)).encode()])
+            documents.put(store, path, mine)
             return mine
         except AlreadyExists:
-            try:
-                return _Begun(**json.loads(store.get(path)))
-            except NotFound:
-                continue  # it has landed just now
-            except (ValueError, TypeError) as error:
-                raise Damaged(
-                    f"{path}: damaged ({error}); see with 'recon show KEY --events' whether it has landed, then delete it"
-                ) from None
+            with suppress(NotFound):  # it has landed just now
+                return documents.read(store, path, _Begun, "see with 'recon show KEY --events' whether it has landed, then delete it")
 
 
 def written_key(config: Config, values: Sequence[str]) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from recon.errors import Damaged
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, ObjectStore
 
 
@@ -26,9 +24,10 @@ class Quarantined:
 def put(store: ObjectStore, window: datetime, name: str, revision: int, rules: str, reason: str) -> None:
     """Keeps the reason; the same one again changes nothing."""
     digest = hashlib.sha256(reason.encode()).hexdigest()[:16]
-    body = {"window": name, "revision": revision, "reason": reason, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    path = f"{layout.quarantine_of(window, revision, rules)}{digest}.json"
     with contextlib.suppress(AlreadyExists):
-        store.put_new(f"{layout.quarantine_of(window, revision, rules)}{digest}.json", [json.dumps(body, indent=1).encode()])
+        found = Quarantined(name, revision, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        documents.put(store, path, found, **documents.INDENTED)
 
 
 def windows(store: ObjectStore) -> frozenset[str]:
@@ -39,12 +38,6 @@ def windows(store: ObjectStore) -> frozenset[str]:
 def read(store: ObjectStore, window: datetime, revision: int, rules: str) -> Quarantined | None:
     """The newest reason that was found for this revision by these rules, None if there is none."""
     prefix = layout.quarantine_of(window, revision, rules)
-    found = [_read(store, path) for path in store.list(layout.quarantine(window)) if path.startswith(prefix)]
-    return max(found, key=lambda one: one.time, default=None)
-
-
-def _read(store: ObjectStore, path: str) -> Quarantined:
-    try:
-        return Quarantined(**json.loads(store.get(path)))
-    except (ValueError, TypeError) as error:
-        raise Damaged(f"{path}: damaged ({error}); delete it, and the next run finds the reason anew") from None
+    paths = (path for path in store.list(layout.quarantine(window)) if path.startswith(prefix))
+    found = (documents.read(store, path, Quarantined, "delete it, and the next run finds the reason anew") for path in paths)
+    return max(found, key=lambda reason: reason.time, default=None)

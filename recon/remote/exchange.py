@@ -8,21 +8,35 @@ Results do not travel here: a stage's work is in the store once it is done, whoe
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from recon import errors
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.stages.request import Answer, Asked
 from recon.state import kept_rules
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 if TYPE_CHECKING:
     from recon.config import Config
+
+_AGAIN = "run the same again"
+
+
+class _AnswerBody(BaseModel):
+    numbers: dict[str, dict[str, Any]]
+    report: dict[str, Any]
+    error: list[str] | None
+
+
+class _Time(BaseModel):
+    time: str
+
 
 KEPT = timedelta(days=7)
 """How long what was asked and answered stays where nobody came back for it."""
@@ -32,7 +46,7 @@ def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
     """Puts what is asked into the store. Returns its attempt."""
     attempt = layout.new_attempt()
     body = {**kept_rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
-    store.put_new(layout.asked(attempt), [json.dumps(body, ensure_ascii=False).encode()])
+    documents.put(store, layout.asked(attempt), body, ensure_ascii=False)
     return attempt
 
 
@@ -42,13 +56,13 @@ def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked
     Raises WrongUsage where nothing was asked, and where the rules mean something else here."""
     path = layout.asked(attempt)
     try:
-        body = json.loads(store.get(path))
-        asked = Asked(body["stage"], body["first"], body["last"], dict(body["todo"]))
-        config = kept_rules.unpacked(path, body, at)
+        raw = store.get(path)
     except NotFound:
         raise WrongUsage(f"{path}: nothing was asked there; whoever asked has taken it back") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{path}: damaged ({error}); run the same again") from None
+    body = documents.parsed(path, raw, dict[str, Any], _AGAIN)
+    with documents.damaged(path, _AGAIN):
+        asked = Asked(body["stage"], body["first"], body["last"], dict(body["todo"]))
+        config = kept_rules.unpacked(path, body, at)
     if config.rules_version != body["rules"]:
         raise WrongUsage(
             f"the rules of version {body['rules']} give {config.rules_version} here: another version of Recon or of the logic's package is "
@@ -61,18 +75,16 @@ def answer(store: ObjectStore, attempt: str, told: Answer) -> None:
     """Puts the answer; of several that did the same work the first one is read."""
     body = {"numbers": told.numbers, "report": told.report, "error": _named(told.error)}
     with suppress(AlreadyExists):
-        store.put_new(layout.answer(attempt), [json.dumps(body).encode()])
+        documents.put(store, layout.answer(attempt), body)
 
 
 def read_answer(store: ObjectStore, attempt: str) -> Answer | None:
     """None where it has not answered. Raises Damaged."""
     try:
-        body = json.loads(store.get(layout.answer(attempt)))
-        return Answer(body["numbers"], body["report"], _raised(body["error"]))
+        body = documents.read(store, layout.answer(attempt), _AnswerBody, _AGAIN)
     except NotFound:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{layout.answer(attempt)}: damaged ({error}); run the same again") from None
+    return Answer(body.numbers, body.report, _raised(body.error))
 
 
 def forget(store: ObjectStore, attempt: str) -> None:
@@ -89,8 +101,8 @@ def sweep(store: ObjectStore, now: datetime) -> int:
         attempts.setdefault(path.split("/")[1], []).append(path)
     for attempt, paths in attempts.items():
         try:
-            asked = datetime.fromisoformat(json.loads(store.get(layout.asked(attempt)))["time"])
-        except (NotFound, ValueError, KeyError, TypeError):
+            asked = datetime.fromisoformat(documents.read(store, layout.asked(attempt), _Time, _AGAIN).time)
+        except (NotFound, Damaged, ValueError):
             asked = datetime.min.replace(tzinfo=UTC)  # an answer that came after it was forgotten
         if asked < now - KEPT:
             for path in paths:

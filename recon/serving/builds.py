@@ -6,17 +6,18 @@ once: so a filler that was suspended cannot bring back a table that others have 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import BaseModel
 
 from recon.errors import Damaged
 from recon.state.runs import open_run
 from recon.state.timeline import State, Timeline
-from recon.storage import frontiers, layout
+from recon.storage import documents, frontiers, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
@@ -30,6 +31,11 @@ class Filling:
     generation: int
     commit: int
     owner: str
+    time: str
+
+
+class _Outcome(BaseModel):
+    outcome: str
     time: str
 
 
@@ -59,27 +65,24 @@ def begin(store: ObjectStore, table: str, state: State) -> Filling:
         name = table if number == 1 else f"{table}-{attempt}"
         made = Filling(number, name, state.rebuilt, state.commit, attempt, datetime.now(UTC).isoformat(timespec="seconds"))
         with suppress(AlreadyExists):
-            store.put_new(layout.serving_table_begun(number), [json.dumps(asdict(made)).encode()])
+            documents.put(store, layout.serving_table_begun(number), made)
             return made
 
 
 def outcome(store: ObjectStore, number: int) -> tuple[str, str] | None:
     """``stands`` or ``given up``, and since when; None while it is being filled."""
     try:
-        body = json.loads(store.get(layout.serving_table_outcome(number)))
-        return str(body["outcome"]), str(body["time"])
+        body = documents.read(store, layout.serving_table_outcome(number), _Outcome, "delete it, then run 'recon index rebuild'")
     except NotFound:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        path = layout.serving_table_outcome(number)
-        raise Damaged(f"{path}: it is not what was written ({error!r}); delete it, then make the table anew: recon index rebuild") from None
+    return body.outcome, body.time
 
 
 def decide(store: ObjectStore, filling: Filling, what: str) -> bool:
     """Whether a filling came to ``what`` (``stands``, ``given up``): now, or already before."""
     body = {"outcome": what, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     with suppress(AlreadyExists):
-        store.put_new(layout.serving_table_outcome(filling.number), [json.dumps(body).encode()])
+        documents.put(store, layout.serving_table_outcome(filling.number), body)
     decided = outcome(store, filling.number)
     return decided is not None and decided[0] == what
 
@@ -158,6 +161,6 @@ def _numbers(store: ObjectStore) -> list[int]:
 def _read(store: ObjectStore, number: int) -> Filling | None:
     """None for one that is being forgotten just now, or cannot be read: it is passed over, and a table is filled anew."""
     try:
-        return Filling(**json.loads(store.get(layout.serving_table_begun(number))))
-    except (NotFound, ValueError, TypeError):
+        return documents.read(store, layout.serving_table_begun(number), Filling, "run 'recon index rebuild'")
+    except (NotFound, Damaged):
         return None

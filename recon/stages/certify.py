@@ -5,7 +5,6 @@ rows in = accepted + duplicates + rejected, and the same for money, per currency
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.state import reduced
-from recon.state.certificates import _certificate_of, read_certificate, ties
+from recon.state.certificates import certificate_of, read_certificate, ties
 from recon.state.timeline import State, committed_figures
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, ObjectStore
 from recon.storage.sealing import digest_of
 
@@ -45,12 +44,12 @@ def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any])
     while True:
         earlier = list(store.list(layout.certificates(window)))
         newest = store.get(earlier[-1]) if earlier else b""
-        if newest and _certificate_of(earlier[-1], newest)["commit"] >= held["commit"]:
+        if newest and certificate_of(earlier[-1], newest)["commit"] >= held["commit"]:
             return []  # another certified the same commit meanwhile
         number = _number_of(earlier[-1]) + 1 if earlier else 1
         certificate = _certificate(store, config, name, held, number, digest_of(newest) if newest else "")
         try:
-            store.put_new(layout.certificate(window, number), [json.dumps(certificate, indent=1).encode()])
+            documents.put(store, layout.certificate(window, number), certificate, **documents.INDENTED)
             return [certificate]
         except AlreadyExists:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -78,6 +77,6 @@ def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: 
             store.delete(held.folder + name)
             store.copy_in(held.folder + name, local_copy(store, made.folder + name, scratch))
     if not store.exists(held.folder + reduced.FIGURES):
-        store.put_new(held.folder + reduced.FIGURES, [json.dumps(figures.to_json(), indent=1).encode()])
+        store.put_new(held.folder + reduced.FIGURES, [figures.body()])
     for name in (reduced.FIGURES, *_FILES):
         store.delete(made.folder + name)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from recon.config import Config
-from recon.errors import Damaged
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.state.timeline import Held, State
-from recon.storage import frontiers, layout
+from recon.storage import documents, frontiers, layout
 from recon.storage.port import ObjectStore
 
 _CERTIFIED = "certified"
@@ -55,12 +53,12 @@ def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> b
 def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:
     """The newest certificate of a window, None if it has none yet."""
     paths = list(store.list(layout.certificates(window)))
-    return _certificate_of(paths[-1], store.get(paths[-1])) if paths else None
+    return certificate_of(paths[-1], store.get(paths[-1])) if paths else None
 
 
 def read_certificates(store: ObjectStore, window: datetime) -> list[dict[str, Any]]:
     """All certificates of a window, oldest first."""
-    return [_certificate_of(path, store.get(path)) for path in store.list(layout.certificates(window))]
+    return [certificate_of(path, store.get(path)) for path in store.list(layout.certificates(window))]
 
 
 def ties(certificate: Mapping[str, Any]) -> list[str]:
@@ -87,9 +85,6 @@ def lag(config: Config, state: State, now: datetime) -> timedelta | None:
     return now - config.grid.after(config.grid.parse(state.watermark)) if state.watermark else None
 
 
-def _certificate_of(path: str, raw: bytes) -> dict[str, Any]:
-    try:
-        certificate: dict[str, Any] = json.loads(raw)
-    except ValueError as error:
-        raise Damaged(f"{path}: the certificate is damaged ({error}); restore it from a copy of the store") from None
-    return certificate
+def certificate_of(path: str, raw: bytes) -> dict[str, Any]:
+    """A certificate from its bytes. Raises Damaged."""
+    return documents.parsed(path, raw, dict[str, Any], documents.RESTORE)

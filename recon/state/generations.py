@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 from recon.config import Config
-from recon.errors import WrongUsage
+from recon.errors import Damaged, WrongUsage
 from recon.state import reachable
 from recon.state.runs import open_runs
 from recon.state.timeline import State, Timeline
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 
@@ -28,17 +27,17 @@ def _begun(store: ObjectStore, config: Config, state: State) -> str:
     """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
     generation = layout.new_attempt()
     body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
-    store.put_new(layout.generation_begun(generation), [json.dumps(body).encode()])
+    documents.put(store, layout.generation_begun(generation), body)
     return generation
 
 
 def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
     """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
     try:
-        begun = json.loads(store.get(layout.generation_begun(generation)))
-    except (NotFound, ValueError):
+        begun = reachable.read_begun(store, generation)
+    except (NotFound, Damaged):
         return True
-    swept = {path for n in range(int(begun["commit"]) + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}
+    swept = {path for n in range(begun.commit + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}
     if not swept or f"{layout.GENERATIONS}{generation}/" in swept:
         return bool(swept)
     made = Timeline(store, layout.generation(generation)).head()

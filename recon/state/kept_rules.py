@@ -17,7 +17,7 @@ from typing import Any
 from recon.config import Config, load_config
 from recon.errors import Damaged, WrongUsage
 from recon.state.timeline import State
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
 
@@ -76,13 +76,12 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
         return config
     path = layout.rules(version)
     try:
-        found = unpacked(path, unsealed(store.get(path)), config.store)
+        with documents.damaged(path, documents.RESTORE):
+            found = unpacked(path, unsealed(store.get(path)), config.store)
     except NotFound:
         raise WrongUsage(
             f"{path}: the rules of version {version} are not in the store; put them back into {config.path} to ask for what was known then"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{path}: damaged ({error}); restore it from a copy of the store") from None
     if found.rules_version != version:
         raise WrongUsage(
             f"{path}: the rules of version {version} give {found.rules_version} now; their logic, {found.logic}, is not what it was: "

@@ -5,13 +5,14 @@ Everything here is derived from timeline entries. A note beside an entry may be 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+from pydantic import BaseModel
 
 from recon.errors import Damaged
 from recon.state.runs import open_runs
 from recon.state.timeline import State, Timeline
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 
@@ -58,7 +59,20 @@ def begun(store: ObjectStore, timeline: Timeline, state: State) -> list[Begun]:
 
 def _begun(store: ObjectStore, generation: str) -> Begun:
     try:
-        raw = json.loads(store.get(layout.generation_begun(generation)))
-        return Begun(generation, str(raw["rules"]), str(raw["time"]))
-    except (NotFound, ValueError, TypeError, KeyError):
+        body = read_begun(store, generation)
+        return Begun(generation, body.rules, body.time)
+    except (NotFound, Damaged):
         return Begun(generation)
+
+
+class BegunBody(BaseModel):
+    """``begun.json``. ``commit``: a sweep after this commit may have removed what was made for the generation."""
+
+    rules: str
+    time: str
+    commit: int
+
+
+def read_begun(store: ObjectStore, generation: str) -> BegunBody:
+    """Raises NotFound, and Damaged."""
+    return documents.read(store, layout.generation_begun(generation), BegunBody, "delete its folder; the rebuild begins again")

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from recon.errors import Damaged
 from recon.model.totals import Totals
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import ObjectStore
 from recon.storage.sealing import digest_of
 
@@ -70,7 +69,7 @@ class Figures:
 
     def body(self) -> bytes:
         """The figures as they are stored."""
-        return json.dumps(self.to_json(), indent=1).encode()
+        return documents.encoded(self.to_json(), **documents.INDENTED)
 
     @property
     def digest(self) -> str:
@@ -94,8 +93,6 @@ def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Fig
 
 def read(store: ObjectStore, folder: str) -> Figures:
     """The figures of one finished folder."""
-    try:
-        raw = store.get(folder + FIGURES)
+    raw = store.get(folder + FIGURES)
+    with documents.damaged(folder + FIGURES, "run 'recon replay' for its window"):
         return replace(Figures.from_json(json.loads(raw)), stored=digest_of(raw))
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{folder}{FIGURES}: damaged ({error}); run 'recon replay' for its window") from None

@@ -5,23 +5,35 @@ A manifest may be gone after a partial restore. Its number must not be used agai
 
 from __future__ import annotations
 
-import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
 
 from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.state import reduced
 from recon.state.timeline import Timeline
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 _NUMBERED = re.compile(r"(\d{6,})-")
 
 Listed = tuple[list[dict[str, Any]], bool, int | None]
 """Files, whether the window was closed, and how many files it was expected to hold then."""
+
+
+class _Certificate(BaseModel):
+    """What is read here of a certificate."""
+
+    revision: int
+    files: list[dict[str, Any]]
+    state: str
+    expected_files: int | None = None
+
 
 _timelines: WeakKeyDictionary[ObjectStore, Timeline] = WeakKeyDictionary()
 """One for each store, so that only the first look reads more than the entries that came since."""
@@ -66,9 +78,9 @@ def files_of(store: ObjectStore, window: datetime, revision: int) -> Listed | No
 def _certified(store: ObjectStore, window: datetime) -> int:
     paths = list(store.list(layout.certificates(window)))
     try:
-        return int(json.loads(store.get(paths[-1]))["revision"]) if paths else 0
-    except (NotFound, ValueError, TypeError, KeyError):
-        return 0  # a damaged one says nothing; 'recon verify' names it
+        return documents.read(store, paths[-1], _Certificate, documents.RESTORE).revision if paths else 0
+    except (NotFound, Damaged):
+        return 0  # 'recon verify' names a damaged one
 
 
 def _numbers(store: ObjectStore, prefix: str) -> int:
@@ -91,12 +103,10 @@ def _reduced(store: ObjectStore, window: datetime, revision: int) -> Listed | No
 
 def _in_certificate(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
     for path in reversed(list(store.list(layout.certificates(window)))):
-        try:
-            certificate = json.loads(store.get(path))
-            if certificate["revision"] == revision:
-                return list(certificate["files"]), certificate["state"] == "CLOSED", certificate.get("expected_files")
-        except (NotFound, ValueError, TypeError, KeyError):
-            continue
+        with suppress(NotFound, Damaged):
+            certificate = documents.read(store, path, _Certificate, documents.RESTORE)
+            if certificate.revision == revision:
+                return certificate.files, certificate.state == "CLOSED", certificate.expected_files
     return None
 
 

@@ -8,19 +8,19 @@ A value is an object of its own under a number that only grows; whoever puts a h
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
-from recon.storage import layout
+from recon.errors import Damaged
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
 def read(store: ObjectStore, name: str) -> tuple[int, Any]:
     """The newest number and its value; (0, None) where there is none that can be read."""
     for path in reversed(list(store.list(layout.frontier(name)))):
-        with suppress(NotFound, ValueError):  # removed by whoever went further just now, or damaged
-            return int(path[len(layout.frontier(name)) : -len(".json")]), json.loads(store.get(path))
+        with suppress(NotFound, Damaged):  # another process has just put a higher number, or the object is damaged
+            return int(path[len(layout.frontier(name)) : -len(".json")]), documents.read(store, path, Any, "delete it")
     return 0, None
 
 
@@ -31,7 +31,7 @@ def advance(store: ObjectStore, name: str, number: int, value: Any = None) -> No
     if standing and standing[-1] >= path:
         return
     with suppress(AlreadyExists):  # another came as far at the same moment
-        store.put_new(path, [json.dumps(value, separators=(",", ":")).encode()])
+        documents.put(store, path, value, **documents.COMPACT)
     for older in standing:
         store.delete(older)
 

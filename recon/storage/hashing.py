@@ -10,7 +10,6 @@ keeps and nothing else shows. Stores of format 3 have none. See docs/decisions/0
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from recon.errors import Damaged
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ def salt_of(store: ObjectStore) -> str:
     """The salt of a store, read once; empty for a store of format 3. Raises NotFound where there is no store, and Damaged."""
     found = _known.get(store)
     if found is None:
-        try:
-            found = salt_in(json.loads(store.get(layout.STORE)))
-        except ValueError as error:
-            raise Damaged(f"{layout.STORE}: damaged ({error}); restore it from a copy of the store") from None
-        _known[store] = found
+        found = _known[store] = salt_in(documents.read(store, layout.STORE, dict[str, Any], documents.RESTORE))
     return found
 
 
@@ -63,7 +58,7 @@ def salt_in(identity: Mapping[str, Any]) -> str:
         return ""
     salt = identity.get(SALT)
     if not isinstance(salt, str) or not _SALT.fullmatch(salt):
-        raise Damaged(f"{layout.STORE}: damaged ({SALT!r} is not 22 characters of base64); restore it from a copy of the store")
+        raise Damaged(f"{layout.STORE}: damaged ({SALT!r} is not 22 characters of base64); {documents.RESTORE}")
     return salt
 
 

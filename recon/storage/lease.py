@@ -7,7 +7,6 @@ Protocol: docs/decisions/005-leases-and-landings.md.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import threading
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.storage import layout
+from recon.errors import TryAgain, WrongUsage
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 SKEW_S = 5.0
@@ -75,7 +74,7 @@ class Lease:
                 return False
             self._beats += 1
             body = {"time": self._clock().isoformat()}
-            self._store.put_new(layout.lease_beat(self.name, self.number, self._beats), [_json(body)])
+            documents.put(self._store, layout.lease_beat(self.name, self.number, self._beats), body)
             if self._beats > 1:
                 self._store.delete(layout.lease_beat(self.name, self.number, self._beats - 1))
             return True
@@ -87,7 +86,7 @@ class Lease:
                 return
             body = {"time": self._clock().isoformat()}
             with suppress(AlreadyExists):  # an earlier try had succeeded though its reply was lost
-                self._store.put_new(layout.lease_released(self.name, self.number), [_json(body)])
+                documents.put(self._store, layout.lease_released(self.name, self.number), body)
             self.lost = True
 
     @contextmanager
@@ -127,7 +126,7 @@ def acquire(store: ObjectStore, name: str, holder: str, ttl_s: float, clock: Clo
     number = _newest(numbers) + 1
     body = {"holder": holder, "ttl_s": ttl_s, "time": clock().isoformat()}
     try:
-        store.put_new(layout.lease_taken(name, number), [_json(body)])
+        documents.put(store, layout.lease_taken(name, number), body)
     except AlreadyExists:
         return None
     # One that was slow may have put a number that was given out and cleared away before: then there is a higher one.
@@ -155,7 +154,7 @@ def held(store: ObjectStore, under: str = "", clock: Clock = _now) -> dict[str, 
 def revoke(store: ObjectStore, holding: Holding) -> None:
     """Gives a lease back in the name of a holder that is known to be gone, so that nobody waits for it to fall silent."""
     with suppress(AlreadyExists):  # it was given back meanwhile
-        store.put_new(layout.lease_released(holding.name, holding.number), [_json({"time": _now().isoformat()})])
+        documents.put(store, layout.lease_released(holding.name, holding.number), {"time": _now().isoformat()})
 
 
 def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
@@ -213,16 +212,8 @@ def _names(store: ObjectStore, under: str) -> list[str]:
 
 
 def _read(store: ObjectStore, path: str) -> dict[str, Any]:
-    try:
-        body: dict[str, Any] = json.loads(store.get(path))
-    except ValueError as error:
-        raise Damaged(f"{path}: damaged ({error}); delete it, since nothing but this lease rests on it") from None
-    return body
+    return documents.read(store, path, dict[str, Any], "delete it, since nothing but this lease rests on it")
 
 
 def _time(store: ObjectStore, path: str) -> datetime:
     return datetime.fromisoformat(_read(store, path)["time"])
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    return json.dumps(body).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from recon.config import Place
-from recon.errors import Damaged, TryAgain, WrongUsage
+from recon.errors import TryAgain, WrongUsage
 from recon.metering.meter import Meter
 from recon.metering.usage import Tally
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.cache import in_front_of
 from recon.storage.hashing import SALT, new_salt, remember
 from recon.storage.local import LocalStore
@@ -46,12 +45,8 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
         open_store(place.store, place.path.parent, place.s3, meter, place.shared), place.cache, place.name, meter, read_secret
     )
     identity = _identity(place)
-    try:
-        held = json.loads(_held(store, place, identity if create else None))
-    except ValueError as error:
-        raise Damaged(f"{place.store}: store.json is damaged ({error}); restore it from a copy") from None
-    if not isinstance(held, dict):
-        raise Damaged(f"{place.store}: store.json is damaged (it holds no object); restore it from a copy")
+    raw = _held(store, place, identity if create else None)
+    held = documents.parsed(f"{place.store}: {layout.STORE}", raw, dict[str, Any], documents.RESTORE)
     if (made := held.get("format")) not in READ:
         raise WrongUsage(
             f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} and {FORMAT}; use the one that made it"
@@ -84,12 +79,10 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
         if identity is None:
             raise WrongUsage(f"{place.store}: {_NONE}") from None
     said = {field: value for field, value in identity.items() if value != ""}
-    made = json.dumps({"format": FORMAT, **said, SALT: new_salt()}, indent=1).encode()
     try:
-        store.put_new(layout.STORE, [made])
+        return documents.put(store, layout.STORE, {"format": FORMAT, **said, SALT: new_salt()}, **documents.INDENTED)
     except AlreadyExists:
         return store.get(layout.STORE)
-    return made
 
 
 @contextmanager

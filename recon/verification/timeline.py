@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from recon.model.windows import name_of
 from recon.state import checkpoints
 from recon.state.checkpoints import Place
 from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import ObjectStore
 from recon.verification.chain import Chain
 from recon.verification.findings import UNREADABLE, Findings, said
@@ -114,8 +113,8 @@ def _take_reductions(history: History, entry: Entry) -> None:
 
 def is_linked(store: ObjectStore) -> bool:
     """Whether the store is of a format in which every object of a chain names the one before it."""
-    made: int = json.loads(store.get(layout.STORE))["format"]
-    return made > 3
+    identity = documents.read(store, layout.STORE, dict[str, Any], documents.RESTORE)
+    return int(identity["format"]) > 3
 
 
 def check_watermark(config: Config, history: History, findings: Findings) -> None:

@@ -5,7 +5,6 @@ The protocol and what was rejected: docs/decisions/017-copying.md.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ from recon.serving import builds
 from recon.state import reduced
 from recon.state.reachable import needed
 from recon.state.timeline import State, Timeline
-from recon.storage import frontiers, layout
+from recon.storage import documents, frontiers, layout
 from recon.storage.local import LocalStore
 from recon.storage.open import while_there
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
@@ -105,7 +104,7 @@ class _Copying:
     def _begin(self, state: State) -> tuple[bool, int]:
         """Whether the target is a store already; and, where it is not, the source's commit when this copy was begun: whoever makes a store
         of it has come as far."""
-        identity = json.loads(self._source.get(layout.STORE))
+        identity = documents.read(self._source, layout.STORE, dict[str, Any], documents.RESTORE)
         with suppress(NotFound):
             if self._read(layout.STORE) != identity:
                 raise WrongUsage(f"{self._name}: this is the store of another reconciliation; name an empty or a new folder or prefix")
@@ -114,7 +113,7 @@ class _Copying:
         mark = {"store": identity, "first": entry.writer if entry else "", "commit": state.commit}
         if self._target.empty():
             with suppress(AlreadyExists):
-                self._target.put_new(layout.COPYING, [json.dumps(mark, indent=1).encode()])
+                documents.put(self._target, layout.COPYING, mark, **documents.INDENTED)
         try:
             held = self._read(layout.COPYING)
             same = held["store"] == identity and (not held["first"] or held["first"] == mark["first"])
@@ -129,10 +128,8 @@ class _Copying:
         return False, int(held["commit"])
 
     def _read(self, path: str) -> Any:
-        try:
-            return json.loads(self._target.get(path))
-        except ValueError as error:
-            raise Damaged(f"{self._name}: {path} is damaged ({error}); empty it and copy again, or bring it back") from None
+        raw = self._target.get(path)
+        return documents.parsed(f"{self._name}: {path}", raw, dict[str, Any], "empty it and copy again, or bring it back")
 
     def _refuse_another(self, state: State) -> None:
         """The target's commits are the first ones of the source's."""

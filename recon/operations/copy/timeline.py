@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
+
+from pydantic import BaseModel
 
 from recon.errors import Damaged, WrongUsage
 from recon.operations.copy.transfer import Bringing, Thing
 from recon.state import checkpoints
 from recon.state.timeline import Entry, State
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 _NUMBERED = re.compile(r"(\d{12})\.json\Z")
@@ -107,6 +108,10 @@ def _bring_indexed(bringing: Bringing, commit: int) -> None:
         bringing.target.delete(path)
 
 
+class _Certificate(BaseModel):
+    commit: int
+
+
 def _bring_certificates(bringing: Bringing, commit: int, changed: frozenset[str]) -> None:
     sizes, there = dict(bringing.source.sizes(layout.CERTIFICATES)), dict(bringing.target.sizes(layout.CERTIFICATES))
     for path in there:
@@ -119,11 +124,7 @@ def _bring_certificates(bringing: Bringing, commit: int, changed: frozenset[str]
             bringing.one(Thing(path, sizes[path], settled=window not in changed), there[path])
             return
         body = bringing.source.get(path)
-        try:
-            of = int(json.loads(body)["commit"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise Damaged(f"{path}: the certificate is damaged ({error!r}); restore it from a copy of the store") from None
-        if of <= commit:
+        if documents.parsed(path, body, _Certificate, documents.RESTORE).commit <= commit:
             bringing.put(path, body)
 
     list(bringing.each(one, sizes))

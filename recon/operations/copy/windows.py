@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from recon.errors import Damaged
+from pydantic import BaseModel
+
 from recon.intake import landing_log
 from recon.intake.batches import manifest_of
 from recon.model.windows import parse_instant
 from recon.operations.copy.transfer import Bringing, Thing
 from recon.state import reduced
 from recon.state.timeline import State
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 MANIFESTS_AT_ONCE = 512
@@ -60,6 +60,10 @@ def finished_reductions(store: ObjectStore) -> dict[str, dict[str, int]]:
     return {folder: sizes for folder, sizes in found.items() if folder + reduced.FIGURES in sizes}
 
 
+class _Figures(BaseModel):
+    digests: dict[str, str]
+
+
 def bring_reductions(bringing: Bringing, reductions: Mapping[str, Sizes], there: Sizes) -> None:
     """Of each its files, then its figures: whoever finds these finds all. Raises NotFound where a file is gone."""
     todo = []
@@ -78,11 +82,8 @@ def bring_reductions(bringing: Bringing, reductions: Mapping[str, Sizes], there:
 
 
 def _files(folder: str, body: bytes, sizes: Sizes) -> Iterator[Thing]:
-    try:
-        digests = {folder + name: str(digest) for name, digest in json.loads(body)["digests"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(f"{folder}{reduced.FIGURES}: damaged ({error!r}); run 'recon replay' for its window, then copy again") from None
-    for path, digest in digests.items():
+    figures = documents.parsed(folder + reduced.FIGURES, body, _Figures, "run 'recon replay' for its window, then copy again")
+    for path, digest in ((folder + name, digest) for name, digest in figures.digests.items()):
         if path not in sizes:
             raise NotFound(f"{path}: does not exist")
         yield Thing(path, sizes[path], digest)

@@ -6,7 +6,6 @@ puts the next one as its beat; the coordinator gives the attempt away by putting
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -15,12 +14,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from recon.errors import Damaged, ReconError, TryAgain, passing
-from recon.storage import layout
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 State = Literal["beat", "given_away", "failed", "handed_back"]
-Counts = Mapping[str, float]
+Counts = Mapping[str, int | float]
+
+
+class ShareDone(BaseModel):
+    """The counts of a share that is done, by the attempt that did it in ``seconds``."""
+
+    attempt: str
+    worker: str
+    seconds: float
+    rows: int
+    counts: Counts
+
 
 REASON_LENGTH_MAX = 500
 _OBJECT = re.compile(r"([^/]+)/(?:(done)|([0-9a-f]{16})/(\d{6}))\Z")
@@ -41,17 +53,6 @@ class Entry:
     counts: Counts = field(default_factory=dict)
     reason: str = ""
     kind: str = ""
-
-    def to_json(self) -> bytes:
-        return json.dumps(self.__dict__, separators=(",", ":")).encode()
-
-    @staticmethod
-    def from_json(raw: bytes, path: str) -> Entry:
-        """Raises Damaged where it is none."""
-        try:
-            return Entry(**json.loads(raw))
-        except (ValueError, TypeError) as error:
-            raise Damaged(f"{path}: damaged ({type(error).__name__}); delete its folder, then run the same again") from None
 
     @property
     def ended(self) -> bool:
@@ -94,8 +95,7 @@ def _noted(plan: str, paths: Iterable[str]) -> dict[str, Noted]:
 
 def read_entry(store: ObjectStore, plan: str, share: str, attempt: str, number: int) -> Entry:
     """Raises NotFound for one that was removed: a worker that is done removes its beats."""
-    path = layout.attempt_entry(plan, share, attempt, number)
-    return Entry.from_json(store.get(path), path)
+    return _read(store, layout.attempt_entry(plan, share, attempt, number))
 
 
 def give_away(store: ObjectStore, plan: str, share: str, attempt: str, number: int, last: Entry | None, reason: str) -> bool:
@@ -106,22 +106,22 @@ def give_away(store: ObjectStore, plan: str, share: str, attempt: str, number: i
 
 
 def read_done(store: ObjectStore, plan: str, share: str) -> dict[str, Any]:
-    """Counts of a share that is done, with ``attempt``, ``seconds`` and ``rows``. Raises Damaged."""
-    path = layout.share_done(plan, share)
-    try:
-        told: dict[str, Any] = json.loads(store.get(path))
-        return {**told, "counts": {str(name): count + 0 for name, count in told["counts"].items()}}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise Damaged(f"{path}: damaged; delete it, then run the same again: the share is done once more, which changes nothing") from None
+    """The fields of ShareDone. Raises NotFound where the share is not done, and Damaged."""
+    next_step = "delete it, then run the same again: the share is done once more, which changes nothing"
+    return documents.read(store, layout.share_done(plan, share), ShareDone, next_step).model_dump()
+
+
+def _read(store: ObjectStore, path: str) -> Entry:
+    return documents.read(store, path, Entry, "delete its folder, then run the same again")
 
 
 def _put(store: ObjectStore, path: str, entry: Entry) -> bool:
     """Whether this entry is the one that stands; also where an earlier try had put it though its reply was lost."""
     try:
-        store.put_new(path, [entry.to_json()])
+        documents.put(store, path, entry, **documents.COMPACT)
     except AlreadyExists:
         try:
-            return Entry.from_json(store.get(path), path) == entry
+            return _read(store, path) == entry
         except (NotFound, Damaged):
             return False
     return True
@@ -188,7 +188,7 @@ class Attempt:
             "rows": self.rows,
             "counts": self.counts,
         }
-        path, body = layout.share_done(self._plan, self.share), json.dumps(told).encode()
+        path, body = layout.share_done(self._plan, self.share), documents.encoded(told)
         try:
             self._store.put_new(path, [body])
         except AlreadyExists:

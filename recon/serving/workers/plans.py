@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from recon.errors import Damaged, WrongUsage
-from recon.storage import layout
+from recon.errors import WrongUsage
+from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 ROWS_MIN, ROWS_MAX = 1_000, 5_000_000
@@ -54,7 +54,7 @@ def plan_for(store: ObjectStore, table: str, after: int, upto: int, cut: Callabl
     shares = list(cut())
     body = {"after": after, "upto": upto, "shares": shares}
     with suppress(AlreadyExists):
-        store.put_new(layout.plan_file(folder), [json.dumps(body, separators=(",", ":")).encode()])
+        documents.put(store, layout.plan_file(folder), body, **documents.COMPACT)
     return read_plan(store, folder)
 
 
@@ -62,14 +62,12 @@ def read_plan(store: ObjectStore, folder: str) -> Plan:
     """Raises NotFound where there is none (any more), Damaged."""
     path = layout.plan_file(folder)
     raw = store.get(path)
-    try:
+    with documents.damaged(path, "delete its folder, then run the same again"):
         body = json.loads(raw)
         shares: dict[str, ShareBody] = {_checked(share): share for share in body["shares"]}
         if len(shares) != len(body["shares"]):
             raise ValueError("a share stands in it twice")
         return Plan(folder, int(body["after"]), int(body["upto"]), shares)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(f"{path}: damaged ({type(error).__name__}); delete its folder, then run the same again") from None
 
 
 def _checked(share: ShareBody) -> str:
@@ -105,7 +103,7 @@ def finish(store: ObjectStore, plan: Plan, dones: Sequence[Mapping[str, Any]]) -
         "time": datetime.now(UTC).isoformat(),
     }
     with suppress(AlreadyExists):
-        store.put_new(layout.plan_finished(plan.folder), [json.dumps(body).encode()])
+        documents.put(store, layout.plan_finished(plan.folder), body)
     standing = finished(store, plan.folder)
     return body if standing is None else standing
 
