@@ -25,7 +25,7 @@ import duckdb
 import psutil
 import pyspark
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cluster import Cluster, cluster
 from core import CONFIG, make_events

@@ -17,7 +17,7 @@ import times
 from _pytest.terminal import TerminalReporter
 from alembic.script import ScriptDirectory
 from botocore.loaders import Loader
-from commands import FIRST, HEADER, SECOND, Answer, Call
+from cli_calls import FIRST, HEADER, SECOND, Answer, Call
 
 from recon.cli import main
 from recon.operations.packaging import lambda_zip

@@ -1,7 +1,7 @@
 """The port behind which an engine carries out reduce, pre-fetch and merge: windows and figures in, figures out.
 
 All engines give equal artifacts for equal input, to the byte, and go on from whatever state another has left: one suite
-(tests/test_engines.py) holds each to it. None of them is part of the rules.
+(tests/engines/test_engines.py) holds each to it. None of them is part of the rules.
 """
 
 from __future__ import annotations

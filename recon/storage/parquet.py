@@ -1,7 +1,8 @@
 """Opening Parquet files, for every module: a file's columns are those in it, and no part of its path is ever data or a pattern.
 
 DuckDB and Arrow take a folder named ``currency=EUR`` for a column of every file below it (Hive partitioning), and DuckDB takes
-``*``, ``?`` and ``[`` in a path for a pattern. Both are switched off here, and ``tests/test_paths.py`` lets no other module open one.
+``*``, ``?`` and ``[`` in a path for a pattern. Both are switched off here, and ``tests/storage/test_paths.py`` lets no other module
+open one.
 """
 
 from __future__ import annotations

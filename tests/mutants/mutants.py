@@ -21,20 +21,20 @@ class Mutant:
 
 def _tampering(*what: str) -> tuple[str, ...]:
     """The tests of single tamperings."""
-    return tuple(f"test_tampering.py::test_verify_finds_what_was_done_to_a_store_and_names_the_object[{one}]" for one in what)
+    return tuple(f"verification/test_tampering.py::test_verify_finds_what_was_done_to_a_store_and_names_the_object[{one}]" for one in what)
 
 
-_REDUCE = ("test_ties.py::test_reduce_refuses_what_does_not_tie",)
-_DECLARED = ("test_ties.py::test_declared_totals_are_tied_with_what_was_read",)
-_MERGE = ("test_ties.py::test_merge_refuses_artifacts_that_are_not_what_was_reduced",)
-_SUPPRESSED = ("test_ties.py::test_merge_refuses_events_that_are_not_what_was_reduced_where_some_are_suppressed",)
-_RECOUNT = ("test_ties.py::test_a_recount_refuses_what_does_not_tie",)
-_CERTIFY = ("test_ties.py::test_a_certificate_of_figures_that_do_not_tie_says_so",)
-_KNOWN_AT = ("test_ties.py::test_known_at_the_very_microsecond_of_a_commit_is_that_commit",)
-_TWICE = ("test_ties.py::test_the_same_bytes_twice_in_one_call_are_one_file",)
-_OTHERS = ("test_ties.py::test_windows_that_do_not_tie_do_not_hold_up_others",)
+_REDUCE = ("laws/test_ties.py::test_reduce_refuses_what_does_not_tie",)
+_DECLARED = ("laws/test_ties.py::test_declared_totals_are_tied_with_what_was_read",)
+_MERGE = ("laws/test_ties.py::test_merge_refuses_artifacts_that_are_not_what_was_reduced",)
+_SUPPRESSED = ("laws/test_ties.py::test_merge_refuses_events_that_are_not_what_was_reduced_where_some_are_suppressed",)
+_RECOUNT = ("laws/test_ties.py::test_a_recount_refuses_what_does_not_tie",)
+_CERTIFY = ("laws/test_ties.py::test_a_certificate_of_figures_that_do_not_tie_says_so",)
+_KNOWN_AT = ("laws/test_ties.py::test_known_at_the_very_microsecond_of_a_commit_is_that_commit",)
+_TWICE = ("laws/test_ties.py::test_the_same_bytes_twice_in_one_call_are_one_file",)
+_OTHERS = ("laws/test_ties.py::test_windows_that_do_not_tie_do_not_hold_up_others",)
 _PREFETCH = tuple(
-    f"test_ties.py::test_{name}"
+    f"laws/test_ties.py::test_{name}"
     for name in (
         "a_pre_fetched_file_of_another_revision_is_not_used",
         "a_pre_fetched_file_for_another_committed_revision_is_not_used",
@@ -44,58 +44,58 @@ _PREFETCH = tuple(
     )
 )
 _HEAD = (
-    "test_tampering.py::test_an_earlier_head_is_an_entry_of_the_chain_however_much_was_committed_since",
-    "test_tampering.py::test_a_whole_newest_end_that_is_written_anew_is_found_by_the_head_alone",
+    "verification/test_tampering.py::test_an_earlier_head_is_an_entry_of_the_chain_however_much_was_committed_since",
+    "verification/test_tampering.py::test_a_whole_newest_end_that_is_written_anew_is_found_by_the_head_alone",
 )
 _CHAIN = (
-    "test_timeline.py::test_each_entry_names_the_digest_of_the_one_before_and_bears_a_seal",
-    "test_timeline.py::test_the_link_holds_where_the_state_was_read_from_a_checkpoint",
-    "test_timeline.py::test_entries_of_format_3_stay_readable_and_the_chain_begins_after_them",
+    "state/test_timeline.py::test_each_entry_names_the_digest_of_the_one_before_and_bears_a_seal",
+    "state/test_timeline.py::test_the_link_holds_where_the_state_was_read_from_a_checkpoint",
+    "state/test_timeline.py::test_entries_of_format_3_stay_readable_and_the_chain_begins_after_them",
 )
-_WATERMARK = ("test_timeline.py::test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap",)
-_REBUILT = ("test_timeline.py::test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_there",)
-_CARRIED = ("test_review.py::test_verify_adds_up_what_is_carried_forward_beyond_38_digits",)
-_DIGITS = ("test_review.py::test_sums_of_more_than_28_digits_tie_to_the_last_cent",)
+_WATERMARK = ("state/test_timeline.py::test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap",)
+_REBUILT = ("state/test_timeline.py::test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_there",)
+_CARRIED = ("laws/test_regressions.py::test_verify_adds_up_what_is_carried_forward_beyond_38_digits",)
+_DIGITS = ("laws/test_regressions.py::test_sums_of_more_than_28_digits_tie_to_the_last_cent",)
 
 MUTANTS = (
     # Ties of reduce
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "reduce ties nothing",
         '    if differences:\n        raise WrongInput(f"window {manifest.window}: reduce does not tie',
         '    if False:\n        raise WrongInput(f"window {manifest.window}: reduce does not tie',
         _REDUCE,
     ),
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "reduce does not tie the events in the artifacts",
         "    if events != figures.accepted.rows:",
         "    if events < 0:",
         _REDUCE,
     ),
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "reduce leaves rejected rows out of its tie",
         "arrived.differences(figures.accepted + figures.duplicates + figures.rejected)",
         "(arrived - figures.rejected).differences(figures.accepted + figures.duplicates)",
         _REDUCE,
     ),
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "what arrived is counted from what was written, not from what was read",
         "arrived = Totals(sum(file.rows for file in read), money)",
         "arrived = Totals(reduction.totals_of(connection, config, parquet.scan(written[stateless.EVENTS])).rows + 2, money)",
         _REDUCE,
     ),
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "declared totals are not compared",
         "    if not file.expect:\n        return",
         "    if True:\n        return",
         _DECLARED,
     ),
     Mutant(
-        "recon/stages/reduce.py",
+        "recon/engines/duckdb/window.py",
         "declared rows are not compared",
         "    compared = Totals(found.rows, {name",
         "    compared = Totals(declared.rows, {name",
@@ -120,142 +120,142 @@ MUTANTS = (
         "a currency that is missing on one side is left out",
         "for by in sorted({*mine, *theirs}):",
         "for by in sorted({*mine} & {*theirs}):",
-        (*_REDUCE, *_SUPPRESSED, "test_ties.py::test_totals_differ_by_a_currency_that_one_side_lacks"),
+        (*_REDUCE, *_SUPPRESSED, "laws/test_ties.py::test_totals_differ_by_a_currency_that_one_side_lacks"),
     ),
     Mutant(
         "recon/model/totals.py",
         "sums of parts are rounded to 28 digits",
         "    with localcontext() as exact:\n        exact.prec = 80\n        return sum(",
         "    with localcontext() as exact:\n        exact.prec = 28\n        return sum(",
-        (*_DIGITS, "test_ties.py::test_exact_sums_keep_every_digit"),
+        (*_DIGITS, "laws/test_ties.py::test_exact_sums_keep_every_digit"),
     ),
     # Ties of merge
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "merge commits what does not tie",
         '    if wrong:\n        raise WrongInput(f"the merge does not tie',
         '    if False:\n        raise WrongInput(f"the merge does not tie',
         _MERGE,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "merge does not tie rows",
         "        if (in_records, held_back) != (counted.rows, suppressed.rows):",
         "        if False:",
         (*_MERGE, *_SUPPRESSED),
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "merge does not tie rows that are counted",
         "        if (in_records, held_back) != (counted.rows, suppressed.rows):",
         "        if held_back != suppressed.rows:",
         _MERGE,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "merge does not tie rows that are held back",
         "        if (in_records, held_back) != (counted.rows, suppressed.rows):",
         "        if in_records + held_back != figures.accepted.rows:",
-        ("test_ties.py::test_merge_refuses_rows_held_back_that_are_not_those_of_the_events",),
+        ("laws/test_ties.py::test_merge_refuses_rows_held_back_that_are_not_those_of_the_events",),
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "merge does not tie measures",
         "                if exact_sum((measures.get(name, 0), elsewhere.get(name, 0))) != Decimal(total)",
         "                if False",
         (*_MERGE, *_SUPPRESSED),
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "a recount is not tied",
         '        wrong += [f"{name}: recounted, {what}" for what in _recount_differences(config, moved, changes)]',
         "        _recount_differences(config, moved, changes)",
         _RECOUNT,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "a recount does not tie rows",
         "found = [] if rows == events else",
         "found = [] if True else",
         _RECOUNT,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "a recount does not tie measures",
         "        if exact_sum((kept.get(name, 0), gone.get(name, 0))):",
         "        if False:",
-        (*_RECOUNT, "test_ties.py::test_a_committed_windows_events_that_changed_are_refused_by_the_recount"),
+        (*_RECOUNT, "laws/test_ties.py::test_a_committed_windows_events_that_changed_are_refused_by_the_recount"),
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/stages/commit.py",
         "a window outside the range keeps the figures that it had",
         '        "counted": (Totals.from_json(held["counted"]) - change).to_json(),',
         '        "counted": held["counted"],',
         _RECOUNT,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/state/kept_rules.py",
         "a merge goes on with rules that changed",
         "    if state.rules and state.rules != config.rules_version:",
         "    if False:",
-        ("test_ties.py::test_a_merge_by_other_rules_is_refused",),
+        ("laws/test_ties.py::test_a_merge_by_other_rules_is_refused",),
     ),
     Mutant(
         "recon/stages/merge.py",
         "a revision that is committed is merged again",
         "figures.revision > state.revision(figures.window)",
         "figures.revision >= state.revision(figures.window)",
-        ("test_ties.py::test_a_revision_that_is_committed_is_not_merged_again",),
+        ("laws/test_ties.py::test_a_revision_that_is_committed_is_not_merged_again",),
     ),
     # Pre-fetch
     Mutant(
-        "recon/stages/merge.py",
+        "recon/engines/duckdb/slices.py",
         "a pre-fetched file of another revision is used",
         "prefetched.revisions.get(f.window) == f.revision and prefetched",
         "prefetched",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/engines/duckdb/slices.py",
         "a pre-fetched file against another committed revision is used",
         " and prefetched.committed.get(f.window) == committed.get(f.window) for f in todo",
         " for f in todo",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/engines/duckdb/slices.py",
         "a pre-fetched file from before a rebuild is used",
         "    if prefetched.commit < state.rebuilt:",
         "    if False:",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/engines/duckdb/slices.py",
         "what later commits wrote is not read beside a pre-fetched file",
         "        later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []",
         "        later += []",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/merge.py",
+        "recon/engines/duckdb/slices.py",
         "the commit right after the pre-fetch is left out",
         "for number in range(state.commit, prefetched.commit, -1):",
         "for number in range(state.commit, prefetched.commit + 1, -1):",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/prefetch.py",
+        "recon/engines/prefetched.py",
         "a pre-fetched file is used though it is damaged",
         'whole = typed and told["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])',
         "whole = typed",
         _PREFETCH,
     ),
     Mutant(
-        "recon/stages/prefetch.py",
+        "recon/engines/existing.py",
         "keys of the committed revision are not touched",
         "    folders += [state.windows[f.window].folder for f in range_figures if f.window in state.windows]\n",
         "",
-        ("test_ties.py::test_a_key_that_is_gone_from_a_window_loses_what_the_window_gave_it",),
+        ("laws/test_ties.py::test_a_key_that_is_gone_from_a_window_loses_what_the_window_gave_it",),
     ),
     # Certificates
     Mutant(
@@ -266,7 +266,7 @@ MUTANTS = (
         _CERTIFY,
     ),
     Mutant(
-        "recon/stages/certify.py",
+        "recon/state/certificates.py",
         "a certificate ties without its duplicates",
         "return arrived.differences(accepted + duplicates + rejected)",
         "return (arrived - duplicates).differences(accepted + rejected)[:0]",
@@ -280,7 +280,7 @@ MUTANTS = (
         _HEAD,
     ),
     Mutant(
-        "recon/stages/certify.py",
+        "recon/state/certificates.py",
         "the watermark passes over an open window",
         "        if not (closed[name] if name in closed else state.windows[name].closed):",
         "        if False:",
@@ -359,7 +359,7 @@ MUTANTS = (
         _HEAD,
     ),
     Mutant(
-        "recon/verification/reduced.py",
+        "recon/verification/landed.py",
         "verify does not miss manifests that commits name",
         "            if revision not in manifests:",
         "            if False:",
@@ -388,7 +388,7 @@ MUTANTS = (
         _TWICE,
     ),
     Mutant(
-        "recon/reading/show.py",
+        "recon/state/timeline.py",
         "at the very microsecond of a commit the one before is known",
         "datetime.fromisoformat(entry.time) <= instant:",
         "datetime.fromisoformat(entry.time) < instant:",

@@ -1,0 +1,91 @@
+"""A real webserver with its daemon over a small reconciliation, and GraphQL requests as the UI makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from daemons import end_with_parent
+from folders import ROOT
+
+from jobs.ui import free_port
+from recon.api import Reconciliation
+
+PATIENCE_S = 300
+_LAUNCH = """mutation($given: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $given) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ... on PartitionBackfill { status } } }"
+
+
+@contextmanager
+def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
+    """The address of ``dagster dev`` over the reconciliation, whose sensors look once an hour unless they are wanted. It ends with the
+    block, or with this process."""
+    folder, port = opened.config.path.parent, free_port(3100)
+    (folder / ".dagster").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "dagster.yaml", folder / ".dagster")
+    options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
+    home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": str(ROOT)}
+    home["RECON_TICK_S"] = "10" if sensors else "3600"
+    with (folder / "ui.log").open("w+") as log:
+        settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
+        server = subprocess.Popen([sys.executable, *options], **settings, start_new_session=True, preexec_fn=end_with_parent)
+        try:
+            waited_for(f"the UI on port {port}", lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}"))
+            assert server.poll() is None, log.seek(0) or log.read()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGINT)  # dagster dev ends its children then
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def waited_for(what: str, happened: Callable[[], Any]) -> Any:
+    """Asks again until the answer is true. Fails, saying for what it has waited in vain."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if answer := happened():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError(f"waited {PATIENCE_S} s in vain for {what}")
+
+
+def asked(address: str, query: str, **variables: Any) -> Any:
+    """One GraphQL request, as the UI itself makes it."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["data"]
+
+
+def backfilled(address: str, keys: list[dict[str, Any]], windows: list[str]) -> tuple[str, str]:
+    """Launches a backfill as the UI's button does. Returns its id and, once it is over, its status."""
+    launched = asked(address, _LAUNCH, given={"assetSelection": keys, "partitionNames": windows})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    backfill = str(launched["backfillId"])
+
+    def finished() -> str:
+        status = str(asked(address, _STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else ""
+
+    return backfill, waited_for("the backfill to finish", finished)
+
+
+def _answers(address: str) -> bool:
+    try:
+        found = asked(address, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+    except (urllib.error.URLError, ConnectionError):
+        return False
+    return bool(found["repositoriesOrError"].get("nodes"))
