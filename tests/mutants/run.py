@@ -30,6 +30,9 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "
 
 def main(words: list[str]) -> int:
     chosen = [one for one in MUTANTS if not words or any(word in one.module or word in one.why for word in words)]
+    if unfit := [f"{one.module}: {one.why}: {problem}" for one in MUTANTS if (problem := unfit_because(ROOT, one))]:
+        print("correct tests/mutants/mutants.py:", *unfit, sep="\n", flush=True)
+        return 1
     print(f"{len(chosen)} mutants, {AT_ONCE} at a time", flush=True)
     with tempfile.TemporaryDirectory(prefix="recon-mutants-") as folder:
         trees = SimpleQueue[Path]()
@@ -79,16 +82,25 @@ def failure(trees: SimpleQueue[Path], tests: tuple[str, ...], mutant: Mutant | N
     return done.stdout[-2000:]
 
 
+def unfit_because(tree: Path, mutant: Mutant) -> str:
+    """Why a mutant cannot be applied to the tree, "" where it can: its text is in its module exactly once, and its tests are there."""
+    file = tree / mutant.module
+    if not file.is_file():
+        return "there is no such module"
+    if (found := file.read_text(encoding="utf-8").count(mutant.old)) != 1:
+        return f"its text is in the module {found} times"
+    absent = [test for test in mutant.tests if not (tree / "tests" / test.partition("::")[0]).is_file()]
+    return f"there is no {', '.join(absent)}" if absent else ""
+
+
 @contextmanager
 def applied(tree: Path, mutant: Mutant | None) -> Iterator[None]:
-    """The tree with the mutant in it. Raises ValueError where its text is not in the module exactly once."""
+    """The tree with the mutant in it."""
     if mutant is None:
         yield
         return
     file = tree / mutant.module
     text = file.read_text(encoding="utf-8")
-    if (found := text.count(mutant.old)) != 1:
-        raise ValueError(f"its text is {found} times in {mutant.module}; correct tests/mutants/mutants.py")
     file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
         yield
