@@ -146,11 +146,6 @@ def records_of(store: ObjectStore, standing: Standing) -> pa.Table:
     return pa.Table.from_batches(table.to_batches(_BATCH_ROWS), table.schema)
 
 
-def standing_records(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> pa.Table:
-    """``records_of`` what ``find_standing`` finds."""
-    return records_of(store, find_standing(store, run_paths, hi, lo))
-
-
 def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> tuple[Any, Any]:
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -100,13 +100,6 @@ def open_prefetched(
     return Unread(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
 
 
-def read_prefetched(
-    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
-) -> pa.Table:
-    """``open_prefetched``, and all of it read."""
-    return open_prefetched(store, prefetched, fresh, bounds).read(store)
-
-
 def _damaged(path: str, what: str) -> Damaged:
     return Damaged(f"{path}: the pre-fetched file is damaged or gone ({what}); run again")
 

@@ -38,10 +38,6 @@ class Totals:
                     mine[by] = mine.get(by, Decimal(0)) + sign * amount
         return Totals(self.rows + sign * other.rows, money)
 
-    def ties_with(self, other: Totals) -> bool:
-        """Equal in rows and in every amount; a group that is missing counts as zero."""
-        return not self.differences(other)
-
     def differences(self, other: Totals) -> list[str]:
         """What does not tie, in words, empty if all does."""
         found = [] if self.rows == other.rows else [f"rows {self.rows} ≠ {other.rows}"]

@@ -40,10 +40,6 @@ class Pointer:
     def is_tombstone(self) -> bool:
         return not self.file
 
-    def same_place(self, other: Pointer) -> bool:
-        """Whether both lead to the same bytes, whatever their sequences."""
-        return (self.file, self.offset, self.length, self.check) == (other.file, other.offset, other.length, other.check)
-
 
 def sequence(position: int, commit: int = 0) -> int:
     """The order of what commits say of a key: by the ``position`` of their run, then by ``commit``.

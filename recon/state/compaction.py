@@ -57,14 +57,6 @@ def is_due(config: Config, state: State) -> bool:
     return held.parts > config.compaction.disk * max(1, held.live)
 
 
-def survey(store: ObjectStore, state: State) -> list[PartFile]:
-    """Every part-file that the runs name, those without a live record too. Reads all entries, no record."""
-    if not state.runs:
-        return []
-    with _live(store, state) as (runs, live):
-        return _parts(store, runs, live)
-
-
 def compact_in_run(store: ObjectStore, config: Config, timeline: Timeline) -> Compacted:
     """What a run does after its merge: compacts where that is due, there is much to gain, and it is certain without reading all runs that
     ``compaction.writes`` allows it."""

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 import recon
 from recon.api import Reconciliation
-from recon.engines.existing import standing_records
-from recon.engines.prefetched import Prefetched, read_prefetched
+from recon.engines.existing import find_standing, records_of
+from recon.engines.prefetched import Prefetched, open_prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged
 from recon.intake.batches import read_manifest
@@ -288,21 +288,21 @@ def test_a_byte_that_flips_in_a_prefetched_file_of_places_never_changes_what_is_
     r = c.prepare(tmp_path, [*landed(0), s.Run((0,)), *landed(1)])
     _, prefetched = reduced_and_prefetched(r, 1)
     file = tmp_path / "data" / prefetched.path
-    content, right = file.read_bytes(), read_prefetched(r.store(), prefetched)
+    content, right = file.read_bytes(), open_prefetched(r.store(), prefetched).read(r.store())
     assert right.num_rows == prefetched.found > 0
     assert right.column("record")[0].as_py().encode() not in content, "in a folder the file holds no records"
     found = set()
     for byte in range(0, len(content), 7):
         file.write_bytes(content[:byte] + bytes([content[byte] ^ 8]) + content[byte + 1 :])
         try:
-            found.add(read_prefetched(r.store(), prefetched).equals(right))
+            found.add(open_prefetched(r.store(), prefetched).read(r.store()).equals(right))
         except Damaged as error:
             found.add(str(error).partition(":")[0] == prefetched.path)
     assert found == {True}
     for wrong in (content[:-9], b""):
         file.write_bytes(wrong)
         with pytest.raises(Damaged, match=re.escape(prefetched.path)):
-            read_prefetched(r.store(), prefetched)
+            open_prefetched(r.store(), prefetched).read(r.store())
 
 
 def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothing_is_committed(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def read_of_large_state(folder: Path, artifacts: int, touched: int) -> int:
     write_run(store, "state/a/merge.run", entries)
     asked = np.sort(randomly.choice(hi, touched, replace=False))
     watched = faulty_store.WatchedStore(store, mapped=lambda path: False)
-    assert standing_records(watched, ["state/a/merge.run"], asked, asked).num_rows == touched
+    assert records_of(watched, find_standing(watched, ["state/a/merge.run"], asked, asked)).num_rows == touched
     return sum(call.bytes for call in watched.calls if call.kind in ("get", "get_range"))
 
 

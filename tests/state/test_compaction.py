@@ -18,7 +18,7 @@ from superseded import YAML, Clock, story
 
 import recon
 from recon.api import Reconciliation
-from recon.engines.prefetched import read_prefetched
+from recon.engines.prefetched import open_prefetched
 from recon.engines.select import engine_of
 from recon.model.windows import name_of
 from recon.operations.upkeep import sweep
@@ -27,7 +27,7 @@ from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import compaction, reachable, reduced, rewrite
 from recon.state.amplification import Bytes
-from recon.state.compaction import compact, is_due, survey
+from recon.state.compaction import PartFile, compact, is_due
 from recon.state.runs import merge as runs_merge
 from recon.state.runs import open_run
 from recon.state.tiers import index_runs
@@ -44,9 +44,17 @@ def total(r: Reconciliation) -> dict[str, int]:
     return {name: held[name] for name in ("parts", "live")}
 
 
+def survey(r: Reconciliation) -> list[PartFile]:
+    """Every part-file that the runs name, those without a live record too. Reads all entries, no record."""
+    if not r.state().runs:
+        return []
+    with compaction._live(r.store(), r.state()) as (runs, live):
+        return compaction._parts(r.store(), runs, live)
+
+
 def check_bytes(r: Reconciliation) -> None:
     """What the commits carry on is what the part-files hold."""
-    held = survey(r.store(), r.state())
+    held = survey(r)
     assert total(r) == {"parts": sum(p.bytes for p in held if p.live or p.path in needed_parts(r)), "live": sum(p.live for p in held)}
 
 
@@ -315,7 +323,7 @@ def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are
     for _ in range(3):
         clock.sweep(r)
     with pytest.raises(NotFound):
-        read_prefetched(r.store(), fetched)
+        open_prefetched(r.store(), fetched).read(r.store())
     assert merge_windows(r.store(), r.config, Timeline(r.store()), figures, fetched).attempts == 1
     r.run()  # which certifies it
     check_store(r, s.apply(state, s.Run((6,))))

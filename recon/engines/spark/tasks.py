@@ -25,7 +25,6 @@ from recon.storage.port import ObjectStore
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-Function = Callable[[ObjectStore, Config, Item], Answer]
 
 
 @dataclass(frozen=True)
