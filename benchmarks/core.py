@@ -28,7 +28,7 @@ import pyarrow
 import recon
 from recon.engines.select import engine_of
 from recon.planning import due
-from recon.stages.certify import certify
+from recon.stages.certify import certify_windows
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state.compaction import compact_in_run
@@ -98,7 +98,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
         compact_in_run(store, r.config, timeline)
         index_runs(store, r.config, timeline)
     with timed(figures, "certify"):
-        certify(store, r.config, timeline.head(), merged.windows)
+        certify_windows(store, r.config, timeline.head(), merged.windows)
     figures |= {"keys": reduced[0].keys, "found": fetched.found, "written": merged.written, "part_bytes": merged.bytes}
     figures["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
     return figures

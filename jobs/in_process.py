@@ -19,9 +19,7 @@ from jobs.asset_jobs import EVERYTHING, job_name, reconciliation_jobs
 from jobs.in_flight import InFlight, take_over
 from jobs.origin import code_origin, remote_origin
 from recon.config import Config
-from recon.errors import NotReady, ReconError, WrongInput, passing
-from recon.intake.batches import Manifest
-from recon.planning.ranges import blocks
+from recon.errors import ReconError, WrongInput, passing
 from recon.stages.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
@@ -67,10 +65,12 @@ def materialize_range(
 
 
 class InProcess:
-    """The way of Dagster (a recon.stages.pipeline.Way): each range is one run over all stages.
+    """Carries out stages as Dagster runs (a recon.stages.pipeline.CarryOut).
 
-    While such a run lives, it holds a lease of its own beside those of its stages: a killed one is failed in Dagster by whoever looks
-    next, a sensor or another ``recon run``."""
+    While such a run lives, it holds a lease of its own beside those of its stages: the next sensor or ``recon run`` marks a killed run as
+    failed in Dagster."""
+
+    consecutive = True
 
     def __init__(self, config: Config, instance: dg.DagsterInstance) -> None:
         self._config, self._instance = config, instance
@@ -79,32 +79,16 @@ class InProcess:
     def _definitions(self) -> dg.Definitions:
         return _definitions(self._config, {})
 
-    def process(self, work: Work, block: Sequence[Manifest]) -> None:
-        """All stages over the block. Where a window is bad, the others are run without it; where nobody knows which one is, the range
-        is halved until it stands alone. Raises what any other failure raised."""
-        take_over(self._instance, work.store, EVERYTHING, InFlight())
-        todo = [[manifest.window for manifest in block]]
-        while todo:
-            part = todo.pop(0)
-            failure = self._run(work, part[0], part[-1], EVERYTHING)
-            if failure is None:
-                continue
-            good = [name for name in part if name not in work.report.bad]
-            if not isinstance(failure, WrongInput) or isinstance(failure, NotReady) or (len(part) == 1 and good):
-                raise failure
-            if len(good) < len(part):
-                todo = [*blocks(self._config, good, str), *todo]
-            else:
-                middle = len(part) // 2
-                todo = [part[:middle], part[middle:], *todo]
-
-    def certify(self, work: Work, windows: Sequence[str]) -> None:
-        for block in blocks(self._config, windows, str):
-            if (failure := self._run(work, block[0], block[-1], "certify")) is not None:
-                raise failure
+    def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None:
+        """One Dagster run of all stages, or of a single one, over consecutive windows. Raises the error of the stage that failed."""
+        if len(stages) > 1:
+            take_over(self._instance, work.store, EVERYTHING, InFlight())
+        failure = self._run(work, windows[0], windows[-1], EVERYTHING if len(stages) > 1 else stages[0])
+        if failure is not None:
+            raise failure
 
     def _run(self, work: Work, first: str, last: str, stage: str) -> Exception | None:
-        """One run of Dagster; what it failed with."""
+        """Returns the error of the stage that failed."""
         work.errors.clear()
         run_id = make_new_run_id()
         with told_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):

@@ -9,9 +9,7 @@ from jobs.asset_jobs import EVERYTHING, job_name
 from recon.config import Config
 from recon.errors import ReconError
 from recon.operations.upkeep import tidy
-from recon.planning import due as landing_log
-from recon.planning.closing import close_due, past_deadline
-from recon.planning.due import due
+from recon.planning.due import due_after_closing, waiting
 from recon.planning.ranges import ranges
 from recon.reading.breaks import by_status
 from recon.stages.work import Work
@@ -58,13 +56,11 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
             work: Work = getattr(context.resources, store).work(config)
             opened, state = work.store, work.head()
             now = clock.now(opened)
-            waiting = due(opened, config, state, windows=landing_log.waiting(opened, state))
-            if close_due(opened, config, now, sorted({*waiting.open, *past_deadline(config, state, now)})):
-                waiting = due(opened, config, state, windows=landing_log.waiting(opened, state))
+            todo = due_after_closing(opened, config, state, look=lambda: waiting(opened, state))
         except ReconError as error:
             yield dg.SkipReason(str(error))
             return
-        blocks = list(ranges(config, waiting.ready))[:_RUNS_MAX]
+        blocks = list(ranges(config, todo.ready))[:_RUNS_MAX]
         for block in blocks:
             first, last = block[0].window, block[-1].window
             # The tick's own time: what failed at one tick is to be launched again at a later one.

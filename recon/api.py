@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from recon.reading.served import Known
     from recon.serving.dynamodb import TableClient
     from recon.serving.sync import Kept
-    from recon.stages.pipeline import Way
+    from recon.stages.pipeline import CarryOut
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
@@ -180,9 +180,11 @@ class Reconciliation:
         landed = (grid.parse(name) for name in landing_log.since(self.store())[0])
         return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
 
-    def run(self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: Way | None = None) -> RunReport:
-        """Processes everything that is closed and not yet done, from ``first`` to ``last``. By plain calls, unless another ``way`` is
-        given; the command line gives that of Dagster."""
+    def run(
+        self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: CarryOut | None = None
+    ) -> RunReport:
+        """Processes every window from ``first`` to ``last`` that is closed and not committed. ``way``: what carries the stages out, plain
+        calls by default; the command line gives Dagster runs."""
         from recon.model.progress import silent
         from recon.stages import pipeline
 

@@ -1,7 +1,7 @@
 """The assets of one reconciliation, on the grid of its windows, and how Dagster runs them."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.stages.work import Work
+from recon.stages.pipeline import STAGES
+from recon.stages.work import WindowResult, Windows, Work
 from recon.storage.open import while_there
 from recon.storage.roles import role_of
 from recon_assets import stages
@@ -32,8 +33,12 @@ class StageAsset:
     deps: tuple[str, ...]
     kinds: frozenset[str]
     description: str
-    work: Callable[[Work, Sequence[datetime]], PerWindow]
+    metadata: Callable[[Work, Iterator[WindowResult[Any]]], PerWindow]
     retries: By = field(default_factory=lambda: COMPUTE)
+
+    def per_window(self, work: Work, windows: Windows) -> PerWindow:
+        """Does the stage. Yields each window with its metadata."""
+        return self.metadata(work, STAGES[self.stage](work, windows))
 
 
 STAGE_ASSETS = (
@@ -44,7 +49,7 @@ STAGE_ASSETS = (
         frozenset({"file"}),
         "The files of each window, complete and closed by a manifest. `recon land` puts them there; materializing a window reports "
         "its batch, and skips one that is missing or still open.",
-        stages.land,
+        stages.batches,
     ),
     StageAsset(
         "stateless_artifacts",
@@ -53,7 +58,7 @@ STAGE_ASSETS = (
         frozenset({"duckdb", "parquet"}),
         "Each window's events reduced to one small artifact per key, with the accepted events beside it. Every row is accepted, "
         "a duplicate or rejected with file, line and reason; rows and money tie before anything is kept.",
-        stages.reduce,
+        stages.reduced,
     ),
     StageAsset(
         "prefetched_artifacts",
@@ -62,7 +67,7 @@ STAGE_ASSETS = (
         frozenset({"arrow"}),
         "Places of the existing records of the keys that the range touches, looked up before the merge and kept in one file. The merge "
         "removes the file after use; a merge without it looks the records up itself.",
-        stages.read_ahead,
+        stages.prefetched,
     ),
     StageAsset(
         "stateful_artifacts",
@@ -71,7 +76,7 @@ STAGE_ASSETS = (
         frozenset({"duckdb", "json"}),
         "The running record of every key. A range of windows replaces what these windows contributed before, ties the totals, and "
         "becomes visible by one commit of the timeline, or not at all. Safe in any order and any number of times.",
-        stages.merge,
+        stages.merged,
     ),
     StageAsset(
         "artifact_index",
@@ -79,7 +84,7 @@ STAGE_ASSETS = (
         ("stateful_artifacts",),
         frozenset({"python"}),
         "The sorted runs that lead from any key to its record: file, offset, length. Small runs are merged into larger tiers.",
-        stages.index,
+        stages.indexed,
         INDEX,
     ),
     StageAsset(
@@ -89,7 +94,7 @@ STAGE_ASSETS = (
         frozenset({"json"}),
         "One numbered certificate per window and change: rows in = accepted + duplicates + rejected, and the same for money, per "
         "currency, with the files it was made of and what changed it. Never overwritten.",
-        stages.certify_range,
+        stages.certified,
     ),
 )
 
@@ -153,7 +158,7 @@ def _asset(
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)
             with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
-                Reporting(context, work, every).carry_out(spec.work, windows)
+                Reporting(context, work, every).carry_out(spec.per_window, windows)
         # Of the whole range, without metadata: each window has its own by now. Dagster Pipes insists on a result.
         return dg.MaterializeResult()
 

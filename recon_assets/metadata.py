@@ -17,17 +17,10 @@ import dagster as dg
 
 from recon.config import Config
 from recon.intake.batches import Manifest
-from recon.metering import prices
-from recon.metering.usage import Usage
 from recon.model import conflicts
 from recon.model.totals import Totals
-from recon.serving.sync import Kept
 from recon.stages.request import Numbers
-from recon.state import amplification
-from recon.state.compaction import Compacted
 from recon.state.reduced import Figures
-from recon.state.tiers import Indexed
-from recon.state.timeline import State
 
 Metadata = dict[str, Any]
 
@@ -117,13 +110,13 @@ def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
         "conflicting_duplicates": figures.conflicting,
         "keys": figures.keys,
         "bytes": sum(int(file["bytes"]) for file in figures.files),
-        **_told(numbers),
+        **of_numbers(numbers),
     }
 
 
-def of_prefetched(figures: Figures, done: bool, range_figures: Numbers) -> Metadata:
-    """A window's share in a pre-fetch. ``range_figures``: what was read for its block of windows as a whole."""
-    return {"revision": figures.revision, "keys": figures.keys, "merged_before": done, **_told(range_figures)}
+def of_prefetched(figures: Figures, numbers: Numbers) -> Metadata:
+    """A window's share in a pre-fetch. ``numbers``: whether it is merged already, and what was read for its block of windows."""
+    return {"revision": figures.revision, "keys": figures.keys, **of_numbers(numbers)}
 
 
 def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapping[str, int] | None = None) -> Metadata:
@@ -137,7 +130,7 @@ def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapp
         "keys": held["keys"],
         **_conflicts(held),
         **{f"artifacts_{status}": count for status, count in sorted((statuses or {}).items())[:_PLOTTED_MAX]},
-        **_told(range_figures),
+        **of_numbers(range_figures),
     }
 
 
@@ -157,24 +150,6 @@ def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadat
     return {**found, **counts}
 
 
-def of_bounds(config: Config, state: State, compacted: Compacted, indexed: Indexed) -> Metadata:
-    """Where disk and bytes written stand, of which one is bounded, and what was done for it."""
-    found = amplification.figures(config, state.totals)
-    stands = {"disk_to_live": found["disk"], "written_to_changed": found["writes"]}
-    return {
-        **{name: value for name, value in stands.items() if value is not None},
-        "bounded": f"{found['bound']}, {found[found['bound'] + '_bound']} times",
-        "part_files_compacted": compacted.rewritten,
-        "part_files_given_up": compacted.dropped,
-        "put_off": compacted.put_off or indexed.put_off,
-    }
-
-
-def of_requests(config: Config, usage: Usage) -> Metadata:
-    """What a stage asked of services for a range, and what that cost; nothing where the store is a folder."""
-    return _told(prices.figures(usage, config.prices))
-
-
 def _requests(text: str) -> Any:
     """Requests as recon.metering.prices.figures has them, as a table."""
     rows = [
@@ -183,26 +158,6 @@ def _requests(text: str) -> Any:
         for operation, numbers in operations.items()
     ]
     return dg.MetadataValue.table(rows, _REQUESTS)
-
-
-def of_kept(kept: Kept | None) -> Metadata:
-    """The index table: how far it has come, what was written, and what that costs by the price of the configuration."""
-    if kept is None:
-        return {}
-    per_million = kept.cost_per_million_usd
-    return {
-        "table": kept.table or "no table is complete yet; another process is filling one",
-        "table_commit": kept.commit,
-        "table_filled_anew": kept.filled,
-        "table_shares": kept.shares,
-        "table_updates": kept.items,
-        "table_updates_refused": kept.refused,
-        "table_tombstones": kept.tombstones,
-        "table_write_units": kept.units,
-        "table_cost_usd": f"{kept.cost_usd:f}",
-        **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
-        "table_seconds": kept.seconds,
-    }
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
@@ -295,7 +250,9 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
     return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
 
 
-def _told(numbers: Numbers) -> Metadata:
+def of_numbers(numbers: Numbers) -> Metadata:
+    """Figures of a stage as they are, requests as a table, addresses as links."""
+
     def shown(name: str, one: float | int | str) -> Any:
         if name in ("requests", "range_requests"):
             return _requests(str(one))

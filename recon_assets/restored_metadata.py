@@ -14,7 +14,7 @@ from recon.state.certificates import read_certificate
 from recon.state.timeline import Entry, State, Timeline, committed_figures
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
-from recon_assets.stages import certified, landed_to_visible, statuses_of
+from recon_assets.stages import landed_to_visible, of_certificate, statuses_of
 
 CLOCKED = frozenset({"seconds", "range_seconds"})
 
@@ -32,7 +32,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
         figures = reduced.read(work.store, str(held["folder"]))
         found: dict[str, Metadata] = {
             "stateless_artifacts": metadata.of_reduced(figures, {}),
-            "prefetched_artifacts": metadata.of_prefetched(figures, True, {}),
+            "prefetched_artifacts": metadata.of_prefetched(figures, {"merged_before": True}),
             "stateful_artifacts": metadata.of_committed(held, _of_block(entry, name), statuses_of(entry)),
             "artifact_index": {"commit": commit, "keys": held["keys"], **runs},
         }
@@ -42,7 +42,7 @@ def shown(work: Work, state: State, windows: Sequence[str]) -> Iterator[tuple[st
                 found["stateful_artifacts"]["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
         certificate = read_certificate(work.store, window)
         if certificate is not None and certificate["commit"] >= commit:
-            found["window_certificates"] = certified(work, state, certificate, held)
+            found["window_certificates"] = of_certificate(work, state, certificate, held)
         yield name, {asset: {"window": name, **_without_clocked(one)} for asset, one in found.items()}
 
 

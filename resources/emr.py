@@ -15,8 +15,8 @@ from recon.remote.emr import transient
 from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.steps import Steps
 from recon.remote.emr.submit import carried_out
-from recon.stages.request import Answer, Asked
-from recon.stages.work import Elsewhere, Work
+from recon.stages.request import StageRequest, StageResult
+from recon.stages.work import RunOnCluster, Work
 
 PACE = Pace()
 
@@ -27,10 +27,10 @@ class EmrSteps(dg.ConfigurableResource[Any]):
     _own: str | None = PrivateAttr(default=None)
     """The run's own cluster, once there is one."""
 
-    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere:
+    def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster:
         """Carries a stage out as a step, telling the run's log of it."""
 
-        def carry_out(work: Work, asked: Asked) -> Answer:
+        def carry_out(work: Work, asked: StageRequest) -> StageResult:
             cluster = self._cluster(work.config.engine, work.config.name, context)
             with notes_logged(context):
                 answer = carried_out(work, asked, Steps(cluster, PACE, context.log.info), context.log.info)

@@ -18,8 +18,8 @@ from recon.remote import exchange
 from recon.remote.emr.calls import Pace, called, client, patiently
 from recon.remote.emr.failures import error_of
 from recon.remote.emr.submit import SCRIPT, ZIP
-from recon.stages.request import Answer, Asked, Numbers
-from recon.stages.work import Elsewhere, Work
+from recon.stages.request import Numbers, StageRequest, StageResult
+from recon.stages.work import RunOnCluster, Work
 from recon.storage import layout
 
 PACE = Pace()
@@ -34,16 +34,16 @@ _ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 class EmrServerlessJobs(dg.ConfigurableResource[Any]):
     """Starts the jobs of one run."""
 
-    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere:
+    def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster:
         """Carries a stage out as a job, telling the run's log of it."""
 
-        def carry_out(work: Work, asked: Asked) -> Answer:
+        def carry_out(work: Work, asked: StageRequest) -> StageResult:
             return _carried_out(context, work, asked)
 
         return carry_out
 
 
-def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) -> Answer:
+def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequest) -> StageResult:
     engine, digest, jobs = work.config.engine, asked.digest(work.config), client("emr-serverless")
     application = str(engine.application)
     job, attempt = _found(jobs, application, digest)
@@ -59,7 +59,7 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: Asked) ->
         if ended.get("state") != "SUCCESS":
             exchange.forget(work.store, attempt)
             raise _failed(ended)
-        told = Answer()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
+        told = StageResult()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
     exchange.forget(work.store, attempt)
     place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
     return told.done_at(place)
@@ -95,7 +95,7 @@ def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
         raise
 
 
-def _started(context: dg.AssetExecutionContext, work: Work, asked: Asked, jobs: Any, attempt: str) -> Mapping[str, Any]:
+def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest, jobs: Any, attempt: str) -> Mapping[str, Any]:
     """A new job through Pipes, and its end. Interrupted, Pipes cancels it."""
     from dagster_aws.pipes import PipesEMRServerlessClient
 
@@ -152,7 +152,7 @@ class _Seen:
         return lambda **asked: patiently(PACE, method, **asked)
 
 
-def _request(work: Work, asked: Asked, attempt: str) -> dict[str, Any]:
+def _request(work: Work, asked: StageRequest, attempt: str) -> dict[str, Any]:
     """The arguments of StartJobRun."""
     config, engine = work.config, work.config.engine
     settings = {**engine.settings, "spark.submit.pyFiles": f"{engine.package}/{ZIP}"}

@@ -9,14 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 import dagster as dg
 
 from recon.config import Config
-from recon.stages.work import Elsewhere, Work
+from recon.stages.work import RunOnCluster, Work
 
 
 @runtime_checkable
 class Cluster(Protocol):
     """A resource that has stages carried out elsewhere."""
 
-    def elsewhere(self, context: dg.AssetExecutionContext) -> Elsewhere: ...
+    def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster: ...
 
 
 def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any]]:
@@ -42,4 +42,4 @@ def placed(work: Work, context: dg.AssetExecutionContext, keys: Iterable[str]) -
     """The work of a stage, to be carried out where the resource among ``keys`` says, if one does."""
     found = [getattr(context.resources, key) for key in keys]
     clusters = [resource for resource in found if isinstance(resource, Cluster)]
-    return replace(work, elsewhere=clusters[0].elsewhere(context)) if clusters else work
+    return replace(work, cluster=clusters[0].cluster(context)) if clusters else work

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jobs.repair import Repaired
     from recon.api import Reconciliation
     from recon.config import Config
-    from recon.intake.batches import Manifest
     from recon.model.progress import Progress
     from recon.stages.work import Work
 
@@ -42,11 +41,13 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
 
 
 class Materializing:
-    """A recon.stages.pipeline.Way that opens Dagster's instance with the first range, and keeps it until the block ends."""
+    """A recon.stages.pipeline.CarryOut that opens Dagster's instance with the first range, and keeps it until the block ends."""
+
+    consecutive = True
 
     def __init__(self) -> None:
         self._opened = ExitStack()
-        self._way: InProcess | None = None
+        self._in_process: InProcess | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,22 +55,18 @@ class Materializing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._opened.close()
 
-    def process(self, work: Work, block: Sequence[Manifest]) -> None:
+    def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None:
         with _rest_timed(work):
-            self._in_process(work.config).process(work, block)
+            self._opened_for(work.config)(work, windows, stages)
 
-    def certify(self, work: Work, windows: Sequence[str]) -> None:
-        with _rest_timed(work):
-            self._in_process(work.config).certify(work, windows)
-
-    def _in_process(self, config: Config) -> InProcess:
-        if self._way is None:
+    def _opened_for(self, config: Config) -> InProcess:
+        if self._in_process is None:
             refuse_foreign_modules()
             from jobs.in_process import InProcess
             from resources.dagster_instance import quick_instance
 
-            self._way = InProcess(config, self._opened.enter_context(quick_instance(config.path)))
-        return self._way
+            self._in_process = InProcess(config, self._opened.enter_context(quick_instance(config.path)))
+        return self._in_process
 
 
 @contextmanager

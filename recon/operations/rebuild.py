@@ -19,7 +19,7 @@ from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.batches import Manifest, read_manifest
 from recon.reading.artifacts import table_of
 from recon.serving import builds
-from recon.stages.certify import certify
+from recon.stages.certify import certify_windows
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import reachable
@@ -95,7 +95,7 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
     builds.retire(store, switched)
     late = uncertified(store, config, switched)
     certified = count(1)
-    made_certificates = certify(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))
+    made_certificates = certify_windows(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))
     note_certified(store, config, switched, at_most=len(switched.windows))
     return Rebuilt(switched.commit, len(made.windows), _statuses(state), _statuses(made), len(made_certificates))
 

@@ -12,7 +12,7 @@ from recon.model.windows import parse_instant
 from recon.remote import exchange
 from recon.serving import builds
 from recon.serving.sync import keep
-from recon.stages.certify import certify
+from recon.stages.certify import certify_windows
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact
 from recon.state.sweep import Swept
@@ -41,7 +41,7 @@ class Tidied:
 
 def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tidied:
     """Certifies and sweeps. Done again it finds nothing to do; beside runs at work it takes nothing that they need."""
-    certificates = certify(store, config, state, uncertified(store, config, state))
+    certificates = certify_windows(store, config, state, uncertified(store, config, state))
     note_certified(store, config, state, at_most=len(state.windows))
     Timeline(store).mend_checkpoints()
     _note_landings(store, state)

@@ -96,8 +96,20 @@ def _newer(store: ObjectStore, state: State) -> Iterator[str]:
     return (name for name, revision in landing_log.since(store)[0].items() if revision > state.revision(name))
 
 
-def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, first: datetime | None, last: datetime | None) -> Due:
-    """Closes what is due to be closed; what is to be done then."""
+def due_after_closing(
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    look: Callable[[], Collection[str]] | None = None,
+) -> Due:
+    """As ``due``, after closing the windows that hold the expected number of files or whose deadline has passed.
+
+    ``look``: gives the names of the windows to look at; it is called again once windows were closed."""
+    todo = due(store, config, state, first, last, look and look())
+    if config.closing.files is None and config.closing.deadline is None:
+        return todo
     now = clock.now(store)
     still_open = {*todo.open, *(manifest.window for manifest in todo.ready if not manifest.closed)}
     for name in past_deadline(config, state, now):
@@ -106,7 +118,7 @@ def _closed_first(store: ObjectStore, config: Config, state: State, todo: Due, f
         if not (first and config.grid.parse(name) < first):
             still_open.add(name)
     closed = close_due(store, config, now, sorted(still_open))
-    return due(store, config, state, first, last) if closed else todo
+    return due(store, config, state, first, last, look and look()) if closed else todo
 
 
 def peek(store: ObjectStore, state: State) -> dict[str, int]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from recon import errors
 from recon.errors import Damaged, ReconError, WrongUsage
-from recon.stages.request import Answer, Asked
+from recon.stages.request import StageRequest, StageResult
 from recon.state import kept_rules
 from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
@@ -42,7 +42,7 @@ KEPT = timedelta(days=7)
 """How long what was asked and answered stays where nobody came back for it."""
 
 
-def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
+def ask(store: ObjectStore, config: Config, asked: StageRequest) -> str:
     """Puts what is asked into the store. Returns its attempt."""
     attempt = layout.new_attempt()
     body = {**kept_rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
@@ -50,7 +50,7 @@ def ask(store: ObjectStore, config: Config, asked: Asked) -> str:
     return attempt
 
 
-def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked]:
+def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, StageRequest]:
     """What was asked, and by which configuration, for a store that is at the location ``at``.
 
     Raises WrongUsage where nothing was asked, and where the rules mean something else here."""
@@ -61,7 +61,7 @@ def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked
         raise WrongUsage(f"{path}: nothing was asked there; whoever asked has taken it back") from None
     body = documents.parsed(path, raw, dict[str, Any], _AGAIN)
     with documents.damaged(path, _AGAIN):
-        asked = Asked(body["stage"], body["first"], body["last"], dict(body["todo"]))
+        asked = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]))
         config = kept_rules.unpacked(path, body, at)
     if config.rules_version != body["rules"]:
         raise WrongUsage(
@@ -71,20 +71,20 @@ def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Asked
     return config, asked
 
 
-def answer(store: ObjectStore, attempt: str, told: Answer) -> None:
+def answer(store: ObjectStore, attempt: str, told: StageResult) -> None:
     """Puts the answer; of several that did the same work the first one is read."""
     body = {"numbers": told.numbers, "report": told.report, "error": _named(told.error)}
     with suppress(AlreadyExists):
         documents.put(store, layout.answer(attempt), body)
 
 
-def read_answer(store: ObjectStore, attempt: str) -> Answer | None:
+def read_answer(store: ObjectStore, attempt: str) -> StageResult | None:
     """None where it has not answered. Raises Damaged."""
     try:
         body = documents.read(store, layout.answer(attempt), _AnswerBody, _AGAIN)
     except NotFound:
         return None
-    return Answer(body.numbers, body.report, _raised(body.error))
+    return StageResult(body.numbers, body.report, _raised(body.error))
 
 
 def forget(store: ObjectStore, attempt: str) -> None:

@@ -13,8 +13,8 @@ from recon.config import Config
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, passing
 from recon.remote.exchange import answer, read_asked
-from recon.stages import merge, prefetch, reduce
-from recon.stages.request import Answer, Asked, Numbers
+from recon.stages.pipeline import STAGES
+from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.open import open_for, open_store
@@ -29,7 +29,7 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
     try:
         config, asked = read_asked(told_to, location, attempt)
     except ReconError as error:
-        answer(told_to, attempt, Answer(error=error))
+        answer(told_to, attempt, StageResult(error=error))
         return error
     tell(f"{asked.stage} of {asked.first}..{asked.last}: begun")
     start = time.perf_counter()
@@ -40,7 +40,7 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
     return done.error
 
 
-def _done(config: Config, asked: Asked) -> Answer:
+def _done(config: Config, asked: StageRequest) -> StageResult:
     numbers: dict[str, Numbers] = {}
     work: Work | None = None
     try:
@@ -56,20 +56,21 @@ def _done(config: Config, asked: Asked) -> Answer:
     except Exception as failed:
         traceback.print_exc(file=sys.stderr)
         error = _foreign(failed)
-    return Answer(numbers, asdict(work.report) if work else {}, error)
+    return StageResult(numbers, asdict(work.report) if work else {}, error)
 
 
-def _stage(work: Work, asked: Asked, numbers: dict[str, Numbers]) -> None:
+def _stage(work: Work, asked: StageRequest, numbers: dict[str, Numbers]) -> None:
     grid = work.config.grid
     windows = list(grid.between(grid.parse(asked.first), grid.parse(asked.last)))
     if asked.stage == "reduce":
-        for figures, of_window in reduce.reduce(work, windows):
-            numbers[figures.window] = of_window
+        for result in STAGES["reduce"](work, windows):
+            numbers[result.window] = result.numbers
         return
-    found = {figures.window: of_block for figures, _, of_block in prefetch.read_ahead(work, windows)}
-    for window, of_block in merge.merge(work, windows).items():
-        ahead = {name.replace("range_", "prefetched_"): one for name, one in found.get(window, {}).items()}
-        numbers[window] = {**ahead, **of_block}
+    prefetched = {result.window: result.numbers for result in STAGES["prefetch"](work, windows)}
+    for result in STAGES["merge"](work, windows):
+        if result.numbers:  # else it was merged before
+            ahead = {name.replace("range_", "prefetched_"): number for name, number in prefetched[result.window].items()}
+            numbers[result.window] = {**{name: number for name, number in ahead.items() if name != "merged_before"}, **result.numbers}
 
 
 def _foreign(error: Exception) -> ReconError:

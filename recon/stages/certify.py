@@ -5,13 +5,18 @@ rows in = accepted + duplicates + rejected, and the same for money, per currency
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from recon.config import Config
+from recon.errors import Damaged
+from recon.metering import prices
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
+from recon.stages.ready import committed_windows
+from recon.stages.work import WindowResult, Windows, Work, range_name
 from recon.state import reduced
 from recon.state.certificates import certificate_of, read_certificate, ties
 from recon.state.timeline import State, committed_figures
@@ -20,7 +25,35 @@ from recon.storage.port import AlreadyExists, ObjectStore
 from recon.storage.sealing import digest_of
 
 
-def certify(
+@dataclass(frozen=True)
+class Certified:
+    """The newest certificate of a window. ``committed``: its committed figures, None for a window outside the range."""
+
+    certificate: Mapping[str, Any]
+    committed: Mapping[str, Any] | None
+
+
+def certify(work: Work, windows: Windows) -> Iterator[WindowResult[Certified]]:
+    """Yields the newest certificate of each window, and the new ones of windows outside the range that its commits have recounted.
+
+    Raises Damaged where a certificate was deleted from the store."""
+    committed = committed_windows(work, windows)
+    state = work.head()
+    commits = {figures["commit"] for figures in committed.values()}
+    recounted = sorted(name for name, held in state.windows.items() if held.commit in commits and name not in committed)
+    work.progress("certify", range_name(windows), 0)
+    with work.report.timed("certify", work.store) as spent:
+        made = certify_windows(work.store, work.config, state, [*committed, *recounted])
+    work.report.certificates += len(made)
+    newly = {certificate["window"] for certificate in made}
+    for name in [*committed, *(name for name in recounted if name in newly)]:
+        certificate = read_certificate(work.store, work.config.grid.parse(name))
+        if certificate is None:
+            raise Damaged(f"window {name}: its certificate is gone from the store; restore it from a copy of the store")
+        yield WindowResult(name, Certified(certificate, committed.get(name)), prices.figures(spent.usage, work.config.prices))
+
+
+def certify_windows(
     store: ObjectStore,
     config: Config,
     state: State,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from recon.config import Config
+from recon.engines.blame import isolated
 from recon.engines.prefetched import Prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged
 from recon.metering import prices
 from recon.model.progress import spanned
 from recon.stages.commit import Merged, _entry
-from recon.stages.prefetch import blocks, find_prefetched
+from recon.stages.prefetch import find_prefetched, merge_blocks
 from recon.stages.ready import committed_windows, reduced_batches, to_merge
 from recon.stages.request import Numbers
-from recon.stages.work import Windows, Work, _alone_or_raised, _elsewhere, _overtaken
+from recon.stages.work import WindowResult, Windows, Work, leaving_out_a_single_window, on_cluster, superseded
 from recon.state import kept_rules
 from recon.state.amplification import Bytes
 from recon.state.kept_rules import refuse_other_rules
@@ -74,21 +77,28 @@ def merge_windows(
             )
 
 
-def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
-    """The range's stateless artifacts into the stateful ones, by one commit a block. Of each window that was merged now, what its block
-    came to."""
+def merge(work: Work, windows: Windows) -> Iterator[WindowResult[Mapping[str, Any]]]:
+    """The range's reduced artifacts into the records, by one commit per block. Yields each window's committed figures; only windows that
+    this call has merged have numbers, those of their block."""
+    numbers = _merged(work, windows)
+    for window, committed in committed_windows(work, windows).items():
+        yield WindowResult(window, committed, numbers.get(window, {}))
+
+
+def _merged(work: Work, windows: Windows) -> dict[str, Numbers]:
+    """Merges what is not committed yet. Returns the figures of each merged window's block."""
     figures = reduced_batches(work, windows)
     with work.report.timed("merge", work.store):
-        told = _elsewhere(work, "merge", windows, {one.window: one.revision for one in to_merge(work.head(), figures)})
-    if told.error is not None:
-        raise told.error
-    written: dict[str, Numbers] = dict(told.numbers)
+        remote = on_cluster(work, "merge", windows, {window.window: window.revision for window in to_merge(work.head(), figures)})
+    if remote.error is not None:
+        raise remote.error
+    numbers: dict[str, Numbers] = dict(remote.numbers)
     todo = to_merge(work.head(), figures)
-    if todo and work.elsewhere is not None:
-        raise _overtaken(todo[0].window)
-    for block in blocks(work.config, todo):
+    if todo and work.cluster is not None:
+        raise superseded(todo[0].window)
+    for block in merge_blocks(work.config, todo):
         start = time.perf_counter()
-        with work.report.timed("merge", work.store) as spent, _alone_or_raised(work, block, "merged"):
+        with work.report.timed("merge", work.store) as spent:
             merged = _merge_block(work, block)
         work.report.add(merged, block, committed_windows(work, [work.config.grid.parse(name) for name in merged.windows]))
         of_block: Numbers = {
@@ -99,19 +109,36 @@ def merge(work: Work, windows: Windows) -> dict[str, Numbers]:
             "recounted_windows": len(merged.recounted),
             **prices.figures(spent.usage, work.config.prices, written=merged.written),
         }
-        written |= dict.fromkeys(merged.windows, of_block)
-    return written
+        numbers |= dict.fromkeys(merged.windows, of_block)
+    return numbers
 
 
 def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
-    named, found = spanned([one.window for one in block]), find_prefetched(work.store, block)
+    named, found = spanned([figures.window for figures in block]), find_prefetched(work.store, block)
+
+    def progress(share: float) -> None:
+        work.progress("merge", named, share)
+
+    with _deleting(work.store, found), leaving_out_a_single_window(work, block, "merged"):
+        try:
+            return merge_windows(work.store, work.config, work.timeline, block, found, progress)
+        except Damaged:
+            # Another worker that has merged the same block may have deleted the file after it was found here.
+            if found is None or work.store.exists(found.path):
+                raise
+            return merge_windows(work.store, work.config, work.timeline, block, None, progress)
+
+
+@contextmanager
+def _deleting(store: ObjectStore, prefetched: Prefetched | None) -> Iterator[None]:
+    """Deletes a pre-fetched file once no attempt needs it: after the commit, and after an error of the data, since the block is cut
+    differently then. After any other error the next attempt at the block, here or in another process, takes the same file."""
+    needed = False
     try:
-        merged = merge_windows(work.store, work.config, work.timeline, block, found, lambda share: work.progress("merge", named, share))
-    except Damaged:
-        # Another worker that did the same range may have removed the file between our finding and our reading it.
-        if found is None or work.store.exists(found.path):
-            raise
-        merged = merge_windows(work.store, work.config, work.timeline, block)
-    if found is not None:
-        work.store.delete(found.path)
-    return merged
+        yield
+    except BaseException as error:
+        needed = not isolated(error)
+        raise
+    finally:
+        if prefetched is not None and not needed:
+            store.delete(prefetched.path)

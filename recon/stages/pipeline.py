@@ -1,56 +1,65 @@
-"""The whole way for everything that is closed and not yet done: reduce, pre-fetch, merge, index, certify, range by range."""
+"""Takes every window that is due through the six stages, and leaves bad windows out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from recon.config import Config
-from recon.engines.blame import blaming, quarantined
-from recon.engines.select import engine_of
-from recon.errors import WrongInput
+from recon.engines.blame import isolated
+from recon.errors import ReconError, TryAgain, WrongInput
 from recon.intake.batches import Manifest
 from recon.metering import prices
-from recon.model.progress import Progress, silent, spanned
-from recon.planning import quarantine
-from recon.planning.due import _closed_first, due
-from recon.planning.ranges import capped, ranges, size_of_reduced
-from recon.serving.sync import is_kept, keep
+from recon.model.progress import Progress, silent
+from recon.planning.due import due_after_closing
+from recon.planning.ranges import Size, blocks, capped, ranges
 from recon.stages.certify import certify
-from recon.stages.commit import Merged
+from recon.stages.index import index, index_late
+from recon.stages.land import land
 from recon.stages.mending import mend_replayed
-from recon.stages.merge import merge_windows
-from recon.stages.reduce import reduce_ahead, reduce_windows
+from recon.stages.merge import merge
+from recon.stages.prefetch import prefetch
+from recon.stages.reduce import reduce
 from recon.stages.report import RunReport
-from recon.stages.work import Work
+from recon.stages.work import WindowResult, Windows, Work
 from recon.state.certificates import note_certified, uncertified
-from recon.state.compaction import compact_in_run
-from recon.state.reduced import Figures
-from recon.state.tiers import index_runs
-from recon.state.timeline import State, Timeline, committed_figures
+from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore
 
+Stage = Callable[[Work, Windows], Iterator[WindowResult[Any]]]
 
-class Way(Protocol):
-    """How ranges are carried out: by plain calls (``Direct``), or each as a run of Dagster (jobs.in_process)."""
+STAGES: Mapping[str, Stage] = {
+    "land": land,
+    "reduce": reduce,
+    "prefetch": prefetch,
+    "merge": merge,
+    "index": index,
+    "certify": certify,
+}
+"""The stages in order, by name. Each may be repeated: it finds what is done in the store, and changes nothing."""
 
-    def process(self, work: Work, block: Sequence[Manifest]) -> None:
-        """All stages over consecutive windows. What is bad goes into the report; the others are done without it."""
 
-    def certify(self, work: Work, windows: Sequence[str]) -> None:
-        """Certificates for windows that are committed."""
+class CarryOut(Protocol):
+    """Carries out stages, by name and in order, over windows, by name and in order of time. Raises the error of the stage that failed.
+
+    ``consecutive``: takes only windows that follow each other, such as a Dagster run, which is given a first and a last window."""
+
+    consecutive: bool
+
+    def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None: ...
 
 
-class Direct:
-    """Plain calls in this process, without Dagster: for notebooks, other programs, Lambda and EMR."""
+class PlainCalls:
+    """Calls the stages in this process, without Dagster: for notebooks, other programs, Lambda and EMR."""
 
-    def process(self, work: Work, block: Sequence[Manifest]) -> None:
-        _run_range(work.store, work.config, work.timeline, block, work.report, work.progress)
+    consecutive = False
 
-    def certify(self, work: Work, windows: Sequence[str]) -> None:
-        with work.report.timed("certify", work.store):
-            work.report.certificates += len(certify(work.store, work.config, work.timeline.head(), windows))
+    def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None:
+        for stage in stages:
+            for _ in STAGES[stage](work, [work.config.grid.parse(window) for window in windows]):
+                pass
 
 
 def run(
@@ -59,41 +68,67 @@ def run(
     first: datetime | None = None,
     last: datetime | None = None,
     progress: Progress = silent,
-    way: Way | None = None,
+    carry_out: CarryOut | None = None,
 ) -> RunReport:
-    """Processes everything that is closed and not yet done. A bad window is left out and named; the others go on without it."""
-    work, way = Work(store, config, Timeline(store), progress=progress), way or Direct()
+    """Processes every window from ``first`` to ``last`` that is closed and not committed. Bad windows are left out and named in the
+    report; the others are processed without them."""
+    work = Work(store, config, Timeline(store), progress=progress)
     with work.report.whole(store):
-        _run(work, way, first, last)
+        _run(work, carry_out or PlainCalls(), first, last)
     report = work.report
     report.prices = prices.of_run(report.requests, report.rows, report.keys, report.written, config.prices)
     return report
 
 
-def _run(work: Work, way: Way, first: datetime | None, last: datetime | None) -> None:
-    store, config, state, report = work.store, work.config, work.head(), work.report
-    todo = due(store, config, state, first, last)
-    if config.closing.files is not None or config.closing.deadline is not None:
-        todo = _closed_first(store, config, state, todo, first, last)
+def _run(work: Work, carry_out: CarryOut, first: datetime | None, last: datetime | None) -> None:
+    state, report = work.head(), work.report
+    todo = due_after_closing(work.store, work.config, state, first, last)
     report.open += todo.open
     report.bad |= todo.bad
-    if isinstance(way, Direct):  # else the reduce stage mends, which may write there
-        _mend(work, state, todo.ready)
-    for block in ranges(config, (one for one in todo.ready if one.window not in report.bad)):
-        way.process(work, block)
-    with report.timed("certify", store):
-        late = uncertified(store, config, work.timeline.head())
-    if late:
-        way.certify(work, late)
-    with report.timed("certify", store):
-        note_certified(store, config, work.timeline.head())
-    if not is_kept(store, config, work.timeline):  # DynamoDB was away, or the section 'index' is new
-        with report.timed("index", store):
-            keep(store, config, work.timeline)
+    _mend(work, state, todo.ready)
+    try:
+        for block in ranges(work.config, (manifest for manifest in todo.ready if manifest.window not in report.bad)):
+            process(work, [manifest.window for manifest in block], carry_out)
+    except TryAgain:
+        # What is committed is certified all the same: DynamoDB, for example, may be away for hours.
+        with suppress(ReconError):
+            _certify_late(work, carry_out)
+        raise
+    _certify_late(work, carry_out)
+    index_late(work)
+
+
+def process(work: Work, block: Sequence[str], carry_out: CarryOut) -> None:
+    """Takes a block of windows through all stages. A bad window is left out, and the others are carried out without it. Where an error
+    does not show which window is bad, the block is halved until one window is left.
+
+    Raises errors that are not the fault of a window, and WrongInput where a single window fails but no stage has left it out."""
+    todo = [list(block)]
+    while todo:
+        part = todo.pop(0)
+        try:
+            carry_out(work, part, tuple(STAGES))
+        except WrongInput as error:
+            good = [window for window in part if window not in work.report.bad]
+            if not isolated(error) or (len(part) == 1 and good):
+                raise
+            todo = [*(_cut(work.config, good, carry_out) if len(good) < len(part) else _halves(part)), *todo]
+
+
+def _halves(windows: Sequence[str]) -> list[list[str]]:
+    middle = len(windows) // 2
+    return [list(windows[:middle]), list(windows[middle:])]
+
+
+def _cut(config: Config, windows: Sequence[str], carry_out: CarryOut) -> Iterator[list[str]]:
+    """Blocks of windows within the caps, as ``carry_out`` takes them."""
+    return blocks(config, windows, str) if carry_out.consecutive else capped(config, windows, lambda window: Size())
 
 
 def _mend(work: Work, state: State, manifests: Iterable[Manifest]) -> None:
-    """Mends the windows that are replayed before any merge: that of another window may need their files, too."""
+    """Restores the reduced files of replayed windows before any merge: the merge of another window may need them, too."""
+    if work.config.engine.elsewhere:
+        return  # only a cluster can reduce; it reads what is there
     for manifest in manifests:
         try:
             mend_replayed(work.store, work.config, state, [manifest])
@@ -101,100 +136,11 @@ def _mend(work: Work, state: State, manifests: Iterable[Manifest]) -> None:
             work.report.bad[manifest.window] = str(error)
 
 
-def _run_range(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    block: Sequence[Manifest],
-    report: RunReport,
-    progress: Progress,
-) -> None:
-    named = spanned([manifest.window for manifest in block])
-    reduced: list[Figures] = []
-    with report.timed("reduce", store):
-        reduce_ahead(store, config, block)
-        for number, manifest in enumerate(block):
-            progress("reduce", named, number / len(block))
-            try:
-                with blaming(store, [manifest.window], "reduced"):
-                    reduced += reduce_windows(store, config, [manifest])
-            except WrongInput as error:
-                _leave_out(store, config, report, manifest.window, manifest.revision, error)
-    for part in capped(config, reduced, size_of_reduced):
-        _merge_range(store, config, timeline, part, report, progress)
-
-
-def _leave_out(store: ObjectStore, config: Config, report: RunReport, window: str, revision: int, error: WrongInput) -> None:
-    report.bad[window] = str(error)
-    if quarantined(error):
-        quarantine.put(store, config.grid.parse(window), window, revision, config.rules_version, str(error))
-
-
-def _merge_range(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    reduced: Sequence[Figures],
-    report: RunReport,
-    progress: Progress,
-) -> None:
-    """From pre-fetch to certificates for reduced windows. A range that cannot be merged is halved until the bad window is alone, so that
-    it does not hold up the others."""
-    todo = [list(reduced)]
-    while todo:
-        part = todo.pop(0)
-        try:
-            with blaming(store, [figures.window for figures in part], "merged"):
-                merged = _merged(store, config, timeline, part, report, progress)
-        except WrongInput as error:
-            if len(part) == 1:
-                _leave_out(store, config, report, part[0].window, part[0].revision, error)
-            else:
-                todo = [part[: len(part) // 2], part[len(part) // 2 :], *todo]
-            continue
-        _visible(store, config, timeline, part, merged, report, progress)
-
-
-def _merged(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    reduced: Sequence[Figures],
-    report: RunReport,
-    progress: Progress,
-) -> Merged:
-    named = spanned([figures.window for figures in reduced])
-    with report.timed("prefetch", store):
-        progress("pre-fetch", named, 0)
-        prefetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
-    try:
-        with report.timed("merge", store):
-            return merge_windows(store, config, timeline, reduced, prefetched, lambda share: progress("merge", named, share))
-    finally:
-        store.delete(prefetched.path)
-
-
-def _visible(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    reduced: Sequence[Figures],
-    merged: Merged,
-    report: RunReport,
-    progress: Progress,
-) -> None:
-    """Index, report and certificates of what was merged."""
-    named = spanned([figures.window for figures in reduced])
-    with report.timed("index", store):
-        progress("index", named, 0)
-        compact_in_run(store, config, timeline)
-        index_runs(store, config, timeline)
-    if merged.commit is None:
-        return
-    state = timeline.head()
-    report.add(merged, reduced, committed_figures(store, state, merged.windows))
-    with report.timed("certify", store):
-        progress("certify", named, 0)
-        report.certificates += len(certify(store, config, state, [*merged.windows, *merged.recounted]))
-    with report.timed("index", store):
-        keep(store, config, timeline)
+def _certify_late(work: Work, carry_out: CarryOut) -> None:
+    """Certificates of the windows that an earlier run, or this one, has committed but not certified."""
+    with work.report.timed("certify", work.store):
+        late = uncertified(work.store, work.config, work.timeline.head())
+    for block in _cut(work.config, late, carry_out):
+        carry_out(work, block, ("certify",))
+    with work.report.timed("certify", work.store):
+        note_certified(work.store, work.config, work.timeline.head())

@@ -22,7 +22,7 @@ DIGEST_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Asked:
+class StageRequest:
     """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``.
 
     ``todo``: window → revision of those that are not done yet."""
@@ -39,7 +39,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StageResult:
     """``numbers``: window → figures of it or of its block. ``report``: what was done (a RunReport as JSON). ``error``: why it failed."""
 
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
@@ -52,6 +52,6 @@ class Answer:
         found: Mapping[str, str] = self.report.get("bad", {})
         return found
 
-    def done_at(self, place: Numbers) -> Answer:
+    def done_at(self, place: Numbers) -> StageResult:
         """With where it was done among the figures of each window."""
         return replace(self, numbers={window: {**one, **place} for window, one in self.numbers.items()})

@@ -1,4 +1,4 @@
-"""What stages work on and what they tell: one reconciliation's store, rules and timeline, the report that they fill, their progress."""
+"""What every stage takes and yields: ``Work``, windows, and one ``WindowResult`` per window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from recon.config import Config
 from recon.engines.blame import blaming, isolated, quarantined
@@ -15,7 +15,7 @@ from recon.model.progress import Progress, silent, spanned
 from recon.model.windows import name_of
 from recon.planning import quarantine
 from recon.stages.report import RunReport
-from recon.stages.request import Answer, Asked
+from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.state.kept_rules import refuse_other_rules
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
@@ -23,24 +23,32 @@ from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     from recon.serving.dynamodb import TableClient
-    from recon.stages.request import Answer, Asked
 
-
+T = TypeVar("T")
 Windows = Sequence[datetime]
-_NAMED_MAX = 12
 
 
-class Elsewhere(Protocol):
-    """Carries out a stage of a range in another place, a cluster, and comes back when it is done or has failed there."""
+@dataclass(frozen=True)
+class WindowResult(Generic[T]):
+    """What a stage did with one window. ``made``: what the store holds of the window after the stage, such as its manifest or its
+    certificate. ``numbers``: figures that only this run knows, of the window or of the block of windows that it was processed with."""
 
-    def __call__(self, work: Work, asked: Asked) -> Answer: ...
+    window: str
+    made: T
+    numbers: Numbers = field(default_factory=dict)
+
+
+class RunOnCluster(Protocol):
+    """Carries out a stage of a range on a cluster. Returns when the cluster has finished or failed."""
+
+    def __call__(self, work: Work, request: StageRequest, /) -> StageResult: ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage works on: one reconciliation's store, its rules and its timeline. ``report`` and ``progress`` are for whoever asked
-    for the work; ``errors``: what stages have failed with, the last one last. ``tables``: DynamoDB, where whoever asked has reached it
-    already; else it is reached when it is needed. ``elsewhere``: where the engine carries out its stages, if not in this process."""
+    """One reconciliation's store, configuration and timeline; what the caller gets back: ``report``, ``progress``, and ``errors``, the
+    errors of stages in order. ``tables``: a DynamoDB client if the caller has one; else a stage opens its own. ``cluster``: carries out
+    the engine's stages if they do not run in this process."""
 
     store: ObjectStore
     config: Config
@@ -49,10 +57,10 @@ class Work:
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
     tables: TableClient | None = None
-    elsewhere: Elsewhere | None = None
+    cluster: RunOnCluster | None = None
 
     def head(self) -> State:
-        """The newest state. Raises WrongUsage where it was made by other rules than those that are configured now."""
+        """The newest state. Raises WrongUsage where its rules differ from the configuration's."""
         state = self.timeline.head()
         refuse_other_rules(self.config, state)
         return state
@@ -66,39 +74,40 @@ class Work:
             raise
 
 
-@contextmanager
-def _alone_or_raised(work: Work, block: Sequence[Figures], doing: str) -> Iterator[None]:
-    """Raises what goes wrong with a block. Of several windows it is not known which one is bad: whoever asked halves the range until that
-    one is alone, and then it is left out."""
-    try:
-        with blaming(work.store, [one.window for one in block], doing):
-            yield
-    except WrongInput as error:
-        if len(block) == 1 and isolated(error):
-            _leave_out(work, block[0].window, block[0].revision, error)
-        raise
-
-
-def _elsewhere(work: Work, stage: str, windows: Windows, todo: Mapping[str, int]) -> Answer:
-    """Has what is left to do carried out elsewhere, if that is where the engine is."""
-    if work.elsewhere is None or not todo:
-        return Answer()
-    work.progress(stage, _named(windows), 0)
-    answer = work.elsewhere(work, Asked(stage, name_of(windows[0]), name_of(windows[-1]), todo))
-    work.report.take_in(answer.report)
-    return answer
-
-
-def _overtaken(window: str) -> TryAgain:
-    return TryAgain(f"window {window}: a newer revision came in while this one was carried out elsewhere; run the same again")
-
-
-def _leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None:
-    """Keeps why a window could not be processed."""
+def leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None:
+    """Reports why a window cannot be processed; puts it in quarantine if its files are at fault."""
     work.report.bad[window] = str(error)
     if quarantined(error):
         quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
 
 
-def _named(windows: Windows) -> str:
+@contextmanager
+def leaving_out_a_single_window(work: Work, block: Sequence[Figures], doing: str) -> Iterator[None]:
+    """Raises the error of a block, and leaves out its window if it has only one. With several windows the error does not show which one
+    is bad: ``recon.stages.pipeline.process`` halves the range until one is left."""
+    try:
+        with blaming(work.store, [figures.window for figures in block], doing):
+            yield
+    except WrongInput as error:
+        if len(block) == 1 and isolated(error):
+            leave_out(work, block[0].window, block[0].revision, error)
+        raise
+
+
+def on_cluster(work: Work, stage: str, windows: Windows, todo: Mapping[str, int]) -> StageResult:
+    """Has the cluster carry out what is left to do; an empty result where there is no cluster or nothing to do."""
+    if work.cluster is None or not todo:
+        return StageResult()
+    work.progress(stage, range_name(windows), 0)
+    result = work.cluster(work, StageRequest(stage, name_of(windows[0]), name_of(windows[-1]), todo))
+    work.report.take_in(result.report)
+    return result
+
+
+def superseded(window: str) -> TryAgain:
+    return TryAgain(f"window {window}: a newer revision arrived while the cluster processed an older one; run the same again")
+
+
+def range_name(windows: Windows) -> str:
+    """``first..last`` for progress and messages."""
     return spanned([name_of(window) for window in windows])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,10 @@ import pytest
 from small_reconciliation import failures, landed, made, materialized, run, window
 
 from jobs.in_process import materialize_range
-from recon import stages as library
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.model.windows import Grid, name_of
 from recon.storage import layout
-from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.partitions import chosen_tags, partitions_of, range_tags, windows_asked
 from recon_assets.retries import FAILURE_TAG
@@ -269,7 +268,7 @@ def test_stages_run_one_by_one_hand_over_through_the_store(
     def unwanted(*_: object) -> None:
         raise AssertionError("the merge was to take the pre-fetched file")
 
-    monkeypatch.setattr("recon.stages.merge.find_standing", unwanted)
+    monkeypatch.setattr("recon.engines.duckdb.slices.find_standing", unwanted)
     assert run(opened, tags, instance, "merge").success
     assert list(opened.store().list("prefetched/")) == []
     assert run(opened, tags, instance, "certify").success
@@ -362,7 +361,13 @@ def test_without_a_store_the_run_says_what_to_do(tmp_path: Path, instance: dg.Da
 
 @pytest.mark.parametrize(
     ("stage", "work"),
-    [("reduce", "reduce_windows"), ("prefetch", "prefetch"), ("merge", "merge_windows"), ("index", "index_runs"), ("certify", "certify")],
+    [
+        ("reduce", "reduce_windows"),
+        ("prefetch", "find_prefetched"),
+        ("merge", "merge_windows"),
+        ("index", "index_runs"),
+        ("certify", "certify_windows"),
+    ],
 )
 def test_a_store_that_goes_away_in_the_middle_of_a_stage_blames_no_data(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, stage: str, work: str
@@ -372,7 +377,7 @@ def test_a_store_that_goes_away_in_the_middle_of_a_stage_blames_no_data(
         if before == stage:
             break
         assert run(opened, asked, instance, before).success
-    module: Any = library if hasattr(library, work) else stages
+    module: Any = import_module(f"recon.stages.{stage}")
     real = getattr(module, work)
 
     def gone(*arguments: Any) -> Any:

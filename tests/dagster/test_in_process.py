@@ -20,17 +20,16 @@ from folders import ROOT
 from small_reconciliation import YAML, landed, made, window
 
 import recon
-from recon import stages as library
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.dagster_runs import Materializing
 from recon.errors import Damaged, TryAgain, WrongInput
 from recon.planning import quarantine
+from recon.stages import index, merge, reduce
 from recon.stages.report import RunReport
 from recon.state.certificates import uncertified
 from recon.state.timeline import Timeline
 from recon.storage import lease
-from recon_assets import stages
 from recon_assets.assets import STAGE_ASSETS
 from resources.dagster_instance import open_instance
 
@@ -132,14 +131,14 @@ def test_a_bad_window_is_left_out_and_named_and_the_others_of_its_range_are_done
 
 def test_a_range_that_cannot_be_merged_is_halved_until_the_bad_window_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = made(tmp_path, hours=5)
-    real = library.merge_windows
+    real = merge.merge_windows
 
-    def merge(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
+    def merged(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
         if window(3) in {figures.window for figures in block}:
             raise WrongInput("the totals do not tie")
         return real(store, config, timeline, block, *more)
 
-    monkeypatch.setattr(library, "merge_windows", merge)
+    monkeypatch.setattr(merge, "merge_windows", merged)
     report = ran(opened)
     assert report.bad == {window(3): "the totals do not tie"}
     assert set(report.windows) == {window(hour) for hour in (0, 1, 2, 4)}
@@ -159,13 +158,18 @@ def test_a_damaged_file_leaves_out_just_its_window_until_it_is_restored(tmp_path
     assert ran(opened).windows == [window(1)]
 
 
+def died(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_windows_that_a_died_run_committed_are_certified_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=2)
     with monkeypatch.context() as patched:
-        patched.setattr("recon.stages.pipeline.certify", lambda *_: [])
-        opened.run()
+        patched.setattr("recon.stages.certify.certify_windows", died)
+        with pytest.raises(KeyboardInterrupt):
+            opened.run()
     assert uncertified(opened.store(), opened.config, opened.state()) == [window(0), window(1)]
     assert main(["run", "--config", str(opened.config.path)]) == 0
     assert "certified 2 windows that an earlier run had committed" in capsys.readouterr().out
@@ -289,7 +293,7 @@ def test_a_store_that_is_away_is_told_at_once_as_before(tmp_path: Path, monkeypa
         calls.append(time.monotonic())
         raise TryAgain("the store is away")
 
-    monkeypatch.setattr(library, "reduce_windows", away)
+    monkeypatch.setattr(reduce, "reduce_windows", away)
     with pytest.raises(TryAgain, match=r"^the store is away$"):
         ran(opened)
     assert len(calls) == 1
@@ -301,7 +305,7 @@ def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: Any) -> Any:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(stages, "index_runs", broken)
+    monkeypatch.setattr(index, "index_runs", broken)
     assert main(["run", "--config", str(opened.config.path)]) == 1
     assert capsys.readouterr().err == "recon: LookupError: no such thing: this is a bug; run again with --debug for the traceback\n"
 

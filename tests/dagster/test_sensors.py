@@ -18,13 +18,13 @@ from jobs import in_flight
 from jobs.asset_jobs import SENSED
 from jobs.build import build_definitions
 from jobs.next_block import Earlier, choose, digest_of
-from recon import stages as library
 from recon.api import Reconciliation
 from recon.engines.select import engine_of
 from recon.errors import WrongInput
 from recon.operations.upkeep import tidy
 from recon.planning import quarantine
 from recon.planning.candidates import Ready
+from recon.stages import merge, reduce
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon_assets.assets import asset_key
@@ -212,8 +212,8 @@ def test_a_stage_beats_while_it_works_and_gives_its_lease_back(
 ) -> None:
     opened = made(tmp_path, hours=1)
     seen: list[Any] = []
-    real = library.reduce_windows
-    monkeypatch.setattr(library, "reduce_windows", lambda *a: (seen.append(lease.current(opened.store(), "stages/reduce")), real(*a))[1])
+    real = reduce.reduce_windows
+    monkeypatch.setattr(reduce, "reduce_windows", lambda *a: (seen.append(lease.current(opened.store(), "stages/reduce")), real(*a))[1])
     sensors = Sensors(opened, instance)
     result = sensors.launched("reduce", sensors.tick("reduce"))
     assert [one.holder for one in seen] == [result.run_id]
@@ -245,14 +245,14 @@ def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_st
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=6)
-    real = library.merge_windows
+    real = merge.merge_windows
 
-    def merge(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
+    def merged(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
         if window(4) in {figures.window for figures in block}:
             raise WrongInput("the totals do not tie")
         return real(store, config, timeline, block, *more)
 
-    monkeypatch.setattr(library, "merge_windows", merge)
+    monkeypatch.setattr(merge, "merge_windows", merged)
     sensors = Sensors(opened, instance)
     runs = [(first, last, failure) for stage, first, last, failure in sensors.until_nothing_starts() if stage == "merge"]
     assert runs[0] == (window(0), window(5), "WrongInput")
@@ -344,7 +344,7 @@ def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path
     assert sensors.launched("reduce", sensors.tick("reduce")).success
     done, ahead = (
         engine_of(opened.config).prefetch(
-            store, opened.config, opened.state(), [library.reduce_windows(store, opened.config, [manifest])[0]]
+            store, opened.config, opened.state(), [reduce.reduce_windows(store, opened.config, [manifest])[0]]
         )
         for manifest in (opened_manifest(opened, 0), opened_manifest(opened, 3))
     )

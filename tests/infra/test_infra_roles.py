@@ -42,7 +42,7 @@ from recon.serving.sync import rebuild
 from recon.serving.workers.dispatch import ByWorkers
 from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
 from recon.serving.workers.worker import Event
-from recon.stages.request import Answer, Asked
+from recon.stages.request import StageRequest, StageResult
 from recon.state.timeline import Timeline
 from recon.storage.roles import STAGE_PROFILE, role_of
 from recon_assets.partitions import range_tags
@@ -223,11 +223,11 @@ def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
         s3.put_object(Bucket=stack.outputs["LogBucketName"], Key=f"{messages}/1.json", Body=b"{}")
     with _as(who):
         opened = recon.open(folder / "orders.yaml")
-        attempt = exchange.ask(opened.store(), opened.config, Asked("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
+        attempt = exchange.ask(opened.store(), opened.config, StageRequest("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
         with _as("nodes"):
             at = opened.config.store
             exchange.read_asked(recon.open(folder / "orders.yaml").store(), at, attempt)
-            exchange.answer(recon.open(folder / "orders.yaml").store(), attempt, Answer({}, {}))
+            exchange.answer(recon.open(folder / "orders.yaml").store(), attempt, StageResult({}, {}))
         steps = Steps(stack.outputs["ClusterId"], pace)
         step = steps.submit("reduce of nothing", ["bash", "-c", "exit 1"])
         assert not steps.wait(step, timedelta(minutes=1)).succeeded

@@ -200,10 +200,10 @@ def reduced_and_prefetched(r: Reconciliation, *windows: int) -> tuple[list[Figur
 
 
 def merged_late(r: Reconciliation, figures: Sequence[Figures], prefetched: Prefetched) -> Merged:
-    from recon.stages.certify import certify
+    from recon.stages.certify import certify_windows
 
     merged = merge_windows(r.store(), r.config, timeline := Timeline(r.store()), figures, prefetched)
-    certify(r.store(), r.config, timeline.head(), [*merged.windows, *merged.recounted])
+    certify_windows(r.store(), r.config, timeline.head(), [*merged.windows, *merged.recounted])
     index_runs(r.store(), r.config, timeline)
     return merged
 

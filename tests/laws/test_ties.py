@@ -323,7 +323,7 @@ def test_a_certificate_of_figures_that_do_not_tie_says_so(r: Reconciliation) -> 
     entry.write_bytes(sealed(body))
     (store / layout.certificate(r.config.grid.parse(W[0]), 1)).unlink()
     fresh = recon.open(r.config.path)
-    (certificate,) = certify.certify(fresh.store(), fresh.config, fresh.state(), [W[0]])
+    (certificate,) = certify.certify_windows(fresh.store(), fresh.config, fresh.state(), [W[0]])
     assert certificate["ties"] is False
     assert certificates.ties(certificate) == ["rows 5 ≠ 4"]
     assert any("rows 5 ≠ 4" in problem for problem in fresh.verify().problems)

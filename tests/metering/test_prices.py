@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from jobs.in_process import InProcess
 from recon.config import load_config
 from recon.errors import WrongUsage
+from recon.metering import prices
 from recon.metering.prices import Prices, of_run, one_object_each, price, unpriced
 from recon.metering.usage import Tally, Usage, counted, from_counts, from_json, requests_of, to_counts, to_json
 from recon.stages.report import RunReport
@@ -147,12 +148,12 @@ def test_under_dagster_each_stage_has_its_requests_and_what_they_cost(tmp_path: 
 def test_hits_misses_and_errors_of_a_cache_stand_in_the_metadata(tmp_path: Path) -> None:
     config = load_config(landed(tmp_path).config.path)
     usage = sum((counted("redis", name, number) for number, name in enumerate(("mget", "hit", "miss", "error"), start=1)), Usage())
-    shown = metadata.of_requests(config, usage)
+    shown = metadata.of_numbers(prices.figures(usage, config.prices))
     (row, *_) = shown["range_requests"].value.records
     assert (row.data["operation"], row.data["requests"]) == ("error", 4)
     assert (shown["range_cache_hits"], shown["range_cache_misses"], shown["range_cache_errors"]) == (2, 3, 4)
     assert shown["range_price_usd"] == "0.000000"
-    assert metadata.of_requests(config, Usage()) == {}
+    assert metadata.of_numbers(prices.figures(Usage(), config.prices)) == {}
 
 
 def test_what_another_process_has_asked_is_added_and_is_not_taken_for_this_ones(tmp_path: Path) -> None:

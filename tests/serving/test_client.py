@@ -54,7 +54,7 @@ class DynamoDB:
 @pytest.fixture(scope="module", autouse=True)
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDB]:
     with dynamodb_local(tmp_path_factory.mktemp("dynamodb")) as endpoint, environment(endpoint), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recon.stages.pipeline.keep", lambda *a: None)  # each test says when the table is kept
+        patch.setattr("recon.stages.index.keep", lambda *a: None)  # each test says when the table is kept
         yield DynamoDB(boto3.client("dynamodb"), open_client(requests_at_once=4))
 
 

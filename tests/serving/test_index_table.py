@@ -122,7 +122,7 @@ def indexed(folder: Path, name: str | None = None) -> Reconciliation:
 
 @pytest.fixture(autouse=True)
 def _runs_leave_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+    monkeypatch.setattr("recon.stages.index.keep", lambda *a: None)
 
 
 def rows_of(window: int, keys: int = 7) -> tuple[s.Row, ...]:
@@ -166,7 +166,7 @@ def check_table(r: Reconciliation, tables: TableClient) -> str:
 def test_a_section_that_is_switched_on_later_fills_the_table_and_each_run_brings_it_up_to_date(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon.stages.pipeline.keep", keep)
+    monkeypatch.setattr("recon.stages.index.keep", keep)
     r = open_in(tmp_path, YAML)
     story(r)
     assert keep(r.store(), r.config, Timeline(r.store()), tables) is None
@@ -280,7 +280,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
 ) -> None:
     clock, todo = datetime.now(UTC), list(history.operations)
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.keep", lambda *a: None)
 
         def meanwhile(call: faulty_store.Call) -> None:
             """Another process gets on with the history just before a compaction puts its commit."""
@@ -299,7 +299,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
                     index_runs(r.store(), r.config, Timeline(r.store()))
                     patch.undo()
-                    patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+                    patch.setattr("recon.stages.index.keep", lambda *a: None)
                 else:
                     clock += timedelta(hours=1)
                     sweep(r.store(), r.config, Timeline(r.store()), clock)
@@ -408,7 +408,7 @@ def test_a_process_that_dies_at_any_write_of_a_filling_or_an_update_leaves_nothi
     add_window(base, 0, rows_of(0, 1)[:4])
     for number in count(1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+            patch.setattr("recon.stages.index.keep", lambda *a: None)
             r = open_in(copied(tmp_path, tmp_path / f"killed-{number}-{done}"), INDEXED % f"recon-killed-{number}-{done}")
             died = dies(r, tables, number, done)
             an_hour_on(patch)
@@ -577,7 +577,7 @@ REFUSALS = ["ExpiredTokenException", "AccessDeniedException", "UnrecognizedClien
 @given(st.lists(st.sampled_from([*CODES, *LOST, "unprocessed", "lost reply", "fine"]), max_size=60))
 def test_throttling_unprocessed_items_and_lost_replies_lose_nothing(tables: TableClient, moods: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.keep", lambda *a: None)
         patch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
         moody = TableClient(Moody(tables._client, iter(moods)), requests_at_once=2, tries=70, late_s=0.01)
         story(r, range(2))
@@ -706,7 +706,7 @@ def test_a_table_that_was_removed_or_belongs_to_somebody_else_is_made_anew_under
 @given(s.histories(max_operations=8), st.data())
 def test_show_by_the_table_equals_show_whatever_the_table_has_come_to(tables: TableClient, history: s.History, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.keep", lambda *a: None)
         served = []
         for operation in history.operations:
             carry_out(r, operation)
@@ -817,7 +817,7 @@ def test_the_command_line_says_what_served_and_how_the_table_stands(tables: Tabl
 def test_dynamodb_away_leaves_windows_certified_and_show_right(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon.stages.pipeline.keep", keep)
+    monkeypatch.setattr("recon.stages.index.keep", keep)
     monkeypatch.setattr("recon.serving.dynamodb.TRIES", 1)
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{free_port()}")

@@ -98,7 +98,7 @@ class Site:
     def commit(self, window: int, keys: int) -> None:
         """A window with an event of each of ``keys`` keys; the table is left behind."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recon.stages.pipeline.keep", lambda *a: None)
+            patch.setattr("recon.stages.index.keep", lambda *a: None)
             process(self.r, window, keys)
 
     def at_work(self) -> int:

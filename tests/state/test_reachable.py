@@ -20,7 +20,7 @@ import recon
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.operations.upkeep import sweep
-from recon.stages.certify import certify
+from recon.stages.certify import certify_windows
 from recon.state import reachable
 from recon.state.certificates import uncertified
 from recon.state.compaction import compact
@@ -236,7 +236,7 @@ def test_rebuilds_back_and_forth_with_sweeps_between_change_nothing_but_the_rule
                     other._store = None
                     # What the next run begins with, where the rebuild died after it had switched.
                     late = uncertified(opened.store(), other.config, other.state()) if what == "dies" else []
-                    certify(opened.store(), other.config, other.state(), late)
+                    certify_windows(opened.store(), other.config, other.state(), late)
                     at = 1 - at if other.state().rules == other.config.rules_version else at
             if isinstance(operation, s.Run):
                 check_store(sides[at], state, rules[at])

@@ -19,7 +19,7 @@ from recon.cli import main
 from recon.errors import WrongUsage
 from recon.planning import quarantine
 from recon.remote import exchange
-from recon.stages.request import Asked
+from recon.stages.request import StageRequest
 from recon.state import kept_rules
 from recon.storage.local import LocalStore
 
@@ -96,7 +96,7 @@ def test_a_secret_in_the_engines_settings_never_reaches_the_store(tmp_path: Path
     opened = with_more(tmp_path, SETTINGS + "retention: {history: 400d}\n")
     landed(opened, 0)
     opened.run()
-    attempt = exchange.ask(opened.store(), opened.config, Asked("merge", window(0), window(0), {window(0): 1}))
+    attempt = exchange.ask(opened.store(), opened.config, StageRequest("merge", window(0), window(0), {window(0): 1}))
     assert list(opened.store().list("rules/"))
     assert holds(tmp_path / "orders_data", SECRET) == []
     config, _ = exchange.read_asked(opened.store(), str(tmp_path / "orders_data"), attempt)

@@ -11,13 +11,13 @@ from recon.remote import exchange
 from recon.remote.emr.failures import GONE, cluster_error, error_of
 from recon.remote.emr.logs import Logs
 from recon.remote.emr.steps import Ended, Steps, Tell
-from recon.stages.request import Answer, Asked, Numbers
+from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import Work
 
 ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
 
 
-def carried_out(work: Work, asked: Asked, steps: Steps, tell: Tell) -> Answer:
+def carried_out(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> StageResult:
     """What came of it. Raises the error of a step that did not answer; the one that it answered with is in the answer."""
     step, attempt = _submitted(work, asked, steps, tell)
     ended = steps.wait(step, work.config.engine.timeout)
@@ -29,14 +29,14 @@ def carried_out(work: Work, asked: Asked, steps: Steps, tell: Tell) -> Answer:
         if not ended.succeeded:
             exchange.forget(work.store, attempt)
             raise _failed(ended, cluster, logs, steps, tell)
-        told = Answer()  # somebody else who waited for the same step has read and removed it; the work itself is in the store
+        told = StageResult()  # somebody else who waited for the same step has read and removed it; the work itself is in the store
     exchange.forget(work.store, attempt)
     if told.error is not None and logs is not None:
         told.error.add_note(f"logs: {logs.folder}")
     return told.done_at(place)
 
 
-def _submitted(work: Work, asked: Asked, steps: Steps, tell: Tell) -> tuple[str, str]:
+def _submitted(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> tuple[str, str]:
     """Id and attempt of the step: one that is at the very same work already, else a new one."""
     config, digest = work.config, asked.digest(work.config)
     if (found := steps.find(digest)) is not None:
