@@ -23,7 +23,7 @@ from recon.intake import landing_log
 from recon.model.totals import declared_text, declared_totals
 from recon.model.windows import Grid, name_of
 from recon.state import revisions
-from recon.storage import documents, layout, sealing
+from recon.storage import documents, layout, numbered, sealing
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
 
@@ -116,14 +116,8 @@ def operator() -> str:
 
 def read_manifest(store: ObjectStore, window: datetime, revision: int | None = None) -> Manifest | None:
     """The newest manifest of a window (or that of ``revision``), None if nothing ever landed there."""
-    if revision is None:
-        paths = list(store.list(layout.manifests(window)))
-        if not paths:
-            return None
-        path = paths[-1]
-    else:
-        path = layout.manifest(window, revision)
-    return manifest_of(path, store.get(path))
+    path = numbered.newest(store, layout.manifests(window)) if revision is None else layout.manifest(window, revision)
+    return manifest_of(path, store.get(path)) if path else None
 
 
 def manifest_of(path: str, body: bytes) -> Manifest:
@@ -139,7 +133,7 @@ def landed_windows(store: ObjectStore) -> dict[str, int]:
         folder, _, rest = path[len(layout.EVENTS) :].partition("/")
         if rest.startswith("manifests/"):
             start = datetime.strptime(folder, "%Y-%m-%dT%H%MZ").replace(tzinfo=UTC)
-            newest[name_of(start)] = int(rest[len("manifests/") : -len(".json")])
+            newest[name_of(start)] = numbered.number_of(path)
     return newest
 
 
@@ -335,7 +329,8 @@ def _revise(
     store: ObjectStore, window: datetime, change: Callable[[Manifest], Manifest | None], give_up: bool = False
 ) -> tuple[Manifest, bool]:
     """Puts the next manifest of a window: ``change`` of the newest one, or nothing where it returns None. ``give_up``: see ``_newest``."""
-    while True:
+
+    def put() -> tuple[Manifest, bool]:
         current = _newest(store, window, give_up)
         revised = change(current)
         if revised is None:
@@ -344,11 +339,10 @@ def _revise(
         revised = replace(revised, revision=current.revision + 1, by=operator(), time=now, previous=current.digest)
         body = revised.to_json()
         landing_log.note(store, window, revised.revision)
-        try:
-            store.put_new(layout.manifest(window, revised.revision), [body])
-            return replace(revised, digest=sealing.digest_of(body)), True
-        except AlreadyExists:
-            continue
+        store.put_new(layout.manifest(window, revised.revision), [body])
+        return replace(revised, digest=sealing.digest_of(body)), True
+
+    return numbered.put_next(put)
 
 
 def _newest(store: ObjectStore, window: datetime, give_up: bool = False) -> Manifest:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from recon.errors import Damaged
 from recon.state.runs import open_run
 from recon.state.timeline import State, Timeline
-from recon.storage import documents, frontiers, layout
+from recon.storage import documents, frontiers, layout, numbered
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
@@ -60,13 +60,15 @@ def kept(store: ObjectStore) -> Iterator[Filling]:
 
 def begin(store: ObjectStore, table: str, state: State) -> Filling:
     """A new filling, in a table ``table``; only the very first has that name alone."""
-    while True:
+
+    def put() -> Filling:
         number, attempt = next(iter(_numbers(store)), 0) + 1, layout.new_attempt()
         name = table if number == 1 else f"{table}-{attempt}"
         made = Filling(number, name, state.rebuilt, state.commit, attempt, datetime.now(UTC).isoformat(timespec="seconds"))
-        with suppress(AlreadyExists):
-            documents.put(store, layout.serving_table_begun(number), made)
-            return made
+        documents.put(store, layout.serving_table_begun(number), made)
+        return made
+
+    return numbered.put_next(put)
 
 
 def outcome(store: ObjectStore, number: int) -> tuple[str, str] | None:

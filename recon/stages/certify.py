@@ -20,8 +20,8 @@ from recon.stages.work import WindowResult, Windows, Work, range_name
 from recon.state import reduced
 from recon.state.certificates import certificate_of, read_certificate, ties
 from recon.state.timeline import State, committed_figures
-from recon.storage import documents, layout
-from recon.storage.port import AlreadyExists, ObjectStore
+from recon.storage import documents, layout, numbered
+from recon.storage.port import ObjectStore
 from recon.storage.sealing import digest_of
 
 
@@ -74,23 +74,18 @@ def certify_windows(
 
 def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any]) -> list[dict[str, Any]]:
     window = config.grid.parse(name)
-    while True:
-        earlier = list(store.list(layout.certificates(window)))
-        newest = store.get(earlier[-1]) if earlier else b""
-        if newest and certificate_of(earlier[-1], newest)["commit"] >= held["commit"]:
-            return []  # another certified the same commit meanwhile
-        number = _number_of(earlier[-1]) + 1 if earlier else 1
+
+    def put() -> list[dict[str, Any]]:
+        path = numbered.newest(store, layout.certificates(window))
+        newest = store.get(path) if path else b""
+        if newest and certificate_of(path, newest)["commit"] >= held["commit"]:
+            return []  # another process has certified the same commit
+        number = numbered.number_of(path) + 1  # by its name, as an earlier certificate may be lost
         certificate = _certificate(store, config, name, held, number, digest_of(newest) if newest else "")
-        try:
-            documents.put(store, layout.certificate(window, number), certificate, **documents.INDENTED)
-            return [certificate]
-        except AlreadyExists:
-            continue
+        documents.put(store, layout.certificate(window, number), certificate, **documents.INDENTED)
+        return [certificate]
 
-
-def _number_of(path: str) -> int:
-    """By its name: one before it may be lost, and no number is given twice."""
-    return int(path.rpartition("/")[2].removesuffix(".json"))
+    return numbered.put_next(put)
 
 
 def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from recon.config import Config
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.state.timeline import Held, State
-from recon.storage import documents, frontiers, layout
+from recon.storage import documents, frontiers, layout, numbered
 from recon.storage.port import ObjectStore
 
 _CERTIFIED = "certified"
@@ -52,8 +52,8 @@ def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> b
 
 def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:
     """The newest certificate of a window, None if it has none yet."""
-    paths = list(store.list(layout.certificates(window)))
-    return certificate_of(paths[-1], store.get(paths[-1])) if paths else None
+    path = numbered.newest(store, layout.certificates(window))
+    return certificate_of(path, store.get(path)) if path else None
 
 
 def read_certificates(store: ObjectStore, window: datetime) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.state import reduced
 from recon.state.timeline import Timeline
-from recon.storage import documents, layout
+from recon.storage import documents, layout, numbered
 from recon.storage.port import NotFound, ObjectStore
 
 _NUMBERED = re.compile(r"(\d{6,})-")
@@ -76,9 +76,9 @@ def files_of(store: ObjectStore, window: datetime, revision: int) -> Listed | No
 
 
 def _certified(store: ObjectStore, window: datetime) -> int:
-    paths = list(store.list(layout.certificates(window)))
+    path = numbered.newest(store, layout.certificates(window))
     try:
-        return documents.read(store, paths[-1], _Certificate, documents.RESTORE).revision if paths else 0
+        return documents.read(store, path, _Certificate, documents.RESTORE).revision if path else 0
     except (NotFound, Damaged):
         return 0  # 'recon verify' names a damaged one
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from recon.errors import Damaged
-from recon.storage import documents, layout
+from recon.storage import documents, layout, numbered
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
@@ -20,7 +20,7 @@ def read(store: ObjectStore, name: str) -> tuple[int, Any]:
     """The newest number and its value; (0, None) where there is none that can be read."""
     for path in reversed(list(store.list(layout.frontier(name)))):
         with suppress(NotFound, Damaged):  # another process has just put a higher number, or the object is damaged
-            return int(path[len(layout.frontier(name)) : -len(".json")]), documents.read(store, path, Any, "delete it")
+            return numbered.number_of(path), documents.read(store, path, Any, "delete it")
     return 0, None
 
 
@@ -38,6 +38,4 @@ def advance(store: ObjectStore, name: str, number: int, value: Any = None) -> No
 
 def renew(store: ObjectStore, name: str, value: Any) -> None:
     """Puts a value that is the newest because it was found now: under the next number, not by a clock."""
-    standing = list(store.list(layout.frontier(name)))
-    newest = int(standing[-1][len(layout.frontier(name)) : -len(".json")]) if standing else 0
-    advance(store, name, newest + 1, value)
+    advance(store, name, numbered.number_of(numbered.newest(store, layout.frontier(name))) + 1, value)

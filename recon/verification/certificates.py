@@ -15,6 +15,7 @@ from recon.model.windows import name_of, parse_instant
 from recon.state import reduced
 from recon.state.certificates import ties
 from recon.storage import layout
+from recon.storage.numbered import number_of
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification.chain import Chain
 from recon.verification.findings import UNREADABLE, Findings, said
@@ -67,13 +68,13 @@ def _check_window(
 ) -> Mapping[str, Any] | None:
     """Checks the certificates of one window. Returns the newest if it is sound."""
     sound: Mapping[str, Any] | None = None
-    window, earlier = parse_instant(name, "window"), 0
+    window, earlier, last = parse_instant(name, "window"), 0, number_of(max(paths, default=""))
     chain = Chain(findings, history.linked, f": window {name}")
-    for number in range(1, _last(paths) + 1):
+    for number in range(1, last + 1):
         sound, path = None, layout.certificate(window, number)
         try:
             if path not in paths:
-                raise Damaged(f"gone though number {_last(paths)} stands")
+                raise Damaged(f"gone though number {last} exists")
             raw = store.get(path)
             certificate = json.loads(raw)
             wrong = _wrong(store, config, certificate, name, number, earlier, history)
@@ -88,10 +89,6 @@ def _check_window(
         else:
             sound = certificate
     return sound
-
-
-def _last(paths: Sequence[str]) -> int:
-    return int(paths[-1].rpartition("/")[2].removesuffix(".json")) if paths else 0
 
 
 def _wrong(

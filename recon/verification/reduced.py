@@ -19,6 +19,7 @@ from recon.model.windows import parse_instant
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
+from recon.storage.numbered import number_of
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification.chain import Chain
 from recon.verification.findings import UNREADABLE, Findings, said
@@ -70,7 +71,7 @@ def _manifests(store: ObjectStore, name: str, history: History, findings: Findin
     chain = Chain(findings, history.linked, f": window {name}")
     for path in store.list(layout.manifests(window)):
         try:
-            revision = int(path[len(layout.manifests(window)) : -len(".json")])
+            revision = number_of(path)
             raw = store.get(path)
             manifest = read_manifest(store, window, revision)
             if manifest is None or (manifest.window, layout.manifest(window, manifest.revision)) != (name, path):
