@@ -14,7 +14,7 @@ from recon.errors import ReconError
 from recon.remote.emr import transient
 from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.steps import Steps
-from recon.remote.emr.submit import carried_out
+from recon.remote.emr.submit import run_step
 from recon.stages.request import StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
 
@@ -33,7 +33,7 @@ class EmrSteps(dg.ConfigurableResource[Any]):
         def carry_out(work: Work, asked: StageRequest) -> StageResult:
             cluster = self._cluster(work.config.engine, work.config.name, context)
             with notes_logged(context):
-                answer = carried_out(work, asked, Steps(cluster, PACE, context.log.info), context.log.info)
+                answer = run_step(work, asked, Steps(cluster, PACE, context.log.info), context.log.info)
             return answer.done_at({"emr_console": _console(cluster)})
 
         return carry_out

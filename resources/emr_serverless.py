@@ -15,7 +15,7 @@ import dagster as dg
 from recon.config import Config
 from recon.errors import Cancelled, ReconError
 from recon.remote import exchange
-from recon.remote.emr.calls import Pace, called, client, patiently
+from recon.remote.emr.calls import Pace, call, call_with_retries, client
 from recon.remote.emr.failures import error_of
 from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.stages.request import Numbers, StageRequest, StageResult
@@ -69,7 +69,7 @@ def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
     """Id and attempt of a job that is at this very work; empty if there is none."""
     more: dict[str, Any] = {}
     while True:
-        page = patiently(PACE, jobs.list_job_runs, applicationId=application, states=list(_ACTIVE), **more)
+        page = call_with_retries(PACE, jobs.list_job_runs, applicationId=application, states=list(_ACTIVE), **more)
         for job in page["jobRuns"]:
             token, _, attempt = str(job.get("name", "")).rpartition(" ")[2].partition("-")
             if token == digest:
@@ -84,14 +84,14 @@ def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
     tries = count(1)
     try:
         while True:
-            run: Mapping[str, Any] = patiently(PACE, jobs.get_job_run, applicationId=application, jobRunId=job)["jobRun"]
+            run: Mapping[str, Any] = call_with_retries(PACE, jobs.get_job_run, applicationId=application, jobRunId=job)["jobRun"]
             if run["state"] in _ENDED:
                 return run
             PACE.wait(next(tries))
     except BaseException as error:
         if not isinstance(error, Exception):
             with suppress(Exception):  # whoever waited is about to end: without another error in place of its own
-                patiently(PACE.brief(), jobs.cancel_job_run, applicationId=application, jobRunId=job)
+                call_with_retries(PACE.brief(), jobs.cancel_job_run, applicationId=application, jobRunId=job)
         raise
 
 
@@ -116,7 +116,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest,
 
 
 class _Seen:
-    """A client that notes the job it has started, asks patiently, and fails in our words: Pipes itself does none of these.
+    """A client that notes the job it has started, asks call_with_retries, and fails in our words: Pipes itself does none of these.
 
     ``over``: no message will come that is not there yet, since the job has ended, will be cancelled, or was never started; or
     nobody waits for any."""
@@ -126,13 +126,13 @@ class _Seen:
 
     def start_job_run(self, **asked: Any) -> Any:
         # Its clientToken makes it safe to be called again.
-        started = patiently(PACE, self._jobs.start_job_run, **asked)
+        started = call_with_retries(PACE, self._jobs.start_job_run, **asked)
         self.job, self.over = started["jobRunId"], False
         return started
 
     def get_job_run(self, **asked: Any) -> Any:
         try:
-            found = patiently(PACE, self._jobs.get_job_run, **asked)
+            found = call_with_retries(PACE, self._jobs.get_job_run, **asked)
         except Exception:
             self.over = True
             raise
@@ -141,7 +141,7 @@ class _Seen:
 
     def cancel_job_run(self, **asked: Any) -> Any:
         self.over = True
-        return patiently(PACE.brief(), self._jobs.cancel_job_run, **asked)
+        return call_with_retries(PACE.brief(), self._jobs.cancel_job_run, **asked)
 
     def get_dashboard_for_job_run(self, **asked: Any) -> Any:
         """Not asked for: the link holds a token that lets whoever reads the log in."""
@@ -149,7 +149,7 @@ class _Seen:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._jobs, name)
-        return lambda **asked: patiently(PACE, method, **asked)
+        return lambda **asked: call_with_retries(PACE, method, **asked)
 
 
 def _request(work: Work, asked: StageRequest, attempt: str) -> dict[str, Any]:
@@ -214,9 +214,9 @@ def _place_of_messages(config: Config, attempt: str) -> tuple[str, str]:
 
 def _remove_messages(bucket: str, folder: str) -> None:
     s3 = client("s3")
-    listed = called(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
+    listed = call(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
     for one in listed.get("Contents", []):
-        called(s3.delete_object, Bucket=bucket, Key=one["Key"])
+        call(s3.delete_object, Bucket=bucket, Key=one["Key"])
 
 
 def _failed(run: Mapping[str, Any]) -> ReconError:

@@ -80,10 +80,10 @@ def rebuild(config: Path) -> int:
 
 def step(location: str | None, attempt: str | None) -> int:
     """Carries out what was asked in the store, and answers there. Where Dagster Pipes started the job, it says what; else the arguments."""
-    from recon.remote.emr.pipes import opened_pipes
+    from recon.remote.emr.pipes import open_pipes
     from recon.remote.worker import carry_out
 
-    with opened_pipes() as pipes:
+    with open_pipes() as pipes:
         store, asked = pipes.told(location, attempt)
         error = carry_out(store, asked, pipes.tell)
     if error is not None:

@@ -40,7 +40,7 @@ class Unserved(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRecord:
     """A record (recon.model.record.full), in which a measure or derived value without a value is left out, and the newest commit that its
     pointer rests on."""
 
@@ -54,12 +54,12 @@ class Artifacts:
     ``dynamodb``, ``s3``: boto3's low-level clients, made by the environment where they are not given."""
 
     def __init__(self, store: str, dynamodb: Any = None, s3: Any = None) -> None:
-        self._store: _Reader = _Bucket(store, s3) if store.startswith("s3://") else _Folder(Path(store))
+        self._store: _StoreReader = _Bucket(store, s3) if store.startswith("s3://") else _Folder(Path(store))
         self._dynamodb = dynamodb or _client("dynamodb")
         self._lock = threading.Lock()
         self._table, self._until = "", 0.0
 
-    def get(self, key: str) -> Found | None:
+    def get(self, key: str) -> FoundRecord | None:
         """The record of a key; None where the table has none (yet), or nothing is left in it. Its length, check and key are compared.
 
         Raises Unserved, and boto3's errors."""
@@ -77,7 +77,7 @@ class Artifacts:
             raw = self._store.read_range(pointer.file, pointer.offset, pointer.length)
             record, why = _checked(pointer, raw)
             if record is not None:
-                return Found(record, commit_of(pointer.sequence))
+                return FoundRecord(record, commit_of(pointer.sequence))
             self._until = 0.0  # a newer table may stand, and nothing keep what this one leads to
         raise Unserved(f"{why}; try again a little later, or ask 'recon show'")
 
@@ -138,7 +138,7 @@ def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None
     return (record, "") if key == pointer.key else (None, "the item leads to the record of another key")
 
 
-class _Reader(Protocol):
+class _StoreReader(Protocol):
     """What the client reads of a store; None for what is gone."""
 
     def read(self, path: str) -> bytes | None: ...

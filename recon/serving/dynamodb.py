@@ -53,15 +53,15 @@ class TableGone(ReconError):
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteCounts:
     """What was written. ``items``: put or moved on. ``refused``: stood there already, or something newer. ``units``: write capacity."""
 
     items: int = 0
     refused: int = 0
     units: float = 0.0
 
-    def __add__(self, other: Written) -> Written:
-        return Written(self.items + other.items, self.refused + other.refused, self.units + other.units)
+    def __add__(self, other: WriteCounts) -> WriteCounts:
+        return WriteCounts(self.items + other.items, self.refused + other.refused, self.units + other.units)
 
 
 class TableClient:
@@ -147,13 +147,13 @@ class TableClient:
         except (ValueError, TypeError, KeyError) as error:
             raise Damaged(f"table {table}: the item of {key} is none of ours ({error!r}); next: recon index rebuild") from None
 
-    def update(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> Written:
+    def update(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> WriteCounts:
         """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once.
 
         ``beat`` is called after each, in this thread; what it raises ends the work, after the few calls that are under way."""
         return self._together(pointers, lambda pointer: self._update(table, pointer), beat)
 
-    def fill(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> Written:
+    def fill(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> WriteCounts:
         """Puts items whatever stands there, each key once: only into a new table that nobody reads."""
         waiting = iter(pointers)
         return self._together(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch), beat)
@@ -173,7 +173,7 @@ class TableClient:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _update(self, table: str, pointer: Pointer) -> Written:
+    def _update(self, table: str, pointer: Pointer) -> WriteCounts:
         item = to_item(pointer)
         key = {"key": item.pop("key")}
         named = {place: name for place, name in _NAMES.items() if name in item or pointer.is_tombstone}
@@ -191,10 +191,10 @@ class TableClient:
         except _Refused:
             units = _units(pointer)  # they are billed, though the reply does not say so
             self._count(units, "write_unit")
-            return Written(refused=1, units=units)
-        return Written(1, 0, _consumed(done))
+            return WriteCounts(refused=1, units=units)
+        return WriteCounts(1, 0, _consumed(done))
 
-    def _fill(self, table: str, pointers: Sequence[Pointer]) -> Written:
+    def _fill(self, table: str, pointers: Sequence[Pointer]) -> WriteCounts:
         left: list[Any] = [{"PutRequest": {"Item": to_item(pointer)}} for pointer in pointers]
         units, stuck = 0.0, 0
         while left:
@@ -206,11 +206,11 @@ class TableClient:
                 if stuck >= self._tries:
                     raise Throttled(f"table {table}: DynamoDB left {len(left)} items unprocessed {stuck} times; run the same again later")
                 time.sleep(_wait_s(stuck))
-        return Written(len(pointers), 0, units)
+        return WriteCounts(len(pointers), 0, units)
 
-    def _together(self, asked: Iterable[T], work: Callable[[T], Written], beat: Callable[[], None]) -> Written:
+    def _together(self, asked: Iterable[T], work: Callable[[T], WriteCounts], beat: Callable[[], None]) -> WriteCounts:
         """``work`` on each, many at once; of what ``asked`` gives only a little is held. The first error is raised once none is at work."""
-        done, source = Written(), iter(asked)
+        done, source = WriteCounts(), iter(asked)
         with ThreadPoolExecutor(self._at_once) as pool:
             while block := list(islice(source, self._at_once * 8)):
                 for written in pool.map(work, block):

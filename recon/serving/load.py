@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import key_of
-from recon.serving.dynamodb import TableClient, Written
+from recon.serving.dynamodb import TableClient, WriteCounts
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
 from recon.state.runs import Found, Run, find_many, open_run, open_runs, read_few
@@ -57,7 +57,7 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
     TryAgain. Whatever was loaded before stays, and is right."""
     write = tables.fill if share.fresh else tables.update
     entries = tombstones = 0
-    done = Written()
+    done = WriteCounts()
     try:
         for found, hi, lo in _batches(store, share):
             pointers = _pointers(store, share, found, hi, lo)

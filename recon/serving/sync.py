@@ -23,7 +23,7 @@ from recon.serving.builds import Filling
 from recon.serving.dynamodb import TableClient, TableGone, client_of
 from recon.serving.load import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
-from recon.serving.workers.dispatch import ByWorkers
+from recon.serving.workers.dispatch import WorkerDispatch
 from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.port import ObjectStore
@@ -36,7 +36,7 @@ COMMITS_AT_ONCE = 256
 _ROUNDS_MAX = 5
 
 
-class Carry(Protocol):
+class LoadShares(Protocol):
     """Carries out shares, by whomever. Gives what each came to, or its pieces, each once; raises what the first that cannot be carried out
     raised. Others may still be at work then, or come back late: shares that are not ``fresh`` do no harm. Who cannot be certain that each
     is over before it returns takes those that are ``fresh`` as if they were not."""
@@ -74,7 +74,7 @@ class Kept:
 
 
 def keep(
-    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None
+    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: LoadShares | None = None
 ) -> Kept | None:
     """Brings the table up to the newest commit; None where ``index.kind`` asks for none. Killed anywhere it may be done again.
 
@@ -93,7 +93,9 @@ def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
     return filling is not None and builds.frontier(store, filling) >= state.commit
 
 
-def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: Carry | None = None) -> Kept:
+def rebuild(
+    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: LoadShares | None = None
+) -> Kept:
     """Fills a new table from the runs and switches to it; the old one answers until then. Raises TryAgain where another fills one."""
     return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=True)
 
@@ -101,9 +103,9 @@ def rebuild(store: ObjectStore, config: Config, timeline: Timeline, tables: Tabl
 class _Keeping:
     """One call: what it works on, and what it has done so far."""
 
-    def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: Carry | None) -> None:
+    def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: LoadShares | None) -> None:
         self._store, self._config, self._timeline, self._tables = store, config, timeline, tables
-        self._carry = carry or ByWorkers(store, config, tables)
+        self._carry = carry or WorkerDispatch(store, config, tables)
         self._kept = Kept()
 
     def keep(self, anew: bool) -> Kept:

@@ -26,7 +26,7 @@ from recon.model.windows import name_of
 from recon.operations.packaging.lambda_zip import HANDLER
 from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.workers.dispatch import patience_of
+from recon.serving.workers.dispatch import timing_of
 from recon.serving.workers.worker import STORE, TABLE
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
@@ -59,7 +59,7 @@ def services(tmp_path_factory: pytest.TempPathFactory, worker_zip: Path) -> Iter
     ):
         for name, value in {**s3.environment, "AWS_ENDPOINT_URL_LAMBDA": account.endpoint}.items():
             patch.setenv(name, value)
-        patch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: replace(patience_of(workers), look_s=0.1))
+        patch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: replace(timing_of(workers), look_s=0.1))
         yield Services(s3, redis, account, unzipped(worker_zip, folder))
 
 

@@ -39,7 +39,7 @@ from recon.remote.emr.logs import Logs
 from recon.remote.emr.steps import Steps
 from recon.serving.dynamodb import client_of
 from recon.serving.sync import rebuild
-from recon.serving.workers.dispatch import ByWorkers
+from recon.serving.workers.dispatch import WorkerDispatch
 from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
 from recon.serving.workers.worker import Event
 from recon.stages.request import StageRequest, StageResult
@@ -284,7 +284,7 @@ def _by_workers(path: Path) -> None:
     with role_of("index"):
         opened = recon.open(path)
         store, tables = opened.store(), client_of(opened.store(), opened.config)
-        workers = ByWorkers(store, opened.config, tables, transport=Beating(more={"AWS_PROFILE": "recon-index-worker"}))
+        workers = WorkerDispatch(store, opened.config, tables, launcher=Beating(more={"AWS_PROFILE": "recon-index-worker"}))
         assert rebuild(store, opened.config, Timeline(store), tables, workers).filled
 
 

@@ -38,7 +38,7 @@ def test_what_is_named_for_emr_is_all_that_the_library_imports_there(tmp_path: P
     work = (
         "import sys; import recon.remote.worker, recon.engines.spark.reduce_large, recon.engines.spark.merge\n"
         "import recon.storage.s3.store, recon.storage.cache\n"
-        "from recon.cli.spark import main; from recon.remote.emr.pipes import opened_pipes\n"
+        "from recon.cli.spark import main; from recon.remote.emr.pipes import open_pipes\n"
         "import boto3, obstore, redis, dagster_pipes\n"
         "print(recon.cli.spark.__file__, 'dagster' in sys.modules); main(['step', '--help'])"
     )

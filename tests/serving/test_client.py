@@ -25,7 +25,7 @@ from recon.metering.usage import Tally, requests_of
 from recon.operations.copy.copy import copy
 from recon.operations.upkeep import sweep
 from recon.serving import builds
-from recon.serving.client import Artifacts, Found, Unserved
+from recon.serving.client import Artifacts, FoundRecord, Unserved
 from recon.serving.dynamodb import TableClient, open_client
 from recon.serving.items import Pointer, from_item, item_key, to_item
 from recon.serving.sync import keep
@@ -147,7 +147,7 @@ def test_every_key_gets_its_record_however_long_or_odd_it_is(served: Served) -> 
     assert set(held) == set(KEYS) - {"gone"}
     for key, record in held.items():
         found = client.get(key)
-        assert found == Found(record, served.pointer(key).sequence // 10**12), key
+        assert found == FoundRecord(record, served.pointer(key).sequence // 10**12), key
     assert [client.get(key) for key in ("gone", "nobody", "", "K", LONG + "k", "a/../b")] == [None] * 6
 
 
@@ -163,7 +163,7 @@ def test_an_answer_follows_the_table_and_a_key_that_comes_back_is_there_again(se
     add(served.r, 2, ("K1", "gone"))
     served.keep_up()
     for key in ("K1", "gone"):
-        assert client.get(key) == Found(expected(served)[key], served.r.state().commit)
+        assert client.get(key) == FoundRecord(expected(served)[key], served.r.state().commit)
 
 
 # ---- what it asks for ------------------------------------------------------------------------------------------------

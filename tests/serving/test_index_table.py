@@ -33,7 +33,7 @@ from recon.metering.usage import Tally
 from recon.model.windows import name_of
 from recon.operations.upkeep import sweep
 from recon.serving import builds
-from recon.serving.dynamodb import TableClient, TableGone, Written, open_client
+from recon.serving.dynamodb import TableClient, TableGone, WriteCounts, open_client
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
 from recon.serving.load import Loaded, load_share, read_key
 from recon.serving.shares import Share, shares_of
@@ -206,8 +206,8 @@ def test_an_update_reports_what_it_cost_and_its_requests_are_counted(tables: Tab
 def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> None:
     table = new_table(tables)
     pointer = Pointer("A", sequence(3), "state/a/part-0000.jsonl", 0, 10, 1)
-    assert tables.update(table, [pointer]) == Written(1, 0, 1.0)
-    assert tables.update(table, [pointer]) == Written(0, 1, 1.0)
+    assert tables.update(table, [pointer]) == WriteCounts(1, 0, 1.0)
+    assert tables.update(table, [pointer]) == WriteCounts(0, 1, 1.0)
 
 
 def test_a_key_whose_events_were_all_taken_back_becomes_a_tombstone_and_comes_back_with_new_ones(

@@ -21,11 +21,11 @@ from worker_processes import CHILD, QUICK, ROWS, TABLE, coordinator, planned, pr
 
 from recon.errors import ConnectionLost, Damaged, Throttled, WrongUsage
 from recon.serving.workers import plans
-from recon.serving.workers.attempts import Attempt, give_away, noted, read_done, read_entry
-from recon.serving.workers.coordinator import Coordinator, Patience, Worked
+from recon.serving.workers.attempts import Attempt, give_away, progress_of_shares, read_done, read_entry
+from recon.serving.workers.coordinator import Coordinator, Timing, WorkSummary
 from recon.serving.workers.launchers import Handle, Processes
 from recon.serving.workers.plans import Plan, ShareBody, plan_for
-from recon.serving.workers.worker import STORE, Event, Served, event_of, serve
+from recon.serving.workers.worker import STORE, Event, ShareResult, event_of, serve
 from recon.serving.workers.worker import TABLE as TABLE_OF
 from recon.storage import layout
 from recon.storage.local import LocalStore
@@ -41,12 +41,12 @@ def table(tmp_path: Path) -> Table:
     return Table(tmp_path / "table.db")
 
 
-def all_is_there_once(table: Table, plan: Plan, worked: Worked | Mapping[str, Any] | None) -> None:
+def all_is_there_once(table: Table, plan: Plan, worked: WorkSummary | Mapping[str, Any] | None) -> None:
     """Every row is in the table, was written once, and was counted once."""
     rows = table.rows()
     assert len(rows) == plan.rows
     assert set(rows.values()) == {(7, 1)}
-    if isinstance(worked, Worked):
+    if isinstance(worked, WorkSummary):
         assert worked.counts["entries"] == worked.rows == plan.rows
 
 
@@ -155,15 +155,15 @@ def test_a_coordinator_that_is_killed_is_run_again_and_takes_over_what_is_done_a
     mark(tmp_path / "table.db", "slow", 50).touch()
     command = [sys.executable, "-c", KILLED, str(CHILD.parent), str(tmp_path)]
     first = subprocess.Popen(command)
-    until(lambda: sum(share.done for share in noted(store, plan.folder).values()) == 2)
+    until(lambda: sum(share.done for share in progress_of_shares(store, plan.folder).values()) == 2)
     first.kill()
     first.wait()
-    until(lambda: "s0" in noted(store, plan.folder))
+    until(lambda: "s0" in progress_of_shares(store, plan.folder))
     worked = coordinator(store, plan, processes(tmp_path), patience=replace(QUICK, silence_s=10)).run()
     all_is_there_once(table, plan, worked)
     assert worked.taken_over >= 2
     # The worker of the first coordinator went on; nobody else was put to its share.
-    assert [len(share.newest) for share in noted(store, plan.folder).values()] == [1, 1, 1]
+    assert [len(share.newest) for share in progress_of_shares(store, plan.folder).values()] == [1, 1, 1]
 
 
 KILLED = """
@@ -217,7 +217,7 @@ def test_throttled_invocations_wait_and_are_no_failures_of_a_share(store: LocalS
 def test_invocations_that_are_throttled_for_good_are_told_as_such(store: LocalStore, tmp_path: Path) -> None:
     refusing = Refusing([], Throttled("no more for now"), 1000)
     with pytest.raises(Throttled):
-        coordinator(store, planned(store, 2), refusing, patience=Patience(look_s=0.001, backoff_s=1e-4)).run()
+        coordinator(store, planned(store, 2), refusing, patience=Timing(look_s=0.001, backoff_s=1e-4)).run()
 
 
 def test_an_invocation_whose_reply_was_lost_does_no_share_twice(store: LocalStore, table: Table, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_doubled_invocation_does_nothing(store: LocalStore, table: Table, tmp_
     plan = planned(store, 2)
     worked = coordinator(store, plan, Doubled([sys.executable, str(CHILD), str(tmp_path / "table.db")])).run()
     all_is_there_once(table, plan, worked)
-    assert [len(share.newest) for share in noted(store, plan.folder).values()] == [1, 1]
+    assert [len(share.newest) for share in progress_of_shares(store, plan.folder).values()] == [1, 1]
 
 
 def test_two_coordinators_at_once_do_each_share_once(store: LocalStore, table: Table, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_an_attempt_goes_on_where_the_one_before_had_come_to(store: LocalStore) 
         assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "failed"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("recon.serving.workers.worker.PIECE_ROWS_FIRST", 40)
-        assert serve(store, event("b" * 16), load, lambda: 100.0) == Served("s0", "b" * 16, "done", ROWS)
+        assert serve(store, event("b" * 16), load, lambda: 100.0) == ShareResult("s0", "b" * 16, "done", ROWS)
     assert asked[-2:] == [(30, 70), (70, 100)]
     assert read_done(store, layout.plan(TABLE, 0), "s0")["counts"] == {"entries": ROWS}
     assert serve(store, event("c" * 16), load, lambda: 100.0).outcome == "given_away"

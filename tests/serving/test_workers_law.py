@@ -18,14 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from recon.serving.workers import plans, worker
 from recon.serving.workers.attempts import read_done
-from recon.serving.workers.coordinator import Coordinator, Patience, Worked
+from recon.serving.workers.coordinator import Coordinator, Timing, WorkSummary
 from recon.serving.workers.launchers import Handle
 from recon.serving.workers.plans import ShareBody, plan_for
-from recon.serving.workers.worker import Event, Served, serve
+from recon.serving.workers.worker import Event, ShareResult, serve
 from recon.storage.port import AlreadyExists, NotFound
 
 SHARES, ROWS, SEQUENCE = 3, 4, 7
-PATIENCE = Patience(limit_s=1000, silence_s=10, beat_s=0, look_s=1, backoff_s=1, attempts=10**6)
+PATIENCE = Timing(limit_s=1000, silence_s=10, beat_s=0, look_s=1, backoff_s=1, attempts=10**6)
 
 
 class Memory:
@@ -79,7 +79,7 @@ class Simulated:
     def __init__(self, objects: dict[str, bytes], table: dict[str, int], event: Event) -> None:
         self.event, self.over, self._die, self._table = event, False, False, table
         self.worked = False
-        self.served: Served | None = None
+        self.served: ShareResult | None = None
         self._turn, self._rests = threading.Semaphore(0), threading.Semaphore(0)
         self._store = Memory(objects, lambda path: self._rest())
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -226,7 +226,7 @@ class Workers(RuleBasedStateMachine):
         if not self.workers and not self.objects:
             return
         self.restart()
-        worked: Worked = self.coordinator.run()
+        worked: WorkSummary = self.coordinator.run()
         assert worked.counts == {"entries": SHARES * ROWS}
         for one in self.workers:  # those who come late
             while not one.over:

@@ -33,14 +33,14 @@ from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
 from recon.serving.sync import Kept
 from recon.serving.workers import plans
-from recon.serving.workers.attempts import noted, read_done
-from recon.serving.workers.coordinator import Patience
+from recon.serving.workers.attempts import progress_of_shares, read_done
+from recon.serving.workers.coordinator import Timing
 from recon.serving.workers.worker import STORE, TABLE
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
 from recon.state.timeline import Timeline
 
-QUICK = Patience(limit_s=60, silence_s=10, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=100)
+QUICK = Timing(limit_s=60, silence_s=10, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=100)
 WAIT_S_MAX = 90.0
 
 
@@ -130,7 +130,7 @@ class Site:
         for folder in plans._folders(store, table):
             plan, told = plans.read_plan(store, folder), plans.finished(store, folder)
             assert told is not None
-            assert {name for name, share in noted(store, folder).items() if share.done} == set(plan.shares)
+            assert {name for name, share in progress_of_shares(store, folder).items() if share.done} == set(plan.shares)
             done = [read_done(store, folder, name) for name in plan.shares]
             assert told["rows"] == sum(one["rows"] for one in done) == plan.rows
             for what in ("entries", "items", "refused"):
@@ -158,7 +158,7 @@ def process(r: Reconciliation, window: int, keys: int) -> None:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are looked after more often than in earnest, and small work is cut and given to them, too."""
-    monkeypatch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: QUICK)
+    monkeypatch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: QUICK)
     monkeypatch.setattr("recon.serving.workers.dispatch.HERE_ROWS_MAX", 0)
 
 
@@ -268,7 +268,7 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
 
 def test_a_worker_hands_back_what_is_left_before_lambda_ends_it(by_lambda: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow the machine is, nothing but the time that the first worker is told of makes it stop.
-    monkeypatch.setattr("recon.serving.workers.dispatch.patience_of", lambda workers: replace(QUICK, limit_s=900, silence_s=900))
+    monkeypatch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: replace(QUICK, limit_s=900, silence_s=900))
     by_lambda.function.timeout_s, by_lambda.function.told_s = 900, [4]
     by_lambda.commit(0, 800)
 

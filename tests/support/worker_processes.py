@@ -7,8 +7,8 @@ from pathlib import Path
 
 from folders import SUPPORT
 
-from recon.serving.workers.coordinator import Coordinator, Patience
-from recon.serving.workers.launchers import Processes, Transport
+from recon.serving.workers.coordinator import Coordinator, Timing
+from recon.serving.workers.launchers import Launcher, Processes
 from recon.serving.workers.plans import Plan, ShareBody, plan_for
 from recon.storage.local import LocalStore
 
@@ -16,7 +16,7 @@ CHILD = SUPPORT / "worker_child.py"
 
 TABLE = "orders"
 
-QUICK = Patience(limit_s=30, silence_s=1.0, beat_s=0.01, look_s=0.05, backoff_s=0.05, attempts=3)
+QUICK = Timing(limit_s=30, silence_s=1.0, beat_s=0.01, look_s=0.05, backoff_s=0.05, attempts=3)
 
 ROWS = 100
 """Of a share."""
@@ -37,5 +37,5 @@ def processes(tmp_path: Path) -> Processes:
     return Processes([sys.executable, str(CHILD), str(tmp_path / "table.db")])
 
 
-def coordinator(store: LocalStore, plan: Plan, transport: Transport, workers: int = 2, patience: Patience = QUICK) -> Coordinator:
-    return Coordinator(store, str(store.root), TABLE, plan, transport, workers, patience)
+def coordinator(store: LocalStore, plan: Plan, launcher: Launcher, workers: int = 2, patience: Timing = QUICK) -> Coordinator:
+    return Coordinator(store, str(store.root), TABLE, plan, launcher, workers, patience)

@@ -14,7 +14,7 @@ from typing import Any
 from recon.config import Config
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.operations.doctor.finding import Finding
-from recon.remote.emr.calls import MEND, called, client
+from recon.remote.emr.calls import INSTALL_AWS, call, client
 from recon.remote.emr.failures import GONE
 from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.serving.builds import standing
@@ -60,7 +60,7 @@ def _roles(config: Config) -> Iterator[Finding]:
 
         def look(stage: str = stage) -> str:
             with role_of(stage):
-                who = called(_client("sts").get_caller_identity)["Arn"]
+                who = call(_client("sts").get_caller_identity)["Arn"]
                 if config.store.startswith("s3://"):
                     s3 = replace(config.s3, retry_s=CONNECT_S_MAX)
                     open_store(config.store, config.path.parent, s3).exists(layout.STORE)
@@ -76,7 +76,7 @@ def _credentials() -> Finding:
         import boto3
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        return Finding(name, False, "boto3 is not installed", needed=True, mend=MEND)
+        return Finding(name, False, "boto3 is not installed", needed=True, mend=INSTALL_AWS)
     try:
         session = boto3.Session()
         found = session.get_credentials()
@@ -95,7 +95,7 @@ def _table(config: Config) -> Finding:
 
     def look() -> str:
         try:
-            state = called(_client("dynamodb").describe_table, TableName=table)["Table"]["TableStatus"]
+            state = call(_client("dynamodb").describe_table, TableName=table)["Table"]["TableStatus"]
         except WrongUsage as error:
             if full or "ResourceNotFoundException" not in str(error):
                 raise
@@ -120,7 +120,7 @@ def _function(config: Config) -> Finding:
     function = config.workers.function
 
     def look() -> str:
-        called(_client("lambda").invoke, FunctionName=function, InvocationType="DryRun")
+        call(_client("lambda").invoke, FunctionName=function, InvocationType="DryRun")
         return f"function {function} may be invoked"
 
     return _tried(
@@ -134,7 +134,7 @@ def _cluster(config: Config) -> Finding:
         return _tried("emr", _emr_answers, "elasticmapreduce:RunJobFlow", stage="reduce")
 
     def look() -> str:
-        found = called(_client("emr").describe_cluster, ClusterId=cluster)["Cluster"]
+        found = call(_client("emr").describe_cluster, ClusterId=cluster)["Cluster"]
         if (state := found["Status"]["State"]) in GONE:
             raise WrongUsage(f"{cluster} is {state}")
         at_once = found.get("StepConcurrencyLevel", 1)
@@ -147,7 +147,7 @@ def _cluster(config: Config) -> Finding:
 def _emr_answers() -> str:
     """For clusters that are still to be started, which cannot be tried without starting one."""
     try:
-        called(_client("emr").list_clusters, ClusterStates=["STARTING"])
+        call(_client("emr").list_clusters, ClusterStates=["STARTING"])
     except WrongUsage as error:
         if not any(sign in str(error) for sign in _REFUSED):
             raise  # a run need not list clusters, so that it may be refused
@@ -158,7 +158,7 @@ def _application(config: Config) -> Finding:
     application = config.engine.application
 
     def look() -> str:
-        found = called(_client("emr-serverless").get_application, applicationId=application)["application"]
+        found = call(_client("emr-serverless").get_application, applicationId=application)["application"]
         if (state := found["state"]) == "TERMINATED":
             raise WrongUsage(f"{application} is {state}")
         return f"{application} is {state}, {found['releaseLabel']}"
@@ -172,7 +172,7 @@ def _package(config: Config) -> Finding:
 
     def look() -> str:
         for name in (ZIP, SCRIPT):
-            called(_client("s3").head_object, Bucket=bucket, Key="/".join(filter(None, (prefix, name))))
+            call(_client("s3").head_object, Bucket=bucket, Key="/".join(filter(None, (prefix, name))))
         return f"{place} has {ZIP} and {SCRIPT}"
 
     return _tried("package of recon", look, "s3:GetObject", f"make spark-package; aws s3 cp --recursive dist {place}")
@@ -195,7 +195,7 @@ def _tried(name: str, look: Look, action: str, mend: str = "", stage: str = "") 
 def _mend(name: str, error: ReconError, action: str, otherwise: str) -> str:
     told = str(error)
     if "pip install" in told:
-        return MEND
+        return INSTALL_AWS
     if "no region" in told:
         return "export AWS_REGION=…"
     if any(sign in told for sign in _STATED):

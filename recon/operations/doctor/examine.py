@@ -16,7 +16,7 @@ from recon.config import Config
 from recon.errors import ReconError, WrongUsage
 from recon.operations.doctor import aws
 from recon.operations.doctor.finding import Finding
-from recon.remote.emr.calls import MEND
+from recon.remote.emr.calls import INSTALL_AWS
 from recon.storage.roles import role_of
 
 CONNECT_S_MAX = 3
@@ -114,7 +114,7 @@ def _cache(config: Config) -> Finding | None:
     except Exception as error:
         mend = "recon.yaml: cache.url, cache.user, cache.secret"
         if isinstance(error, WrongUsage) and "pip install" in str(error):
-            mend = MEND
+            mend = INSTALL_AWS
         return Finding("cache", False, f"{address}: {reason(error)}", needed=True, mend=mend)
     return Finding("cache", True, f"{address} answers", needed=True)
 

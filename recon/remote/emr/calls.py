@@ -1,4 +1,4 @@
-"""Calls of AWS as this library makes them: by the standard chain of credentials, patiently, and failing in its own words."""
+"""Calls of AWS as this library makes them: by the standard chain of credentials, call_with_retries, and failing in its own words."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 
 from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
-from recon.remote.emr.redact import masked
+from recon.remote.emr.redact import redacted
 
 T = TypeVar("T")
-MEND = "pip install 'dagster-recon[aws]'"
+INSTALL_AWS = "pip install 'dagster-recon[aws]'"
 _WAITED_OUT = (Throttled, ConnectionLost, TimedOut)
 
 
@@ -48,7 +48,7 @@ def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
         import botocore.config
         import botocore.exceptions
     except ImportError:
-        raise WrongUsage(f"{service} needs boto3: {MEND}") from None
+        raise WrongUsage(f"{service} needs boto3: {INSTALL_AWS}") from None
     settings = botocore.config.Config(retries={"total_max_attempts": 1}, connect_timeout=connect_s, read_timeout=read_s)
     try:
         return boto3.client(service, config=settings)
@@ -58,18 +58,18 @@ def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
         raise WrongUsage(f"{service}: {_in_a_line(error)}") from None
 
 
-def called(method: Callable[..., T], **arguments: Any) -> T:
+def call(method: Callable[..., T], **arguments: Any) -> T:
     """One call, its errors as ours."""
     try:
         return method(**arguments)
     except Exception as error:
-        told = told_as(error, getattr(method, "__name__", "a call of AWS"))
+        told = as_recon_error(error, getattr(method, "__name__", "a call of AWS"))
         if told is None:
             raise
         raise told from None
 
 
-def patiently(pace: Pace, method: Callable[..., T], **arguments: Any) -> T:
+def call_with_retries(pace: Pace, method: Callable[..., T], **arguments: Any) -> T:
     """One call, retried until it is answered or ``pace.patience`` is over. Only for calls that may be made twice."""
 
     def wait_s(state: RetryCallState) -> float:
@@ -77,11 +77,11 @@ def patiently(pace: Pace, method: Callable[..., T], **arguments: Any) -> T:
         return pace.wait_s(state.attempt_number, growth=2 if throttled else 1.5)
 
     tries = Retrying(retry=retry_if_exception_type(_WAITED_OUT), stop=stop_after_delay(pace.patience), wait=wait_s, reraise=True)
-    answer: T = tries(called, method, **arguments)
+    answer: T = tries(call, method, **arguments)
     return answer
 
 
-def told_as(error: Exception, what: str) -> ReconError | None:
+def as_recon_error(error: Exception, what: str) -> ReconError | None:
     """An error of botocore as one of ours; None for one that is none of its."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -98,4 +98,4 @@ def told_as(error: Exception, what: str) -> ReconError | None:
 
 
 def _in_a_line(error: Exception) -> str:
-    return masked(" ".join(str(error).split()))[:500]
+    return redacted(" ".join(str(error).split()))[:500]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
-from recon.remote.emr.redact import masked, told_lines
+from recon.remote.emr.redact import redacted, shareable_lines
 
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}
@@ -44,12 +44,12 @@ def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], l
     if cluster.get("State") in GONE or state == "INTERRUPTED":
         return cluster_error(f"{step} was {state or 'lost'}", cluster)
     if state == "CANCELLED":
-        reason = masked(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by somebody"
+        reason = redacted(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by somebody"
         return Cancelled(f"{step} was cancelled ({reason}); nothing is half done; {_NEXT[Cancelled]}")
     details = status.get("FailureDetails", {})
     # EMR takes these out of its logs, so that they may quote an event as any line there may: they are judged by, and told as lines are.
     reasons = [line for name in ("Reason", "Message") for line in str(details.get(name, "")).splitlines()]
-    told, fit = [*lines, *reasons], [*lines, *told_lines(reasons, _TOLD_MAX)]
+    told, fit = [*lines, *reasons], [*lines, *shareable_lines(reasons, _TOLD_MAX)]
     own = next((line.removeprefix("recon: ") for line in reversed(fit) if line.startswith("recon: ")), None)
     exit_status = _exit_status(told)
     # Of spark-submit, 1 says nothing: only beside our own line it is our own.
@@ -63,7 +63,7 @@ def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], l
 def cluster_error(what: str, cluster: Mapping[str, Any]) -> ReconError:
     """What the end of a cluster means for whoever wanted something of it."""
     reason = cluster.get("StateChangeReason", {})
-    code, message = str(reason.get("Code", "")), masked(str(reason.get("Message", ""))).strip()
+    code, message = str(reason.get("Code", "")), redacted(str(reason.get("Message", ""))).strip()
     told = " ".join([message, *(str(one.get("ErrorMessage", "")) for one in cluster.get("ErrorDetails", []))])
     if _NO_ROOM.search(told):
         kind: type[ReconError] = OutOfCapacity

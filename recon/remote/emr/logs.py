@@ -15,7 +15,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from recon.remote.emr.calls import Pace, client
-from recon.remote.emr.redact import told_lines
+from recon.remote.emr.redact import shareable_lines
 
 LINES = 20
 _READ_MAX_BYTES = 64 << 20
@@ -46,7 +46,7 @@ class Logs:
             retry_error_callback=lambda state: None,
         )
         lines: list[str] | None = tries(self._lines, name)
-        return told_lines(lines or [], LINES)
+        return shareable_lines(lines or [], LINES)
 
     def _lines(self, name: str) -> list[str] | None:
         """The last lines of ``<name>.gz``, None where there is no such log. A log is no reason to fail: what cannot be read is none."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from recon.errors import WrongUsage
 
-TOLD_BY = "DAGSTER_PIPES_CONTEXT"
+CONTEXT_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 """Environment: there, where Pipes started this process."""
-MESSAGES_S = "RECON_PIPES_S"
+UPLOAD_S_VARIABLE = "RECON_PIPES_S"
 """Environment: seconds between two uploads of log lines, 10 unless told otherwise."""
 
 
@@ -35,9 +35,9 @@ class Pipes:
 
 
 @contextmanager
-def opened_pipes() -> Iterator[Pipes]:
+def open_pipes() -> Iterator[Pipes]:
     """Pipes, as the environment tells; nothing where it does not."""
-    if TOLD_BY not in os.environ:
+    if CONTEXT_VARIABLE not in os.environ:
         yield Pipes()
         return
     try:
@@ -45,6 +45,6 @@ def opened_pipes() -> Iterator[Pipes]:
         from dagster_pipes import PipesS3MessageWriter, open_dagster_pipes
     except ImportError as error:
         raise WrongUsage(f"{error.name} is missing: EMR Serverless needs dagster-pipes and boto3 in its image") from None
-    writer = PipesS3MessageWriter(client=boto3.client("s3"), interval=float(os.environ.get(MESSAGES_S) or 10))
+    writer = PipesS3MessageWriter(client=boto3.client("s3"), interval=float(os.environ.get(UPLOAD_S_VARIABLE) or 10))
     with open_dagster_pipes(message_writer=writer) as context:
         yield Pipes(dict(context.extras), context.log.info)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 
-STRUCK = "[…]"
+REDACTED = "[…]"
 LINE_LENGTH_MAX = 300
 
 _SECRETS = (
@@ -28,17 +28,17 @@ _ERRORS = re.compile(r"(?:\S+ in thread \S+ )?(?:Caused by: )?(?P<class>[\w.$]+(
 _ENDED = re.compile(r".*(?:exit ?code|Command exiting|exited with|Exit status).*", re.IGNORECASE)
 
 
-def masked(text: str) -> str:
+def redacted(text: str) -> str:
     """The text without what looks like a secret, and without the values of this process's own."""
     for name, value in os.environ.items():
         if len(value) >= 8 and _NAMED_LIKE_A_SECRET.search(name):
-            text = text.replace(value, STRUCK)
+            text = text.replace(value, REDACTED)
     for secret in _SECRETS:
-        text = secret.sub(lambda found: (found.groupdict().get("kept") or "") + STRUCK, text)
+        text = secret.sub(lambda found: (found.groupdict().get("kept") or "") + REDACTED, text)
     return text
 
 
-def told_lines(lines: Iterable[str], most: int) -> list[str]:
+def shareable_lines(lines: Iterable[str], most: int) -> list[str]:
     """The last ``most`` lines of a known form: Recon's own failures, warnings and errors of Java's loggers, classes of errors, how a
     process ended. All others may hold anything, and so may what the known ones quote: that is struck out."""
     found = [told for line in lines if (told := _told(line.rstrip())) is not None]
@@ -47,7 +47,7 @@ def told_lines(lines: Iterable[str], most: int) -> list[str]:
 
 def _told(line: str) -> str | None:
     if _OWN.match(line):  # written to be told: it names files, lines and columns
-        return masked(line)[:LINE_LENGTH_MAX]
+        return redacted(line)[:LINE_LENGTH_MAX]
     if not (_LEVELS.match(line) or _ERRORS.match(line) or _ENDED.match(line)):
         return None
-    return masked(_QUOTED.sub(STRUCK, line))[:LINE_LENGTH_MAX]
+    return redacted(_QUOTED.sub(REDACTED, line))[:LINE_LENGTH_MAX]

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
-from recon.remote.emr.calls import Pace, called, client, patiently
+from recon.remote.emr.calls import Pace, call, call_with_retries, client
 
 ACTIVE_MAX = 256
 """Steps that a cluster takes, pending and running together."""
@@ -28,7 +28,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Step:
+class EmrStep:
     """A step that was submitted. ``token`` ends its name: what it is about, and its attempt."""
 
     id: str
@@ -60,7 +60,7 @@ class Steps:
         self.cluster, self.pace = cluster, pace or Pace()
         self._client, self._tell = client("emr"), tell
 
-    def find(self, digest: str) -> Step | None:
+    def find(self, digest: str) -> EmrStep | None:
         """The newest active step whose name says that it is about this, whoever submitted it."""
         return next((step for step in self._listed(_ACTIVE) if step.state != "CANCEL_PENDING" and step.token[0] == digest), None)
 
@@ -79,7 +79,7 @@ class Steps:
         while True:
             self._await_room()
             try:
-                return str(called(self._client.add_job_flow_steps, JobFlowId=self.cluster, Steps=[step])["StepIds"][0])
+                return str(call(self._client.add_job_flow_steps, JobFlowId=self.cluster, Steps=[step])["StepIds"][0])
             except ReconError as error:
                 if not _no_room(error) and (isinstance(error, WrongUsage) or time.monotonic() >= end):
                     raise
@@ -94,7 +94,7 @@ class Steps:
         state, since, tries = "", time.monotonic(), count(1)
         try:
             while True:
-                status = patiently(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["Step"]["Status"]
+                status = call_with_retries(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["EmrStep"]["Status"]
                 if status["State"] != state:
                     state, since = status["State"], time.monotonic()
                     self._tell(f"step {step} on {self.cluster}: {state}")
@@ -112,11 +112,11 @@ class Steps:
     def cancel(self, step: str, how: str = ASKED, pace: Pace | None = None) -> None:
         """Asks for the end of a step; it ends a little later, if it has not by itself."""
         cancel = self._client.cancel_steps
-        patiently(pace or self.pace, cancel, ClusterId=self.cluster, StepIds=[step], StepCancellationOption=how)
+        call_with_retries(pace or self.pace, cancel, ClusterId=self.cluster, StepIds=[step], StepCancellationOption=how)
 
     def described(self) -> dict[str, Any]:
         """The cluster."""
-        found: dict[str, Any] = patiently(self.pace, self._client.describe_cluster, ClusterId=self.cluster)["Cluster"]
+        found: dict[str, Any] = call_with_retries(self.pace, self._client.describe_cluster, ClusterId=self.cluster)["Cluster"]
         return found
 
     def _cancel_at_last(self, step: str) -> None:
@@ -133,12 +133,12 @@ class Steps:
                 self._tell(f"{self.cluster} has {active} steps pending and running, as many as it takes; waiting for room")
             self.pace.wait(tries)
 
-    def _listed(self, states: Sequence[str]) -> Iterator[Step]:
+    def _listed(self, states: Sequence[str]) -> Iterator[EmrStep]:
         """Steps in these states, or in any, newest first, asked for page by page."""
         more: dict[str, Any] = {"StepStates": list(states)} if states else {}
         while True:
-            page = patiently(self.pace, self._client.list_steps, ClusterId=self.cluster, **more)
-            yield from (Step(one["Id"], one["Name"], one["Status"]["State"]) for one in page.get("Steps", []))
+            page = call_with_retries(self.pace, self._client.list_steps, ClusterId=self.cluster, **more)
+            yield from (EmrStep(one["Id"], one["Name"], one["Status"]["State"]) for one in page.get("Steps", []))
             if not page.get("Marker"):
                 return
             more["Marker"] = page["Marker"]

@@ -17,7 +17,7 @@ from recon.stages.work import Work
 ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
 
 
-def carried_out(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> StageResult:
+def run_step(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> StageResult:
     """What came of it. Raises the error of a step that did not answer; the one that it answered with is in the answer."""
     step, attempt = _submitted(work, asked, steps, tell)
     ended = steps.wait(step, work.config.engine.timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recon.config.settings import Engine, Fleet, Transient
-from recon.remote.emr.calls import Pace, called, client, patiently
+from recon.remote.emr.calls import Pace, call, call_with_retries, client
 from recon.remote.emr.failures import GONE
 
 ENCRYPTED = [
@@ -24,7 +24,7 @@ SPOT_WAIT_MINUTES = 10
 def start(name: str, engine: Engine, transient: Transient) -> str:
     """Starts a cluster and returns its id at once: steps may be submitted while it starts. It ends by itself when it was idle for long, so
     that one whose starter died, or whose reply was lost, costs no more than that."""
-    return str(called(client("emr").run_job_flow, **request(name, engine, transient))["JobFlowId"])
+    return str(call(client("emr").run_job_flow, **request(name, engine, transient))["JobFlowId"])
 
 
 def request(name: str, engine: Engine, transient: Transient) -> dict[str, Any]:
@@ -75,10 +75,10 @@ def _fleet(kind: str, fleet: Fleet) -> dict[str, Any]:
 
 
 def alive(cluster: str, pace: Pace) -> bool:
-    found = patiently(pace, client("emr").describe_cluster, ClusterId=cluster)
+    found = call_with_retries(pace, client("emr").describe_cluster, ClusterId=cluster)
     return found["Cluster"]["Status"]["State"] not in GONE
 
 
 def end(cluster: str, pace: Pace) -> None:
     """Terminates it; one that is gone stays so."""
-    patiently(pace, client("emr").terminate_job_flows, JobFlowIds=[cluster])
+    call_with_retries(pace, client("emr").terminate_job_flows, JobFlowIds=[cluster])

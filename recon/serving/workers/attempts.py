@@ -1,7 +1,7 @@
-"""Attempts at a share, as the store tells them: claimed, beating, ended, given away; and the one ``done`` of the share.
+"""Records of each attempt to load a share: claim, heartbeats, end or revocation; and the share's single ``done`` marker.
 
-Protocol: docs/decisions/013-index-workers.md. An attempt is a row of numbered entries, each created once. Entry 0 is the claim. The worker
-puts the next one as its beat; the coordinator gives the attempt away by putting that same entry. So just one of them happens.
+Protocol: docs/decisions/013-index-workers.md. An attempt is a sequence of numbered entries, each created once. Entry 0 is the claim. The
+worker puts the next entry as its heartbeat; the coordinator revokes the attempt by putting that same entry. So only one of them succeeds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GivenAway(ReconError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class AttemptEntry:
     """One entry of an attempt. ``rows``: so many rows of the share, from its first on, are in the table, by this attempt and those that it
     took up; ``counts``: what they came to. ``reason`` and ``kind`` (a class of recon.errors): why it ended."""
 
@@ -60,24 +60,24 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Noted:
+class ShareProgress:
     """What lies in the store of one share: attempt → number of its newest entry, and whether it is done."""
 
     done: bool = False
     newest: Mapping[str, int] = field(default_factory=dict)
 
 
-def noted(store: ObjectStore, plan: str) -> dict[str, Noted]:
+def progress_of_shares(store: ObjectStore, plan: str) -> dict[str, ShareProgress]:
     """Share → what lies in the store of it, of each share of a plan that anybody has begun; one listing."""
     return _noted(plan, store.list(plan))
 
 
-def noted_of(store: ObjectStore, plan: str, share: str) -> Noted:
+def progress_of(store: ObjectStore, plan: str, share: str) -> ShareProgress:
     """The same of one share."""
-    return _noted(plan, store.list(f"{plan}{share}/")).get(share, Noted())
+    return _noted(plan, store.list(f"{plan}{share}/")).get(share, ShareProgress())
 
 
-def _noted(plan: str, paths: Iterable[str]) -> dict[str, Noted]:
+def _noted(plan: str, paths: Iterable[str]) -> dict[str, ShareProgress]:
     done: set[str] = set()
     newest: dict[str, dict[str, int]] = {}
     for path in paths:
@@ -90,18 +90,18 @@ def _noted(plan: str, paths: Iterable[str]) -> dict[str, Noted]:
         else:
             of_share = newest.setdefault(share, {})
             of_share[attempt] = max(of_share.get(attempt, 0), int(number))
-    return {share: Noted(share in done, newest.get(share, {})) for share in done | set(newest)}
+    return {share: ShareProgress(share in done, newest.get(share, {})) for share in done | set(newest)}
 
 
-def read_entry(store: ObjectStore, plan: str, share: str, attempt: str, number: int) -> Entry:
+def read_entry(store: ObjectStore, plan: str, share: str, attempt: str, number: int) -> AttemptEntry:
     """Raises NotFound for one that was removed: a worker that is done removes its beats."""
     return _read(store, layout.attempt_entry(plan, share, attempt, number))
 
 
-def give_away(store: ObjectStore, plan: str, share: str, attempt: str, number: int, last: Entry | None, reason: str) -> bool:
+def give_away(store: ObjectStore, plan: str, share: str, attempt: str, number: int, last: AttemptEntry | None, reason: str) -> bool:
     """Ends an attempt by putting its entry ``number``, the next after ``last``, the newest. False if the worker has put one meanwhile."""
     rows, counts = (last.rows, last.counts) if last else (0, {})
-    mine = Entry("given_away", f"coordinator-{secrets.token_hex(8)}", rows, counts, reason, "TryAgain")
+    mine = AttemptEntry("given_away", f"coordinator-{secrets.token_hex(8)}", rows, counts, reason, "TryAgain")
     return _put(store, layout.attempt_entry(plan, share, attempt, number), mine)
 
 
@@ -111,11 +111,11 @@ def read_done(store: ObjectStore, plan: str, share: str) -> dict[str, Any]:
     return documents.read(store, layout.share_done(plan, share), ShareDone, next_step).model_dump()
 
 
-def _read(store: ObjectStore, path: str) -> Entry:
-    return documents.read(store, path, Entry, "delete its folder, then run the same again")
+def _read(store: ObjectStore, path: str) -> AttemptEntry:
+    return documents.read(store, path, AttemptEntry, "delete its folder, then run the same again")
 
 
-def _put(store: ObjectStore, path: str, entry: Entry) -> bool:
+def _put(store: ObjectStore, path: str, entry: AttemptEntry) -> bool:
     """Whether this entry is the one that stands; also where an earlier try had put it though its reply was lost."""
     try:
         documents.put(store, path, entry, **documents.COMPACT)
@@ -130,7 +130,7 @@ def _put(store: ObjectStore, path: str, entry: Entry) -> bool:
 class Attempt:
     """One attempt, in its worker's hands. Not for several threads.
 
-    ``beat_s``: so long a beat is put off after the one before. ``rows``, ``counts``: see Entry; the worker sets them as it goes on."""
+    ``beat_s``: seconds between two heartbeats at least. ``rows``, ``counts``: see AttemptEntry; the worker updates them."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Attempt:
 
     def claim(self) -> None:
         """Raises GivenAway where this very attempt was claimed before, given away before it began, or the share is done."""
-        standing = noted_of(self._store, self._plan, self.share)
+        standing = progress_of(self._store, self._plan, self.share)
         if standing.done:
             raise GivenAway(f"share {self.share}: it is done")
         for other, number in standing.newest.items():
@@ -204,7 +204,7 @@ class Attempt:
         return True
 
     def _put_next(self, state: State, if_taken: str, reason: str = "", kind: str = "") -> None:
-        entry = Entry(state, self._worker, self.rows, dict(self.counts), reason, kind)
+        entry = AttemptEntry(state, self._worker, self.rows, dict(self.counts), reason, kind)
         if not _put(self._store, layout.attempt_entry(self._plan, self.share, self.attempt, self._number), entry):
             raise GivenAway(f"share {self.share}, attempt {self.attempt}: {if_taken}")
         self._number, self._beaten = self._number + 1, self._clock()

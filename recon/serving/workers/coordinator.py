@@ -13,8 +13,8 @@ from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Thr
 from recon.serving.dynamodb import TableGone
 from recon.serving.shares import RunsGone
 from recon.serving.workers import plans
-from recon.serving.workers.attempts import Entry, Noted, give_away, noted, read_done, read_entry
-from recon.serving.workers.launchers import Handle, Transport
+from recon.serving.workers.attempts import AttemptEntry, ShareProgress, give_away, progress_of_shares, read_done, read_entry
+from recon.serving.workers.launchers import Handle, Launcher
 from recon.serving.workers.plans import Plan, ShareBody, rows_of
 from recon.serving.workers.worker import Event
 from recon.storage import layout
@@ -33,7 +33,7 @@ class WorkersFailed(ReconError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timing:
     """How workers are watched, in seconds. ``attempts``: so many in a row without progress are the end of a share."""
 
     limit_s: float = 600.0
@@ -45,7 +45,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Worked:
+class WorkSummary:
     """What one coordinator saw to. ``taken_over``: shares that were done when it began. ``restarts``: attempts that failed, died or fell
     silent and were followed by another; ``handed_back``: those that ran out of time and did not fail. ``seconds``: from first to last."""
 
@@ -58,9 +58,9 @@ class Worked:
     seconds: float = 0.0
     counts: Mapping[str, float] = field(default_factory=dict)
 
-    def plus(self, other: Worked) -> Worked:
+    def plus(self, other: WorkSummary) -> WorkSummary:
         """Of one plan after the other."""
-        return Worked(**{name: getattr(self, name) + getattr(other, name) for name in self.__dict__ if name != "counts"})
+        return WorkSummary(**{name: getattr(self, name) + getattr(other, name) for name in self.__dict__ if name != "counts"})
 
     @property
     def rate(self) -> float:
@@ -82,7 +82,7 @@ class _Watched:
     since: float
     changed: float
     newest: int = -1
-    last: Entry | None = None
+    last: AttemptEntry | None = None
 
 
 @dataclass
@@ -110,14 +110,14 @@ class Coordinator:
         location: str,
         table: str,
         plan: Plan,
-        transport: Transport,
+        launcher: Launcher,
         workers: int,
-        patience: Patience,
+        patience: Timing,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store, self._location, self._table, self._plan = store, location, table, plan
-        self._transport, self._workers, self._patience = transport, workers, patience
+        self._launcher, self._workers, self._patience = launcher, workers, patience
         self._clock, self._sleep = clock, sleep
         self._shares = {name: _Share(body) for name, body in plan.shares.items()}
         self._looked = False
@@ -126,7 +126,7 @@ class Coordinator:
         self._began = self._start_after = clock()
         self._starved: TryAgain | None = None
 
-    def run(self, progress: Progress = lambda part: None) -> Worked:
+    def run(self, progress: Progress = lambda part: None) -> WorkSummary:
         """Until all shares are done or given up. Raises in one line why those failed that were given up; the others are done then."""
         try:
             while not self.look():
@@ -139,9 +139,9 @@ class Coordinator:
         progress(1.0)
         return replace(self.worked(), counts=told["counts"])
 
-    def worked(self) -> Worked:
+    def worked(self) -> WorkSummary:
         """What it has seen to so far."""
-        return Worked(
+        return WorkSummary(
             shares=len(self._shares),
             taken_over=self._taken_over,
             restarts=self._restarts,
@@ -153,10 +153,10 @@ class Coordinator:
 
     def look(self) -> bool:
         """Takes in what the store tells, gives away what is silent, starts what is due. Whether nothing is left to do."""
-        found = noted(self._store, self._plan.folder)
+        found = progress_of_shares(self._store, self._plan.folder)
         for name, share in self._shares.items():
             if not share.done:
-                self._take_in(name, share, found.get(name, Noted()))
+                self._take_in(name, share, found.get(name, ShareProgress()))
         self._looked = True
         for name, share in self._shares.items():
             for attempt in list(share.watched):
@@ -170,13 +170,13 @@ class Coordinator:
         for share in self._shares.values():
             self._forget(share)
 
-    def _take_in(self, name: str, share: _Share, noted: Noted) -> None:
-        if noted.done:
+    def _take_in(self, name: str, share: _Share, progress_of_shares: ShareProgress) -> None:
+        if progress_of_shares.done:
             share.done, share.rows = True, rows_of(share.body)
             self._taken_over += not self._looked
             self._forget(share)
             return
-        for attempt, number in noted.newest.items():
+        for attempt, number in progress_of_shares.newest.items():
             watched = share.watched.get(attempt)
             if attempt in share.ended or (watched is not None and watched.newest == number):
                 continue
@@ -186,7 +186,7 @@ class Coordinator:
                 continue  # a worker that is done removes its beats, which the next look sees
             self._take_in_entry(share, attempt, number, entry)
 
-    def _take_in_entry(self, share: _Share, attempt: str, number: int, entry: Entry) -> None:
+    def _take_in_entry(self, share: _Share, attempt: str, number: int, entry: AttemptEntry) -> None:
         now = self._clock()
         adopted = attempt not in share.watched
         watched = share.watched.setdefault(attempt, _Watched(None, entry.rows, now, now))
@@ -201,7 +201,7 @@ class Coordinator:
         """Gives away an attempt that has ended without a word, is silent, or goes on for too long."""
         watched, now = share.watched[attempt], self._clock()
         silence_s = self._patience.silence_s * (1 if watched.newest >= 0 else UNCLAIMED)
-        end = None if watched.handle is None else self._transport.poll(watched.handle)
+        end = None if watched.handle is None else self._launcher.poll(watched.handle)
         if end is not None:
             if self._store.exists(layout.share_done(self._plan.folder, name)):
                 return  # since this look began; the next one sees it
@@ -219,9 +219,9 @@ class Coordinator:
         if not give_away(self._store, self._plan.folder, name, attempt, watched.newest + 1, watched.last, reason):
             return  # it put an entry itself just now
         rows = 0 if watched.last is None else watched.last.rows
-        self._ended(share, attempt, Entry("given_away", "", rows, {}, reason, TryAgain.__name__))
+        self._ended(share, attempt, AttemptEntry("given_away", "", rows, {}, reason, TryAgain.__name__))
 
-    def _ended(self, share: _Share, attempt: str, entry: Entry) -> None:
+    def _ended(self, share: _Share, attempt: str, entry: AttemptEntry) -> None:
         """An attempt is over, and the share is not done by it."""
         went_on = entry.rows > share.watched[attempt].rows
         self._forget(share, attempt)
@@ -240,7 +240,7 @@ class Coordinator:
             watched = share.watched.pop(one)
             share.ended.add(one)
             if watched.handle is not None:
-                self._transport.stop(watched.handle)
+                self._launcher.stop(watched.handle)
 
     def _start_due(self) -> None:
         """Starts workers for shares that nobody is at, as many as may be at work."""
@@ -256,7 +256,7 @@ class Coordinator:
         event = Event(self._location, self._table, self._plan.after, name, attempt, self._patience.beat_s, self._patience.limit_s)
         watched = share.watched[attempt] = _Watched(None, share.rows, now, now)
         try:
-            watched.handle = self._transport.start(event)
+            watched.handle = self._launcher.start(event)
         except (Throttled, OutOfCapacity) as error:
             del share.watched[attempt]
             self._throttled, self._throttled_in_row = self._throttled + 1, self._throttled_in_row + 1

@@ -17,8 +17,8 @@ from recon.serving.load import Loaded, load_share
 from recon.serving.shares import Share
 from recon.serving.workers import plans
 from recon.serving.workers.attempts import read_done
-from recon.serving.workers.coordinator import Coordinator, Patience, Progress, Worked
-from recon.serving.workers.launchers import LambdaFunction, Processes, Transport
+from recon.serving.workers.coordinator import Coordinator, Progress, Timing, WorkSummary
+from recon.serving.workers.launchers import LambdaFunction, Launcher, Processes
 from recon.serving.workers.plans import Plan, plan_for
 from recon.serving.workers.worker import KMS_KEY
 from recon.storage.port import ObjectStore
@@ -29,10 +29,10 @@ BEATS_PER_SILENCE = 4
 GRACE = timedelta(days=1)
 
 
-class ByWorkers:
-    """Carries out shares (see recon.serving.sync.Carry). ``worked``: all that was done by it so far.
+class WorkerDispatch:
+    """Carries out shares (see recon.serving.sync.LoadShares). ``worked``: all that was done by it so far.
 
-    ``transport``, ``patience``: others than the configuration's."""
+    ``launcher``, ``patience``: others than the configuration's."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class ByWorkers:
         config: Config,
         tables: TableClient,
         progress: Progress = lambda part: None,
-        transport: Transport | None = None,
-        patience: Patience | None = None,
+        launcher: Launcher | None = None,
+        patience: Timing | None = None,
     ) -> None:
-        self.worked = Worked()
+        self.worked = WorkSummary()
         self._store, self._config, self._tables, self._progress = store, config, tables, progress
-        self._transport, self._patience = transport, patience or patience_of(config.workers)
+        self._launcher, self._patience = launcher, patience or timing_of(config.workers)
 
     def __call__(self, shares: Iterable[Share]) -> Iterator[Loaded]:
         pending = list(shares)
         rows = sum(share.end - share.first for share in pending)
-        if self._config.workers.kind == "processes" and self._transport is None and rows <= HERE_ROWS_MAX:
+        if self._config.workers.kind == "processes" and self._launcher is None and rows <= HERE_ROWS_MAX:
             for share in pending:
                 yield load_share(self._store, self._tables, share)
             return
@@ -72,9 +72,9 @@ class ByWorkers:
 
     def _carried_out(self, plan: Plan) -> Iterator[Loaded]:
         table = str(next(iter(plan.shares.values()))["table"])
-        transport = self._transport or transport_of(self._config, tally_of(self._store))
+        launcher = self._launcher or launcher_of(self._config, tally_of(self._store))
         workers = self._config.workers.count
-        coordinator = Coordinator(self._store, self._config.location, table, plan, transport, workers, self._patience)
+        coordinator = Coordinator(self._store, self._config.location, table, plan, launcher, workers, self._patience)
         try:
             coordinator.run(self._progress)
         finally:
@@ -98,8 +98,8 @@ def cut(shares: Iterable[Share], rows: int) -> Iterator[Share]:
             yield replace(share, share=f"{named}-{first}-{end}", first=first, end=end, fresh=False)
 
 
-def patience_of(workers: Workers) -> Patience:
-    return Patience(
+def timing_of(workers: Workers) -> Timing:
+    return Timing(
         limit_s=workers.time_limit_s,
         silence_s=workers.silence_s,
         beat_s=workers.silence_s / BEATS_PER_SILENCE,
@@ -108,7 +108,7 @@ def patience_of(workers: Workers) -> Patience:
     )
 
 
-def transport_of(config: Config, meter: Meter | None = None) -> Transport:
+def launcher_of(config: Config, meter: Meter | None = None) -> Launcher:
     """What starts workers, by the configuration. ``meter`` is told of each invocation."""
     if config.workers.kind == "lambda":
         return LambdaFunction(config.workers.function, meter=meter)

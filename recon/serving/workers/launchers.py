@@ -17,10 +17,10 @@ STOP_S_MAX = 5.0
 
 
 class Handle(Protocol):
-    """A worker that was started, for the transport that started it."""
+    """A worker that was started, for the launcher that started it."""
 
 
-class Transport(Protocol):
+class Launcher(Protocol):
     """Starts workers, each at one event. Called by one thread."""
 
     def start(self, event: Event) -> Handle:

@@ -73,7 +73,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Served:
+class ShareResult:
     """What became of an event. ``rows``: of the share, from its first on, that are in the table."""
 
     share: str
@@ -121,7 +121,7 @@ def serve(
     remaining_s: Callable[[], float],
     worker: str = "",
     piece_s: float = PIECE_S,
-) -> Served:
+) -> ShareResult:
     """Does the share of an event, or as much of it as fits into the time. ``remaining_s``: until the deadline, Lambda's or the event's.
 
     An error of the work is told in the store. Raises only what keeps it from telling that."""
@@ -129,7 +129,7 @@ def serve(
     try:
         share = read_plan(store, folder).shares[event.share]
     except (NotFound, KeyError):
-        return Served(event.share, event.attempt, "too_late", reason="its plan is finished and gone, or has no such share")
+        return ShareResult(event.share, event.attempt, "too_late", reason="its plan is finished and gone, or has no such share")
     attempt = Attempt(store, folder, event.share, event.attempt, event.beat_s, worker=worker)
     try:
         attempt.claim()
@@ -138,15 +138,15 @@ def serve(
             _go_through(share, attempt, load, _deadline(attempt, remaining_s, margin_s), min(piece_s, margin_s))
         except OutOfTime as stopped:
             attempt.hand_back(str(stopped))
-            return Served(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
+            return ShareResult(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
         except GivenAway:
             raise
         except Exception as error:
             attempt.fail(error)
-            return Served(event.share, event.attempt, "failed", attempt.rows, type(error).__name__)
-        return Served(event.share, event.attempt, "done" if attempt.finish() else "too_late", attempt.rows)
+            return ShareResult(event.share, event.attempt, "failed", attempt.rows, type(error).__name__)
+        return ShareResult(event.share, event.attempt, "done" if attempt.finish() else "too_late", attempt.rows)
     except GivenAway as given:
-        return Served(event.share, event.attempt, "given_away", attempt.rows, str(given))
+        return ShareResult(event.share, event.attempt, "given_away", attempt.rows, str(given))
 
 
 def _deadline(attempt: Attempt, remaining_s: Callable[[], float], margin_s: float) -> Callable[[], None]:
