@@ -40,8 +40,10 @@ WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
 # Tests start many processes, each of which would compile the library anew where Python was told to keep no bytecode.
 PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 
-check: lint           ## for the inner loop: lint, types, and the tests that need no server, no Dagster daemon and no Spark
-	$(PYTEST) -q -m 'not server and not daemon and not spark and not soak and not browser' -n $(CORES) --dist loadfile
+NEEDING := server or daemon or spark or process
+
+check: lint           ## for the inner loop: lint, types, and the tests that need no server, Dagster daemon, Spark or other process
+	RECON_LAW_EXAMPLES=2 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' -n $(CORES) --dist loadfile
 
 test: lint chromium services  ## lint, types, then all tests but the long ones
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25

@@ -189,7 +189,7 @@ STEPS = (
 EACH = """
 import os, sys
 from recon.cli import main
-import recon.api, recon.stages.pipeline, duckdb, pyarrow, jobs.in_process
+import recon.api, recon.stages.pipeline, duckdb, jobs.in_process, numpy.ma, pandas, pyarrow.compute, rich.table, sqlglot
 for step in sys.argv[3:]:
     if (child := os.fork()) == 0:
         if sys.argv[2] == "head":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from cases import case
-from cli_calls import shell
+from cli_calls import command
 
 from recon.config import load_config
 from recon.errors import WrongUsage
@@ -111,12 +111,12 @@ def test_exports_have_the_currency(tmp_path: Path) -> None:
 def test_the_command_shows_measures_by_currency_and_the_template_names_the_currency(tmp_path: Path) -> None:
     r = case(tmp_path / "own", text=TEXT)
     land(tmp_path, r, 0, "1,A,PAY,10.00,EUR,2026-11-01T00:01:00Z", "2,A,PAY,5.00,USD,2026-11-01T00:02:00Z")
-    screen = shell("show", "A", cwd=tmp_path / "own").stdout
+    screen = command("show", "A", cwd=tmp_path / "own").stdout
     assert "MIXED_CURRENCY" in screen
     assert "in EUR" in screen
     assert "in USD" in screen
-    assert json.loads(shell("show", "A", "--json", cwd=tmp_path / "own").stdout)["by_currency"]["USD"]["paid"] == "5.00"
-    assert shell("init", "new", cwd=tmp_path).returncode == 0
+    assert json.loads(command("show", "A", "--json", cwd=tmp_path / "own").stdout)["by_currency"]["USD"]["paid"] == "5.00"
+    assert command("init", "new", cwd=tmp_path).returncode == 0
     assert load_config(tmp_path / "new" / "recon.yaml").events.currency == "currency"
 
 

@@ -39,7 +39,7 @@ from recon.storage import layout
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))
-EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "6"))
 SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import case
-from cli_calls import shell
+from cli_calls import command
 
 DAY = "2026-11-01T00:00Z"
 
@@ -19,12 +19,12 @@ def test_rejected_rows_without_a_readable_amount_are_told_wherever_the_totals_ar
     assert certificate is not None
     assert certificate["ties"]
     assert (certificate["rejected"]["rows"], certificate["unreadable"]) == (9, {"amount": 9})
-    screen = shell("certificate", DAY, cwd=tmp_path).stdout
+    screen = command("certificate", DAY, cwd=tmp_path).stdout
     assert "9 rejected rows have no readable amount" in screen
     lines = [line for line in screen.splitlines() if line.startswith("amount ")]
     assert lines
     assert all(line.endswith("ties, without 9 unreadable amounts") for line in lines)
-    assert "9 rejected rows have no readable amount" in shell("status", DAY, cwd=tmp_path).stdout
+    assert "9 rejected rows have no readable amount" in command("status", DAY, cwd=tmp_path).stdout
 
 
 WHERES = """\
@@ -63,15 +63,15 @@ def test_event_types_that_no_measure_counts_are_counted_by_type(tmp_path: Path) 
     found = landed(tmp_path, [(kind, IN_TIME) for kind in kinds])
     assert found == {"uncounted": {"rows": 5, "values": {"REFUND": 2, "FEE": 1, "invoice": 1, "null": 1}}}
     told = "5 events that no measure's condition takes: REFUND (2), FEE (1), invoice (1), null (1)"
-    assert told in shell("certificate", DAY, cwd=tmp_path).stdout
-    assert told in shell("status", DAY, cwd=tmp_path).stdout
+    assert told in command("certificate", DAY, cwd=tmp_path).stdout
+    assert told in command("status", DAY, cwd=tmp_path).stdout
 
 
 def test_of_very_many_values_only_some_are_listed(tmp_path: Path) -> None:
     found = landed(tmp_path, [(f"T{number:02d}", IN_TIME) for number in range(30)])
     assert found["uncounted"]["rows"] == 30
     assert list(found["uncounted"]["values"]) == [f"T{number:02d}" for number in range(20)]
-    assert "others (10)" in shell("certificate", DAY, cwd=tmp_path).stdout
+    assert "others (10)" in command("certificate", DAY, cwd=tmp_path).stdout
 
 
 def test_where_a_measure_takes_everything_or_nothing_is_unusual_nothing_is_told(tmp_path: Path) -> None:
@@ -94,6 +94,6 @@ def test_events_dated_after_the_window_or_years_before_it_are_counted_by_day(tmp
         "after": {"rows": 2, "values": {"2026-11-02": 1, "2206-01-01": 1}},
         "before": {"rows": 1, "values": {"2025-10-30": 1}},
     }
-    screen = shell("certificate", DAY, cwd=tmp_path).stdout
+    screen = command("certificate", DAY, cwd=tmp_path).stdout
     assert "2 events dated after the window's end: 2026-11-02 (1), 2206-01-01 (1)" in screen
     assert "1 event dated more than a year before the window: 2025-10-30 (1)" in screen

@@ -21,7 +21,7 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
 
-SLOW = slow(8)
+SLOW = slow(5)
 
 
 def with_other_rules(r: Reconciliation) -> Reconciliation:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import case
-from cli_calls import shell
+from cli_calls import command
 from daily_orders import DAYS, row, run, window
 
 from recon.api import Reconciliation
@@ -80,21 +80,21 @@ def test_show_with_events_names_the_event_that_counts_and_whether_it_differs(tmp
 
 def test_the_commands_tell_conflicts_loudly(tmp_path: Path) -> None:
     r = begin(tmp_path)
-    done = shell("duplicates", cwd=tmp_path)
+    done = command("duplicates", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith("3 rows that differ from the row that counts; 1 row of an id that another key has; 2 rows equal")
     assert "amount: 12.00 ≠ 10.00" in done.stdout
-    assert json.loads(shell("duplicates", window(30), "--json", cwd=tmp_path).stdout) == r.duplicates(window(30)).to_pylist()
-    unprocessed = shell("duplicates", window(2), cwd=tmp_path)
+    assert json.loads(command("duplicates", window(30), "--json", cwd=tmp_path).stdout) == r.duplicates(window(30)).to_pylist()
+    unprocessed = command("duplicates", window(2), cwd=tmp_path)
     assert (unprocessed.returncode, unprocessed.stdout) == (1, "")
     assert f"window {window(2)} has not been processed yet" in unprocessed.stderr
-    shown = shell("show", "A", "--events", cwd=tmp_path).stdout
+    shown = command("show", "A", "--events", cwd=tmp_path).stdout
     assert f"CONFLICT, differs from {window(1)}, {FIRST}, line 2" in shown
-    certificate = shell("certificate", window(30), cwd=tmp_path).stdout
+    certificate = command("certificate", window(30), cwd=tmp_path).stdout
     assert "conflicts: 1 duplicate that differs from the row of this window that counts" in certificate
     assert f"conflicts: 1 row that differs from the row that counts, in window {window(1)}" in certificate
     assert f"recon duplicates {window(30)}" in certificate
-    earlier = shell("certificate", window(1), cwd=tmp_path).stdout
+    earlier = command("certificate", window(1), cwd=tmp_path).stdout
     assert f"conflicts: 1 row of window {window(30)} that differs from a row that counts here" in earlier
     assert "conflicts: 1 id under more than one key" in earlier
 

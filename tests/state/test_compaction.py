@@ -35,7 +35,7 @@ from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound
 
-SLOW = slow(15)
+SLOW = slow(8)
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 

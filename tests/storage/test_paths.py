@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cli_calls import shell
+from cli_calls import command
 from folders import CASES, ROOT
 
 import recon
@@ -197,7 +196,7 @@ def test_the_command_line_works_in_a_folder_of_any_name(tmp_path: Path, name: st
         ["export", f"{name}.csv"],
         ["doctor"],
     ):
-        done = shell(*arguments, cwd=folder)
+        done = command(*arguments, cwd=folder)
         assert (done.returncode, done.stderr) == (0, ""), arguments
     assert [line.split(",")[:4] for line in (folder / f"{name}.csv").read_text().splitlines()[1:]] == [
         ["A", "SEEN", "", "100.00"],
@@ -209,15 +208,14 @@ def test_the_command_line_works_in_a_folder_of_any_name(tmp_path: Path, name: st
 def test_a_question_mark_in_the_path_of_dagster_s_home_is_refused_and_another_home_serves(tmp_path: Path) -> None:
     folder = tmp_path / "a?b"
     shutil.copytree(CASE, folder)
-    assert shell("land", "payouts.parquet", "--window", FIRST, "--close", cwd=folder).returncode == 0
-    refused = shell("run", cwd=folder)
+    assert command("land", "payouts.parquet", "--window", FIRST, "--close", cwd=folder).returncode == 0
+    refused = command("run", cwd=folder)
     assert (refused.returncode, refused.stderr) == (
         2,
         f"recon: {folder}/.dagster: Dagster cannot keep its files in a folder with '?' in its path; name another in DAGSTER_HOME\n",
     )
-    elsewhere = {**os.environ, "DAGSTER_HOME": str(tmp_path / "home")}
-    assert shell("run", cwd=folder, env=elsewhere).returncode == 0
-    assert shell("verify", "--full", cwd=folder).returncode == 0
+    assert command("run", cwd=folder, DAGSTER_HOME=str(tmp_path / "home")).returncode == 0
+    assert command("verify", "--full", cwd=folder).returncode == 0
 
 
 def test_files_of_windows_are_told_apart_by_their_own_paths(tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from recon.cli import main
 
 FIRST, SECOND, EMPTY = "2026-11-01T00:00Z", "2026-11-01T01:00Z", "2026-11-01T09:00Z"
 COMMANDS = [
@@ -61,6 +67,17 @@ Call = Callable[..., Answer]
 
 def manifests_and_commits(folder: Path) -> list[Path]:
     return sorted([*folder.glob("data/events/*/manifests/*"), *folder.glob("data/timeline/*")])
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in this process, which has imported everything, as in a folder and with more in the environment."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.delenv("RECON_CONFIG", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.chdir(cwd)
+        return subprocess.CompletedProcess(arguments, main(arguments), out.getvalue(), err.getvalue())
 
 
 def shell(*arguments: str | bytes, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

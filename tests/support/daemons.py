@@ -1,7 +1,6 @@
 """A real Dagster daemon over a small reconciliation, for the tests of what only several processes show.
 
-The sensor daemon looks every five seconds, which nothing changes: so a window takes about twenty seconds through four stages, most of
-them idle.
+The daemon looks at its sensors every two seconds (fault_site), so that a window goes through its four stages in a few seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a test needs beside this process: a server, a Dagster daemon, Spark. The test's code says it, so that nobody has to write it down.
+"""What a test needs beside this process: a server, a Dagster daemon, Spark, other processes. It is read from the test's own code.
 
 From the test function and its fixtures we follow every name to the functions and classes of the tests' own modules. A test that can reach
 one of ``STARTERS`` gets the marker of that name, and ``make check`` leaves it out.
@@ -21,8 +21,9 @@ STARTERS = {
     "daemon": {"daemons.Site.start", "webserver.served"},
     "spark": {"cluster.cluster", "open_session", "kind: spark"},
     "server": {"loopback.running", "postgres.server", "ThreadingHTTPServer", "ThreadedMotoServer", "mock_aws"},
+    "process": {"subprocess.run", "subprocess.Popen", "os.fork"},
 }
-"""Marker → functions of the tests' modules, names in their code, and engines in their configurations."""
+"""Marker → functions, names in the tests' code, and engines in their configurations."""
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
@@ -103,8 +104,9 @@ class _Reached:
         yield from (cell.cell_contents for cell in function.__closure__ or () if _filled(cell))
         for name in names:
             value = function.__globals__.get(name)
-            if isinstance(value, ModuleType) and _ours(value):
-                yield from (vars(value)[one] for one in names if one in vars(value))
+            if isinstance(value, ModuleType):
+                self.found |= {f"{value.__name__}.{one}" for one in names if one in vars(value)}
+                yield from (vars(value)[one] for one in names if one in vars(value) and _ours(value))
             elif value is not None:
                 yield value
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cases import case
-from cli_calls import shell
+from cli_calls import command
 from daily_orders import DAYS, row, run, window
 
 from recon.model import conflicts
@@ -23,7 +23,7 @@ def test_a_payment_that_moves_to_another_key_counts_under_both_and_verify_names_
     told = "id P1: under key A (window 2026-11-01T00:00Z), key B (window 2026-11-02T00:00Z); identity is key and id, so each counts"
     assert found.notes == [told]
     assert r.verify().notes == []
-    done = shell("verify", "--full", cwd=tmp_path)
+    done = command("verify", "--full", cwd=tmp_path)
     assert (done.returncode, f"note: {told}" in done.stdout) == (0, True)
 
 

@@ -4,11 +4,14 @@ $RECON_TEST_FAULTS names a folder. Below it ``kill/<path of an object, with + fo
 which a process kills itself, as ``kill -9`` does; the file is removed by the one process that dies of it. ``break/<path>`` names in the
 same way the beginning of paths before the writing of which a process runs out of memory. While there is a file ``full``, no process can
 write anything to the store, as on a full disk.
+
+The daemon looks at sensors and backfills every two seconds here, where Dagster has 5 and 30 seconds.
 """
 
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 
 if told := os.environ.get("RECON_TEST_FAULTS"):
@@ -35,3 +38,9 @@ if told := os.environ.get("RECON_TEST_FAULTS"):
         return real_write(file, chunks, *more)
 
     recon.storage.local.LocalStore.put_new, recon.storage.local._write_synced = put_new, write_synced
+
+    if "dagster._daemon" in sys.orig_argv:
+        import dagster._daemon.controller
+        import dagster._daemon.sensor
+
+        dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
