@@ -54,17 +54,17 @@ def carry_out(r: Reconciliation, operation: s.Operation) -> Any:
 def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
     """Processes those of ``windows`` that are due as one range, consecutive or not."""
     from recon.planning import due
-    from recon.stages import pipeline
+    from recon.stages.pipeline import PlainCalls, process
+    from recon.stages.work import Work
     from recon.state.timeline import Timeline
 
-    timeline = Timeline(r.store())
+    work = Work(r.store(), r.config, Timeline(r.store()))
     names = {name_of(s.at(window)) for window in windows}
-    block = [m for m in due.due(r.store(), r.config, timeline.head()).ready if m.window in names]
-    report = pipeline.RunReport()
+    block = [m.window for m in due.due(work.store, work.config, work.head()).ready if m.window in names]
     if block:
-        pipeline._run_range(r.store(), r.config, timeline, block, report, lambda *a: None)
-    assert not report.bad, report.bad
-    return report
+        process(work, block, PlainCalls())
+    assert not work.report.bad, work.report.bad
+    return work.report
 
 
 def records(r: Reconciliation) -> dict[str, dict[str, Any]]:
