@@ -114,6 +114,7 @@ class Reconciliation:
         from recon.intake import batches, same_bytes
         from recon.intake.files import inspect, spec_of
         from recon.storage import clock
+        from recon.storage.scratch import file_digest
 
         start = self.config.grid.parse(window, "--window")
         store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
@@ -121,7 +122,7 @@ class Reconciliation:
         def looked_at(name: str, path: Path) -> None:
             inspect(name, path, spec)
             batches.refuse_unbegun(self.config.grid, start, clock.now(store))
-            digest = batches.digest_of(path)
+            digest = file_digest(path)
             noted = same_bytes.note(store, start, digest)
             if not again and (windows := same_bytes.elsewhere(store, start, digest)):
                 if noted:

@@ -15,7 +15,7 @@ from recon.state.runs.entries import hash_order
 from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,5 +155,5 @@ def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> 
         first, last = (pa.scalar(bound, pa.uint64()) for bound in (bounds[0], bounds[1] - 1))
         part = (pc.field("hi") >= first) & (pc.field("hi") <= last)
     with scratch_folder(store) as scratch:
-        table = parquet.read(local_copy(store, folder + reduced.ARTIFACTS, scratch), ["hi", "lo"], part)
+        table = parquet.read(reduced.local_file(store, folder, reduced.ARTIFACTS, scratch), ["hi", "lo"], part)
     return table.column("hi").to_numpy(), table.column("lo").to_numpy()

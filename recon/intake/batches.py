@@ -25,6 +25,7 @@ from recon.model.windows import Grid, name_of
 from recon.state import revisions
 from recon.storage import documents, layout, numbered, sealing
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.scratch import file_digest, object_digest
 from recon.storage.sealing import sealed, unsealed
 
 _BLOCK_BYTES = 1 << 20
@@ -137,15 +138,6 @@ def landed_windows(store: ObjectStore) -> dict[str, int]:
     return newest
 
 
-def digest_of(file: Path) -> str:
-    """SHA-256 of a local file, in hex."""
-    sha = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            sha.update(block)
-    return sha.hexdigest()
-
-
 def land(
     store: ObjectStore,
     window: datetime,
@@ -220,7 +212,7 @@ def land(
 def _inspected(file: Path, inspect: Callable[[str, Path], None]) -> str:
     """The digest of a file that ``inspect`` does not refuse, taken before, so that what is copied later is what was looked at."""
     try:
-        digest = digest_of(file)
+        digest = file_digest(file)
     except OSError as error:
         raise WrongInput(f"{file.name}: can't be read from {file}: {error.strerror}") from None
     inspect(file.name, file)
@@ -269,7 +261,7 @@ def unland(store: ObjectStore, window: datetime, name: str, reason: str) -> Mani
 def land_correction(store: ObjectStore, window: datetime, file: Path, reason: str, attempt: str) -> Manifest:
     """Puts a file of corrections (its name is new) into a window, with the reason and its maker. Returns the manifest that has it as its
     last file. With the same ``attempt`` it is put once, however often it is tried."""
-    digest = digest_of(file)
+    digest = file_digest(file)
     path = layout.landed_file(window, digest, attempt, file.name)
     with suppress(AlreadyExists):
         store.copy_in(path, file)
@@ -403,13 +395,10 @@ def _has_replaced(store: ObjectStore, window: datetime, current: Manifest, name:
 
 def _intact(store: ObjectStore, file: LandedFile) -> bool:
     """Whether the store has the bytes that landed. If not, the same file is landed once more, as the message about it advises."""
-    digest = hashlib.sha256()
     try:
-        for offset in range(0, size := store.size(file.path), _BLOCK_BYTES):
-            digest.update(store.get_range(file.path, offset, min(_BLOCK_BYTES, size - offset)))
+        return object_digest(store, file.path) == file.digest
     except NotFound:
         return False
-    return digest.hexdigest() == file.digest
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

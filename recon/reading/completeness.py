@@ -85,10 +85,11 @@ def _late_totals(store: ObjectStore, config: Config, figures: reduced.Figures, l
         return figures.arrived.nothing().to_json()
     from recon.engines.duckdb import reduce
     from recon.engines.duckdb.session import connect
-    from recon.storage.scratch import local_copy, scratch_folder
+    from recon.storage.scratch import scratch_folder
 
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
-        events, aside = (parquet.scan(local_copy(store, figures.folder + name, scratch)) for name in (reduced.EVENTS, reduced.SET_ASIDE))
+        files = (reduced.local_file(store, figures.folder, name, scratch) for name in (reduced.EVENTS, reduced.SET_ASIDE))
+        events, aside = (parquet.scan(file) for file in files)
         source = f"(FROM (FROM {events} UNION ALL BY NAME FROM {aside}) WHERE file IN ({', '.join(map(str, ranks))}))"
         return Totals(rows, reduce.totals_of(connection, config, source).money).to_json()
 

@@ -18,7 +18,7 @@ from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import scratch_folder
 from recon.vocabulary.duckdb import literal
 
 
@@ -40,7 +40,7 @@ def by_currency(store: ObjectStore, config: Config, state: State, key: str, hi: 
     assert config.events.currency is not None
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
-        files = {window: local_copy(store, state.windows[window].folder + reduced.EVENTS, scratch) for window in windows}
+        files = {window: reduced.local_file(store, state.windows[window].folder, reduced.EVENTS, scratch) for window in windows}
         own = f"(SELECT * FROM {parquet.scan_windows(files)} WHERE hi = {hi} AND key = {literal(key)})"
         since = "CAST(w AS TIMESTAMPTZ) - lag(CAST(w AS TIMESTAMPTZ)) OVER (PARTITION BY id ORDER BY w)"
         # Equal times go by the window first, then by the file.

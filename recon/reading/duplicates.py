@@ -20,7 +20,7 @@ from recon.state import reduced
 from recon.state.timeline import State, committed_figures
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import scratch_folder
 from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class _Reading:
 
     def files(self, windows: Iterable[str], name: str) -> dict[str, Path]:
         """A stateless file of each window, locally."""
-        return {window: local_copy(self.store, self.state.windows[window].folder + name, self.scratch) for window in windows}
+        return {window: reduced.local_file(self.store, self.state.windows[window].folder, name, self.scratch) for window in windows}
 
     def name_files(self, windows: Iterable[str]) -> None:
         """Adds the landed files of windows to the table ``names``."""

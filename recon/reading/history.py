@@ -16,12 +16,12 @@ from recon.config import Config
 from recon.engines.duckdb.merge import merge_slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Sources
-from recon.errors import WrongInput
+from recon.errors import Damaged, WrongInput
 from recon.model.record import full
 from recon.state import reduced
 from recon.state.timeline import State, committed_figures
 from recon.storage.hashing import hash_of, salt_of
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[p
 def files_then(store: ObjectStore, state: State, scratch: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
     """The stateless artifacts and events of each window, as ``state`` had them. Looking one up raises WrongInput where it is not kept any
     more."""
-    return _Files(store, state, scratch, reduced.ARTIFACTS), _Files(store, state, scratch, reduced.EVENTS)
+    folders = {window: held.folder for window, held in state.windows.items()}
+    artifacts, events = (_FilesThen(store, scratch, folders, name, state.commit) for name in (reduced.ARTIFACTS, reduced.EVENTS))
+    return artifacts, events
 
 
 def _folded(
@@ -103,32 +105,16 @@ def _pairs(table: pa.Table) -> np.ndarray[Any, Any]:
 
 
 @dataclass(frozen=True)
-class _Files(Mapping[str, Path]):
-    """Local stateless files by window, as its folder at that state had them; copied in only when asked for."""
+class _FilesThen(reduced.WindowFiles):
+    """The files of an earlier commit, of which some may have been swept."""
 
-    store: ObjectStore
-    state: State
-    scratch: Path
-    name: str
+    commit: int
 
     def __getitem__(self, window: str) -> Path:
-        path = self.state.windows[window].folder + self.name
-        local = self.store.local(path)
         try:
-            if local is None:
-                local = self.scratch / path.replace("/", "_")
-                self.store.copy_out(path, local)
-            elif not local.exists():
-                raise NotFound(path)
-        except NotFound:
+            return super().__getitem__(window)
+        except Damaged:
             raise WrongInput(
-                f"{path}: window {window}: what it held at commit {self.state.commit} is not kept any more; "
-                "retention.history tells how long it is"
+                f"{self.folders[window]}{self.name}: window {window}: its data as of commit {self.commit} are not kept any more; "
+                "see retention.history"
             ) from None
-        return local
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.state.windows)
-
-    def __len__(self) -> int:
-        return len(self.state.windows)

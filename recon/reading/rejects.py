@@ -11,7 +11,7 @@ from recon.state import reduced
 from recon.state.timeline import State, committed_figures
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
             continue
         figures = reduced.read(store, held["folder"])
         with scratch_folder(store) as scratch:
-            path = local_copy(store, held["folder"] + reduced.SET_ASIDE, scratch)
+            path = reduced.local_file(store, held["folder"], reduced.SET_ASIDE, scratch)
             table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
         names = pa.array([file["name"] for file in figures.files], pa.string()).take(table.column("file").combine_chunks())
         columns = [

@@ -11,7 +11,7 @@ from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import scratch_folder
 
 _PLACE = ("window", "file", "line")
 _OWN = {"file", "line", "id", "time", "counted", "duplicate_of", "conflict"}
@@ -62,11 +62,11 @@ def _window(store: ObjectStore, config: Config, state: State, window: str, key: 
     figures = reduced.read(store, folder)
     with scratch_folder(store) as scratch:
         accepted = parquet.read(
-            local_copy(store, folder + reduced.EVENTS, scratch), filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)]
+            reduced.local_file(store, folder, reduced.EVENTS, scratch), filters=[("hi", "=", pa.scalar(hi, pa.uint64())), ("key", "=", key)]
         )
         rows = [{**row, "counted": True} for row in accepted.to_pylist()]
         if figures.duplicates.rows:
-            aside = parquet.read(local_copy(store, folder + reduced.SET_ASIDE, scratch), filters=[("key", "=", key)])
+            aside = parquet.read(reduced.local_file(store, folder, reduced.SET_ASIDE, scratch), filters=[("key", "=", key)])
             rows += [{**row, "counted": False} for row in aside.to_pylist() if row["kind"] != "rejected"]
     names = {name: f"{name} (column)" if name in _OWN else name for name in model.event_columns(config)}
     return [

@@ -8,13 +8,13 @@ from dataclasses import replace
 from recon.config import Config
 from recon.engines.select import engine_of
 from recon.errors import Damaged
-from recon.intake.batches import Manifest, digest_of, read_manifest
+from recon.intake.batches import Manifest, read_manifest
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import Held, State
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.roles import role_of
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.scratch import file_digest, scratch_folder
 
 _FILES = (reduced.ARTIFACTS, reduced.EVENTS, reduced.SET_ASIDE)
 
@@ -49,7 +49,7 @@ def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
     with scratch_folder(store) as scratch:
         for name in _FILES:
             try:
-                if digest_of(local_copy(store, folder + name, scratch)) == figures.digests.get(name):
+                if file_digest(reduced.local_file(store, folder, name, scratch)) == figures.digests.get(name):
                     continue
             except Damaged:
                 pass
@@ -75,7 +75,7 @@ def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: 
     with scratch_folder(store) as scratch:
         for name in wrong:
             store.delete(held.folder + name)
-            store.copy_in(held.folder + name, local_copy(store, made.folder + name, scratch))
+            store.copy_in(held.folder + name, reduced.local_file(store, made.folder, name, scratch))
     if not store.exists(held.folder + reduced.FIGURES):
         store.put_new(held.folder + reduced.FIGURES, [figures.body()])
     for name in (reduced.FIGURES, *_FILES):

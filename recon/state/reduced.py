@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from recon.errors import Damaged
 from recon.model.totals import Totals
 from recon.storage import documents, layout
-from recon.storage.port import ObjectStore
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import local_copy
 from recon.storage.sealing import digest_of
 
 ARTIFACTS = "artifacts.parquet"
@@ -96,3 +100,31 @@ def read(store: ObjectStore, folder: str) -> Figures:
     raw = store.get(folder + FIGURES)
     with documents.damaged(folder + FIGURES, "run 'recon replay' for its window"):
         return replace(Figures.from_json(json.loads(raw)), stored=digest_of(raw))
+
+
+def local_file(store: ObjectStore, folder: str, name: str, scratch: Path) -> Path:
+    """A Parquet file of a finished folder as a local file. Raises Damaged where it is gone."""
+    try:
+        return local_copy(store, folder + name, scratch)
+    except NotFound:
+        raise Damaged(f"{folder}{name}: gone from the store; run 'recon replay' for its window") from None
+
+
+@dataclass(frozen=True)
+class WindowFiles(Mapping[str, Path]):
+    """One Parquet file of each window as a local file. ``folders``: window → folder. A file is copied only when it is asked for, as
+    few of many committed windows are ever read."""
+
+    store: ObjectStore
+    scratch: Path
+    folders: Mapping[str, str]
+    name: str
+
+    def __getitem__(self, window: str) -> Path:
+        return local_file(self.store, self.folders[window], self.name, self.scratch)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.folders)
+
+    def __len__(self) -> int:
+        return len(self.folders)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongUsage
+from recon.vocabulary.duckdb import literal
 
 _SPECIAL = re.compile(r"[*?\[]")
 
@@ -28,7 +29,7 @@ def scan(paths: Path | Iterable[Path], options: str = "") -> str:
 
 def scan_windows(files: Mapping[str, Path]) -> str:
     """SQL of a scan of one file of each window, with the window's name as the column ``w``: one scan, however many there are."""
-    named = ", ".join(f"({_literal(os.path.abspath(path))}, {_literal(window)})" for window, path in files.items())
+    named = ", ".join(f"({literal(os.path.abspath(path))}, {literal(window)})" for window, path in files.items())
     return f"(SELECT * FROM {scan(files.values(), 'filename = true')} JOIN (VALUES {named}) names(filename, w) USING (filename))"
 
 
@@ -53,11 +54,7 @@ def _exactly(path: Path) -> str:
     """A path as an SQL literal that DuckDB's glob matches with this path alone: special characters as classes of one character."""
     text = os.path.abspath(path)
     if not _SPECIAL.search(text):
-        return _literal(text)
+        return literal(text)
     if "\\" in text:
         raise WrongUsage(f"{text}: a path that holds a backslash and also *, ? or [ cannot be opened; rename the folder")
-    return _literal(_SPECIAL.sub(r"[\g<0>]", text))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return literal(_SPECIAL.sub(r"[\g<0>]", text))

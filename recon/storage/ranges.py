@@ -1,14 +1,20 @@
-"""Many small ranges as few requests."""
+"""Reading ranges of objects: many small ranges as few requests, and a long object a piece at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.storage.port import ObjectStore, ReadCost
+
+PIECE_BYTES = 8 << 20
+"""The length of the pieces that a longer object is read in."""
+READ_AHEAD = 3
+"""Pieces that are read at the same time."""
 
 
 def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], cost: ReadCost) -> npt.NDArray[np.int64]:
@@ -29,3 +35,15 @@ def read_ranges(store: ObjectStore, paths: Sequence[str], offsets: Iterable[int]
         return [store.get_range(*request) for request in requests]
     with ThreadPoolExecutor(min(len(requests), store.cost.requests_at_once)) as readers:
         return list(readers.map(lambda request: store.get_range(*request), requests))
+
+
+def pieces(store: ObjectStore, path: str, size: int) -> Iterator[bytes]:
+    """The ``size`` bytes of an object, in order, READ_AHEAD pieces on their way at a time. Raises NotFound."""
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as readers:
+        for offset in range(0, size, PIECE_BYTES):
+            if len(waiting) == READ_AHEAD:
+                yield waiting.popleft().result()
+            waiting.append(readers.submit(store.get_range, path, offset, min(PIECE_BYTES, size - offset)))
+        while waiting:
+            yield waiting.popleft().result()

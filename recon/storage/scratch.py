@@ -5,6 +5,7 @@ In a store that may only be read it lies where the system keeps temporary files:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recon.errors import Damaged, TryAgain
+from recon.errors import TryAgain
 from recon.storage import layout
-from recon.storage.port import TEMPORARY, ObjectStore
+from recon.storage.port import TEMPORARY, NotFound, ObjectStore
+from recon.storage.ranges import pieces
 
 
 @contextmanager
@@ -36,11 +38,25 @@ def scratch_folder(store: ObjectStore) -> Iterator[Path]:
 
 
 def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
-    """An object as a local file: itself in a folder store, else a copy in ``scratch``."""
+    """An object as a local file: itself in a folder store, else a copy in ``scratch``. Raises NotFound."""
     local = store.local(path)
     if local is None:
         local = scratch / path.replace("/", "_")
         store.copy_out(path, local)
-    if not local.exists():
-        raise Damaged(f"{path}: gone from the store; run 'recon replay' for its window")
+    if not local.is_file():
+        raise NotFound(f"{path}: gone from the store")
     return local
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a local file, in hex. Raises OSError."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def object_digest(store: ObjectStore, path: str) -> str:
+    """SHA-256 of an object, in hex, read a piece at a time. Raises NotFound."""
+    sha = hashlib.sha256()
+    for piece in pieces(store, path, store.size(path)):
+        sha.update(piece)
+    return sha.hexdigest()

@@ -11,10 +11,10 @@ from recon.config import Config
 from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import local_copy
 from recon.verification.carried_forward import windows_in_blocks
 from recon.verification.findings import Findings
 from recon.verification.records import Seen
-from recon.verification.reduced import local_copy
 from recon.verification.timeline import History
 from recon.vocabulary.duckdb import literal
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from recon.intake import landing_log
-from recon.intake.batches import Manifest, digest_of, landed_windows
+from recon.intake.batches import Manifest, landed_windows
 from recon.model.windows import parse_instant
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import object_digest
 from recon.verification.findings import Findings
 from recon.verification.reduced import _COPY, _manifests, _revisions_named
 from recon.verification.timeline import History
@@ -53,7 +53,7 @@ def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], finding
             continue
         seen.add(file.path)
         try:
-            size, digest = store.size(file.path), _digest(store, file.path)
+            size, digest = store.size(file.path), object_digest(store, file.path)
             wrong = f"has {size} bytes, its manifest says {file.bytes}" if size != file.bytes else ""
             if not wrong and digest != file.digest:
                 wrong = "has another SHA-256 than its manifest says"
@@ -63,8 +63,3 @@ def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], finding
             damaged.add(file.path)
             findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {_COPY}")
     return damaged
-
-
-def _digest(store: ObjectStore, path: str) -> str:
-    local = store.local(path)
-    return digest_of(local) if local is not None else hashlib.sha256(store.get(path)).hexdigest()

@@ -21,12 +21,12 @@ from recon.model.totals import Totals
 from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import local_copy
 from recon.verification.compare import compare
 from recon.verification.conflicts import conflicts_again, differences, ids_under_several_keys
 from recon.verification.expected import compute
 from recon.verification.findings import UNREADABLE, Findings, said
 from recon.verification.records import Seen
-from recon.verification.reduced import local_copy
 from recon.verification.sums import exact, exact_sum_of
 from recon.verification.timeline import History
 from recon.verification.totals import additive, is_beyond_sums, totals_by

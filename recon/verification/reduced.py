@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config
 from recon.config.model import Measure
 from recon.errors import Damaged
-from recon.intake.batches import Manifest, digest_of, read_manifest
+from recon.intake.batches import Manifest, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.state import reduced as stateless
@@ -21,6 +20,7 @@ from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
 from recon.storage.numbered import number_of
 from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import file_digest, local_copy
 from recon.verification.chain import Chain
 from recon.verification.findings import UNREADABLE, Findings, said
 from recon.verification.sums import exact, exact_sum_of
@@ -142,7 +142,7 @@ def _check_earlier(store: ObjectStore, history: History, scratch: Path, findings
                 raise Damaged("they differ from those of their commit")
             for name, digest in figures.digests.items():
                 path = f"{folder}{name}"
-                if digest_of(local_copy(store, path, scratch)) != digest:
+                if file_digest(local_copy(store, path, scratch)) != digest:
                     raise Damaged("its bytes are not those of its digest")
         except UNREADABLE as error:
             findings.add(f"{path}: window {reduced.window}: what an earlier commit names cannot be read ({said(error)}); {_COPY}")
@@ -192,7 +192,7 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
     try:
         local = local_copy(store, path, scratch)
         wrong = check(checked, local)
-        if digest_of(local) != checked.figures.digests.get(file):
+        if file_digest(local) != checked.figures.digests.get(file):
             wrong.append("its bytes are not those of its digest")
     except NotFound:
         wrong = ["it is gone"]
@@ -261,14 +261,3 @@ def _totals(checked: _Checked, source: str, expected: Totals) -> list[str]:
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     return tuple(connection.execute(query).fetchall()[0])
-
-
-def local_copy(store: ObjectStore, path: str, scratch: Path) -> Path:
-    """An object as a local file: itself in a folder store, else a copy in ``scratch``. Raises NotFound."""
-    local = store.local(path)
-    if local is None:
-        local = scratch / hashlib.sha256(path.encode()).hexdigest()
-        store.copy_out(path, local)
-    if not local.is_file():
-        raise NotFound(f"{path}: gone")
-    return local

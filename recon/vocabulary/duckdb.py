@@ -54,23 +54,19 @@ def _emit(node: Node, args: list[str]) -> str:
     return _FORMS[op](node, args)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _literal(value: object, kind: Type) -> str:
     if value is None:
         return f"CAST(NULL AS {kind.duckdb})"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return f"TIMESTAMPTZ {_quoted(value.isoformat())}"
+        return f"TIMESTAMPTZ {literal(value.isoformat())}"
     if isinstance(value, date):
-        return f"DATE {_quoted(value.isoformat())}"
+        return f"DATE {literal(value.isoformat())}"
     if isinstance(value, str):
-        return _quoted(value)
+        return literal(value)
     number = format(value, "f") if isinstance(value, Decimal) else str(value)
-    return f"CAST({_quoted(number)} AS {kind.duckdb})"
+    return f"CAST({literal(number)} AS {kind.duckdb})"
 
 
 def _bound(value: str, body: str) -> str:
@@ -202,7 +198,7 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "is_null": lambda node, args: f"({args[0]} IS NULL)",
     "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",
     "between": lambda node, args: f"({args[0]} BETWEEN {args[1]} AND {args[2]})",
-    "like": lambda node, args: f"({args[0]} LIKE {_quoted(str(node.value))})",
+    "like": lambda node, args: f"({args[0]} LIKE {literal(str(node.value))})",
     "case": _case,
     "abs": lambda node, args: f"TRY(abs({args[0]}))",
     "sign": lambda node, args: f"CAST(sign({args[0]}) AS BIGINT)",

@@ -176,7 +176,7 @@ def test_what_is_odd_but_meant_is_taken_as_it_is(recon: Call, name: str) -> None
 def test_a_file_that_is_still_being_written_does_not_land(recon: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from recon.intake import batches
 
-    path, looked = tmp_path / "x.csv", batches.digest_of
+    path, looked = tmp_path / "x.csv", batches.file_digest
 
     def digest_while_another_writes(file: Path) -> str:
         digest = looked(file)
@@ -185,7 +185,7 @@ def test_a_file_that_is_still_being_written_does_not_land(recon: Call, tmp_path:
                 writer.write(GOOD.replace("1,", "2,", 1).encode())
         return digest
 
-    monkeypatch.setattr(batches, "digest_of", digest_while_another_writes)
+    monkeypatch.setattr(batches, "file_digest", digest_while_another_writes)
     status, out, err = landed(recon, "x.csv", TEXT)
     assert (status, out) == (3, "")
     assert err == "recon: x.csv: it changed while it was landed, and nothing was; land it again when its writer is done\n"

@@ -286,7 +286,7 @@ def test_the_same_bytes_in_another_window_are_found_in_a_copy_of_the_store(case:
 def test_the_same_bytes_that_are_landing_in_another_window_are_not_landed_beside(case: Site) -> None:
     """As where two land them at once: each has put its note, and none its manifest."""
     site = case("same-statement-again")
-    digest = batches.digest_of(Path("statement-1101.csv"))
+    digest = batches.file_digest(Path("statement-1101.csv"))
     store = site.store(create=True)
     same_bytes.note(store, site.config.grid.parse("2026-11-03T00:00Z"), digest)
     with pytest.raises(TryAgain, match="the same bytes are landing in window 2026-11-03T00:00Z just now"):

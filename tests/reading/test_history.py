@@ -119,7 +119,7 @@ def test_retention_bounds_history_and_whoever_asks_beyond_it_is_told(tmp_path: P
     assert not r.verify(full=True).problems
     compact(r.store(), r.config, Timeline(r.store()), always=True)
     swept(r, 2, later + timedelta(days=3))
-    with pytest.raises(WrongInput, match=r"window 2026-11-01T00:00Z: what it held at commit 1 is not kept any more; retention\.history"):
+    with pytest.raises(WrongInput, match=r"T00:00Z: its data as of commit 1 are not kept any more; see retention\.history"):
         r.artifacts(known_at=pictures[0].time)
     long_ago = (datetime.now(UTC) - timedelta(days=31)).isoformat()
     with pytest.raises(WrongUsage, match=r"lies beyond retention\.history in recon\.yaml; what was known is kept since"):

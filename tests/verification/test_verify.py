@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.config import load_config
-from recon.intake.batches import digest_of
 from recon.state import checkpoints
 from recon.state.runs import check_of, entries_of, open_run, write_run
 from recon.state.timeline import Timeline, committed_figures
 from recon.storage import layout
 from recon.storage.hashing import hash_of, salt_of
+from recon.storage.scratch import file_digest
 from recon.storage.sealing import SEAL, sealed
 from recon.verification.certificates import check_certificates
 from recon.verification.findings import LISTED_MAX, Findings
@@ -592,7 +592,7 @@ def test_a_wrong_value_in_the_sorted_events_is_found(damaged: Reconciliation, ch
     other.replace(file)
     assert named(damaged.verify(), "events.parquet", window(0), "digest")
     # Even where the digest was made to fit, the content gives it away.
-    edit(committed(damaged, 0, "figures.json"), lambda figures: figures["digests"].update({file.name: digest_of(file)}))
+    edit(committed(damaged, 0, "figures.json"), lambda figures: figures["digests"].update({file.name: file_digest(file)}))
     assert named(damaged.verify(full=full), "events.parquet", window(0))
 
 

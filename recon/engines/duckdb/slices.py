@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from recon.state.reduced import Figures
 from recon.state.runs import Entries, among, entries_of
 from recon.state.timeline import State, Timeline
 from recon.storage.port import NotFound, ObjectStore
-from recon.storage.scratch import local_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,31 +145,12 @@ def _without_records(found: Slice) -> Slice:
     return replace(found, records=found.records.slice(0, 0))
 
 
-@dataclass(frozen=True)
-class _WindowFiles(Mapping[str, "Path"]):
-    """Local files by window, copied in only when asked for: of the many committed windows few are ever read."""
-
-    store: ObjectStore
-    scratch: Path
-    folders: Mapping[str, str]
-    name: str
-
-    def __getitem__(self, window: str) -> Path:
-        return local_copy(self.store, self.folders[window] + self.name, self.scratch)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.folders)
-
-    def __len__(self) -> int:
-        return len(self.folders)
-
-
 def sources_of(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
     new = {figures.window: figures.folder for figures in todo}
     committed = {window: held.folder for window, held in state.windows.items()}
     return Sources(
-        artifacts=_WindowFiles(store, scratch, new, reduced.ARTIFACTS),
-        artifacts_old=_WindowFiles(store, scratch, committed, reduced.ARTIFACTS),
-        events_new=_WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS),
-        events_old=_WindowFiles(store, scratch, committed, reduced.EVENTS),
+        artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS),
+        artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS),
+        events_new=reduced.WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS),
+        events_old=reduced.WindowFiles(store, scratch, committed, reduced.EVENTS),
     )

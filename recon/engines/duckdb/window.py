@@ -10,14 +10,14 @@ from recon.config import Config, model
 from recon.engines.duckdb import reduce, unusual
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
-from recon.intake.batches import LandedFile, Manifest, digest_of
+from recon.intake.batches import LandedFile, Manifest
 from recon.intake.files import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.model.totals import Money, Totals, declared_text, declared_totals
 from recon.state import reduced as stateless
 from recon.state.reduced import Figures
 from recon.storage import layout, parquet
-from recon.storage.port import AlreadyExists, ObjectStore
-from recon.storage.scratch import scratch_folder
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.storage.scratch import file_digest, local_copy, scratch_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,7 +107,7 @@ def figures_of(
         without_amount=reduce.without_amount(connection, config, accepted),
         measures=reduce.measure_totals(connection, config, artifacts),
         unusual=unusual.count(connection, config, manifest.window, parquet.scan(written[stateless.EVENTS])),
-        digests={name: digest_of(path) for name, path in written.items()},
+        digests={name: file_digest(path) for name, path in written.items()},
         cause=manifest.cause,
         reason=manifest.reason,
         closed=manifest.closed,
@@ -174,13 +174,11 @@ def tie_with_declared(
 
 def local_file(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
     """A landed file as a local path: itself in a folder store, else a copy."""
-    local = store.local(file.path)
-    if local is None:
-        local = scratch / f"{file.digest}"
-        store.copy_out(file.path, local)
-    if not local.exists():
-        raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace")
-    if digest_of(local) != file.digest:
+    try:
+        local = local_copy(store, file.path, scratch)
+    except NotFound:
+        raise WrongInput(f"{file.name}: its landed bytes are gone from the store ({file.path}); land it again with --replace") from None
+    if file_digest(local) != file.digest:
         raise WrongInput(
             f"{file.name}: its bytes in the store ({file.path}) are not those that landed (SHA-256 {file.digest[:16]}…); "
             "land it again with --replace"

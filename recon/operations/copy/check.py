@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from recon.errors import ConnectionLost, Damaged
-from recon.operations.copy.transfer import digest_of
 from recon.state.runs import Found, Run, open_run, read_records
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
+from recon.storage.scratch import object_digest
 
 ENTRIES_AT_ONCE = 200_000
 
@@ -48,7 +48,7 @@ def _proved(source: ObjectStore, target: ObjectStore, path: str, read: Callable[
         read()
     except Damaged:
         size = source.size(path)
-        same = size == target.size(path) and digest_of(source, path, size) == digest_of(target, path, size)
+        same = size == target.size(path) and object_digest(source, path) == object_digest(target, path)
         target.delete(path)
         if same:
             raise

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +13,9 @@ from typing import TypeVar
 
 from recon.errors import ConnectionLost, Damaged, WrongUsage
 from recon.storage.port import AlreadyExists, ObjectStore
+from recon.storage.ranges import PIECE_BYTES, READ_AHEAD, pieces
+from recon.storage.scratch import object_digest
 
-PIECE_BYTES = 8 << 20
-"""A longer object is read in pieces of this length, READ_AHEAD of them on their way."""
-READ_AHEAD = 3
 UNDER_WAY_BYTES = 256 << 20
 _LONG_COST_BYTES = READ_AHEAD * PIECE_BYTES + (96 << 20)
 """What a long object takes at a time: its pieces, and the parts that a store in S3 holds while it sends them (more beyond 16 GB)."""
@@ -119,7 +117,7 @@ class Bringing:
         except AlreadyExists:
             self._compare(thing, self.target.size(thing.path))
             return
-        if digest_of(self.target, thing.path, thing.bytes) != sent.hexdigest():
+        if object_digest(self.target, thing.path) != sent.hexdigest():
             raise self._otherwise(thing.path)
         self._count(thing.bytes)
 
@@ -135,26 +133,6 @@ class Bringing:
             else:
                 self.already += 1
             self._told(size)
-
-
-def pieces(store: ObjectStore, path: str, size: int) -> Iterator[bytes]:
-    """The object's bytes, in order, a few pieces on their way at a time."""
-    waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(READ_AHEAD) as readers:
-        for offset in range(0, size, PIECE_BYTES):
-            if len(waiting) == READ_AHEAD:
-                yield waiting.popleft().result()
-            waiting.append(readers.submit(store.get_range, path, offset, min(PIECE_BYTES, size - offset)))
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def digest_of(store: ObjectStore, path: str, size: int) -> str:
-    """SHA-256 of an object, in hex."""
-    sha = hashlib.sha256()
-    for piece in pieces(store, path, size):
-        sha.update(piece)
-    return sha.hexdigest()
 
 
 def _not_what_was_written(path: str) -> Damaged:
