@@ -34,7 +34,7 @@ from valkey_server import valkey
 import recon
 from recon.metering.prices import price, told
 from recon.metering.usage import Usage, requests_of, tally_of, usage_of
-from recon.model.record import Hit
+from recon.model.record import RecordAddress
 from recon.reading.served import Known, find_served
 from recon.serving.dynamodb import client_of
 from recon.state.lookup import find_record
@@ -109,7 +109,7 @@ def ways(r: Any, keys: list[str], client: Any) -> dict[str, Any]:
     return found
 
 
-def place_of(store: ObjectStore, state: State, key: str) -> Hit:
+def place_of(store: ObjectStore, state: State, key: str) -> RecordAddress:
     for run in state.runs:
         if hits := open_run(store, run.path).find(*hash_of(key, salt_of(store))):
             return hits[0]

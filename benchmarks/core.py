@@ -32,7 +32,7 @@ from recon.stages.certify import certify_windows
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state.compaction import compact_in_run
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 
 CONFIG = """\
@@ -96,7 +96,7 @@ def run_batch(r: recon.Reconciliation, file: Path, window: str) -> dict[str, Any
         merged = merge_windows(store, r.config, timeline, reduced, fetched)
     with timed(figures, "index"):
         compact_in_run(store, r.config, timeline)
-        index_runs(store, r.config, timeline)
+        merge_tiers(store, r.config, timeline)
     with timed(figures, "certify"):
         certify_windows(store, r.config, timeline.head(), merged.windows)
     figures |= {"keys": reduced[0].keys, "found": fetched.found, "written": merged.written, "part_bytes": merged.bytes}

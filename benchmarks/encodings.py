@@ -30,7 +30,7 @@ from recon.engines.duckdb.contributions import record_structure
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
-from recon.state.runs import Found
+from recon.state.runs import RecordAddresses
 from recon.state.timeline import Timeline
 from recon.storage.local import LocalStore
 
@@ -132,7 +132,7 @@ def lines(records: pa.Table, rows: np.ndarray[Any, Any], picked: list[int], fold
     (folder / "lines").unlink(missing_ok=True)
     write_s, size = cpu_s(lambda: store.put_new("lines", [content]))
     length = np.diff(bounds).astype(np.uint32)
-    found = Found(
+    found = RecordAddresses(
         ("lines",), np.arange(len(rows)), np.zeros(len(rows), np.uint32), bounds[rows].astype(np.uint64), length[rows], length[rows]
     )
 

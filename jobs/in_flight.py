@@ -54,11 +54,11 @@ def look(
     return found
 
 
-def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, found: InFlight) -> list[lease.Holding]:
+def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, found: InFlight) -> list[lease.LeaseHolder]:
     """Who is at the stage. A run whose heart stopped is failed in Dagster, noted in ``found.failed``, and its lease given back. The lease
     of a run that is over in Dagster is given back at once."""
     living = []
-    for name, holding in lease.held(store, lease_of(stage)).items():
+    for name, holding in lease.holders(store, lease_of(stage)).items():
         run = instance.get_run_by_id(holding.holder)  # one of another instance is not known here: its heartbeat tells
         if not holding.expired and run is not None and run.is_finished:
             # Dagster saw its process go, or a person stopped it: there is nobody to wait for.
@@ -102,7 +102,7 @@ def _again_at(run: dg.DagsterRun) -> datetime:
 def rest_of_range(instance: dg.DagsterInstance, store: ObjectStore, last: str) -> str:
     """The run at reduce whose range goes on after the partition ``last``, in words; empty if there is none. What it has done of its range
     is not merged piece by piece: one merge of the whole costs less than several."""
-    for holding in lease.held(store, lease_of("reduce")).values():
+    for holding in lease.holders(store, lease_of("reduce")).values():
         run = None if holding.expired else instance.get_run_by_id(holding.holder)
         first, end = (run.tags.get(name, "") if run and not run.is_finished else "" for name in (RANGE_START, RANGE_END))
         if first <= last < end:  # keys sort as their times do

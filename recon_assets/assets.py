@@ -11,7 +11,7 @@ import dagster as dg
 from recon.config import Config
 from recon.stages.pipeline import STAGES
 from recon.stages.work import WindowResult, Windows, Work
-from recon.storage.open import while_there
+from recon.storage.open import store_present
 from recon.storage.roles import role_of
 from recon_assets import stages
 from recon_assets.metadata import column_schemas
@@ -157,7 +157,7 @@ def _asset(
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)
-            with work.noting_errors(), while_there(work.store), at_work(work.store, spec.stage, context.run.run_id):
+            with work.noting_errors(), store_present(work.store), at_work(work.store, spec.stage, context.run.run_id):
                 Reporting(context, work, every).carry_out(spec.per_window, windows)
         # Of the whole range, without metadata: each window has its own by now. Dagster Pipes insists on a result.
         return dg.MaterializeResult()

@@ -27,7 +27,7 @@ from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced as stateless
 from recon.state.compaction import compact, is_due
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 
 
@@ -84,7 +84,7 @@ class Ours:
         store.delete(fetched.path)
         after = _bytes(timeline)
         with meter.stage("index"):
-            index_runs(store, r.config, timeline)
+            merge_tiers(store, r.config, timeline)
         figures = {
             "written": merged.bytes,
             "superseded": merged.bytes - (after["live"] - before["live"]),

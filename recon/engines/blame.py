@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput, passing
-from recon.storage.open import while_there
+from recon.storage.open import store_present
 from recon.storage.port import ObjectStore
 
 TEXT_LENGTH_MAX = 300
@@ -22,7 +22,7 @@ def blaming(store: ObjectStore, windows: Sequence[str], doing: str) -> Iterator[
 
     Raises TryAgain for the store's, the network's and the operating system's errors; all other ReconErrors as they are."""
     try:
-        with while_there(store):
+        with store_present(store):
             yield
     except ReconError:
         raise

@@ -10,7 +10,7 @@ import numpy as np
 
 from recon.state import reduced
 from recon.state.reduced import Figures
-from recon.state.runs import Found, among, find_many, open_runs, read_records
+from recon.state.runs import RecordAddresses, among, find_many, open_runs, read_records
 from recon.state.runs.entries import hash_order
 from recon.state.timeline import State
 from recon.storage import parquet
@@ -30,7 +30,7 @@ class Standing:
 
     hi: np.ndarray[Any, np.dtype[np.uint64]]
     lo: np.ndarray[Any, np.dtype[np.uint64]]
-    found: Found
+    found: RecordAddresses
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def part_of(standing: Standing, bounds: tuple[int, int] | None) -> Standing:
     found = standing.found
     part, offset, length, check = (column[rows] for column in (found.part, found.offset, found.length, found.check))
     hi = standing.hi[rows]
-    return Standing(hi, standing.lo[rows], Found(found.part_files, np.arange(len(hi)), part, offset, length, check))
+    return Standing(hi, standing.lo[rows], RecordAddresses(found.part_files, np.arange(len(hi)), part, offset, length, check))
 
 
 def between(table: pa.Table, first: int, end: int) -> pa.Table:
@@ -94,7 +94,7 @@ def joined(parts: Sequence[Standing]) -> Standing:
     part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
     columns = [np.concatenate([getattr(part.found, name) for part in parts]) for name in ("offset", "length", "check")]
     hi, lo = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hi", "lo"))
-    return Standing(hi, lo, Found(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
+    return Standing(hi, lo, RecordAddresses(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
 
 
 def _overlaid(standing: Standing, fresh: Standing) -> Standing:
@@ -107,7 +107,9 @@ def _overlaid(standing: Standing, fresh: Standing) -> Standing:
     offset, length, check = (
         np.concatenate([getattr(old, name)[kept], getattr(new, name)])[order] for name in ("offset", "length", "check")
     )
-    return Standing(hi[order], lo[order], Found(old.part_files + new.part_files, np.arange(len(order)), part, offset, length, check))
+    return Standing(
+        hi[order], lo[order], RecordAddresses(old.part_files + new.part_files, np.arange(len(order)), part, offset, length, check)
+    )
 
 
 def touched_keys(

@@ -14,7 +14,7 @@ import numpy as np
 from recon.engines.existing import _BATCH_ROWS, Standing, Unread, _overlaid, between, part_of, records_of
 from recon.errors import Damaged
 from recon.state.reduced import Figures
-from recon.state.runs import Found, among
+from recon.state.runs import RecordAddresses, among
 from recon.state.runs.entries import COLUMNS
 from recon.state.timeline import State
 from recon.storage import layout
@@ -51,7 +51,7 @@ class Prefetched:
 _NOTHING = Standing(
     np.empty(0, np.uint64),
     np.empty(0, np.uint64),
-    Found((), np.empty(0, np.int64), *(np.empty(0, COLUMNS[name]) for name in ("file", "offset", "length", "check"))),
+    RecordAddresses((), np.empty(0, np.int64), *(np.empty(0, COLUMNS[name]) for name in ("file", "offset", "length", "check"))),
 )
 
 
@@ -128,7 +128,7 @@ def _standing(path: str, table: pa.Table) -> Standing:
         raise _damaged(path, str(error)) from None
     if not whole:
         raise _damaged(path, "its places are not what was written")
-    return Standing(hi, lo, Found(part_files, np.arange(len(hi)), part, offset, length, check))
+    return Standing(hi, lo, RecordAddresses(part_files, np.arange(len(hi)), part, offset, length, check))
 
 
 def _crc(part_files: Sequence[str], columns: Sequence[np.ndarray[Any, Any]]) -> int:

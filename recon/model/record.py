@@ -72,7 +72,7 @@ def key_of(line: bytes | str) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True)
-class Hit:
+class RecordAddress:
     """Where one record lies: ``length`` bytes from ``offset`` of ``part_file``; ``check``: see Entries."""
 
     part_file: str

@@ -24,9 +24,9 @@ from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import reachable
 from recon.state.certificates import note_certified, uncertified
-from recon.state.generations import _begun, _generation, _was_swept
+from recon.state.generations import begin, find_or_begin, was_swept
 from recon.state.kept_rules import rules_of
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import Entry, State, Timeline
 from recon.storage import layout, parquet
 from recon.storage.port import NotFound, ObjectStore
@@ -71,22 +71,22 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
 
     Raises WrongUsage where nothing is committed yet, and WrongInput for a window that these rules cannot process: nothing is switched."""
     timeline = Timeline(store)
-    generation = _generation(store, config, timeline, timeline.head())
+    generation = find_or_begin(store, config, timeline, timeline.head())
     while True:
         state = timeline.head()
         if by := reachable.switched(timeline, state).get(generation):  # another process has taken up the same generation
             switched, state = state, timeline.at(by - 1)
             made = timeline.at(by)
             break
-        if _was_swept(store, timeline, generation, state):
-            generation = _begun(store, config, state)
+        if was_swept(store, timeline, generation, state):
+            generation = begin(store, config, state)
         try:
             made = _caught_up(store, config, generation, state, progress)
             entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
             entry = replace(entry, made=Timeline(store, made.folder).digest(made))
         except ReconError:
             # A process that stood still for longer than the grace finds that its generation was swept, and begins another.
-            if not _was_swept(store, timeline, generation, timeline.head()):
+            if not was_swept(store, timeline, generation, timeline.head()):
                 raise
             continue
         if (committed := timeline.commit(entry, onto=state)) is not None:
@@ -106,7 +106,7 @@ def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterato
     (names of the columns that differ), then <column>_before and _after of every measure and derived value."""
     timeline = Timeline(store)
     state = timeline.head()
-    made = _caught_up(store, config, _generation(store, config, timeline, state), state, progress)
+    made = _caught_up(store, config, find_or_begin(store, config, timeline, state), state, progress)
     old = rules_of(store, config, state.rules)
     with scratch_folder(store) as scratch:
         progress("compare", "", 0)
@@ -162,7 +162,7 @@ def _take(store: ObjectStore, config: Config, timeline: Timeline, manifests: lis
         raise WrongInput(
             f"the rebuild stops, nothing was switched: {error}; correct the rules or the window, then rebuild again"
         ) from error
-    index_runs(store, config, timeline)
+    merge_tiers(store, config, timeline)
 
 
 def _manifest(store: ObjectStore, config: Config, name: str, revision: int) -> Manifest:

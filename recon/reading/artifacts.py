@@ -21,7 +21,7 @@ from recon.model.windows import name_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then, records_then
 from recon.reading.sheets import Book
-from recon.state.runs import Found, merged_plan, open_runs, read_records
+from recon.state.runs import RecordAddresses, merged_plan, open_runs, read_records
 from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
@@ -46,7 +46,7 @@ def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
             columns = {name: piece.column(name) for name in ("hi", "lo", "file", "offset", "length", "check")}
             for start in range(0, len(piece), BATCH_RECORDS):
                 hi, lo, *place = (column[start : start + BATCH_RECORDS] for column in columns.values())
-                records = read_records(store, Found(live.part_files, np.arange(len(hi)), *place))
+                records = read_records(store, RecordAddresses(live.part_files, np.arange(len(hi)), *place))
                 yield pa.table({"hi": pa.array(hi), "lo": pa.array(lo), "record": records})
 
 

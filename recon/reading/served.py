@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import Damaged, ReconError
-from recon.model.record import Hit, full
+from recon.model.record import RecordAddress, full
 from recon.serving import builds
 from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import commit_of
@@ -96,7 +96,7 @@ def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, ta
         raise _NotServed(f"the table's item is of commit {commit_of(pointer.sequence)}, newer than {state.commit}")
     if not pointer.file.startswith(layout.STATE) or not 0 < pointer.length <= RECORD_LENGTH_MAX_BYTES or pointer.offset < 0:
         raise _NotServed("the table's item leads to no record")
-    record = full(read_record(store, Hit(pointer.file, pointer.offset, pointer.length, pointer.check)))
+    record = full(read_record(store, RecordAddress(pointer.file, pointer.offset, pointer.length, pointer.check)))
     if record["key"] != key:
         raise _NotServed("the table's item leads to the record of another key")
     return Served(record, state, "dynamodb")

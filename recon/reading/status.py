@@ -16,7 +16,7 @@ from recon.planning.due import due
 from recon.reading.caveats import caveats
 from recon.reading.completeness import completeness
 from recon.state import amplification
-from recon.state.amplification import Bytes
+from recon.state.amplification import StoredBytes
 from recon.state.certificates import lag, read_certificates
 from recon.state.live import orphaned_bytes
 from recon.state.timeline import Mark, State, committed_figures
@@ -56,7 +56,7 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
 def _bytes(store: ObjectStore, state: State) -> dict[str, int]:
     """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back. ``orphaned``: objects that no
     look-up needs, or that a died run left, until they are swept."""
-    held = Bytes.of(state.totals)
+    held = StoredBytes.of(state.totals)
     return {"live": held.live, "superseded": held.parts - held.live, "orphaned": orphaned_bytes(store, state)}
 
 

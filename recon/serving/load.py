@@ -17,7 +17,7 @@ from recon.model.record import key_of
 from recon.serving.dynamodb import TableClient, WriteCounts
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
-from recon.state.runs import Found, Run, find_many, open_run, open_runs, read_few
+from recon.state.runs import RecordAddresses, Run, find_many, open_run, open_runs, read_few
 from recon.state.runs.entries import COLUMNS, Column
 from recon.state.runs.file import BLOCK
 from recon.storage import layout
@@ -70,7 +70,7 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
     return Loaded(share.share, entries, done.items, done.refused, tombstones, done.units)
 
 
-def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[Found, Column, Column]]:
+def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[RecordAddresses, Column, Column]]:
     """Where the records of the share's entries lie that count, with their hashes."""
     run, newer = open_run(store, share.run), open_runs(store, share.newer)
     wanted = np.array([not share.attempt or layout.attempt_of(path) == share.attempt for path in run.part_files], bool)
@@ -83,7 +83,7 @@ def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[Found, Column, 
         for rows in _by_bytes(taken["length"]):
             part = {name: column[rows] for name, column in taken.items()}
             place = (part["file"], part["offset"], part["length"], part["check"])
-            yield Found(run.part_files, np.arange(len(part["hi"])), *place), part["hi"], part["lo"]
+            yield RecordAddresses(run.part_files, np.arange(len(part["hi"])), *place), part["hi"], part["lo"]
 
 
 def _entries(run: Run, first: int, end: int) -> dict[str, Column]:
@@ -108,7 +108,7 @@ def _by_bytes(length: Column) -> Iterator[slice]:
         first = end
 
 
-def _pointers(store: ObjectStore, share: Share, found: Found, hi: Column, lo: Column) -> list[Pointer]:
+def _pointers(store: ObjectStore, share: Share, found: RecordAddresses, hi: Column, lo: Column) -> list[Pointer]:
     """What is to be said of each key. The records are read for their keys, which the runs do not hold, and checked."""
     pointers, salt = [], salt_of(store)
     columns = (column.tolist() for column in (hi, lo, found.part, found.offset, found.length, found.check))

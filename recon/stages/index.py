@@ -14,7 +14,7 @@ from recon.stages.request import Numbers
 from recon.stages.work import WindowResult, Windows, Work, range_name
 from recon.state import amplification
 from recon.state.compaction import Compacted, compact_in_run
-from recon.state.tiers import Indexed, index_runs, note_indexed
+from recon.state.tiers import TiersMerged, merge_tiers, note_indexed
 from recon.state.timeline import State
 
 
@@ -27,7 +27,7 @@ def index(work: Work, windows: Windows) -> Iterator[WindowResult[Mapping[str, An
     work.progress("index", range_name(windows), 0)
     with work.report.timed("index", work.store) as spent:
         compacted = compact_in_run(work.store, work.config, work.timeline)
-        indexed = index_runs(work.store, work.config, work.timeline)
+        indexed = merge_tiers(work.store, work.config, work.timeline)
     state = work.head()
     for name, figures in committed.items():
         note_indexed(work.store, work.config.grid.parse(name), int(figures["commit"]))
@@ -53,7 +53,7 @@ def index_late(work: Work) -> None:
             keep(work.store, work.config, work.timeline)
 
 
-def _amplification(config: Config, state: State, compacted: Compacted, indexed: Indexed) -> Numbers:
+def _amplification(config: Config, state: State, compacted: Compacted, indexed: TiersMerged) -> Numbers:
     """Space and write amplification, which of the two is bounded, and what compaction did for it."""
     found = amplification.figures(config, state.totals)
     amplified = {"disk_to_live": found["disk"], "written_to_changed": found["writes"]}

@@ -11,7 +11,7 @@ from recon.errors import Damaged
 from recon.intake.batches import Manifest, read_manifest
 from recon.state import reduced
 from recon.state.reduced import Figures
-from recon.state.timeline import Held, State
+from recon.state.timeline import CommittedWindow, State
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.roles import role_of
 from recon.storage.scratch import file_digest, scratch_folder
@@ -57,7 +57,7 @@ def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
     return found
 
 
-def _mend(store: ObjectStore, config: Config, window: str, held: Held, figures: Figures | None) -> None:
+def _mend(store: ObjectStore, config: Config, window: str, held: CommittedWindow, figures: Figures | None) -> None:
     """Reduces the revision once more beside its folder, and moves what is missing into that."""
     try:
         manifest = read_manifest(store, config.grid.parse(window), held.revision)

@@ -21,7 +21,7 @@ from recon.stages.ready import committed_windows, reduced_batches, to_merge
 from recon.stages.request import Numbers
 from recon.stages.work import WindowResult, Windows, Work, leaving_out_a_single_window, on_cluster, superseded
 from recon.state import kept_rules
-from recon.state.amplification import Bytes
+from recon.state.amplification import StoredBytes
 from recon.state.kept_rules import refuse_other_rules
 from recon.state.reduced import Figures
 from recon.state.timeline import RunRef, Timeline
@@ -60,7 +60,7 @@ def merge_windows(
         prefetched = None  # it is worth one try; after a lost race everything is read at the new head
         run = written.run or RunRef("", 0, 0)
         entry = _entry(store, config, state, todo, written.slices, writer)
-        held = Bytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
+        held = StoredBytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
         entry = replace(entry, totals=held.in_totals(entry.totals))
         if written.run:
             entry = replace(entry, runs_added=(written.run,))

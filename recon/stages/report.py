@@ -12,7 +12,7 @@ from typing import Any
 from recon.metering.usage import Spent, Usage, from_json, to_json, usage_of
 from recon.stages.commit import Merged
 from recon.state.reduced import Figures
-from recon.state.timeline import Held, Mark
+from recon.state.timeline import CommittedWindow, Mark
 from recon.storage.port import ObjectStore
 
 
@@ -109,6 +109,6 @@ class RunReport:
             self.rejected += figures.rejected.rows
             self.accepted += int(committed["counted"]["rows"])
             self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
-            marked = Held.of(committed, merged.commit)
+            marked = CommittedWindow.of(committed, merged.commit)
             self.short += [figures.window] if marked.has(Mark.SHORT) else []
             self.all_rejected += [figures.window] if marked.has(Mark.ALL_REJECTED) else []

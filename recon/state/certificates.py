@@ -9,7 +9,7 @@ from typing import Any
 from recon.config import Config
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.state.timeline import Held, State
+from recon.state.timeline import CommittedWindow, State
 from recon.storage import documents, frontiers, layout, numbered
 from recon.storage.port import ObjectStore
 
@@ -44,7 +44,7 @@ def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
     return dict(sorted((name, held.commit) for name, held in state.windows.items() if held.commit > done))
 
 
-def is_certified(store: ObjectStore, config: Config, name: str, held: Held) -> bool:
+def is_certified(store: ObjectStore, config: Config, name: str, held: CommittedWindow) -> bool:
     """Whether the window's newest certificate names the commit that changed it last."""
     newest = read_certificate(store, config.grid.parse(name))
     return newest is not None and newest["commit"] >= held.commit

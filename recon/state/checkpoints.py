@@ -31,7 +31,7 @@ def span(level: int) -> int:
     return UNIT * int(BASE**level)
 
 
-class Place(NamedTuple):
+class Span(NamedTuple):
     """A checkpoint by its last commit and its level."""
 
     commit: int
@@ -57,29 +57,29 @@ class Checkpoint:
         return dict(zip(self.names, zip(*self.columns, strict=True), strict=True))
 
 
-def due(commit: int) -> list[Place]:
+def due(commit: int) -> list[Span]:
     """The checkpoints that end with a commit."""
-    return [Place(commit, level) for level in range(LEVELS) if commit and commit % span(level) == 0]
+    return [Span(commit, level) for level in range(LEVELS) if commit and commit % span(level) == 0]
 
 
-def listed(store: ObjectStore, folder: str) -> set[Place]:
+def listed(store: ObjectStore, folder: str) -> set[Span]:
     """The checkpoints of the timeline in ``folder``."""
     below = layout.checkpoints(folder)
     found = (_NAME.match(path[len(below) :]) for path in store.list(below))
-    return {Place(int(match[2]), int(match[1])) for match in found if match}
+    return {Span(int(match[2]), int(match[1])) for match in found if match}
 
 
-def furthest(places: set[Place], commit: int, target: int | None) -> Place | None:
+def furthest(places: set[Span], commit: int, target: int | None) -> Span | None:
     """The one that leads on furthest from a state at ``commit``, not beyond ``target``."""
     # By arithmetic, not by a search: there are as many candidates as levels.
     for level in reversed(range(LEVELS)):
-        place = Place((commit // span(level) + 1) * span(level), level)
+        place = Span((commit // span(level) + 1) * span(level), level)
         if place in places and (target is None or place.commit <= target):
             return place
     return None
 
 
-def write(store: ObjectStore, folder: str, place: Place, checkpoint: Checkpoint) -> None:
+def write(store: ObjectStore, folder: str, place: Span, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint. Raises AlreadyExists: all of one place are equal."""
     revisions, commits, closed, folders, marks = checkpoint.columns
     body = json.dumps(
@@ -101,7 +101,7 @@ def write(store: ObjectStore, folder: str, place: Place, checkpoint: Checkpoint)
     store.put_new(layout.checkpoint(place.commit, place.level, folder), [digest, b"\n", body])
 
 
-def read(store: ObjectStore, folder: str, place: Place) -> Checkpoint:
+def read(store: ObjectStore, folder: str, place: Span) -> Checkpoint:
     """A checkpoint. Raises NotFound, and Damaged where it is not as it was written."""
     path = layout.checkpoint(place.commit, place.level, folder)
     digest, _, body = store.get(path).partition(b"\n")

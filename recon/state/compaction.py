@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recon.config import Config
-from recon.state.amplification import Bytes, allows
-from recon.state.rewrite import Moved, Rewritten, moved, rewrite
+from recon.state.amplification import StoredBytes, allows
+from recon.state.rewrite import LiveRun, Rewritten, moved, rewrite
 from recon.state.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
 from recon.state.timeline import Entry, RunRef, State, Timeline
 from recon.storage import layout
@@ -53,7 +53,7 @@ class Compacted:
 
 def is_due(config: Config, state: State) -> bool:
     """Whether the part-files hold more than ``compaction.disk`` times what is live, by what the commits have carried on."""
-    held = Bytes.of(state.totals)
+    held = StoredBytes.of(state.totals)
     return held.parts > config.compaction.disk * max(1, held.live)
 
 
@@ -61,7 +61,7 @@ def compact_in_run(store: ObjectStore, config: Config, timeline: Timeline) -> Co
     """What a run does after its merge: compacts where that is due, there is much to gain, and it is certain without reading all runs that
     ``compaction.writes`` allows it."""
     state = timeline.head()
-    held = Bytes.of(state.totals)
+    held = StoredBytes.of(state.totals)
     if held.parts - held.live < IN_A_RUN_BYTES_MIN or not is_due(config, state):
         return Compacted()
     most = held.live + sum(run.entries for run in state.runs) * ENTRY_BYTES
@@ -98,7 +98,7 @@ def _attempt(
             if rewritten is None:
                 chosen = _chosen(config, parts)
                 needs = sum(part.live for part in chosen) + len(live) * ENTRY_BYTES
-                if not (always or allows(config, Bytes.of(state.totals), needs)):
+                if not (always or allows(config, StoredBytes.of(state.totals), needs)):
                     return Compacted(put_off=True, needs=needs)
                 if not chosen and all(part.live for part in parts) and len(state.runs) < 2:
                     return Compacted()
@@ -121,9 +121,9 @@ def _attempt(
 
 def _committed(timeline: Timeline, config: Config, entry: Entry, begun: State, onto: State, spent: int, always: bool) -> tuple[State, str]:
     """Puts ``entry``, which was made at ``onto``, onto whatever the head is; returns the state then, and what came of it."""
-    state, ours = onto, Bytes.of(entry.totals)
+    state, ours = onto, StoredBytes.of(entry.totals)
     while True:
-        if not (always or allows(config, Bytes.of(state.totals), spent)):
+        if not (always or allows(config, StoredBytes.of(state.totals), spent)):
             return state, _PUT_OFF
         committed = timeline.commit(entry, onto=state)
         if committed is not None:
@@ -135,7 +135,7 @@ def _committed(timeline: Timeline, config: Config, entry: Entry, begun: State, o
         # What was merged meanwhile stands above this run; only runs that it removes must still be there.
         if not set(entry.runs_removed) <= {run.path for run in state.runs}:
             return state, _OTHER_RUNS
-        came = Bytes.of(state.totals).since(Bytes.of(onto.totals))
+        came = StoredBytes.of(state.totals).since(StoredBytes.of(onto.totals))
         entry = replace(entry, rules=state.rules, totals=ours.plus(came).in_totals(state.totals))
 
 
@@ -171,12 +171,12 @@ def _chosen(config: Config, parts: Sequence[PartFile]) -> list[PartFile]:
 
 
 def _entry(
-    state: State, parts: Sequence[PartFile], rewritten: Rewritten, made: Moved, attempt: str, run: str, spent: int
+    state: State, parts: Sequence[PartFile], rewritten: Rewritten, made: LiveRun, attempt: str, run: str, spent: int
 ) -> tuple[Entry, Compacted]:
     stays = set(made.part_files)
     dropped = [part for part in parts if part.path not in stays]
     sizes = {part.path: part.bytes for part in parts} | dict(zip(rewritten.paths, rewritten.sizes, strict=True))
-    held = Bytes.of(state.totals).spent(spent)
+    held = StoredBytes.of(state.totals).spent(spent)
     held = replace(held, parts=sum(sizes[name] for name in stays), live=sum(part.live for part in parts))
     entry = Entry(
         "compact",

@@ -13,17 +13,17 @@ from recon.storage import documents, layout
 from recon.storage.port import NotFound, ObjectStore
 
 
-def _generation(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
+def find_or_begin(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
     """The newest generation of these rules that was begun, that no commit names, and of which nothing was swept; else a new one."""
     if state.commit == 0:
         raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
-    for one in reversed(reachable.begun(store, timeline, state)):
-        if one.rules == config.rules_version and not _was_swept(store, timeline, one.generation, state):
+    for one in reversed(reachable.open_generations(store, timeline, state)):
+        if one.rules == config.rules_version and not was_swept(store, timeline, one.generation, state):
             return one.generation
-    return _begun(store, config, state)
+    return begin(store, config, state)
 
 
-def _begun(store: ObjectStore, config: Config, state: State) -> str:
+def begin(store: ObjectStore, config: Config, state: State) -> str:
     """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
     generation = layout.new_attempt()
     body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
@@ -31,10 +31,10 @@ def _begun(store: ObjectStore, config: Config, state: State) -> str:
     return generation
 
 
-def _was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
+def was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
     """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
     try:
-        begun = reachable.read_begun(store, generation)
+        begun = reachable.read_start(store, generation)
     except (NotFound, Damaged):
         return True
     swept = {path for n in range(begun.commit + 1, state.commit + 1) if (entry := timeline.entry(n)) for path in entry.swept}

@@ -17,7 +17,7 @@ from recon.storage.port import NotFound, ObjectStore
 
 
 @dataclass(frozen=True)
-class Begun:
+class OpenGeneration:
     """A generation that no commit names: a rebuild or a preview at work, or one that was given up. ``rules`` and ``time`` are of its
     ``begun.json``, "" where that is gone or damaged."""
 
@@ -50,22 +50,22 @@ def switched(timeline: Timeline, state: State) -> dict[str, int]:
     return found
 
 
-def begun(store: ObjectStore, timeline: Timeline, state: State) -> list[Begun]:
+def open_generations(store: ObjectStore, timeline: Timeline, state: State) -> list[OpenGeneration]:
     """Generations that no commit up to ``state`` names, oldest first."""
     names = {path.removeprefix(layout.GENERATIONS).partition("/")[0] for path in store.list(layout.GENERATIONS)}
     named = switched(timeline, state) if names else {}
-    return sorted((_begun(store, name) for name in names - named.keys()), key=lambda one: (one.time, one.generation))
+    return sorted((_open_generation(store, name) for name in names - named.keys()), key=lambda one: (one.time, one.generation))
 
 
-def _begun(store: ObjectStore, generation: str) -> Begun:
+def _open_generation(store: ObjectStore, generation: str) -> OpenGeneration:
     try:
-        body = read_begun(store, generation)
-        return Begun(generation, body.rules, body.time)
+        body = read_start(store, generation)
+        return OpenGeneration(generation, body.rules, body.time)
     except (NotFound, Damaged):
-        return Begun(generation)
+        return OpenGeneration(generation)
 
 
-class BegunBody(BaseModel):
+class GenerationStart(BaseModel):
     """``begun.json``. ``commit``: a sweep after this commit may have removed what was made for the generation."""
 
     rules: str
@@ -73,6 +73,6 @@ class BegunBody(BaseModel):
     commit: int
 
 
-def read_begun(store: ObjectStore, generation: str) -> BegunBody:
+def read_start(store: ObjectStore, generation: str) -> GenerationStart:
     """Raises NotFound, and Damaged."""
-    return documents.read(store, layout.generation_begun(generation), BegunBody, "delete its folder; the rebuild begins again")
+    return documents.read(store, layout.generation_begun(generation), GenerationStart, "delete its folder; the rebuild begins again")

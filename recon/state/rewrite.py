@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
-from recon.state.runs import Entries, Found, MergedPiece, MergePlan, read_records, write_columns
+from recon.state.runs import Entries, MergedPiece, MergePlan, RecordAddresses, read_records, write_columns
 from recon.state.runs.entries import COLUMNS, Column
 from recon.storage import layout
 from recon.storage.port import ObjectStore
@@ -49,7 +49,7 @@ class Rewritten:
 
 
 @dataclass(frozen=True)
-class Moved:
+class LiveRun:
     """The run of all live entries, those of rewritten records at their new places: its entries, and the part-files that it leads to."""
 
     entries: int
@@ -64,7 +64,7 @@ def rewrite(
     starts, sizes, records = [0], [], 0
     for part in _in_parts(_entries_in(live, chosen)):
         rows = np.arange(len(part["hi"]))
-        found = Found(live.part_files, rows, part["file"], part["offset"], part["length"], part["check"])
+        found = RecordAddresses(live.part_files, rows, part["file"], part["offset"], part["length"], part["check"])
         path = layout.part_file(attempt, len(paths))
         sizes.append(store.put_new(path, _bytes_of(read_records(store, found), part["length"])))
         paths.append(path)
@@ -124,7 +124,7 @@ def _bytes_of(records: pa.StringViewArray, length: Column) -> Iterator[memoryvie
         first = end
 
 
-def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, first: Entries | None) -> Moved:
+def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, first: Entries | None) -> LiveRun:
     """Writes the run ``path`` of all live entries. ``first``: where these are no longer those that were rewritten, the run that was written
     then; a record that was superseded meanwhile is no longer among them."""
     new = len(rewritten.paths)
@@ -150,7 +150,7 @@ def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, 
 
     columns = {name: partial(column if name in ("file", "offset") else live.column, name) for name in COLUMNS}
     write_columns(store, path, len(live), files, columns)
-    return Moved(len(live), tuple(files))
+    return LiveRun(len(live), tuple(files))
 
 
 def _moves(live: MergePlan, rewritten: Rewritten, places: _Places) -> Iterator[tuple[MergedPiece, Positions, Positions, Column]]:

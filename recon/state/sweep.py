@@ -84,7 +84,7 @@ def _generations(store: ObjectStore, timeline: Timeline, state: State, before: d
     """Of the generations that no commit names: folders of those in which nothing was committed since ``before``, which were given up, and
     the states of the others, which are in the making."""
     given_up, making = [], []
-    for one in reachable.begun(store, timeline, state):
+    for one in reachable.open_generations(store, timeline, state):
         head = Timeline(store, layout.generation(one.generation)).head()
         newest = head.time or one.time
         if newest and datetime.fromisoformat(newest) >= before:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recon.config import Config
-from recon.state.amplification import Bytes, allows
+from recon.state.amplification import StoredBytes, allows
 from recon.state.runs import ENTRY_BYTES, choose_tiers, open_run, open_runs, write_merged
 from recon.state.timeline import Entry, RunRef, Timeline
 from recon.storage import layout
@@ -15,7 +15,7 @@ from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
 @dataclass(frozen=True)
-class Indexed:
+class TiersMerged:
     """What one call did: runs merged away, entries of the new tiers, and runs that stand now. ``put_off``: a tier is due, but
     ``compaction.writes`` does not allow it yet."""
 
@@ -25,7 +25,7 @@ class Indexed:
     put_off: bool = False
 
 
-def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexed:
+def merge_tiers(store: ObjectStore, config: Config, timeline: Timeline) -> TiersMerged:
     """Merges tiers of runs until none is due, or ``compaction.writes`` does not allow the next, each by a commit of its own. A lost race
     starts over; part-files stay as they are."""
     merged = entries = 0
@@ -33,10 +33,10 @@ def index_runs(store: ObjectStore, config: Config, timeline: Timeline) -> Indexe
         state = timeline.head()
         due = choose_tiers([run.entries for run in state.runs])
         if due is None:
-            return Indexed(merged, entries, len(state.runs))
-        chosen, held = state.runs[due], Bytes.of(state.totals)
+            return TiersMerged(merged, entries, len(state.runs))
+        chosen, held = state.runs[due], StoredBytes.of(state.totals)
         if not allows(config, held, sum(run.entries for run in chosen) * ENTRY_BYTES):
-            return Indexed(merged, entries, len(state.runs), put_off=True)
+            return TiersMerged(merged, entries, len(state.runs), put_off=True)
         writer = layout.new_attempt()
         path = layout.tier_run(writer)
         try:

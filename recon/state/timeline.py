@@ -45,7 +45,7 @@ class Mark(IntFlag):
     """At least one duplicate differs from the row that counts, in the window or across windows, or one id has two keys."""
 
 
-class Held(NamedTuple):
+class CommittedWindow(NamedTuple):
     """A window as the state holds it: small, since a state may hold 100,000 of them. ``commit``: the one that changed it last, whose
     entry has the figures (see ``committed_figures``). ``folder``: its stateless files. ``marks``: what is wrong with it, see
     ``Mark``."""
@@ -61,7 +61,7 @@ class Held(NamedTuple):
         return bool(self.marks & mark)
 
     @staticmethod
-    def of(figures: Mapping[str, Any], commit: int) -> Held:
+    def of(figures: Mapping[str, Any], commit: int) -> CommittedWindow:
         """From a window's figures in the entry of a commit."""
         arrived, rejected = (figures.get(name, {}).get("rows", 0) for name in ("arrived", "rejected"))
         marks = Mark.SHORT if figures.get("short") else Mark(0)
@@ -69,7 +69,7 @@ class Held(NamedTuple):
         marks |= Mark.ALL_REJECTED if rejected and rejected == arrived else Mark(0)
         conflicts = figures.get("conflicting") or figures.get("two_keys") or any(figures.get("conflicts", {}).values())
         marks |= Mark.CONFLICTS if conflicts else Mark(0)
-        return Held(figures["revision"], commit, figures["closed"], figures["folder"], int(marks))
+        return CommittedWindow(figures["revision"], commit, figures["closed"], figures["folder"], int(marks))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class State:
     rules: str = ""
     time: str = ""
     runs: tuple[RunRef, ...] = ()
-    windows: Mapping[str, Held] = field(default_factory=dict)
+    windows: Mapping[str, CommittedWindow] = field(default_factory=dict)
     totals: Mapping[str, Any] = field(default_factory=dict)
     watermark: str = ""
     rebuilt: int = 0
@@ -150,7 +150,7 @@ class Fold:
         return self._state.commit
 
     @property
-    def windows(self) -> Mapping[str, Held]:
+    def windows(self) -> Mapping[str, CommittedWindow]:
         """As they are after the newest commit that was added; changes with the next."""
         return self._windows
 
@@ -161,7 +161,7 @@ class Fold:
             self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
             state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark, rebuilt=entry.number), rebuilt.runs
         for name, committed in (*entry.windows.items(), *entry.recounted.items()):
-            self._windows[name] = Held.of(committed, entry.number)
+            self._windows[name] = CommittedWindow.of(committed, entry.number)
         self._state = replace(
             state,
             commit=entry.number,
@@ -175,7 +175,7 @@ class Fold:
 
     def lay(self, checkpoint: checkpoints.Checkpoint) -> None:
         """All commits from one that the state has already to the checkpoint's own, at once."""
-        self._windows.update((name, Held(*columns)) for name, columns in checkpoint.windows().items())
+        self._windows.update((name, CommittedWindow(*columns)) for name, columns in checkpoint.windows().items())
         at = checkpoint.at
         self._state = replace(
             self._state,
@@ -189,13 +189,14 @@ class Fold:
             digest="",
         )
 
-    def checkpoint(self, place: checkpoints.Place) -> checkpoints.Checkpoint:
+    def checkpoint(self, place: checkpoints.Span) -> checkpoints.Checkpoint:
         """What the commits of the span of ``place``, which ends here, came to."""
         state = self._state
         changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
         at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark", "rebuilt")}
         at["runs"] = [run.to_json() for run in state.runs]
-        return checkpoints.Checkpoint(at, tuple(changed), tuple(zip(*changed.values(), strict=True)) or tuple(() for _ in Held._fields))
+        columns = tuple(zip(*changed.values(), strict=True)) or tuple(() for _ in CommittedWindow._fields)
+        return checkpoints.Checkpoint(at, tuple(changed), columns)
 
     def state(self) -> State:
         """The state so far; it does not change with what is added later."""

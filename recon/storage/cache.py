@@ -27,7 +27,7 @@ from recon.storage.redis import ReadSecret, boto3_secret, connected
 
 if TYPE_CHECKING:
     from recon.config.settings import Cache
-    from recon.model.record import Hit
+    from recon.model.record import RecordAddress
 
 KEYS_AT_ONCE = 256
 FAILURES_MAX = 3
@@ -61,7 +61,7 @@ class RecordCache:
         self._seal = b""
         self._told = False
 
-    def get(self, places: Sequence[Hit]) -> list[bytes | None]:
+    def get(self, places: Sequence[RecordAddress]) -> list[bytes | None]:
         """The record of each place, None where the cache does not have it, or has something else."""
         found: list[bytes | None] = []
         if self._breaker.allows():
@@ -70,7 +70,7 @@ class RecordCache:
                     found += self._asked(places[len(found) : len(found) + KEYS_AT_ONCE])
         return found + [None] * (len(places) - len(found))
 
-    def put(self, records: Iterable[tuple[Hit, bytes]]) -> None:
+    def put(self, records: Iterable[tuple[RecordAddress, bytes]]) -> None:
         """Keeps records that have been checked, except those that are too large."""
         small = (one for one in records if len(one[1]) <= self._settings.record_max_bytes)
         if self._breaker.allows():
@@ -82,7 +82,7 @@ class RecordCache:
         """Asks for something that is not there. Raises what goes wrong, for whoever wants to know."""
         connected(self._settings, self._read_secret).get(self._prefix)
 
-    def _asked(self, places: Sequence[Hit]) -> list[bytes | None]:
+    def _asked(self, places: Sequence[RecordAddress]) -> list[bytes | None]:
         client = self._connected()
         names = [self._name(place) for place in places]
         values = client.mget([self._prefix + name for name in names])
@@ -90,7 +90,7 @@ class RecordCache:
         self._count("mget", sent=sum(map(len, names)), received=sum(len(value) for value in values if value is not None))
         return [self._opened(*one) for one in zip(places, names, values, strict=True)]
 
-    def _kept(self, batch: Sequence[tuple[Hit, bytes]]) -> None:
+    def _kept(self, batch: Sequence[tuple[RecordAddress, bytes]]) -> None:
         life_s, sent = int(self._settings.ttl.total_seconds()), 0
         pipeline = self._connected().pipeline(transaction=False)
         for place, record in batch:
@@ -107,14 +107,14 @@ class RecordCache:
             self._client = self._client or connected(self._settings, self._read_secret)
             return self._client
 
-    def _name(self, place: Hit) -> bytes:
+    def _name(self, place: RecordAddress) -> bytes:
         identity = f"{place.offset} {place.length} {place.check} {place.part_file}".encode()
         return blake2b(identity, key=self._seal, digest_size=_MARK_BYTES).digest()
 
     def _mark(self, name: bytes, record: bytes) -> bytes:
         return blake2b(name + record, key=self._seal, digest_size=_MARK_BYTES).digest()
 
-    def _opened(self, place: Hit, name: bytes, value: bytes | None) -> bytes | None:
+    def _opened(self, place: RecordAddress, name: bytes, value: bytes | None) -> bytes | None:
         if value is None:
             self._count("miss")
             return None

@@ -35,7 +35,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Holding:
+class LeaseHolder:
     """Who holds, or held without giving it back, the lease ``name``. ``beat``: when the holder was last heard of.
 
     ``expired``: it has been silent for longer than its time to live, so that the next one may take over."""
@@ -140,18 +140,18 @@ def acquire(store: ObjectStore, name: str, holder: str, ttl_s: float, clock: Clo
     return Lease(store, name, number, holder, ttl_s, clock)
 
 
-def current(store: ObjectStore, name: str, clock: Clock = _now) -> Holding | None:
+def current(store: ObjectStore, name: str, clock: Clock = _now) -> LeaseHolder | None:
     """Who holds the lease, also where its holder fell silent (``expired``); None where it is free."""
     return _standing(store, name, clock)[1]
 
 
-def held(store: ObjectStore, under: str = "", clock: Clock = _now) -> dict[str, Holding]:
+def holders(store: ObjectStore, under: str = "", clock: Clock = _now) -> dict[str, LeaseHolder]:
     """Name → holding, of every lease at or below the folder ``under`` that is not free, expired ones too."""
     found = {name: current(store, name, clock) for name in _names(store, under)}
     return {name: holding for name, holding in found.items() if holding is not None}
 
 
-def revoke(store: ObjectStore, holding: Holding) -> None:
+def revoke(store: ObjectStore, holding: LeaseHolder) -> None:
     """Gives a lease back in the name of a holder that is known to be gone, so that nobody waits for it to fall silent."""
     with suppress(AlreadyExists):  # it was given back meanwhile
         documents.put(store, layout.lease_released(holding.name, holding.number), {"time": _now().isoformat()})
@@ -172,7 +172,7 @@ def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
     return swept
 
 
-def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, set[str]], Holding | None]:
+def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, set[str]], LeaseHolder | None]:
     """What lies in the store under a lease's name, and who holds it."""
     for _ in range(_LOOKS_MAX):
         numbers = _numbers(store, name)
@@ -187,7 +187,7 @@ def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, se
             continue  # it beat, or was taken over, just now
         ttl_s, since = float(taken["ttl_s"]), datetime.fromisoformat(taken["time"])
         expired = abs((clock() - beat).total_seconds()) > ttl_s + SKEW_S
-        return numbers, Holding(name, number, str(taken["holder"]), since, beat, ttl_s, expired)
+        return numbers, LeaseHolder(name, number, str(taken["holder"]), since, beat, ttl_s, expired)
     raise TryAgain(f"{layout.lease(name)}: what is listed there cannot be read; check that the store answers rightly, then run it again")
 
 

@@ -86,7 +86,7 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
 
 
 @contextmanager
-def while_there(store: ObjectStore) -> Iterator[None]:
+def store_present(store: ObjectStore) -> Iterator[None]:
     """What goes wrong in the block because the store went away (its disk was unmounted, its folder moved) looks like damage, or like
     windows that are not ready. It is told as what it is, TryAgain, so that no data are blamed for it."""
     try:

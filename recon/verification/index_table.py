@@ -17,7 +17,7 @@ from recon.serving import builds
 from recon.serving.builds import Filling
 from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import MARK, commit_of, item_key
-from recon.state.runs import Hit, Run, find_many, open_run, read_record
+from recon.state.runs import RecordAddress, Run, find_many, open_run, read_record
 from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
@@ -161,7 +161,7 @@ def _number(item: dict[str, Any], column: str, bits: int) -> int:
 
 
 def _key_at(store: ObjectStore, place: Sequence[Any]) -> str:
-    return key_of(read_record(store, Hit(*place)))[0]
+    return key_of(read_record(store, RecordAddress(*place)))[0]
 
 
 class _Comparison:
@@ -194,7 +194,7 @@ class _Comparison:
         asked = []
         for hi, lo, *place in rows:
             try:
-                key, lives = key_of(read_record(self._store, Hit(*place)))
+                key, lives = key_of(read_record(self._store, RecordAddress(*place)))
                 asked.append((item_key(key), lives, f"{place[0]} at {place[1]}", hi, lo))
             except UNREADABLE:
                 continue  # verification_records tells of it
@@ -222,7 +222,7 @@ class _Comparison:
         hits = next((hits for run in self._runs if (hits := run.find(hi, lo))), [])
         if place[0] is None:
             return any(not key_of(read_record(self._store, hit))[1] for hit in hits)
-        return Hit(*place) in hits
+        return RecordAddress(*place) in hits
 
     def _wrong(self, name: str, what: str, place: str) -> None:
         self._findings.add(f"table {self._table}: the item of {name[:200]} {what}, its record lies in {place}; {_MEND}")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
-from recon.state.runs import Entries, Found, Run, check_of, find_many, open_run, read_records
+from recon.state.runs import Entries, RecordAddresses, Run, check_of, find_many, open_run, read_records
 from recon.state.timeline import RunRef, State
 from recon.storage.port import NotFound, ObjectStore
 from recon.verification.findings import UNREADABLE, Findings, said
@@ -147,16 +147,16 @@ def _check_cover(path: str, ref: RunRef, offset: Any, length: Any, size: int, fi
         findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {at} on; {_COPY}")
 
 
-def _found(entries: Entries, batch: _Batch) -> Found:
+def _found(entries: Entries, batch: _Batch) -> RecordAddresses:
     rows = batch.taken[batch.readable]
     place = (entries.file[rows], entries.offset[rows], entries.length[rows], entries.check[rows])
-    return Found(entries.part_files, np.flatnonzero(batch.readable), *place)
+    return RecordAddresses(entries.part_files, np.flatnonzero(batch.readable), *place)
 
 
 def _sound(
     store: ObjectStore,
     connection: duckdb.DuckDBPyConnection,
-    found: Found,
+    found: RecordAddresses,
     hi: Any,
     lo: Any,
     findings: Findings,
@@ -189,7 +189,7 @@ def _sound(
     return table.filter(pa.array(~np.isin(table.column("row").to_numpy(), [row for row, _ in wrong])))
 
 
-def _readable(store: ObjectStore, found: Found, findings: Findings) -> Iterator[tuple[Found, pa.StringViewArray]]:
+def _readable(store: ObjectStore, found: RecordAddresses, findings: Findings) -> Iterator[tuple[RecordAddresses, pa.StringViewArray]]:
     """The records whose bytes have their check, in pieces; a piece that has a damaged one is narrowed down to it."""
     if not len(found):
         return
@@ -207,7 +207,7 @@ def _readable(store: ObjectStore, found: Found, findings: Findings) -> Iterator[
             yield part, read_records(store, part)
 
 
-def _checks(store: ObjectStore, found: Found, row: int, findings: Findings) -> bool:
+def _checks(store: ObjectStore, found: RecordAddresses, row: int, findings: Findings) -> bool:
     path, offset = _place(found, row)
     try:
         if check_of(store.get_range(path, offset, int(found.length[row]))) == int(found.check[row]):
@@ -218,10 +218,10 @@ def _checks(store: ObjectStore, found: Found, row: int, findings: Findings) -> b
     return False
 
 
-def _part(found: Found, rows: slice | Sequence[int]) -> Found:
+def _part(found: RecordAddresses, rows: slice | Sequence[int]) -> RecordAddresses:
     columns = (found.query, found.part, found.offset, found.length, found.check)
-    return Found(found.part_files, *(column[rows] for column in columns))
+    return RecordAddresses(found.part_files, *(column[rows] for column in columns))
 
 
-def _place(found: Found, row: int) -> tuple[str, int]:
+def _place(found: RecordAddresses, row: int) -> tuple[str, int]:
     return found.part_files[int(found.part[row])], int(found.offset[row])

@@ -13,7 +13,7 @@ from recon.config import Config
 from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.state import checkpoints
-from recon.state.checkpoints import Place
+from recon.state.checkpoints import Span
 from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.storage import documents, layout
 from recon.storage.port import ObjectStore
@@ -170,7 +170,7 @@ def _entry(store: ObjectStore, folder: str, number: int) -> tuple[Entry, bytes]:
     return entry, raw
 
 
-def _step_over(store: ObjectStore, fold: Fold, listed: set[Place]) -> bool:
+def _step_over(store: ObjectStore, fold: Fold, listed: set[Span]) -> bool:
     """Lays the nearest checkpoint that leads past the commit that cannot be read. False if there is none."""
     for place in sorted(place for place in listed if place.since <= fold.commit < place.commit):
         try:
@@ -181,7 +181,7 @@ def _step_over(store: ObjectStore, fold: Fold, listed: set[Place]) -> bool:
     return False
 
 
-def _check_checkpoint(store: ObjectStore, fold: Fold, place: Place, findings: Findings) -> None:
+def _check_checkpoint(store: ObjectStore, fold: Fold, place: Span, findings: Findings) -> None:
     path = layout.checkpoint(*place)
     try:
         held = checkpoints.read(store, layout.TIMELINE, place)

@@ -365,7 +365,7 @@ def test_without_a_store_the_run_says_what_to_do(tmp_path: Path, instance: dg.Da
         ("reduce", "reduce_windows"),
         ("prefetch", "find_prefetched"),
         ("merge", "merge_windows"),
-        ("index", "index_runs"),
+        ("index", "merge_tiers"),
         ("certify", "certify_windows"),
     ],
 )

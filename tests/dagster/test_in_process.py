@@ -249,7 +249,7 @@ def test_an_interrupted_run_is_failed_in_dagster_and_the_next_one_goes_on(tmp_pa
     assert err == "recon: interrupted; nothing half-done is visible, run it again to go on\n"
     with shown(opened) as instance:
         assert [run.status.value for run in instance.get_runs()] == ["FAILURE"]
-    assert lease.held(opened.store(), "stages") == {}
+    assert lease.holders(opened.store(), "stages") == {}
     (tmp_path / "hold").unlink()
     assert ran(opened).windows == [window(0), window(1)]
 
@@ -305,7 +305,7 @@ def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: Any) -> Any:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(index, "index_runs", broken)
+    monkeypatch.setattr(index, "merge_tiers", broken)
     assert main(["run", "--config", str(opened.config.path)]) == 1
     assert capsys.readouterr().err == "recon: LookupError: no such thing: this is a bug; run again with --debug for the traceback\n"
 

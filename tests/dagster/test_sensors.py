@@ -179,7 +179,7 @@ def test_the_lease_of_a_run_that_is_over_in_dagster_is_not_waited_for(tmp_path: 
     assert run is not None
     instance.report_run_failed(run, "Dagster saw its process go")
     assert asked(sensors.tick("reduce")) == (window(0), window(0))
-    assert lease.held(opened.store(), "stages") == {}
+    assert lease.holders(opened.store(), "stages") == {}
 
 
 def test_a_run_that_waits_for_its_next_attempt_is_not_taken_for_dead_though_it_could_not_give_its_lease_back(
@@ -217,7 +217,7 @@ def test_a_stage_beats_while_it_works_and_gives_its_lease_back(
     sensors = Sensors(opened, instance)
     result = sensors.launched("reduce", sensors.tick("reduce"))
     assert [one.holder for one in seen] == [result.run_id]
-    assert lease.held(opened.store(), "stages") == {}
+    assert lease.holders(opened.store(), "stages") == {}
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from recon.intake.batches import landed_windows
 from recon.model.windows import name_of
 from recon.planning import due as due_module
 from recon.planning import due as pipeline
-from recon.state.timeline import Held, State
+from recon.state.timeline import CommittedWindow, State
 from recon.storage import layout
 from recon.storage.local import LocalStore
 
@@ -33,7 +33,7 @@ def at(now: datetime) -> Callable[[], datetime]:
 
 
 def committed(**revisions: int) -> State:
-    return State(windows={name_of(W[int(name[1:])]): Held(revision, 1, True, "") for name, revision in revisions.items()})
+    return State(windows={name_of(W[int(name[1:])]): CommittedWindow(revision, 1, True, "") for name, revision in revisions.items()})
 
 
 @pytest.fixture

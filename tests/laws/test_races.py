@@ -35,7 +35,7 @@ from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state.reduced import Figures
 from recon.state.runs import check_of, entries_of, write_run
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 from recon.storage.local import LocalStore
 
@@ -204,7 +204,7 @@ def merged_late(r: Reconciliation, figures: Sequence[Figures], prefetched: Prefe
 
     merged = merge_windows(r.store(), r.config, timeline := Timeline(r.store()), figures, prefetched)
     certify_windows(r.store(), r.config, timeline.head(), [*merged.windows, *merged.recounted])
-    index_runs(r.store(), r.config, timeline)
+    merge_tiers(r.store(), r.config, timeline)
     return merged
 
 
@@ -394,7 +394,7 @@ def test_tiers_merged_below_newer_runs_stay_below_them(tmp_path: Path, monkeypat
     newest = r.state().runs[:2]
     due = iter([slice(2, 4)])
     monkeypatch.setattr("recon.state.tiers.choose_tiers", lambda sizes: next(due, None))
-    assert index_runs(r.store(), r.config, Timeline(r.store())).merged == 2
+    assert merge_tiers(r.store(), r.config, Timeline(r.store())).merged == 2
     runs = again(r).state().runs
     assert runs[:2] == newest
     assert len(runs) == 4

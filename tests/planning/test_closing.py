@@ -25,7 +25,7 @@ from recon.model.windows import name_of
 from recon.planning.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.planning.due import due
 from recon.state import checkpoints
-from recon.state.timeline import Held, Mark, State, Timeline
+from recon.state.timeline import CommittedWindow, Mark, State, Timeline
 from recon.storage import layout
 
 W0, W1, W2 = (name_of(s.at(window)) for window in range(3))
@@ -131,7 +131,7 @@ def test_windows_past_their_deadline_are_told_from_the_watermark_or_a_given_one_
     r = reconciliation(tmp_path)
     now = s.START + timedelta(hours=4)
     assert list(past_deadline(r.config, State(), now)) == [name_of(s.at(window)) for window in range(3)]
-    state = State(windows={name: Held(1, 1, True, "") for name in (W0, W2)}, watermark=W0)
+    state = State(windows={name: CommittedWindow(1, 1, True, "") for name in (W0, W2)}, watermark=W0)
     assert list(past_deadline(r.config, state, now)) == [W1]
     assert list(past_deadline(r.config, state, now, after=s.at(1))) == []
     years = past_deadline(r.config, State(), s.START + timedelta(days=100_000))

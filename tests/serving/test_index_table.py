@@ -40,7 +40,7 @@ from recon.serving.shares import Share, shares_of
 from recon.serving.sync import Kept, keep
 from recon.state.compaction import compact
 from recon.state.runs import open_run
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.hashing import hash_of, salt_of
@@ -297,7 +297,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     compact(watched, r.config, Timeline(watched), always=True)
                 elif what == "tiers":
                     patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
-                    index_runs(r.store(), r.config, Timeline(r.store()))
+                    merge_tiers(r.store(), r.config, Timeline(r.store()))
                     patch.undo()
                     patch.setattr("recon.stages.index.keep", lambda *a: None)
                 else:

@@ -26,11 +26,11 @@ from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import compaction, reachable, reduced, rewrite
-from recon.state.amplification import Bytes
+from recon.state.amplification import StoredBytes
 from recon.state.compaction import PartFile, compact, is_due
 from recon.state.runs import merge as runs_merge
 from recon.state.runs import open_run
-from recon.state.tiers import index_runs
+from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound
@@ -177,7 +177,7 @@ def test_what_the_bound_on_writes_puts_off_is_done_once_enough_has_changed_and_s
         rows = tuple(s.Row(order_id=f"K{n}", event_id=f"{window}-{n}") for n in range(7 if window == 0 else 5))
         for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
             carry_out(r, operation)
-        before = Bytes.of(r.state().totals)
+        before = StoredBytes.of(r.state().totals)
         assert r.status()["bounds"] == {
             "bound": "writes",
             "disk": round(before.parts / before.live, 3),
@@ -192,7 +192,7 @@ def test_what_the_bound_on_writes_puts_off_is_done_once_enough_has_changed_and_s
         assert done.put_off == is_due(r.config, r.state())
         assert not done.put_off or before.written + done.needs > 1.2 * before.changed
     assert put_off[:2] == [False, True]
-    after = Bytes.of(r.state().totals)
+    after = StoredBytes.of(r.state().totals)
     assert done.commit == r.state().commit
     assert after.written == before.written + done.bytes + 36 * r.state().runs[0].entries <= 1.2 * after.changed
     assert after.parts <= 1.1 * after.live
@@ -242,7 +242,7 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
         before = len(r.state().runs)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
-            index_runs(r.store(), r.config, Timeline(r.store()))
+            merge_tiers(r.store(), r.config, Timeline(r.store()))
         assert len(r.state().runs) == min(1, before)
 
     def sweeps() -> None:
@@ -359,7 +359,7 @@ def test_a_rebuild_that_was_suspended_while_its_generation_was_swept_makes_anoth
     begun: list[str] = []
 
     def meanwhile() -> None:
-        begun.extend(one.generation for one in reachable.begun(r.store(), Timeline(r.store()), r.state()))
+        begun.extend(one.generation for one in reachable.open_generations(r.store(), Timeline(r.store()), r.state()))
         for _ in range(2):
             clock.sweep(r)
 

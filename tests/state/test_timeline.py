@@ -133,9 +133,9 @@ def test_checkpoints_that_a_died_writer_did_not_come_to_are_mended_as_they_would
         assert Timeline(store).mend_checkpoints() == 0
 
 
-def _place(path: str) -> checkpoints.Place:
+def _place(path: str) -> checkpoints.Span:
     level, commit = path.removeprefix(layout.checkpoints()).split("/")
-    return checkpoints.Place(int(commit), int(level))
+    return checkpoints.Span(int(commit), int(level))
 
 
 class Counting(LocalStore):

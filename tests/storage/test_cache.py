@@ -24,9 +24,9 @@ from recon.config import load_config, load_place
 from recon.config.settings import Cache
 from recon.errors import WrongUsage
 from recon.metering.usage import Tally, requests_of
-from recon.model.record import Hit
+from recon.model.record import RecordAddress
 from recon.state.lookup import find_record
-from recon.state.runs import Found, check_of, read_record, read_records
+from recon.state.runs import RecordAddresses, check_of, read_record, read_records
 from recon.storage import layout
 from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.storage.local import LocalStore
@@ -51,12 +51,12 @@ def redis(server: Valkey) -> Any:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalStore, list[Hit]]:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalStore, list[RecordAddress]]:
     """A part-file and where its records lie."""
     store = LocalStore(tmp_path_factory.mktemp("shelf"))
     store.put_new(PART, [b"".join(RECORDS)])
     ends = np.cumsum([len(record) for record in RECORDS]).tolist()
-    return store, [Hit(PART, end - len(record), len(record), check_of(record)) for record, end in zip(RECORDS, ends, strict=True)]
+    return store, [RecordAddress(PART, end - len(record), len(record), check_of(record)) for record, end in zip(RECORDS, ends, strict=True)]
 
 
 class Distant(faulty_store.WatchedStore):
@@ -87,16 +87,16 @@ def counted(tally: Tally) -> dict[str, int]:
     return {operation: number for (_, operation), number in requests_of(tally.so_far()).items()}
 
 
-def everywhere(hits: list[Hit]) -> Found:
+def everywhere(hits: list[RecordAddress]) -> RecordAddresses:
     columns = {name: np.array([getattr(hit, name) for hit in hits], "<u4") for name in ("length", "check")}
     offset = np.array([hit.offset for hit in hits], "<u8")
-    return Found((PART,), np.arange(len(hits)), np.zeros(len(hits), "<u4"), offset, **columns)
+    return RecordAddresses((PART,), np.arange(len(hits)), np.zeros(len(hits), "<u4"), offset, **columns)
 
 
 # ---- what it is for --------------------------------------------------------------------------------------------------
 
 
-def test_a_record_is_read_in_the_store_once(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_a_record_is_read_in_the_store_once(redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
     store, tally = cached(shelf[0], redis.url), Tally()
     store.records._meter = tally
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_a_record_is_read_in_the_store_once(redis: Valkey, shelf: tuple[LocalSto
     assert reads(other) == 0
 
 
-def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
     found = everywhere(shelf[1][::-1])
     for expected_reads, expected_mgets in ((len(RECORDS), 1), (0, 1)):
         store, tally = cached(shelf[0], redis.url), Tally()
@@ -120,7 +120,7 @@ def test_many_records_come_by_few_requests(redis: Valkey, shelf: tuple[LocalStor
     assert counted(tally)["hit"] == len(RECORDS)
 
 
-def test_a_cache_that_has_some_of_the_records_gives_these(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_a_cache_that_has_some_of_the_records_gives_these(redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
     for hit in shelf[1][::3]:
         read_record(cached(shelf[0], redis.url), hit)
     store = cached(shelf[0], redis.url)
@@ -128,14 +128,16 @@ def test_a_cache_that_has_some_of_the_records_gives_these(redis: Valkey, shelf: 
     assert reads(store) == len(RECORDS) - len(shelf[1][::3])
 
 
-def test_neighbours_that_one_request_fetches_are_not_asked_of_the_cache(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_neighbours_that_one_request_fetches_are_not_asked_of_the_cache(
+    redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]
+) -> None:
     store = cached(shelf[0], redis.url, gap=1 << 20)
     assert [text.encode() for text in read_records(store, everywhere(shelf[1])).to_pylist()] == RECORDS
     assert reads(store) == 1
     assert not redis.client().keys()
 
 
-def test_entries_live_as_long_as_told_and_large_records_stay_out(redis: Valkey, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_entries_live_as_long_as_told_and_large_records_stay_out(redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
     store = cached(shelf[0], redis.url, ttl=timedelta(minutes=7), record_max_bytes=len(RECORDS[0]))
     read_records(store, everywhere(shelf[1][:8]))
     (only, *more) = redis.client().keys()
@@ -144,7 +146,9 @@ def test_entries_live_as_long_as_told_and_large_records_stay_out(redis: Valkey, 
     assert 400 < redis.client().ttl(only) <= 420
 
 
-def test_reconciliations_and_stores_share_a_server_but_no_entry(redis: Valkey, shelf: tuple[LocalStore, list[Hit]], tmp_path: Path) -> None:
+def test_reconciliations_and_stores_share_a_server_but_no_entry(
+    redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], tmp_path: Path
+) -> None:
     read_record(cached(shelf[0], redis.url), shelf[1][0])
     twin = LocalStore(tmp_path / "twin")  # an attacker's, or a restored one, with the same names
     twin.put_new(PART, [b"".join(RECORDS)])
@@ -183,7 +187,7 @@ DAMAGE = st.one_of(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damages=st.lists(DAMAGE, min_size=len(RECORDS), max_size=len(RECORDS)))
 def test_law_whatever_the_cache_holds_look_ups_give_what_the_store_gives(
-    server: Valkey, shelf: tuple[LocalStore, list[Hit]], damages: list[Any]
+    server: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], damages: list[Any]
 ) -> None:
     client, (held, hits) = server.client(), shelf
     client.flushall()
@@ -214,7 +218,7 @@ def of_the_same_check(record: bytes) -> bytes:
 
 
 def test_an_entry_that_somebody_else_made_with_the_right_check_is_not_believed(
-    redis: Valkey, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
+    redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever can write to Redis can make a text of the same CRC-32: the check alone would not keep it out."""
     store, tally = cached(shelf[0], redis.url), Tally()
@@ -233,7 +237,7 @@ def test_an_entry_that_somebody_else_made_with_the_right_check_is_not_believed(
     assert [record.getMessage() for record in caplog.records if "did not write" in record.getMessage()]
 
 
-def test_a_server_that_is_full_and_evicts_is_a_slower_cache(tmp_path: Path, shelf: tuple[LocalStore, list[Hit]]) -> None:
+def test_a_server_that_is_full_and_evicts_is_a_slower_cache(tmp_path: Path, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
     with valkey(tmp_path, "--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru") as small:
         client = small.client()
         store = cached(shelf[0], small.url)
@@ -249,7 +253,7 @@ def test_a_server_that_is_full_and_evicts_is_a_slower_cache(tmp_path: Path, shel
 
 
 def test_a_server_that_dies_in_between_is_told_once_and_then_left_alone(
-    tmp_path: Path, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shelf: tuple[LocalStore, list[RecordAddress]], caplog: pytest.LogCaptureFixture
 ) -> None:
     tally = Tally()
     with valkey(tmp_path) as doomed:
@@ -263,7 +267,7 @@ def test_a_server_that_dies_in_between_is_told_once_and_then_left_alone(
 
 
 def test_a_server_that_hangs_costs_a_few_timeouts_and_is_asked_again_later(
-    redis: Valkey, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
+    redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], caplog: pytest.LogCaptureFixture
 ) -> None:
     tally, later = Tally(), Tally()
     store = cached(shelf[0], redis.url, tally, timeout_ms=50)
@@ -298,7 +302,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 def test_a_user_with_three_commands_on_its_own_keys_is_enough(
-    guarded: Valkey, shelf: tuple[LocalStore, list[Hit]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    guarded: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("ORDERS_CACHE", PASSWORD)
     store, tally = cached(shelf[0], guarded.url, user="recon", secret="ORDERS_CACHE"), Tally()
@@ -312,7 +316,7 @@ def test_a_user_with_three_commands_on_its_own_keys_is_enough(
 @pytest.mark.parametrize("secret", ["wrong", None, "", '{"password": "wrong"}', '{"no": 1}'])
 def test_a_wrong_password_or_none_costs_the_cache_and_is_in_no_message(
     guarded: Valkey,
-    shelf: tuple[LocalStore, list[Hit]],
+    shelf: tuple[LocalStore, list[RecordAddress]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     secret: str | None,
@@ -328,7 +332,7 @@ def test_a_wrong_password_or_none_costs_the_cache_and_is_in_no_message(
 
 
 def test_another_namespace_than_the_users_own_is_refused_and_costs_the_cache(
-    guarded: Valkey, shelf: tuple[LocalStore, list[Hit]], caplog: pytest.LogCaptureFixture
+    guarded: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = Cache("redis", guarded.url, user="recon", secret="arn:aws:secretsmanager:eu-central-1:123456789012:secret:x")
     far = Distant(shelf[0])
@@ -340,7 +344,7 @@ def test_another_namespace_than_the_users_own_is_refused_and_costs_the_cache(
 
 
 def test_over_tls_with_a_password_from_secrets_manager(
-    guarded: Valkey, shelf: tuple[LocalStore, list[Hit]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    guarded: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, foreign = self_made(tmp_path, "ours"), self_made(tmp_path, "foreign")
     tally, far = Tally(), Distant(shelf[0])

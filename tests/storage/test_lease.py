@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recon.errors import TryAgain, WrongUsage
 from recon.storage import layout
-from recon.storage.lease import SKEW_S, acquire, current, held, revoke, sweep
+from recon.storage.lease import SKEW_S, acquire, current, holders, revoke, sweep
 from recon.storage.local import LocalStore
 
 TTL_S = 60.0
@@ -278,16 +278,16 @@ def test_keeping_says_so_when_another_took_over(store: LocalStore, clock: Clock)
 def test_all_leases_below_a_folder_are_told_and_only_those_given_back_are_swept(store: LocalStore, clock: Clock) -> None:
     names = ["orders/reduce/a", "orders/reduce/b", "orders/merge/a", "orders"]
     leases = {name: acquire(store, name, f"run of {name}", TTL_S, clock) for name in names}
-    assert {name: holding.holder for name, holding in held(store, "", clock).items()} == {name: f"run of {name}" for name in names}
-    assert set(held(store, "orders/reduce", clock)) == {"orders/reduce/a", "orders/reduce/b"}
+    assert {name: holding.holder for name, holding in holders(store, "", clock).items()} == {name: f"run of {name}" for name in names}
+    assert set(holders(store, "orders/reduce", clock)) == {"orders/reduce/a", "orders/reduce/b"}
     given_back = leases["orders/reduce/a"]
     assert given_back
     given_back.release()
-    assert set(held(store, "orders/reduce", clock)) == {"orders/reduce/b"}
+    assert set(holders(store, "orders/reduce", clock)) == {"orders/reduce/b"}
     assert sweep(store, clock()) == 0, "it was not given back before now"
     clock.go(86_400)
     assert sweep(store, clock()) == 1
-    assert set(held(store, "", clock)) == set(names) - {"orders/reduce/a"}
+    assert set(holders(store, "", clock)) == set(names) - {"orders/reduce/a"}
     assert not list(store.list("leases/orders/reduce/a"))
 
 

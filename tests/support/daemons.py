@@ -27,7 +27,7 @@ from recon.model.windows import name_of
 from recon.state import reduced as stateless
 from recon.state.certificates import uncertified
 from recon.storage import lease
-from recon.storage.lease import Holding
+from recon.storage.lease import LeaseHolder
 from recon_assets.partitions import RANGE_END, RANGE_START
 from resources.dagster_instance import open_instance
 
@@ -193,7 +193,7 @@ class Site:
         assert run is not None
         return run
 
-    def at(self, stage: str, unlike: str = "") -> Holding | None:
+    def at(self, stage: str, unlike: str = "") -> LeaseHolder | None:
         """Who is at a stage, if it is another run than ``unlike``."""
         holding = lease.current(self.r.store(), f"stages/{stage}")
         return holding if holding is not None and not holding.expired and holding.holder != unlike else None

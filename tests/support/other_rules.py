@@ -41,7 +41,7 @@ OTHER_RULES = replace(
 
 def begun(r: Reconciliation) -> list[str]:
     """Generations that no commit names."""
-    return [one.generation for one in reachable.begun(r.store(), Timeline(r.store()), r.state())]
+    return [one.generation for one in reachable.open_generations(r.store(), Timeline(r.store()), r.state())]
 
 
 def story(r: Reconciliation) -> s.State:

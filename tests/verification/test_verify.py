@@ -488,7 +488,7 @@ def test_a_checkpoint_that_is_not_the_fold_is_found(tmp_path: Path, monkeypatch:
         r.run()
     assert r.verify().ok
     (file,) = store_of(r).glob("timeline/checkpoints/0/*")
-    place = checkpoints.Place(2, 0)
+    place = checkpoints.Span(2, 0)
     held = checkpoints.read(r.store(), layout.TIMELINE, place)
     revisions, *others = held.columns
     file.unlink()

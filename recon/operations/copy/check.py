@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from recon.errors import ConnectionLost, Damaged
-from recon.state.runs import Found, Run, open_run, read_records
+from recon.state.runs import RecordAddresses, Run, open_run, read_records
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import object_digest
@@ -39,7 +39,7 @@ def _check_records(source: ObjectStore, target: ObjectStore, run: Run, start: in
         if path in fresh:
             rows = np.flatnonzero(file == number)
             order = np.arange(len(rows))
-            found = Found((path,), order, np.zeros(len(rows), np.uint32), offset[rows], length[rows], check[rows])
+            found = RecordAddresses((path,), order, np.zeros(len(rows), np.uint32), offset[rows], length[rows], check[rows])
             _proved(source, target, path, lambda found=found: read_records(target, found))  # type: ignore[misc]
 
 

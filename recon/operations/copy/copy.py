@@ -23,7 +23,7 @@ from recon.state.reachable import needed
 from recon.state.timeline import State, Timeline
 from recon.storage import documents, frontiers, layout
 from recon.storage.local import LocalStore
-from recon.storage.open import while_there
+from recon.storage.open import store_present
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def copy(source: ObjectStore, target: ObjectStore, name: str, progress: Progress
     faster than it is copied, or something arrived otherwise than it was sent. It may be called again after any of them, and after a kill.
     """
     _refuse_itself(source, target, name)
-    with while_there(source):
+    with store_present(source):
         return _Copying(source, target, name, progress).copy()
 
 

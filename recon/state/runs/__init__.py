@@ -13,10 +13,10 @@ tiers, and through any dropping of entries that goes by hash.
 
 from __future__ import annotations
 
-from recon.model.record import Hit
+from recon.model.record import RecordAddress
 from recon.state.runs.entries import ENTRY_BYTES, Entries, choose_tiers, entries_of
 from recon.state.runs.file import Run, merged_plan, open_run, open_runs, write_columns, write_merged, write_run
-from recon.state.runs.find import Found, among, find_many
+from recon.state.runs.find import RecordAddresses, among, find_many
 from recon.state.runs.merge import MergedPiece, MergePlan, merge_entries
 from recon.state.runs.read import check_of, checks_of, read_record, read_records
 from recon.state.runs.read_few import read_few
@@ -24,10 +24,10 @@ from recon.state.runs.read_few import read_few
 __all__ = [
     "ENTRY_BYTES",
     "Entries",
-    "Found",
-    "Hit",
     "MergePlan",
     "MergedPiece",
+    "RecordAddress",
+    "RecordAddresses",
     "Run",
     "among",
     "check_of",

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged, WrongInput
-from recon.model.record import Hit
+from recon.model.record import RecordAddress
 from recon.state.runs.entries import COLUMNS, Column, Entries, check_together
 from recon.state.runs.merge import MergePlan, RowsInFile, plan_merge
 from recon.storage.port import ObjectStore
@@ -80,7 +80,7 @@ class Run:
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
-    def find(self, hi: int, lo: int) -> list[Hit]:
+    def find(self, hi: int, lo: int) -> list[RecordAddress]:
         """All records of one hash in this run; the caller compares their keys. Raises Damaged."""
         wanted_hi, wanted_lo = np.uint64(hi), np.uint64(lo)
         first = max(int(np.searchsorted(self.fence, wanted_hi)) - 1, 0)
@@ -96,7 +96,7 @@ class Run:
         # Entries of one hash are neighbours.
         start, stop = int(rows[0]), int(rows[-1]) + 1
         found = [self.column(name, start, stop).tolist() for name in ("file", "offset", "length", "check")]
-        return [Hit(self.part_file(file), *place) for file, *place in zip(*found, strict=True)]
+        return [RecordAddress(self.part_file(file), *place) for file, *place in zip(*found, strict=True)]
 
     @property
     def gap_max_bytes(self) -> int:

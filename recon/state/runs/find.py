@@ -16,7 +16,7 @@ _PLACE = ("file", "offset", "length", "check")
 
 
 @dataclass(frozen=True)
-class Found:
+class RecordAddresses:
     """Where the records of a batch of hashes lie. Arrays of one length, one row a record, ordered by ``query``.
 
     ``query`` (i8): position of the hash in the batch; not in it: no record; several times: several keys of that hash.
@@ -34,7 +34,7 @@ class Found:
         return len(self.query)
 
 
-def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> Found:
+def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> RecordAddresses:
     """For each hash (``hi``, ``lo``: u8, any order) all records of the newest of ``runs``, newest first, that holds it.
 
     By the invariant in ``recon.state.runs`` these are all live records of the hash; the caller compares the keys. Raises
@@ -63,7 +63,7 @@ def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> Found:
     joined = {name: np.concatenate([np.zeros(0, kinds[name]), *column]) for name, column in pieces.items()}
     order = np.argsort(joined["query"], kind="stable")
     joined = {name: column[order] for name, column in joined.items()}
-    return Found(tuple(part_files), part=joined.pop("file"), **joined)
+    return RecordAddresses(tuple(part_files), part=joined.pop("file"), **joined)
 
 
 def among(hi: Column, lo: Column, their_hi: Column, their_lo: Column) -> npt.NDArray[np.bool_]:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
-from recon.model.record import Hit
+from recon.model.record import RecordAddress
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
-from recon.state.runs.find import Found
+from recon.state.runs.find import RecordAddresses
 from recon.storage.cache import RecordCache, cache_of
 from recon.storage.port import ObjectStore, ReadCost
 from recon.storage.ranges import coalesce, read_ranges
@@ -63,7 +63,7 @@ def checks_of(records: pa.Array) -> npt.NDArray[np.uint32]:
     return np.fromiter(map(zlib.crc32, pieces), np.uint32, len(records))
 
 
-def read_record(store: ObjectStore, hit: Hit) -> bytes:
+def read_record(store: ObjectStore, hit: RecordAddress) -> bytes:
     """One record, with its line feed. Raises Damaged naming part-file and offset."""
     cache = cache_of(store)
     if cache is not None:
@@ -78,7 +78,7 @@ def read_record(store: ObjectStore, hit: Hit) -> bytes:
     return record
 
 
-def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
+def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArray:
     """The records in the order of ``found``, with their line feeds. Raises Damaged naming part-file and offset.
 
     Only the records' own bytes are kept. Those of a folder are copied one by one out of its mapped part-files, or read from the disk past
@@ -101,7 +101,7 @@ def read_records(store: ObjectStore, found: Found) -> pa.StringViewArray:
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
 
 
-def _share_not_held(store: ObjectStore, found: Found) -> float:
+def _share_not_held(store: ObjectStore, found: RecordAddresses) -> float:
     """Of some of the records, evenly taken: how many the system would have to read from the disk, 0 to 1; 0 where it does not tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return 0.0
@@ -119,7 +119,7 @@ def _share_not_held(store: ObjectStore, found: Found) -> float:
     return missing / len(sampled)
 
 
-def _copied(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+def _copied(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
     """Out of the mapped part-files. A page is read when its record is, and by itself: the system is asked not to read what lies around it,
     which would make each of many scattered records cost 128 KB of the disk, and of the memory that pages of files may take."""
     import pyarrow as pa
@@ -137,7 +137,7 @@ def _copied(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     return _joined(pieces, np.arange(len(found)), found.length)
 
 
-def _read_directly(store: ObjectStore, found: Found) -> pa.BinaryViewArray | None:
+def _read_directly(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray | None:
     """From the disk, past the system's pages, near neighbours together; None where the system or the file system has no such reads."""
     if not hasattr(os, "O_DIRECT"):
         return None
@@ -197,7 +197,7 @@ def _read_piece(
     return pa.Array.from_buffers(pa.large_binary(), len(length), buffers)
 
 
-def _by_place(found: Found) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _by_place(found: RecordAddresses) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The order of the records by part-file and offset, and their offsets and lengths in that order."""
     order = np.lexsort((found.offset, found.part))
     return order, found.offset[order].astype(np.int64), found.length[order].astype(np.int64)
@@ -232,7 +232,7 @@ def _fill(handle: int, into: memoryview, at: int) -> int:
     return got
 
 
-def _refuse_cut(store: ObjectStore, found: Found) -> tuple[list[str], list[int], npt.NDArray[np.int64]]:
+def _refuse_cut(store: ObjectStore, found: RecordAddresses) -> tuple[list[str], list[int], npt.NDArray[np.int64]]:
     """The part-files that hold the records, their sizes, and which of them holds each. Raises Damaged for one that is too short."""
     used, source = np.unique(found.part, return_inverse=True)
     paths = [found.part_files[part] for part in used.tolist()]
@@ -243,7 +243,7 @@ def _refuse_cut(store: ObjectStore, found: Found) -> tuple[list[str], list[int],
     return paths, sizes.tolist(), source
 
 
-def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
+def _mapped(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
     paths, sizes, source = _refuse_cut(store, found)
     sources = []
     for path, size in zip(paths, sizes, strict=True):
@@ -257,7 +257,7 @@ def _mapped(store: ObjectStore, found: Found) -> pa.BinaryViewArray:
     return _views(sources, source.astype(np.int32), found.offset.astype(np.int64), found.length.astype(np.int32))
 
 
-def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
+def _fetched(store: ObjectStore, found: RecordAddresses, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
     """The records, checked, and the rows of those that the cache was asked for and did not have."""
     import pyarrow as pa
 
@@ -284,7 +284,7 @@ def _fetched(store: ObjectStore, found: Found, cache: RecordCache | None) -> tup
 
 def _cached(
     cache: RecordCache | None,
-    found: Found,
+    found: RecordAddresses,
     order: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
     stops: npt.NDArray[np.int64],
@@ -311,8 +311,8 @@ def _cached(
     return pieces, np.array([row for row in asked if row not in held], np.int64)
 
 
-def _hit(found: Found, row: int) -> Hit:
-    return Hit(found.part_files[int(found.part[row])], int(found.offset[row]), int(found.length[row]), int(found.check[row]))
+def _hit(found: RecordAddresses, row: int) -> RecordAddress:
+    return RecordAddress(found.part_files[int(found.part[row])], int(found.offset[row]), int(found.length[row]), int(found.check[row]))
 
 
 def _views(
@@ -351,7 +351,7 @@ def _views(
     return pa.Array.from_buffers(pa.binary_view(), len(offset), [None, pa.py_buffer(views), *buffers])
 
 
-def _check_places(found: Found) -> None:
+def _check_places(found: RecordAddresses) -> None:
     """What no part-file can hold must not become an allocation or an overflow."""
     wrong = (found.length < 1) | (found.length > RECORD_LENGTH_MAX_BYTES) | (found.offset >= 1 << 62)
     rows = np.flatnonzero(wrong)
@@ -359,7 +359,7 @@ def _check_places(found: Found) -> None:
         raise _damaged(found.part_files[int(found.part[rows[0]])], int(found.offset[rows[0]]))
 
 
-def _check(found: Found, rows: npt.NDArray[np.int64], records: pa.LargeBinaryArray) -> None:
+def _check(found: RecordAddresses, rows: npt.NDArray[np.int64], records: pa.LargeBinaryArray) -> None:
     """``records`` are those of the ``rows`` of ``found``. Raises Damaged at the first in the order of ``rows`` that is not."""
     wrong = rows[checks_of(records) != found.check[rows]]
     if len(wrong):

@@ -10,13 +10,13 @@ import numpy as np
 
 from recon.errors import Damaged
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
-from recon.state.runs.find import Found
+from recon.state.runs.find import RecordAddresses
 from recon.state.runs.read import check_of
 from recon.storage.port import ObjectStore
 from recon.storage.ranges import coalesce, read_ranges
 
 
-def read_few(store: ObjectStore, found: Found) -> list[bytes]:
+def read_few(store: ObjectStore, found: RecordAddresses) -> list[bytes]:
     """The records in the order of ``found``, with their line feeds, all in memory. Raises Damaged naming part-file and offset."""
     order = np.lexsort((found.offset, found.part))
     part, length = found.part[order], found.length[order].astype(np.int64)
@@ -43,7 +43,7 @@ def read_few(store: ObjectStore, found: Found) -> list[bytes]:
     return records
 
 
-def _damaged(found: Found, row: int) -> Damaged:
+def _damaged(found: RecordAddresses, row: int) -> Damaged:
     return Damaged(
         f"{found.part_files[int(found.part[row])]}: the record at offset {int(found.offset[row])} is cut or not what was written; "
         "restore the file from a backup, then run 'recon verify'"
