@@ -9,38 +9,25 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from recon import vocabulary
 from recon.config import mistakes, yaml_file
-from recon.config.model import NUMBER, RESERVED, Config, Control, Derived, Events, Kind, Measure, Place, Status
-from recon.config.rules_version import _rules_version
-from recon.config.sections import Sections, cleaning_of
-from recon.config.settings import (
-    cache_of,
-    caps_of,
-    closing_of,
-    compaction_of,
-    engine_of,
-    freshness_of,
-    index_of,
-    limits_of,
-    memory_limit_of,
-    prices_of,
-    retention_of,
-    s3_of,
-    workers_of,
-)
+from recon.config.model import RESERVED, Config, Control, Derived, Events, Kind, Measure, Place, Status
+from recon.config.rules_version import rules_version
+from recon.config.sections import Sections
 from recon.errors import WrongUsage
-from recon.model.windows import Grid, is_local, local_midnight, parse_duration, parse_instant, zone_of
 from recon.vocabulary import Expression
 from recon.vocabulary.types import INTEGER, TEXT, TIMESTAMP, Type, decimal, parse_type
 
 if TYPE_CHECKING:
     from recon.logic.source import LogicSource
 
-
+FRESHNESS_SLACK = timedelta(minutes=30)
+"""Added to a window's length and its deadline for the default of ``freshness``: the time to process the window."""
 STATUS_LENGTH_MAX = 64
 _EPOCH = re.compile(r"epoch\((s|ms|us)\)\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -55,50 +42,23 @@ class _EventColumns(dict[str, Type]):
 
 
 def load_place(path: Path) -> Place:
-    """The part of a ``recon.yaml`` that a look-up needs; its expressions are not read, which saves loading their parser."""
-    path = path.absolute()
-    file = yaml_file.read(path)
-    sections = mistakes.validated(file)
-    reader = _Reader(file, sections)
-    return _place(reader, path, sections)
-
-
-def _place(reader: _Reader, path: Path, sections: Sections) -> Place:
-    types = reader.types()
-    columns = {name: item.sum or item.count or item.min or item.max or item.first or item.last for name, item in sections.measures.items()}
-    numbers = {name for name, item in sections.measures.items() if item.sum or item.count or types[str(columns[name])].is_number}
-    return Place(
-        sections.name,
-        path,
-        sections.store,
-        reader.store_path(),
-        sections.key_columns,
-        reader.grid(),
-        frozenset(numbers),
-        (tuple(sections.measures), tuple(sections.derived)),
-        cache_of(sections, reader.field, path.parent),
-        s3_of(sections, reader.field),
-        index_of(sections),
-        sections.permissions == "shared",
-        cleaning_of(sections),
-    )
+    """The part of a ``recon.yaml`` that a look-up needs. It does not parse expressions, which saves loading their parser. Raises WrongUsage
+    like ``load_config``."""
+    reader = _RuleReader(path.absolute())
+    return _place(reader, reader.types())
 
 
 def load_config(path: Path) -> Config:
-    """Reads one ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
-    path = path.absolute()
-    file = yaml_file.read(path)
-    sections = mistakes.validated(file)
-    reader = _Reader(file, sections)
-    types = reader.types()
+    """Reads a ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
+    reader = _RuleReader(path.absolute())
+    sections, types = reader.sections, reader.types()
     measures = tuple(reader.measure(name, types) for name in sections.measures)
     known: dict[str, Type] = {measure.name: measure.type for measure in measures}
     derived = tuple(reader.derived(name, known) for name in sections.derived)
     status = reader.status(known)
     control = tuple(reader.control(name, types) for name in sections.control)
-    place, events = _place(reader, path, sections), reader.events(types)
-    source, closing = reader.logic(), closing_of(sections, reader.field)
-    return Config(
+    place, events = _place(reader, types), reader.events(types)
+    config = Config(
         **vars(place),
         events=events,
         measures=measures,
@@ -106,31 +66,53 @@ def load_config(path: Path) -> Config:
         status=status,
         control=control,
         logic=sections.logic,
-        logic_source=source,
+        logic_source=reader.logic(),
         rejects=sections.rejects,
-        memory_limit=memory_limit_of(sections.memory_limit, reader.field, "memory_limit"),
+        memory_limit=sections.memory_limit,
         threads=sections.threads or os.cpu_count() or 1,
-        engine=engine_of(sections, reader.field),
-        compaction=compaction_of(sections),
-        retention=retention_of(sections, reader.field),
-        caps=caps_of(sections),
-        control_groups=sections.limits.control_groups,
-        limits=limits_of(sections, reader.field),
-        workers=workers_of(sections, reader.field),
-        closing=closing,
-        freshness=freshness_of(sections, reader.field, place.grid, closing),
-        prices=prices_of(sections),
+        engine=sections.engine,
+        compaction=sections.compaction,
+        retention=sections.retention,
+        caps=sections.caps,
+        limits=sections.limits,
+        workers=sections.workers,
+        closing=sections.closing,
+        freshness=sections.freshness or place.grid.longest + (sections.closing.deadline or timedelta(0)) + FRESHNESS_SLACK,
+        prices=sections.prices.replaced,
         columns=_columns(sections, events, measures, control, types),
-        rules_version=_rules_version(sections, place.grid, events, measures, derived, status, control, source),
-        raw=file.content,
+        rules_version="",
+        raw=reader.file.content,
+    )
+    return replace(config, rules_version=rules_version(config))
+
+
+def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
+    sections = reader.sections
+    columns = {name: measure.kinds[0] for name, measure in sections.measures.items()}
+    numbers = frozenset(name for name, (kind, column) in columns.items() if kind in ("sum", "count") or types[column].is_number)
+    return Place(
+        name=sections.name,
+        path=reader.file.path,
+        store=sections.store,
+        store_path=None if sections.store.startswith("s3://") else (reader.file.path.parent / sections.store).resolve(),
+        key=sections.key_columns,
+        grid=sections.windows.grid,
+        numbers=numbers,
+        names=(tuple(sections.measures), tuple(sections.derived)),
+        cache=sections.cache,
+        s3=sections.s3,
+        index=sections.index.of(sections.name),
+        shared=sections.permissions == "shared",
+        cleaning=sections.cleaning,
     )
 
 
-class _Reader:
-    """Turns checked sections into what they name; each failure says the line of its field."""
+class _RuleReader:
+    """Turns the sections of one file into rules. Every method raises WrongUsage with the line of the field that is wrong."""
 
-    def __init__(self, file: yaml_file.File, sections: Sections) -> None:
-        self.file, self.sections = file, sections
+    def __init__(self, path: Path) -> None:
+        self.file = yaml_file.read(path)
+        self.sections = mistakes.validated(self.file)
 
     @contextmanager
     def field(self, *path: str | int) -> Iterator[str]:
@@ -140,25 +122,9 @@ class _Reader:
         except WrongUsage as error:
             raise WrongUsage(f"{self.file.place(path)}: {error}") from None
 
-    def grid(self) -> Grid:
-        windows, zone = self.sections.windows, ""
-        if windows.zone is not None:
-            with self.field("windows", "zone") as name:
-                zone = zone_of(windows.zone, name)
-        with self.field("windows", "start") as name:
-            local = windows.zone is not None and is_local(windows.start)
-            start = local_midnight(windows.start, zone or "UTC", name) if local else parse_instant(windows.start, name)
-        with self.field("windows", "every") as name:
-            every = parse_duration(windows.every, name)
-        with self.field("windows"):
-            return Grid(start, every, zone)
-
     def types(self) -> _EventColumns:
         """Declared types, with the key and id as text and the time as a timestamp."""
         section, types = self.sections.events, _EventColumns()
-        with self.field("key") as name:
-            if len({*self.sections.key_columns}) < len(self.sections.key):
-                raise WrongUsage(f"{name}: a column is named twice; name each once")
         for column, text in section.types.items():
             with self.field("events", "types", column) as name:
                 types[column] = TIMESTAMP if _EPOCH.match(text.lower()) else parse_type(text, name)
@@ -178,34 +144,24 @@ class _Reader:
 
     def events(self, types: Mapping[str, Type]) -> Events:
         section = self.sections.events
-        with self.field("events", "dedupe") as name:
-            dedupe = parse_duration(section.dedupe, name)
-        with self.field("events", "id") as name:
-            columns = section.id[:-1] if section.id[-1:] == (NUMBER,) else section.id
-            if section.id and (not columns or NUMBER in columns or len({*columns}) < len(columns)):
-                raise WrongUsage(
-                    f'{name}: name one or more columns, each once, and perhaps "{NUMBER}" as the last, such as [source, event_id]'
-                )
-        with self.field("events", "currency") as name:
-            if section.currency is not None and section.currency == section.time:
-                raise WrongUsage(f"{name}: {section.currency!r} is the time already; the currency is a column of its own")
-        for part, names in (("measures", self.sections.measures), ("derived", self.sections.derived)):
-            if section.currency is not None and "currency" in names:
-                with self.field(part, "currency") as name:
-                    raise WrongUsage(f"{name}: 'currency' is a column of every export where events.currency is set; choose another name")
-        with self.field("events", "zone") as name:
-            zone = None if section.zone is None else zone_of(section.zone, name)
+        columns = section.id_columns
         epochs = {column: match[1] for column, text in section.types.items() if (match := _EPOCH.match(text.lower()))}
-        return Events(dict(types), columns, columns != section.id, section.time, dedupe, section.currency, zone, epochs)
+        return Events(
+            types=dict(types),
+            id=columns,
+            numbered=columns != section.id,
+            time=section.time,
+            dedupe=section.dedupe,
+            currency=section.currency,
+            zone=section.zone,
+            epochs=epochs,
+        )
 
     def measure(self, name: str, types: _EventColumns) -> Measure:
         section = self.sections.measures[name]
         with self.field("measures", name) as field:
             _check_name(name, field)
-            kinds = [(kind, value) for kind, value in section if kind != "where" and value is not None]
-            if len(kinds) != 1:
-                raise WrongUsage(f"{field}: name exactly one of sum, count, min, max, first or last, such as {{sum: amount}}")
-        kind, column = kinds[0]
+        kind, column = section.kinds[0]
         with self.field("measures", name, kind) as field:
             result = self._measure_type(kind, column, types, field)
         where = None
@@ -258,8 +214,6 @@ class _Reader:
         with self.field("control", name) as field:
             if not _NAME.match(name):
                 raise WrongUsage(f"{field}: a name is lower-case letters, digits and _, beginning with a letter")
-            if (section.count is None) == (section.sum is None):
-                raise WrongUsage(f'{field}: name exactly one of count or sum, such as {{count: "*"}} or {{sum: amount}}')
             if name == "rows" and (section.count != "*" or section.by is not None):
                 raise WrongUsage(f'{field}: rows is the number of rows, {{count: "*"}}; give another total another name')
         if section.count is not None:
@@ -267,15 +221,6 @@ class _Reader:
         with self.field("control", name, "sum") as field:
             _summed(types[str(section.sum)], str(section.sum), field)
         return Control(name, "sum", section.sum, section.by)
-
-    def store_path(self) -> Path | None:
-        store = self.sections.store
-        if store.startswith("s3://"):
-            return None
-        with self.field("store") as field:
-            if "://" in store or not store.strip():
-                raise WrongUsage(f"{field}: {store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
-        return (self.file.path.parent / store).resolve()
 
     def logic(self) -> LogicSource | None:
         """What the logic is made of, found without running it."""

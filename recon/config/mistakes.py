@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from recon.config.sections import (
-    CacheOf,
-    Caps,
-    ClosingOf,
-    CompactionOf,
-    ControlOf,
-    EngineOf,
-    EventColumns,
-    IndexOf,
-    KeyOf,
-    LimitsOf,
-    MeasureOf,
-    PricesOf,
-    RetentionOf,
-    S3Of,
-    Sections,
-    Windows,
-    WorkersOf,
-)
+from recon.config.fields import MISTAKE
+from recon.config.sections import Sections
 from recon.config.yaml_file import FieldPath, File, dotted
 from recon.errors import WrongUsage
 
 
 def validated(file: File) -> Sections:
-    """The sections at their types. Raises WrongUsage for the first mistake."""
+    """The file's sections. Raises WrongUsage for the first mistake."""
     try:
-        return Sections.model_validate(file.content)
+        return Sections.model_validate(file.content, context={"folder": file.path.parent})
     except ValidationError as error:
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        field = tuple(part for part in first["loc"] if part in _parts(file.content) or isinstance(part, int))
-        field = field or tuple(first["loc"])
-        place = file.place(field)
-        raise WrongUsage(f"{place}: {dotted(field)}: {_reason(dict(first), field)}") from None
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        field = tuple(part for part in first["loc"] if part in _parts(file.content) or isinstance(part, int)) or tuple(first["loc"])
+        if first["type"] == MISTAKE:
+            field += first["ctx"]["field"]
+        raise WrongUsage(f"{file.place(field)}: {dotted(field)}: {_reason(dict(first), field)}") from None
 
 
 def _parts(content: object) -> set[str]:
@@ -51,6 +34,8 @@ def _parts(content: object) -> set[str]:
 
 def _reason(error: dict[str, Any], field: FieldPath) -> str:
     kind, context = error["type"], error.get("ctx", {})
+    if kind == MISTAKE:
+        return str(context["reason"])
     if kind == "extra_forbidden":
         known = _known(field[:-1])
         near = difflib.get_close_matches(str(field[-1]), known, 1)
@@ -64,9 +49,10 @@ def _reason(error: dict[str, Any], field: FieldPath) -> str:
         return f"{error['input']!r} does not fit; {example}"
     shown = str(error["input"])[:60]
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        names = _known((*field, "")) or ["a name of your own"]
-        return f"{shown!r} is no section; write {{{names[0]}: …}}, with names such as {', '.join(names[:6])}"
-    if kind in ("list_type", "string_type"):
+        names = _known(field)
+        such = f", with names such as {', '.join(names[:6])}" if names else ""
+        return f"{shown!r} is no section; write {{{names[0] if names else 'a name of your own'}: …}}{such}"
+    if kind in ("list_type", "string_type", "time_delta_type"):
         return f"{shown!r} is not {'a list' if kind == 'list_type' else 'a text'}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {str(error['input'])[:60]!r}"
 
@@ -90,6 +76,7 @@ _EXAMPLES = {
     "measures": 'write measures such as lines: {count: "*"}',
     "status": 'write a list such as - {BREAK: "true"}',
     "bytes": "write a size such as bytes: 4GB",
+    "line": "write a size such as line: 16MiB",
     "memory_limit": "write a size such as memory_limit: 2GB",
     "files": "write the number of files that make a window complete, such as files: 4",
     "freshness": "write how late the watermark may be, such as freshness: 2h",
@@ -120,31 +107,23 @@ _EXAMPLES = {
 }
 
 
-_MODELS: dict[str, type[BaseModel]] = {
-    "windows": Windows,
-    "key": KeyOf,
-    "events": EventColumns,
-    "caps": Caps,
-    "limits": LimitsOf,
-    "cache": CacheOf,
-    "prices": PricesOf,
-    "closing": ClosingOf,
-    "engine": EngineOf,
-    "compaction": CompactionOf,
-    "retention": RetentionOf,
-    "index": IndexOf,
-    "workers": WorkersOf,
-    "s3": S3Of,
-}
+def _known(path: FieldPath) -> list[str]:
+    """The names that the section at ``path`` may have; none where they are the user's."""
+    section: type[BaseModel] | None = Sections
+    of_the_user = False
+    for part in path:
+        if of_the_user or isinstance(part, int):
+            of_the_user = False
+        elif section is None or part not in section.model_fields:
+            return []
+        else:
+            annotation = section.model_fields[part].annotation
+            section, of_the_user = _section_in(annotation), get_origin(annotation) is dict
+    return list(section.model_fields) if section else []
 
 
-_NAMED: dict[str, type[BaseModel]] = {"measures": MeasureOf, "control": ControlOf}
-
-
-def _known(section: FieldPath) -> list[str]:
-    """The names that a section may have."""
-    if not section:
-        return list(Sections.model_fields)
-    head = str(section[0])
-    model = _MODELS.get(head) or _NAMED.get(head)
-    return list(model.model_fields) if model else []
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, alone, in a list or by name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_in(inner))), None)

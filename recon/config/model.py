@@ -25,10 +25,6 @@ RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days
 """Columns that every export has, so that no measure or derived value can have their name."""
 
 
-NUMBER = "#"
-"""The part of an event id that numbers the equal rows of a file."""
-
-
 @dataclass(frozen=True)
 class Events:
     """What is known of the events' columns. ``id``: the columns of the event id, none where file and line are the identity. ``numbered``:
@@ -134,7 +130,6 @@ class Config(Place):
     compaction: Compaction
     retention: Retention
     caps: Caps
-    control_groups: int
     limits: Limits
     workers: Workers
     closing: Closing

@@ -1,74 +1,100 @@
-"""The text of ``recon.yaml``: YAML with lines, the shape of its sections, and what a mistake in it is called.
-
-Scalars are read much as YAML 1.2's core schema has it, so that nothing is guessed: ``null``, ``true``, ``false`` and
-whole numbers are what they look like; all else, ``NO``, ``0.10`` and ``2026-11-01`` included, is the text as written.
-Keys are always text.
-"""
+"""The sections of ``recon.yaml`` that are rules, and the file as a whole."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from recon.config.fields import Duration, Section, Text, Texts, as_list, mistake, mistakes_in, parsed, written
+from recon.config.settings import (
+    Cache,
+    Caps,
+    Closing,
+    Compaction,
+    Engine,
+    Index,
+    Limits,
+    MemoryLimit,
+    OwnPrices,
+    Retention,
+    S3Settings,
+    Workers,
+)
 from recon.model.cleaning import STEPS
+from recon.model.windows import Grid, is_local, local_midnight, parse_instant, zone_of
 
-
-def _written(value: object) -> object:
-    """A text field may be written as a number or as true without quotes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else value
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def _listed_or_none(value: object) -> object:
-    return [] if value is None else _listed(value)
+NUMBER = "#"
+"""The part of an event id that numbers the equal rows of a file."""
 
 
 def _key_columns(value: object) -> object:
-    """Each a section; a column's name alone stands for one that is not cleaned."""
+    """A list of sections; a column's name alone is a column that is not cleaned."""
     listed = value if isinstance(value, list) else [value]
-    return [one if isinstance(one, dict) else {"column": one} for one in listed]
+    return [column if isinstance(column, dict) else {"column": column} for column in listed]
 
 
-def _a_share(value: object) -> object:
-    """A number as it is written: decimals are texts in this file."""
-    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
+Zone = Annotated[Text, AfterValidator(parsed(zone_of))]
+"""An IANA time zone; UTC is ""."""
 
 
-Text = Annotated[str, BeforeValidator(_written), Field(min_length=1)]
+class WindowsSection(Section):
+    """``start``: of the first window. ``every``: their length. ``zone``: where days are windows, the zone of these days."""
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Windows(_Section):
     start: Text
-    every: Text
-    zone: Text | None = None
+    every: Duration
+    zone: Zone | None = None
+
+    @model_validator(mode="after")
+    def _on_the_clock(self) -> WindowsSection:
+        with mistakes_in("windows"):
+            _ = self.grid
+        return self
+
+    @property
+    def grid(self) -> Grid:
+        """The windows. Raises WrongUsage where they do not fit the clock."""
+        local = self.zone is not None and is_local(self.start)
+        start = local_midnight(self.start, self.zone or "UTC", "windows.start") if local else parse_instant(self.start, "windows.start")
+        return Grid(start, self.every, self.zone or "")
 
 
-class KeyOf(_Section):
+class KeyColumn(Section):
+    """A column of the key, and how its text is cleaned."""
+
     column: Text
-    clean: Annotated[tuple[Literal["trim", "nfc", "strip_format"], ...], BeforeValidator(_listed)] = ()
+    clean: Annotated[tuple[Literal["trim", "nfc", "strip_format"], ...], BeforeValidator(as_list)] = ()
 
 
-class EventColumns(_Section):
-    types: dict[str, Text] = {}
-    id: Annotated[tuple[Text, ...], BeforeValidator(_listed_or_none)] = ()
+class EventsSection(Section):
+    """The events' columns: their types, and which are id, currency and time. ``zone``: of times that name none. ``dedupe``: how far back an
+    equal id makes a duplicate."""
+
+    types: dict[str, Text] = Field(default={})
+    id: Texts = ()
     currency: Text | None = None
     time: Text | None = None
-    zone: Text | None = None
-    dedupe: Text = "31d"
+    zone: Zone | None = None
+    dedupe: Duration = written("31d")
+
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """The columns of the id, without the number of equal rows."""
+        return self.id[:-1] if self.id[-1:] == (NUMBER,) else self.id
+
+    @model_validator(mode="after")
+    def _columns_of_their_own(self) -> EventsSection:
+        columns = self.id_columns
+        if self.id and (not columns or NUMBER in columns or len({*columns}) < len(columns)):
+            raise mistake(f'name one or more columns, each once, and perhaps "{NUMBER}" as the last, such as [source, event_id]', "id")
+        if self.currency is not None and self.currency == self.time:
+            raise mistake(f"{self.currency!r} is the time already; the currency is a column of its own", "currency")
+        return self
 
 
-class MeasureOf(_Section):
+class MeasureSection(Section):
+    """One figure per key: its kind with the column it is taken of, and the condition for events that count."""
+
     sum: Text | None = None
     count: Text | None = None
     min: Text | None = None
@@ -77,178 +103,92 @@ class MeasureOf(_Section):
     last: Text | None = None
     where: Text | None = None
 
+    @property
+    def kinds(self) -> list[tuple[str, str]]:
+        """Kind and column of each kind that is written; of a valid measure, one."""
+        return [(kind, column) for kind, column in self if kind != "where" and column is not None]
 
-class ControlOf(_Section):
+    @model_validator(mode="after")
+    def _one_kind(self) -> MeasureSection:
+        if len(self.kinds) != 1:
+            raise mistake("name exactly one of sum, count, min, max, first or last, such as {sum: amount}")
+        return self
+
+
+class ControlSection(Section):
+    """A control total of a batch: the number of rows or the sum of a column, per value of another (``by``)."""
+
     count: Text | None = None
     sum: Text | None = None
     by: Text | None = None
 
-
-Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)? ?([KMGT]i?B)$")]
-
-
-class LimitsOf(_Section):
-    control_groups: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
-    line: Bytes = "16MiB"
-    nesting: Annotated[int, Field(ge=1, le=1_000)] = 64
-    bytes: Bytes = "64GiB"
-    rows: Annotated[int, Field(ge=1, le=10**12)] = 500_000_000
-    ratio: Annotated[int, Field(ge=1, le=1_000_000)] = 250
+    @model_validator(mode="after")
+    def _one_kind(self) -> ControlSection:
+        if (self.count is None) == (self.sum is None):
+            raise mistake('name exactly one of count or sum, such as {count: "*"} or {sum: amount}')
+        return self
 
 
-class ClosingOf(_Section):
-    files: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    deadline: Text | None = None
-    process_open: bool = False
-
-
-class Caps(_Section):
-    windows: Annotated[int, Field(ge=1, le=10_000)] = 48
-    events: Annotated[int, Field(ge=1, le=10**12)] | None = None
-    bytes: Bytes | None = None
-
-
-Times = Annotated[float, BeforeValidator(_a_share), Field(ge=1.1, le=10)]
-
-
-S3 = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
-
-
-class FleetOf(_Section):
-    types: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1, max_length=30)]
-    on_demand: Annotated[int, Field(ge=0, le=10_000)] = 0
-    spot: Annotated[int, Field(ge=0, le=10_000)] = 0
-
-
-class FleetsOf(_Section):
-    primary: FleetOf
-    core: FleetOf
-    task: FleetOf | None = None
-
-
-class TransientOf(_Section):
-    release: Annotated[str, Field(pattern=r"^emr-(spark-)?[0-9]+\.[0-9]+\.[0-9]+$")]
-    fleets: FleetsOf
-    service_role: Text
-    instance_profile: Text
-    subnets: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
-    logs: S3 | None = None
-    idle: Text = "15m"
-    steps_at_once: Annotated[int, Field(ge=1, le=256)] = 10
-    bootstrap: Annotated[tuple[S3, ...], BeforeValidator(_listed)] = ()
-    security_configuration: Text | None = None
-    tags: dict[str, Text] = {}
-
-
-class EngineOf(_Section):
-    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
-    master: Text = "local[*]"
-    settings: dict[str, Text] = {}
-    slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    memory_limit: Bytes = "1GB"
-    cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
-    transient: TransientOf | None = None
-    application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
-    role: Annotated[str, Field(pattern=r"^arn:[^ ]{15,}$")] | None = None
-    messages: S3 | None = None
-    package: Text | None = None
-    timeout: Text = "12h"
-
-
-class CacheOf(_Section):
-    kind: Literal["none", "redis"] = "none"
-    url: Text | None = None
-    ttl: Text = "1d"
-    user: Text | None = None
-    secret: Text | None = None
-    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
-    certificates: Text | None = None
-    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
-    record_max: Bytes = "64KiB"
-
-
-Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
-
-
-class PricesOf(_Section):
-    region: Text | None = None
-    as_of: Text | None = None
-    s3_put_1000: Dollars | None = None
-    s3_get_1000: Dollars | None = None
-    dynamodb_write_million: Dollars | None = None
-    dynamodb_read_million: Dollars | None = None
-    lambda_request_million: Dollars | None = None
-    lambda_gb_second: Dollars | None = None
-
-
-class CompactionOf(_Section):
-    bound: Literal["disk", "writes"] = "disk"
-    disk: Times = 1.5
-    writes: Times = 1.5
-
-
-class IndexOf(_Section):
-    kind: Literal["runs", "dynamodb"] = "runs"
-    table: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{3,200}$")] | None = None
-    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
-    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
-
-
-class WorkersOf(_Section):
-    kind: Literal["processes", "lambda"] = "processes"
-    count: Annotated[int, Field(ge=1, le=1000)] = 4
-    function: Annotated[Text, Field(pattern=r"^[A-Za-z0-9:_.$-]{1,256}$")] | None = None
-    time_limit: Text = "10m"
-    silence: Text = "1m"
-    attempts: Annotated[int, Field(ge=1, le=100)] = 5
-
-
-class RetentionOf(_Section):
-    history: Text | None = None
-    grace: Text = "1d"
-
-
-class S3Of(_Section):
-    kms_key: Text | None = None
-    requests_at_once: Annotated[int, Field(ge=1, le=256)] = 32
-    retry: Text = "2m"
-
-
-class Sections(_Section):
+class Sections(Section):
     """The whole file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
-    key: Annotated[tuple[KeyOf, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
-    windows: Windows
-    events: EventColumns = EventColumns()
-    measures: Annotated[dict[str, MeasureOf], Field(min_length=1)]
-    derived: dict[str, Text] = {}
-    status: list[dict[str, Text]] = []
-    control: dict[str, ControlOf] = {"rows": ControlOf(count="*")}
+    key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
+    windows: WindowsSection
+    events: EventsSection = EventsSection()
+    measures: Annotated[dict[str, MeasureSection], Field(min_length=1)]
+    derived: dict[str, Text] = Field(default={})
+    status: list[dict[str, Text]] = Field(default=[])
+    control: dict[str, ControlSection] = Field(default={"rows": ControlSection(count="*")})
     logic: Text | None = None
     rejects: Literal["keep", "stop"] = "keep"
-    memory_limit: Bytes = "2GB"
+    memory_limit: MemoryLimit = "2GB"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    limits: LimitsOf = LimitsOf()
+    limits: Limits = Limits()
     permissions: Literal["private", "shared"] = "private"
-    engine: EngineOf = EngineOf()
-    s3: S3Of = S3Of()
+    engine: Engine = Engine()
+    s3: S3Settings = S3Settings()
     caps: Caps = Caps()
-    cache: CacheOf = CacheOf()
-    prices: PricesOf = PricesOf()
-    closing: ClosingOf = ClosingOf()
-    compaction: CompactionOf = CompactionOf()
-    retention: RetentionOf = RetentionOf()
-    freshness: Text | None = None
-    index: IndexOf = IndexOf()
-    workers: WorkersOf = WorkersOf()
+    cache: Cache = Cache()
+    prices: OwnPrices = OwnPrices()
+    closing: Closing = Closing()
+    compaction: Compaction = Compaction()
+    retention: Retention = Retention()
+    freshness: Duration | None = None
+    index: Index = Index()
+    workers: Workers = Workers()
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        return tuple(one.column for one in self.key)
+        return tuple(column.column for column in self.key)
 
+    @property
+    def cleaning(self) -> dict[str, tuple[str, ...]]:
+        """Key column → its cleaning steps in the order of ``STEPS``; the order in which they are written means nothing."""
+        return {column.column: tuple(step for step in STEPS if step in column.clean) for column in self.key if column.clean}
 
-def cleaning_of(sections: Sections) -> dict[str, tuple[str, ...]]:
-    """How key columns are cleaned; the order in which the steps are written means nothing."""
-    return {one.column: tuple(step for step in STEPS if step in one.clean) for one in sections.key if one.clean}
+    @field_validator("store")
+    @classmethod
+    def _folder_or_bucket(cls, store: str) -> str:
+        if not store.startswith("s3://") and ("://" in store or not store.strip()):
+            raise mistake(f"{store!r} is no store; write a folder such as ./data, or s3://bucket/prefix")
+        return store
+
+    @field_validator("key")
+    @classmethod
+    def _each_once(cls, key: tuple[KeyColumn, ...]) -> tuple[KeyColumn, ...]:
+        if len({column.column for column in key}) < len(key):
+            raise mistake("a column is named twice; name each once")
+        return key
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> Sections:
+        for part, names in (("measures", self.measures), ("derived", self.derived)):
+            if self.events.currency is not None and "currency" in names:
+                reason = "'currency' is a column of every export where events.currency is set; choose another name"
+                raise mistake(reason, part, "currency")
+        if self.engine.kind == "emr_serverless" and self.engine.messages is None and not self.store.startswith("s3://"):
+            reason = "messages of EMR Serverless go through S3, and the store is a folder; write messages: s3://bucket/prefix"
+            raise mistake(reason, "engine")
+        return self

@@ -1,367 +1,317 @@
-"""How the work is done: closing, caps, retention, compaction, freshness, index. None of it changes what artifacts mean."""
+"""The sections that say how the work is done. None of them changes what artifacts mean, so none is part of the rules version."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from recon.config.sections import EngineOf, Sections, TransientOf
-from recon.errors import WrongUsage
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+
+from recon.config.fields import Duration, OrEmpty, S3Place, Section, Size, Text, Texts, as_list, mistake, written
 from recon.metering.prices import Prices
-from recon.model.windows import Grid, parse_duration
+from recon.model.windows import duration_text
 
+LAMBDA_LIMIT = timedelta(minutes=15)
+LINE_MAX = ByteSize(256 << 20)
+"""The largest ``limits.line``, in bytes: a block of a few lines must fit memory and 32-bit offsets."""
+MEMORY_MIN, MEMORY_MAX = 32 * 10**6, 10**15
 _CACHE_URL = re.compile(r"rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[0-9]{0,3})?\Z")
 _SECRET = re.compile(r"([A-Za-z_][A-Za-z0-9_]*|arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+)\Z")
-LAMBDA_LIMIT = timedelta(minutes=15)
-FRESHNESS_SLACK = timedelta(minutes=30)
-MEMORY_MIN, MEMORY_MAX = 32 * 10**6, 10**15
-
-Field = Callable[..., AbstractContextManager[str]]
-"""Gives the name of a field, by its path; what is raised inside gets file and line in front."""
+_BYTES: TypeAdapter[int] = TypeAdapter(Size)
 
 
-@dataclass(frozen=True)
-class Closing:
-    """When a window closes by itself: with so many ``files``, or so long after its end; and whether it is processed before."""
+def _memory_limit(text: str) -> str:
+    if not MEMORY_MIN <= _BYTES.validate_python(text) <= MEMORY_MAX:
+        raise mistake(f"{text} is not from 32MB to 1000TB; write a size such as 2GB")
+    return text
 
-    files: int | None = None
-    deadline: timedelta | None = None
+
+MemoryLimit = Annotated[str, AfterValidator(_memory_limit)]
+"""What DuckDB may use, in its own spelling: bytes do not survive its rounding."""
+Requests = Annotated[int, Field(ge=1, le=256)]
+Times = Annotated[float, Field(ge=1.1, le=10)]
+Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
+
+
+class Limits(Section):
+    """What a file may ask of the machine. ``line``: bytes of a line of text, or of a CSV record. ``nesting``: depth of brackets in a JSON
+    object. ``bytes`` and ``rows``: of one file, decompressed. ``ratio``: decompressed bytes per byte of a compressed file.
+    ``control_groups``: groups of a control total in one window."""
+
+    control_groups: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    line: Size = written("16MiB")
+    nesting: Annotated[int, Field(ge=1, le=1_000)] = 64
+    bytes: Size = written("64GiB")
+    rows: Annotated[int, Field(ge=1, le=10**12)] = 500_000_000
+    ratio: Annotated[int, Field(ge=1, le=1_000_000)] = 250
+
+    @field_validator("line")
+    @classmethod
+    def _fits_memory(cls, line: ByteSize) -> ByteSize:
+        if line > LINE_MAX:
+            raise mistake(f"{line / 2**20:g}MiB is too large; a line has at most {LINE_MAX >> 20}MiB")
+        return line
+
+
+class Closing(Section):
+    """When a window closes by itself: at ``files`` files, or ``deadline`` after its end. ``process_open``: process it before it closes."""
+
+    files: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    deadline: Duration | None = None
     process_open: bool = False
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """Instances of a cluster: any of ``types``, so many units on demand and as spot instances."""
+class Caps(Section):
+    """The most that one run merges; None is no limit."""
 
-    types: tuple[str, ...]
-    on_demand: int
-    spot: int
+    windows: Annotated[int, Field(ge=1, le=10_000)] = 48
+    events: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    bytes: Size | None = None
 
 
-@dataclass(frozen=True)
-class Transient:
-    """A cluster of EMR that is started for one run. ``idle``: after how long without a step it ends by itself. ``logs``: where its logs
-    go, below s3://. ``bootstrap``: scripts that each of its machines runs first, told where the package is."""
+class Fleet(Section):
+    """Instances of a cluster, of any of ``types``: units of on-demand and of spot capacity."""
 
-    release: str
+    types: Annotated[Texts, Field(min_length=1, max_length=30)]
+    on_demand: Annotated[int, Field(ge=0, le=10_000)] = 0
+    spot: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> Fleet:
+        if not self.on_demand + self.spot:
+            raise mistake("no instances; write on_demand or spot, such as {types: [m7g.xlarge], on_demand: 1}")
+        return self
+
+
+class Fleets(Section):
+    """The fleets of a transient cluster."""
+
     primary: Fleet
     core: Fleet
-    task: Fleet | None
-    service_role: str
-    instance_profile: str
-    subnets: tuple[str, ...]
-    logs: str | None
-    idle: timedelta
-    steps_at_once: int
-    bootstrap: tuple[str, ...]
-    security_configuration: str | None
-    tags: Mapping[str, str]
+    task: Fleet | None = None
+
+    @field_validator("primary")
+    @classmethod
+    def _single(cls, fleet: Fleet) -> Fleet:
+        if fleet.on_demand + fleet.spot != 1:
+            raise mistake("a cluster has one primary instance; write on_demand: 1 or spot: 1")
+        return fleet
 
 
-@dataclass(frozen=True)
-class Engine:
-    """What carries out reduce, pre-fetch and merge. It is no part of the rules: either engine goes on from what the other left.
+class Transient(Section):
+    """An EMR cluster that is started for one run. ``idle``: it terminates itself after this time without a step. ``logs``: where its logs
+    go in S3. ``bootstrap``: scripts that each instance runs first; their argument is the package's location."""
 
-    ``master``, ``settings``: Spark's own, for a session that this process starts itself, or for what is submitted. ``slices``: parts of the
-    hash space that a stage is cut into at least. ``memory_limit``: of DuckDB in one of Spark's tasks.
+    release: Annotated[str, Field(pattern=r"^emr-(spark-)?[0-9]+\.[0-9]+\.[0-9]+$")]
+    fleets: Fleets
+    service_role: Text
+    instance_profile: Text
+    subnets: Annotated[Texts, Field(min_length=1)]
+    logs: S3Place | None = None
+    idle: Duration = written("15m")
+    steps_at_once: Requests = 10
+    bootstrap: Annotated[tuple[S3Place, ...], BeforeValidator(as_list)] = ()
+    security_configuration: Text | None = None
+    tags: dict[str, Text] = Field(default={})
 
-    On EMR: ``package``, the folder that ``make emr-package`` wrote; ``cluster``, a running one, or ``transient``; ``timeout``,
-    how long a step may run. On EMR Serverless: ``application``, the ``role`` of its jobs, ``messages``, where Pipes' messages go."""
-
-    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
-    master: str = "local[*]"
-    settings: Mapping[str, str] = field(default_factory=dict)
-    slices: int | None = None
-    memory_limit: str = "1GB"
-    cluster: str | None = None
-    transient: Transient | None = None
-    application: str | None = None
-    role: str | None = None
-    messages: str | None = None
-    package: str = ""
-    timeout: timedelta = timedelta(hours=12)
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether its stages are carried out on a cluster that this process only submits to."""
-        return self.kind in ("emr", "emr_serverless")
-
-
-@dataclass(frozen=True)
-class Cache:
-    """What stands in front of object storage for records. ``url``: scheme, host, port and number of the database, without credentials.
-
-    ``secret``: name of an environment variable, or ARN of a secret in Secrets Manager. ``namespace`` None: the reconciliation's name.
-    ``certificates``: file of the authorities that are trusted, if not the system's."""
-
-    kind: Literal["none", "redis"] = "none"
-    url: str = ""
-    ttl: timedelta = timedelta(days=1)
-    user: str | None = None
-    secret: str | None = None
-    namespace: str | None = None
-    certificates: str | None = None
-    timeout_ms: int = 250
-    record_max_bytes: int = 65_536
-
-    @property
-    def address(self) -> str:
-        """Host and port, to be told."""
-        return self.url.partition("://")[2].partition("/")[0]
-
-
-@dataclass(frozen=True)
-class Compaction:
-    """Which of the two is kept (``bound``): part-files hold at most ``disk`` times what is live, or at most ``writes`` times what changed
-    is written. In either case it begins when ``disk`` is exceeded."""
-
-    bound: Literal["disk", "writes"]
-    disk: float
-    writes: float
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long what was known is kept (None: for ever), and what was superseded, for readers that still use it."""
-
-    history: timedelta | None
-    grace: timedelta
-
-
-@dataclass(frozen=True)
-class Index:
-    """What others look keys up in: the ``runs`` alone, or a ``table`` in DynamoDB besides, which is loaded from them.
-
-    ``requests_at_once``: of one process. ``share``: entries that one worker loads in one piece."""
-
-    kind: Literal["runs", "dynamodb"]
-    table: str
-    requests_at_once: int
-    share: int
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who loads shares into the index table: ``count`` processes of this machine, or as many invocations of the Lambda ``function``.
-
-    ``time_limit_s``: of one worker. ``silence_s``: after so long without a sign of life it is given up. ``attempts``: at a share, in a row,
-    that come no further."""
-
-    kind: Literal["processes", "lambda"] = "processes"
-    count: int = 4
-    function: str = ""
-    time_limit_s: float = 600.0
-    silence_s: float = 60.0
-    attempts: int = 5
-
-
-@dataclass(frozen=True)
-class Caps:
-    """What one run merges at most; None is no bound."""
-
-    windows: int = 48
-    events: int | None = None
-    bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a file may ask of the machine. ``line``: bytes of a line of text, and of a CSV record. ``nesting``: brackets inside each
-    other in a JSON object. ``bytes``, ``rows``: of a file, decompressed. ``ratio``: decompressed bytes for each byte of a compressed file.
-    """
-
-    line: int = 16 << 20
-    nesting: int = 64
-    bytes: int = 64 << 30
-    rows: int = 500_000_000
-    ratio: int = 250
-
-
-LINE_BYTES_MAX = 256 << 20
-"""The largest ``limits.line``: blocks of a few lines have to fit memory and 32-bit offsets."""
-
-
-@dataclass(frozen=True)
-class S3Settings:
-    """How a store in S3 is used. ``kms_key``: encrypts what is written (None: as the bucket says). ``requests_at_once``: of one read.
-    ``retry_s``: so long a request that was throttled or cut off is tried again."""
-
-    kms_key: str | None = None
-    requests_at_once: int = 32
-    retry_s: float = 120.0
-
-
-def memory_limit_of(size: str, field: Field, *path: str) -> str:
-    """What DuckDB may use, as it is written. Raises WrongUsage for what no window could be processed with, or no machine has."""
-    with field(*path) as name:
-        if not MEMORY_MIN <= bytes_of(size) <= MEMORY_MAX:
-            raise WrongUsage(f"{name}: {size} is not from 32MB to 1000TB; write a size such as 2GB")
-    return size
-
-
-def closing_of(sections: Sections, field: Field) -> Closing:
-    section = sections.closing
-    with field("closing", "deadline") as name:
-        deadline = None if section.deadline is None else parse_duration(section.deadline, name)
-    return Closing(section.files, deadline, section.process_open)
-
-
-def engine_of(sections: Sections, field: Field) -> Engine:
-    section = sections.engine
-    with field("engine", "timeout") as name:
-        timeout = parse_duration(section.timeout, name)
-    memory_limit_of(section.memory_limit, field, "engine", "memory_limit")
-    with field("engine") as name:
-        _refuse_unfit(section, sections.store, name)
-    transient = None if section.transient is None else _transient_of(section.transient, field)
-    package = (section.package or "").rstrip("/")
-    return Engine(**{**dict(section), "transient": transient, "package": package, "timeout": timeout})
+    @field_validator("idle")
+    @classmethod
+    def _allowed_by_emr(cls, idle: timedelta) -> timedelta:
+        if not timedelta(minutes=1) <= idle <= timedelta(days=7):
+            raise mistake(f"{duration_text(idle)} is not from 1m to 7d")
+        return idle
 
 
 _NEEDS = {"emr": ("package",), "emr_serverless": ("package", "application", "role")}
 _ONLY_WITH = {"cluster": "emr", "transient": "emr", "application": "emr_serverless", "role": "emr_serverless", "messages": "emr_serverless"}
 
 
-def _refuse_unfit(section: EngineOf, store: str, name: str) -> None:
-    """What one kind of engine needs, and what only another one takes."""
-    for field_name in _NEEDS.get(section.kind, ()):
-        if getattr(section, field_name) is None:
-            raise WrongUsage(f"{name}: kind: {section.kind} needs {field_name}; see docs/configuration.md")
-    for field_name, kind in _ONLY_WITH.items():
-        if section.kind != kind and getattr(section, field_name) is not None:
-            raise WrongUsage(f"{name}: {field_name} is for kind: {kind}, not for {section.kind}; take it out, or name that kind")
-    if section.kind == "emr" and (section.cluster is None) == (section.transient is None):
-        raise WrongUsage(f"{name}: kind: emr takes either cluster, the id of a running one, or transient, which starts one for each run")
-    if section.kind == "emr_serverless" and section.messages is None and not store.startswith("s3://"):
-        raise WrongUsage(f"{name}: messages of EMR Serverless go through S3, and the store is a folder; write messages: s3://bucket/prefix")
+class Engine(Section):
+    """What carries out reduce, pre-fetch and merge. Either engine continues from what the other left.
+
+    ``master`` and ``settings``: Spark's own, for a session that this process starts, or for what it submits. ``slices``: the least number
+    of parts of the hash space that a stage is cut into. ``memory_limit``: of DuckDB in one Spark task.
+
+    On EMR, ``package`` is the folder that ``make emr-package`` wrote, ``cluster`` a running cluster, ``timeout`` the longest run of a step.
+    On EMR Serverless, ``role`` is that of the jobs, ``messages`` the place in S3 for the messages of Dagster Pipes."""
+
+    kind: Literal["duckdb", "spark", "emr", "emr_serverless"] = "duckdb"
+    master: Text = "local[*]"
+    settings: dict[str, Text] = Field(default={})
+    slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    memory_limit: MemoryLimit = "1GB"
+    cluster: Annotated[str, Field(pattern=r"^j-[A-Z0-9]+$")] | None = None
+    transient: Transient | None = None
+    application: Annotated[str, Field(pattern=r"^[0-9a-z]+$", max_length=64)] | None = None
+    role: Annotated[str, Field(pattern=r"^arn:[^ ]{15,}$")] | None = None
+    messages: S3Place | None = None
+    package: Annotated[str, OrEmpty, AfterValidator(lambda text: text.rstrip("/"))] = written(None)
+    timeout: Duration = written("12h")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the stages run on a cluster that this process only submits to."""
+        return self.kind in ("emr", "emr_serverless")
+
+    @model_validator(mode="after")
+    def _fields_of_its_kind(self) -> Engine:
+        for name in _NEEDS.get(self.kind, ()):
+            if not getattr(self, name):
+                raise mistake(f"kind: {self.kind} needs {name}; see docs/configuration.md")
+        for name, kind in _ONLY_WITH.items():
+            if self.kind != kind and getattr(self, name) is not None:
+                raise mistake(f"{name} is for kind: {kind}, not for {self.kind}; take it out, or name that kind")
+        if self.kind == "emr" and (self.cluster is None) == (self.transient is None):
+            raise mistake("kind: emr takes either cluster, the id of a running one, or transient, which starts one for each run")
+        return self
 
 
-def _transient_of(section: TransientOf, field: Field) -> Transient:
-    with field("engine", "transient", "idle") as name:
-        idle = parse_duration(section.idle, name)
-        if not timedelta(minutes=1) <= idle <= timedelta(days=7):
-            raise WrongUsage(f"{name}: {section.idle} is not from 1m to 7d")
-    for which, fleet in section.fleets:
-        with field("engine", "transient", "fleets", which) as name:
-            if fleet is not None and not fleet.on_demand + fleet.spot:
-                raise WrongUsage(f"{name}: no instances; write on_demand or spot, such as {{types: [m7g.xlarge], on_demand: 1}}")
-    with field("engine", "transient", "fleets", "primary") as name:
-        if section.fleets.primary.on_demand + section.fleets.primary.spot != 1:
-            raise WrongUsage(f"{name}: a cluster has one primary instance; write on_demand: 1 or spot: 1")
-    fleets = {which: None if fleet is None else Fleet(**dict(fleet)) for which, fleet in section.fleets}
-    return Transient(**{name: value for name, value in {**dict(section), **fleets, "idle": idle}.items() if name != "fleets"})
+class Cache(Section):
+    """The cache of records in front of object storage. ``url``: scheme, host, port and database number, without credentials.
+
+    ``secret``: name of an environment variable, or ARN of a secret in Secrets Manager. ``namespace`` None: the reconciliation's name.
+    ``certificates``: file of trusted authorities, None for the system's. ``record_max``: bytes of the largest record that is cached."""
+
+    kind: Literal["none", "redis"] = "none"
+    url: Annotated[str, OrEmpty] = written(None)
+    ttl: Duration = written("1d")
+    user: Text | None = None
+    secret: Text | None = None
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    certificates: Text | None = None
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    record_max: Size = written("64KiB")
+
+    @property
+    def address(self) -> str:
+        """Host and port, for messages."""
+        return self.url.partition("://")[2].partition("/")[0]
+
+    @field_validator("secret")
+    @classmethod
+    def _no_password(cls, secret: str | None) -> str | None:
+        if secret is not None and not _SECRET.match(secret):
+            # The value may be the password itself, so the message does not repeat it.
+            raise mistake("write the name of an environment variable, or the ARN of a secret in Secrets Manager")
+        return secret
+
+    @field_validator("certificates")
+    @classmethod
+    def _beside_the_configuration(cls, path: str | None, info: ValidationInfo) -> str | None:
+        return str(info.context["folder"] / path) if info.context and path else path
+
+    @model_validator(mode="after")
+    def _url_of_its_kind(self) -> Cache:
+        example = "write rediss://host:6379/0 (redis:// is without TLS)"
+        if self.kind == "none":
+            if self.url:
+                raise mistake("is not used while cache.kind is none; write kind: redis, or leave the url out", "url")
+        elif not self.url:
+            raise mistake(f"is missing; {example}", "url")
+        elif "@" in self.url or "?" in self.url:
+            # The message does not repeat an url that may hold a password.
+            raise mistake(f"user, password and options do not belong here; {example}, cache.user and cache.secret", "url")
+        elif not _CACHE_URL.match(self.url):
+            raise mistake(f"{self.url[:60]!r} is no address of a Redis; {example}", "url")
+        return self
 
 
-def cache_of(sections: Sections, field: Field, folder: Path) -> Cache:
-    """``folder``: that of the configuration, from which its paths are taken."""
-    section = sections.cache
-    with field("cache", "url") as name:
-        if section.kind == "redis":
-            _check_cache_url(section.url, name)
-        elif section.url is not None:
-            raise WrongUsage(f"{name}: is not used while cache.kind is none; write kind: redis, or leave the url out")
-    with field("cache", "secret") as name:
-        if section.secret is not None and not _SECRET.match(section.secret):
-            # What stands there may be the password itself: it is not told.
-            raise WrongUsage(f"{name}: write the name of an environment variable, or the ARN of a secret in Secrets Manager")
-    with field("cache", "ttl") as name:
-        ttl = parse_duration(section.ttl, name)
-    size = bytes_of(section.record_max)
-    certificates = None if section.certificates is None else str(folder / section.certificates)
-    given = {name: getattr(section, name) for name in ("kind", "user", "secret", "namespace", "timeout_ms")}
-    return Cache(url=section.url or "", ttl=ttl, certificates=certificates, record_max_bytes=size, **given)
+class OwnPrices(Section):
+    """Prices in US dollars that replace those of ``recon.metering.prices``."""
+
+    region: Text | None = None
+    as_of: Text | None = None
+    s3_put_1000: Dollars | None = None
+    s3_get_1000: Dollars | None = None
+    dynamodb_write_million: Dollars | None = None
+    dynamodb_read_million: Dollars | None = None
+    lambda_request_million: Dollars | None = None
+    lambda_gb_second: Dollars | None = None
+
+    @property
+    def replaced(self) -> Prices:
+        """All prices: those written here, and Recon's own for the others."""
+        return replace(Prices(), **self.model_dump(exclude_none=True))
 
 
-def prices_of(sections: Sections) -> Prices:
-    """The table's prices, and those that are written instead."""
-    return replace(Prices(), **{name: value for name, value in sections.prices if value is not None})
+class Compaction(Section):
+    """Which of two limits is kept (``bound``): part-files hold at most ``disk`` times the live bytes, or commits write at most ``writes``
+    times the changed bytes. Either way compaction begins once ``disk`` is exceeded."""
+
+    bound: Literal["disk", "writes"] = "disk"
+    disk: Times = 1.5
+    writes: Times = 1.5
 
 
-def _check_cache_url(url: str | None, name: str) -> None:
-    """Raises WrongUsage; it does not tell a url that may hold a password."""
-    example = "write rediss://host:6379/0 (redis:// is without TLS)"
-    if url is None:
-        raise WrongUsage(f"{name}: is missing; {example}")
-    if "@" in url or "?" in url:
-        raise WrongUsage(f"{name}: user, password and options do not belong here; {example}, cache.user and cache.secret")
-    if not _CACHE_URL.match(url):
-        raise WrongUsage(f"{name}: {url[:60]!r} is no address of a Redis; {example}")
+class Index(Section):
+    """What look-ups read: the ``runs`` alone, or also a ``table`` in DynamoDB that is loaded from them.
+
+    ``requests_at_once``: of one process. ``share``: the most entries that one worker loads in one piece."""
+
+    kind: Literal["runs", "dynamodb"] = "runs"
+    table: Annotated[str, OrEmpty, Field(pattern=r"^([A-Za-z0-9_.-]{3,200})?$")] = written(None)
+    requests_at_once: Requests = 32
+    share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+
+    def of(self, reconciliation: str) -> Index:
+        """This index, with the reconciliation's table where no other is written."""
+        return self if self.table else self.model_copy(update={"table": f"recon-{reconciliation}"})
 
 
-def s3_of(sections: Sections, field: Field) -> S3Settings:
-    section = sections.s3
-    with field("s3", "retry") as name:
-        retry = parse_duration(section.retry, name)
-    return S3Settings(section.kms_key, section.requests_at_once, retry.total_seconds())
+class Workers(Section):
+    """What loads shares into the index table: ``count`` processes of this machine, or as many invocations of the Lambda ``function``.
+
+    ``time_limit``: of one worker. ``silence``: a worker without a heartbeat for this long counts as dead. ``attempts``: attempts at one
+    share in a row without progress, before the load fails."""
+
+    kind: Literal["processes", "lambda"] = "processes"
+    count: Annotated[int, Field(ge=1, le=1000)] = 4
+    function: Annotated[str, OrEmpty, Field(pattern=r"^([A-Za-z0-9:_.$-]{1,256})?$")] = written(None)
+    time_limit: Duration = written("10m")
+    silence: Duration = written("1m")
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+
+    @model_validator(mode="after")
+    def _within_its_kind(self) -> Workers:
+        if (self.kind == "lambda") != bool(self.function):
+            raise mistake("belongs to kind: lambda, which needs it; write workers: {kind: lambda, function: recon-index}", "function")
+        limit = duration_text(self.time_limit)
+        if self.time_limit > (LAMBDA_LIMIT if self.kind == "lambda" else timedelta(days=1)):
+            raise mistake(f"{limit} is too long; at most 15m on Lambda, 1d elsewhere", "time_limit")
+        if self.silence >= self.time_limit:
+            raise mistake(f"{duration_text(self.silence)} is not shorter than time_limit, {limit}", "silence")
+        return self
 
 
-def compaction_of(sections: Sections) -> Compaction:
-    return Compaction(**dict(sections.compaction))
+class Retention(Section):
+    """``history``: how long superseded knowledge is kept, None for ever. ``grace``: how long unused files are left for running readers."""
+
+    history: Duration | None = None
+    grace: Duration = written("1d")
+
+    @model_validator(mode="after")
+    def _grace_within_history(self) -> Retention:
+        if self.history is not None and self.history < self.grace:
+            grace, history = duration_text(self.grace), duration_text(self.history)
+            raise mistake(f"{grace} is longer than history, {history}; give readers no more than is kept", "grace")
+        return self
 
 
-def index_of(sections: Sections) -> Index:
-    section = sections.index
-    table = section.table or f"recon-{sections.name}"
-    return Index(section.kind, table, section.requests_at_once, section.share)
+class S3Settings(Section):
+    """How a store in S3 is used. ``kms_key``: encrypts written objects, None for the bucket's own. ``requests_at_once``: of one read.
+    ``retry``: how long a throttled or interrupted request is retried."""
 
+    kms_key: Text | None = None
+    requests_at_once: Requests = 32
+    retry: Duration = written("2m")
 
-def workers_of(sections: Sections, field: Field) -> Workers:
-    section = sections.workers
-    with field("workers", "function") as name:
-        if (section.kind == "lambda") != (section.function is not None):
-            raise WrongUsage(f"{name}: belongs to kind: lambda, which needs it; write workers: {{kind: lambda, function: recon-index}}")
-    with field("workers", "time_limit") as name:
-        limit = parse_duration(section.time_limit, name)
-        longest = LAMBDA_LIMIT if section.kind == "lambda" else timedelta(days=1)
-        if limit > longest:
-            raise WrongUsage(f"{name}: {section.time_limit} is too long; at most 15m on Lambda, 1d elsewhere")
-    with field("workers", "silence") as name:
-        silence = parse_duration(section.silence, name)
-        if silence >= limit:
-            raise WrongUsage(f"{name}: {section.silence} is not shorter than time_limit, {section.time_limit}")
-    return Workers(section.kind, section.count, section.function or "", limit.total_seconds(), silence.total_seconds(), section.attempts)
+    @property
+    def retry_s(self) -> float:
+        return self.retry.total_seconds()
 
-
-def retention_of(sections: Sections, field: Field) -> Retention:
-    section = sections.retention
-    with field("retention", "history") as name:
-        history = None if section.history is None else parse_duration(section.history, name)
-    with field("retention", "grace") as name:
-        grace = parse_duration(section.grace, name)
-        if history is not None and history < grace:
-            raise WrongUsage(f"{name}: {section.grace} is longer than history, {section.history}; give readers no more than is kept")
-    return Retention(history, grace)
-
-
-def freshness_of(sections: Sections, field: Field, grid: Grid, closing: Closing) -> timedelta:
-    """How late the watermark may be: unless it is written, a window, its deadline, and half an hour to process it."""
-    if sections.freshness is not None:
-        with field("freshness") as name:
-            return parse_duration(sections.freshness, name)
-    return grid.longest + (closing.deadline or timedelta(0)) + FRESHNESS_SLACK
-
-
-def caps_of(sections: Sections) -> Caps:
-    section = sections.caps
-    return Caps(section.windows, section.events, None if section.bytes is None else bytes_of(section.bytes))
-
-
-def limits_of(sections: Sections, field: Field) -> Limits:
-    section = sections.limits
-    line = bytes_of(section.line)
-    with field("limits", "line") as name:
-        if line > LINE_BYTES_MAX:
-            raise WrongUsage(f"{name}: {section.line} is too large; a line has at most {LINE_BYTES_MAX >> 20}MiB")
-    return Limits(line, section.nesting, bytes_of(section.bytes), section.rows, section.ratio)
-
-
-def bytes_of(size: str) -> int:
-    """``2GB``, ``1.5 GiB`` → bytes."""
-    number, unit = size.rstrip("KMGTiB").strip(), size.lstrip("0123456789. ")
-    return int(Decimal(number) * (1024 if "i" in unit else 1000) ** (1 + "KMGT".index(unit[0])))
+    def retrying(self, seconds: float) -> S3Settings:
+        """These settings with another time for retries."""
+        return self.model_copy(update={"retry": timedelta(seconds=seconds)})

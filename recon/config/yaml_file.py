@@ -1,8 +1,11 @@
-"""Reads a YAML file and remembers the line of each field."""
+"""Reads a YAML file and remembers the line of each field.
+
+Every value is the text as written, quoted or not, so that nothing is guessed: ``NO``, ``0.10`` and ``2026-11-01`` stay what they are. The
+sections read numbers, true and false from that text.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +17,12 @@ from recon.errors import WrongUsage
 
 BYTES_MAX = 1_000_000
 DEPTH_MAX = 20
-_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
-_NULLS = {"", "~", "null", "Null", "NULL"}
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 FieldPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class File:
-    """A file's content and the line on which each field stands."""
+    """A file's content and the line of each field."""
 
     path: Path
     content: dict[str, Any]
@@ -42,7 +42,7 @@ def dotted(field: Sequence[str | int]) -> str:
 
 
 def read(path: Path) -> File:
-    """Reads the YAML. Raises WrongUsage for what is no YAML mapping, repeats a key, or uses anchors."""
+    """Reads the file. Raises WrongUsage if it is no YAML mapping, repeats a name, or uses anchors."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
         raise WrongUsage(f"{path}:{line}: {dotted(field)}: anchors, aliases and deep nesting are not used here; write it out")
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node)
+        return node.value
     if isinstance(node, yaml.SequenceNode):
         return [_constructed(path, item, (*field, index), lines, seen) for index, item in enumerate(node.value)]
     content: dict[str, Any] = {}
@@ -90,14 +90,3 @@ def _constructed(path: Path, node: yaml.Node, field: FieldPath, lines: dict[Fiel
         lines[inner] = key.start_mark.line + 1
         content[key.value] = _constructed(path, value, inner, lines, seen)
     return content
-
-
-def _scalar(node: yaml.ScalarNode) -> object:
-    text: str = node.value
-    if node.style is not None:
-        return text
-    if text in _NULLS:
-        return None
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
-    return int(text) if _WHOLE.match(text) else text

@@ -36,6 +36,12 @@ def parse_duration(text: str, field: str) -> timedelta:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def duration_text(duration: timedelta) -> str:
+    """A duration as ``parse_duration`` reads it, in its largest whole unit: 60 minutes → ``1h``."""
+    unit = next(unit for unit in reversed(_UNITS) if not duration % _UNITS[unit])
+    return f"{duration // _UNITS[unit]}{unit}"
+
+
 def parse_instant(text: str, field: str) -> datetime:
     """An ISO 8601 time with a zone → UTC datetime. Raises WrongUsage naming ``field``."""
     try:

@@ -72,7 +72,7 @@ class RecordCache:
 
     def put(self, records: Iterable[tuple[RecordAddress, bytes]]) -> None:
         """Keeps records that have been checked, except those that are too large."""
-        small = (one for one in records if len(one[1]) <= self._settings.record_max_bytes)
+        small = (one for one in records if len(one[1]) <= self._settings.record_max)
         if self._breaker.allows():
             with self._no_worse_than_a_miss():
                 while batch := list(islice(small, KEYS_AT_ONCE)):

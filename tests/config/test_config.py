@@ -90,26 +90,28 @@ def test_what_is_not_written_has_its_default(load: Load) -> None:
         "keep",
         "2GB",
         os.cpu_count(),
-        Caps(48, None, None),
+        Caps(windows=48, events=None, bytes=None),
     )
     assert config.logic is None
 
 
 def test_caps_bound_windows_events_and_bytes(load: Load) -> None:
-    assert load("name: orders", "name: orders\ncaps: {events: 2000000, bytes: 1.5 GiB}").caps == Caps(48, 2_000_000, 1_610_612_736)
+    assert load("name: orders", "name: orders\ncaps: {events: 2000000, bytes: 1.5 GiB}").caps == Caps(events=2_000_000, bytes=1_610_612_736)
     assert load("name: orders", "name: orders\ncaps: {bytes: 500MB}").caps.bytes == 500_000_000
 
 
 def test_a_key_may_be_a_list_and_further_sections_may_be_set(load: Load) -> None:
     config = load("key: order_id", "key: [shop, order_id]\nthreads: 3\nrejects: stop\ncaps: {windows: 5}\nmemory_limit: 512MB")
     assert config.key == ("shop", "order_id")
-    assert (config.threads, config.rejects, config.caps, config.memory_limit) == (3, "stop", Caps(5), "512MB")
+    assert (config.threads, config.rejects, config.caps, config.memory_limit) == (3, "stop", Caps(windows=5), "512MB")
 
 
 def test_one_of_two_bounds_is_kept_and_configurations_of_before_stay_valid(load: Load) -> None:
-    assert load("", "").compaction == Compaction("disk", 1.5, 1.5)
-    assert load("name: orders", "name: orders\ncompaction: {disk: 2}").compaction == Compaction("disk", 2.0, 1.5)
-    assert load("name: orders", "name: orders\ncompaction: {bound: writes, writes: 1.25}").compaction == Compaction("writes", 1.5, 1.25)
+    assert load("", "").compaction == Compaction(bound="disk", disk=1.5, writes=1.5)
+    assert load("name: orders", "name: orders\ncompaction: {disk: 2}").compaction == Compaction(bound="disk", disk=2.0, writes=1.5)
+    assert load("name: orders", "name: orders\ncompaction: {bound: writes, writes: 1.25}").compaction == Compaction(
+        bound="writes", disk=1.5, writes=1.25
+    )
     for wrong, expected in (
         ("{bound: both}", "compaction.bound: 'both' is not one of 'disk' or 'writes'"),
         ("{writes: 1}", "compaction.writes: '1' does not fit; write how many times what changed may be written, 1.1 to 10"),

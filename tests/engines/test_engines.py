@@ -47,7 +47,7 @@ from recon.state.timeline import Timeline
 from recon.storage import layout
 
 DUCKDB = Engine()
-SPARK = replace(LOCAL, slices=2)
+SPARK = LOCAL.model_copy(update={"slices": 2})
 ROUNDS = int(os.environ.get("RECON_SPARK_EXAMPLES", "2"))
 # Not shrunk: every try takes seconds.
 PHASES = (Phase.explicit, Phase.generate)

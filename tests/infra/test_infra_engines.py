@@ -16,14 +16,14 @@ from emr_server import emr_server
 from iam import Call, matches, why_not
 from recorded_requests import ACCOUNT, REGION, Recorded, proxy
 
-from recon.config.settings import Engine, Fleet, Transient
+from recon.config.settings import Engine, Fleet, Fleets, Transient
 from recon.remote.emr import transient
 from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.steps import Steps
 
 PACE = Pace(first=0.01, most=0.05, patience=5, logs=0)
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"
-FLEET = Fleet(("m7g.xlarge",), 1, 0)
+FLEET = Fleet(types=("m7g.xlarge",), on_demand=1)
 SUBMITTING = ("ReduceRole", "PrefetchRole", "MergeRole", "PipelineRole")
 
 
@@ -74,11 +74,17 @@ def stack() -> Stack:
 def test_a_stage_may_start_a_cluster_of_its_own_give_it_steps_and_end_it(stack: Stack, role: str, tmp_path: Path) -> None:
     service, node = stack.outputs["EmrServiceRoleName"], stack.outputs["EmrNodeProfileName"]
     settings = Transient(
-        "emr-spark-8.0.0", FLEET, FLEET, None, service, node, ("subnet-1",), None, timedelta(minutes=10), 4, (), None,
-        {"for-use-with-amazon-emr-managed-policies": "true"},
-    )  # fmt: skip
+        release="emr-spark-8.0.0",
+        fleets=Fleets(primary=FLEET, core=FLEET),
+        service_role=service,
+        instance_profile=node,
+        subnets=("subnet-1",),
+        idle=timedelta(minutes=10),
+        steps_at_once=4,
+        tags={"for-use-with-amazon-emr-managed-policies": "true"},
+    )
     with asked_of_emr(tmp_path, stack, role) as recorded:
-        engine = Engine("emr", package="/p", transient=settings)
+        engine = Engine(kind="emr", package="/p", transient=settings)
         cluster = transient.start("recon orders", engine, settings)
         steps = Steps(cluster, PACE)
         step = steps.submit("reduce of nothing", ["true"])

@@ -61,7 +61,7 @@ def mistake(folder: Path, closing: str) -> str:
 
 def test_nothing_closes_by_itself_unless_it_is_configured(tmp_path: Path) -> None:
     r = open_in(tmp_path)
-    assert r.config.closing == Closing(None, None, False)
+    assert r.config.closing == Closing(files=None, deadline=None, process_open=False)
     land(r, 0, "a", "b", "c")
     assert close_due(r.store(), r.config, datetime(2030, 1, 1, tzinfo=UTC), [W0, W1]) == []
     assert list(past_deadline(r.config, State(), datetime(2030, 1, 1, tzinfo=UTC))) == []
@@ -70,7 +70,7 @@ def test_nothing_closes_by_itself_unless_it_is_configured(tmp_path: Path) -> Non
 def test_closing_is_configured_by_files_deadline_and_process_open_and_changes_no_rules(tmp_path: Path) -> None:
     before = open_in(tmp_path).config.rules_version
     config = reconciliation(tmp_path, "{files: 4, deadline: 2h, process_open: true}").config
-    assert config.closing == Closing(4, timedelta(hours=2), True)
+    assert config.closing == Closing(files=4, deadline=timedelta(hours=2), process_open=True)
     assert config.rules_version == before
 
 

@@ -44,7 +44,7 @@ bound = st.one_of(st.none(), st.integers(1, 20))
 def test_blocks_hold_every_window_once_in_order_within_the_caps_and_are_as_long_as_these_allow(
     config: Config, drawn: list[tuple[int, int, bool]], windows: int, events: int | None, stored: int | None
 ) -> None:
-    capped = Config(**{**vars(config), "caps": Caps(windows, events, stored)})
+    capped = Config(**{**vars(config), "caps": Caps().model_copy(update={"windows": windows, "events": events, "bytes": stored})})
     items, at = [], 0
     for many, weight, gap in drawn:
         at += 2 if gap else 1
@@ -75,7 +75,7 @@ def test_what_is_not_asked_for_is_not_read(config: Config) -> None:
             read.append(hour)
             yield hour
 
-    capped = Config(**{**vars(config), "caps": Caps(3)})
+    capped = Config(**{**vars(config), "caps": Caps(windows=3)})
     assert next(blocks(capped, items(), window)) == [0, 1, 2]
     assert read == [0, 1, 2, 3]
 
@@ -83,7 +83,7 @@ def test_what_is_not_asked_for_is_not_read(config: Config) -> None:
 def test_bytes_bound_what_a_run_takes_and_what_a_sensor_takes(tmp_path: Path) -> None:
     opened = made(tmp_path, hours=5)
     size = (tmp_path / "file-00.csv").stat().st_size
-    capped = Config(**{**vars(opened.config), "caps": Caps(48, None, 2 * size)})
+    capped = Config(**{**vars(opened.config), "caps": Caps(bytes=2 * size)})
     state = opened.state()
     taken = [[m.window for m in block] for block in ranges(capped, due(opened.store(), capped, state).ready)]
     assert taken == [[window(0), window(1)], [window(2), window(3)], [window(4)]]

@@ -678,7 +678,7 @@ def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_aft
     assert r.index_status()["given_up"] == [old.table]
     kept(r, tables)
     assert tables.owner(old.table) == old.owner
-    config = replace(r.config, retention=replace(r.config.retention, grace=timedelta(0)))
+    config = replace(r.config, retention=r.config.retention.model_copy(update={"grace": timedelta(0)}))
     keep(r.store(), config, Timeline(r.store()), tables)
     assert tables.owner(old.table) is None
     assert [one.number for one in builds.begun(r.store())] == [old.number + 1]

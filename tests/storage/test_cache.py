@@ -138,7 +138,7 @@ def test_neighbours_that_one_request_fetches_are_not_asked_of_the_cache(
 
 
 def test_entries_live_as_long_as_told_and_large_records_stay_out(redis: Valkey, shelf: tuple[LocalStore, list[RecordAddress]]) -> None:
-    store = cached(shelf[0], redis.url, ttl=timedelta(minutes=7), record_max_bytes=len(RECORDS[0]))
+    store = cached(shelf[0], redis.url, ttl=timedelta(minutes=7), record_max=len(RECORDS[0]))
     read_records(store, everywhere(shelf[1][:8]))
     (only, *more) = redis.client().keys()
     assert len(more) == sum(len(record) <= len(RECORDS[0]) for record in RECORDS[:8]) - 1 < 7
@@ -159,10 +159,10 @@ def test_reconciliations_and_stores_share_a_server_but_no_entry(
 
 def test_a_folder_has_no_cache_and_neither_has_a_store_without_one_configured(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    assert in_front_of(store, Cache("redis", "redis://127.0.0.1:1/0"), "orders") is store
+    assert in_front_of(store, Cache(kind="redis", url="redis://127.0.0.1:1/0"), "orders") is store
     far = Distant(store)
     assert in_front_of(far, Cache(), "orders") is far
-    assert isinstance(in_front_of(far, Cache("redis", "redis://127.0.0.1:1/0"), "orders"), CachedStore)
+    assert isinstance(in_front_of(far, Cache(kind="redis", url="redis://127.0.0.1:1/0"), "orders"), CachedStore)
 
 
 # ---- what it may do wrong --------------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_a_wrong_password_or_none_costs_the_cache_and_is_in_no_message(
 def test_another_namespace_than_the_users_own_is_refused_and_costs_the_cache(
     guarded: Valkey, shelf: tuple[LocalStore, list[RecordAddress]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = Cache("redis", guarded.url, user="recon", secret="arn:aws:secretsmanager:eu-central-1:123456789012:secret:x")
+    chosen = Cache(kind="redis", url=guarded.url, user="recon", secret="arn:aws:secretsmanager:eu-central-1:123456789012:secret:x")
     far = Distant(shelf[0])
     records_ = RecordCache(chosen, "fees", lambda: seal_of(far), read_secret=lambda arn: json.dumps({"password": PASSWORD}))
     assert read_record(CachedStore(far, records_), shelf[1][0]) == RECORDS[0]
@@ -351,7 +351,7 @@ def test_over_tls_with_a_password_from_secrets_manager(
 
     def through(trusted: Path) -> CachedStore:
         given_ = {"secret": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:orders", "certificates": str(trusted)}
-        chosen = Cache("redis", f"rediss://127.0.0.1:{port}/0", timeout_ms=5000, **given_)
+        chosen = Cache(kind="redis", url=f"rediss://127.0.0.1:{port}/0", timeout_ms=5000, **given_)
         told = json.dumps({"username": "recon", "password": PASSWORD})
         return CachedStore(far, RecordCache(chosen, "orders", lambda: seal_of(far), tally, read_secret=lambda arn: told))
 
@@ -375,7 +375,7 @@ def test_the_secret_is_read_from_secrets_manager_in_its_own_region(monkeypatch: 
     with mock_aws():
         there = boto3.client("secretsmanager", region_name="eu-central-1")
         arn = there.create_secret(Name="orders", SecretString=json.dumps({"username": "recon", "password": PASSWORD}))["ARN"]
-        found = credentials(Cache("redis", "rediss://127.0.0.1:1/0", secret=arn))
+        found = credentials(Cache(kind="redis", url="rediss://127.0.0.1:1/0", secret=arn))
     assert (found.user, found.password) == ("recon", PASSWORD)
     assert PASSWORD not in repr(found)
 
@@ -389,7 +389,7 @@ def test_in_a_run_of_dagster_the_secret_comes_through_dagster_aws(monkeypatch: p
     with mock_aws():
         there = boto3.client("secretsmanager", region_name="eu-central-1")
         arn = there.create_secret(Name="orders", SecretString=PASSWORD)["ARN"]
-        assert credentials(Cache("redis", "rediss://127.0.0.1:1/0", user="recon", secret=arn), dagster_secret).password == PASSWORD
+        assert credentials(Cache(kind="redis", url="rediss://127.0.0.1:1/0", user="recon", secret=arn), dagster_secret).password == PASSWORD
     open_in(tmp_path)
     assert ReconciliationCache(config_file=str(tmp_path / "recon.yaml")).open() is None  # a folder
 
@@ -432,7 +432,7 @@ def test_a_cache_is_configured_and_is_no_part_of_the_rules(tmp_path: Path) -> No
         tmp_path, "{kind: redis, url: 'rediss://c.example:6379/0', ttl: 2h, secret: PW, certificates: ca.pem, record_max: 4KiB}"
     )
     assert found.ttl == timedelta(hours=2)
-    assert (found.record_max_bytes, found.certificates, found.address) == (4096, str(tmp_path / "ca.pem"), "c.example:6379")
+    assert (found.record_max, found.certificates, found.address) == (4096, str(tmp_path / "ca.pem"), "c.example:6379")
     assert load_config(tmp_path / "recon.yaml").rules_version == without
 
 

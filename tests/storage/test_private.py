@@ -165,6 +165,6 @@ def test_a_window_with_a_control_group_for_each_row_is_put_in_quarantine_and_the
 
 
 def test_the_limit_is_a_thousand_unless_it_is_written(tmp_path: Path) -> None:
-    assert made(tmp_path).config.control_groups == 1_000
+    assert made(tmp_path).config.limits.control_groups == 1_000
     with pytest.raises(WrongUsage, match=r"limits\.control_groups: '0' does not fit; write how many values"):
         _ = with_more(tmp_path, "limits: {control_groups: 0}\n").config

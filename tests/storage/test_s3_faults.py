@@ -65,13 +65,13 @@ def between(seaweed_server: seaweed.Seaweed, in_s3: str, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def store(between: FaultyServer, in_s3: str) -> S3Store:
-    return open_s3(in_s3, S3Settings(retry_s=20))
+    return open_s3(in_s3, S3Settings().retrying(20))
 
 
 @pytest.fixture
 def hasty(between: FaultyServer, in_s3: str) -> S3Store:
     """Gives up at once."""
-    return open_s3(in_s3, S3Settings(retry_s=0.3))
+    return open_s3(in_s3, S3Settings().retrying(0.3))
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def test_an_answer_that_does_not_come_is_not_waited_for_and_its_put_not_done_twi
     between: FaultyServer, in_s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "READ_S_MAX", 1)
-    store = open_s3(in_s3, S3Settings(retry_s=20))
+    store = open_s3(in_s3, S3Settings().retrying(20))
     between.hang(puts, 1.5)
     assert store.put_new("a", [b"x"]) == 1
     store.put_new("b", [b"y"])
     between.hang(gets, 1.5, times=3)
-    hasty = open_s3(in_s3, S3Settings(retry_s=0.3))
+    hasty = open_s3(in_s3, S3Settings().retrying(0.3))
     with pytest.raises(TimedOut, match="nothing came in time"):
         hasty.get("b")
 
@@ -368,10 +368,10 @@ def test_an_expired_token_is_renewed(between: FaultyServer, in_s3: str, monkeypa
 
     between.answer(lambda asked: with_old(asked) and not heads(asked), 400, "ExpiredToken", 99)
     between.harm(with_old, lambda asked, pass_on: Answered(400, (), b""), 99)
-    store = open_s3(in_s3, S3Settings(retry_s=20))
+    store = open_s3(in_s3, S3Settings().retrying(20))
     file.write_text(f"[default]\naws_access_key_id = {seaweed.KEY}\naws_secret_access_key = {seaweed.SECRET}\n")
     assert not store.exists("a"), "the answer to HEAD does not say why it is refused"
-    again = open_s3(in_s3, S3Settings(retry_s=20))
+    again = open_s3(in_s3, S3Settings().retrying(20))
     assert again.put_new("a", [b"x"]) == 1
 
 

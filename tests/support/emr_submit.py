@@ -31,7 +31,7 @@ def main() -> int:
 
     done = worker._done
     worker.open_session = lambda engine: None
-    worker._done = lambda config, asked: done(replace(config, engine=replace(config.engine, kind="duckdb")), asked)
+    worker._done = lambda config, asked: done(replace(config, engine=config.engine.model_copy(update={"kind": "duckdb"})), asked)
     script = next(place for place, word in enumerate(sys.argv) if word.endswith("recon_spark.py"))
     return spark.main(sys.argv[script + 1 :])
 

@@ -154,17 +154,16 @@ def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str
     """Rows and control totals over ``source``, a table, view, subquery or Parquet scan of events. Raises WrongInput where a total has more
     groups than ``limits.control_groups``: certificates would be as large as the data."""
     money: Money = {}
+    most = config.limits.control_groups
     for control in config.control:
         value = "*" if control.column is None else column(config, control.column)
         by = "''" if control.by is None else group_name(f"CAST({column(config, control.by)} AS VARCHAR)")
         if control.name == "rows":
             continue
-        rows = connection.execute(
-            f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1 LIMIT {config.control_groups + 1}"
-        ).fetchall()
-        if len(rows) > config.control_groups:
+        rows = connection.execute(f"SELECT {by}, {control.kind}({value}) FROM {source} GROUP BY 1 LIMIT {most + 1}").fetchall()
+        if len(rows) > most:
             raise WrongInput(
-                f"control.{control.name}: {control.by!r} has more than {config.control_groups:,} different values; group the total by a "
+                f"control.{control.name}: {control.by!r} has more than {most:,} different values; group the total by a "
                 "column with few values, such as the currency, or raise limits.control_groups"
             )
         money[control.name] = {group: Decimal(amount or 0) for group, amount in rows}

@@ -62,7 +62,7 @@ def _roles(config: Config) -> Iterator[Finding]:
             with role_of(stage):
                 who = call(_client("sts").get_caller_identity)["Arn"]
                 if config.store.startswith("s3://"):
-                    s3 = replace(config.s3, retry_s=CONNECT_S_MAX)
+                    s3 = config.s3.retrying(CONNECT_S_MAX)
                     open_store(config.store, config.path.parent, s3).exists(layout.STORE)
             return f"{who} may be taken" + (" and reads the store" if config.store.startswith("s3://") else "")
 
@@ -108,7 +108,7 @@ def _table(config: Config) -> Finding:
 def _standing(config: Config) -> str:
     """Name of the table that is full, as the store says; "" where there is none, or the store cannot be opened, which is told by itself."""
     try:
-        store = open_for(replace(config, s3=replace(config.s3, retry_s=CONNECT_S_MAX)))
+        store = open_for(replace(config, s3=config.s3.retrying(CONNECT_S_MAX)))
         found = standing(store, Timeline(store).head())
     except ReconError:
         return ""

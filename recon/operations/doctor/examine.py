@@ -89,7 +89,7 @@ def _store(config: Config) -> Finding:
 
     def look() -> str:
         # Without trying again for minutes, as a run does.
-        open_for(replace(config, s3=replace(config.s3, retry_s=CONNECT_S_MAX)))
+        open_for(replace(config, s3=config.s3.retrying(CONNECT_S_MAX)))
         return f"{config.store_path or config.store} opens"
 
     found = _tried("store", look, True, "recon land FILE --window W --close")

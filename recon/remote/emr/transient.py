@@ -29,7 +29,7 @@ def start(name: str, engine: Engine, transient: Transient) -> str:
 
 def request(name: str, engine: Engine, transient: Transient) -> dict[str, Any]:
     """The arguments of RunJobFlow."""
-    fleets = (("MASTER", transient.primary), ("CORE", transient.core), ("TASK", transient.task))
+    fleets = (("MASTER", transient.fleets.primary), ("CORE", transient.fleets.core), ("TASK", transient.fleets.task))
     asked: dict[str, Any] = {
         "Name": name,
         "ReleaseLabel": transient.release,

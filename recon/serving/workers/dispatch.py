@@ -100,9 +100,9 @@ def cut(shares: Iterable[Share], rows: int) -> Iterator[Share]:
 
 def timing_of(workers: Workers) -> Timing:
     return Timing(
-        limit_s=workers.time_limit_s,
-        silence_s=workers.silence_s,
-        beat_s=workers.silence_s / BEATS_PER_SILENCE,
+        limit_s=workers.time_limit.total_seconds(),
+        silence_s=workers.silence.total_seconds(),
+        beat_s=workers.silence.total_seconds() / BEATS_PER_SILENCE,
         look_s=0.2 if workers.kind == "processes" else 2.0,
         attempts=workers.attempts,
     )

@@ -195,7 +195,7 @@ def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
     """The store of a worker. S3 is not waited for as long as elsewhere: a worker that is silent is given up."""
     from recon.config.settings import S3Settings
 
-    settings = S3Settings(kms_key=environment.get(KMS_KEY) or None, retry_s=S3_RETRY_S)
+    settings = S3Settings(kms_key=environment.get(KMS_KEY) or None).retrying(S3_RETRY_S)
     return open_store(location, Path.cwd(), settings, Tally())
 
 
