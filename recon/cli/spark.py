@@ -93,7 +93,7 @@ def step(location: str | None, attempt: str | None) -> int:
 
 def _on_spark(config: Path) -> Reconciliation:
     opened = Reconciliation(config)
-    vars(opened)["config"] = replace(opened.config, engine=replace(opened.config.engine, kind="spark"))
+    vars(opened)["config"] = replace(opened.config, engine=opened.config.engine.model_copy(update={"kind": "spark"}))
     return opened
 
 

@@ -33,7 +33,7 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
         return error
     tell(f"{asked.stage} of {asked.first}..{asked.last}: begun")
     start = time.perf_counter()
-    here = replace(config, engine=replace(config.engine, kind="spark"))
+    here = replace(config, engine=config.engine.model_copy(update={"kind": "spark"}))
     done = _done(here, asked)
     answer(open_for(here), attempt, done)
     tell(f"{asked.stage} of {asked.first}..{asked.last}: {done.error or 'done'} after {time.perf_counter() - start:.1f} s")
