@@ -199,7 +199,7 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
     """Commits that the table of look-ups has not taken in; None where there is to be none."""
     if config.index.kind != "dynamodb":
         return None
-    table = builds.standing(store, state)
+    table = builds.current(store, state)
     return state.commit - (0 if table is None else builds.frontier(store, table))
 
 

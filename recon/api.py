@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from recon.reading.caveats import Caveat
     from recon.reading.served import Known
     from recon.serving.dynamodb import TableClient
-    from recon.serving.sync import Kept
+    from recon.serving.sync import Synced
     from recon.stages.pipeline import CarryOut
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
@@ -410,24 +410,24 @@ class Reconciliation:
         source = uncached(self.store())
         return copy(source, open_store(str(to), Path.cwd(), self.place.s3, shared=self.place.shared), str(to), progress)
 
-    def update_index(self) -> Kept:
+    def update_index(self) -> Synced:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""
-        from recon.serving.sync import keep
+        from recon.serving.sync import sync
 
         self._needs_table()
-        kept = keep(self.store(), self.config, Timeline(self.store()))
-        assert kept is not None
-        return kept
+        synced = sync(self.store(), self.config, Timeline(self.store()))
+        assert synced is not None
+        return synced
 
-    def rebuild_index(self) -> Kept:
-        """Fills a new index table from the runs and switches to it; the old one answers until then."""
-        from recon.serving.sync import rebuild
+    def rebuild_index(self) -> Synced:
+        """Builds a new index table from the runs and switches to it; the old table answers until then."""
+        from recon.serving.sync import rebuild_table
 
         self._needs_table()
-        return rebuild(self.store(), self.config, Timeline(self.store()))
+        return rebuild_table(self.store(), self.config, Timeline(self.store()))
 
     def index_status(self) -> dict[str, Any]:
-        """The table that stands, the commit that it has come to, the newest commit, and fillings under way; as the store knows them."""
+        """The current table, the commit that it has reached, the newest commit, and builds in progress; as the store records them."""
         from recon.serving.builds import figures
 
         self._needs_table()

@@ -12,7 +12,7 @@ from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 
 if TYPE_CHECKING:
-    from recon.serving.sync import Kept
+    from recon.serving.sync import Synced
 
 
 def update(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
@@ -62,7 +62,7 @@ def status(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
             say(f"{what}: {', '.join(found[name])}")
 
 
-def _say_kept(kept: Kept, json: bool) -> None:
+def _say_kept(kept: Synced, json: bool) -> None:
     if json:
         per_million = kept.cost_per_million_usd
         as_json({**asdict(kept), "cost_usd": f"{kept.cost_usd:f}", "cost_per_million_usd": per_million and f"{per_million:f}"})

@@ -11,7 +11,7 @@ from recon.intake import landing_log
 from recon.model.windows import parse_instant
 from recon.remote import exchange
 from recon.serving import builds
-from recon.serving.sync import keep
+from recon.serving.sync import sync
 from recon.stages.certify import certify_windows
 from recon.state.certificates import note_certified, uncertified
 from recon.state.compaction import Compacted, compact
@@ -56,7 +56,7 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     compacted = compact(store, config, Timeline(store))
     leases = lease.sweep(store, now - GRACE)
     gone = sweep(store, config, Timeline(store), now)
-    keep(store, config, Timeline(store))  # the last, as it may fail; until it is done a sweep leaves what the table leads to
+    sync(store, config, Timeline(store))  # the last, as it may fail; until it is done a sweep leaves what the table leads to
     return Tidied(len(certificates), swept, temporary, leases, compacted, gone)
 
 

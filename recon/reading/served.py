@@ -75,15 +75,15 @@ def _table(store: ObjectStore, timeline: Timeline, state: State, key: str, known
     if known.table and known.commit == state.commit:
         return known.table
     known.table = ""
-    filling = builds.standing(store, state)
-    if filling is None:
+    build = builds.current(store, state)
+    if build is None:
         raise _NotServed("no table is full yet")
-    frontier = builds.frontier(store, filling)
+    frontier = builds.frontier(store, build)
     if frontier >= state.commit:
-        known.commit, known.table = state.commit, filling.table
+        known.commit, known.table = state.commit, build.table
     elif _came_since(store, timeline, state, frontier, key):
         raise _NotServed(f"the table is behind: it holds commits up to {frontier}, the newest is {state.commit}")
-    return filling.table
+    return build.table
 
 
 def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, tables: Callable[[], TableClient], known: Known) -> Served:

@@ -1,7 +1,7 @@
-"""Which index table stands, how far it has come, and which fillings were begun: as the store knows it.
+"""Builds of the index table, as the store records them: which table is current, the commit it has reached, and builds in progress.
 
-A filling has a number and a table name of its own, never used again. Whether its table stands or was given up is one object, created
-once: so a filler that was suspended cannot bring back a table that others have given up.
+A build has a number and a table name of its own, which are never used again. Its outcome is one object, created once: a process that was
+suspended during a build cannot switch to a table that another process has given up.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 
 @dataclass(frozen=True)
-class Filling:
-    """A table that was begun to be filled. ``commit``: of the state that it is filled from. ``generation``: the commit of the rebuild that
+class TableBuild:
+    """A table that was builds to be filled. ``commit``: of the state that it is filled from. ``generation``: the commit of the rebuild that
     it belongs to, 0 before the first. ``owner``: stands in the table itself."""
 
     number: int
@@ -39,32 +39,31 @@ class _Outcome(BaseModel):
     time: str
 
 
-def begun(store: ObjectStore) -> list[Filling]:
-    """All that are known, the newest first."""
-    found = (_read(store, number) for number in _numbers(store))
-    return [one for one in found if one is not None]
+def all_builds(store: ObjectStore) -> list[TableBuild]:
+    """All builds, newest first."""
+    return [build for number in _numbers(store) if (build := _read(store, number)) is not None]
 
 
-def standing(store: ObjectStore, state: State) -> Filling | None:
-    """The table that stands for the generation of ``state``, None where none is full yet."""
-    newest = next(kept(store), None)
+def current(store: ObjectStore, state: State) -> TableBuild | None:
+    """The build whose table answers for the generation of ``state``; None until one is complete."""
+    newest = next(completed(store), None)
     return newest if newest is not None and newest.generation == state.rebuilt else None
 
 
-def kept(store: ObjectStore) -> Iterator[Filling]:
-    """Those that were filled, of any generation, the newest first."""
+def completed(store: ObjectStore) -> Iterator[TableBuild]:
+    """Completed builds of any generation, newest first."""
     for number in _numbers(store):
         if (outcome(store, number) or ("", ""))[0] == "stands" and (found := _read(store, number)) is not None:
             yield found
 
 
-def begin(store: ObjectStore, table: str, state: State) -> Filling:
-    """A new filling, in a table ``table``; only the very first has that name alone."""
+def begin(store: ObjectStore, table: str, state: State) -> TableBuild:
+    """Begins a build. The first one's table is called ``table``; later names end in an id."""
 
-    def put() -> Filling:
+    def put() -> TableBuild:
         number, attempt = next(iter(_numbers(store)), 0) + 1, layout.new_attempt()
         name = table if number == 1 else f"{table}-{attempt}"
-        made = Filling(number, name, state.rebuilt, state.commit, attempt, datetime.now(UTC).isoformat(timespec="seconds"))
+        made = TableBuild(number, name, state.rebuilt, state.commit, attempt, datetime.now(UTC).isoformat(timespec="seconds"))
         documents.put(store, layout.serving_table_begun(number), made)
         return made
 
@@ -72,7 +71,7 @@ def begin(store: ObjectStore, table: str, state: State) -> Filling:
 
 
 def outcome(store: ObjectStore, number: int) -> tuple[str, str] | None:
-    """``stands`` or ``given up``, and since when; None while it is being filled."""
+    """``stands`` (the build is complete) or ``given up``, and since when; None while the build is in progress."""
     try:
         body = documents.read(store, layout.serving_table_outcome(number), _Outcome, "delete it, then run 'recon index rebuild'")
     except NotFound:
@@ -80,60 +79,60 @@ def outcome(store: ObjectStore, number: int) -> tuple[str, str] | None:
     return body.outcome, body.time
 
 
-def decide(store: ObjectStore, filling: Filling, what: str) -> bool:
-    """Whether a filling came to ``what`` (``stands``, ``given up``): now, or already before."""
+def decide(store: ObjectStore, build: TableBuild, what: str) -> bool:
+    """Decides a build's outcome: ``stands`` or ``given up``. Returns whether this is the outcome, now or from before."""
     body = {"outcome": what, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     with suppress(AlreadyExists):
-        documents.put(store, layout.serving_table_outcome(filling.number), body)
-    decided = outcome(store, filling.number)
+        documents.put(store, layout.serving_table_outcome(build.number), body)
+    decided = outcome(store, build.number)
     return decided is not None and decided[0] == what
 
 
-def frontier(store: ObjectStore, filling: Filling) -> int:
-    """The commit up to which all is in the table."""
-    return max(filling.commit, frontiers.read(store, _frontier(filling))[0])
+def frontier(store: ObjectStore, build: TableBuild) -> int:
+    """The commit up to which the table is complete."""
+    return max(build.commit, frontiers.read(store, _frontier(build))[0])
 
 
-def advance(store: ObjectStore, filling: Filling, commit: int) -> None:
-    frontiers.advance(store, _frontier(filling), commit)
+def advance(store: ObjectStore, build: TableBuild, commit: int) -> None:
+    frontiers.advance(store, _frontier(build), commit)
 
 
 def retire(store: ObjectStore, state: State) -> None:
-    """Notes of the tables of earlier generations that a rebuild has come, for clients that do not read the timeline."""
-    for filling in kept(store):
-        if filling.generation < state.rebuilt:
+    """Marks the tables of generations before a rebuild as retired, for clients that do not read the timeline."""
+    for build in completed(store):
+        if build.generation < state.rebuilt:
             with suppress(AlreadyExists):
-                store.put_new(layout.serving_table_retired(filling.number), [b""])
+                store.put_new(layout.serving_table_retired(build.number), [b""])
 
 
-def forget(store: ObjectStore, filling: Filling) -> None:
-    """Removes what the store knows of a filling whose table is gone, but for its outcome: that keeps its number from being used again, and
-    whoever was suspended while filling it from deciding otherwise. With it go the plans of its workers; no other table has its name."""
-    plans = store.list(layout.plans(filling.table))
-    for path in [*plans, *store.list(layout.frontier(_frontier(filling))), layout.serving_table_begun(filling.number)]:
+def forget(store: ObjectStore, build: TableBuild) -> None:
+    """Removes the records of a build whose table is deleted, with the plans of its workers. The outcome stays: it keeps the number from
+    being used again, and a suspended process from deciding otherwise."""
+    plans = store.list(layout.plans(build.table))
+    for path in [*plans, *store.list(layout.frontier(_frontier(build))), layout.serving_table_begun(build.number)]:
         store.delete(path)
 
 
 def figures(store: ObjectStore, state: State) -> dict[str, Any]:
-    """How the table stands at ``state``, and what is under way."""
-    stands = standing(store, state)
+    """The current table at ``state``, the commit it has reached, and builds in progress or given up."""
+    build = current(store, state)
     return {
-        "table": stands and stands.table,
-        "commit": frontier(store, stands) if stands else None,
+        "table": build and build.table,
+        "commit": frontier(store, build) if build else None,
         "newest_commit": state.commit,
-        "filled_at": stands and stands.time,
-        "filling": [one.table for one in begun(store) if outcome(store, one.number) is None],
-        "given_up": [one.table for one in kept(store) if one != stands],
+        "filled_at": build and build.time,
+        "filling": [other.table for other in all_builds(store) if outcome(store, other.number) is None],
+        "given_up": [other.table for other in completed(store) if other != build],
     }
 
 
 def needed(store: ObjectStore, timeline: Timeline) -> set[str]:
-    """Runs and part-files that pointers in tables lead to, or that are yet to be loaded into them."""
+    """Runs and part-files that items of tables point to, or that are still to be loaded into tables."""
     found: set[str] = set()
-    newest = next(kept(store), None)
-    for filling in begun(store):
-        if filling == newest or outcome(store, filling.number) is None:
-            found |= _needed_from(store, timeline, frontier(store, filling))
+    newest = next(completed(store), None)
+    for build in all_builds(store):
+        if build == newest or outcome(store, build.number) is None:
+            found |= _needed_from(store, timeline, frontier(store, build))
     return found
 
 
@@ -142,17 +141,17 @@ def _needed_from(store: ObjectStore, timeline: Timeline, commit: int) -> set[str
     for number in range(commit + 1, timeline.head().commit + 1):
         entry = timeline.entry(number)
         if entry is None or entry.generation is not None:
-            break  # what came then is no longer for these tables
+            break  # later commits belong to the tables of another generation
         runs += [run.path for run in entry.runs_added]
     found: set[str] = set()
     for path in runs:
-        with suppress(NotFound):  # swept while the section 'index' asked for no table
+        with suppress(NotFound):  # swept while the configuration asked for no table
             found |= {path, *open_run(store, path).part_files}
     return found
 
 
-def _frontier(filling: Filling) -> str:
-    return f"table-{filling.number:06d}"
+def _frontier(build: TableBuild) -> str:
+    return f"table-{build.number:06d}"
 
 
 def _numbers(store: ObjectStore) -> list[int]:
@@ -160,9 +159,9 @@ def _numbers(store: ObjectStore) -> list[int]:
     return sorted((int(number) for number in found if number.isdigit()), reverse=True)
 
 
-def _read(store: ObjectStore, number: int) -> Filling | None:
-    """None for one that is being forgotten just now, or cannot be read: it is passed over, and a table is filled anew."""
+def _read(store: ObjectStore, number: int) -> TableBuild | None:
+    """None for a build that is being removed, or cannot be read: it is skipped, and another table is built."""
     try:
-        return documents.read(store, layout.serving_table_begun(number), Filling, "run 'recon index rebuild'")
+        return documents.read(store, layout.serving_table_begun(number), TableBuild, "run 'recon index rebuild'")
     except (NotFound, Damaged):
         return None

@@ -1,6 +1,6 @@
-"""Keeping the index table: bringing it up to the newest commit, filling a new one, and giving up those that nobody needs.
+"""Synchronizes the index table with the timeline: loads new commits, builds a new table where one is needed, deletes old tables.
 
-The protocol and what was rejected: docs/decisions/012-serving-index.md.
+Protocol and rejected alternatives: docs/decisions/012-serving-index.md.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from typing import Protocol
 from recon.config import Config
 from recon.errors import Damaged, ReconError, TryAgain
 from recon.serving import builds
-from recon.serving.builds import Filling
+from recon.serving.builds import TableBuild
 from recon.serving.dynamodb import TableClient, TableGone, client_of
 from recon.serving.load import Loaded
 from recon.serving.shares import RunsGone, Share, shares_of, shares_to_fill
@@ -28,26 +28,26 @@ from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.port import ObjectStore
 
-FILLING = "serving/filling"
-"""Lease of who fills a new table. It only keeps two from filling one each."""
+BUILD_LEASE = "serving/filling"
+"""Name of the lease of whoever builds a table. It saves work: two builds at once do no harm."""
 LEASE_S = 60.0
 COMMITS_AT_ONCE = 256
-"""Commits that are loaded before the frontier moves on."""
+"""Commits that are loaded before the frontier advances."""
 _ROUNDS_MAX = 5
 
 
 class LoadShares(Protocol):
-    """Carries out shares, by whomever. Gives what each came to, or its pieces, each once; raises what the first that cannot be carried out
-    raised. Others may still be at work then, or come back late: shares that are not ``fresh`` do no harm. Who cannot be certain that each
-    is over before it returns takes those that are ``fresh`` as if they were not."""
+    """Loads shares and yields one ``Loaded`` per share or piece. Raises the first failing share's error; other workers may still be
+    running. Late writes are harmless for conditional shares; a dispatcher that cannot stop its workers must treat ``fresh`` shares as
+    conditional."""
 
     def __call__(self, shares: Iterable[Share]) -> Iterable[Loaded]: ...
 
 
 @dataclass(frozen=True)
-class Kept:
-    """How the table stands now and what was done. ``table`` is "" where none stands yet: the runs answer. ``commit``: its frontier.
-    ``filled``: it is a new one. ``entries``: that were to be said; ``items``: put or moved on; ``refused``: stood there already;
+class Synced:
+    """The table after a call, and what the call did. ``table``: "" while no table is complete and the runs answer. ``commit``: the table's
+    frontier. ``filled``: the table is new. ``entries``: of runs; ``items``: put or updated; ``refused``: already there, or newer.
     ``units``: write request units, which cost ``cost_usd``."""
 
     table: str = ""
@@ -64,157 +64,157 @@ class Kept:
 
     @property
     def cost_per_million_usd(self) -> Decimal | None:
-        """Of a million updates, as these came to."""
+        """The cost of a million updates at the rate of this call."""
         updates = self.items + self.refused
         return round(self.cost_usd * 1_000_000 / updates, 4) if updates else None
 
-    def plus(self, loaded: Loaded) -> Kept:
-        done = {name: getattr(self, name) + getattr(loaded, name) for name in ("entries", "items", "refused", "tombstones", "units")}
-        return replace(self, shares=self.shares + 1, **done)
+    def plus(self, loaded: Loaded) -> Synced:
+        sums = {name: getattr(self, name) + getattr(loaded, name) for name in ("entries", "items", "refused", "tombstones", "units")}
+        return replace(self, shares=self.shares + 1, **sums)
 
 
-def keep(
-    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: LoadShares | None = None
-) -> Kept | None:
-    """Brings the table up to the newest commit; None where ``index.kind`` asks for none. Killed anywhere it may be done again.
+def sync(
+    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, load: LoadShares | None = None
+) -> Synced | None:
+    """Brings the table up to the newest commit; None where ``index.kind`` asks for no table. May be killed and called again.
 
     Raises kinds of TryAgain while DynamoDB is away or throttles: the runs answer, and nothing is lost."""
     if config.index.kind == "runs":
         return None
-    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=False)
+    return _Sync(store, config, timeline, tables or client_of(store, config), load).run(anew=False)
 
 
-def is_kept(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
-    """Whether there is nothing to do for ``keep``, as far as the store alone can tell."""
+def is_synced(store: ObjectStore, config: Config, timeline: Timeline) -> bool:
+    """Whether ``sync`` has nothing to do, by what the store records. DynamoDB is not asked."""
     state = timeline.head()
     if config.index.kind == "runs" or not state.runs:
         return True
-    filling = builds.standing(store, state)
-    return filling is not None and builds.frontier(store, filling) >= state.commit
+    build = builds.current(store, state)
+    return build is not None and builds.frontier(store, build) >= state.commit
 
 
-def rebuild(
-    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, carry: LoadShares | None = None
-) -> Kept:
-    """Fills a new table from the runs and switches to it; the old one answers until then. Raises TryAgain where another fills one."""
-    return _Keeping(store, config, timeline, tables or client_of(store, config), carry).keep(anew=True)
+def rebuild_table(
+    store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, load: LoadShares | None = None
+) -> Synced:
+    """Builds a new table from the runs and switches to it; the old table answers until then. Raises TryAgain where another process builds
+    one."""
+    return _Sync(store, config, timeline, tables or client_of(store, config), load).run(anew=True)
 
 
-class _Keeping:
-    """One call: what it works on, and what it has done so far."""
+class _Sync:
+    """One call of ``sync`` or ``rebuild_table``."""
 
-    def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, carry: LoadShares | None) -> None:
+    def __init__(self, store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient, load: LoadShares | None) -> None:
         self._store, self._config, self._timeline, self._tables = store, config, timeline, tables
-        self._carry = carry or WorkerDispatch(store, config, tables)
-        self._kept = Kept()
+        self._load = load or WorkerDispatch(store, config, tables)
+        self._synced = Synced()
 
-    def keep(self, anew: bool) -> Kept:
-        started, asked = time.perf_counter(), anew
+    def run(self, anew: bool) -> Synced:
+        """``anew``: builds a new table first."""
+        started, required = time.perf_counter(), anew
         self._tidy()
         for _ in range(_ROUNDS_MAX):
             state = self._timeline.head()
-            filling = builds.standing(self._store, state)
+            build = builds.current(self._store, state)
             if not state.runs:
                 break
-            if filling is None:
+            if build is None:
                 builds.retire(self._store, state)
-            if anew or filling is None or self._tables.owner(filling.table) != filling.owner:
-                filling = self._filled(state)
-                if filling is None:
-                    if asked:
+            if anew or build is None or self._tables.owner(build.table) != build.owner:
+                build = self._built(state)
+                if build is None:
+                    if required:
                         raise TryAgain("another process fills a new index table, or died at it just now; try again in a minute or two")
                     break
             try:
-                if self._caught_up(filling):
+                if self._caught_up(build):
                     break
-                anew = False  # a rebuild came, and with it another generation
+                anew = False  # a rebuild has switched to another generation
             except (RunsGone, TableGone):
                 anew = True
         else:
             raise TryAgain(f"table {self._config.index.table}: the store changes faster than a table is filled; run the same again")
-        cost = Decimal(str(self._kept.units)) * self._config.prices.dynamodb_write_million / 1_000_000
-        return replace(self._kept, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
+        cost = Decimal(str(self._synced.units)) * self._config.prices.dynamodb_write_million / 1_000_000
+        return replace(self._synced, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
 
-    def _caught_up(self, filling: Filling) -> bool:
-        """Loads what came after the frontier. False where the table's generation has passed."""
+    def _caught_up(self, build: TableBuild) -> bool:
+        """Loads the commits after the frontier. False if the table's generation is no longer the current one."""
         while True:
-            state, after = self._timeline.head(), builds.frontier(self._store, filling)
-            if state.rebuilt != filling.generation:
+            state, after = self._timeline.head(), builds.frontier(self._store, build)
+            if state.rebuilt != build.generation:
                 return False
-            self._kept = replace(self._kept, table=filling.table, commit=after)
+            self._synced = replace(self._synced, table=build.table, commit=after)
             if after >= state.commit:
                 return True
             until = min(after + COMMITS_AT_ONCE, state.commit)
-            for loaded in self._carried(shares_of(self._store, self._timeline, filling.table, after, until, self._config.index.share)):
-                self._kept = self._kept.plus(loaded)
-            builds.advance(self._store, filling, until)
+            self._add(shares_of(self._store, self._timeline, build.table, after, until, self._config.index.share))
+            builds.advance(self._store, build, until)
 
-    def _filled(self, state: State) -> Filling | None:
-        """A new table with all of ``state``, switched to; None where another fills one."""
-        held = self._lease()
-        if held is None:
+    def _built(self, state: State) -> TableBuild | None:
+        """A new table with the records of ``state``, switched to; None while another process builds one."""
+        acquired = self._lease()
+        if acquired is None:
             return None
-        with held.keeping():
+        with acquired.keeping():
             self._give_up()
-            filling = self._begun(state)
+            build = self._begun(state)
             try:
-                self._fill(state, filling)
+                self._fill(state, build)
             except RunsGone as error:
                 if self._timeline.head().commit == state.commit:
                     raise Damaged(f"{error}; restore it from a copy of the store, then run 'recon verify'") from error
                 raise TryAgain(f"{error} while the index table was filled; run the same again") from error
             finally:
-                if builds.outcome(self._store, filling.number) is None:
+                if builds.outcome(self._store, build.number) is None:
                     self._give_up()
-        self._kept = replace(self._kept, filled=True)
-        return filling
+        self._synced = replace(self._synced, filled=True)
+        return build
 
-    def _fill(self, state: State, filling: Filling) -> None:
-        shares = shares_to_fill(self._store, self._timeline, state, filling.table, self._config.index.share)
-        for loaded in self._carried(shares):
-            self._kept = self._kept.plus(loaded)
+    def _fill(self, state: State, build: TableBuild) -> None:
+        self._add(shares_to_fill(self._store, self._timeline, state, build.table, self._config.index.share))
         self._tables.settle()
-        if not builds.decide(self._store, filling, "stands"):
-            raise TryAgain(f"table {filling.table}: another took over while it was filled; run the same again")
+        if not builds.decide(self._store, build, "stands"):
+            raise TryAgain(f"table {build.table}: another took over while it was filled; run the same again")
 
-    def _begun(self, state: State) -> Filling:
-        """A filling in a table that nobody else has."""
+    def _add(self, shares: Iterable[Share]) -> None:
+        for loaded in self._load(shares):
+            self._synced = self._synced.plus(loaded)
+
+    def _begun(self, state: State) -> TableBuild:
+        """A build with an empty table that it owns."""
         while True:
-            filling = builds.begin(self._store, self._config.index.table, state)
-            self._tables.create(filling.table)
-            if self._tables.claim(filling.table, filling.owner):
-                self._tables.make_recoverable(filling.table)
-                return filling
-            # Another store's, or of an earlier life of this one. The next name is this filling's own.
-            builds.decide(self._store, filling, "given up")
+            build = builds.begin(self._store, self._config.index.table, state)
+            self._tables.create(build.table)
+            if self._tables.claim(build.table, build.owner):
+                self._tables.make_recoverable(build.table)
+                return build
+            # The table belongs to another store, or to an earlier store at this place. The next name ends in an id of its own.
+            builds.decide(self._store, build, "given up")
 
     def _lease(self) -> lease.Lease | None:
-        return lease.acquire(self._store, FILLING, f"{socket.gethostname()} {os.getpid()}", LEASE_S)
+        return lease.acquire(self._store, BUILD_LEASE, f"{socket.gethostname()} {os.getpid()}", LEASE_S)
 
     def _tidy(self) -> None:
-        """Gives up fillings of processes that died, and removes tables that a newer one took the place of ``retention.grace`` ago."""
-        if any(builds.outcome(self._store, one.number) is None for one in builds.begun(self._store)):
-            held = self._lease()
-            if held is not None:
-                with held.keeping():
+        """Gives up the builds of dead processes, and removes tables that a newer table replaced ``retention.grace`` ago."""
+        if any(builds.outcome(self._store, build.number) is None for build in builds.all_builds(self._store)):
+            acquired = self._lease()
+            if acquired is not None:
+                with acquired.keeping():
                     self._give_up()
-        for newer, filling in pairwise(list(builds.kept(self._store))):
+        for newer, build in pairwise(list(builds.completed(self._store))):
             decided = builds.outcome(self._store, newer.number)
             if decided and datetime.now(UTC) - datetime.fromisoformat(decided[1]) >= self._config.retention.grace:
-                self._remove(filling)
+                self._remove(build)
 
     def _give_up(self) -> None:
-        """Fillings that nobody is at any more: the lease is ours. One that was suspended cannot switch to its table then."""
-        for filling in builds.begun(self._store):
-            if builds.outcome(self._store, filling.number) is None and builds.decide(self._store, filling, "given up"):
-                self._remove(filling)
+        """Gives up all undecided builds; only with the lease. A suspended process cannot switch to its table afterwards."""
+        for build in builds.all_builds(self._store):
+            if builds.outcome(self._store, build.number) is None and builds.decide(self._store, build, "given up"):
+                self._remove(build)
 
-    def _remove(self, filling: Filling) -> None:
-        """The table, if it is this filling's. Where that is not allowed, or DynamoDB is away, it stays; nobody reads it."""
+    def _remove(self, build: TableBuild) -> None:
+        """Deletes the table if this build owns it. If that is not allowed, or DynamoDB is away, the table stays; nothing reads it."""
         with suppress(ReconError):
-            if self._tables.owner(filling.table) == filling.owner:
-                self._tables.delete(filling.table)
-            builds.forget(self._store, filling)
-
-    def _carried(self, shares: Iterator[Share]) -> Iterable[Loaded]:
-        return self._carry(shares)
+            if self._tables.owner(build.table) == build.owner:
+                self._tables.delete(build.table)
+            builds.forget(self._store, build)

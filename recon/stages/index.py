@@ -8,7 +8,7 @@ from typing import Any
 
 from recon.config import Config
 from recon.metering import prices
-from recon.serving.sync import Kept, is_kept, keep
+from recon.serving.sync import Synced, is_synced, sync
 from recon.stages.ready import committed_windows
 from recon.stages.request import Numbers
 from recon.stages.work import WindowResult, Windows, Work, range_name
@@ -32,14 +32,14 @@ def index(work: Work, windows: Windows) -> Iterator[WindowResult[Mapping[str, An
     for name, figures in committed.items():
         note_indexed(work.store, work.config.grid.parse(name), int(figures["commit"]))
     with work.report.timed("index", work.store) as spent_on_table:
-        kept = keep(work.store, work.config, work.timeline, work.tables)
+        synced = sync(work.store, work.config, work.timeline)
     numbers: Numbers = {
         "runs": indexed.runs,
         "runs_merged": indexed.merged,
         "entries": sum(run.entries for run in state.runs),
         "range_seconds": round(time.perf_counter() - start, 3),
         **_amplification(work.config, state, compacted, indexed),
-        **_table(kept),
+        **_table(synced),
         **prices.figures(spent.usage + spent_on_table.usage, work.config.prices),
     }
     for name, figures in committed.items():
@@ -48,9 +48,9 @@ def index(work: Work, windows: Windows) -> Iterator[WindowResult[Mapping[str, An
 
 def index_late(work: Work) -> None:
     """Brings the DynamoDB table up to the newest commit where an earlier run could not, or where the section ``index`` is new."""
-    if not is_kept(work.store, work.config, work.timeline):
+    if not is_synced(work.store, work.config, work.timeline):
         with work.report.timed("index", work.store):
-            keep(work.store, work.config, work.timeline)
+            sync(work.store, work.config, work.timeline)
 
 
 def _amplification(config: Config, state: State, compacted: Compacted, indexed: TiersMerged) -> Numbers:
@@ -66,21 +66,21 @@ def _amplification(config: Config, state: State, compacted: Compacted, indexed: 
     }
 
 
-def _table(kept: Kept | None) -> Numbers:
+def _table(synced: Synced | None) -> Numbers:
     """The index table: the commit that it has reached, what was written, and its cost by the prices of the configuration."""
-    if kept is None:
+    if synced is None:
         return {}
-    per_million = kept.cost_per_million_usd
+    per_million = synced.cost_per_million_usd
     return {
-        "table": kept.table or "no table is complete yet; another process is filling one",
-        "table_commit": kept.commit,
-        "table_filled_anew": kept.filled,
-        "table_shares": kept.shares,
-        "table_updates": kept.items,
-        "table_updates_refused": kept.refused,
-        "table_tombstones": kept.tombstones,
-        "table_write_units": kept.units,
-        "table_cost_usd": f"{kept.cost_usd:f}",
+        "table": synced.table or "no table is complete yet; another process is filling one",
+        "table_commit": synced.commit,
+        "table_filled_anew": synced.filled,
+        "table_shares": synced.shares,
+        "table_updates": synced.items,
+        "table_updates_refused": synced.refused,
+        "table_tombstones": synced.tombstones,
+        "table_write_units": synced.units,
+        "table_cost_usd": f"{synced.cost_usd:f}",
         **({} if per_million is None else {"table_cost_per_million_updates_usd": f"{per_million:f}"}),
-        "table_seconds": kept.seconds,
+        "table_seconds": synced.seconds,
     }

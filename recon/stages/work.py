@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from recon.config import Config
 from recon.engines.blame import blaming, isolated, quarantined
@@ -20,9 +20,6 @@ from recon.state.kept_rules import refuse_other_rules
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore
-
-if TYPE_CHECKING:
-    from recon.serving.dynamodb import TableClient
 
 T = TypeVar("T")
 Windows = Sequence[datetime]
@@ -47,8 +44,7 @@ class RunOnCluster(Protocol):
 @dataclass(frozen=True)
 class Work:
     """One reconciliation's store, configuration and timeline; what the caller gets back: ``report``, ``progress``, and ``errors``, the
-    errors of stages in order. ``tables``: a DynamoDB client if the caller has one; else a stage opens its own. ``cluster``: carries out
-    the engine's stages if they do not run in this process."""
+    errors of stages in order. ``cluster``: carries out the engine's stages if they do not run in this process."""
 
     store: ObjectStore
     config: Config
@@ -56,7 +52,6 @@ class Work:
     report: RunReport = field(default_factory=RunReport)
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
-    tables: TableClient | None = None
     cluster: RunOnCluster | None = None
 
     def head(self) -> State:

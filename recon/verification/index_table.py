@@ -14,7 +14,7 @@ import numpy as np
 from recon.errors import WrongUsage
 from recon.model.record import key_of
 from recon.serving import builds
-from recon.serving.builds import Filling
+from recon.serving.builds import TableBuild
 from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import MARK, commit_of, item_key
 from recon.state.runs import RecordAddress, Run, find_many, open_run, read_record
@@ -43,18 +43,18 @@ def check_table(
 
     Raises kinds of TryAgain, and WrongUsage, where DynamoDB does not answer."""
     timeline = Timeline(store)
-    filling = builds.standing(store, timeline.head())
-    if filling is None:
+    build = builds.current(store, timeline.head())
+    if build is None:
         return 0
-    if tables.owner(filling.table) != filling.owner:
-        findings.add(f"table {filling.table}: it is gone, or no longer the one that was filled; {_MEND}")
+    if tables.owner(build.table) != build.owner:
+        findings.add(f"table {build.table}: it is gone, or no longer the one that was filled; {_MEND}")
         return 0
-    at = timeline.at(builds.frontier(store, filling))
+    at = timeline.at(builds.frontier(store, build))
     progress("", 0)
     try:
-        return _compared(store, connection, tables, filling, at, findings, progress)
+        return _compared(store, connection, tables, build, at, findings, progress)
     except UNREADABLE as error:
-        findings.add(f"table {filling.table}: it is not compared with the runs, which cannot be read ({said(error)})")
+        findings.add(f"table {build.table}: it is not compared with the runs, which cannot be read ({said(error)})")
         return 0
 
 
@@ -62,7 +62,7 @@ def _compared(
     store: ObjectStore,
     connection: duckdb.DuckDBPyConnection,
     tables: TableClient,
-    filling: Filling,
+    build: TableBuild,
     at: State,
     findings: Findings,
     progress: Callable[[str, float], None],
@@ -73,9 +73,9 @@ def _compared(
         for run, taken in _live(store, at):
             _insert_entries(connection, run, taken)
         progress("", 0.3)
-        items = _insert_items(store, connection, tables, filling, findings)
+        items = _insert_items(store, connection, tables, build, findings)
         progress("", 0.8)
-        _Comparison(store, connection, filling, at, Timeline(store).head(), findings).report()
+        _Comparison(store, connection, build, at, Timeline(store).head(), findings).report()
         return items
     finally:
         connection.execute("DROP TABLE entries; DROP TABLE items")
@@ -110,13 +110,13 @@ def _insert_entries(connection: duckdb.DuckDBPyConnection, run: Run, taken: dict
 
 
 def _insert_items(
-    store: ObjectStore, connection: duckdb.DuckDBPyConnection, tables: TableClient, filling: Filling, findings: Findings
+    store: ObjectStore, connection: duckdb.DuckDBPyConnection, tables: TableClient, build: TableBuild, findings: Findings
 ) -> int:
     """Every item of the table. A tombstone has no place; an item whose name is not the key itself gets its hash from its record."""
     count = 0
     try:
-        for page in tables.scan(filling.table):
-            rows = [row for item in page if (row := _row(store, filling, item, findings)) is not None]
+        for page in tables.scan(build.table):
+            rows = [row for item in page if (row := _row(store, build, item, findings)) is not None]
             count += len(page)
             _insert(connection, rows)
     except TableGone as gone:
@@ -135,7 +135,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...
     connection.execute(f"INSERT INTO items SELECT name, hi, lo, {_PLACE}, said FROM page")
 
 
-def _row(store: ObjectStore, filling: Filling, item: dict[str, Any], findings: Findings) -> tuple[Any, ...] | None:
+def _row(store: ObjectStore, build: TableBuild, item: dict[str, Any], findings: Findings) -> tuple[Any, ...] | None:
     name = str(item["key"]["S"])
     try:
         at = commit_of(int(item["seq"]["N"]))
@@ -149,7 +149,7 @@ def _row(store: ObjectStore, filling: Filling, item: dict[str, Any], findings: F
         hashes = (None, None) if key is None else hash_of(key, salt_of(store))
         return (name, *hashes, *place, min(at, (1 << 63) - 1))
     except (*UNREADABLE, WrongUsage) as error:
-        findings.add(f"table {filling.table}: the item of {name[:200]} is none of ours ({said(error)}); {_MEND}")
+        findings.add(f"table {build.table}: the item of {name[:200]} is none of ours ({said(error)}); {_MEND}")
         return None
 
 
@@ -168,9 +168,9 @@ class _Comparison:
     """Entries without an equal item, and items without an equal entry, each looked at by itself."""
 
     def __init__(
-        self, store: ObjectStore, connection: duckdb.DuckDBPyConnection, filling: Filling, at: State, head: State, findings: Findings
+        self, store: ObjectStore, connection: duckdb.DuckDBPyConnection, build: TableBuild, at: State, head: State, findings: Findings
     ) -> None:
-        self._store, self._connection, self._table, self._findings = store, connection, filling.table, findings
+        self._store, self._connection, self._table, self._findings = store, connection, build.table, findings
         self._at, self._head = at, head
         self._runs = [open_run(store, run.path) for run in head.runs]
 

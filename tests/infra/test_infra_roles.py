@@ -38,7 +38,7 @@ from recon.remote.emr.calls import Pace
 from recon.remote.emr.logs import Logs
 from recon.remote.emr.steps import Steps
 from recon.serving.dynamodb import client_of
-from recon.serving.sync import rebuild
+from recon.serving.sync import rebuild_table
 from recon.serving.workers.dispatch import WorkerDispatch
 from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
 from recon.serving.workers.worker import Event
@@ -285,7 +285,7 @@ def _by_workers(path: Path) -> None:
         opened = recon.open(path)
         store, tables = opened.store(), client_of(opened.store(), opened.config)
         workers = WorkerDispatch(store, opened.config, tables, launcher=Beating(more={"AWS_PROFILE": "recon-index-worker"}))
-        assert rebuild(store, opened.config, Timeline(store), tables, workers).filled
+        assert rebuild_table(store, opened.config, Timeline(store), tables, workers).filled
 
 
 def _upkeep_later(path: Path) -> None:

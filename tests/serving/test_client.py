@@ -28,7 +28,7 @@ from recon.serving import builds
 from recon.serving.client import Artifacts, FoundRecord, Unserved
 from recon.serving.dynamodb import TableClient, open_client
 from recon.serving.items import Pointer, from_item, item_key, to_item
-from recon.serving.sync import keep
+from recon.serving.sync import sync
 from recon.state.compaction import compact
 from recon.state.lookup import find_record
 from recon.state.timeline import Timeline
@@ -54,7 +54,7 @@ class DynamoDB:
 @pytest.fixture(scope="module", autouse=True)
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDB]:
     with dynamodb_local(tmp_path_factory.mktemp("dynamodb")) as endpoint, environment(endpoint), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recon.stages.index.keep", lambda *a: None)  # each test says when the table is kept
+        patch.setattr("recon.stages.index.sync", lambda *a: None)  # each test says when the table is kept
         yield DynamoDB(boto3.client("dynamodb"), open_client(requests_at_once=4))
 
 
@@ -94,11 +94,11 @@ class Served:
 
     def keep_up(self, r: Reconciliation | None = None) -> None:
         r = r or self.r
-        keep(r.store(), r.config, Timeline(r.store()), self.tables)
+        sync(r.store(), r.config, Timeline(r.store()), self.tables)
 
     @property
     def table(self) -> str:
-        filling = builds.standing(self.r.store(), self.r.state())
+        filling = builds.current(self.r.store(), self.r.state())
         assert filling is not None
         return filling.table
 
@@ -273,7 +273,7 @@ def test_a_record_that_is_damaged_is_never_answered(served: Served) -> None:
 
 
 def test_notes_of_tables_that_are_damaged_or_gone_are_told(served: Served) -> None:
-    filling, store = builds.standing(served.r.store(), served.r.state()), served.r.store()
+    filling, store = builds.current(served.r.store(), served.r.state()), served.r.store()
     assert filling is not None
     outcome, begun = layout.serving_table_outcome(filling.number), layout.serving_table_begun(filling.number)
     kept = store.get(outcome)

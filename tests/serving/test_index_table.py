@@ -37,7 +37,7 @@ from recon.serving.dynamodb import TableClient, TableGone, WriteCounts, open_cli
 from recon.serving.items import Pointer, from_item, item_key, sequence, to_item
 from recon.serving.load import Loaded, load_share, read_key
 from recon.serving.shares import Share, shares_of
-from recon.serving.sync import Kept, keep
+from recon.serving.sync import Synced, sync
 from recon.state.compaction import compact
 from recon.state.runs import open_run
 from recon.state.tiers import merge_tiers
@@ -122,7 +122,7 @@ def indexed(folder: Path, name: str | None = None) -> Reconciliation:
 
 @pytest.fixture(autouse=True)
 def _runs_leave_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon.stages.index.keep", lambda *a: None)
+    monkeypatch.setattr("recon.stages.index.sync", lambda *a: None)
 
 
 def rows_of(window: int, keys: int = 7) -> tuple[s.Row, ...]:
@@ -140,14 +140,14 @@ def story(r: Reconciliation, windows: range = range(4)) -> None:
         add_window(r, window)
 
 
-def kept(r: Reconciliation, tables: TableClient, **more: Any) -> Kept:
-    done = keep(r.store(), r.config, Timeline(r.store()), tables, **more)
+def kept(r: Reconciliation, tables: TableClient, **more: Any) -> Synced:
+    done = sync(r.store(), r.config, Timeline(r.store()), tables, **more)
     assert done is not None
     return done
 
 
-def the_table(r: Reconciliation) -> builds.Filling:
-    filling = builds.standing(r.store(), r.state())
+def the_table(r: Reconciliation) -> builds.TableBuild:
+    filling = builds.current(r.store(), r.state())
     assert filling is not None
     return filling
 
@@ -166,10 +166,10 @@ def check_table(r: Reconciliation, tables: TableClient) -> str:
 def test_a_section_that_is_switched_on_later_fills_the_table_and_each_run_brings_it_up_to_date(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon.stages.index.keep", keep)
+    monkeypatch.setattr("recon.stages.index.sync", sync)
     r = open_in(tmp_path, YAML)
     story(r)
-    assert keep(r.store(), r.config, Timeline(r.store()), tables) is None
+    assert sync(r.store(), r.config, Timeline(r.store()), tables) is None
     r = indexed(tmp_path, "recon-later")
     done = r.run()
     assert "index" in done.seconds
@@ -280,7 +280,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
 ) -> None:
     clock, todo = datetime.now(UTC), list(history.operations)
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.index.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.sync", lambda *a: None)
 
         def meanwhile(call: faulty_store.Call) -> None:
             """Another process gets on with the history just before a compaction puts its commit."""
@@ -299,16 +299,16 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     patch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, len(sizes)) if len(sizes) > 1 else None)
                     merge_tiers(r.store(), r.config, Timeline(r.store()))
                     patch.undo()
-                    patch.setattr("recon.stages.index.keep", lambda *a: None)
+                    patch.setattr("recon.stages.index.sync", lambda *a: None)
                 else:
                     clock += timedelta(hours=1)
                     sweep(r.store(), r.config, Timeline(r.store()), clock)
-                filling = builds.standing(r.store(), r.state())
+                filling = builds.current(r.store(), r.state())
                 if filling is not None:
                     for key, place in in_table(tables, filling.table).items():
                         assert not place or r.store().exists(place[0]), f"{key} leads to what was swept"
         if kept(r, tables).table:
-            assert sum(1 for _ in builds.kept(r.store())) == 1, "nothing that was to be loaded was swept"
+            assert sum(1 for _ in builds.completed(r.store())) == 1, "nothing that was to be loaded was swept"
             check_table(r, tables)
             assert not r.verify().problems
             tables.delete(the_table(r).table)
@@ -408,7 +408,7 @@ def test_a_process_that_dies_at_any_write_of_a_filling_or_an_update_leaves_nothi
     add_window(base, 0, rows_of(0, 1)[:4])
     for number in count(1):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recon.stages.index.keep", lambda *a: None)
+            patch.setattr("recon.stages.index.sync", lambda *a: None)
             r = open_in(copied(tmp_path, tmp_path / f"killed-{number}-{done}"), INDEXED % f"recon-killed-{number}-{done}")
             died = dies(r, tables, number, done)
             an_hour_on(patch)
@@ -429,7 +429,7 @@ def test_a_process_that_dies_at_any_write_of_a_filling_or_an_update_leaves_nothi
 def dies(r: Reconciliation, tables: TableClient, number: int, done: bool) -> bool:
     mortal = Mortal(tables._client, r.store(), number, done)
     try:
-        keep(mortal.store, r.config, Timeline(mortal.store), TableClient(mortal, requests_at_once=1))
+        sync(mortal.store, r.config, Timeline(mortal.store), TableClient(mortal, requests_at_once=1))
     except Killed:
         return True
     return False
@@ -460,7 +460,7 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
 
     def fill() -> None:
         try:
-            keep(r.store(), r.config, Timeline(r.store()), TableClient(Suspended(), requests_at_once=1, tries=2))
+            sync(r.store(), r.config, Timeline(r.store()), TableClient(Suspended(), requests_at_once=1, tries=2))
         except Exception as error:
             failed.append(error)
 
@@ -475,7 +475,7 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
     go_on.set()
     thread.join()
     check_table(r, tables)
-    assert sum(1 for _ in builds.kept(r.store())) == 1
+    assert sum(1 for _ in builds.completed(r.store())) == 1
     assert isinstance(failed[0], (TableGone, TryAgain)) if failed else True
 
 
@@ -507,9 +507,9 @@ def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: 
         for share in reversed(shares):
             yield Loaded.from_json(load_share(r.store(), tables, share).to_json())
 
-    assert kept(r, tables, carry=carry).filled
+    assert kept(r, tables, load=carry).filled
     add_window(r, 4)
-    assert kept(r, tables, carry=carry).items == 7
+    assert kept(r, tables, load=carry).items == 7
     check_table(r, tables)
     assert len(set(carried)) == len(carried) > 1
 
@@ -577,7 +577,7 @@ REFUSALS = ["ExpiredTokenException", "AccessDeniedException", "UnrecognizedClien
 @given(st.lists(st.sampled_from([*CODES, *LOST, "unprocessed", "lost reply", "fine"]), max_size=60))
 def test_throttling_unprocessed_items_and_lost_replies_lose_nothing(tables: TableClient, moods: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.index.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.sync", lambda *a: None)
         patch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
         moody = TableClient(Moody(tables._client, iter(moods)), requests_at_once=2, tries=70, late_s=0.01)
         story(r, range(2))
@@ -651,7 +651,7 @@ def test_a_rebuild_of_the_state_has_a_table_of_its_own_and_until_it_is_full_the_
     kept(r, tables)
     old = the_table(r)
     r.rebuild()
-    assert builds.standing(r.store(), r.state()) is None
+    assert builds.current(r.store(), r.state()) is None
     shown = r.show("K1", index="dynamodb")
     assert (shown.pop("served_by"), shown.pop("served_why")) == ("runs", "no table is full yet")
     assert shown == r.show("K1")
@@ -679,9 +679,9 @@ def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_aft
     kept(r, tables)
     assert tables.owner(old.table) == old.owner
     config = replace(r.config, retention=r.config.retention.model_copy(update={"grace": timedelta(0)}))
-    keep(r.store(), config, Timeline(r.store()), tables)
+    sync(r.store(), config, Timeline(r.store()), tables)
     assert tables.owner(old.table) is None
-    assert [one.number for one in builds.begun(r.store())] == [old.number + 1]
+    assert [one.number for one in builds.all_builds(r.store())] == [old.number + 1]
     check_table(r, tables)
 
 
@@ -706,7 +706,7 @@ def test_a_table_that_was_removed_or_belongs_to_somebody_else_is_made_anew_under
 @given(s.histories(max_operations=8), st.data())
 def test_show_by_the_table_equals_show_whatever_the_table_has_come_to(tables: TableClient, history: s.History, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(_names)}") as r:
-        patch.setattr("recon.stages.index.keep", lambda *a: None)
+        patch.setattr("recon.stages.index.sync", lambda *a: None)
         served = []
         for operation in history.operations:
             carry_out(r, operation)
@@ -718,7 +718,7 @@ def test_show_by_the_table_equals_show_whatever_the_table_has_come_to(tables: Ta
                 why = shown.pop("served_why", "")
                 assert (served[-1] == "runs") == bool(why)
                 assert shown == r.show(key)
-        filling = builds.standing(r.store(), r.state())
+        filling = builds.current(r.store(), r.state())
         if filling is not None:
             tables.delete(filling.table)
 
@@ -817,7 +817,7 @@ def test_the_command_line_says_what_served_and_how_the_table_stands(tables: Tabl
 def test_dynamodb_away_leaves_windows_certified_and_show_right(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon.stages.index.keep", keep)
+    monkeypatch.setattr("recon.stages.index.sync", sync)
     monkeypatch.setattr("recon.serving.dynamodb.TRIES", 1)
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{free_port()}")

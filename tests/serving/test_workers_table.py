@@ -31,7 +31,7 @@ from recon.model.windows import name_of
 from recon.operations.packaging.lambda_zip import HANDLER
 from recon.reading.served import find_served
 from recon.serving.dynamodb import client_of
-from recon.serving.sync import Kept
+from recon.serving.sync import Synced
 from recon.serving.workers import plans
 from recon.serving.workers.attempts import progress_of_shares, read_done
 from recon.serving.workers.coordinator import Timing
@@ -98,7 +98,7 @@ class Site:
     def commit(self, window: int, keys: int) -> None:
         """A window with an event of each of ``keys`` keys; the table is left behind."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("recon.stages.index.keep", lambda *a: None)
+            patch.setattr("recon.stages.index.sync", lambda *a: None)
             process(self.r, window, keys)
 
     def at_work(self) -> int:
@@ -115,7 +115,7 @@ class Site:
         """Requests for an update of an item so far."""
         return sum(map(is_update, self.services.table.asked))
 
-    def check(self, kept: Kept, keys: int) -> None:
+    def check(self, kept: Synced, keys: int) -> None:
         """Each key was counted once, and the table says what the runs say."""
         assert (kept.entries, kept.items + kept.refused) == (keys, keys)
         assert kept.commit == self.r.state().commit

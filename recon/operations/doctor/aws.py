@@ -17,7 +17,7 @@ from recon.operations.doctor.finding import Finding
 from recon.remote.emr.calls import INSTALL_AWS, call, client
 from recon.remote.emr.failures import GONE
 from recon.remote.emr.submit import SCRIPT, ZIP
-from recon.serving.builds import standing
+from recon.serving.builds import current
 from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.open import open_for, open_store
@@ -109,7 +109,7 @@ def _standing(config: Config) -> str:
     """Name of the table that is full, as the store says; "" where there is none, or the store cannot be opened, which is told by itself."""
     try:
         store = open_for(replace(config, s3=config.s3.retrying(CONNECT_S_MAX)))
-        found = standing(store, Timeline(store).head())
+        found = current(store, Timeline(store).head())
     except ReconError:
         return ""
     return found.table if found else ""
