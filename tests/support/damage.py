@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from verified_store import window
 
 from recon.api import Reconciliation
 from recon.state.runs import check_of, entries_of, open_run, write_run
 from recon.storage.hashing import hash_of, salt_of
+from recon.storage.sealing import SEAL, sealed
+from recon.verification.certificates import check_certificates
+from recon.verification.findings import Findings
+from recon.verification.timeline import check_timeline
+from recon.verification.verify import Verified
 
 
 def store_of(r: Reconciliation) -> Path:
@@ -30,3 +37,50 @@ def rewrite(r: Reconciliation, change: Callable[[bytes], bytes], key: str = "A")
     lengths = np.array([len(line) for line in lines], np.uint32)
     checks = np.array([check_of(line) for line in lines], np.uint32)
     write_run(r.store(), ref.path, entries_of(path, hi, lo, lengths, checks))
+
+
+def only(r: Reconciliation, pattern: str) -> Path:
+    """The first file of the store that matches, in order."""
+    return min(store_of(r).glob(pattern))
+
+
+def flip(file: Path, at: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[at] ^= 0x04
+    file.write_bytes(content)
+
+
+def named(verified: Verified, *words: str) -> bool:
+    """Whether one problem holds all the words, and each problem is one line."""
+    assert not verified.ok
+    assert all("\n" not in problem for problem in verified.problems)
+    return any(all(word in problem for word in words) for problem in verified.problems)
+
+
+def of_timeline_and_certificates(r: Reconciliation) -> Verified:
+    """What these two checks alone find."""
+    findings = Findings()
+    history = check_timeline(r.store(), findings)
+    check_certificates(r.store(), r.config, history, findings, lambda name, share: None)
+    return Verified(0, 0, 0, 0, 0, problems=findings.lines())
+
+
+def part_files(r: Reconciliation) -> list[Path]:
+    runs = [open_run(r.store(), ref.path) for ref in r.state().runs]
+    return [store_of(r) / path for run in runs for path in run.part_files]
+
+
+def edit(file: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    """Changes an object, and seals it anew where it was sealed."""
+    content = json.loads(file.read_text())
+    was_sealed = content.pop(SEAL, None) is not None
+    change(content)
+    file.write_bytes(sealed(content) if was_sealed else json.dumps(content).encode())
+
+
+def committed(r: Reconciliation, hour: int, name: str) -> Path:
+    return store_of(r) / r.state().windows[window(hour)].folder / name
+
+
+def certificates(r: Reconciliation, hour: int) -> list[Path]:
+    return sorted(store_of(r).glob(f"certificates/2026-11-01T{hour:02}00Z/*.json"))
