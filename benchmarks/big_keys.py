@@ -37,7 +37,7 @@ from recon.model.windows import name_of
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import Timeline
 from recon.storage import layout
@@ -65,7 +65,7 @@ def opened(folder: Path, dedupe: str) -> Reconciliation:
     return r
 
 
-def reduced(r: Reconciliation, rows: Sequence[str], number: int) -> Figures:
+def reduced_window(r: Reconciliation, rows: Sequence[str], number: int) -> Figures:
     """A window with these rows, landed and reduced."""
     window = name_of(r.config.grid.at(number))
     file = r.config.path.with_name(f"w{number}.csv")
@@ -80,7 +80,7 @@ def copied(r: Reconciliation, first: Figures, tables: dict[str, pa.Table], numbe
     folder = layout.stateless(r.config.grid.at(number), 1, r.config.rules_version, layout.new_attempt())
     own = f"event-{number}"
     _, hashed = hash_of(own, salt_of(r.store()))
-    changed = {stateless.EVENTS: ("id", pa.array([own])), stateless.ARTIFACTS: ("ids", pa.array([[hashed]], pa.list_(pa.uint64())))}
+    changed = {reduced.EVENTS: ("id", pa.array([own])), reduced.ARTIFACTS: ("ids", pa.array([[hashed]], pa.list_(pa.uint64())))}
     for name, table in tables.items():
         if name in changed:
             column, values = changed[name]
@@ -108,8 +108,8 @@ def medians(costs: Sequence[dict[str, float]]) -> dict[str, float]:
 def many_windows(folder: Path, counts: Sequence[int], more: int) -> list[dict[str, Any]]:
     """The key in so many windows, for each horizon, with folding and without."""
     r = opened(folder / "windows", "31d")
-    first = reduced(r, ["event-0,ACCOUNT,1.00,2020-01-01T00:00:00Z\n"], 0)
-    names = (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)
+    first = reduced_window(r, ["event-0,ACCOUNT,1.00,2020-01-01T00:00:00Z\n"], 0)
+    names = (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)
     tables = {name: pq.read_table(pa.BufferReader(r.store().get(first.folder + name))) for name in names}
     windows = [first, *(copied(r, first, tables, number) for number in range(1, max(counts) + more))]
     found = []
@@ -139,8 +139,8 @@ def many_events(folder: Path, events: int, more: int) -> dict[str, Any]:
     r = opened(folder / "events", "31d")
     rows = [f"e{n},ACCOUNT,1.00,2020-01-01T00:00:00Z\n" for n in range(events)]
     timeline = Timeline(r.store())
-    merge_windows(r.store(), r.config, timeline, [reduced(r, rows, 0)])
-    next_ones = [reduced(r, [f"later-{n},ACCOUNT,1.00,2020-01-01T00:00:00Z\n"], n) for n in range(1, more + 1)]
+    merge_windows(r.store(), r.config, timeline, [reduced_window(r, rows, 0)])
+    next_ones = [reduced_window(r, [f"later-{n},ACCOUNT,1.00,2020-01-01T00:00:00Z\n"], n) for n in range(1, more + 1)]
     cost = medians([one_more(r, r.config, timeline, figures) for figures in next_ones])
     found = {"horizon_days": 31, "events_in_one_window": events, **cost}
     print(json.dumps(found), flush=True)

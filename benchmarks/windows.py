@@ -28,8 +28,7 @@ from recon.intake import landing_log
 from recon.intake.batches import LandedFile, Manifest
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.planning import due as due_module
-from recon.planning.due import due
+from recon.planning.due import due, follow
 from recon.stages.work import Work
 from recon.state import checkpoints
 from recon.state.certificates import read_certificate, uncertified
@@ -151,8 +150,8 @@ def measure(opened: recon.Reconciliation) -> dict[str, Any]:
     measured(found, "Timeline.head(), again", timeline.head)
     measured(found, "due (what waits)", lambda: due(store, config, state))
     measured(found, "landings.since (all notes)", lambda: landing_log.since(store))
-    _, cursor = measured(found, "landings.follow, opening", lambda: due_module.follow(store, state))
-    measured(found, "landings.follow, with its cursor", lambda: due_module.follow(store, state, cursor))
+    _, cursor = measured(found, "landings.follow, opening", lambda: follow(store, state))
+    measured(found, "landings.follow, with its cursor", lambda: follow(store, state, cursor))
     measured(found, "uncertified", lambda: uncertified(store, config, state))
     measured(found, "one certificate", lambda: read_certificate(store, START))
     measured(found, "recon status, as on the screen", lambda: opened.status(figures_of=20))

@@ -17,8 +17,7 @@ from recon.errors import NotReady
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.model.windows import name_of
-from recon.planning import due as landing_log
-from recon.planning.due import due
+from recon.planning.due import due, peek
 from recon.planning.freshness import Freshness, freshness
 from recon.reading.caveats import caveats
 from recon.stages.ready import committed_windows, reduced_batches, unfilled
@@ -200,7 +199,7 @@ def _marked(work: Work, mark: Mark) -> tuple[int, dict[str, dict[str, Any]]]:
 
 def _processed(work: Work, key: dg.AssetKey) -> dg.AssetCheckResult:
     state = work.head()
-    waiting = due(work.store, work.config, state, windows=landing_log.peek(work.store, state))
+    waiting = due(work.store, work.config, state, windows=peek(work.store, state))
     found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind in ("quarantined", "damaged")]
     return dg.AssetCheckResult(
         asset_key=key,

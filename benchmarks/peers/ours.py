@@ -25,7 +25,7 @@ from recon.operations.upkeep import sweep
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.compaction import compact, is_due
 from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
@@ -48,11 +48,11 @@ class Ours:
         with meter.stage("reduce"):
             (figures,) = self._reduced()
         file.unlink()
-        artifacts = self._recon.store().local(figures.folder + stateless.ARTIFACTS)
+        artifacts = self._recon.store().local(figures.folder + reduced.ARTIFACTS)
         assert artifacts is not None
         return artifacts
 
-    def _reduced(self) -> list[stateless.Figures]:
+    def _reduced(self) -> list[reduced.Figures]:
         store = self._recon.store()
         return reduce_windows(store, self._recon.config, due.due(store, self._recon.config, Timeline(store).head()).ready)
 
@@ -107,7 +107,7 @@ class Ours:
         windows = timeline.head().windows
         scans = []
         for name in sorted(windows):
-            file = self._recon.store().local(windows[name].folder + stateless.ARTIFACTS)
+            file = self._recon.store().local(windows[name].folder + reduced.ARTIFACTS)
             number = int((self._recon.config.grid.parse(name) - START).total_seconds() // 3600)
             scans.append(f"SELECT hi, key, CAST({contribution(number)} AS {CONTRIBUTION}) AS c FROM read_parquet('{file}')")
         totals = ", ".join(f"CAST(sum(c.{name}) AS {kind}) AS {name}" for name, kind in TYPES.items())

@@ -16,7 +16,7 @@ from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
 from recon.planning import closing, due, quarantine
 from recon.planning.ranges import Size, size_of_batch, size_of_reduced
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.certificates import is_certified, maybe_uncertified, note_certified
 from recon.state.tiers import indexed_at
 from recon.state.timeline import State
@@ -102,12 +102,12 @@ def _landed(
         if stage == "reduce" or closing.processed(config, state, manifest):
             found.told.append(closing.why_not(store, config, state, window, now))
         return None
-    reduced = stateless.find(store, window, manifest.revision, config.rules_version)
-    if stage == "merge" and reduced is None:
+    figures = reduced.find(store, window, manifest.revision, config.rules_version)
+    if stage == "merge" and figures is None:
         found.behind.append(window)
-    if (reduced is not None) != (stage == "merge"):
+    if (figures is not None) != (stage == "merge"):
         return None
-    return Ready(manifest.window, manifest.revision, size_of_batch(manifest) if reduced is None else size_of_reduced(reduced))
+    return Ready(manifest.window, manifest.revision, size_of_batch(manifest) if figures is None else size_of_reduced(figures))
 
 
 def _committed(

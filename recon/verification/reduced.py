@@ -15,7 +15,7 @@ from recon.errors import Damaged
 from recon.intake.batches import Manifest, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
 from recon.storage.numbered import number_of
@@ -56,10 +56,10 @@ def _revisions_named(store: ObjectStore, history: History) -> dict[str, dict[int
     named: dict[str, dict[int, str]] = {}
     for prefix in (layout.QUARANTINE, layout.STATELESS):
         for path in store.list(prefix):
-            if (match := _OF_REVISION.match(path)) and (prefix == layout.QUARANTINE or path.endswith(f"/{stateless.FIGURES}")):
+            if (match := _OF_REVISION.match(path)) and (prefix == layout.QUARANTINE or path.endswith(f"/{reduced.FIGURES}")):
                 named.setdefault(layout.window_name(match[1]), {})[int(match[2])] = path
-    for folder, reduced in history.reductions.items():
-        named.setdefault(reduced.window, {}).setdefault(reduced.revision, folder)
+    for folder, reduction in history.reductions.items():
+        named.setdefault(reduction.window, {}).setdefault(reduction.revision, folder)
     for window, changes in history.changes.items():
         named.setdefault(window, {}).update((figures["revision"], layout.commit(number)) for number, figures in changes.items())
     return named
@@ -105,9 +105,9 @@ def check_stateless(
     windows = list(history.windows.items())
     for done, (name, held) in enumerate(windows):
         progress(name, done / len(windows))
-        path = f"{held['folder']}{stateless.FIGURES}"
+        path = f"{held['folder']}{reduced.FIGURES}"
         try:
-            figures = stateless.read(store, held["folder"])
+            figures = reduced.read(store, held["folder"])
         except UNREADABLE as error:
             findings.add(f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'")
             continue
@@ -124,7 +124,7 @@ def check_stateless(
         _check_manifest_of(store, config, figures, findings)
         same_rules = figures.rules == config.rules_version
         checked = _Checked(connection, config, figures, additive(config, history.state) if same_rules else [], same_rules)
-        for file in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE):
+        for file in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE):
             _check_parquet(store, checked, file, scratch, findings)
     _check_earlier(store, history, scratch, findings)
 
@@ -132,20 +132,20 @@ def check_stateless(
 def _check_earlier(store: ObjectStore, history: History, scratch: Path, findings: Findings) -> None:
     """Reductions that earlier commits name, unless a sweep removed them: what was known then is answered from them."""
     held = {figures["folder"] for figures in history.windows.values()}
-    for folder, reduced in history.reductions.items():
+    for folder, reduction in history.reductions.items():
         if folder in held or folder in history.swept:
             continue
-        path = f"{folder}{stateless.FIGURES}"
+        path = f"{folder}{reduced.FIGURES}"
         try:
-            figures = stateless.read(store, folder)
-            if reduced.digest and figures.digest != reduced.digest:
+            figures = reduced.read(store, folder)
+            if reduction.digest and figures.digest != reduction.digest:
                 raise Damaged("they differ from those of their commit")
             for name, digest in figures.digests.items():
                 path = f"{folder}{name}"
                 if file_digest(local_copy(store, path, scratch)) != digest:
                     raise Damaged("its bytes are not those of its digest")
         except UNREADABLE as error:
-            findings.add(f"{path}: window {reduced.window}: what an earlier commit names cannot be read ({said(error)}); {_COPY}")
+            findings.add(f"{path}: window {reduction.window}: what an earlier commit names cannot be read ({said(error)}); {_COPY}")
 
 
 def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, findings: Findings) -> None:
@@ -162,12 +162,12 @@ def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, fin
             f"that was reduced; {_COPY}"
         )
     landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
-    reduced = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
+    of_figures = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
     complete = (manifest.expected, len(manifest.received), manifest.short)
     counted = figures.received is not None
-    if landed != reduced or (counted and complete != tuple(getattr(figures, name) for name in _COMPLETE)):
+    if landed != of_figures or (counted and complete != tuple(getattr(figures, name) for name in _COMPLETE)):
         findings.add(
-            f"{figures.folder}{stateless.FIGURES}: window {figures.window}: the reduced files are not those of the "
+            f"{figures.folder}{reduced.FIGURES}: window {figures.window}: the reduced files are not those of the "
             f"manifest of revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"
         )
 
@@ -187,7 +187,7 @@ def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Pa
     import duckdb
     import pyarrow as pa
 
-    check = {stateless.EVENTS: _events, stateless.ARTIFACTS: _artifacts, stateless.SET_ASIDE: _set_aside}[file]
+    check = {reduced.EVENTS: _events, reduced.ARTIFACTS: _artifacts, reduced.SET_ASIDE: _set_aside}[file]
     window, path = checked.figures.window, checked.figures.folder + file
     try:
         local = local_copy(store, path, scratch)

@@ -41,7 +41,7 @@ from recon.intake.batches import Manifest, read_manifest
 from recon.samples.generator import generate
 from recon.samples.scenario import write_story
 from recon.stages.reduce import reduce_windows
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.runs import open_run
 from recon.state.timeline import Timeline
 from recon.storage import layout
@@ -99,16 +99,16 @@ def test_without_ids_and_times_spark_gives_what_the_oracle_says_under_a_key_of_t
         check_store(r, history.states()[-1], PLAIN_RULES)
 
 
-def reduced(r: Reconciliation, window: str) -> dict[str, Any]:
+def reduced_rows(r: Reconciliation, window: str) -> dict[str, Any]:
     """All that a window's reduction left: its three files in an order that does not depend on how they were written, and its figures."""
-    figures = stateless.read(r.store(), r.state().windows[window].folder)
+    figures = reduced.read(r.store(), r.state().windows[window].folder)
     found: dict[str, Any] = figures.to_json()
-    for name in (stateless.ARTIFACTS, stateless.EVENTS, stateless.SET_ASIDE):
+    for name in (reduced.ARTIFACTS, reduced.EVENTS, reduced.SET_ASIDE):
         path = r.store().local(figures.folder + name)
         assert path is not None
         table = pq.read_table(path)
-        order = ["hi", "lo"] if name == stateless.ARTIFACTS else ["file", "line"]
-        if name == stateless.EVENTS:
+        order = ["hi", "lo"] if name == reduced.ARTIFACTS else ["file", "line"]
+        if name == reduced.EVENTS:
             assert table.column("hi").to_pylist() == sorted(table.column("hi").to_pylist())
         found[name] = (
             [(field.name, field.type) for field in table.schema],
@@ -132,7 +132,7 @@ def test_both_engines_leave_the_same_rows_in_a_windows_files_and_the_same_figure
                     carry_out(r, s.Land(window, file))
                 carry_out(r, s.Close(window))
             run_range(by(r, engine), tuple(batches))
-            seen.append(([reduced(r, window) for window in r.state().windows], records(r), r.state().totals))
+            seen.append(([reduced_rows(r, window) for window in r.state().windows], records(r), r.state().totals))
     assert seen[0] == seen[1]
 
 

@@ -18,8 +18,7 @@ from recon.errors import WrongUsage
 from recon.intake import landing_log
 from recon.intake.batches import landed_windows
 from recon.model.windows import name_of
-from recon.planning import due as due_module
-from recon.planning import due as pipeline
+from recon.planning import due
 from recon.state.timeline import CommittedWindow, State
 from recon.storage import layout
 from recon.storage.local import LocalStore
@@ -126,18 +125,18 @@ def test_a_cursor_that_is_none_is_refused(store: LocalStore) -> None:
         landing_log.since(store, "yesterday")
     for wrong in ("yesterday", "{}", "[]", "null", '{"at": 1}'):
         with pytest.raises(WrongUsage, match="was not made by recon"):
-            due_module.follow(store, State(), wrong)
+            due.follow(store, State(), wrong)
 
 
 def test_a_noted_revision_waits_until_it_is_committed_however_long_its_writer_takes(store: LocalStore) -> None:
     landing_log.note(store, W[0], 1, at(NOON))
     cursor = None
     for day in range(5):
-        waiting, cursor = due_module.follow(store, State(), cursor, at(NOON + timedelta(days=day)))
+        waiting, cursor = due.follow(store, State(), cursor, at(NOON + timedelta(days=day)))
         assert waiting == {name_of(W[0]): 1}
-    waiting, cursor = due_module.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=6)))
+    waiting, cursor = due.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=6)))
     assert waiting == {}
-    assert due_module.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=7)))[0] == {}
+    assert due.follow(store, committed(w0=1), cursor, at(NOON + timedelta(days=7)))[0] == {}
 
 
 ACTIONS = st.lists(
@@ -174,10 +173,10 @@ def test_every_revision_ever_put_is_found_by_following_whatever_writers_and_foll
         elif action == "commit" and window in put:
             done[f"w{window}"] = put[window]
         elif action == "step":
-            waiting, cursor = due_module.follow(store, committed(**done), cursor, at(now))
-            due = {name_of(W[n]): revision for n, revision in put.items() if revision > done.get(f"w{n}", 0)}
-            assert due.keys() <= waiting.keys()
-            assert all(waiting[name] >= revision for name, revision in due.items())
+            waiting, cursor = due.follow(store, committed(**done), cursor, at(now))
+            expected = {name_of(W[n]): revision for n, revision in put.items() if revision > done.get(f"w{n}", 0)}
+            assert expected.keys() <= waiting.keys()
+            assert all(waiting[name] >= revision for name, revision in expected.items())
 
 
 def test_a_writer_killed_between_note_and_manifest_leaves_a_candidate_that_is_not_due(tmp_path: Path) -> None:
@@ -185,12 +184,12 @@ def test_a_writer_killed_between_note_and_manifest_leaves_a_candidate_that_is_no
     r._store = faulty_store.WatchedStore(r.store(), before=faulty_store.failing_once("put_new", 3))  # of the clock, the note, the manifest
     with pytest.raises(Exception, match="away"):
         carry_out(r, s.Close(0))
-    waiting, cursor = due_module.follow(r.store(), r.state())
+    waiting, cursor = due.follow(r.store(), r.state())
     assert waiting == {name_of(s.at(0)): 1}
-    assert pipeline.due(r.store(), r.config, r.state(), windows=waiting) == pipeline.Due((), ())
+    assert due.due(r.store(), r.config, r.state(), windows=waiting) == due.Due((), ())
     carry_out(r, s.Close(0))
-    waiting, _ = due_module.follow(r.store(), r.state(), cursor)
-    assert [m.window for m in pipeline.due(r.store(), r.config, r.state(), windows=waiting).ready] == list(waiting)
+    waiting, _ = due.follow(r.store(), r.state(), cursor)
+    assert [m.window for m in due.due(r.store(), r.config, r.state(), windows=waiting).ready] == list(waiting)
 
 
 def test_what_waits_is_told_without_a_cursor_of_ones_own_and_the_store_is_listed_once(tmp_path: Path) -> None:
@@ -199,11 +198,11 @@ def test_what_waits_is_told_without_a_cursor_of_ones_own_and_the_store_is_listed
         carry_out(r, s.Land(window, s.File(f"w{window}", c.rows_of(window))))
         carry_out(r, s.Close(window))
     names = [name_of(s.at(window)) for window in (0, 1, 2)]
-    assert list(due_module.waiting(r.store(), r.state())) == names[:2]
+    assert list(due.waiting(r.store(), r.state())) == names[:2]
     carry_out(r, s.Run((0,)))
     carry_out(r, s.Land(2, s.File("w2", c.rows_of(2))))
     watched = faulty_store.WatchedStore(r.store())
-    assert list(due_module.waiting(watched, r.state())) == names[1:]
+    assert list(due.waiting(watched, r.state())) == names[1:]
     assert layout.LANDINGS not in {call.path for call in watched.calls if call.kind == "list"}
 
 
@@ -214,11 +213,11 @@ def test_what_is_due_among_named_windows_is_what_is_due_among_all_without_listin
         if window != 2:
             carry_out(r, s.Close(window))
     carry_out(r, s.Run((0,)))
-    waiting, _ = due_module.follow(r.store(), r.state())
+    waiting, _ = due.follow(r.store(), r.state())
     watched = faulty_store.WatchedStore(r.store())
-    named = pipeline.due(watched, r.config, r.state(), windows=waiting)
-    assert named == pipeline.due(r.store(), r.config, r.state())
+    named = due.due(watched, r.config, r.state(), windows=waiting)
+    assert named == due.due(r.store(), r.config, r.state())
     assert list(waiting) == [name_of(s.at(window)) for window in (1, 2, 5)]
     assert {call.path for call in watched.calls if call.kind == "list"} == {layout.manifests(s.at(window)) for window in (1, 2, 5)}
-    assert pipeline.due(r.store(), r.config, r.state(), windows=[name_of(s.at(5))]).ready == named.ready[-1:]
+    assert due.due(r.store(), r.config, r.state(), windows=[name_of(s.at(5))]).ready == named.ready[-1:]
     assert set(landed_windows(r.store())) > set(waiting)

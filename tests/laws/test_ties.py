@@ -24,8 +24,7 @@ from recon.model.totals import Totals, exact_sum
 from recon.stages import certify
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
-from recon.state import certificates
-from recon.state import reduced as stateless
+from recon.state import certificates, reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import Timeline
 from recon.storage import layout
@@ -63,7 +62,7 @@ def rewritten(file: Path, columns: str = "*", where: str = "true") -> None:
     duckdb.from_arrow(table).write_parquet(str(file))
 
 
-def reduced(r: Reconciliation, hour: int) -> Figures:
+def figures_of(r: Reconciliation, hour: int) -> Figures:
     manifest = read_manifest(r.store(), r.config.grid.parse(W[hour]))
     assert manifest is not None
     (figures,) = reduce_windows(r.store(), r.config, [manifest])
@@ -136,17 +135,17 @@ def test_declared_totals_are_tied_with_what_was_read(r: Reconciliation) -> None:
 @pytest.mark.parametrize(
     ("file", "columns", "where", "words"),
     [
-        (stateless.ARTIFACTS, "* REPLACE (n + 1 AS n)", "key = 'A' OR key <> 'A'", ("6 + 0 rows in the artifacts, 3 + 0 in the events",)),
-        (stateless.ARTIFACTS, "*", "key <> 'A'", ("2 + 0 rows in the artifacts, 3 + 0 in the events",)),
-        (stateless.ARTIFACTS, "* REPLACE (m_billed + 1 AS m_billed)", "true", ("billed 73.00 + 0 ≠ 70.00",)),
-        (stateless.ARTIFACTS, "* REPLACE (m_lines * 2 AS m_lines)", "true", ("lines 6 + 0 ≠ 3",)),
+        (reduced.ARTIFACTS, "* REPLACE (n + 1 AS n)", "key = 'A' OR key <> 'A'", ("6 + 0 rows in the artifacts, 3 + 0 in the events",)),
+        (reduced.ARTIFACTS, "*", "key <> 'A'", ("2 + 0 rows in the artifacts, 3 + 0 in the events",)),
+        (reduced.ARTIFACTS, "* REPLACE (m_billed + 1 AS m_billed)", "true", ("billed 73.00 + 0 ≠ 70.00",)),
+        (reduced.ARTIFACTS, "* REPLACE (m_lines * 2 AS m_lines)", "true", ("lines 6 + 0 ≠ 3",)),
     ],
 )
 def test_merge_refuses_artifacts_that_are_not_what_was_reduced(
     r: Reconciliation, file: str, columns: str, where: str, words: tuple[str, ...]
 ) -> None:
     land(r, 0, ROWS)
-    rewritten(files_of(r, reduced(r, 0).folder) / file, columns, where)
+    rewritten(files_of(r, figures_of(r, 0).folder) / file, columns, where)
     refused(r, 0, "the merge does not tie", "nothing was committed", *words)
 
 
@@ -163,7 +162,7 @@ def test_merge_refuses_events_that_are_not_what_was_reduced_where_some_are_suppr
     land(r, 0, "A,1,10,EUR\n")
     r.run()
     land(r, 1, "A,1,10,EUR\nA,5,50,EUR\n")
-    rewritten(files_of(r, reduced(r, 1).folder) / stateless.EVENTS, columns, where)
+    rewritten(files_of(r, figures_of(r, 1).folder) / reduced.EVENTS, columns, where)
     refused(r, 1, "the merge does not tie", *words)
 
 
@@ -220,7 +219,7 @@ def test_a_recount_refuses_what_does_not_tie(
 
 def test_a_committed_windows_events_that_changed_are_refused_by_the_recount(r: Reconciliation) -> None:
     with_a_late_window(r)
-    rewritten(files_of(r, r.state().windows[W[1]].folder) / stateless.EVENTS, "* REPLACE (c_a + 1 AS c_a)")
+    rewritten(files_of(r, r.state().windows[W[1]].folder) / reduced.EVENTS, "* REPLACE (c_a + 1 AS c_a)")
     refused(r, 0, "the merge does not tie", f"{W[1]}: recounted", "billed")
 
 
@@ -231,7 +230,7 @@ def test_a_pre_fetched_file_that_is_not_what_was_written_is_refused(r: Reconcili
     land(r, 0, "A,1,10,EUR\n")
     r.run()
     land(r, 1, "A,5,50,EUR\n")
-    figures, timeline = reduced(r, 1), Timeline(r.store())
+    figures, timeline = figures_of(r, 1), Timeline(r.store())
     fetched = engine_of(r.config).prefetch(r.store(), r.config, timeline.head(), [figures])
     file = files_of(r, fetched.path)
     content = bytearray(file.read_bytes())
@@ -245,13 +244,13 @@ def test_a_pre_fetched_file_that_is_not_what_was_written_is_refused(r: Reconcili
 
 def merged_with(r: Reconciliation, fetched: Prefetched, hour: int = 1) -> None:
     """Merges the newest revision of a window with a pre-fetched file, and proves what came of it."""
-    merge_windows(r.store(), r.config, Timeline(r.store()), [reduced(r, hour)], fetched)
+    merge_windows(r.store(), r.config, Timeline(r.store()), [figures_of(r, hour)], fetched)
     r.run()
     assert r.verify(full=True).problems == []
 
 
 def fetched_for(r: Reconciliation, hour: int = 1) -> Prefetched:
-    return engine_of(r.config).prefetch(r.store(), r.config, Timeline(r.store()).head(), [reduced(r, hour)])
+    return engine_of(r.config).prefetch(r.store(), r.config, Timeline(r.store()).head(), [figures_of(r, hour)])
 
 
 def test_a_pre_fetched_file_of_another_revision_is_not_used(r: Reconciliation) -> None:
@@ -270,7 +269,7 @@ def test_a_pre_fetched_file_for_another_committed_revision_is_not_used(r: Reconc
     land(r, 1, "A,7,70,EUR\nB,5,50,EUR\n")
     r.run()
     land(r, 1, "B,5,51,EUR\n", replace="a.csv")
-    second = reduced(r, 1)
+    second = figures_of(r, 1)
     land(r, 1, "B,5,52,EUR\n", replace="a.csv")
     fetched = fetched_for(r)
     merge_windows(r.store(), r.config, Timeline(r.store()), [second])
@@ -368,12 +367,12 @@ def test_the_same_bytes_twice_in_one_call_are_one_file(r: Reconciliation) -> Non
 def test_windows_that_do_not_tie_do_not_hold_up_others(r: Reconciliation) -> None:
     for hour in (0, 1):
         land(r, hour, f"A,{hour},10,EUR\n")
-    rewritten(files_of(r, reduced(r, 0).folder) / stateless.ARTIFACTS, "* REPLACE (n + 1 AS n)")
+    rewritten(files_of(r, figures_of(r, 0).folder) / reduced.ARTIFACTS, "* REPLACE (n + 1 AS n)")
     report = r.run()
     assert list(report.bad) == [W[0]]
     assert report.windows == [W[1]]
     with pytest.raises(WrongInput, match="does not tie"):
-        merge_windows(r.store(), r.config, Timeline(r.store()), [reduced(r, 0)])
+        merge_windows(r.store(), r.config, Timeline(r.store()), [figures_of(r, 0)])
 
 
 def test_a_merge_by_other_rules_is_refused(r: Reconciliation) -> None:
@@ -383,13 +382,13 @@ def test_a_merge_by_other_rules_is_refused(r: Reconciliation) -> None:
     r.config.path.write_text(CONFIG.replace("{sum: a}", "{max: a}"))
     other = recon.open(r.config.path)
     with pytest.raises(WrongUsage, match="the rules changed"):
-        merge_windows(other.store(), other.config, Timeline(other.store()), [reduced(other, 1)])
+        merge_windows(other.store(), other.config, Timeline(other.store()), [figures_of(other, 1)])
 
 
 def test_a_revision_that_is_committed_is_not_merged_again(r: Reconciliation) -> None:
     land(r, 0, "A,1,10,EUR\n")
     r.run()
-    merged = merge_windows(r.store(), r.config, Timeline(r.store()), [reduced(r, 0)])
+    merged = merge_windows(r.store(), r.config, Timeline(r.store()), [figures_of(r, 0)])
     assert (merged.commit, r.state().commit) == (None, 1)
 
 

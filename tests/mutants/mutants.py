@@ -84,7 +84,7 @@ MUTANTS = (
         "recon/engines/duckdb/window.py",
         "what arrived is counted from what was written, not from what was read",
         "arrived = Totals(sum(file.rows for file in read), money)",
-        "arrived = Totals(reduction.totals_of(connection, config, parquet.scan(written[stateless.EVENTS])).rows + 2, money)",
+        "arrived = Totals(reduce.totals_of(connection, config, parquet.scan(written[reduced.EVENTS])).rows + 2, money)",
         _REDUCE,
     ),
     Mutant(

@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon.errors import Damaged, TryAgain, WrongUsage
-from recon.storage import local as store_module
 from recon.storage.local import LocalStore
 from recon.storage.open import open_store
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore, check_path
@@ -393,7 +392,7 @@ def test_a_folder_that_may_only_be_read_opens_and_says_so_when_written_to(tmp_pa
 
     os_open = os.open
     monkeypatch.setattr(os, "open", read_only)
-    monkeypatch.setattr(store_module, "_write_synced", lambda file, *_: os.open(file, os.O_CREAT))
+    monkeypatch.setattr("recon.storage.local._write_synced", lambda file, *_: os.open(file, os.O_CREAT))
     store = LocalStore(tmp_path)
     assert store.get("a") == b"x"
     with pytest.raises(TryAgain, match=r"^b: Read-only file system"):

@@ -24,7 +24,7 @@ from folders import ROOT, SUPPORT
 
 from recon.intake.batches import read_manifest
 from recon.model.windows import name_of
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon.storage.lease import LeaseHolder
@@ -201,7 +201,7 @@ class Site:
     def reduced(self, *windows: int) -> bool:
         store, rules = self.r.store(), self.r.config.rules_version
         manifests = [read_manifest(store, s.at(window)) for window in windows]
-        return all(m and stateless.find(store, s.at(w), m.revision, rules) for w, m in zip(windows, manifests, strict=True))
+        return all(m and reduced.find(store, s.at(w), m.revision, rules) for w, m in zip(windows, manifests, strict=True))
 
     def skipped(self, sensor: str, text: str) -> bool:
         """Whether a tick of the sensor has said so."""

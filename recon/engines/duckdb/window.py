@@ -13,7 +13,7 @@ from recon.errors import WrongInput
 from recon.intake.batches import LandedFile, Manifest
 from recon.intake.files import EventSpec, FileRows, SourceFile, load_events, spec_of
 from recon.model.totals import Money, Totals, declared_text, declared_totals
-from recon.state import reduced as stateless
+from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.storage import layout, parquet
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
@@ -38,11 +38,11 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
         for number, file in enumerate(files):
             tie_with_declared(connection, config, manifest, file, number, read[number])
         reduce.set_duplicates_aside(connection, config)
-        written = {name: scratch / name for name in (stateless.EVENTS, stateless.ARTIFACTS, stateless.SET_ASIDE)}
-        reduce.write_events(connection, config, written[stateless.EVENTS])
+        written = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
+        reduce.write_events(connection, config, written[reduced.EVENTS])
         artifacts = reduce.logical(connection, config, reduce.reduce_events(config, "events"))
-        reduce.write_artifacts(connection, written[stateless.ARTIFACTS], artifacts)
-        reduce.write_set_aside(connection, config, written[stateless.SET_ASIDE])
+        reduce.write_artifacts(connection, written[reduced.ARTIFACTS], artifacts)
+        reduce.write_set_aside(connection, config, written[reduced.SET_ASIDE])
         figures = figures_of(connection, config, manifest, folder, files, read, _money(connection, config), written)
         for name, path in written.items():
             store.copy_in(folder + name, path)
@@ -53,7 +53,7 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
 def finished(store: ObjectStore, figures: Figures) -> bool:
     """Puts the figures, which finish their folder. False where a sweep was there first."""
     try:
-        store.put_new(figures.folder + stateless.FIGURES, [figures.body()])
+        store.put_new(figures.folder + reduced.FIGURES, [figures.body()])
     except AlreadyExists:
         return False
     return True
@@ -81,12 +81,12 @@ def figures_of(
 ) -> Figures:
     """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie. ``files`` and ``read``
     are in order of landing; ``money``: control totals of all that was read."""
-    aside = parquet.scan(written[stateless.SET_ASIDE])
+    aside = parquet.scan(written[reduced.SET_ASIDE])
     rejected = f"(FROM {aside} WHERE kind = 'rejected')"
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
     arrived = Totals(sum(file.rows for file in read), money)
-    artifacts = parquet.scan(written[stateless.ARTIFACTS])
-    accepted = parquet.scan(written[stateless.EVENTS])
+    artifacts = parquet.scan(written[reduced.ARTIFACTS])
+    accepted = parquet.scan(written[reduced.EVENTS])
     keys, events, conflicting = connection.execute(
         f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
     ).fetchall()[0]
@@ -102,11 +102,11 @@ def figures_of(
         duplicates=reduce.totals_of(connection, config, duplicates),
         rejected=reduce.totals_of(connection, config, rejected),
         conflicting=conflicting,
-        two_keys=reduce.ids_under_two_keys(connection, artifacts, parquet.scan(written[stateless.EVENTS])),
+        two_keys=reduce.ids_under_two_keys(connection, artifacts, parquet.scan(written[reduced.EVENTS])),
         unreadable=reduce.without_amount(connection, config, rejected),
         without_amount=reduce.without_amount(connection, config, accepted),
         measures=reduce.measure_totals(connection, config, artifacts),
-        unusual=unusual.count(connection, config, manifest.window, parquet.scan(written[stateless.EVENTS])),
+        unusual=unusual.count(connection, config, manifest.window, parquet.scan(written[reduced.EVENTS])),
         digests={name: file_digest(path) for name, path in written.items()},
         cause=manifest.cause,
         reason=manifest.reason,

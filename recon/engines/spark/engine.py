@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from recon.config import Config
 from recon.engines.port import Written
 from recon.engines.prefetched import Prefetched
-from recon.engines.spark import merge as merging
-from recon.engines.spark import reduce as reducing
+from recon.engines.spark import merge, reduce
 from recon.intake.batches import Manifest
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
@@ -22,10 +21,10 @@ class Spark:
     """See recon.engines.port.Engine."""
 
     def reduce(self, store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> Iterator[Figures]:
-        return reducing.reduce_range(store, config, manifests)
+        return reduce.reduce_range(store, config, manifests)
 
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
-        return merging.prefetch_range(store, config, state, range_figures)
+        return merge.prefetch_range(store, config, state, range_figures)
 
     def merge(
         self,
@@ -38,6 +37,6 @@ class Spark:
         writer: str,
         progress: Callable[[float], None],
     ) -> Written:
-        written = merging.merge_range(store, config, timeline, state, todo, prefetched, writer)
+        written = merge.merge_range(store, config, timeline, state, todo, prefetched, writer)
         progress(1)
         return written

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config, model
 from recon.config.model import Measure
-from recon.engines.duckdb import reduce as reduction
-from recon.engines.duckdb import window as reduce
+from recon.engines.duckdb import reduce
+from recon.engines.duckdb import window as one_window
 from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
@@ -57,13 +57,13 @@ def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest
     file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
-            source = SourceFile(file.name, reduce.local_file(store, file, scratch), bool(file.reason))
-            (rows,) = load_events(connection, [source], reduce.event_spec(config), "landed")
+            source = SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason))
+            (rows,) = load_events(connection, [source], one_window.event_spec(config), "landed")
         except WrongInput as error:
             raise WrongInput(f"{place}{error}") from None
-        reduce.refuse_if_configured(connection, config, manifest, [file])
-        reduce.tie_with_declared(connection, config, manifest, file, 0, rows)
-        totals = reduction.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
+        one_window.refuse_if_configured(connection, config, manifest, [file])
+        one_window.tie_with_declared(connection, config, manifest, file, 0, rows)
+        totals = reduce.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
         hashes = ", ".join(f"{_signed(name)} AS {name}" for name in ("hi", "lo", "idh"))
         events = f"SELECT {window} AS w, * REPLACE ({number} AS file, {hashes}) FROM landed"
         rejects = f"SELECT * REPLACE ({number} AS file) FROM landed_rejects"
@@ -120,21 +120,21 @@ def _unsigned(name: str) -> str:
 def _write_events(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
     hashes = ", ".join(f"{_unsigned(name)} AS {name}" for name in ("hi", "lo"))
     connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT * REPLACE ({hashes}) FROM arriving")
-    reduction.write_events(connection, config, local)
+    reduce.write_events(connection, config, local)
 
 
 def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
-    named = ((reduction.measure(item.name), _measure_type(item)) for item in config.measures)
+    named = ((reduce.measure(item.name), _measure_type(item)) for item in config.measures)
     measures = "".join(f", CAST({name} AS {kind}) AS {name}" for name, kind in named)
     ids = f"list_transform(ids, lambda x: {_unsigned('x')})"
     currencies = ", u" if config.events.currency else ""
     query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n{currencies}, {ids} AS ids{measures} FROM arriving"
-    reduction.write_artifacts(connection, local, reduction.logical(connection, config, query))
+    reduce.write_artifacts(connection, local, reduce.logical(connection, config, query))
 
 
 def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
     """Duplicates within the window, in the columns of what is set aside."""
-    columns = "".join(f", {reduction.column(config, name)}" for name in model.event_columns(config))
+    columns = "".join(f", {reduce.column(config, name)}" for name in model.event_columns(config))
     connection.execute(f"""
         COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
               FROM arriving)
@@ -156,20 +156,20 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         rejects = [local_copy(store, one.rejects, scratch) for one in read]
         written = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
         _join(connection, local.get(EVENTS, []), written[reduced.EVENTS], _nothing(config, _EVENT))
-        measures = {reduction.measure(item.name): _measure_type(item) for item in config.measures}
+        measures = {reduce.measure(item.name): _measure_type(item) for item in config.measures}
         _join(connection, local.get(ARTIFACTS, []), written[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures))
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
-        reduction.write_set_aside(connection, config, written[reduced.SET_ASIDE], "(FROM set_aside)")
+        reduce.write_set_aside(connection, config, written[reduced.SET_ASIDE], "(FROM set_aside)")
         money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
-        figures = reduce.figures_of(connection, config, manifest, folder, manifest.files, rows, money, written)
+        figures = one_window.figures_of(connection, config, manifest, folder, manifest.files, rows, money, written)
         for name, path in written.items():
             store.copy_in(folder + name, path)
-    return figures if reduce.finished(store, figures) else join_pieces(store, config, item)
+    return figures if one_window.finished(store, figures) else join_pieces(store, config, item)
 
 
 def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: Path, nothing: str) -> None:
-    connection.execute(f"COPY ({_all(pieces, nothing)}) TO {literal(str(file))} {reduction.WRITE}")
+    connection.execute(f"COPY ({_all(pieces, nothing)}) TO {literal(str(file))} {reduce.WRITE}")
 
 
 def _all(pieces: Sequence[Path], nothing: str) -> str:
@@ -180,7 +180,7 @@ def _all(pieces: Sequence[Path], nothing: str) -> str:
 def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None = None) -> str:
     """SELECT of no rows: columns ``own`` by type, then those of events, or else ``further``."""
     if further is None:
-        further = {reduction.column(config, name): kind.duckdb for name, kind in model.event_columns(config).items()}
+        further = {reduce.column(config, name): kind.duckdb for name, kind in model.event_columns(config).items()}
     return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in {**own, **further}.items())} WHERE false"
 
 
