@@ -51,16 +51,16 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequ
         context.log.info(f"job {job} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
         ended = _awaited(jobs, application, job)
     else:
-        attempt = exchange.ask(work.store, work.config, asked)
+        attempt = exchange.put_request(work.store, work.config, asked)
         ended = _started(context, work, asked, jobs, attempt)
     _remove_messages(*_place_of_messages(work.config, attempt))
-    told = exchange.read_answer(work.store, attempt)
+    told = exchange.read_result(work.store, attempt)
     if told is None:
         if ended.get("state") != "SUCCESS":
-            exchange.forget(work.store, attempt)
+            exchange.remove(work.store, attempt)
             raise _failed(ended)
         told = StageResult()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
-    exchange.forget(work.store, attempt)
+    exchange.remove(work.store, attempt)
     place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
     return told.done_at(place)
 
@@ -109,7 +109,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest,
             pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras).get_results()
         except Exception:
             if not seen.job:
-                exchange.forget(work.store, attempt)
+                exchange.remove(work.store, attempt)
                 raise
             # Pipes' word for a job that failed, or whose messages could not be read: how it ended stands in the answer, or in its state.
     return _awaited(jobs, str(engine.application), seen.job)

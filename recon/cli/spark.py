@@ -84,7 +84,7 @@ def step(location: str | None, attempt: str | None) -> int:
     from recon.remote.worker import carry_out
 
     with open_pipes() as pipes:
-        store, asked = pipes.told(location, attempt)
+        store, asked = pipes.request(location, attempt)
         error = carry_out(store, asked, pipes.tell)
     if error is not None:
         raise error

@@ -51,7 +51,7 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
         if found is None or all(state.revision(name) >= revision for name, revision in found.revisions.items()):
             store.delete(path)
             swept += 1
-    exchange.sweep(store, now)
+    exchange.sweep_requests(store, now)
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0
     compacted = compact(store, config, Timeline(store))
     leases = lease.sweep(store, now - GRACE)

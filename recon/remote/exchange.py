@@ -1,9 +1,9 @@
-"""Stages that are carried out elsewhere: what is asked of a cluster and what it answers, as objects of the store.
+"""Requests to a cluster and their results, as objects of the store.
 
     steps/<attempt>/asked.json the configuration with its logic, the stage, the range
-    steps/<attempt>/answer.json figures per window that only whoever did it knows, its report, its error
+    steps/<attempt>/answer.json figures per window that only the cluster knows, its report, its error
 
-Results do not travel here: a stage's work is in the store once it is done, whoever did it and whether or not anybody waits for it.
+The stage's output is not in the result: it is in the store once the stage is done, whether or not a caller still waits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _AGAIN = "run the same again"
 
 
-class _AnswerBody(BaseModel):
+class _ResultBody(BaseModel):
     numbers: dict[str, dict[str, Any]]
     report: dict[str, Any]
     error: list[str] | None
@@ -39,85 +39,90 @@ class _Time(BaseModel):
 
 
 KEPT = timedelta(days=7)
-"""How long what was asked and answered stays where nobody came back for it."""
+"""How long a request and its result stay if no caller reads the result."""
 
 
-def ask(store: ObjectStore, config: Config, asked: StageRequest) -> str:
-    """Puts what is asked into the store. Returns its attempt."""
+def put_request(store: ObjectStore, config: Config, request: StageRequest) -> str:
+    """Puts a request into the store. Returns its attempt id."""
     attempt = layout.new_attempt()
-    body = {**kept_rules.kept_with_settings(config), "rules": config.rules_version, "time": datetime.now(UTC).isoformat(), **asdict(asked)}
+    body = {
+        **kept_rules.kept_with_settings(config),
+        "rules": config.rules_version,
+        "time": datetime.now(UTC).isoformat(),
+        **asdict(request),
+    }
     documents.put(store, layout.asked(attempt), body, ensure_ascii=False)
     return attempt
 
 
-def read_asked(store: ObjectStore, at: str, attempt: str) -> tuple[Config, StageRequest]:
-    """What was asked, and by which configuration, for a store that is at the location ``at``.
+def read_request(store: ObjectStore, at: str, attempt: str) -> tuple[Config, StageRequest]:
+    """The request and its configuration, for a store at the location ``at``.
 
-    Raises WrongUsage where nothing was asked, and where the rules mean something else here."""
+    Raises WrongUsage if there is no request, and if the rules have another version here."""
     path = layout.asked(attempt)
     try:
         raw = store.get(path)
     except NotFound:
-        raise WrongUsage(f"{path}: nothing was asked there; whoever asked has taken it back") from None
+        raise WrongUsage(f"{path}: there is no such request; its caller has removed it") from None
     body = documents.parsed(path, raw, dict[str, Any], _AGAIN)
     with documents.damaged(path, _AGAIN):
-        asked = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]))
+        request = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]))
         config = kept_rules.unpacked(path, body, at)
     if config.rules_version != body["rules"]:
         raise WrongUsage(
             f"the rules of version {body['rules']} give {config.rules_version} here: another version of Recon or of the logic's package is "
             "installed on the cluster; write its package anew ('python -m recon.cli.spark package') and install the same"
         )
-    return config, asked
+    return config, request
 
 
-def answer(store: ObjectStore, attempt: str, told: StageResult) -> None:
-    """Puts the answer; of several that did the same work the first one is read."""
-    body = {"numbers": told.numbers, "report": told.report, "error": _named(told.error)}
+def put_result(store: ObjectStore, attempt: str, result: StageResult) -> None:
+    """Puts the result. If several workers did the same request, the first result is read."""
+    body = {"numbers": result.numbers, "report": result.report, "error": _error_to_json(result.error)}
     with suppress(AlreadyExists):
         documents.put(store, layout.answer(attempt), body)
 
 
-def read_answer(store: ObjectStore, attempt: str) -> StageResult | None:
-    """None where it has not answered. Raises Damaged."""
+def read_result(store: ObjectStore, attempt: str) -> StageResult | None:
+    """None if there is no result yet. Raises Damaged."""
     try:
-        body = documents.read(store, layout.answer(attempt), _AnswerBody, _AGAIN)
+        body = documents.read(store, layout.answer(attempt), _ResultBody, _AGAIN)
     except NotFound:
         return None
-    return StageResult(body.numbers, body.report, _raised(body.error))
+    return StageResult(body.numbers, body.report, _error_of(body.error))
 
 
-def forget(store: ObjectStore, attempt: str) -> None:
-    """Removes what was asked and answered, once it was read."""
+def remove(store: ObjectStore, attempt: str) -> None:
+    """Removes a request and its result."""
     for path in (layout.answer(attempt), layout.asked(attempt)):
         store.delete(path)
 
 
-def sweep(store: ObjectStore, now: datetime) -> int:
-    """Removes what was asked ``KEPT`` ago or before, for which nobody came back. Returns how many objects."""
+def sweep_requests(store: ObjectStore, now: datetime) -> int:
+    """Removes requests that are older than ``KEPT``, with their results. Returns the number of objects."""
     swept = 0
     attempts: dict[str, list[str]] = {}
     for path in store.list(layout.STEPS):
         attempts.setdefault(path.split("/")[1], []).append(path)
     for attempt, paths in attempts.items():
         try:
-            asked = datetime.fromisoformat(documents.read(store, layout.asked(attempt), _Time, _AGAIN).time)
+            time = datetime.fromisoformat(documents.read(store, layout.asked(attempt), _Time, _AGAIN).time)
         except (NotFound, Damaged, ValueError):
-            asked = datetime.min.replace(tzinfo=UTC)  # an answer that came after it was forgotten
-        if asked < now - KEPT:
+            time = datetime.min.replace(tzinfo=UTC)  # a result that arrived after its request was removed
+        if time < now - KEPT:
             for path in paths:
                 store.delete(path)
             swept += len(paths)
     return swept
 
 
-def _named(error: ReconError | None) -> list[str] | None:
+def _error_to_json(error: ReconError | None) -> list[str] | None:
     return None if error is None else [type(error).__name__, str(error)]
 
 
-def _raised(told: list[str] | None) -> ReconError | None:
-    """The error by its class in recon.errors; what has none there (an error that nobody foresaw) is a ReconError."""
-    if told is None:
+def _error_of(body: list[str] | None) -> ReconError | None:
+    """An instance of the named class of recon.errors; a ReconError for an unexpected error."""
+    if body is None:
         return None
-    kind = getattr(errors, told[0], None)
-    return (kind if isinstance(kind, type) and issubclass(kind, ReconError) else ReconError)(told[1])
+    kind = getattr(errors, body[0], None)
+    return (kind if isinstance(kind, type) and issubclass(kind, ReconError) else ReconError)(body[1])

@@ -223,19 +223,19 @@ def _on_a_cluster(folder: Path, who: str, stack: Stack) -> None:
         s3.put_object(Bucket=stack.outputs["LogBucketName"], Key=f"{messages}/1.json", Body=b"{}")
     with _as(who):
         opened = recon.open(folder / "orders.yaml")
-        attempt = exchange.ask(opened.store(), opened.config, StageRequest("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
+        attempt = exchange.put_request(opened.store(), opened.config, StageRequest("reduce", "2026-11-01T00:00Z", "2026-11-01T00:00Z", {}))
         with _as("nodes"):
             at = opened.config.store
-            exchange.read_asked(recon.open(folder / "orders.yaml").store(), at, attempt)
-            exchange.answer(recon.open(folder / "orders.yaml").store(), attempt, StageResult({}, {}))
+            exchange.read_request(recon.open(folder / "orders.yaml").store(), at, attempt)
+            exchange.put_result(recon.open(folder / "orders.yaml").store(), attempt, StageResult({}, {}))
         steps = Steps(stack.outputs["ClusterId"], pace)
         step = steps.submit("reduce of nothing", ["bash", "-c", "exit 1"])
         assert not steps.wait(step, timedelta(minutes=1)).succeeded
         steps.cancel(step)
         steps.described()
         assert Logs.of_step(f"s3://{stack.outputs['LogBucketName']}/emr/", stack.outputs["ClusterId"], step).awaited(pace) == []
-        assert exchange.read_answer(opened.store(), attempt) is not None
-        exchange.forget(opened.store(), attempt)
+        assert exchange.read_result(opened.store(), attempt) is not None
+        exchange.remove(opened.store(), attempt)
         _remove_messages(stack.outputs["LogBucketName"], messages)
 
 

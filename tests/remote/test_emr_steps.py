@@ -322,12 +322,12 @@ WAITING = {"State": "WAITING"}
         (failed(), ["java.io.IOException: No space left on device"], OutOfCapacity, "No space left"),
         (failed(), ["26/01/01 00:00:00 ERROR YarnScheduler: Lost executor 1 on ip: Container killed by YARN"], OutOfCapacity, "killed"),
         (failed(), ["26/01/01 00:00:00 WARN X: Container marked as failed. Exit status: -100. Container released"], OutOfCapacity, "-100"),
-        (failed("", "Requested spot capacity was reclaimed"), [], OutOfCapacity, "look at its logs"),
+        (failed("", "Requested spot capacity was reclaimed"), [], OutOfCapacity, "see its logs"),
         (failed("Unknown Error.", "java.io.IOException: No space left on device"), [], OutOfCapacity, "No space left"),
         (failed(), ["software.amazon.awssdk.S3Exception: Slow Down (Status Code: 503)"], Throttled, "Slow"),
         (failed(), ["org.apache.spark.SparkException: Lost executor 4"], ConnectionLost, "Lost"),
         (failed(), ["java.net.ConnectException: Connection refused"], ConnectionLost, "refused"),
-        ({"State": "CANCELLED"}, [], Cancelled, "by somebody"),
+        ({"State": "CANCELLED"}, [], Cancelled, "by a user"),
     ],
 )
 def test_a_step_that_left_no_answer_fails_by_what_is_known_best(

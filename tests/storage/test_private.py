@@ -96,10 +96,10 @@ def test_a_secret_in_the_engines_settings_never_reaches_the_store(tmp_path: Path
     opened = with_more(tmp_path, SETTINGS + "retention: {history: 400d}\n")
     landed(opened, 0)
     opened.run()
-    attempt = exchange.ask(opened.store(), opened.config, StageRequest("merge", window(0), window(0), {window(0): 1}))
+    attempt = exchange.put_request(opened.store(), opened.config, StageRequest("merge", window(0), window(0), {window(0): 1}))
     assert list(opened.store().list("rules/"))
     assert holds(tmp_path / "orders_data", SECRET) == []
-    config, _ = exchange.read_asked(opened.store(), str(tmp_path / "orders_data"), attempt)
+    config, _ = exchange.read_request(opened.store(), str(tmp_path / "orders_data"), attempt)
     assert config.engine.settings == {}, "the cluster's Spark was submitted with them"
     assert config.retention == opened.config.retention
 

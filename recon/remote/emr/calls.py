@@ -1,4 +1,4 @@
-"""Calls of AWS as this library makes them: by the standard chain of credentials, call_with_retries, and failing in its own words."""
+"""AWS calls with the standard credential chain, retries for transient errors, and Recon's own error types."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from recon.remote.emr.redact import redacted
 
 T = TypeVar("T")
 INSTALL_AWS = "pip install 'dagster-recon[aws]'"
-_WAITED_OUT = (Throttled, ConnectionLost, TimedOut)
+_RETRIED = (Throttled, ConnectionLost, TimedOut)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds. A step is looked at after ``first``, then ever less often, up to ``most``. What is throttled or cut off is tried again for
-    ``patience``. The logs of a failed step are waited for as long as ``logs``."""
+    """Seconds. A step is polled after ``first``, then ever less often, every ``most`` at the end. Transient errors are retried for
+    ``patience``. The logs of a failed step are awaited for ``logs``."""
 
     first: float = 2
     most: float = 30
@@ -36,13 +36,13 @@ class Pace:
         time.sleep(self.wait_s(tries, growth))
 
     def brief(self) -> Pace:
-        """Of who is about to end."""
+        """For a process that is about to end."""
         return Pace(min(1.0, self.first), min(2.0, self.most), min(10.0, self.patience), 0)
 
 
 def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
-    """A client of boto3: region, endpoint and credentials as the environment has them. It tries nothing again by itself: what was
-    submitted twice would run twice. Raises WrongUsage."""
+    """A boto3 client with the environment's region, endpoint and credentials. It does not retry by itself: a submission that is sent twice
+    runs twice. Raises WrongUsage."""
     try:
         import boto3
         import botocore.config
@@ -59,14 +59,14 @@ def client(service: str, connect_s: float = 10, read_s: float = 60) -> Any:
 
 
 def call(method: Callable[..., T], **arguments: Any) -> T:
-    """One call, its errors as ours."""
+    """One call. Raises its errors as Recon's own."""
     try:
         return method(**arguments)
     except Exception as error:
-        told = as_recon_error(error, getattr(method, "__name__", "a call of AWS"))
-        if told is None:
+        own = as_recon_error(error, getattr(method, "__name__", "an AWS call"))
+        if own is None:
             raise
-        raise told from None
+        raise own from None
 
 
 def call_with_retries(pace: Pace, method: Callable[..., T], **arguments: Any) -> T:
@@ -76,25 +76,25 @@ def call_with_retries(pace: Pace, method: Callable[..., T], **arguments: Any) ->
         throttled = state.outcome is not None and isinstance(state.outcome.exception(), Throttled)
         return pace.wait_s(state.attempt_number, growth=2 if throttled else 1.5)
 
-    tries = Retrying(retry=retry_if_exception_type(_WAITED_OUT), stop=stop_after_delay(pace.patience), wait=wait_s, reraise=True)
+    tries = Retrying(retry=retry_if_exception_type(_RETRIED), stop=stop_after_delay(pace.patience), wait=wait_s, reraise=True)
     answer: T = tries(call, method, **arguments)
     return answer
 
 
 def as_recon_error(error: Exception, what: str) -> ReconError | None:
-    """An error of botocore as one of ours; None for one that is none of its."""
+    """An error of botocore as one of Recon's own; None for an error that is not botocore's."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     kind = passing(error)
     if not isinstance(error, (BotoCoreError, ClientError)) and kind is None:
         return None
-    told = f"{what}: {_in_a_line(error)}"
+    message = f"{what}: {_in_a_line(error)}"
     if kind is not None:
-        return kind(f"{told}; it passes by itself, run the same again")
+        return kind(f"{message}; it passes by itself, run the same again")
     code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else type(error).__name__
     if code.startswith("ExpiredToken"):
-        return TryAgain(f"{told}; renew the credentials, then run the same again")
-    return WrongUsage(told)
+        return TryAgain(f"{message}; renew the credentials, then run the same again")
+    return WrongUsage(message)
 
 
 def _in_a_line(error: Exception) -> str:

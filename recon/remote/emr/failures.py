@@ -1,4 +1,4 @@
-"""Why a step did not succeed, as one of our errors: which kind it is says whether and how it is tried again."""
+"""The reason why a step failed, as one of Recon's errors; its class decides whether and how the step is retried."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REASONS: Mapping[str, type[ReconError]] = {
     "BOOTSTRAP_FAILURE": WrongUsage,
     "USER_REQUEST": Cancelled,
 }
-_TOLD_MAX = 20
+_REASONS_MAX = 20
 _NEXT: Mapping[type[ReconError], str] = {
     Cancelled: "run the same again when it may be",
     WrongUsage: "correct it, then run the same again",
@@ -38,36 +38,36 @@ _NEXT: Mapping[type[ReconError], str] = {
 
 
 def error_of(step: str, status: Mapping[str, Any], cluster: Mapping[str, Any], lines: Sequence[str]) -> ReconError:
-    """What a step that has not answered failed with. ``status``: of the step, ``cluster``: the status of its cluster, as EMR describes
-    them; ``lines``: the last ones of its stderr that are fit to be told."""
+    """The error of a step that left no result. ``status``: of the step, ``cluster``: the status of its cluster, as EMR describes them;
+    ``lines``: the last lines of its stderr that may be shared."""
     state = str(status.get("State", ""))
     if cluster.get("State") in GONE or state == "INTERRUPTED":
         return cluster_error(f"{step} was {state or 'lost'}", cluster)
     if state == "CANCELLED":
-        reason = redacted(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by somebody"
+        reason = redacted(str(status.get("StateChangeReason", {}).get("Message", ""))).strip() or "by a user"
         return Cancelled(f"{step} was cancelled ({reason}); nothing is half done; {_NEXT[Cancelled]}")
     details = status.get("FailureDetails", {})
-    # EMR takes these out of its logs, so that they may quote an event as any line there may: they are judged by, and told as lines are.
+    # EMR copies these from its logs, so they may quote an event: they are redacted like log lines.
     reasons = [line for name in ("Reason", "Message") for line in str(details.get(name, "")).splitlines()]
-    told, fit = [*lines, *reasons], [*lines, *shareable_lines(reasons, _TOLD_MAX)]
-    own = next((line.removeprefix("recon: ") for line in reversed(fit) if line.startswith("recon: ")), None)
-    exit_status = _exit_status(told)
-    # Of spark-submit, 1 says nothing: only beside our own line it is our own.
+    found, shareable = [*lines, *reasons], [*lines, *shareable_lines(reasons, _REASONS_MAX)]
+    own = next((line.removeprefix("recon: ") for line in reversed(shareable) if line.startswith("recon: ")), None)
+    exit_status = _exit_status(found)
+    # spark-submit's status 1 says nothing by itself: it is Recon's only with a line of Recon's.
     if own is not None and exit_status is not None and exit_status in BY_STATUS:
         return BY_STATUS[exit_status](f"{step}: {own}")
-    kind = _kind_of(told)
-    shown = own or next(reversed(fit), "it left no reason; look at its logs")
+    kind = _kind_of(found)
+    shown = own or next(reversed(shareable), "it left no reason; see its logs")
     return (kind or TryAgain)(f"{step} failed without an answer ({shown[:300]}); nothing is half done; run the same again")
 
 
 def cluster_error(what: str, cluster: Mapping[str, Any]) -> ReconError:
-    """What the end of a cluster means for whoever wanted something of it."""
+    """The error that the end of a cluster means for its callers."""
     reason = cluster.get("StateChangeReason", {})
     code, message = str(reason.get("Code", "")), redacted(str(reason.get("Message", ""))).strip()
-    told = " ".join([message, *(str(one.get("ErrorMessage", "")) for one in cluster.get("ErrorDetails", []))])
-    if _NO_ROOM.search(told):
+    text = " ".join([message, *(str(detail.get("ErrorMessage", "")) for detail in cluster.get("ErrorDetails", []))])
+    if _NO_ROOM.search(text):
         kind: type[ReconError] = OutOfCapacity
-    elif _SLOWED.search(told):
+    elif _SLOWED.search(text):
         kind = Throttled
     else:
         kind = _REASONS.get(code, OutOfCapacity if cluster.get("State") == "TERMINATED_WITH_ERRORS" else TryAgain)
@@ -83,6 +83,6 @@ def _kind_of(lines: Sequence[str]) -> type[ReconError] | None:
 
 
 def _exit_status(lines: Sequence[str]) -> int | None:
-    """The one that is told last."""
+    """The last exit status that the lines name."""
     found = [re.search(r"(?i)(?:exit ?code:?|exiting with ret|exited with|exit status:?)\D{0,3}(\d+)", line) for line in lines]
-    return next((int(one[1]) for one in reversed(found) if one is not None), None)
+    return next((int(match[1]) for match in reversed(found) if match is not None), None)

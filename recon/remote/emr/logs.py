@@ -1,6 +1,6 @@
-"""The logs of a step: where EMR puts them, and the last lines of one that are fit to be told.
+"""The logs of a step: where EMR puts them, and the last lines of a log that may be shared.
 
-EMR puts them there minutes after the step has ended, so that they are waited for a while and may still be missing.
+EMR uploads logs minutes after the step has ended, so they are awaited for a while and may still be missing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _S3 = re.compile(r"s3[an]?://([^/]+)/?(.*)\Z")
 
 @dataclass(frozen=True)
 class Logs:
-    """A folder of logs in S3, ``s3://bucket/prefix/``. ``stderr`` and ``controller`` are the names of its files."""
+    """A folder of logs in S3, ``s3://bucket/prefix/``, with the files ``stderr`` and ``controller``."""
 
     folder: str
 
     @classmethod
     def of_step(cls, log_uri: str | None, cluster: str, step: str) -> Logs | None:
-        """None where the cluster keeps no logs."""
+        """None if the cluster keeps no logs."""
         found = _S3.match(log_uri or "")
         prefix = f"{found[2].rstrip('/')}/" if found and found[2] else ""
         return cls(f"s3://{found[1]}/{prefix}{cluster}/steps/{step}/") if found else None
 
     def awaited(self, pace: Pace, name: str = "stderr") -> list[str]:
-        """The last lines of it that are fit to be told; none where it did not come in time or may not be read."""
+        """The last lines of a log that may be shared; empty if the log did not arrive in time or cannot be read."""
         tries = Retrying(
             retry=retry_if_result(lambda lines: lines is None),
             stop=stop_after_delay(pace.logs),
@@ -49,7 +49,7 @@ class Logs:
         return shareable_lines(lines or [], LINES)
 
     def _lines(self, name: str) -> list[str] | None:
-        """The last lines of ``<name>.gz``, None where there is no such log. A log is no reason to fail: what cannot be read is none."""
+        """The last lines of ``<name>.gz``; None if there is no such log. A log that cannot be read is no error."""
         bucket, _, prefix = self.folder.removeprefix("s3://").partition("/")
         try:
             body = client("s3").get_object(Bucket=bucket, Key=f"{prefix}{name}.gz")["Body"]
@@ -64,7 +64,7 @@ class Logs:
 
 
 def _unpacked(body: Any) -> Iterator[str]:
-    """Lines of a gzip stream, without holding all of it."""
+    """The lines of a gzip stream, in bounded memory."""
     unzip, rest, read = zlib.decompressobj(wbits=47), b"", 0
     for chunk in body.iter_chunks(_CHUNK_BYTES):
         read += len(chunk)

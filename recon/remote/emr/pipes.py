@@ -1,6 +1,6 @@
-"""The cluster's end of Dagster Pipes: what a job of EMR Serverless is told by whoever started it, and log lines on their way back.
+"""The cluster's end of Dagster Pipes: the parameters of a job of EMR Serverless, and log lines for the run that started it.
 
-No metadata are reported: Dagster would stamp them on every partition of the range. Figures per window are in the answer.
+No metadata are reported: Dagster would attach them to every partition of the range. Figures per window are in the result.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Any
 from recon.errors import WrongUsage
 
 CONTEXT_VARIABLE = "DAGSTER_PIPES_CONTEXT"
-"""Environment: there, where Pipes started this process."""
+"""Environment variable that is set where Pipes started this process."""
 UPLOAD_S_VARIABLE = "RECON_PIPES_S"
-"""Environment: seconds between two uploads of log lines, 10 unless told otherwise."""
+"""Environment variable: seconds between two uploads of log lines; 10 by default."""
 
 
 @dataclass(frozen=True)
 class Pipes:
-    """``extras``: what whoever started the job sent along. ``tell`` sends a line back."""
+    """``extras``: parameters that the starter of the job passed. ``tell`` sends it a line."""
 
     extras: Mapping[str, Any] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda line: None
 
-    def told(self, location: str | None, attempt: str | None) -> tuple[str, str]:
-        """Where the store is and what was asked there: by the extras, else by the arguments. Raises WrongUsage where neither says."""
-        store, asked = self.extras.get("store") or location, self.extras.get("attempt") or attempt
-        if not store or not asked:
+    def request(self, location: str | None, attempt: str | None) -> tuple[str, str]:
+        """The store's location and the request's attempt id: from the extras, else the arguments. Raises WrongUsage if neither has them."""
+        store, found = self.extras.get("store") or location, self.extras.get("attempt") or attempt
+        if not store or not found:
             raise WrongUsage("step: it needs --store LOCATION and --attempt ID, or to be started through Dagster Pipes")
-        return str(store), str(asked)
+        return str(store), str(found)
 
 
 @contextmanager
 def open_pipes() -> Iterator[Pipes]:
-    """Pipes, as the environment tells; nothing where it does not."""
+    """The Pipes of the environment; a ``Pipes`` without extras if this process was not started by Pipes."""
     if CONTEXT_VARIABLE not in os.environ:
         yield Pipes()
         return

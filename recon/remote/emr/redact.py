@@ -1,4 +1,4 @@
-"""Texts of others made fit to be told: secrets struck out, and whatever may quote an event."""
+"""Redacts third-party log lines and errors before they are shared: secrets, and quoted event data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LINE_LENGTH_MAX = 300
 
 _SECRETS = (
     re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b"),
-    # name=value, "name": "value", name: value – of whatever is named like a secret.
+    # name=value, "name": "value", name: value – where the name is like a secret's.
     re.compile(
         r"(?i)(?P<kept>[\w.-]*(?:secret|password|passwd|token|credential|signature|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*"
         r"[\"']?\s*[=:]\s*[\"']?)(?:(?:bearer|basic)\s+)?[^\s\"'&,;}]+"
@@ -19,7 +19,7 @@ _SECRETS = (
     re.compile(r"(?i)(?P<kept>authorization[\"']?\s*[=:]\s*).*"),
     re.compile(r"(?P<kept>\w+://)[^/\s:@]+:[^/\s@]+(?=@)"),
 )
-_NAMED_LIKE_A_SECRET = re.compile(r"(?i)secret|password|token|credential|access_key")
+_SECRET_NAME = re.compile(r"(?i)secret|password|token|credential|access_key")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|“[^”]*”")
 
 _OWN = re.compile(r"recon: ")
@@ -29,9 +29,9 @@ _ENDED = re.compile(r".*(?:exit ?code|Command exiting|exited with|Exit status).*
 
 
 def redacted(text: str) -> str:
-    """The text without what looks like a secret, and without the values of this process's own."""
+    """The text without values that look like secrets, and without the values of this process's own secrets."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and _NAMED_LIKE_A_SECRET.search(name):
+        if len(value) >= 8 and _SECRET_NAME.search(name):
             text = text.replace(value, REDACTED)
     for secret in _SECRETS:
         text = secret.sub(lambda found: (found.groupdict().get("kept") or "") + REDACTED, text)
@@ -39,14 +39,14 @@ def redacted(text: str) -> str:
 
 
 def shareable_lines(lines: Iterable[str], most: int) -> list[str]:
-    """The last ``most`` lines of a known form: Recon's own failures, warnings and errors of Java's loggers, classes of errors, how a
-    process ended. All others may hold anything, and so may what the known ones quote: that is struck out."""
-    found = [told for line in lines if (told := _told(line.rstrip())) is not None]
+    """The last ``most`` lines of a known form: Recon's own errors, warnings and errors of Java's loggers, classes of errors, exit codes.
+    Other lines may hold event data and are dropped; quoted texts in the known ones are redacted."""
+    found = [shareable for line in lines if (shareable := _shareable(line.rstrip())) is not None]
     return found[-most:] if most else []
 
 
-def _told(line: str) -> str | None:
-    if _OWN.match(line):  # written to be told: it names files, lines and columns
+def _shareable(line: str) -> str | None:
+    if _OWN.match(line):  # written to be shown: it names files, lines and columns
         return redacted(line)[:LINE_LENGTH_MAX]
     if not (_LEVELS.match(line) or _ERRORS.match(line) or _ENDED.match(line)):
         return None

@@ -1,4 +1,4 @@
-"""Steps on a cluster of EMR: submitting one, finding it again, waiting for its end, cancelling it.
+"""Steps of an EMR cluster: submit, find again, wait, cancel.
 
 Protocol: docs/decisions/015-emr.md.
 """
@@ -17,10 +17,10 @@ from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
 from recon.remote.emr.calls import Pace, call, call_with_retries, client
 
 ACTIVE_MAX = 256
-"""Steps that a cluster takes, pending and running together."""
+"""Pending and running steps that a cluster accepts."""
 NAME_LENGTH_MAX, ARGUMENTS_LENGTH_MAX = 256, 10_240
-ASKED, FORCED = "SEND_INTERRUPT", "TERMINATE_PROCESS"
-"""How a step is cancelled: Spark ends its session by itself; or, since it hangs, its process is killed."""
+INTERRUPT, KILL = "SEND_INTERRUPT", "TERMINATE_PROCESS"
+"""How a step is cancelled: Spark ends its session by itself, or the process of a hanging step is killed."""
 _ACTIVE = ["PENDING", "RUNNING", "CANCEL_PENDING"]
 _ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
 
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EmrStep:
-    """A step that was submitted. ``token`` ends its name: what it is about, and its attempt."""
+    """A submitted step. Its name ends in ``token``: the digest of its request, and its attempt id."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class EmrStep:
 
 @dataclass(frozen=True)
 class Ended:
-    """``status``: of the step, as DescribeStep tells it."""
+    """A step that has ended. ``status``: as DescribeStep returns it."""
 
     step: str
     status: dict[str, Any]
@@ -54,20 +54,20 @@ class Ended:
 
 
 class Steps:
-    """The steps of one cluster. ``tell``: a line now and then for whoever waits."""
+    """The steps of one cluster. ``tell``: receives progress lines for the caller's log."""
 
     def __init__(self, cluster: str, pace: Pace | None = None, tell: Tell = lambda line: None) -> None:
         self.cluster, self.pace = cluster, pace or Pace()
         self._client, self._tell = client("emr"), tell
 
     def find(self, digest: str) -> EmrStep | None:
-        """The newest active step whose name says that it is about this, whoever submitted it."""
+        """The newest active step whose request has this digest, whoever submitted it."""
         return next((step for step in self._listed(_ACTIVE) if step.state != "CANCEL_PENDING" and step.token[0] == digest), None)
 
     def submit(self, name: str, arguments: Sequence[str]) -> str:
-        """Submits a step that runs a command on the primary instance; waits for room first. Returns its id.
+        """Submits a step that runs a command on the primary instance, once the cluster has room. Returns its id.
 
-        ``name`` is of this submission alone: by it a step is found whose submission's reply was lost."""
+        ``name`` must be unique: it identifies the step if the reply to the submission is lost."""
         if len(name) > NAME_LENGTH_MAX or sum(map(len, arguments)) > ARGUMENTS_LENGTH_MAX:
             raise WrongUsage(
                 f"step {name[:80]!r}: EMR takes names up to {NAME_LENGTH_MAX} characters, and arguments up to {ARGUMENTS_LENGTH_MAX} "
@@ -89,19 +89,19 @@ class Steps:
                 return found.id
 
     def wait(self, step: str, timeout: timedelta) -> Ended:
-        """Comes back when the step has ended. It is cancelled where it runs longer than ``timeout`` (TimedOut), and where whoever waits is
-        interrupted. Where EMR does not answer for long it goes on, and is found again by the next who asks for the same."""
+        """Returns when the step has ended. Cancels it if it runs longer than ``timeout`` (raises TimedOut), and if the caller is
+        interrupted. If EMR does not answer for long, the step goes on, and the next caller with the same request finds it again."""
         state, since, tries = "", time.monotonic(), count(1)
         try:
             while True:
-                status = call_with_retries(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["EmrStep"]["Status"]
+                status = call_with_retries(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["Step"]["Status"]
                 if status["State"] != state:
                     state, since = status["State"], time.monotonic()
                     self._tell(f"step {step} on {self.cluster}: {state}")
                 if state in _ENDED:
                     return Ended(step, status)
                 if state == "RUNNING" and time.monotonic() - since > timeout.total_seconds():
-                    self.cancel(step, FORCED)
+                    self.cancel(step, KILL)
                     raise TimedOut(f"step {step} on {self.cluster} ran for longer than engine.timeout, {timeout}; it was cancelled")
                 self.pace.wait(next(tries))
         except BaseException as error:
@@ -109,18 +109,18 @@ class Steps:
                 self._cancel_at_last(step)
             raise
 
-    def cancel(self, step: str, how: str = ASKED, pace: Pace | None = None) -> None:
-        """Asks for the end of a step; it ends a little later, if it has not by itself."""
+    def cancel(self, step: str, how: str = INTERRUPT, pace: Pace | None = None) -> None:
+        """Requests the end of a step; it ends a little later."""
         cancel = self._client.cancel_steps
         call_with_retries(pace or self.pace, cancel, ClusterId=self.cluster, StepIds=[step], StepCancellationOption=how)
 
     def described(self) -> dict[str, Any]:
-        """The cluster."""
+        """The cluster as DescribeCluster returns it."""
         found: dict[str, Any] = call_with_retries(self.pace, self._client.describe_cluster, ClusterId=self.cluster)["Cluster"]
         return found
 
     def _cancel_at_last(self, step: str) -> None:
-        """Whoever waited is about to end: with little patience, and without another error in place of its own."""
+        """For a caller that is about to end: waits only briefly and raises nothing, so that the caller's own error is not replaced."""
         self._tell(f"step {step} on {self.cluster}: cancelled, since its run is")
         with suppress(Exception):
             self.cancel(step, pace=self.pace.brief())
@@ -134,16 +134,16 @@ class Steps:
             self.pace.wait(tries)
 
     def _listed(self, states: Sequence[str]) -> Iterator[EmrStep]:
-        """Steps in these states, or in any, newest first, asked for page by page."""
+        """Steps in these states, or in any state, newest first, page by page."""
         more: dict[str, Any] = {"StepStates": list(states)} if states else {}
         while True:
             page = call_with_retries(self.pace, self._client.list_steps, ClusterId=self.cluster, **more)
-            yield from (EmrStep(one["Id"], one["Name"], one["Status"]["State"]) for one in page.get("Steps", []))
+            yield from (EmrStep(step["Id"], step["Name"], step["Status"]["State"]) for step in page.get("Steps", []))
             if not page.get("Marker"):
                 return
             more["Marker"] = page["Marker"]
 
 
 def _no_room(error: ReconError) -> bool:
-    """EMR's own count, where another submitted between ours and the submission."""
+    """Whether EMR refused the step because another caller took the last place."""
     return "Maximum number of active steps" in str(error)

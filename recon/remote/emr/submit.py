@@ -1,4 +1,4 @@
-"""A stage of a range as one step on a cluster: asked in the store, submitted or found again, waited for, its answer read."""
+"""Runs a stage of a range as one EMR step: puts the request, submits the step or finds it again, waits, reads the result."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from recon.stages.work import Work
 ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
 
 
-def run_step(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> StageResult:
-    """What came of it. Raises the error of a step that did not answer; the one that it answered with is in the answer."""
-    step, attempt = _submitted(work, asked, steps, tell)
+def run_step(work: Work, request: StageRequest, steps: Steps, tell: Tell) -> StageResult:
+    """The result. Raises the error of a step that left no result; the error of a result is in the result."""
+    step, attempt = _submitted(work, request, steps, tell)
     ended = steps.wait(step, work.config.engine.timeout)
-    told = exchange.read_answer(work.store, attempt)
+    result = exchange.read_result(work.store, attempt)
     cluster = steps.described()
     logs = Logs.of_step(cluster.get("LogUri"), steps.cluster, step)
     place: Numbers = {"emr_cluster": steps.cluster, "emr_step": step, **({"emr_logs": logs.folder} if logs else {})}
-    if told is None:
+    if result is None:
         if not ended.succeeded:
-            exchange.forget(work.store, attempt)
+            exchange.remove(work.store, attempt)
             raise _failed(ended, cluster, logs, steps, tell)
-        told = StageResult()  # somebody else who waited for the same step has read and removed it; the work itself is in the store
-    exchange.forget(work.store, attempt)
-    if told.error is not None and logs is not None:
-        told.error.add_note(f"logs: {logs.folder}")
-    return told.done_at(place)
+        result = StageResult()  # another caller has read and removed it; the stage's output is in the store
+    exchange.remove(work.store, attempt)
+    if result.error is not None and logs is not None:
+        result.error.add_note(f"logs: {logs.folder}")
+    return result.done_at(place)
 
 
-def _submitted(work: Work, asked: StageRequest, steps: Steps, tell: Tell) -> tuple[str, str]:
-    """Id and attempt of the step: one that is at the very same work already, else a new one."""
-    config, digest = work.config, asked.digest(work.config)
+def _submitted(work: Work, request: StageRequest, steps: Steps, tell: Tell) -> tuple[str, str]:
+    """Id and attempt of the step: an active step with the same request, else a new one."""
+    config, digest = work.config, request.digest(work.config)
     if (found := steps.find(digest)) is not None:
-        tell(f"step {found.id} on {steps.cluster} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
+        tell(f"step {found.id} on {steps.cluster} is at {request.stage} of {request.first}..{request.last} already; waiting for that one")
         return found.id, found.token[1]
-    attempt = exchange.ask(work.store, config, asked)
-    name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {digest}-{attempt}"
+    attempt = exchange.put_request(work.store, config, request)
+    name = f"recon {config.name} {request.stage} {request.first}..{request.last} {digest}-{attempt}"
     try:
         step = steps.submit(name, command(config.engine, config.location, attempt))
     except WrongUsage as error:
-        exchange.forget(work.store, attempt)
+        exchange.remove(work.store, attempt)
         raise _of_a_gone_cluster(config.engine, steps) or error from None
     except Exception:
-        exchange.forget(work.store, attempt)
+        exchange.remove(work.store, attempt)
         raise
-    tell(f"step {step} on {steps.cluster}: submitted for {asked.stage} of {asked.first}..{asked.last}")
+    tell(f"step {step} on {steps.cluster}: submitted for {request.stage} of {request.first}..{request.last}")
     return step, attempt
 
 
 def command(engine: Engine, store: str, attempt: str) -> list[str]:
-    """What the step runs. The driver runs on the primary instance: its exit status and its stderr are the step's, and it ends with it."""
+    """The step's command. The driver runs on the primary instance: its exit status and stderr are the step's, and it ends with the step."""
     settings = [word for name, value in engine.settings.items() for word in ("--conf", f"{name}={value}")]
     library = ["--py-files", f"{engine.package}/{ZIP}", f"{engine.package}/{SCRIPT}"]
     return ["spark-submit", "--deploy-mode", "client", *settings, *library, "step", "--store", store, "--attempt", attempt]
 
 
 def _of_a_gone_cluster(engine: Engine, steps: Steps) -> ReconError | None:
-    """Where steps are refused since their cluster is gone: why it is. One of the run's own is followed by another; one that the
-    configuration names is not."""
+    """Why the cluster is gone, if that is why it refused a step. A run starts another cluster in place of its own, but not in place of the
+    one that the configuration names."""
     try:
         status = steps.described()["Status"]
     except ReconError:

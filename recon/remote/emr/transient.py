@@ -1,4 +1,4 @@
-"""Clusters of EMR that are started for one run: what they are made of, their start and their end."""
+"""EMR clusters that are started for one run: their configuration, start and end."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ENCRYPTED = [
     # YARN's shuffle service asks for the same secret.
     {"Classification": "yarn-site", "Properties": {"spark.authenticate": "true"}},
 ]
-"""What machines send each other and spill is encrypted by keys of the job's own."""
+"""Network traffic and spilled data are encrypted with keys of the job's own."""
 SPOT_WAIT_MINUTES = 10
-"""How long spot instances are waited for before others are taken on demand."""
+"""How long EMR waits for spot instances before it takes on-demand instances."""
 
 
 def start(name: str, engine: Engine, transient: Transient) -> str:
-    """Starts a cluster and returns its id at once: steps may be submitted while it starts. It ends by itself when it was idle for long, so
-    that one whose starter died, or whose reply was lost, costs no more than that."""
+    """Starts a cluster and returns its id at once: steps may be submitted while it starts. An idle cluster ends by itself, which bounds the
+    cost of one whose starter died or whose reply was lost."""
     return str(call(client("emr").run_job_flow, **request(name, engine, transient))["JobFlowId"])
 
 
@@ -62,7 +62,7 @@ def _fleet(kind: str, fleet: Fleet) -> dict[str, Any]:
         "InstanceFleetType": kind,
         "TargetOnDemandCapacity": fleet.on_demand,
         "TargetSpotCapacity": fleet.spot,
-        "InstanceTypeConfigs": [{"InstanceType": one} for one in fleet.types],
+        "InstanceTypeConfigs": [{"InstanceType": kind} for kind in fleet.types],
     }
     if fleet.spot:
         spot = {
@@ -80,5 +80,5 @@ def alive(cluster: str, pace: Pace) -> bool:
 
 
 def end(cluster: str, pace: Pace) -> None:
-    """Terminates it; one that is gone stays so."""
+    """Terminates the cluster; a terminated cluster is no error."""
     call_with_retries(pace, client("emr").terminate_job_flows, JobFlowIds=[cluster])
