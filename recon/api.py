@@ -1,11 +1,13 @@
 """The Python interface: everything that the command line does, for notebooks and other programs.
 
-import recon
-orders = recon.open("recon.yaml")
-orders.land(["bank.csv"], window="2026-11-01T00:00Z", close=True)
-orders.run()
-orders.show("A112")["status"]
-orders.artifacts().to_pandas()
+    import recon
+    orders = recon.open("recon.yaml")
+    orders.land(["bank.csv"], window="2026-11-01T00:00Z", close=True)
+    orders.run()
+    orders.show("A112")["status"]
+    orders.artifacts().to_pandas()
+
+Tables are Arrow tables. Every method raises the errors of ``recon.errors``.
 """
 
 from __future__ import annotations

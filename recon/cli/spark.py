@@ -1,9 +1,11 @@
 """Recon on Spark, from the command line: what ``spark-submit``, EMR and EMR Serverless run.
 
-spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
-python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
-python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
-python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
+    spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
+    python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
+    python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
+    python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
+
+``--help`` after any of them lists its options.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Items of the index table: their attributes, the form of long keys, and the order of what is said about a key.
 
-key      S  the artifact's key, see ``item_key``; the table's partition key
-file     S  path of the part-file in the store; absent in a tombstone, as are offset, length and check
-offset   N  bytes
-length   N  bytes, line feed included
-check    N  low 32 bits of the MD5 of the record's bytes
-seq      N  see ``sequence``
+    key      S  the artifact's key, see ``item_key``; the table's partition key
+    file     S  path of the part-file in the store; absent in a tombstone, as are offset, length and check
+    offset   N  bytes
+    length   N  bytes, line feed included
+    check    N  CRC-32 of the record's bytes
+    seq      N  see ``sequence``
+
+S is a DynamoDB string, N a number.
 """
 
 from __future__ import annotations

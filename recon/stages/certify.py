@@ -1,6 +1,8 @@
 """Certify: one numbered certificate per window and change, from the figures that the timeline committed.
 
-rows in = accepted + duplicates + rejected, and the same for money, per currency
+    rows in = accepted + duplicates + rejected, and the same for money, per currency
+
+Only windows whose newest commit has no certificate get one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Records in Redis (ElastiCache, Valkey), in front of object storage, by decision 014. Whatever happens to it costs speed, never truth.
 
-recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
-value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
+    recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
+    value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
+
+An entry whose second part does not fit is a miss.
 """
 
 from __future__ import annotations

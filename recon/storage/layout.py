@@ -1,30 +1,32 @@
 """Where everything lies in a store. Every path is made here and nowhere else.
 
-store.json                                             what this store is
-copying.json                                           whose unfinished copy lies here; there is no store.json then
-events/<window>/manifests/<revision>.json              the list of files of a window's revision
-events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
-landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
-clock/<attempt>                                        put, looked at and removed: what time the storage has
-corrections/<digest>.json                              a correction that was begun; gone once it has landed
-leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
-quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
-stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
-prefetched/<attempt>.arrow                             records read ahead for one merge
-state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
-state/<attempt>/part-0000-<task>.jsonl, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
-state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
-rules/<version>.json                                   the configuration and logic that made commits of this rules version
-timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
-generations/<attempt>/begun.json, timeline/…           a rebuild: what it is, and its own timeline
-frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
-serving/tables/<number>/begun.json, outcome.json, retired   an index table: what it is, whether it stands, a rebuild came
-indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
-certificates/<window>/<number>.json
-cache/seal                                             the secret by which entries of a cache are known to be this store's
-shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
-shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
-steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
+    store.json                                             what this store is
+    copying.json                                           whose unfinished copy lies here; there is no store.json then
+    events/<window>/manifests/<revision>.json              the list of files of a window's revision
+    events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
+    landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
+    clock/<attempt>                                        put, looked at and removed: what time the storage has
+    corrections/<digest>.json                              a correction that was begun; gone once it has landed
+    leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
+    quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
+    stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
+    prefetched/<attempt>.arrow                             records read ahead for one merge
+    state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
+    state/<attempt>/part-0000-<task>.jsonl, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
+    state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
+    rules/<version>.json                                   the configuration and logic that made commits of this rules version
+    timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
+    generations/<attempt>/begun.json, timeline/…           a rebuild: what it is, and its own timeline
+    frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
+    serving/tables/<number>/begun.json, outcome.json, retired   an index table: what it is, whether it stands, a rebuild came
+    indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
+    certificates/<window>/<number>.json
+    cache/seal                                             the secret by which entries of a cache are known to be this store's
+    shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
+    shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
+    steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
+
+``<attempt>`` is a random name that no other process uses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """One worker at one share: what a local process and the Lambda function do alike.
 
-python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
+    python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
+
+The event names store, table, plan, share and attempt.
 """
 
 from __future__ import annotations
