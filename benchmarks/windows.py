@@ -25,7 +25,7 @@ import recon
 from jobs.build import build_definitions
 from recon.config import Config
 from recon.intake import landing_log
-from recon.intake.batches import LandedFile, Manifest
+from recon.intake.manifests import LandedFile, Manifest
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.planning.due import due, follow

@@ -24,7 +24,7 @@ from jobs.next_block import Earlier, choose, digest_of, named
 from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.intake import landing_log
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.planning.candidates import candidates, ready, why_nothing
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness

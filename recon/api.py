@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.intake import batches
+    from recon.intake.manifests import Manifest
     from recon.model.progress import Progress
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
@@ -138,20 +139,17 @@ class Reconciliation:
             store,
             start,
             [Path(file) for file in files],
-            close=close,
-            expected=self.config.closing.files,
-            replacing=replace,
-            expect=expect,
-            inspect=looked_at,
+            looked_at,
+            batches.LandOptions(close, self.config.closing.files, replace, expect or {}),
         )
 
-    def unland(self, file: str, window: str, reason: str) -> batches.Manifest:
+    def unland(self, file: str, window: str, reason: str) -> Manifest:
         """Takes a file (name as landed) back out of a window."""
         from recon.intake import batches
 
         return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
 
-    def close(self, window: str, reason: str = "") -> tuple[batches.Manifest, bool]:
+    def close(self, window: str, reason: str = "") -> tuple[Manifest, bool]:
         """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
         from recon.intake import batches
         from recon.planning.closing import close_by_hand
@@ -161,7 +159,7 @@ class Reconciliation:
         batches.refuse_unbegun(self.config.grid, start, clock.now(self.store(create=True)))
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
-    def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> batches.Manifest:
+    def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> Manifest:
         """Lands one event of a key in the window that it is now; see recon.intake.corrections. The maker is the system's user. A key or
         a text that no event had before is refused unless ``yes``."""
         from recon.intake.corrections import correct, written_key
@@ -172,7 +170,7 @@ class Reconciliation:
             refuse_unseen(self.store(), self.config, self.state(), written_key(self.config, key), event)
         return correct(self.store(create=True), self.config, key, event, reason)
 
-    def replay(self, first: str, last: str | None = None, reason: str = "") -> list[batches.Manifest]:
+    def replay(self, first: str, last: str | None = None, reason: str = "") -> list[Manifest]:
         """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
         from recon.intake import batches, landing_log
 

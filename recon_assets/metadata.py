@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.model import conflicts
 from recon.model.totals import Totals
 from recon.stages.request import Numbers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.stages.work import Work
 from recon.state import reduced
 from recon.state.certificates import read_certificate

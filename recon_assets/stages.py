@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.model.windows import parse_instant
 from recon.reading.completeness import completeness
 from recon.stages.certify import Certified

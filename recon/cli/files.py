@@ -17,7 +17,8 @@ from recon.errors import WrongUsage
 from recon.model.totals import declared_text
 
 if TYPE_CHECKING:
-    from recon.intake.batches import Landing, Manifest
+    from recon.intake.batches import Landing
+    from recon.intake.manifests import Manifest
 
 
 def land(

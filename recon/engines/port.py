@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from recon.config import Config
     from recon.engines.prefetched import Prefetched
-    from recon.intake.batches import Manifest
+    from recon.intake.manifests import Manifest
     from recon.state.reduced import Figures
     from recon.state.timeline import RunRef, State, Timeline
     from recon.storage.port import ObjectStore

@@ -16,8 +16,9 @@ from typing import Any
 from recon.config import Config, model
 from recon.config.key import key_asked
 from recon.errors import TryAgain, WrongUsage
-from recon.intake import batches
-from recon.intake.batches import CORRECTION, Manifest, land_correction, read_manifest
+from recon.intake import manifests
+from recon.intake.batches import land_correction
+from recon.intake.manifests import CORRECTION, Manifest, read_manifest
 from recon.model.windows import name_of
 from recon.storage import clock, documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
@@ -56,7 +57,7 @@ def correct(
             f"the first window, {name_of(config.grid.start)}, has not begun yet; a correction lands in the window that it is now"
         )
     row, attempt = {**_key_columns(config, key), **_event_columns(config, event)}, layout.new_attempt()
-    given = json.dumps([row, reason, batches.operator()], sort_keys=True)
+    given = json.dumps([row, reason, manifests.operator()], sort_keys=True)
     noted = layout.correction(hashlib.sha256(given.encode()).hexdigest())
     if (column := _own_id(config, row)) is not None:
         row[column] = f"{PREFIX}{attempt}"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from recon.errors import TryAgain
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import parse_instant
 from recon.storage import clock, layout
 from recon.storage.port import AlreadyExists, ObjectStore

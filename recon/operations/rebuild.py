@@ -16,7 +16,7 @@ from recon.config import Config
 from recon.engines.duckdb.session import connect
 from recon.engines.select import engine_of
 from recon.errors import Damaged, ReconError, WrongInput
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.reading.artifacts import table_of
 from recon.serving import builds
 from recon.stages.certify import certify_windows

@@ -12,7 +12,7 @@ from itertools import islice
 
 from recon.config import Config
 from recon.errors import Damaged
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.planning import closing, due, quarantine
 from recon.planning.ranges import Size, size_of_batch, size_of_reduced

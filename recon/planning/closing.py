@@ -9,7 +9,8 @@ from itertools import count
 
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
-from recon.intake.batches import Manifest, close_if, read_manifest
+from recon.intake.batches import close_if
+from recon.intake.manifests import Manifest, read_manifest
 from recon.model.windows import name_of
 from recon.planning import quarantine
 from recon.state import reduced

@@ -10,8 +10,8 @@ from datetime import datetime
 from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.intake import landing_log
-from recon.intake.batches import Manifest, read_manifest
 from recon.intake.landing_log import _WAITING, _now, since
+from recon.intake.manifests import Manifest, read_manifest
 from recon.planning.closing import close_due, past_deadline, processed
 from recon.state.timeline import State
 from recon.storage import clock, frontiers

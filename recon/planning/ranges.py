@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from recon.config import Config
 from recon.config.settings import Caps
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
 
 T = TypeVar("T")

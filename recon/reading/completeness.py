@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from recon.config import Config
-from recon.intake.batches import LandedFile, Manifest, read_manifest
+from recon.intake.manifests import LandedFile, Manifest, read_manifest
 from recon.model.totals import Totals, declared_totals, total_of
 from recon.model.windows import name_of
 from recon.planning import quarantine

@@ -9,7 +9,7 @@ from typing import Any
 
 from recon.config import Config
 from recon.intake import landing_log
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
 from recon.planning.due import due

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.stages.ready import closed_batches
 from recon.stages.work import WindowResult, Windows, Work
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from recon.config import Config
 from recon.engines.select import engine_of
 from recon.errors import Damaged
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import CommittedWindow, State

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from recon.config import Config
 from recon.engines.blame import isolated
 from recon.errors import ReconError, TryAgain, WrongInput
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.metering import prices
 from recon.model.progress import Progress, silent
 from recon.planning.due import due_after_closing

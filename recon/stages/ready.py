@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recon.errors import NotReady
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
 from recon.stages.work import Work

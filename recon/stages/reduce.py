@@ -10,7 +10,7 @@ from recon.config import Config
 from recon.engines.blame import blaming
 from recon.engines.select import engine_of
 from recon.errors import Damaged, WrongInput
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.metering import prices
 from recon.stages.mending import mend_replayed
 from recon.stages.ready import closed_batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recon.intake import landing_log
-from recon.intake.batches import Manifest, landed_windows
+from recon.intake.manifests import Manifest, landed_windows
 from recon.model.windows import parse_instant
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore

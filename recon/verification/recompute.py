@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config, model
 from recon.config.model import Measure
 from recon.errors import WrongInput
-from recon.intake.batches import read_manifest
 from recon.intake.files import EventSpec, SourceFile, load_events, spec_of
+from recon.intake.manifests import read_manifest
 from recon.model.totals import Totals
 from recon.state import reduced
 from recon.storage import parquet

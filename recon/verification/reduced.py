@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config
 from recon.config.model import Measure
 from recon.errors import Damaged
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.model.totals import Totals
 from recon.model.windows import parse_instant
 from recon.state import reduced

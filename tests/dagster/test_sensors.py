@@ -379,7 +379,7 @@ def test_upkeep_says_money_by_status_as_numbers_that_plot(tmp_path: Path, instan
 
 
 def opened_manifest(opened: Reconciliation, hour: int) -> Any:
-    from recon.intake.batches import read_manifest
+    from recon.intake.manifests import read_manifest
 
     return read_manifest(opened.store(), opened.config.grid.parse(window(hour)))
 

@@ -37,7 +37,7 @@ from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
-from recon.intake.batches import Manifest, read_manifest
+from recon.intake.manifests import Manifest, read_manifest
 from recon.samples.generator import generate
 from recon.samples.scenario import write_story
 from recon.stages.reduce import reduce_windows
@@ -274,7 +274,7 @@ def land(r: Reconciliation, file: Path, window: int) -> None:
     from recon.intake import batches
 
     # As if it had passed the look at its header: what reduce itself says of it is the question here.
-    batches.land(r.store(), s.at(window), [file], close=True, inspect=lambda name, path: None)
+    batches.land(r.store(), s.at(window), [file], lambda name, path: None, batches.LandOptions(close=True))
 
 
 def test_a_sum_that_outgrows_38_digits_is_told_by_window_and_the_others_are_done(tmp_path: Path) -> None:

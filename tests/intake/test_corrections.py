@@ -20,9 +20,9 @@ import recon
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.errors import WrongUsage
-from recon.intake import batches
-from recon.intake.batches import read_manifest
+from recon.intake import manifests
 from recon.intake.corrections import correct
+from recon.intake.manifests import Manifest, operator, read_manifest
 from recon.model.windows import name_of
 
 NOW = datetime(2026, 11, 1, 2, 25, 30, tzinfo=UTC)
@@ -38,7 +38,7 @@ def r(tmp_path: Path) -> Reconciliation:
     return r
 
 
-def corrected(r: Reconciliation, *key: str, event: Mapping[str, str] = PAYMENT, reason: str = "paid in cash") -> batches.Manifest:
+def corrected(r: Reconciliation, *key: str, event: Mapping[str, str] = PAYMENT, reason: str = "paid in cash") -> Manifest:
     return correct(r.store(), r.config, key or ("A",), event, reason, NOW)
 
 
@@ -48,7 +48,7 @@ def processed(r: Reconciliation) -> None:
 
 
 def test_a_correction_lands_as_one_event_in_the_window_that_it_is_now(r: Reconciliation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "operator", lambda: "maria")
+    monkeypatch.setattr(manifests, "operator", lambda: "maria")
     manifest = corrected(r)
     assert (manifest.window, manifest.cause, manifest.reason, manifest.by) == (name_of(s.at(2)), "correct", "paid in cash", "maria")
     (file,) = manifest.files
@@ -63,7 +63,7 @@ def test_a_correction_lands_as_one_event_in_the_window_that_it_is_now(r: Reconci
 def test_a_correction_counts_once_its_window_is_processed_and_tells_its_maker_and_reason(
     r: Reconciliation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "operator", lambda: "maria")
+    monkeypatch.setattr(manifests, "operator", lambda: "maria")
     name = corrected(r).files[0].name
     assert r.show("A")["status"] == "UNPAID"
     processed(r)
@@ -96,7 +96,7 @@ def test_a_correction_survives_replays_and_later_files_and_is_recomputed_from_th
 def test_a_correction_survives_a_rebuild_by_other_rules_with_its_maker_and_reason(
     r: Reconciliation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "operator", lambda: "maria")
+    monkeypatch.setattr(manifests, "operator", lambda: "maria")
     corrected(r)
     processed(r)
     path = r.config.path.with_name("other.yaml")
@@ -213,12 +213,12 @@ def test_the_command_lands_a_correction_and_show_tells_it(r: Reconciliation, cap
     answer: dict[str, Any] = json.loads(out)
     window, (name,) = answer["window"], answer["added"]
     assert answer["files"][0]["reason"] == "paid in cash"
-    assert answer["files"][0]["by"] == batches.operator()
+    assert answer["files"][0]["by"] == operator()
     assert said(capsys, "run", *config)[0] == 0
     assert recon.open(r.config.path).status(window)["stage"] == "open"
     _, out, _ = said(capsys, "show", "A", "--events", *config)
     line = next(line for line in out.splitlines() if name in line)
-    assert line.split()[-4:] == [batches.operator(), "paid", "in", "cash"]
+    assert line.split()[-4:] == [operator(), "paid", "in", "cash"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recon.errors import WrongUsage
 from recon.intake import landing_log
-from recon.intake.batches import landed_windows
+from recon.intake.manifests import landed_windows
 from recon.model.windows import name_of
 from recon.planning import due
 from recon.state.timeline import CommittedWindow, State

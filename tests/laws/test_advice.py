@@ -17,8 +17,8 @@ from histories import carry_out, open_in
 import recon
 from recon.api import Reconciliation
 from recon.errors import Damaged, TryAgain
-from recon.intake.batches import read_manifest
 from recon.intake.corrections import correct
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.storage import open as stores
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cases import case
 
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 
 STATES = """\
 name: states

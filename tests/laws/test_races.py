@@ -28,7 +28,7 @@ from recon.engines.existing import find_standing, records_of
 from recon.engines.prefetched import Prefetched, open_prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.stages.commit import Merged
 from recon.stages.merge import merge_windows

@@ -19,7 +19,7 @@ from recon.engines.duckdb import duplicates, reduce
 from recon.engines.prefetched import Prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged, WrongInput, WrongUsage
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.totals import Totals, exact_sum
 from recon.stages import certify
 from recon.stages.merge import merge_windows

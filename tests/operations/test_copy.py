@@ -335,7 +335,7 @@ def test_beside_a_writer_a_copy_is_a_commit_of_the_store_and_goes_on_from_there(
 
 
 def landed(r: Reconciliation) -> set[int]:
-    from recon.intake.batches import landed_windows
+    from recon.intake.manifests import landed_windows
 
     return {window for window in range(6) if name_of(s.at(window)) in landed_windows(r.store())}
 

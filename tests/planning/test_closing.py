@@ -20,7 +20,8 @@ from recon.cli import main
 from recon.config.settings import Closing
 from recon.errors import WrongUsage
 from recon.intake import corrections
-from recon.intake.batches import read_manifest, unland
+from recon.intake.batches import unland
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import Closed, close_by_hand, close_due, past_deadline, why_not
 from recon.planning.due import due

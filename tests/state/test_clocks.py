@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.operations.upkeep import sweep
 from recon.state import timeline

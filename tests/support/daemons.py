@@ -22,7 +22,7 @@ import histories
 import strategies as s
 from folders import ROOT, SUPPORT
 
-from recon.intake.batches import read_manifest
+from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.state import reduced
 from recon.state.certificates import uncertified

@@ -11,7 +11,7 @@ from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, hash_slices, re
 from recon.engines.existing import Unread, find_standing, touched_keys
 from recon.engines.port import Slice, Written
 from recon.engines.prefetched import Prefetched, prefetched_meta, write_prefetched
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
 from recon.state.runs import Entries, merge_entries, write_run
 from recon.state.timeline import RunRef, State, Timeline

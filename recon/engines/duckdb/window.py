@@ -10,8 +10,8 @@ from recon.config import Config, model
 from recon.engines.duckdb import reduce, unusual
 from recon.engines.duckdb.session import connect
 from recon.errors import WrongInput
-from recon.intake.batches import LandedFile, Manifest
 from recon.intake.files import EventSpec, FileRows, SourceFile, load_events, spec_of
+from recon.intake.manifests import LandedFile, Manifest
 from recon.model.totals import Money, Totals, declared_text, declared_totals
 from recon.state import reduced
 from recon.state.reduced import Figures

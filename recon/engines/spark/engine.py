@@ -11,7 +11,7 @@ from recon.config import Config
 from recon.engines.port import Written
 from recon.engines.prefetched import Prefetched
 from recon.engines.spark import merge, reduce
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore

@@ -16,8 +16,8 @@ from recon.engines.duckdb import window as one_window
 from recon.engines.duckdb.session import connect
 from recon.engines.spark.tasks import on_executor
 from recon.errors import ReconError, WrongInput
-from recon.intake.batches import Manifest
 from recon.intake.files import FileRows, SourceFile, load_events
+from recon.intake.manifests import Manifest
 from recon.model.totals import Totals, total_of
 from recon.state import reduced
 from recon.state.reduced import Figures

@@ -9,7 +9,7 @@ from recon.engines.duckdb.window import reduce_window
 from recon.engines.spark.reduce_large import reduce_large
 from recon.engines.spark.tasks import attempted
 from recon.errors import ReconError
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
 from recon.storage.port import ObjectStore
 

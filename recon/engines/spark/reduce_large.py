@@ -21,7 +21,7 @@ from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Re
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import attempted, parallelism, telling
 from recon.errors import ConnectionLost, ReconError, WrongInput
-from recon.intake.batches import Manifest
+from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
 from recon.storage import layout
 from recon.storage.port import ObjectStore

@@ -9,7 +9,7 @@ from itertools import islice
 from pydantic import BaseModel
 
 from recon.intake import landing_log
-from recon.intake.batches import manifest_of
+from recon.intake.manifests import manifest_of
 from recon.model.windows import parse_instant
 from recon.operations.copy.transfer import Bringing, Thing
 from recon.state import reduced
