@@ -1,9 +1,8 @@
-"""The command line: ``recon COMMAND``. ``main`` turns what goes wrong into one line and an exit status.
+"""The command line, ``recon COMMAND``: arguments, help, and how answers look on a screen or as JSON.
 
-Belongs here: arguments, help, and how answers look on a screen or as JSON. Does not belong here: any of the work; that
-is one call of recon.api. Nothing heavy is imported before a command needs it, so that help and look-ups answer at once.
+The work itself is one call of recon.api. Nothing heavy is imported before a command needs it, so that help and look-ups answer at once.
 
-Exit status: 0 done; 1 something found wrong; 2 wrong usage or configuration; 3 try again; 130 interrupted. A closed standard output, or a
+Exit status: 0 done; 1 something is wrong; 2 wrong usage or configuration; 3 try again; 130 interrupted. A closed standard output, or a
 reader that goes away, changes neither the work nor the exit status.
 """
 
@@ -22,14 +21,14 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command (``sys.argv`` if not given) and returns its exit status. A failure is one line on stderr."""
-    # Looking for plugins in every installed package would take longer than a look-up; no model here has use for one.
+    """Runs one command, by default the one in ``sys.argv``, and returns its exit status. An error is one line on stderr."""
+    # Searching every installed package for plugins would take longer than a look-up; no model here uses any.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with lasting_streams():
-        return _carried_out(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
 
 
-def _carried_out(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     try:
         from typer.main import get_command
 
@@ -46,7 +45,7 @@ def _carried_out(arguments: list[str]) -> int:
     except OSError as error:
         if os.environ.get("RECON_DEBUG"):
             raise
-        return _failed(f"{error.filename or 'system'}: {error.strerror or error}; see to that and run it again", 1)
+        return _failed(f"{error.filename or 'system'}: {error.strerror or error}; fix that and run it again", 1)
     except Exception as error:
         if os.environ.get("RECON_DEBUG"):
             raise
@@ -65,7 +64,7 @@ def _failed(message: str, status: int) -> int:
 
 
 def _wrong_usage(error: Exception) -> str:
-    """What the parser of arguments says, with the command that helps."""
+    """The argument parser's message, with the command that shows help."""
     message = getattr(error, "format_message", lambda: str(error))()
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}; see '{context.command_path if context else 'recon'} --help'"

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copy, doctor, duplicates, files, index_table, maintenance, queries, run, start
+from recon.cli import breaks, copy, doctor, files, index_table, maintenance, queries, run, set_aside, start
 
 
 class Command(TyperCommand):
-    """A command whose help is written for people: without the types of Python that typer adds to its arguments."""
+    """A command whose help omits the Python types that typer adds to arguments."""
 
     def get_help(self, ctx: Any) -> str:
         """``Usage: recon show [OPTIONS] KEY...``, ``KEY  The key; …``."""
@@ -45,7 +45,7 @@ def recon(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Reconciles financial events: land files, run, look at what does not match. New here? recon demo"""
+    """Reconcile financial events: land files, run, see what does not match. New here? Start with 'recon demo'."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -70,8 +70,8 @@ for _command in (
     queries.certificate,
     queries.show,
     breaks.breaks,
-    queries.rejects,
-    duplicates.duplicates,
+    set_aside.rejects,
+    set_aside.duplicates,
     queries.export,
     doctor.doctor,
 ):

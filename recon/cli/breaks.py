@@ -1,19 +1,18 @@
-"""The command that shows what is not matched: breaks; and what keeps an answer from being the whole truth."""
+"""The command that shows what is not matched: breaks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, opened, with_config
+from recon.cli.caveats import say_caveats, say_written
+from recon.cli.options import Common, Moment, flat
 from recon.cli.progress import Bar
-from recon.cli.screen import amount, as_json, count, number, say, table, warn
-from recon.errors import WrongInput, WrongUsage
-from recon.model.windows import name_of
+from recon.cli.screen import amount, as_json, count, number, say, table
+from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
@@ -22,26 +21,32 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 20
 
 
-def breaks(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Write all of them: csv, jsonl, parquet or xlsx.")] = None,
-    status: Annotated[list[str] | None, typer.Option("--status", metavar="S", help="Of this status only; may be repeated.")] = None,
-    age: Annotated[int | None, typer.Option("--age", metavar="DAYS", min=0, help="At least so many days old.")] = None,
-    minimum: Annotated[str | None, typer.Option("--min", metavar="AMOUNT", help="Of at least this amount, owed or overpaid.")] = None,
+@dataclass(frozen=True)
+class Selection:
+    """The options that select and order breaks."""
+
+    status: Annotated[list[str] | None, typer.Option("--status", metavar="S", help="Only breaks of this status; may be repeated.")] = None
+    age: Annotated[int | None, typer.Option("--age", metavar="DAYS", min=0, help="Only breaks that are at least this old.")] = None
+    minimum: Annotated[
+        str | None, typer.Option("--min", metavar="AMOUNT", help="Only breaks of at least this amount, owed or overpaid.")
+    ] = None
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="COLUMN", help="In order of a column: largest number first, texts from A to Z.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="List at most so many; sums are of all.")] = None,
-    as_of: AsOf = None,
-    through: Through = None,
-    known_at: KnownAt = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+        str | None, typer.Option("--sort", metavar="COLUMN", help="Order by a column: largest number first, texts from A to Z.")
+    ] = None
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="List at most N breaks; sums are of all.")] = None
+
+
+@flat
+def breaks(
+    selection: Selection,
+    moment: Moment,
+    common: Common,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Write all breaks to a csv, jsonl, parquet or xlsx file.")] = None,
 ) -> int:
     """Show what is not matched, by status and age.
 
-    With sums of money where the currency of an amount is known. The age of a break runs from the time of its first event, or from the
-    start of its first window where events have no time, to now or to --as-of. Exit status 1 where files are missing, the rules have
+    With sums of money if the currency of an amount is known. The age of a break runs from the time of its first event, or from the
+    start of its first window if events have no time, to now or to --as-of. Exit status 1 if files are missing, the rules have
     changed, or nothing has been processed yet.
 
     \b
@@ -51,52 +56,29 @@ def breaks(
     """
     from recon.reading.breaks import Chosen
 
-    reconciliation = opened(config)
-    chosen = Chosen(_known_statuses(reconciliation, status or []), age, minimum, sort, limit)
-    moment = {"as_of": as_of, "through": through, "known_at": known_at}
+    reconciliation = common.opened()
+    statuses = _known_statuses(reconciliation, selection.status or [])
+    chosen = Chosen(statuses, selection.age, selection.minimum, selection.sort, selection.limit)
     found = reconciliation.caveats()
     if file is not None:
         with Bar("breaks"):
-            rows = reconciliation.export_breaks(file, chosen, **moment)
-        if json:
-            as_json({"file": file, "rows": rows, "caveats": [asdict(one) for one in found]})
-        else:
-            say(f"wrote {count(rows, 'break')} to {Path(file)}")
-        return say_caveats(found, json)
-    # The summary is of all of them: a limit shortens the list, never the sums.
-    summary, listed = reconciliation.breaks_summary(replace(chosen, limit=None), **moment), reconciliation.breaks(chosen, **moment)
-    if json:
-        as_json({"summary": summary, "breaks": listed.to_pylist(), "caveats": [asdict(one) for one in found]})
+            rows = reconciliation.export_breaks(file, chosen, **asdict(moment))
+        return say_written(file, rows, "break", found, common.json)
+    # The summary is of all breaks: a limit shortens the list, never the sums.
+    summary = reconciliation.breaks_summary(replace(chosen, limit=None), **asdict(moment))
+    listed = reconciliation.breaks(chosen, **asdict(moment))
+    if common.json:
+        as_json({"summary": summary, "breaks": listed.to_pylist(), "caveats": [asdict(caveat) for caveat in found]})
     elif summary:
         _say_summary(summary, reconciliation.config.events.currency is not None)
-        _say_breaks(listed, limit or ROWS_SHOWN, sum(line["artifacts"] for line in summary), with_config(config))
+        _say_breaks(listed, selection.limit or ROWS_SHOWN, sum(line["artifacts"] for line in summary), common.suffix)
     else:
-        _say_none(reconciliation, found, chosen != Chosen(), moment)
-    return say_caveats(found, json)
-
-
-def say_caveats(found: Sequence[Caveat], json: bool, on_stdout: bool = True) -> int:
-    """What keeps an answer from being the whole truth: what is wrong on stderr, the rest with the answer. Returns the exit status.
-    ``on_stdout``: false where standard output holds nothing but rows."""
-    for one in found:
-        if one.wrong or one.kind == "nothing_processed" or not on_stdout:
-            warn(one.text)
-        elif not json:
-            say(f"note: {one.text}")
-    return 1 if any(one.wrong or one.kind == "nothing_processed" for one in found) else 0
-
-
-def refuse_unprocessed(reconciliation: Reconciliation, window: str | None) -> None:
-    """Raises WrongInput where a list is empty because nothing, or not the window that is asked for, has been processed yet."""
-    processed = reconciliation.state().windows
-    if not processed:
-        raise WrongInput("no window has been processed yet; 'recon status' says what waits")
-    if window is not None and name_of(reconciliation.config.grid.parse(window)) not in processed:
-        raise WrongInput(f"window {window} has not been processed yet; 'recon status {window}' says what it waits for")
+        _say_none(reconciliation, found, chosen != Chosen() or moment != Moment())
+    return say_caveats(found, common.json)
 
 
 def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tuple[str, ...]:
-    """The statuses that are asked for. Raises WrongUsage for one that no artifact can have."""
+    """The statuses in --status. Raises WrongUsage for a status that no artifact can have."""
     known = {*(item.name for item in reconciliation.config.status), *reconciliation.state().totals.get("statuses", {})}
     for name in given:
         if name not in known:
@@ -104,12 +86,12 @@ def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tup
     return tuple(given)
 
 
-def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered: bool, moment: dict[str, str | None]) -> None:
-    """No breaks: everything is matched only where nothing is missing, unreadable, in conflict or not done yet."""
+def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered: bool) -> None:
+    """Without breaks, everything is matched only if nothing is missing, unreadable, in conflict or not done yet."""
     artifacts = sum(reconciliation.state().totals.get("statuses", {}).values())
     if not artifacts:
         say("no artifact yet: nothing can be matched or unmatched")
-    elif filtered or any(moment.values()):
+    elif filtered:
         say("no breaks of this kind")
     elif found:
         say(f"no breaks among the {count(artifacts, 'artifact')} so far")

@@ -32,29 +32,31 @@ def unreadable_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def say_totals(totals: Mapping[str, Totals], unreadable: Mapping[str, int] | None = None) -> None:
-    """One line for rows, one for each control total and group; each says whether it adds up. ``unreadable``: per control total, rejected
-    rows without a readable amount, which no total can hold."""
-    unknown = unreadable or {}
+    """Prints one line for rows and one for each control total and group, with whether it adds up. ``unreadable``: control total → rejected
+    rows without a readable amount, which no total can include; a note below the table counts them."""
+    unknown = {name: rows for name, rows in (unreadable or {}).items() if rows}
     lines: list[tuple[str, str, list[Decimal]]] = [("", "rows", [Decimal(totals[part].rows) for part in PARTS])]
     groups = {(name, by) for part in PARTS for name, by_group in totals[part].money.items() for by in by_group}
     for name, by in sorted(groups):
         values = [totals[part].money.get(name, {}).get(by, Decimal(0)) for part in PARTS]
-        # A part that holds nothing of a group is written in the scale of the others: 0.00 below 12.50.
+        # A part without a group is written in the scale of the others: 0.00 below 12.50.
         scale = min(int(value.as_tuple().exponent) for value in values)
         lines.append((name, f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
-    rows = [(label, *map(amount, values), _verdict(values, unknown.get(name, 0))) for name, label, values in lines]
+    rows = [(label, *map(amount, values), _verdict(values, name in unknown)) for name, label, values in lines]
     columns = ["in", "= accepted", "+ duplicates", "+ rejected"]
     table(["", *columns, "ties"], rows, columns)
+    for name, without in unknown.items():
+        say(f"* {count(without, 'rejected row')} {'has' if without == 1 else 'have'} no readable {name}")
 
 
-def _verdict(values: Sequence[Decimal], unknown: int) -> str:
+def _verdict(values: Sequence[Decimal], has_unreadable: bool) -> str:
     if values[0] != sum(values[1:], Decimal(0)):
         return "DOES NOT TIE"
-    return f"ties, without {count(unknown, 'unreadable amount')}" if unknown else "ties"
+    return "ties *" if has_unreadable else "ties"
 
 
 def say_completeness(answer: Mapping[str, Any]) -> None:
-    """A window's files, rows and money side by side: expected, received, and what of that was late, doubled or rejected."""
+    """Prints a window's files, rows and money side by side: expected, received, late, duplicate and rejected."""
     if (closed := answer["closed_by"]) is not None:
         why = f": {closed['reason']}" if closed["reason"] else ""
         say(f"closed by {closed['by']}, {closed['time']}, revision {number(closed['revision'])}{why}")
@@ -77,7 +79,7 @@ def _controls(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files(answer: Mapping[str, Any], name: str) -> str | None:
-    """Files of one part; expected ones are a number that may not be known."""
+    """The number of files of a part; None if it is not known, as it may be for expected files."""
     files = answer[name].get("files")
     return None if files is None else number(files if isinstance(files, int) else len(files))
 
@@ -94,20 +96,13 @@ def files_of(certificate: Mapping[str, Any]) -> str:
     return f"{number(certificate['received_files'])} of {count(certificate['expected_files'], 'expected file')}"
 
 
-def _unreadable(unreadable: Mapping[str, int]) -> list[str]:
-    """Rejected rows whose amounts are in no total."""
-    return [
-        f"{count(rows, 'rejected row')} {'has' if rows == 1 else 'have'} no readable {name}" for name, rows in unreadable.items() if rows
-    ]
-
-
 def _without_amount(absent: Mapping[str, int]) -> list[str]:
     """Accepted rows that add nothing to a control total."""
     return [f"{count(rows, 'accepted row')} {'has' if rows == 1 else 'have'} no {name}" for name, rows in absent.items() if rows]
 
 
 def _conflicts(certificate: Mapping[str, Any]) -> list[str]:
-    """What in the window disagrees with another version of the same event."""
+    """The events of the window that disagree with another version of the same event."""
     conflicts = certificate.get("conflicts", {})
     lines = []
     if within := conflicts.get("within"):
@@ -118,13 +113,13 @@ def _conflicts(certificate: Mapping[str, Any]) -> list[str]:
         lines.append(f"{count(rows, 'row')} of window {window} that {_differ(rows)} from a row that counts here")
     if ids := conflicts.get("ids_under_two_keys"):
         lines.append(f"{count(ids, 'id')} under more than one key")
-    more = [f"and {number(len(lines) - CONFLICTS_SHOWN)} more lines; --json has all"] if len(lines) > CONFLICTS_SHOWN else []
-    shown = [f"conflicts: {line}" for line in lines[:CONFLICTS_SHOWN]] + more
+    others = [f"and {number(len(lines) - CONFLICTS_SHOWN)} more lines; --json has all"] if len(lines) > CONFLICTS_SHOWN else []
+    shown = [f"conflicts: {line}" for line in lines[:CONFLICTS_SHOWN]] + others
     return [*shown, f"conflicts with file, line and what differs: recon duplicates {certificate['window']}"] if shown else []
 
 
 def _unusual(certificate: Mapping[str, Any]) -> list[str]:
-    """What was accepted, and may be a mistake all the same."""
+    """Accepted events that may nevertheless be mistakes."""
     what = {
         "uncounted": "that no measure's condition takes",
         "after": "dated after the window's end",
@@ -145,23 +140,18 @@ def _differ(rows: int) -> str:
 
 
 def say_certificate(certificate: Mapping[str, Any]) -> None:
-    """One certificate, readable."""
+    """Prints one certificate."""
     change = certificate["changed_by"]
     why = f" ({change['reason']})" if change["reason"] else ""
     verdict = "it ties" if certificate["ties"] else "IT DOES NOT TIE"
-    named = f"certificate {number(certificate['number'])} of window {certificate['window']}"
+    title = f"certificate {number(certificate['number'])} of window {certificate['window']}"
     few = f", SHORT, {files_of(certificate)}" if certificate.get("short") else ""
-    say(f"{named}, {certificate['state']}{few}: {verdict}")
+    say(f"{title}, {certificate['state']}{few}: {verdict}")
     made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
     say(f"{made}, changed by {change['cause']}{why}")
     reduced = certificate["stages"]["reduce"]
     say_totals(totals_of([certificate]), reduced["unreadable"])
-    lines = [
-        *_unreadable(reduced["unreadable"]),
-        *_without_amount(reduced.get("without_amount", {})),
-        *_conflicts(certificate),
-        *_unusual(certificate),
-    ]
+    lines = [*_without_amount(reduced.get("without_amount", {})), *_conflicts(certificate), *_unusual(certificate)]
     if reduced["rejected"]["rows"]:
         lines.append(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
     if lines:

@@ -1,7 +1,6 @@
-"""The command line's way to Dagster: carrying out runs in the instance that the UI shows, and repairing what it shows.
+"""The command line's way to Dagster: carries out runs in the instance that the UI shows, and repairs what the UI shows.
 
-This is the one place where `recon` looks at the packages that are
-built on it.
+No other module of `recon` imports the packages that are built on it.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from recon.stages.work import Work
 
 STAGE = "dagster"
-"""Name of what Dagster itself takes, among the seconds of the stages."""
+"""Name of Dagster's own time among the seconds of the stages."""
 
 
 def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
-    """Has the UI show what the store holds."""
+    """Makes the UI show what the store holds."""
     from recon.stages.work import Work
     from recon.state.timeline import Timeline
 
@@ -41,7 +40,7 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
 
 
 class Materializing:
-    """A recon.stages.pipeline.CarryOut that opens Dagster's instance with the first range, and keeps it until the block ends."""
+    """A recon.stages.pipeline.CarryOut. Opens Dagster's instance for the first range and closes it at the end of the ``with`` block."""
 
     consecutive = True
 
@@ -71,7 +70,7 @@ class Materializing:
 
 @contextmanager
 def _rest_timed(work: Work) -> Iterator[None]:
-    """What the stages do not account for is Dagster's own."""
+    """Adds to the report the time that the stages do not account for, as Dagster's."""
     start, before = time.perf_counter(), sum(work.report.seconds.values())
     try:
         yield

@@ -1,4 +1,4 @@
-"""The demo: the story of recon.samples.scenario carried out step by step, with what each step means."""
+"""The demo: carries out the steps of recon.samples.scenario and explains each of them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from recon.errors import WrongUsage
 from recon.samples.scenario import Step, write_story
 
 MARK = ".recon-demo"
-"""The file that says that a folder is a demo's own, to be started afresh."""
+"""The file that marks a folder as a demo's, which may be emptied to start afresh."""
 WIDTH = 100
 
 
-def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
-    """Carries the story out in ``folder`` and tells it; ``silent`` only returns what came out.
+def run_demo(folder: Path, silent: bool = False) -> dict[str, Any]:
+    """Carries out the demo in ``folder`` and returns its figures. ``silent``: prints nothing.
 
-    Raises WrongUsage for a folder that holds anything but an earlier demo."""
+    Raises WrongUsage if the folder holds anything but an earlier demo."""
     began = time.perf_counter()
     steps = _fresh(folder)
     reconciliation = api.open(folder / "recon.yaml")
@@ -33,9 +33,9 @@ def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
         for number_of_step, step in enumerate(steps, 1):
             if not silent:
                 _say_step(number_of_step, step)
-            did = _do(reconciliation, folder, step, way)
+            result = _carry_out(reconciliation, folder, step, way)
             if not silent:
-                say(f"    {did}")
+                say(f"    {result}")
                 _say_keys(reconciliation, step.look_at)
     status = reconciliation.status()
     certificates = [reconciliation.certificate(line["window"]) for line in status["windows"]]
@@ -57,19 +57,19 @@ def tell(folder: Path, silent: bool = False) -> dict[str, Any]:
             f"{count(status['commit'], 'commit')}, {seconds(answer['seconds'])}. All certificates together:"
         )
         say_totals(totals, unreadable_of(known))
-        rows = [(name, number(held)) for name, held in status["artifacts"].items()]
+        rows = [(name, number(artifacts)) for name, artifacts in status["artifacts"].items()]
         table(["status", "artifacts"], rows, ["artifacts"])
         _say_next(folder, steps)
     return answer
 
 
 def _fresh(folder: Path) -> tuple[Step, ...]:
-    """Writes the story's files into a new folder, or into that of an earlier demo, whose store is removed."""
+    """Writes the demo's files into a new folder, or into the folder of an earlier demo, whose store is removed."""
     mark = folder / MARK
     if folder.exists() and not folder.is_dir():
         raise WrongUsage(f"{folder}: this is a file; name a new folder: recon demo DIR")
     if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
-        raise WrongUsage(f"{folder}: holds something that is no earlier demo; name a new folder: recon demo DIR")
+        raise WrongUsage(f"{folder}: holds files, and is no earlier demo; name a new folder: recon demo DIR")
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(
         "Made by 'recon demo', which starts afresh here and removes the store, data/, and Dagster's home, .dagster/.\n", encoding="utf-8"
@@ -81,8 +81,8 @@ def _fresh(folder: Path) -> tuple[Step, ...]:
     return steps
 
 
-def _do(reconciliation: api.Reconciliation, folder: Path, step: Step, way: Materializing) -> str:
-    """Carries one step out; says what came of it."""
+def _carry_out(reconciliation: api.Reconciliation, folder: Path, step: Step, way: Materializing) -> str:
+    """Carries out one step. Returns its result as a line."""
     if step.action == "run":
         report = reconciliation.run(way=way)
         counted = f"{number(report.accepted)} accepted + {number(report.duplicates)} duplicates"
@@ -115,7 +115,7 @@ def _say_keys(reconciliation: api.Reconciliation, keys: Sequence[str]) -> None:
 def _say_next(folder: Path, steps: Sequence[Step]) -> None:
     key = next(step.look_at[0] for step in reversed(steps) if step.look_at)
     say()
-    say("Look further:")
+    say("Next:")
     say(f"  cd {shlex.quote(str(folder))}")
     for command in (
         "recon status",

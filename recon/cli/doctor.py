@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from recon.cli.options import AsJson, ConfigFile, Debug, config_path
+from recon.cli.options import Common, config_path, flat
 from recon.cli.screen import as_json, say, table
 from recon.errors import WrongUsage
 
 
-def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
+@flat
+def doctor(common: Common) -> int:
     """Check this machine for what the configuration needs.
 
-    Exit status 1 where something is missing that the configuration asks for. Without a configuration nothing but the embedded engine is
-    asked for.
+    Exit status 1 if something that the configuration needs is missing. Without a configuration, only the embedded engine is needed.
 
     \b
     recon doctor
@@ -22,18 +22,18 @@ def doctor(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
     from recon.operations.doctor.examine import examine
 
     try:
-        named = config_path(config)
+        path = config_path(common.config)
     except WrongUsage:
-        named = None
-    found = examine(None if named is None else load_config(named))
-    missing = [one for one in found if one.needed and not one.there]
-    if json:
-        as_json({"config": None if named is None else str(named), "findings": [asdict(one) for one in found]})
+        path = None
+    findings = examine(None if path is None else load_config(path))
+    missing = [finding for finding in findings if finding.needed and not finding.there]
+    if common.json:
+        as_json({"config": None if path is None else str(path), "findings": [asdict(finding) for finding in findings]})
     else:
         states = {(True, True): "there", (True, False): "there", (False, True): "MISSING", (False, False): "not there"}
-        table(("what", "state", "found"), [(one.name, states[one.there, one.needed], one.told) for one in found])
-        for one in (one for one in found if not one.there):
-            say(f"{one.name}{'' if one.needed else ', if you want it'}: {one.mend}")
+        table(("what", "state", "found"), [(finding.name, states[finding.there, finding.needed], finding.told) for finding in findings])
+        for finding in (finding for finding in findings if not finding.there):
+            say(f"{finding.name}{'' if finding.needed else ', if you want it'}: {finding.mend}")
         if not missing:
             say("everything that the configuration needs is there")
     return 1 if missing else 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.options import AsJson, ConfigFile, Debug, Window, opened, with_config
+from recon.cli.options import Common, Key, Reason, Window, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 from recon.errors import WrongUsage
@@ -21,49 +21,55 @@ if TYPE_CHECKING:
     from recon.intake.manifests import Manifest
 
 
-def land(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")],
-    window: Window,
-    close: Annotated[bool, typer.Option("--close", help="The window is complete: close it.")] = False,
-    replace: Annotated[str | None, typer.Option("--replace", metavar="OLD", help="Take the place of this file (name as landed).")] = None,
+@dataclass(frozen=True)
+class Destination:
+    """The options that say where and how files land."""
+
+    window: Window
+    close: Annotated[bool, typer.Option("--close", help="Close the window: it is complete.")] = False
+    replace: Annotated[str | None, typer.Option("--replace", metavar="OLD", help="Replace this file (its name as landed).")] = None
     expect: Annotated[
         list[str] | None,
-        typer.Option("--expect", metavar="CONTROL=VALUE", help="Total that each file must come to; may be repeated."),
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also where another window holds the same bytes.")] = False,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+        typer.Option("--expect", metavar="CONTROL=VALUE", help="Control total that each file must have; may be repeated."),
+    ] = None
+    again: Annotated[bool, typer.Option("--again", help="Accept bytes that are in another window, too.")] = False
+
+
+@flat
+def land(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")],
+    to: Destination,
+    common: Common,
 ) -> None:
     """Put files into a window.
 
-    The same file again is a no-op that says so; any other adds. A file that cannot be read is refused, and one whose bytes another window
-    holds, without --again.
+    Landing the same file again changes nothing and says so; any other file is added. A file that cannot be read is refused. A file
+    whose bytes are in another window already is refused without --again.
 
     \b
     recon land erp.csv psp.jsonl.gz --window 2026-11-01T00:00Z --close
     recon land psp-fixed.jsonl --window 2026-11-01T00:00Z --replace psp.jsonl
     recon land bank.csv -w 2026-11-01T00:00Z --expect rows=3 --expect amount:EUR=12.00
     """
-    reconciliation = opened(config)
+    reconciliation = common.opened()
     controls = {control.name: control.by for control in reconciliation.config.control}
-    declared = declared_totals(expect or [], controls)
+    declared = declared_totals(to.expect or [], controls)
     for file in files:
         if any("\ud800" <= character <= "\udfff" for character in file):
             raise WrongUsage(f"{file}: the name is not UTF-8 text; rename the file")
-    with Bar(f"land {window}"):
-        landing = reconciliation.land(files, window, close=close, replace=replace, expect=declared, again=again)
-    if json:
+    with Bar(f"land {to.window}"):
+        landing = reconciliation.land(files, to.window, close=to.close, replace=to.replace, expect=declared, again=to.again)
+    if common.json:
         already = [{"file": file, "as": name} for file, name in landing.already]
         as_json({**_manifest(landing.manifest), "added": landing.added, "already": already})
         return
-    _say_landing(landing, replace, with_config(config))
+    _say_landing(landing, to.replace, common.suffix)
 
 
 def declared_totals(texts: list[str], controls: Mapping[str, str | None]) -> dict[str, Any]:
-    """``rows=3``, ``amount=75.00``, ``amount:EUR=12.00`` → the totals as a manifest holds them. Raises WrongUsage.
+    """``rows=3``, ``amount=75.00``, ``amount:EUR=12.00`` → the totals in the form of a manifest. Raises WrongUsage.
 
-    ``controls``: name of each control total → the column that groups it, None where it is one total."""
+    ``controls``: name of each control total → the column that groups it, None for an ungrouped total."""
     known = {"rows": None, **controls}
     declared: dict[str, Any] = {}
     for text in texts:
@@ -84,84 +90,83 @@ def declared_totals(texts: list[str], controls: Mapping[str, str | None]) -> dic
         if bool(colon) != (known[control] is not None):
             form = f"{control}:EUR=12.00, one for each {known[control]}" if known[control] else f"{control}=12.00"
             raise WrongUsage(f"--expect {text}: write {form}")
-        held = declared.get(control)
-        if held is not None and not (colon and isinstance(held, dict) and group not in held):
+        before = declared.get(control)
+        if before is not None and not (colon and isinstance(before, dict) and group not in before):
             raise WrongUsage(f"--expect {text}: the total of {name!r} was declared before; declare it once")
         if control == "rows":
             declared[control] = int(exact)
         elif colon:
-            declared[control] = {**(held or {}), group: value}
+            declared[control] = {**(before or {}), group: value}
         else:
             declared[control] = value
     return declared
 
 
+@flat
 def unland(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Name as landed; 'recon status W' lists them.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file's name as landed; 'recon status W' lists the names.")],
     window: Window,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the certificate will name it.")],
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    reason: Reason,
+    common: Common,
 ) -> None:
     """Take a wrong file back out of a window.
 
-    Its bytes stay for the record; the next run takes its events out of every artifact.
+    Its bytes are kept for the record. The next run takes its events out of every artifact.
 
     \b
     recon unland bank.csv --window 2026-11-01T00:00Z --reason "sent for the wrong bank"
     """
-    manifest = opened(config).unland(file, window, reason)
-    if json:
+    manifest = common.opened().unland(file, window, reason)
+    if common.json:
         as_json(_manifest(manifest))
         return
     say(f"took {file} back out of window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
-    _say_next(manifest, with_config(config))
+    _say_next(manifest, common.suffix)
 
 
+@flat
 def close(
     window: Annotated[str, typer.Argument(metavar="W", help="The window that is complete.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the manifest keeps it.")] = "",
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Close a window: its files are complete.
 
-    A window without any file closes as empty, so that the watermark can pass it. One that is short of the files that
-    'closing' expects needs a reason.
+    A window without files closes as empty, so that the watermark can pass it. A window with fewer files than 'closing' expects needs a
+    reason.
 
     \b
     recon close 2026-11-01T00:00Z
     recon close 2026-11-01T00:00Z --reason "the bank is on holiday"
     """
-    manifest, changed = opened(config).close(window, reason)
-    if json:
+    manifest, changed = common.opened().close(window, reason)
+    if common.json:
         as_json({**_manifest(manifest), "changed": changed})
         return
     if not changed:
         say(f"window {manifest.window} was closed already; nothing changed")
         return
     say(f"closed window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
-    _say_next(manifest, with_config(config))
+    _say_next(manifest, common.suffix)
 
 
+@flat
 def correct(
-    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; one value for each of its columns.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; 'recon show KEY --events' tells it.")],
+    key: Key,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; 'recon show KEY --events' shows it.")],
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", metavar="COLUMN=VALUE", help="A column of the event; repeat it for each."),
+        typer.Option("--event", metavar="COLUMN=VALUE", help="The value of a column; repeat it for each column."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Accept a new key, and a text that its column never held.")] = False,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept a new key, and a text that is new in its column.")] = False,
+    *,
+    common: Common,
 ) -> None:
     """Add one event to a key, with a reason.
 
-    It lands as a file in the current window and counts at the next run, which leaves an open window open. The maker is the user of the
-    operating system. Its time is now, and its id is made. A key or a text that no event had before is refused without --yes.
+    The event lands as a file in the current window. The next run counts it, and leaves an open window open. Its author is the operating
+    system's user, its time is now, and its id is generated. A key or a text that no event had before is refused without --yes.
 
     \b
     recon correct A113 --event event_type=PAYMENT --event amount=40.00 --event currency=USD --reason "paid in cash"
@@ -174,14 +179,14 @@ def correct(
         if column in columns:
             raise WrongUsage(f"--event {text}: {column!r} was given before; give it once")
         columns[column] = value
-    manifest = opened(config).correct(*key, event=columns, reason=reason, yes=yes)
+    manifest = common.opened().correct(*key, event=columns, reason=reason, yes=yes)
     landed = manifest.files[-1]
-    if json:
+    if common.json:
         as_json({**_manifest(manifest), "added": [landed.name]})
         return
     say(f"landed {landed.name} by {landed.by} in window {manifest.window}: revision {number(manifest.revision)} {_holds(manifest)}")
     stays = "" if manifest.closed else ", which counts it; the window stays open"
-    say(f"next: recon run{with_config(config)}{stays}")
+    say(f"next: recon run{common.suffix}{stays}")
 
 
 def _say_landing(landing: Landing, replaced: str | None, suffix: str) -> None:
@@ -209,7 +214,7 @@ def _say_next(manifest: Manifest, suffix: str) -> None:
 
 
 def _holds(manifest: Manifest) -> str:
-    """``holds 3 files and 1 correction``; of a closed window that was to hold a number, ``3 of 4 files``."""
+    """``holds 3 files and 1 correction``; ``holds 3 of 4 files`` for a closed window that expected a number of files."""
     received, expected = len(manifest.received), manifest.expected
     files = count(received, "file") if received else "no file"
     if expected is not None:
@@ -219,7 +224,7 @@ def _holds(manifest: Manifest) -> str:
 
 
 def _manifest(manifest: Manifest) -> dict[str, Any]:
-    """A manifest as JSON, without where the bytes lie: that is the store's own."""
+    """A manifest as JSON, without the files' paths, which are internal to the store."""
     shown = asdict(manifest)
     shown["files"] = [
         {name: file[name] for name in ("name", "digest", "bytes", "expect", *(("reason", "by") if file["reason"] else ()))}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from recon.cli.options import AsJson, ConfigFile, Debug, located, opened, with_config
+from recon.cli.options import Common, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 
@@ -15,47 +15,50 @@ if TYPE_CHECKING:
     from recon.serving.sync import Synced
 
 
-def update(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+@flat
+def update(common: Common) -> None:
     """Bring the table up to the newest commit.
 
-    Each run does it; this is for when DynamoDB was away then.
+    Every run does this, too; use it after a run for which DynamoDB was unavailable.
 
     \b
     recon index update
     """
     with Bar("index"):
-        kept = opened(config).update_index()
-    _say_kept(kept, json)
+        kept = common.opened().update_index()
+    _say_kept(kept, common.json)
 
 
-def rebuild(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+@flat
+def rebuild(common: Common) -> None:
     """Fill a new table from the runs, then switch to it.
 
-    The old table answers until then, and is removed once 'retention.grace' is over.
+    The old table answers until then. It is removed after 'retention.grace'.
 
     \b
     recon index rebuild
     """
     with Bar("index"):
-        kept = opened(config).rebuild_index()
-    _say_kept(kept, json)
+        kept = common.opened().rebuild_index()
+    _say_kept(kept, common.json)
 
 
-def status(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
+@flat
+def status(common: Common) -> None:
     """Show which table is used, and up to which commit it is filled.
 
     \b
     recon index status
     """
-    found = located(config).index_status()
-    if json:
+    found = common.located().index_status()
+    if common.json:
         as_json(found)
         return
     if found["table"] is None:
-        say(f"no table is full yet: the runs answer; next: recon index update{with_config(config)}")
+        say(f"no table is full yet: the runs answer; next: recon index update{common.suffix}")
     else:
         behind = found["newest_commit"] - found["commit"]
-        late = f"{count(behind, 'commit')} behind; next: recon index update{with_config(config)}" if behind else "up to date"
+        late = f"{count(behind, 'commit')} behind; next: recon index update{common.suffix}" if behind else "up to date"
         say(f"table {found['table']}: commit {number(found['commit'])} of {number(found['newest_commit'])}, {late}")
     for name, what in (("filling", "being filled, or left by a process that died"), ("given_up", "not used any more")):
         if found[name]:
@@ -72,7 +75,7 @@ def _say_kept(kept: Synced, json: bool) -> None:
         return
     say(f"table {kept.table}: {'filled anew, ' if kept.filled else ''}at commit {number(kept.commit)}")
     say(
-        f"{count(kept.items, 'item')} written, {number(kept.refused)} stood there already; "
+        f"{count(kept.items, 'item')} written, {number(kept.refused)} were there already; "
         f"{number(round(kept.units))} write units, {kept.cost_usd:f} US dollars"
     )
 

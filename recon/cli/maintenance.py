@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.options import Common, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, say_bounds, table
 from recon.errors import WrongUsage
@@ -20,23 +20,21 @@ if TYPE_CHECKING:
 KEYS_SHOWN = 20
 
 
+@flat
 def rebuild(
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Only say what would change: statuses before and after, and which keys.")
-    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would change: statuses before and after, and keys.")] = False,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="FILE", help="With --preview: write all keys that would change; csv, jsonl, parquet or xlsx."),
     ] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Compute everything again by the current rules.
 
-    From the landed events, for after a change of recon.yaml. Readers see the old records until all new ones are there; then all at
-    once. Killed, it goes on where it was; windows that arrive meanwhile are not missed. What was known before stays known:
-    'recon show --known-at'.
+    Starts from the landed events; use it after a change of recon.yaml. Readers see the old records until all new records are
+    complete, then all of them at once. A rebuild that was killed resumes where it stopped, and takes in windows that arrive meanwhile.
+    What was known before can still be shown: 'recon show --known-at'.
 
     \b
     recon rebuild --preview
@@ -47,43 +45,43 @@ def rebuild(
         raise WrongUsage("--out: goes with --preview, which finds the keys that would change")
     with Bar("rebuild") as bar:
         if preview:
-            found, changes = opened(config).preview_rebuild(out, bar)
+            found, changes = common.opened().preview_rebuild(out, bar)
         else:
-            rebuilt = opened(config).rebuild(bar)
+            rebuilt = common.opened().rebuild(bar)
     if preview:
-        _say_preview(found, changes, out, with_config(config), json)
-    elif json:
+        _say_preview(found, changes, out, common)
+    elif common.json:
         as_json(asdict(rebuilt))
     else:
         say(f"rebuilt {count(rebuilt.windows, 'window')} in commit {number(rebuilt.commit)}, {count(rebuilt.certificates, 'certificate')}")
         _say_statuses(rebuilt.before, rebuilt.after)
 
 
+@flat
 def compact(
-    always: Annotated[bool, typer.Option("--always", help="Whatever 'compaction' in recon.yaml asks for or allows.")] = False,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    always: Annotated[bool, typer.Option("--always", help="Rewrite now, regardless of 'compaction' in recon.yaml.")] = False,
+    *,
+    common: Common,
 ) -> None:
     """Rewrite part-files that are mostly superseded.
 
-    And remove what nothing needs any more. Safe beside everything else. What a reader may still use goes once 'retention.grace' is
-    over, by the next call.
+    Also removes objects that nothing needs any more. Safe beside all other commands. Objects that a reader may still use are removed by
+    the first call after 'retention.grace'.
 
     \b
     recon compact
     """
-    reconciliation = opened(config)
+    reconciliation = common.opened()
     with Bar("compact") as bar:
         done, swept = reconciliation.compact(bar, always)
     bounds = reconciliation.bounds()
-    if json:
+    if common.json:
         as_json({"compacted": asdict(done), "swept": asdict(swept), "bounds": bounds})
         return
     if done.put_off:
-        say(f"put off: to rewrite {count(done.needs, 'byte')} goes beyond 'compaction.writes' as yet; --always does it all the same")
+        say(f"put off: rewriting {count(done.needs, 'byte')} would exceed 'compaction.writes' for now; --always rewrites them anyway")
     elif done.commit is None:
-        say("nothing to rewrite: the part-files hold little that is superseded; 'recon status' tells how much")
+        say("nothing to rewrite: few bytes of the part-files are superseded; 'recon status' shows how many")
     else:
         rewrote = f"rewrote {count(done.rewritten, 'part-file')} in commit {number(done.commit)}"
         say(f"{rewrote}: {count(done.records, 'record')}, {count(done.bytes, 'byte')}")
@@ -95,14 +93,15 @@ def compact(
             (swept.generations, "given-up rebuild", "given-up rebuilds"),
             (swept.revisions, "revision beyond retention.history", "revisions beyond retention.history"),
         )
-        say(f"removed {', '.join(count(n, one, many) for n, one, many in removed if n)}; commit {number(swept.commit)} lists them")
+        listed = ", ".join(count(value, singular, plural) for value, singular, plural in removed if value)
+        say(f"removed {listed}; commit {number(swept.commit)} lists them")
     if swept.waiting:
         say(f"{count(swept.waiting, 'object')} that nothing needs will be removed once retention.grace is over")
     say_bounds(bounds)
 
 
-def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str, json: bool) -> None:
-    if json:
+def _say_preview(found: Preview, changes: pa.Table, out: str | None, common: Common) -> None:
+    if common.json:
         as_json({**asdict(found), "keys": [{name: _plain(value) for name, value in row.items()} for row in changes.to_pylist()]})
         return
     old, new = found.rules
@@ -111,8 +110,8 @@ def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str
     for names, what in ((found.added, "only the new rules have"), (found.removed, "only the old rules have")):
         if names:
             say(f"{what}: {', '.join(names)}")
-    told = [f"{number(n)} {what}" for n, what in ((found.appear, "would appear"), (found.vanish, "would vanish")) if n]
-    say(f"{count(found.changed, 'key')} would change{' (' + ', '.join(told) + ')' if told else ''}")
+    parts = [f"{number(n)} {what}" for n, what in ((found.appear, "would appear"), (found.vanish, "would vanish")) if n]
+    say(f"{count(found.changed, 'key')} would change{' (' + ', '.join(parts) + ')' if parts else ''}")
     columns = ["key", "status_before", "status_after", "change"]
     rows = changes.select(columns).slice(0, KEYS_SHOWN).to_pylist()
     if rows:
@@ -121,7 +120,7 @@ def _say_preview(found: Preview, changes: pa.Table, out: str | None, suffix: str
         say(f"… and {number(found.changed - KEYS_SHOWN)} more; --out FILE writes all of them")
     if out is not None:
         say(f"wrote {count(found.changed, 'key')} to {out}")
-    say(f"next: recon rebuild{suffix}, or put the old rules back")
+    say(f"next: recon rebuild{common.suffix}, or put the old rules back")
 
 
 def _say_statuses(before: dict[str, int], after: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar on stderr for what takes longer than two seconds, on a terminal only."""
+"""A progress bar on stderr for commands that take longer than two seconds, on a terminal only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SHOWN_AFTER_S = 2.0
 
 
 class Bar:
-    """Told ``(stage, windows, share)``; draws after two seconds, and never off a terminal."""
+    """A callback ``(stage, windows, share)`` that draws a bar after two seconds, and only on a terminal."""
 
     def __init__(self, stage: str) -> None:
         self._stage, self._share = stage, 0.0
-        self._known = False  # whether a share was ever told; without one the bar only says that it goes on
+        self._known = False  # whether a share was reported; without one the bar only shows activity
         self._drawn: Progress | None = None
         self._task: TaskID | None = None
         self._lock = Lock()

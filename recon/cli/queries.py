@@ -1,19 +1,20 @@
-"""Commands that only look: status, certificate, show, rejects, export."""
+"""Commands that only read: status, certificate, show, export."""
 
 from __future__ import annotations
 
 import re
 import sys
 import tempfile
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.breaks import refuse_unprocessed, say_caveats
+from recon.cli.caveats import say_caveats, say_written
 from recon.cli.certificates import say_certificate, say_completeness
-from recon.cli.options import AsJson, AsOf, ConfigFile, Debug, KnownAt, Through, located, opened, with_config
+from recon.cli.options import Common, Key, Moment, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, say_bounds, seen, table, warn
 from recon.errors import WrongInput, WrongUsage
@@ -22,33 +23,32 @@ if TYPE_CHECKING:
     from recon.api import Reconciliation
 
 WINDOWS_SHOWN = 20
-ROWS_SHOWN = 20
 
 
+@flat
 def status(
     window: Annotated[str | None, typer.Argument(metavar="W", help="One window, with its files and certificate.")] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    *,
+    common: Common,
 ) -> int:
     """Show the windows, what waits, and the watermark.
 
-    Up to the watermark everything is closed and done. With a window: did it close, and does it tie? What was expected, what came, what
-    was late, doubled or rejected; its files and its certificate. Exit status 1 where files are missing (SHORT), every row of a window was
-    rejected, a window could not be processed, or the rules have changed.
+    Every window up to the watermark is closed and done. With a window: whether it closed and whether it ties; what was expected,
+    received, late, duplicate or rejected; its files and its certificate. Exit status 1 if files are missing (SHORT), every row of a
+    window was rejected, a window could not be processed, or the rules have changed.
 
     \b
     recon status
     recon status 2026-11-01T00:00Z
     """
-    answer = opened(config).status(window, None if json else WINDOWS_SHOWN)
-    if json:
+    answer = common.opened().status(window, None if common.json else WINDOWS_SHOWN)
+    if common.json:
         as_json(answer)
     elif window is None:
-        _say_status(answer, with_config(config))
+        _say_status(answer, common.suffix)
     else:
-        _say_window(answer, with_config(config))
-    return _status_of(answer, json) if window is None else _status_of_window(answer)
+        _say_window(answer, common.suffix)
+    return _status_of(answer, common.json) if window is None else _status_of_window(answer)
 
 
 def _status_of(answer: dict[str, Any], json: bool) -> int:
@@ -61,7 +61,7 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
 
 
 def _status_of_window(answer: dict[str, Any]) -> int:
-    """1 for a window that is short, does not tie, could not be processed, or of which no row could be read."""
+    """1 for a window that is short, does not tie, could not be processed, or has every row rejected."""
     from recon.reading.caveats import without_window
 
     arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
@@ -98,11 +98,9 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
         named = ", ".join(still_open[:3]) + (" …" if len(still_open) > 3 else "")
         say(f"open, though they hold files: {named} ({number(len(still_open))}); close one with 'recon close W{suffix}'")
     if answer["artifacts"]:
-        held = sum(answer["artifacts"].values())
-        say(f"artifacts: {number(held)}")
+        say(f"artifacts: {number(sum(answer['artifacts'].values()))}")
         table(["status", "artifacts"], [(name, number(n)) for name, n in answer["artifacts"].items()], ["artifacts"])
-        told = ", ".join(f"{number(held)} {what}" for what, held in answer["bytes"].items())
-        say(f"bytes of part-files: {told}")
+        say(f"bytes of part-files: {', '.join(f'{number(size)} {what}' for what, size in answer['bytes'].items())}")
         say_bounds(answer["bounds"])
     windows = answer["windows"]
     if not windows:
@@ -147,13 +145,9 @@ def _say_window(answer: dict[str, Any], suffix: str) -> None:
         say(f"no certificate yet; next: recon close {answer['window']}{suffix}")
 
 
-def certificate(
-    window: Annotated[str, typer.Argument(metavar="W", help="The window.")],
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
-) -> int:
-    """Show a window's certificate, which adds up.
+@flat
+def certificate(window: Annotated[str, typer.Argument(metavar="W", help="The window.")], common: Common) -> int:
+    """Show a window's certificate: its rows and money.
 
     In = accepted + duplicates + rejected, in rows and in money, per currency. Exit status 1 if it does not tie, or if the window is SHORT:
     closed with fewer files than expected.
@@ -161,26 +155,24 @@ def certificate(
     \b
     recon certificate 2026-11-01T00:00Z
     """
-    found = opened(config).certificate(window)
+    found = common.opened().certificate(window)
     if found is None:
         raise WrongInput(f"window {window} has no certificate yet; 'recon status {window}' says what it waits for")
-    if json:
+    if common.json:
         as_json(found)
     else:
         say_certificate(found)
     return 0 if found["ties"] and not found.get("short") else 1
 
 
+@flat
 def show(
-    key: Annotated[list[str], typer.Argument(metavar="KEY", help="The key; one value for each of its columns.")],
-    as_of: AsOf = None,
-    through: Through = None,
-    known_at: KnownAt = None,
-    events: Annotated[bool, typer.Option("--events", help="With every event, its file and line.")] = False,
-    index: Annotated[str, typer.Option("--index", metavar="INDEX", help="Look it up in: runs, or dynamodb.")] = "runs",
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    key: Key,
+    moment: Moment,
+    events: Annotated[bool, typer.Option("--events", help="Also show every event, with its file and line.")] = False,
+    index: Annotated[str, typer.Option("--index", metavar="INDEX", help="Where to look the key up: runs or dynamodb.")] = "runs",
+    *,
+    common: Common,
 ) -> None:
     """Show one artifact, by its key.
 
@@ -195,17 +187,16 @@ def show(
     recon show A112 --index dynamodb
     recon show -- -7             (a key that begins with a dash)
     """
-    reconciliation = located(config)
-    found = reconciliation.show(*key, as_of=as_of, through=through, known_at=known_at, events=events, index=index)
-    if json:
+    reconciliation = common.located()
+    found = reconciliation.show(*key, **asdict(moment), events=events, index=index)
+    if common.json:
         as_json(contracted(found))
     else:
-        _say_artifact(reconciliation, found, known_at)
+        _say_artifact(reconciliation, found, moment.known_at)
 
 
 def contracted(found: dict[str, Any]) -> dict[str, Any]:
-    """An artifact in the contract's shape. Duplicates and withdrawn windows are named only where there are any, currencies only where there
-    are several."""
+    """An artifact in the contract's shape: with duplicates and withdrawn windows if there are any, with currencies if there are several."""
     absent = set() if "by_currency" in found else {"currencies"}
     parts = [
         {name: value for name, value in part.items() if name not in absent and (name != "duplicates" or value)}
@@ -225,43 +216,59 @@ def _say_artifact(reconciliation: Reconciliation, found: dict[str, Any], known_a
         why = f": {found['served_why']}" if "served_why" in found else ""
         say(f"served by {found['served_by']}{why}")
     numbers = reconciliation.place.numbers | {name for name, value in found["derived"].items() if _reads_as_amount(value)}
-
-    def shown(name: str, value: object) -> object:
-        return amount(value) if name in numbers else value
-
-    values = [*found["measures"].items(), *found["derived"].items()]
-    table(["", "value"], [(name, shown(name, value)) for name, value in values], ["value"])
-    for currency, held in found.get("by_currency", {}).items():
-        table([f"in {currency or 'no currency'}", "value"], [(name, shown(name, value)) for name, value in held.items()], ["value"])
-    measures = list(found["measures"])
-    columns = ["window", "revision", "events", "duplicates", *measures]
-    rows = [
-        [_named(part), part["revision"], number(part["events"]), number(part["duplicates"])]
-        + [shown(name, part["measures"].get(name)) for name in measures]
-        for part in found["contributions"]
-    ]
-    table(columns, rows, [name for name in columns if name in numbers or name in ("revision", "events", "duplicates")])
+    _say_values(found, numbers)
+    _say_contributions(found, numbers)
     if found["withdrawn"]:
         say()
         say(f"withdrawn, its events were taken back: {', '.join(found['withdrawn'])}")
+    if any(part.get("event_list") for part in found["contributions"]):
+        _say_events(reconciliation, found)
+
+
+def _cell(name: str, value: object, numbers: Collection[str]) -> object:
+    return amount(value) if name in numbers else value
+
+
+def _say_values(found: dict[str, Any], numbers: Collection[str]) -> None:
+    """Measures and derived values, and the measures of each currency if there are several."""
+
+    def values(heading: str, listed: Iterable[tuple[str, object]]) -> None:
+        table([heading, "value"], [(name, _cell(name, value, numbers)) for name, value in listed], ["value"])
+
+    values("", [*found["measures"].items(), *found["derived"].items()])
+    for currency, measures in found.get("by_currency", {}).items():
+        values(f"in {currency or 'no currency'}", measures.items())
+
+
+def _say_contributions(found: dict[str, Any], numbers: Collection[str]) -> None:
+    measures = list(found["measures"])
+    columns = ["window", "revision", "events", "duplicates", *measures]
+    rows = [
+        [_span(part), part["revision"], number(part["events"]), number(part["duplicates"])]
+        + [_cell(name, part["measures"].get(name), numbers) for name in measures]
+        for part in found["contributions"]
+    ]
+    table(columns, rows, [name for name in columns if name in numbers or name in ("revision", "events", "duplicates")])
+
+
+def _say_events(reconciliation: Reconciliation, found: dict[str, Any]) -> None:
     listed = [(part["window"], event) for part in found["contributions"] for event in part.get("event_list", ())]
-    if listed:
-        names = [name for name in listed[0][1] if name not in ("correction", "duplicate_of", "conflict")]
-        columns_known = reconciliation.config.columns
-        right = [name for name in names if name == "line" or (name in columns_known and columns_known[name].is_number)]
-        rows = [[window, *(event.get(name) for name in names)] for window, event in listed]
-        if any("duplicate_of" in event for _, event in listed):
-            for row, (_, event) in zip(rows, listed, strict=True):
-                row.append(_duplicate_of(event))
-            names.append("duplicate of")
-        if any("correction" in event for _, event in listed):
-            for row, (_, event) in zip(rows, listed, strict=True):
-                row += [event.get("correction", {}).get(name) for name in ("by", "reason")]
-            names += ["corrected by", "because"]
-        table(["window", *names], rows, right)
+    names = [name for name in listed[0][1] if name not in ("correction", "duplicate_of", "conflict")]
+    types = reconciliation.config.columns
+    right = [name for name in names if name == "line" or (name in types and types[name].is_number)]
+    rows = [[window, *(event.get(name) for name in names)] for window, event in listed]
+    if any("duplicate_of" in event for _, event in listed):
+        for row, (_, event) in zip(rows, listed, strict=True):
+            row.append(_duplicate_of(event))
+        names.append("duplicate of")
+    if any("correction" in event for _, event in listed):
+        for row, (_, event) in zip(rows, listed, strict=True):
+            row += [event.get("correction", {}).get(name) for name in ("by", "reason")]
+        names += ["corrected by", "because"]
+    table(["window", *names], rows, right)
 
 
-def _duplicate_of(event: dict[str, Any]) -> str | None:
+def _duplicate_of(event: Mapping[str, Any]) -> str | None:
     """The place of the event that counts instead."""
     if "duplicate_of" not in event:
         return None
@@ -270,90 +277,52 @@ def _duplicate_of(event: dict[str, Any]) -> str | None:
     return f"CONFLICT, differs from {place}" if event["conflict"] else place
 
 
-def _named(part: dict[str, Any]) -> str:
-    """The window of a contribution, or those that are carried forward in one."""
+def _span(part: Mapping[str, Any]) -> str:
+    """The window of a contribution, or the first and last window of a block that is carried forward."""
     if "until" not in part:
         return str(part["window"])
     return f"{part['window']} to {part['until']}, {count(part['windows'], 'window')}"
 
 
 def _reads_as_amount(value: object) -> bool:
-    """Whether a derived value is laid out as a number. Its type is known to the rules only, which a look-up does not read."""
+    """Whether a derived value looks like a number. Only the rules know its type, and a look-up does not read them."""
     return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"-?\d+\.\d+", value) is not None)
 
 
-def rejects(
-    window: Annotated[str | None, typer.Argument(metavar="W", help="Of one window only.")] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Show rejected rows, each with its file, line and reason.
-
-    \b
-    recon rejects
-    recon rejects 2026-11-01T00:00Z --json
-    """
-    reconciliation = opened(config)
-    rows = reconciliation.rejects(window)
-    if not rows.num_rows:
-        refuse_unprocessed(reconciliation, window)
-    if json:
-        as_json(rows.to_pylist())
-        return
-    if not rows.num_rows:
-        say("no rejected rows" + (f" in window {window}" if window else ""))
-        return
-    say(count(rows.num_rows, "rejected row"))
-    shown = rows.slice(0, ROWS_SHOWN).to_pylist()
-    table(rows.column_names, [tuple(row.values()) for row in shown], ["line"])
-    if rows.num_rows > ROWS_SHOWN:
-        say()
-        say(f"{number(rows.num_rows - ROWS_SHOWN)} more; --json has all")
-
-
+@flat
 def export(
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="Its suffix names the format: csv, jsonl, parquet or xlsx; - writes csv to standard output."),
+        typer.Argument(metavar="FILE", help="A csv, jsonl, parquet or xlsx file, by its suffix; - writes csv to standard output."),
     ],
-    as_of: AsOf = None,
-    through: Through = None,
-    known_at: KnownAt = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    moment: Moment,
+    common: Common,
 ) -> int:
     """Write all artifacts to a file, one row each.
 
-    Columns: key, status, measures, derived values, windows, first_window, last_window. Exit status 1, though the file is written, where
-    files are missing, the rules have changed, or nothing has been processed yet; 'recon status' says what.
+    Columns: key, status, measures, derived values, windows, first_window, last_window. The file is written, but the exit status is 1, if
+    files are missing, the rules have changed, or nothing has been processed yet; 'recon status' shows which.
 
     \b
     recon export artifacts.xlsx
     recon export november.csv --as-of 2026-12-01T00:00Z
     recon export - | head
     """
-    if file == "-" and json:
+    if file == "-" and common.json:
         raise WrongUsage("export: both - and --json write to standard output; name a file, or leave --json out")
-    reconciliation = opened(config)
+    reconciliation = common.opened()
     if file == "-":
-        _export_to_stdout(reconciliation, as_of, known_at, through)
-        return say_caveats(reconciliation.caveats(), json, on_stdout=False)
+        _export_to_stdout(reconciliation, moment)
+        return say_caveats(reconciliation.caveats(), json=False, on_stdout=False)
     with Bar("export"):
-        rows = reconciliation.export(file, as_of, known_at, through)
-    found = reconciliation.caveats()
-    if json:
-        as_json({"file": file, "rows": rows, "caveats": [asdict(one) for one in found]})
-    else:
-        say(f"wrote {count(rows, 'artifact')} to {Path(file)}")
-    return say_caveats(found, json)
+        rows = reconciliation.export(file, **asdict(moment))
+    return say_written(file, rows, "artifact", reconciliation.caveats(), common.json)
 
 
-def _export_to_stdout(reconciliation: Reconciliation, as_of: str | None, known_at: str | None, through: str | None) -> None:
-    """CSV, by way of a private file: the answer is whole or there is none."""
+def _export_to_stdout(reconciliation: Reconciliation, moment: Moment) -> None:
+    """Writes CSV by way of a private file, so that standard output gets all rows or none."""
     with tempfile.TemporaryDirectory(prefix="recon-") as folder:
         written = Path(folder) / "artifacts.csv"
-        reconciliation.export(written, as_of, known_at, through)
+        reconciliation.export(written, **asdict(moment))
         with written.open(encoding="utf-8", newline="") as lines:
             sys.stdout.writelines(lines)

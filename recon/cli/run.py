@@ -1,14 +1,15 @@
-"""Commands that work on what has landed: run, replay, repair, verify."""
+"""Commands that process what has landed, and prove the result: run, replay, repair, head, verify."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recon.cli.dagster_runs import Materializing, repaired
-from recon.cli.options import AsJson, ConfigFile, Debug, opened, with_config
+from recon.cli.options import Common, Reason, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, warn
 from recon.errors import WrongUsage
@@ -19,36 +20,36 @@ if TYPE_CHECKING:
 NAMED_MAX = 20
 
 
+@flat
 def run(
-    first: Annotated[str | None, typer.Option("--from", metavar="W", help="First window; the earliest if not given.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="W", help="Last window; the newest if not given.")] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    first: Annotated[str | None, typer.Option("--from", metavar="W", help="First window; default: the earliest.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="W", help="Last window; default: the newest.")] = None,
+    *,
+    common: Common,
 ) -> int:
     """Process everything that is closed and not yet done.
 
-    A window that cannot be processed is left out and named; the others go on without it. Exit status 1 for such a window, and for one that
-    was closed with fewer files than expected or of which every row was rejected. Each range is a run in Dagster's UI.
+    A window that cannot be processed is left out and named; the other windows are processed without it. Exit status 1 if a window was
+    left out, was closed with fewer files than expected, or had every row rejected. Each range of windows is a run in Dagster's UI.
 
     \b
     recon run
     recon run --from 2026-11-01T00:00Z --to 2026-11-01T05:00Z
     """
     with Bar("run") as bar, Materializing() as way:
-        report = opened(config).run(first, last, bar, way)
-    if json:
+        report = common.opened().run(first, last, bar, way)
+    if common.json:
         as_json(asdict(report))
     else:
         say_run(report)
-        say_open(report.open, with_config(config))
+        say_open(report.open, common.suffix)
     for window, reason in report.bad.items():
         warn(f"left out: {reason if window in reason else f'window {window}: {reason}'}")
     return _say_incomplete(report)
 
 
 def _say_incomplete(report: RunReport) -> int:
-    """Names the processed windows that are no success. Returns the exit status of the run."""
+    """Warns of processed windows that are incomplete. Returns the exit status of the run."""
     for window in report.all_rejected:
         warn(f"window {window}: every row was rejected, nothing of it counts; 'recon rejects {window}' says why")
     for window in report.short:
@@ -57,7 +58,7 @@ def _say_incomplete(report: RunReport) -> int:
 
 
 def say_run(report: RunReport) -> None:
-    """What a run did, in a few sentences."""
+    """Prints what a run did, in a few sentences."""
     if not (report.windows or report.bad or report.certificates):
         say("nothing to do: everything that is closed is done" if not report.open else "nothing to do: no closed window waits")
         return
@@ -81,25 +82,25 @@ def say_run(report: RunReport) -> None:
 
 
 def _say_requests(report: RunReport) -> None:
-    """What was asked of services, and what that cost; nothing where the store is a folder."""
+    """Prints the requests to services and their price; nothing if the store is a folder."""
     if not report.requests:
         return
-    asked: dict[str, int] = {}
+    requests: Counter[str] = Counter()
     sent = received = 0
     for services in report.requests.values():
         for service, operations in services.items():
-            for operation, held in operations.items():
-                asked[f"{service} {operation}"] = asked.get(f"{service} {operation}", 0) + held["requests"]
-                sent, received = sent + held["sent"], received + held["received"]
-    named = ", ".join(f"{number(times)} {what}" for what, times in sorted(asked.items()))
-    say(f"requests: {named}; {count(sent, 'byte')} sent, {number(received)} received")
+            for operation, figures in operations.items():
+                requests[f"{service} {operation}"] += figures["requests"]
+                sent, received = sent + figures["sent"], received + figures["received"]
+    listed = ", ".join(f"{number(times)} {operation}" for operation, times in sorted(requests.items()))
+    say(f"requests: {listed}; {count(sent, 'byte')} sent, {number(received)} received")
     prices = report.prices
     beside = f"; the records' part {prices['records']}, with one object each {prices['records_one_object_each']}"
     say(f"price: USD {prices['total']} ({prices['region']}, {prices['as_of']}){beside}")
 
 
 def say_open(windows: list[str], suffix: str) -> None:
-    """Windows that hold files but are not closed: what a run passed over."""
+    """Prints the windows that a run passed over: they hold files but are not closed."""
     for window in windows[:NAMED_MAX]:
         say(f"still open: {window} holds files; when it is complete, close it with 'recon close {window}{suffix}'")
     if len(windows) > NAMED_MAX:
@@ -110,16 +111,16 @@ def _span(windows: list[str]) -> str:
     return ", ".join(windows) if len(windows) < 4 else f"{windows[0]} … {windows[-1]}"
 
 
+@flat
 def replay(
     windows: Annotated[str, typer.Argument(metavar="W[..W2]", help="A window, or a range with both its ends.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the certificate will name it.")] = "",
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    reason: Reason = "",
+    *,
+    common: Common,
 ) -> None:
     """Mark windows to be processed again by the next run.
 
-    A replay of the same files changes nothing; that is what makes it safe.
+    Replaying unchanged files changes nothing, so a replay is always safe.
 
     \b
     recon replay 2026-11-01T00:00Z
@@ -128,29 +129,30 @@ def replay(
     first, dots, last = windows.partition("..")
     if not first or (dots and not last):
         raise WrongUsage(f"{windows}: write a window, or a range as 2026-11-01T00:00Z..2026-11-01T05:00Z")
-    marked = opened(config).replay(first, last or None, reason)
+    marked = common.opened().replay(first, last or None, reason)
     if not marked:
         raise WrongUsage(f"{windows}: nothing has landed there to be replayed; 'recon status' lists the windows")
-    if json:
+    if common.json:
         as_json([{name: getattr(manifest, name) for name in ("window", "revision", "closed")} for manifest in marked])
         return
-    named = _span([manifest.window for manifest in marked])
-    say(f"marked {count(len(marked), 'window')} to be processed again: {named}")
-    say(f"next: recon run{with_config(config)}")
+    span = _span([manifest.window for manifest in marked])
+    say(f"marked {count(len(marked), 'window')} to be processed again: {span}")
+    say(f"next: recon run{common.suffix}")
 
 
-def repair(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> None:
-    """Have Dagster's UI show what the store holds.
+@flat
+def repair(common: Common) -> None:
+    """Make Dagster's UI show what the store holds.
 
-    For a Dagster home that was lost, and for windows that were processed without Dagster. Newest windows first; it may be interrupted
-    and run again. Nothing is processed.
+    Use it after a Dagster home was lost, or after windows were processed without Dagster. It starts with the newest windows, and may be
+    interrupted and run again. It processes nothing.
 
     \b
     recon repair
     """
     with Bar("repair") as bar:
-        done = repaired(opened(config), bar)
-    if json:
+        done = repaired(common.opened(), bar)
+    if common.json:
         as_json(asdict(done))
     elif done.repaired:
         say(
@@ -163,18 +165,19 @@ def repair(config: ConfigFile = None, json: AsJson = False, debug: Debug = False
         say(f"nothing to repair: the UI shows {count(done.windows, 'window')} as the store holds {'it' if done.windows == 1 else 'them'}")
 
 
-def head(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) -> int:
+@flat
+def head(common: Common) -> int:
     """Print the newest commit's digest, to keep elsewhere.
 
-    'recon verify --head DIGEST' proves later that this commit is still part of the timeline, and so is all before it.
+    Later, 'recon verify --head DIGEST' proves that this commit and all commits before it are still part of the timeline.
 
     \b
     recon head
     recon head --json
     """
-    reconciliation = opened(config)
+    reconciliation = common.opened()
     digest = reconciliation.head()
-    if json:
+    if common.json:
         state = reconciliation.state()
         as_json({"commit": state.commit, "digest": digest, "time": state.time})
     else:
@@ -182,17 +185,17 @@ def head(config: ConfigFile = None, json: AsJson = False, debug: Debug = False) 
     return 0
 
 
+@flat
 def verify(
     full: Annotated[bool, typer.Option("--full", help="Recompute every artifact from all landed events and compare.")] = False,
     head: Annotated[str | None, typer.Option("--head", metavar="DIGEST", help="A digest that 'recon head' printed earlier.")] = None,
-    config: ConfigFile = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    *,
+    common: Common,
 ) -> int:
     """Prove that the store holds what it should.
 
-    Every index entry leads to its record and every certificate ties; --full recomputes every artifact, too. --head proves that
-    the commit with this digest is still part of the timeline, so that no newest entries were removed or written anew.
+    Checks that every index entry leads to its record and that every certificate ties; --full recomputes every artifact, too. --head
+    proves that the commit with this digest is still part of the timeline: no recent entries were removed or rewritten.
 
     \b
     recon verify
@@ -200,8 +203,8 @@ def verify(
     recon verify --head 8c1f…
     """
     with Bar("verify") as bar:
-        found = opened(config).verify(full, bar, head)
-    if json:
+        found = common.opened().verify(full, bar, head)
+    if common.json:
         as_json({**asdict(found), "ok": bool(found.commit) and not found.problems})
     elif found.commit:
         proven = f"{count(found.records, 'record')} in {count(found.runs, 'run')}"

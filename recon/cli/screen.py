@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 Cell = object
-PLAIN_WIDTH = 2_000  # columns where no terminal bounds them: a table in a pipe is never cut or folded
+PLAIN_WIDTH = 2_000  # characters, where no terminal limits them: a table in a pipe is never cut or folded
 NOTHING = "\u2013"  # an en dash
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
-"""C1 controls, marks of direction and what else is not seen; json.dumps escapes the controls below U+0020 itself."""
+"""C1 controls, direction marks and other invisible characters; json.dumps escapes the controls below U+0020 itself."""
 _BLANK = "\u2420"  # the picture of a blank
 _JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
 
@@ -27,15 +27,15 @@ _WHAT = {"disk": "disk ÷ live", "writes": "written ÷ changed"}
 
 
 def plain(text: str) -> str:
-    """Text that moves no cursor and breaks no line: control characters as their escapes."""
+    """The text with control characters escaped, so that it moves no cursor and breaks no line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == _JOINER else c.encode("unicode_escape").decode() for c in text)
 
 
 def seen(text: str) -> str:
-    """A text out of a file, such as a key: in quotes, with what is not seen in it marked, where it would else look like another. A blank at
-    an end is ``␠``; other white space, characters without width and accents that could be part of their letter are escapes."""
+    """A text from a file, such as a key. If it could be mistaken for another text, it is quoted and its invisible characters are marked: a
+    blank at an end is ``␠``; other white space, characters without width and separable accents are escaped."""
     parted = not unicodedata.is_normalized("NFC", text)
     drawn = any(unicodedata.category(c) == "So" for c in text)  # emoji, which joiners may hold together
     marked = "".join(_escape(c) if _is_unseen(c, drawn) or (parted and unicodedata.combining(c)) else c for c in text)
@@ -58,7 +58,7 @@ def _escape(character: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """One line on stdout, as it is."""
+    """Prints one line on stdout."""
     print(plain(text))
 
 
@@ -68,7 +68,7 @@ def number(value: int) -> str:
 
 
 def amount(value: object) -> str:
-    """An exact decimal (text, int, Decimal) with separators, in its own scale; a dash for null; other text as it is."""
+    """An exact decimal (text, int, Decimal) with separators, in its own scale; a dash for null; other text unchanged."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -80,9 +80,9 @@ def amount(value: object) -> str:
     return f"{exact:,f}" if exact.is_finite() else str(value)
 
 
-def count(value: int, one: str, many: str = "") -> str:
+def count(value: int, singular: str, plural: str = "") -> str:
     """``1 window``, ``1,200 windows``."""
-    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+    return f"{number(value)} {singular if value == 1 else plural or singular + 's'}"
 
 
 def seconds(value: float) -> str:
@@ -90,7 +90,7 @@ def seconds(value: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequence[str] = ()) -> None:
-    """A table on stdout after a blank line, columns named in ``right`` to the right. Cells are never read as markup."""
+    """Prints a table after a blank line. ``right``: names of right-aligned columns. Cells are never read as markup."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -109,13 +109,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequenc
 
 
 def warn(text: str) -> None:
-    """One line on stderr: something is wrong."""
+    """Prints one line on stderr: something is wrong."""
     print(f"recon: {plain(text)}", file=sys.stderr)
 
 
 def as_json(answer: object) -> None:
-    """One JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null. What a terminal might act on is escaped as JSON
-    has it, so that a program reads the same text."""
+    """Prints one JSON document on stdout: decimals as strings, times as ISO 8601, nulls as null. Characters that a terminal might act on
+    are JSON escapes, so that a program reads the same text."""
     text = json.dumps(answer, indent=2, ensure_ascii=False, default=_json_value)
     print(_UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
@@ -129,7 +129,7 @@ def _json_value(value: object) -> object:
 
 
 def say_bounds(figures: Mapping[str, Any]) -> None:
-    """``disk ÷ live: 1.21 (bound 1.5); written ÷ changed: 1.62``: both ratios, and the bound of the one that is configured."""
+    """Prints ``disk ÷ live: 1.21 (bound 1.5); written ÷ changed: 1.62``: both ratios, and the bound of the ratio that is configured."""
     parts = []
     for name, what in _WHAT.items():
         ratio, bound = figures[name], figures[f"{name}_bound"]

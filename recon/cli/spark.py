@@ -3,7 +3,7 @@
     spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
     python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
     python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
-    python -m recon.cli.spark package --out dist/emr --wheels arm64   # and what EMR's machines have to install
+    python -m recon.cli.spark package --out dist/emr --wheels arm64   # and the wheels that EMR's machines install
 
 ``--help`` after any of them lists its options.
 """
@@ -26,40 +26,40 @@ from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, else that of the failure, which is one line on stderr."""
+    """Runs one command and returns its exit status: 0 if done, else the exit status of the error, which is one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m recon.cli.spark", description="Recon on Spark.")
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="process everything that is closed and not yet done; the report is JSON on stdout")
-    running.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
-    running.add_argument("--from", dest="first", metavar="W", help="first window; the earliest if not given")
-    running.add_argument("--to", dest="last", metavar="W", help="last window; the newest if not given")
-    stepping = commands.add_parser("step", help="carry out the stage that was asked for in the store: what a run of Dagster has submitted")
-    stepping.add_argument("--store", metavar="LOCATION", help="where the store is; told by Dagster Pipes where that started the job")
-    stepping.add_argument("--attempt", metavar="ID", help="what was asked, below steps/ in the store")
-    renewing = commands.add_parser("rebuild", help="everything again from the landed events, by the rules as they are now")
-    renewing.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE")
+    running.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE", help="default: %(default)s")
+    running.add_argument("--from", dest="first", metavar="W", help="first window; default: the earliest")
+    running.add_argument("--to", dest="last", metavar="W", help="last window; default: the newest")
+    stepping = commands.add_parser("step", help="carry out the stage that a Dagster run requested through the store")
+    stepping.add_argument("--store", metavar="LOCATION", help="location of the store; default: the one that Dagster Pipes passes")
+    stepping.add_argument("--attempt", metavar="ID", help="id of the request, below steps/ in the store")
+    renewing = commands.add_parser("rebuild", help="compute everything again from the landed events, by the current rules")
+    renewing.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE", help="default: %(default)s")
     packing = commands.add_parser("package", help=f"write the library for executors, {_ZIP}, and the file for spark-submit, {_SCRIPT}")
-    packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
-    packing.add_argument("--wheels", choices=sorted(wheels.ARCHITECTURES), help="with wheels of all that EMR's machines of this kind need")
-    packing.add_argument("--python", default="3.11", metavar="3.x", help="theirs; %(default)s if not given")
-    asked = parser.parse_args(arguments)
+    packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="a folder; default: %(default)s")
+    packing.add_argument("--wheels", choices=sorted(wheels.ARCHITECTURES), help="add the wheels that EMR's machines of this kind need")
+    packing.add_argument("--python", default="3.11", metavar="3.x", help="Python version of these machines; default: %(default)s")
+    given = parser.parse_args(arguments)
     try:
-        match asked.command:
+        match given.command:
             case "run":
-                return run(asked.config, asked.first, asked.last)
+                return run(given.config, given.first, given.last)
             case "step":
-                return step(asked.store, asked.attempt)
+                return step(given.store, given.attempt)
             case "rebuild":
-                return rebuild(asked.config)
+                return rebuild(given.config)
             case _:
-                return package(asked.out, asked.wheels, asked.python)
+                return package(given.out, given.wheels, given.python)
     except ReconError as error:
         print(f"recon: {error}", file=sys.stderr)
         return error.exit_status
 
 
 def run(config: Path, first: str | None = None, last: str | None = None) -> int:
-    """``recon run`` on Spark, whatever engine the file names: by plain calls, without Dagster. Exit status 1 where windows are bad."""
+    """``recon run`` on Spark, whatever engine the file names: by plain calls, without Dagster. Exit status 1 if a window was left out."""
     opened = _on_spark(config)
     start = time.perf_counter()
     open_session(opened.config.engine)
@@ -81,7 +81,8 @@ def rebuild(config: Path) -> int:
 
 
 def step(location: str | None, attempt: str | None) -> int:
-    """Carries out what was asked in the store, and answers there. Where Dagster Pipes started the job, it says what; else the arguments."""
+    """Carries out the stage requested in the store and writes the result there. Dagster Pipes names the request if it started the job,
+    else the arguments do."""
     from recon.remote.emr.pipes import open_pipes
     from recon.remote.worker import carry_out
 

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recon.cli.options import AsJson, Debug
+from recon.cli.options import Output, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 from recon.errors import WrongUsage
 
 
+@flat
 def demo(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or that of an earlier demo.")] = "demo",
-    json: AsJson = False,
-    debug: Debug = False,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or the folder of an earlier demo.")] = "demo",
+    *,
+    output: Output,
 ) -> None:
-    """Take sample events through the whole pipeline.
+    """Take sample events through all stages.
 
-    Tells each step and what to look at afterwards. A run again starts afresh in its own folder.
+    Explains each step and what to look at afterwards. Running it again starts afresh in the same folder.
 
     \b
     recon demo
     recon demo /tmp/demo
     """
-    from recon.cli.demo import tell
+    from recon.cli.demo import run_demo
 
-    told = tell(Path(folder), silent=json)
-    if json:
-        as_json(told)
+    answer = run_demo(Path(folder), silent=output.json)
+    if output.json:
+        as_json(answer)
 
 
-def init(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder.")],
-    json: AsJson = False,
-    debug: Debug = False,
-) -> None:
+@flat
+def init(folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder.")], output: Output) -> None:
     """Make a folder with a commented recon.yaml and sample events.
 
     \b
@@ -55,7 +54,7 @@ def init(
         files = " ".join(shlex.quote(file) for file in step.files)
         commands.append("recon run" if step.action == "run" else f"recon land {files} --window {step.window} --close")
     commands += [f"recon show {shlex.quote(key)}" for key in steps[-1].look_at]
-    if json:
+    if output.json:
         as_json({"folder": str(place), "config": str(place / "recon.yaml"), "next": commands})
         return
     say(f"wrote {place / 'recon.yaml'}, with comments to read and change, and sample events below {place / 'events'}")
@@ -64,21 +63,36 @@ def init(
         say(f"  {command}")
 
 
+@dataclass(frozen=True)
+class Size:
+    """The options that say how much is generated."""
+
+    events: Annotated[int, typer.Option("--events", metavar="N", help="Number of rows.")]
+    keys: Annotated[int, typer.Option("--keys", metavar="K", help="Number of orders.")]
+    windows: Annotated[int, typer.Option("--windows", metavar="W", help="Number of windows.")]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The options that say which windows the events are in."""
+
+    start: Annotated[str, typer.Option("--start", metavar="W", help="The first window.")] = "2026-11-01T00:00Z"
+    every: Annotated[str, typer.Option("--every", metavar="LENGTH", help="Length of a window.")] = "1h"
+
+
+@flat
 def generate(
-    events: Annotated[int, typer.Option("--events", metavar="N", help="Rows to write in all.")],
-    keys: Annotated[int, typer.Option("--keys", metavar="K", help="Orders that they belong to.")],
-    windows: Annotated[int, typer.Option("--windows", metavar="W", help="Windows that they lie in.")],
+    size: Size,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder.")],
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same events.")] = 1,
-    start: Annotated[str, typer.Option("--start", metavar="W", help="The first window.")] = "2026-11-01T00:00Z",
-    every: Annotated[str, typer.Option("--every", metavar="LENGTH", help="Length of a window.")] = "1h",
+    *,
+    windows: Windows,
     formats: Annotated[list[str] | None, typer.Option("--format", metavar="F", help="csv, jsonl or parquet; may be repeated.")] = None,
-    json: AsJson = False,
-    debug: Debug = False,
+    output: Output,
 ) -> None:
     """Write synthetic events with known answers.
 
-    The folder gets events/<window>/, files.json, recon.yaml, and what must come out: answers.json and answers.parquet.
+    Writes events/<window>/, files.json, recon.yaml and the expected results: answers.json and answers.parquet.
 
     \b
     recon generate --events 100000 --keys 20000 --windows 24 --seed 7 --out made
@@ -87,12 +101,13 @@ def generate(
     from recon.samples.generator import generate as write_events
 
     with Bar("generate"):
-        answers = write_events(events, keys, windows, seed, Path(out), start, every, tuple(formats or FORMATS))
-    if json:
+        folder, chosen = Path(out), tuple(formats or FORMATS)
+        answers = write_events(size.events, size.keys, size.windows, seed, folder, windows.start, windows.every, chosen)
+    if output.json:
         as_json({"out": out, **answers})
         return
     totals, place = answers["totals"], Path(out)
-    wrote = f"wrote {count(events, 'event')} of {count(keys, 'order')} in {count(windows, 'window')}"
+    wrote = f"wrote {count(size.events, 'event')} of {count(size.keys, 'order')} in {count(size.windows, 'window')}"
     say(f"{wrote} below {place / 'events'}")
     say(
         f"known answers in {place / 'answers.json'}: {number(totals['accepted'])} accepted + "

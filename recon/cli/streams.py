@@ -1,4 +1,4 @@
-"""Standard output and error of a command that may be closed, or whose reader may go away: the work is done all the same."""
+"""Standard output and error that never fail a command: if they are closed or their reader goes away, the work is done all the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _STREAMS = ("stdout", "stderr")
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """``sys.stdout`` and ``sys.stderr`` that take every line, until the block ends. A stream that a caller has put in the place of the
-    process's own, as pytest does, stays."""
+    """Replaces ``sys.stdout`` and ``sys.stderr`` by streams that accept every line, until the block ends. Keeps a stream that a caller has
+    installed, as pytest does."""
     _fill_closed_descriptors()
     before = {name: getattr(sys, name) for name in _STREAMS}
     try:
@@ -33,8 +33,8 @@ def lasting_streams() -> Iterator[None]:
 
 
 def _fill_closed_descriptors() -> None:
-    """Opens what is closed of descriptors 0, 1 and 2. Else the next file that is opened takes such a number, and what anybody writes to
-    standard output lands in that file."""
+    """Opens descriptors 0, 1 and 2 if they are closed. Otherwise the next file to be opened gets such a number, and writes to standard
+    output end up in that file."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -60,7 +60,7 @@ class _Lasting(io.FileIO):
         except BrokenPipeError:
             self._lead_to_nowhere()
             return memoryview(content).nbytes
-        except OSError as error:  # such as a full disk: the answer is lost, and said to be
+        except OSError as error:  # such as a full disk: the answer is lost, which the error reports
             self._lead_to_nowhere()
             name = f"standard {'output' if self.fileno() == 1 else 'error'}"
             raise OSError(error.errno, error.strerror, name) from error

@@ -116,7 +116,7 @@ def test_status_and_certificate_of_a_window_add_up_per_currency(recon: Call, her
     for out in (recon("certificate", FIRST).out, recon("status", FIRST).out):
         rows = {line.split("  ")[0]: line.split()[1:] for line in out.splitlines()}
         assert rows["rows"] == ["6", "5", "0", "1", "ties"]
-        assert rows["amount EUR"][1:] == ["124.25", "124.25", "0.00", "0.00", "ties,", "without", "1", "unreadable", "amount"]
+        assert rows["amount EUR"][1:] == ["124.25", "124.25", "0.00", "0.00", "ties", "*"]
     assert "orders-0000.csv" in recon("status", FIRST).out
     assert recon("status", FIRST, "--json").json["certificate"] == certificate
 

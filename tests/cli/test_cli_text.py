@@ -238,7 +238,7 @@ def test_an_answer_that_a_full_disk_lost_is_a_failure(here: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "recon.cli", "status"], cwd=here, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
-    assert done.stderr == b"recon: standard output: No space left on device; see to that and run it again\n"
+    assert done.stderr == b"recon: standard output: No space left on device; fix that and run it again\n"
 
 
 def test_help_and_look_ups_load_no_engine(here: Path) -> None:
