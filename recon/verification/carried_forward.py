@@ -1,4 +1,4 @@
-"""Verifying what is carried forward: which windows lie in blocks, and what the block of a key must be."""
+"""Verifies what is carried forward: which windows are in blocks, and what the block of a key must contain."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     import duckdb
 
 FOLD_MIN = 512
-"""Windows up to which a key keeps each of its contributions."""
+"""Number of windows up to which a key keeps each of its contributions."""
 STEP = 64
-"""Windows of the grid by which the border moves."""
+"""The border between folded and kept contributions moves by this number of windows."""
 
 
 def make_borders(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
-    """The view ``borders`` (key, border): the number of the first window that is not folded, of the keys in ``contributed`` (key, w)."""
+    """Creates the view ``borders`` (key, border) over the table ``contributed`` (key, w). ``border``: the number in the grid of the key's
+    first window that is not folded."""
     behind = STEP + (2 * config.grid.reaches_back(config.events.dedupe) if config.events.id else 0)
     connection.execute(f"""
         CREATE VIEW borders AS
@@ -29,13 +30,13 @@ def make_borders(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 
 def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: Callable[[Measure], str]) -> None:
-    """The table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``. ``text``: SQL of a measure as a contribution
-    has it, from m_<name>."""
+    """Creates the table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``. ``text``: gives the SQL of a measure
+    in the form of a contribution, from m_<name>."""
     folds = "".join(f", {_over_windows(item)} AS {quoted('m_' + item.name)}" for item in config.measures)
-    united, held = (", list_sort(list_distinct(flatten(list(u)))) AS u", "'u': u, ") if config.events.currency else ("", "")
+    united, member = (", list_sort(list_distinct(flatten(list(u)))) AS u", "'u': u, ") if config.events.currency else ("", "")
     measures = ", ".join(f"{literal(item.name)}: {text(item)}" for item in config.measures)
-    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, {held}'m': {{{measures}}}}}"
-    # Windows of one run all lie equally far from their rank among the key's windows.
+    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, {member}'m': {{{measures}}}}}"
+    # Within a run of consecutive windows, a window's number minus its rank among the key's windows is constant.
     connection.execute(f"""
         CREATE TABLE expected_blocks AS
         WITH folded AS (SELECT * FROM contributed JOIN borders USING (key) WHERE w < border),
@@ -54,7 +55,7 @@ def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: C
 
 
 def _over_windows(item: Measure) -> str:
-    """A measure over contributions, with what first and last were chosen by."""
+    """SQL of a measure over contributions; first and last with the time that decides."""
     value = quoted(f"m_{item.name}")
     if item.kind in ("first", "last"):
         order = f"row({value}.t, w)"

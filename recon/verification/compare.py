@@ -1,44 +1,30 @@
-"""Comparing the stored artifacts with those that were computed again, and saying how a key differs."""
+"""Compares the stored artifacts with the recomputed artifacts, and lists how a key differs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.config import Config
 from recon.state import reduced
 from recon.storage import parquet
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.port import NotFound
 from recon.storage.scratch import local_copy
 from recon.verification.carried_forward import windows_in_blocks
-from recon.verification.findings import Findings
-from recon.verification.records import Seen
-from recon.verification.timeline import History
+from recon.verification.proof import Proof
 from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb
 
-_RECORD = json.dumps(
-    {
-        "k": "VARCHAR",
-        "s": "VARCHAR",
-        "m": "JSON",
-        "v": "JSON",
-        "c": ["JSON"],
-        "gone": ["VARCHAR"],
-        "carried": "JSON",
-    }
-)
+_RECORD = json.dumps({"k": "VARCHAR", "s": "VARCHAR", "m": "JSON", "v": "JSON", "c": ["JSON"], "gone": ["VARCHAR"], "carried": "JSON"})
 _NEXT = "'recon replay' its windows"
 _SHOWN_MAX = 6
-"""Differences of one key that its line shows."""
+"""Number of differences that the line of a key shows."""
 
 
 def start_stored(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes the table ``stored`` that ``keep_stored`` fills."""
+    """Creates the table ``stored`` that ``keep_stored`` fills."""
     connection.execute(
         "CREATE TABLE stored (key VARCHAR, hi UBIGINT, lo UBIGINT, status VARCHAR, measures VARCHAR, derived VARCHAR, "
         "contributions VARCHAR[], withdrawn VARCHAR[], carried VARCHAR)"
@@ -54,23 +40,15 @@ def keep_stored(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def compare(
-    store: ObjectStore,
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    history: History,
-    seen: Seen,
-    unread: Sequence[str],
-    scratch: Path,
-    findings: Findings,
-) -> None:
-    """Adds one problem per key whose stored artifact is not the computed one. Keys of which something could not be
-    read, which is named already, are passed over."""
+def compare(proof: Proof, unread: Sequence[str]) -> None:
+    """Adds one problem for each key whose stored artifact differs from the recomputed artifact. Skips keys with unreadable records or
+    windows, which have a finding already. ``unread``: windows whose events could not be read."""
+    connection, findings = proof.connection, proof.findings
     connection.execute(
         "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body FROM (SELECT key, unnest(contributions) AS body FROM stored)"
     )
-    _pass_over(connection, config, seen, unread)
-    _withdrawn(store, config, connection, history, unread, scratch, findings)
+    _skip(proof, unread)
+    _withdrawn(proof, unread)
     # A key whose contributions are all gone keeps its record, with nothing in it.
     bare = "len(s.contributions) = 0 AND s.status IS NULL AND s.measures = '{}'"
     connection.execute(f"""
@@ -90,68 +68,61 @@ def compare(
             UNION ALL
             SELECT coalesce(s.key, e.key) FROM (SELECT key, unnest(withdrawn) AS w FROM stored) s
             FULL JOIN expected_withdrawn e ON s.key = e.key AND s.w = e.w WHERE s.key IS NULL OR e.key IS NULL
-        ) ANTI JOIN passed_over USING (key)""")
+        ) ANTI JOIN skipped USING (key)""")
     (total,) = connection.execute("SELECT count(*) FROM differing").fetchall()[0]
     shown = [key for (key,) in connection.execute(f"SELECT key FROM differing ORDER BY key LIMIT {findings.room}").fetchall()]
     for key in shown:
         findings.add(_line(connection, key))
-    findings.more(total - len(shown))
+    findings.add_unlisted(total - len(shown))
 
 
-def _pass_over(connection: duckdb.DuckDBPyConnection, config: Config, seen: Seen, unread: Sequence[str]) -> None:
-    """The table ``passed_over``: keys of lost records, and keys that an unread window contributes to."""
+def _skip(proof: Proof, unread: Sequence[str]) -> None:
+    """Creates the table ``skipped``: keys of lost records, and keys that an unread window contributes to."""
     import pyarrow as pa
 
-    hi, lo = zip(*seen.lost, strict=True) if seen.lost else ((), ())
+    connection, lost = proof.connection, proof.records.lost
+    hi, lo = zip(*lost, strict=True) if lost else ((), ())
     connection.register("lost", pa.table({"hi": pa.array(hi, pa.uint64()), "lo": pa.array(lo, pa.uint64())}))
     windows = f"CAST([{', '.join(literal(name) for name in unread)}] AS VARCHAR[])"
-    numbers = f"CAST([{', '.join(str(config.grid.index(config.grid.parse(name))) for name in unread)}] AS BIGINT[])"
+    numbers = f"CAST([{', '.join(str(proof.number(name)) for name in unread)}] AS BIGINT[])"
     runs = "from_json(carried -> '$.runs', '[\"BIGINT\"]')"
     stored_blocks = f"(SELECT key, carried ->> '$.first' AS first, {runs} AS runs FROM stored WHERE carried IS NOT NULL)"
     connection.execute(f"""
-        CREATE TABLE passed_over AS
+        CREATE TABLE skipped AS
         SELECT DISTINCT key FROM contributed SEMI JOIN lost USING (hi, lo)
         UNION SELECT DISTINCT key FROM stored_parts WHERE list_contains({windows}, w)
         UNION SELECT key FROM stored WHERE list_has_any(withdrawn, {windows})
-        UNION SELECT DISTINCT key FROM ({windows_in_blocks(config, stored_blocks)}) WHERE list_contains({numbers}, w)""")
+        UNION SELECT DISTINCT key FROM ({windows_in_blocks(proof.config, stored_blocks)}) WHERE list_contains({numbers}, w)""")
     connection.unregister("lost")
 
 
-def _withdrawn(
-    store: ObjectStore,
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    history: History,
-    unread: Sequence[str],
-    scratch: Path,
-    findings: Findings,
-) -> None:
-    """The table ``expected_withdrawn``: key, w of windows of which an earlier revision held the key, the latest not."""
+def _withdrawn(proof: Proof, unread: Sequence[str]) -> None:
+    """Creates the table ``expected_withdrawn`` (key, w): windows with the key in an earlier revision but not in the latest."""
     import duckdb
 
+    connection, history = proof.connection, proof.history
     connection.execute("CREATE TABLE expected_withdrawn (key VARCHAR, w VARCHAR)")
-    if not history.whole:
-        # Which revisions were committed is not known any more; what is stored cannot be disputed.
+    if not history.complete:
+        # The committed revisions are not all known, so the stored windows cannot be disputed.
         connection.execute("INSERT INTO expected_withdrawn SELECT key, unnest(withdrawn) FROM stored")
         return
-    for name, held in history.windows.items():
-        number = config.grid.index(config.grid.parse(name))
-        earlier = history.folders[name] - {held["folder"]}
+    for name, committed in history.windows.items():
+        earlier = history.folders[name] - {committed["folder"]}
         if not earlier.isdisjoint(history.swept):
-            # What an earlier revision held is not kept any more, so what is stored of it cannot be disputed.
+            # An earlier revision is not kept any more, so the keys stored for it cannot be disputed.
             connection.execute(
                 f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM stored WHERE list_contains(withdrawn, {literal(name)})"
             )
         for folder in sorted(earlier - history.swept) if name not in unread else ():
             path = folder + reduced.ARTIFACTS
             try:
-                source = parquet.scan(local_copy(store, path, scratch))
+                source = parquet.scan(local_copy(proof.store, path, proof.scratch))
                 connection.execute(
                     f"INSERT INTO expected_withdrawn SELECT key, {literal(name)} FROM {source} "
-                    f"ANTI JOIN (SELECT key FROM contributed WHERE w = {number}) now USING (key)"
+                    f"ANTI JOIN (SELECT key FROM contributed WHERE w = {proof.number(name)}) now USING (key)"
                 )
             except (NotFound, duckdb.Error):
-                findings.add(
+                proof.findings.add(
                     f"{path}: window {name}: the keys of an earlier revision cannot be read, so withdrawn ones were "
                     "not checked; restore the file from a copy of the store"
                 )
@@ -159,7 +130,7 @@ def _withdrawn(
 
 
 def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
-    """How one key differs, in one line."""
+    """The differences of one key as one line."""
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query, [key]).fetchall()
@@ -171,9 +142,9 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
         return f"key {shown}: {len(stored)} live records have it, one is expected; {_NEXT}"
     if not stored:
         return f"key {shown}: the landed events give an artifact, none is stored; {_NEXT}"
-    held = {w: json.loads(body) for w, body in rows("SELECT w, body FROM stored_parts WHERE key = ?")}
-    again = {w: json.loads(body) for w, body in rows("SELECT w, body FROM expected_parts WHERE key = ?")}
-    if held and not expected:
+    parts = {w: json.loads(body) for w, body in rows("SELECT w, body FROM stored_parts WHERE key = ?")}
+    parts_again = {w: json.loads(body) for w, body in rows("SELECT w, body FROM expected_parts WHERE key = ?")}
+    if parts and not expected:
         return f"key {shown}: an artifact is stored, the landed events give none; restore the store from a copy"
     found: list[str] = []
     if expected:
@@ -184,16 +155,16 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
     blocks = [stored[0][4], *(body for (body,) in rows("SELECT body FROM expected_blocks WHERE key = ?"))]
     block, block_again = (_flat(json.loads(body)) if body else {} for body in (*blocks, None)[:2])
     found += _differences("carried ", block, block_again)
-    for window in sorted({*held, *again}):
-        if window in held and window in again:
-            found += _differences(f"{window} ", _flat(held[window]), _flat(again[window]))
+    for window in sorted({*parts, *parts_again}):
+        if window in parts and window in parts_again:
+            found += _differences(f"{window} ", _flat(parts[window]), _flat(parts_again[window]))
         else:
-            found.append(f"{window} is {'stored' if window in held else 'not stored'}")
+            found.append(f"{window} is {'stored' if window in parts else 'not stored'}")
     withdrawn = sorted(w for (w,) in rows("SELECT w FROM expected_withdrawn WHERE key = ?"))
     found += _differences("", {"withdrawn": sorted(stored[0][3])}, {"withdrawn": withdrawn})
-    more = f"; and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
+    others = f"; and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
     listed = "; ".join(found[:_SHOWN_MAX]) or "it is written in another form than expected"
-    return f"key {shown}: stored ≠ computed again: {listed}{more}; {_NEXT}"
+    return f"key {shown}: stored ≠ computed again: {listed}{others}; {_NEXT}"
 
 
 def _flat(part: Mapping[str, Any]) -> dict[str, Any]:

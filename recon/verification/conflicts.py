@@ -1,4 +1,4 @@
-"""Verifying conflicts: events of one identity that differ, and ids under two keys, counted again from all landed events."""
+"""Verifies conflicts: events of one identity that differ, and ids under two keys, counted again from all landed events."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import duckdb
 
 NAMED_MAX = 20
-"""Ids under several keys that a verification names."""
+"""Number of ids under several keys that a verification lists."""
 
 
 def conflicts_again(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[int, dict[str, Any]]:
-    """Number of a window → its ``conflicting``, ``two_keys`` and ``conflicts`` as its figures must state them, from the table ``judged``
-    (fate 0: counted, 1: suppressed, 2: duplicate within its window). Windows without any are left out."""
+    """Number of a window → the ``conflicting``, ``two_keys`` and ``conflicts`` that its figures must state, from the table ``judged``
+    (fate 0: counted, 1: suppressed, 2: duplicate within its window). Windows without conflicts are left out."""
     if not config.events.id:
         return {}
     content = ", ".join(["time", *(quoted(f"c_{name}") for name in config.columns)])
@@ -52,15 +52,19 @@ def conflicts_again(connection: duckdb.DuckDBPyConnection, config: Config) -> di
     return found
 
 
-def differences(held: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
-    """Where a window's figures state other conflicts than those that were counted ``again``."""
-    stated = {"conflicting": held["conflicting"], "two_keys": held.get("two_keys", 0), "conflicts": held.get("conflicts", {})}
+def differences(committed: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """The differences between the conflicts that a window's figures state and those that were counted ``again``."""
+    stated = {
+        "conflicting": committed["conflicting"],
+        "two_keys": committed.get("two_keys", 0),
+        "conflicts": committed.get("conflicts", {}),
+    }
     expected = {"conflicting": 0, "two_keys": 0, "conflicts": {"earlier": {}, "later": {}}} | dict(again)
-    return [f"{field} {stated[field]} ≠ {expected[field]}" for field in stated if stated[field] != expected[field]]
+    return [f"{field} {stated[field]} ≠ {expected[field]}" for field in expected if stated[field] != expected[field]]
 
 
 def ids_under_several_keys(connection: duckdb.DuckDBPyConnection, config: Config) -> list[str]:
-    """One line for each id that stands under more than one key, in one window or in several: each of its events counts."""
+    """One line for each id that occurs under more than one key, in one window or in several: each of its events counts."""
     if not config.events.id:
         return []
     connection.execute("""

@@ -1,4 +1,4 @@
-"""What the artifacts must be, computed from the judged events in one fold over each key."""
+"""Computes the expected artifacts from the judged events, in one fold over each key."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IDS_MAX = 4096
-"""Ids of an artifact up to which its contributions hold them."""
+"""Number of ids of an artifact up to which its contributions hold them."""
 _LOGIC_ROWS = 200_000
 _TIME_TEXT = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 
 
 def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
-    """Makes from ``judged`` (fate 0: counted, 1: suppressed) and ``named``:
+    """Creates from ``judged`` (fate 0: counted, 1: suppressed) and ``named``:
 
     ``contributed``: key, hi, lo, w, n, d, ids, m_<name>. ``expected``: key, status, measures, derived (JSON texts).
-    ``expected_parts``: key, w (name), body (JSON text of the contribution), of those that are not carried forward; these
-    are in ``expected_blocks``."""
+    ``expected_parts``: key, w (name), body (JSON text) of the contributions that are not carried forward. ``expected_blocks``: those that
+    are."""
     _contributed(connection, config)
     _expected(connection, config)
     make_borders(connection, config)
     expect_blocks(connection, config, _part_text)
     parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
     currencies = "'u': u, " if config.events.currency else ""
-    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, {currencies}'ids': held, 'm': {_object(parts)}}}")
+    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, {currencies}'ids': kept_ids, 'm': {_object(parts)}}}")
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
-    held = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
+    ids = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
         f"CREATE TABLE expected_parts AS SELECT key, name AS w, {body} AS body "
-        f"FROM (SELECT *, {held} AS held FROM contributed JOIN borders USING (key) WHERE w >= border) JOIN named USING (w)"
+        f"FROM (SELECT *, {ids} AS kept_ids FROM contributed JOIN borders USING (key) WHERE w >= border) JOIN named USING (w)"
     )
 
 
 def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     measures = "".join(f", {_within_window(config, item)} AS {quoted('m_' + item.name)}" for item in config.measures)
-    # Only user logic is shown which of the ids count.
+    # Only user logic needs the ids that count.
     counted_ids = f", {_ids('AND fate = 0')} AS counted_ids" if config.logic else ""
     connection.execute(f"""
         CREATE TABLE contributed AS
@@ -78,7 +78,7 @@ def _contributed(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 
 def _currencies(config: Config) -> str:
-    """The set of currencies of the counted events."""
+    """SQL of the set of currencies of the counted events."""
     if config.events.currency is None:
         return ""
     value = f"coalesce({quoted('c_' + config.events.currency)}, '')"
@@ -95,7 +95,8 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     query = f"SELECT {', '.join(['key', *folds])} FROM {source} GROUP BY key"
     mixed = "false"
     if config.events.currency:
-        mixed = "key IN (SELECT key FROM (SELECT key, unnest(u) AS one FROM contributed) GROUP BY key HAVING count(DISTINCT one) > 1)"
+        currencies = "SELECT key, unnest(u) AS currency FROM contributed"
+        mixed = f"key IN (SELECT key FROM ({currencies}) GROUP BY key HAVING count(DISTINCT currency) > 1)"
         amounts = ", ".join(
             f"CASE WHEN NOT mixed THEN {name} END AS {name}" for name in (quoted("m_" + m.name) for m in config.measures if m.is_amount)
         )
@@ -136,7 +137,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 
 def _through(connection: duckdb.DuckDBPyConnection, query: str, change: Callable[[pa.Table], pa.Table], insert: str) -> None:
-    """Sends the rows of ``query`` through ``change`` and, as the view ``logical``, into ``insert``; batch by batch."""
+    """Passes the rows of ``query`` through ``change``, batch by batch, and runs ``insert`` on each result as the view ``logical``."""
     import pyarrow as pa
 
     with connection.cursor() as reading:
@@ -148,7 +149,7 @@ def _through(connection: duckdb.DuckDBPyConnection, query: str, change: Callable
 
 
 def _condition(config: Config, item: Measure) -> str:
-    """Which events a measure is taken over, among the counted ones."""
+    """SQL of the filter that selects a measure's events among the counted ones."""
     conditions = ["fate = 0"]
     if item.where is not None:
         conditions.append(f"({emit_duckdb(item.where, {name: quoted('c_' + name) for name in config.columns})})")
@@ -162,12 +163,12 @@ def _column(item: Measure) -> str:
 
 
 def _plain(config: Config, item: Measure) -> str:
-    """A measure for which windows do not matter: sum, count, min, max."""
+    """SQL of a measure for which windows do not matter: sum, count, min, max."""
     return f"CAST({item.kind}({_column(item)}) {_condition(config, item)} AS {item.type.duckdb})"
 
 
 def _over_key(config: Config, item: Measure) -> str:
-    """A measure over all counted events of a key, whatever their window."""
+    """SQL of a measure over all counted events of a key, in any window."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
     order = "row(time, w, file, line)"
@@ -175,16 +176,16 @@ def _over_key(config: Config, item: Measure) -> str:
 
 
 def _within_window(config: Config, item: Measure) -> str:
-    """A measure over the counted events of a key in one window; first and last with what they were chosen by."""
+    """SQL of a measure over the counted events of a key in one window; first and last with the time, file and line that decide."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    held = f"{{'t': strftime(time, {_TIME_TEXT}), 'f': file, 'l': line, 'v': {_column(item)}}}"
+    value = f"{{'t': strftime(time, {_TIME_TEXT}), 'f': file, 'l': line, 'v': {_column(item)}}}"
     order = "row(time, file, line)"
-    return f"arg_{'min' if item.kind == 'first' else 'max'}({held}, {order}) {_condition(config, item)}"
+    return f"arg_{'min' if item.kind == 'first' else 'max'}({value}, {order}) {_condition(config, item)}"
 
 
 def _over_parts(config: Config, item: Measure) -> str:
-    """A measure over contributions: where user logic changed them, events cannot be folded directly."""
+    """SQL of a measure over contributions: after user logic has changed them, events cannot be folded directly."""
     value = quoted(f"m_{item.name}")
     if item.kind in ("first", "last"):
         chosen = f"{value}.v, row({value}.t, w)"
@@ -194,7 +195,7 @@ def _over_parts(config: Config, item: Measure) -> str:
 
 
 def without_nulls(value: str) -> str:
-    """SQL of the JSON text of a struct, without members that are null: patching nothing with it leaves them out (RFC 7396)."""
+    """SQL of the JSON text of a struct without its null members: a merge patch of an empty object leaves them out (RFC 7396)."""
     return f"CAST(json_merge_patch('{{}}', to_json({value})) AS VARCHAR)"
 
 
@@ -203,7 +204,7 @@ def _object(parts: list[str]) -> str:
 
 
 def _text(kind: Type, value: str) -> str:
-    """A value as decision 001 writes it: decimals, dates and times as text, the rest as it is."""
+    """SQL of a value in the form of decision 001: decimals, dates and times as text, other values unchanged."""
     if kind.kind == "timestamp":
         return f"strftime({value}, {_TIME_TEXT})"
     text = f"CAST({value} AS VARCHAR)"

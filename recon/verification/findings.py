@@ -1,4 +1,4 @@
-"""What a verification finds: problems, listed up to a limit and counted beyond it."""
+"""The findings of a verification: problems, listed up to a limit and counted beyond it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from recon.storage.port import NotFound
 LISTED_MAX = 100
 
 UNREADABLE = (Damaged, WrongInput, NotFound, ValueError, TypeError, KeyError, AttributeError, StopIteration)
-"""What reading a damaged object can raise. TryAgain and WrongUsage are no damage: the store is away, or a rule is
-wrong."""
+"""What reading a damaged object can raise. TryAgain and WrongUsage are no damage: the store is unavailable, or a rule is wrong."""
 
 
 @dataclass
 class Findings:
-    """Problems in the order in which they were found; the first LISTED_MAX are kept, all are counted."""
+    """Problems in the order in which they were found: the first LISTED_MAX as texts, the others as a count."""
 
     listed: list[str] = field(default_factory=list)
     unlisted: int = 0
     notes: list[str] = field(default_factory=list)
-    """What is no problem of the store, but worth knowing."""
+    """Observations that are no problem of the store."""
 
     def add(self, problem: str) -> None:
         """Adds one problem, as one line."""
@@ -30,13 +29,13 @@ class Findings:
         else:
             self.unlisted += 1
 
-    def more(self, count: int) -> None:
+    def add_unlisted(self, count: int) -> None:
         """Adds problems that are only counted."""
         self.unlisted += count
 
     @property
     def room(self) -> int:
-        """How many further problems would be listed."""
+        """The number of problems that can still be listed."""
         return LISTED_MAX - len(self.listed)
 
     def lines(self) -> list[str]:
@@ -46,8 +45,8 @@ class Findings:
         return [*self.listed, f"and {self.unlisted} more; mend the ones above first, then run 'recon verify' again"]
 
 
-def said(error: BaseException) -> str:
-    """An error in one line: its own words where it is one of ours, else with its kind."""
+def text_of(error: BaseException) -> str:
+    """An error as one line: its message if it is one of Recon's errors, else its class and message."""
     if isinstance(error, (Damaged, WrongInput)):
         return str(error)
     if isinstance(error, NotFound):

@@ -1,7 +1,7 @@
-"""Verifying the index table: that it says just what the runs say, at the commit that it has come to.
+"""Verifies the index table: at the commit up to which it is filled, it agrees with the runs.
 
-Both sides go into a database on disk: an entry of the runs and an item are compared by the key's hash, so that records are read only where
-they differ. Items that later commits have moved on already are compared with the newest state.
+Both sides are loaded into a database on disk. Entries of the runs and items are compared by the key's hash, so that records are read only
+where they differ. Items of later commits are compared with the newest state.
 """
 
 from __future__ import annotations
@@ -21,106 +21,85 @@ from recon.state.runs import RecordAddress, Run, find_many, open_run, read_recor
 from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
-from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, text_of
+from recon.verification.proof import Proof
 
 if TYPE_CHECKING:
     import duckdb
 
 ENTRIES_AT_ONCE = 200_000
 DIFFERING_AT_ONCE = 1_000
-_MEND = "make it anew: recon index rebuild"
+_FIX = "make it anew: recon index rebuild"
 _PLACE = 'file, "offset", length, "check"'
+_PLACE_TYPES = 'file VARCHAR, "offset" UBIGINT, length UINTEGER, "check" UINTEGER'
 
 
-def check_table(
-    store: ObjectStore,
-    connection: duckdb.DuckDBPyConnection,
-    tables: TableClient,
-    findings: Findings,
-    progress: Callable[[str, float], None],
-) -> int:
-    """Compares the table that stands with the runs. Returns its items; 0 where none stands yet, which is no problem: the runs answer.
+def check_table(proof: Proof, tables: TableClient, progress: Callable[[str, float], None]) -> int:
+    """Compares the current table with the runs. Returns the number of its items; 0 if there is no table yet, which is no problem: the runs
+    answer.
 
-    Raises kinds of TryAgain, and WrongUsage, where DynamoDB does not answer."""
-    timeline = Timeline(store)
-    build = builds.current(store, timeline.head())
+    Raises TryAgain or WrongUsage if DynamoDB does not answer."""
+    connection, findings, timeline = proof.connection, proof.findings, Timeline(proof.store)
+    build = builds.current(proof.store, timeline.head())
     if build is None:
         return 0
     if tables.owner(build.table) != build.owner:
-        findings.add(f"table {build.table}: it is gone, or no longer the one that was filled; {_MEND}")
+        findings.add(f"table {build.table}: it is gone, or no longer the one that was filled; {_FIX}")
         return 0
-    at = timeline.at(builds.frontier(store, build))
+    at = timeline.at(builds.frontier(proof.store, build))
     progress("", 0)
+    connection.execute(f"CREATE TABLE entries (hi UBIGINT, lo UBIGINT, {_PLACE_TYPES})")
+    connection.execute(f"CREATE TABLE items (name VARCHAR, hi UBIGINT, lo UBIGINT, {_PLACE_TYPES}, commit UBIGINT)")
     try:
-        return _compared(store, connection, tables, build, at, findings, progress)
-    except UNREADABLE as error:
-        findings.add(f"table {build.table}: it is not compared with the runs, which cannot be read ({said(error)})")
-        return 0
-
-
-def _compared(
-    store: ObjectStore,
-    connection: duckdb.DuckDBPyConnection,
-    tables: TableClient,
-    build: TableBuild,
-    at: State,
-    findings: Findings,
-    progress: Callable[[str, float], None],
-) -> int:
-    connection.execute(f"CREATE TABLE entries (hi UBIGINT, lo UBIGINT, {_columns()})")
-    connection.execute(f"CREATE TABLE items (name VARCHAR, hi UBIGINT, lo UBIGINT, {_columns()}, said UBIGINT)")
-    try:
-        for run, taken in _live(store, at):
-            _insert_entries(connection, run, taken)
+        for run, entries in _live(proof.store, at):
+            _insert_entries(connection, run, entries)
         progress("", 0.3)
-        items = _insert_items(store, connection, tables, build, findings)
+        items = _insert_items(proof, tables, build)
         progress("", 0.8)
-        _Comparison(store, connection, build, at, Timeline(store).head(), findings).report()
+        _Comparison(proof, build, at, Timeline(proof.store).head()).report()
         return items
+    except UNREADABLE as error:
+        findings.add(f"table {build.table}: it is not compared with the runs, which cannot be read ({text_of(error)})")
+        return 0
     finally:
         connection.execute("DROP TABLE entries; DROP TABLE items")
 
 
-def _columns() -> str:
-    return 'file VARCHAR, "offset" UBIGINT, length UINTEGER, "check" UINTEGER'
-
-
 def _live(store: ObjectStore, state: State) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """The entries that no newer run supersedes, run by run in pieces."""
+    """The entries that no newer run supersedes, run by run in pieces: column → values."""
     newer: list[Run] = []
     for ref in state.runs:
         run = open_run(store, ref.path)
         for first in range(0, run.count, ENTRIES_AT_ONCE):
             end = min(first + ENTRIES_AT_ONCE, run.count)
-            held = {name: run.column(name, first, end) for name in ("hi", "lo", "file", "offset", "length", "check")}
-            stays = np.ones(end - first, bool)
-            stays[find_many(newer, held["hi"], held["lo"]).query] = False
-            yield run, {name: column[stays] for name, column in held.items()}
+            columns = {name: run.column(name, first, end) for name in ("hi", "lo", "file", "offset", "length", "check")}
+            live = np.ones(end - first, bool)
+            live[find_many(newer, columns["hi"], columns["lo"]).query] = False
+            yield run, {name: column[live] for name, column in columns.items()}
             run.release()
         newer.append(run)
 
 
-def _insert_entries(connection: duckdb.DuckDBPyConnection, run: Run, taken: dict[str, Any]) -> None:
+def _insert_entries(connection: duckdb.DuckDBPyConnection, run: Run, columns: dict[str, Any]) -> None:
     import pyarrow as pa
 
-    numbers = pa.array(taken["file"].astype(np.int32))
+    numbers = pa.array(columns["file"].astype(np.int32))
     file = pa.DictionaryArray.from_arrays(numbers, pa.array(run.part_files or [""])).cast(pa.string())
-    batch = pa.table({**taken, "file": file})  # noqa: F841 - DuckDB finds it by its name
+    batch = pa.table({**columns, "file": file})  # noqa: F841 - DuckDB finds it by its name
     connection.execute(f"INSERT INTO entries SELECT hi, lo, {_PLACE} FROM batch")
 
 
-def _insert_items(
-    store: ObjectStore, connection: duckdb.DuckDBPyConnection, tables: TableClient, build: TableBuild, findings: Findings
-) -> int:
-    """Every item of the table. A tombstone has no place; an item whose name is not the key itself gets its hash from its record."""
+def _insert_items(proof: Proof, tables: TableClient, build: TableBuild) -> int:
+    """Loads every item of the table and returns their number. A tombstone has no place. An item that is named by a hash instead of its key
+    gets the key from its record."""
     count = 0
     try:
         for page in tables.scan(build.table):
-            rows = [row for item in page if (row := _row(store, build, item, findings)) is not None]
+            rows = [row for item in page if (row := _row(proof, build, item)) is not None]
             count += len(page)
-            _insert(connection, rows)
+            _insert(proof.connection, rows)
     except TableGone as gone:
-        findings.add(f"{gone}; {_MEND}")
+        proof.findings.add(f"{gone}; {_FIX}")
     return count
 
 
@@ -128,14 +107,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...
     import pyarrow as pa
 
     kinds = (pa.string(), pa.uint64(), pa.uint64(), pa.string(), pa.uint64(), pa.uint32(), pa.uint32(), pa.uint64())
-    names = ("name", "hi", "lo", "file", "offset", "length", "check", "said")
+    names = ("name", "hi", "lo", "file", "offset", "length", "check", "commit")
     columns = zip(*rows, strict=True) if rows else ([] for _ in names)
     arrays = {name: pa.array(list(column), kind) for name, kind, column in zip(names, kinds, columns, strict=True)}
     page = pa.table(arrays)  # noqa: F841 - DuckDB finds it by its name
-    connection.execute(f"INSERT INTO items SELECT name, hi, lo, {_PLACE}, said FROM page")
+    connection.execute(f"INSERT INTO items SELECT name, hi, lo, {_PLACE}, commit FROM page")
 
 
-def _row(store: ObjectStore, build: TableBuild, item: dict[str, Any], findings: Findings) -> tuple[Any, ...] | None:
+def _row(proof: Proof, build: TableBuild, item: dict[str, Any]) -> tuple[Any, ...] | None:
     name = str(item["key"]["S"])
     try:
         at = commit_of(int(item["seq"]["N"]))
@@ -143,13 +122,13 @@ def _row(store: ObjectStore, build: TableBuild, item: dict[str, Any], findings: 
         if "file" in item:
             sizes = (("offset", 62), ("length", 31), ("check", 32))
             place = (str(item["file"]["S"]), *(_number(item, column, bits) for column, bits in sizes))
-        key = name if not name.startswith(MARK) else _key_at(store, place) if "file" in item else None
+        key = name if not name.startswith(MARK) else _key_at(proof.store, place) if "file" in item else None
         if key is not None and item_key(key) != name:
             raise ValueError(f"it leads to the record of {key[:80]}")
-        hashes = (None, None) if key is None else hash_of(key, salt_of(store))
+        hashes = (None, None) if key is None else hash_of(key, salt_of(proof.store))
         return (name, *hashes, *place, min(at, (1 << 63) - 1))
     except (*UNREADABLE, WrongUsage) as error:
-        findings.add(f"table {build.table}: the item of {name[:200]} is none of ours ({said(error)}); {_MEND}")
+        proof.findings.add(f"table {build.table}: the item of {name[:200]} is none of ours ({text_of(error)}); {_FIX}")
         return None
 
 
@@ -165,72 +144,68 @@ def _key_at(store: ObjectStore, place: Sequence[Any]) -> str:
 
 
 class _Comparison:
-    """Entries without an equal item, and items without an equal entry, each looked at by itself."""
+    """Reports entries without an equal item, and items without an equal entry."""
 
-    def __init__(
-        self, store: ObjectStore, connection: duckdb.DuckDBPyConnection, build: TableBuild, at: State, head: State, findings: Findings
-    ) -> None:
-        self._store, self._connection, self._table, self._findings = store, connection, build.table, findings
+    def __init__(self, proof: Proof, build: TableBuild, at: State, head: State) -> None:
+        self._store, self._connection, self._table, self._findings = proof.store, proof.connection, build.table, proof.findings
         self._at, self._head = at, head
-        self._runs = [open_run(store, run.path) for run in head.runs]
+        self._runs = [open_run(proof.store, run.path) for run in head.runs]
 
     def report(self) -> None:
-        self._say(f"SELECT name, said FROM items WHERE said > {self._head.commit}", "is of commit {1}, which is still to come", ())
+        for rows in self._pieces(f"SELECT name, commit FROM items WHERE commit > {self._head.commit}"):
+            for name, commit in rows:
+                self._wrong(name, f"is of commit {commit}, which is still to come")
         self._connection.execute(f"CREATE TABLE lone AS SELECT * FROM entries e ANTI JOIN items i USING (hi, lo, {_PLACE})")
-        self._connection.execute("CREATE TABLE asked (name VARCHAR, lives BOOLEAN, place VARCHAR, hi UBIGINT, lo UBIGINT)")
+        self._connection.execute("CREATE TABLE wanted (name VARCHAR, lives BOOLEAN, place VARCHAR, hi UBIGINT, lo UBIGINT)")
         try:
             for rows in self._pieces(f"SELECT hi, lo, {_PLACE} FROM lone"):
                 self._entries(rows)
-            extra = f"SELECT name, hi, lo, said, {_PLACE} FROM items i ANTI JOIN entries e USING (hi, lo) WHERE i.file IS NOT NULL"
+            extra = f"SELECT name, hi, lo, commit, {_PLACE} FROM items i ANTI JOIN entries e USING (hi, lo) WHERE i.file IS NOT NULL"
             for rows in self._pieces(extra):
-                for name, hi, lo, at, *place in rows:
-                    if at <= self._at.commit or not self._newest(hi, lo, place):
-                        self._findings.add(f"table {self._table}: the item of {name[:200]} is of a key that the runs do not hold; {_MEND}")
+                for name, hi, lo, commit, *place in rows:
+                    if commit <= self._at.commit or not self._is_newest(hi, lo, place):
+                        self._wrong(name, "is of a key that the runs do not hold")
         finally:
-            self._connection.execute("DROP TABLE lone; DROP TABLE asked")
+            self._connection.execute("DROP TABLE lone; DROP TABLE wanted")
 
     def _entries(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Entries without an equal item: what the item of their key says instead."""
-        asked = []
+        """Compares entries without an equal item with the item of the same key."""
+        wanted = []
         for hi, lo, *place in rows:
             try:
                 key, lives = key_of(read_record(self._store, RecordAddress(*place)))
-                asked.append((item_key(key), lives, f"{place[0]} at {place[1]}", hi, lo))
+                wanted.append((item_key(key), lives, _at(place), hi, lo))
             except UNREADABLE:
-                continue  # verification_records tells of it
-        self._connection.execute("DELETE FROM asked")
-        if asked:
-            self._connection.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?)", asked)
+                continue  # reported by the check of the records
+        self._connection.execute("DELETE FROM wanted")
+        if wanted:
+            self._connection.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?)", wanted)
         found = self._connection.execute(
-            f"SELECT a.name, lives, place, a.hi, a.lo, i.said, i.name IS NULL, {', '.join(f'i.{one}' for one in _PLACE.split(', '))} "
-            "FROM asked a LEFT JOIN items i ON a.name = i.name"
+            f"SELECT w.name, lives, place, w.hi, w.lo, i.commit, i.name IS NULL, {', '.join(f'i.{name}' for name in _PLACE.split(', '))} "
+            "FROM wanted w LEFT JOIN items i ON w.name = i.name"
         ).fetchall()
-        for name, lives, place, hi, lo, at, absent, *served in found:
+        for name, lives, place, hi, lo, commit, absent, *served in found:
+            where = f", its record is in {place}"
             if absent:
-                self._wrong(name, "is missing", place)
-            elif at > self._at.commit:
-                if not self._newest(hi, lo, served):
-                    self._wrong(name, f"leads to {_said(served)}, whatever commit {at} wrote", place)
+                self._wrong(name, f"is missing{where}")
+            elif commit > self._at.commit:
+                if not self._is_newest(hi, lo, served):
+                    self._wrong(name, f"leads to {_at(served)}, whatever commit {commit} wrote{where}")
             elif served[0] is None:
                 if lives:
-                    self._wrong(name, "is a tombstone", place)
+                    self._wrong(name, f"is a tombstone{where}")
             else:
-                self._wrong(name, f"leads to {_said(served)}", place)
+                self._wrong(name, f"leads to {_at(served)}{where}")
 
-    def _newest(self, hi: int, lo: int, place: Sequence[Any]) -> bool:
-        """Whether an item is what the newest state says, too."""
+    def _is_newest(self, hi: int, lo: int, place: Sequence[Any]) -> bool:
+        """Whether an item agrees with the newest state."""
         hits = next((hits for run in self._runs if (hits := run.find(hi, lo))), [])
         if place[0] is None:
             return any(not key_of(read_record(self._store, hit))[1] for hit in hits)
         return RecordAddress(*place) in hits
 
-    def _wrong(self, name: str, what: str, place: str) -> None:
-        self._findings.add(f"table {self._table}: the item of {name[:200]} {what}, its record lies in {place}; {_MEND}")
-
-    def _say(self, query: str, what: str, given: Sequence[Any]) -> None:
-        for rows in self._pieces(query):
-            for row in rows:
-                self._findings.add(f"table {self._table}: the item of {str(row[0])[:200]} {what.format(*row)}; {_MEND}")
+    def _wrong(self, name: str, what: str) -> None:
+        self._findings.add(f"table {self._table}: the item of {name[:200]} {what}; {_FIX}")
 
     def _pieces(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
         cursor = self._connection.cursor()
@@ -242,5 +217,5 @@ class _Comparison:
             cursor.close()
 
 
-def _said(place: Sequence[Any]) -> str:
+def _at(place: Sequence[Any]) -> str:
     return f"{place[0]} at {place[1]}"

@@ -1,4 +1,4 @@
-"""Verifies landed files: every manifest's files are there, with their digests."""
+"""Verifies landed files: the files of every manifest are there, with their digests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from recon.intake import landing_log
 from recon.intake.manifests import Manifest, landed_windows
 from recon.model.windows import parse_instant
 from recon.storage import layout
+from recon.storage.documents import RESTORE
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import object_digest
 from recon.verification.findings import Findings
-from recon.verification.reduced import _COPY, _manifests, _revisions_named
+from recon.verification.reduced import _manifests, _revisions_named
 from recon.verification.timeline import History
 
 if TYPE_CHECKING:
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
 
 
 def check_landed(store: ObjectStore, history: History, findings: Findings, progress: Callable[[str, float], None]) -> set[str]:
-    """Manifests of every window, and the bytes of every file that any of them names; that each commit, each reduction and each reason for
-    a quarantine has its manifest, and each manifest its note.
+    """Checks the manifests of every window and the bytes of every file that they name. Each commit, reduction and quarantine must have its
+    manifest, and each manifest its note in the landing log.
 
-    Returns the paths of the files that are not what was landed."""
+    Returns the paths of the damaged files."""
     damaged: set[str] = set()
-    asked, (noted, _) = _revisions_named(store, history), landing_log.since(store)
+    required, (noted, _) = _revisions_named(store, history), landing_log.since(store)
     newest = landed_windows(store)
-    windows = sorted({*newest, *asked})
+    windows = sorted({*newest, *required})
     for done, name in enumerate(windows):
         progress(name, done / len(windows))
         window = parse_instant(name, "window")
         if newest.get(name, 0) > noted.get(name, 0):
             findings.add(
                 f"{layout.LANDINGS}: window {name}: the note of its revision {newest[name]} is gone, so that no run would find it; "
-                f"{_COPY}, or 'recon replay {name}'"
+                f"{RESTORE}, or 'recon replay {name}'"
             )
         manifests = _manifests(store, name, history, findings)
-        for revision, by in sorted(asked.get(name, {}).items()):
+        for revision, by in sorted(required.get(name, {}).items()):
             if revision not in manifests:
-                findings.add(f"{layout.manifest(window, revision)}: window {name}: the manifest is gone though {by} names it; {_COPY}")
+                findings.add(f"{layout.manifest(window, revision)}: window {name}: the manifest is gone though {by} names it; {RESTORE}")
         seen: set[str] = set()
         for manifest in manifests.values():
             if manifest is not None:
@@ -61,5 +62,5 @@ def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], finding
             wrong = "is gone"
         if wrong:
             damaged.add(file.path)
-            findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {_COPY}")
+            findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {RESTORE}")
     return damaged

@@ -1,9 +1,9 @@
-"""Verifying runs and part-files: every byte of every live run, and that each entry leads to the record it promises."""
+"""Verifies runs and part-files: every byte of every live run, and that each entry leads to its record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,53 +11,32 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.state.runs import Entries, RecordAddresses, Run, check_of, find_many, open_run, read_records
-from recon.state.timeline import RunRef, State
+from recon.state.timeline import RunRef
+from recon.storage.documents import RESTORE
 from recon.storage.port import NotFound, ObjectStore
-from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, text_of
+from recon.verification.proof import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import duckdb
     import pyarrow as pa
 
 BATCH_RECORDS = 200_000
-# A damaged batch is halved down to so many records, which are then read one by one.
+# A damaged batch is halved down to this number of records, which are then read one by one.
 _ONE_BY_ONE = 1024
-_COPY = "restore it from a copy of the store"
 
 Rows = npt.NDArray[np.int64]
 
 
-@dataclass
-class Seen:
-    """What the records came to. ``live``: entries that no newer run supersedes. ``lost``: hashes (hi, lo) of live
-    records that can't be read. ``runs_lost``: runs that can't be, so that it is not known which of the others' entries
-    are live."""
-
-    live: int = 0
-    lost: list[tuple[int, int]] = field(default_factory=list)
-    runs_lost: int = 0
-
-    @property
-    def whole(self) -> bool:
-        return not self.lost and not self.runs_lost
-
-
-def live_records(
-    store: ObjectStore,
-    connection: duckdb.DuckDBPyConnection,
-    state: State,
-    findings: Findings,
-    seen: Seen,
-    progress: Callable[[float], None],
-) -> Iterator[pa.Table]:
-    """Checks every entry of every live run. Yields the live records that are sound, each once: hi, lo, record (JSON
+def live_records(proof: Proof, progress: Callable[[float], None]) -> Iterator[pa.Table]:
+    """Checks every entry of every live run, and fills ``proof.records``. Yields the sound live records, each once: hi, lo, record (JSON
     line)."""
     import pyarrow as pa
 
+    store, state, findings, read = proof.store, proof.history.state, proof.findings, proof.records
     runs = [_open(store, ref, findings) for ref in state.runs]
-    seen.runs_lost = sum(run is None for run in runs)
+    read.runs_lost = sum(run is None for run in runs)
     total, done = sum(ref.entries for ref in state.runs), 0
     for number, (ref, run) in enumerate(zip(state.runs, runs, strict=True)):
         if run is None:
@@ -68,11 +47,11 @@ def live_records(
             hi, lo = entries.hi[batch.taken], entries.lo[batch.taken]
             live = np.ones(len(batch.taken), dtype=bool)
             live[find_many(newer, hi, lo).query] = False
-            seen.live += int(live.sum())
-            sound = _sound(store, connection, _found(entries, batch), hi, lo, findings)
+            read.live += int(live.sum())
+            sound = _sound(proof, _found(entries, batch), hi, lo)
             lost = np.ones(len(live), dtype=bool)
             lost[sound.column("row").to_numpy()] = False
-            seen.lost += zip(hi[lost & live].tolist(), lo[lost & live].tolist(), strict=True)
+            read.lost += zip(hi[lost & live].tolist(), lo[lost & live].tolist(), strict=True)
             yield sound.filter(pa.array(live[sound.column("row").to_numpy()])).drop_columns(["row"])
             done += len(live)
             progress(done / max(total, 1))
@@ -80,29 +59,29 @@ def live_records(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of a run's entries in one part-file, by offset; ``readable``: whether their bytes can be there at all."""
+    """Rows of a run's entries in one part-file, by offset. ``readable``: whether the part-file is long enough for them."""
 
     taken: Rows
     readable: npt.NDArray[np.bool_]
 
 
 def _open(store: ObjectStore, ref: RunRef, findings: Findings) -> Run | None:
-    """The run, every byte of it checked; None if it cannot be read."""
+    """The run after checking its bytes; None if it cannot be read."""
     try:
         run = open_run(store, ref.path)
         run.verify()
     except UNREADABLE as error:
         findings.add(
-            f"{ref.path}: the run cannot be read ({said(error)}); its records are not checked, nor what rests on all of them; {_COPY}"
+            f"{ref.path}: the run cannot be read ({text_of(error)}); its records are not checked, nor anything that needs them; {RESTORE}"
         )
         return None
     if run.count != ref.entries:
-        findings.add(f"{ref.path}: the run has {run.count} entries, its commit says {ref.entries}; {_COPY}")
+        findings.add(f"{ref.path}: the run has {run.count} entries, its commit says {ref.entries}; {RESTORE}")
     return run
 
 
 def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findings) -> Iterator[_Batch]:
-    """All entries of a run in the order of their bytes, after checking that these bytes are a part-file's."""
+    """All entries of a run in the order of their bytes, after checking them against the part-files' sizes."""
     order = np.lexsort((entries.offset, entries.file))
     borders = np.searchsorted(entries.file[order], np.arange(len(entries.part_files) + 1))
     written = 0
@@ -112,7 +91,7 @@ def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findin
         try:
             size = store.size(path)
         except NotFound:
-            findings.add(f"{path}: the part-file is gone, and with it {len(rows)} records of {ref.path}; {_COPY}")
+            findings.add(f"{path}: the part-file is gone, and with it {len(rows)} records of {ref.path}; {RESTORE}")
             size = 0
         else:
             written += size
@@ -122,29 +101,28 @@ def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findin
             span = slice(start, start + BATCH_RECORDS)
             yield _Batch(rows[span], readable[span])
     if ref.part_bytes and written != ref.part_bytes:
-        findings.add(f"{ref.path}: its part-files have {written} bytes, its commit says {ref.part_bytes}; {_COPY}")
+        findings.add(f"{ref.path}: its part-files have {written} bytes, its commit says {ref.part_bytes}; {RESTORE}")
 
 
 def _check_cover(path: str, ref: RunRef, offset: Any, length: Any, size: int, findings: Findings) -> None:
-    """The entries of a part-file, by offset, against its size: no gap where the run was written with it, no overlap
-    ever."""
+    """Checks the entries of a part-file, by offset, against its size: no overlap, and no gap if the run was written with it."""
     ends = offset + length
     beyond = int((ends > size).sum())
     if beyond:
         findings.add(
             f"{path}: cut short: it has {size} bytes, {int(ends[-1])} are expected; {beyond} records from offset "
-            f"{int(offset[ends > size][0])} on cannot be read; {_COPY}"
+            f"{int(offset[ends > size][0])} on cannot be read; {RESTORE}"
         )
     overlaps = np.flatnonzero(offset[1:] < ends[:-1])
     if len(overlaps):
         at = int(offset[overlaps[0] + 1])
-        findings.add(f"{path}: two entries of {ref.path} lie over each other at offset {at}; {_COPY}")
+        findings.add(f"{path}: two entries of {ref.path} overlap at offset {at}; {RESTORE}")
     if not ref.part_bytes:
-        return  # a merged tier leaves out what newer runs hold
+        return  # a merged tier leaves out entries that newer runs supersede
     gaps = np.flatnonzero(np.append(offset, max(size, int(ends[-1]))) > np.append(0, ends))
     if len(gaps):
         at = int(np.append(0, ends)[gaps[0]])
-        findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {at} on; {_COPY}")
+        findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {at} on; {RESTORE}")
 
 
 def _found(entries: Entries, batch: _Batch) -> RecordAddresses:
@@ -153,21 +131,14 @@ def _found(entries: Entries, batch: _Batch) -> RecordAddresses:
     return RecordAddresses(entries.part_files, np.flatnonzero(batch.readable), *place)
 
 
-def _sound(
-    store: ObjectStore,
-    connection: duckdb.DuckDBPyConnection,
-    found: RecordAddresses,
-    hi: Any,
-    lo: Any,
-    findings: Findings,
-) -> pa.Table:
-    """row, hi, lo, record of the records that are what their entries say: bytes, form, key. ``row``: position in
-    ``hi``."""
+def _sound(proof: Proof, found: RecordAddresses, hi: Any, lo: Any) -> pa.Table:
+    """row, hi, lo, record of the records whose bytes, form and key agree with their entries. ``row``: position in ``hi``."""
     import pyarrow as pa
 
+    connection = proof.connection
     pieces = [
         pa.table({"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records.cast(pa.large_string())})
-        for part, records in _readable(store, found, findings)
+        for part, records in _readable(proof.store, found, proof.findings)
     ]
     schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])
     table = pa.concat_tables([schema.empty_table(), *pieces])
@@ -185,12 +156,12 @@ def _sound(
     for row, formless in wrong:
         path, offset = _place(found, places[row])
         what = "is no JSON line with a key" if formless else "is of another key than its run entry's hash"
-        findings.add(f"{path}: the record at offset {offset} {what}; {_COPY}")
+        proof.findings.add(f"{path}: the record at offset {offset} {what}; {RESTORE}")
     return table.filter(pa.array(~np.isin(table.column("row").to_numpy(), [row for row, _ in wrong])))
 
 
 def _readable(store: ObjectStore, found: RecordAddresses, findings: Findings) -> Iterator[tuple[RecordAddresses, pa.StringViewArray]]:
-    """The records whose bytes have their check, in pieces; a piece that has a damaged one is narrowed down to it."""
+    """The records whose bytes match their check, in pieces. A piece with a damaged record is halved until the record is found."""
     if not len(found):
         return
     try:
@@ -214,7 +185,7 @@ def _checks(store: ObjectStore, found: RecordAddresses, row: int, findings: Find
             return True
     except Damaged:
         pass
-    findings.add(f"{path}: the record at offset {offset} is not what was written; {_COPY}")
+    findings.add(f"{path}: the record at offset {offset} is not what was written; {RESTORE}")
     return False
 
 

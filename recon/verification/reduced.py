@@ -1,16 +1,13 @@
-"""Verifying what lies beside the records: landed files, and the stateless files of every window."""
+"""Verifies the manifests and the stateless files of every window."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.config import Config
-from recon.config.model import Measure
 from recon.errors import Damaged
 from recon.intake.manifests import Manifest, read_manifest
 from recon.model.totals import Totals
@@ -18,11 +15,13 @@ from recon.model.windows import parse_instant
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.storage import hashing, layout, parquet
+from recon.storage.documents import RESTORE
 from recon.storage.numbered import number_of
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import file_digest, local_copy
 from recon.verification.chain import Chain
-from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, text_of
+from recon.verification.proof import Proof
 from recon.verification.sums import exact, exact_sum_of
 from recon.verification.timeline import History
 from recon.verification.totals import additive, totals_by
@@ -31,28 +30,15 @@ from recon.vocabulary.duckdb import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import duckdb
 
 _OF_REVISION = re.compile(r"[a-z]+/(\d{4}-\d\d-\d\dT\d{4}Z)/(\d{6,})-")
-_COPY = "restore it from a copy of the store"
-_FIGURES = (
-    "revision",
-    "folder",
-    "keys",
-    "arrived",
-    "accepted",
-    "duplicates",
-    "conflicting",
-    "rejected",
-    "unreadable",
-    "closed",
-)
+_FIGURES = ("revision", "folder", "keys", "arrived", "accepted", "duplicates", "conflicting", "rejected", "unreadable", "closed")
 _COMPLETE = ("expected", "received", "short")
-"""Figures of a window's files; commits before these were counted lack them."""
+"""Figures of a window's files; early commits lack them."""
 
 
 def _revisions_named(store: ObjectStore, history: History) -> dict[str, dict[int, str]]:
-    """Window → revision → what in the store says that it was landed."""
+    """Window → revision → the object of the store that refers to this revision."""
     named: dict[str, dict[int, str]] = {}
     for prefix in (layout.QUARANTINE, layout.STATELESS):
         for path in store.list(prefix):
@@ -66,7 +52,7 @@ def _revisions_named(store: ObjectStore, history: History) -> dict[str, dict[int
 
 
 def _manifests(store: ObjectStore, name: str, history: History, findings: Findings) -> dict[int, Manifest | None]:
-    """Revision → manifest, None where it cannot be read. Checks that each is linked to the one before, or numbered without a gap."""
+    """Revision → manifest, None if it cannot be read. Checks that each is linked to the one before, or numbered without a gap."""
     window, found = parse_instant(name, "window"), dict[int, Manifest | None]()
     chain = Chain(findings, history.linked, f": window {name}")
     for path in store.list(layout.manifests(window)):
@@ -77,90 +63,83 @@ def _manifests(store: ObjectStore, name: str, history: History, findings: Findin
             if manifest is None or (manifest.window, layout.manifest(window, manifest.revision)) != (name, path):
                 raise Damaged("it is of another window or revision")
         except UNREADABLE as error:
-            findings.add(f"{path}: window {name}: the manifest cannot be read ({said(error)}); {_COPY}")
+            findings.add(f"{path}: window {name}: the manifest cannot be read ({text_of(error)}); {RESTORE}")
             chain.skip()
             found |= {revision: None} if path.endswith(".json") else {}
             continue
         before = max(found, default=0)
         last = found.get(before)
-        # A number may have been given to a landing that was never finished: then the link leads over the gap.
+        # A landing that was never finished leaves a gap in the numbers, which the link skips.
         if revision > before + 1 and (manifest.previous is None or manifest.previous != (last.digest if last else "")):
             chain.skip()
-            findings.add(f"{layout.manifest(window, revision - 1)}: window {name}: the manifest is gone though later ones stand; {_COPY}")
+            findings.add(f"{layout.manifest(window, revision - 1)}: window {name}: the manifest is gone though later ones exist; {RESTORE}")
         chain.add(path, raw, manifest.previous)
         found[revision] = manifest
     return found
 
 
-def check_stateless(
-    store: ObjectStore,
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    history: History,
-    scratch: Path,
-    findings: Findings,
-    progress: Callable[[str, float], None],
-) -> None:
-    """Per committed window: figures as the commit has them, and Parquet files that come to these figures."""
-    windows = list(history.windows.items())
-    for done, (name, held) in enumerate(windows):
+def check_stateless(proof: Proof, progress: Callable[[str, float], None]) -> None:
+    """Checks for each committed window that its figures are those of the commit, and that its Parquet files agree with its figures."""
+    findings, windows = proof.findings, list(proof.history.windows.items())
+    for done, (name, committed) in enumerate(windows):
         progress(name, done / len(windows))
-        path = f"{held['folder']}{reduced.FIGURES}"
+        path = f"{committed['folder']}{reduced.FIGURES}"
         try:
-            figures = reduced.read(store, held["folder"])
+            figures = reduced.read(proof.store, committed["folder"])
         except UNREADABLE as error:
-            findings.add(f"{path}: window {name}: the figures cannot be read ({said(error)}); {_COPY}, or 'recon replay {name}'")
+            findings.add(f"{path}: window {name}: the figures cannot be read ({text_of(error)}); {RESTORE}, or 'recon replay {name}'")
             continue
         raw = figures.to_json()
-        expected = {**raw, "two_keys": 0, "unusual": {}, "without_amount": {}, **held}  # earlier versions did not count all of them
+        expected = {**raw, "two_keys": 0, "unusual": {}, "without_amount": {}, **committed}  # earlier versions did not count all of them
         wrong = [field for field in (*_FIGURES, *_COMPLETE, "two_keys", "unusual", "without_amount") if raw[field] != expected[field]]
-        if wrong or held.get("reduced", figures.digest) != figures.digest:
+        if wrong or committed.get("reduced", figures.digest) != figures.digest:
             findings.add(
                 f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong) or 'their digest'}; "
-                f"{_COPY}, or 'recon replay {name}'"
+                f"{RESTORE}, or 'recon replay {name}'"
             )
         if wrong:
             continue
-        _check_manifest_of(store, config, figures, findings)
-        same_rules = figures.rules == config.rules_version
-        checked = _Checked(connection, config, figures, additive(config, history.state) if same_rules else [], same_rules)
+        _check_manifest_of(proof, figures)
         for file in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE):
-            _check_parquet(store, checked, file, scratch, findings)
-    _check_earlier(store, history, scratch, findings)
+            _check_parquet(proof, figures, file)
+    _check_earlier(proof)
 
 
-def _check_earlier(store: ObjectStore, history: History, scratch: Path, findings: Findings) -> None:
-    """Reductions that earlier commits name, unless a sweep removed them: what was known then is answered from them."""
-    held = {figures["folder"] for figures in history.windows.values()}
+def _check_earlier(proof: Proof) -> None:
+    """Checks the reductions that earlier commits name, unless a sweep removed them: questions about earlier states are answered from
+    them."""
+    history = proof.history
+    current = {figures["folder"] for figures in history.windows.values()}
     for folder, reduction in history.reductions.items():
-        if folder in held or folder in history.swept:
+        if folder in current or folder in history.swept:
             continue
         path = f"{folder}{reduced.FIGURES}"
         try:
-            figures = reduced.read(store, folder)
+            figures = reduced.read(proof.store, folder)
             if reduction.digest and figures.digest != reduction.digest:
                 raise Damaged("they differ from those of their commit")
             for name, digest in figures.digests.items():
                 path = f"{folder}{name}"
-                if file_digest(local_copy(store, path, scratch)) != digest:
+                if file_digest(local_copy(proof.store, path, proof.scratch)) != digest:
                     raise Damaged("its bytes are not those of its digest")
         except UNREADABLE as error:
-            findings.add(f"{path}: window {reduction.window}: what an earlier commit names cannot be read ({said(error)}); {_COPY}")
+            proof.findings.add(
+                f"{path}: window {reduction.window}: what an earlier commit names cannot be read ({text_of(error)}); {RESTORE}"
+            )
 
 
-def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, findings: Findings) -> None:
-    """The reduced files are those of the manifest of the same revision."""
+def _check_manifest_of(proof: Proof, figures: Figures) -> None:
+    """Checks that the reduced files are those of the manifest of the same revision."""
+    findings, window = proof.findings, proof.config.grid.parse(figures.window)
     try:
-        manifest = read_manifest(store, config.grid.parse(figures.window), figures.revision)
+        manifest = read_manifest(proof.store, window, figures.revision)
     except UNREADABLE:
         manifest = None
     if manifest is None:
-        return  # named by check_landed
+        return  # reported by check_landed
     if figures.manifest and figures.manifest != manifest.digest:
-        findings.add(
-            f"{layout.manifest(config.grid.parse(figures.window), figures.revision)}: window {figures.window}: the manifest is not the one "
-            f"that was reduced; {_COPY}"
-        )
+        path = layout.manifest(window, figures.revision)
+        findings.add(f"{path}: window {figures.window}: the manifest is not the one that was reduced; {RESTORE}")
     landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
     of_figures = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
     complete = (manifest.expected, len(manifest.received), manifest.short)
@@ -168,80 +147,66 @@ def _check_manifest_of(store: ObjectStore, config: Config, figures: Figures, fin
     if landed != of_figures or (counted and complete != tuple(getattr(figures, name) for name in _COMPLETE)):
         findings.add(
             f"{figures.folder}{reduced.FIGURES}: window {figures.window}: the reduced files are not those of the "
-            f"manifest of revision {figures.revision}; {_COPY}, or 'recon replay {figures.window}'"
+            f"manifest of revision {figures.revision}; {RESTORE}, or 'recon replay {figures.window}'"
         )
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """What one window's Parquet files are held against. ``same_rules``: whether the configuration is theirs."""
-
-    connection: duckdb.DuckDBPyConnection
-    config: Config
-    figures: Figures
-    measures: Sequence[Measure]
-    same_rules: bool
-
-
-def _check_parquet(store: ObjectStore, checked: _Checked, file: str, scratch: Path, findings: Findings) -> None:
+def _check_parquet(proof: Proof, figures: Figures, file: str) -> None:
     import duckdb
     import pyarrow as pa
 
     check = {reduced.EVENTS: _events, reduced.ARTIFACTS: _artifacts, reduced.SET_ASIDE: _set_aside}[file]
-    window, path = checked.figures.window, checked.figures.folder + file
+    window, path = figures.window, figures.folder + file
     try:
-        local = local_copy(store, path, scratch)
-        wrong = check(checked, local)
-        if file_digest(local) != checked.figures.digests.get(file):
+        local = local_copy(proof.store, path, proof.scratch)
+        wrong = check(proof, figures, local)
+        if file_digest(local) != figures.digests.get(file):
             wrong.append("its bytes are not those of its digest")
     except NotFound:
         wrong = ["it is gone"]
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         wrong = [f"it cannot be read: {error}"]
     if wrong:
-        findings.add(f"{path}: window {window}: not as its figures say ({'; '.join(wrong)}); {_COPY}, or 'recon replay {window}'")
+        proof.findings.add(f"{path}: window {window}: not as its figures say ({'; '.join(wrong)}); {RESTORE}, or 'recon replay {window}'")
 
 
-def _events(checked: _Checked, path: Path) -> list[str]:
-    """What does not hold of the accepted events; of a key's hash they hold the high half."""
-    source = parquet.scan(path)
-    return _by_hash(checked, path, ("hi",)) + _totals(checked, source, checked.figures.accepted)
+def _events(proof: Proof, figures: Figures, path: Path) -> list[str]:
+    """The differences of the accepted events from their figures; of a key's hash these rows have the high half only."""
+    return _by_hash(proof, path, ("hi",)) + _totals(proof, figures, parquet.scan(path), figures.accepted)
 
 
-def _artifacts(checked: _Checked, path: Path) -> list[str]:
-    """What does not hold of the stateless artifacts."""
-    source = parquet.scan(path)
-    sums = "".join(f", {exact_sum_of(quoted('m_' + item.name), item.type)}" for item in checked.measures)
-    keys, events, *values = _row(checked.connection, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {source}")
-    figures = checked.figures
-    expected: list[tuple[str, object, object]] = [
-        ("keys", keys, figures.keys),
-        ("events", events, figures.accepted.rows),
-    ]
-    expected += [
+def _artifacts(proof: Proof, figures: Figures, path: Path) -> list[str]:
+    """The differences of the stateless artifacts from their figures."""
+    measures = additive(proof.config, proof.history.state) if _same_rules(proof, figures) else []
+    sums = "".join(f", {exact_sum_of(quoted('m_' + item.name), item.type)}" for item in measures)
+    keys, events, *values = _row(proof, f"SELECT count(*), coalesce(sum(n), 0){sums} FROM {parquet.scan(path)}")
+    compared: list[tuple[str, object, object]] = [("keys", keys, figures.keys), ("events", events, figures.accepted.rows)]
+    compared += [
         (item.name, exact(value, item.type), Decimal(figures.measures.get(item.name, 0)))
-        for item, value in zip(checked.measures, values, strict=True)
+        for item, value in zip(measures, values, strict=True)
     ]
-    return _by_hash(checked, path, ("hi", "lo")) + [f"{what} {found} ≠ {said}" for what, found, said in expected if found != said]
+    return _by_hash(proof, path, ("hi", "lo")) + [f"{what} {found} ≠ {stated}" for what, found, stated in compared if found != stated]
 
 
-def _set_aside(checked: _Checked, path: Path) -> list[str]:
-    """What does not hold of the rejected rows and the duplicates within the window."""
+def _set_aside(proof: Proof, figures: Figures, path: Path) -> list[str]:
+    """The differences of the rejected rows, and of the duplicates within the window, from their figures."""
     rows = f"SELECT * FROM {parquet.scan(path)}"
-    wrong = _totals(checked, f"({rows} WHERE kind = 'rejected')", checked.figures.rejected)
-    return wrong + _totals(checked, f"({rows} WHERE kind <> 'rejected')", checked.figures.duplicates)
+    wrong = _totals(proof, figures, f"({rows} WHERE kind = 'rejected')", figures.rejected)
+    return wrong + _totals(proof, figures, f"({rows} WHERE kind <> 'rejected')", figures.duplicates)
 
 
-def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:
-    """Reads every value, and checks that the rows lie in order of their keys' hashes, as look-ups and merges expect."""
+def _same_rules(proof: Proof, figures: Figures) -> bool:
+    return figures.rules == proof.config.rules_version
+
+
+def _by_hash(proof: Proof, path: Path, halves: Sequence[str]) -> list[str]:
+    """Reads every value, and checks that the rows are in order of their keys' hashes, as look-ups and merges expect."""
     import numpy as np
 
     of_key = dict(zip(("hi", "lo"), hashing.halves("key_hash(key)"), strict=True))
     differs = " OR ".join(f"{half} IS DISTINCT FROM {of_key[half]}" for half in halves)
-    (foreign, _) = _row(
-        checked.connection,
-        f"SELECT count(*) FILTER (WHERE {differs}), bit_xor(hash(rows)) FROM {parquet.scan(path)} rows",
-    )
+    query = f"SELECT count(*) FILTER (WHERE {differs}), bit_xor(hash(rows)) FROM {parquet.scan(path)} rows"
+    foreign, _ = _row(proof, query)
     table = parquet.read(path, halves)
     columns = [table.column(half).to_numpy() for half in halves]
     after = columns[-1][1:] < columns[-1][:-1]
@@ -252,12 +217,12 @@ def _by_hash(checked: _Checked, path: Path, halves: Sequence[str]) -> list[str]:
     return wrong + ([f"{unordered} rows are out of the order of their hashes"] if unordered else [])
 
 
-def _totals(checked: _Checked, source: str, expected: Totals) -> list[str]:
-    if not checked.same_rules:
-        (rows,) = _row(checked.connection, f"SELECT count(*) FROM {source}")
+def _totals(proof: Proof, figures: Figures, source: str, expected: Totals) -> list[str]:
+    if not _same_rules(proof, figures):
+        (rows,) = _row(proof, f"SELECT count(*) FROM {source}")
         return Totals(rows).differences(Totals(expected.rows))
-    return totals_by(checked.connection, checked.config, source, "1").get(1, Totals()).differences(expected)
+    return totals_by(proof.connection, proof.config, source, "1").get(1, Totals()).differences(expected)
 
 
-def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    return tuple(connection.execute(query).fetchall()[0])
+def _row(proof: Proof, query: str) -> tuple[Any, ...]:
+    return tuple(proof.connection.execute(query).fetchall()[0])

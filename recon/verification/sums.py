@@ -10,18 +10,18 @@ from recon.vocabulary.duckdb import quoted
 from recon.vocabulary.types import Type
 
 _SAFE_DIGITS = 28
-"""Values of so many digits can be added up 10,000,000,000 times within 38 digits."""
+"""10,000,000,000 values with this number of digits add up within 38 digits."""
 _HALF = 10**19
 _PARTS = "abc"
 
 
 def parts_type(kind: Type) -> str:
-    """The SQL type of what ``exact_sum_of`` gives."""
+    """The SQL type of the result of ``exact_sum_of``."""
     return f"STRUCT(a {'HUGEINT' if kind.kind == 'integer' else f'DECIMAL(38,{kind.scale})'}, b HUGEINT, c HUGEINT)"
 
 
 def exact_sum_of(value: str, kind: Type) -> str:
-    """SQL of a sum as a struct: of the values that have few digits, and of the upper and the lower 19 digits of the others."""
+    """SQL of a sum as a struct of three: the values with few digits, and the upper and the lower 19 digits of the other values."""
     return f"{{{', '.join(f'{name!r}: {part}' for name, part in zip(_PARTS, _sums(value, kind), strict=True))}}}"
 
 
@@ -36,12 +36,12 @@ def _sums(value: str, kind: Type) -> tuple[str, str, str]:
 
 
 def sum_of_parts(column: str) -> str:
-    """SQL of the sum of structs that ``exact_sum_of`` gave."""
+    """SQL of the sum of structs of ``exact_sum_of``."""
     return f"{{{', '.join(f'{name!r}: sum({column}.{quoted(name)})' for name in _PARTS)}}}"
 
 
 def exact(parts: Mapping[str, Any] | None, kind: Type) -> Decimal:
-    """The number that the parts make; 0 of nothing."""
+    """The sum of the parts; 0 for None."""
     few, high, low = ((parts or {}).get(name) or 0 for name in _PARTS)
     with localcontext() as wide:
         wide.prec = 80

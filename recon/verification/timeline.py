@@ -1,4 +1,4 @@
-"""Verifying the timeline: every entry from the first to the newest, and that their fold is what the checkpoints hold."""
+"""Verifies the timeline: every entry from the first to the newest, and that their fold equals the checkpoints."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from recon.state import checkpoints
 from recon.state.checkpoints import Span
 from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
 from recon.storage import documents, layout
+from recon.storage.documents import RESTORE
 from recon.storage.port import ObjectStore
 from recon.verification.chain import Chain
-from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, text_of
 
-_COPY = "restore it from a copy of the store"
 _NAME = re.compile(r"(\d{12})\.json\Z")
 
 
 class Reduced(NamedTuple):
-    """A reduction as an entry names it. ``digest``: of its figures, "" in format 3."""
+    """A reduction that an entry names. ``digest``: of its figures, "" in format 3."""
 
     window: str
     revision: int
@@ -34,17 +34,16 @@ class Reduced(NamedTuple):
 
 @dataclass
 class History:
-    """``state``: the fold up to the newest commit that can be reached. ``changes``: window → commit → the window's
-    figures as that commit left them. ``whole``: whether no commit had to be stepped over, so that ``changes`` has all
-    of them. ``folders``: window → the stateless folders that it has had since the last rebuild. ``swept``: what sweeps have removed.
+    """The entries that could be read. ``state``: their fold up to the newest commit that can be reached. ``changes``: window → commit → the
+    window's figures in that commit. ``complete``: whether every commit up to then could be read. ``folders``: window → its stateless
+    folders since the last rebuild. ``swept``: paths that sweeps have removed.
 
-    ``reductions``: stateless folder → what the entries, also those of rebuilds, name of it. ``rules``: the versions that any entry names.
-    ``digests``: commit → digest of its entry.
-    ``linked``: whether the store is of a format in which every object of a chain is linked."""
+    ``reductions``: stateless folder → its reduction, of rebuilds too. ``rules``: the versions that any entry names. ``digests``: commit →
+    digest of its entry. ``linked``: whether the store's format links every object of a chain."""
 
     state: State
     changes: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
-    whole: bool = True
+    complete: bool = True
     folders: dict[str, set[str]] = field(default_factory=dict)
     swept: set[str] = field(default_factory=set)
     reductions: dict[str, Reduced] = field(default_factory=dict)
@@ -54,13 +53,13 @@ class History:
 
     @cached_property
     def windows(self) -> dict[str, Mapping[str, Any]]:
-        """Window → its figures as its last change left them, in order; without those that a lost commit changed last."""
-        held = sorted(self.state.windows.items())
-        return {name: figures for name, one in held if (figures := self.changes.get(name, {}).get(one.commit)) is not None}
+        """Window → its figures in the last commit that changed it, in order of time. Windows last changed by a lost commit are missing."""
+        changed = sorted(self.state.windows.items())
+        return {name: figures for name, window in changed if (figures := self.changes.get(name, {}).get(window.commit)) is not None}
 
 
 def check_timeline(store: ObjectStore, findings: Findings) -> History:
-    """Reads and folds every entry. Steps over a broken one by the next checkpoint; without one it ends before it."""
+    """Reads and folds every entry. At a broken entry it goes on from the next checkpoint, and ends if there is none."""
     listed = checkpoints.listed(store, layout.TIMELINE)
     head = max([*_numbered(store, layout.TIMELINE), *(place.commit for place in listed)], default=0)
     history, fold = History(State(), linked=is_linked(store)), Fold(State())
@@ -72,12 +71,12 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
             rebuilt = None if entry.generation is None else _rebuilt(store, entry, history, findings)
             fold.add(entry, rebuilt)
         except UNREADABLE as error:
-            history.whole = False
+            history.complete = False
             chain.skip()
             resumed = _step_over(store, fold, listed)
             onward = f"goes on from the checkpoint {fold.commit}" if resumed else f"ends at commit {number - 1}"
             findings.add(
-                f"{layout.commit(number)}: the timeline entry is damaged or gone ({said(error)}); this verification "
+                f"{layout.commit(number)}: the timeline entry is damaged or gone ({text_of(error)}); this verification "
                 f"{onward}; restore the entry from a copy of the store"
             )
             if not resumed:
@@ -85,7 +84,7 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
             continue
         chain.add(layout.commit(number), raw, entry.previous)
         if entry.previous is not None and entry.time <= before:
-            findings.add(f"{layout.commit(number)}: its time, {entry.time}, is not after that of the commit before, {before}; {_COPY}")
+            findings.add(f"{layout.commit(number)}: its time, {entry.time}, is not after that of the commit before, {before}; {RESTORE}")
         before = entry.time
         _take(history, entry)
         for place in checkpoints.due(number):
@@ -96,7 +95,7 @@ def check_timeline(store: ObjectStore, findings: Findings) -> History:
 
 
 def _take(history: History, entry: Entry) -> None:
-    """What a commit of the store's own timeline names."""
+    """Adds a commit of the store's own timeline."""
     for name, figures in (*entry.windows.items(), *entry.recounted.items()):
         history.changes.setdefault(name, {})[entry.number] = {**figures, **of_commit(entry)}
     _take_reductions(history, entry)
@@ -112,17 +111,17 @@ def _take_reductions(history: History, entry: Entry) -> None:
 
 
 def is_linked(store: ObjectStore) -> bool:
-    """Whether the store is of a format in which every object of a chain names the one before it."""
-    identity = documents.read(store, layout.STORE, dict[str, Any], documents.RESTORE)
+    """Whether in the store's format every object of a chain names the object before it."""
+    identity = documents.read(store, layout.STORE, dict[str, Any], RESTORE)
     return int(identity["format"]) > 3
 
 
 def check_watermark(config: Config, history: History, findings: Findings) -> None:
-    """The watermark that the newest commit states, against a walk over the grid."""
+    """Compares the watermark that the newest commit states with a walk over the grid."""
     state, last, window = history.state, "", config.grid.start
-    while (held := state.windows.get(name_of(window))) is not None and held.closed:
+    while (committed := state.windows.get(name_of(window))) is not None and committed.closed:
         last, window = name_of(window), config.grid.after(window)
-    if history.whole and last != state.watermark:
+    if history.complete and last != state.watermark:
         findings.add(
             f"{layout.commit(state.commit)}: the watermark is said to be {state.watermark or 'none'}, the windows that are closed "
             f"reach to {last or 'none'}; restore the timeline from a copy of the store"
@@ -130,38 +129,37 @@ def check_watermark(config: Config, history: History, findings: Findings) -> Non
 
 
 def _rebuilt(store: ObjectStore, entry: Entry, history: History, findings: Findings) -> State:
-    """The state that a rebuild's own timeline came to. Its windows' figures are changes of the commit that switched to it, and the
-    folders that they had on the way there are those that later ones withdraw keys of."""
+    """The final state of a rebuild's own timeline. Its windows' figures become changes of the commit that switched to it, and its stateless
+    folders become those that later revisions withdraw keys from."""
     assert entry.generation is not None
     generation, commit = entry.generation
-    folder, made = layout.generation(generation), []
+    folder, entries = layout.generation(generation), []
     chain, where = Chain(findings, entry.previous is not None), f"{layout.commit(entry.number)} names"
     for number in range(1, commit + 1):
         try:
-            one, raw = _entry(store, folder, number)
+            made, raw = _entry(store, folder, number)
         except UNREADABLE as error:
-            raise Damaged(f"{layout.commit(number, folder)}, which it names, is damaged or gone: {said(error)}") from None
-        chain.add(layout.commit(number, folder), raw, one.previous)
-        made.append(one)
-    if entry.previous is not None and (not made or made[-1].digest != entry.made):
-        findings.add(f"{layout.commit(commit, folder)}: {where} another digest of it, so that it was edited or replaced; {_COPY}")
-    figures = rebuilt_figures(store, entry)
+            raise Damaged(f"{layout.commit(number, folder)}, which it names, is damaged or gone: {text_of(error)}") from None
+        chain.add(layout.commit(number, folder), raw, made.previous)
+        entries.append(made)
+    if entry.previous is not None and (not entries or entries[-1].digest != entry.made):
+        findings.add(f"{layout.commit(commit, folder)}: {where} another digest of it, so that it was edited or replaced; {RESTORE}")
     history.folders.clear()
-    for one in made:
-        _take_reductions(history, one)
-    for window, held in figures.items():
-        history.changes.setdefault(window, {})[entry.number] = held
+    for made in entries:
+        _take_reductions(history, made)
+    for window, figures in rebuilt_figures(store, entry).items():
+        history.changes.setdefault(window, {})[entry.number] = figures
     return Timeline(store, folder).at(commit)
 
 
 def _numbered(store: ObjectStore, folder: str) -> set[int]:
-    """The numbers of the objects right in ``folder``."""
+    """The numbers of the objects directly in ``folder``."""
     matches = (_NAME.match(path[len(folder) :]) for path in store.list(folder))
     return {int(match[1]) for match in matches if match}
 
 
 def _entry(store: ObjectStore, folder: str, number: int) -> tuple[Entry, bytes]:
-    """The entry, as far as its own form goes, and its bytes. Raises one of UNREADABLE."""
+    """The entry, checked for its form, and its bytes. Raises one of UNREADABLE."""
     raw = store.get(layout.commit(number, folder))
     entry = Entry.from_json(raw, check_seal=False)
     if entry.number != number:
@@ -171,7 +169,7 @@ def _entry(store: ObjectStore, folder: str, number: int) -> tuple[Entry, bytes]:
 
 
 def _step_over(store: ObjectStore, fold: Fold, listed: set[Span]) -> bool:
-    """Lays the nearest checkpoint that leads past the commit that cannot be read. False if there is none."""
+    """Continues the fold from the nearest checkpoint after the unreadable commit. False if there is none."""
     for place in sorted(place for place in listed if place.since <= fold.commit < place.commit):
         try:
             fold.lay(checkpoints.read(store, layout.TIMELINE, place))
@@ -184,13 +182,13 @@ def _step_over(store: ObjectStore, fold: Fold, listed: set[Span]) -> bool:
 def _check_checkpoint(store: ObjectStore, fold: Fold, place: Span, findings: Findings) -> None:
     path = layout.checkpoint(*place)
     try:
-        held = checkpoints.read(store, layout.TIMELINE, place)
+        stored = checkpoints.read(store, layout.TIMELINE, place)
     except UNREADABLE as error:
-        findings.add(f"{path}: the checkpoint cannot be read ({said(error)}); delete it, the entries hold all that it says")
+        findings.add(f"{path}: the checkpoint cannot be read ({text_of(error)}); delete it, the entries hold all that it says")
         return
     expected = fold.checkpoint(place)
-    wrong = [name for name in sorted({*expected.at, *held.at}) if expected.at.get(name) != held.at.get(name)]
-    if held.windows() != expected.windows():
+    wrong = [name for name in sorted({*expected.at, *stored.at}) if expected.at.get(name) != stored.at.get(name)]
+    if stored.windows() != expected.windows():
         wrong.append("windows")
     if wrong:
         findings.add(

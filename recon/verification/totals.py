@@ -1,4 +1,4 @@
-"""Verifying that the live records add up to what the timeline says of them: statuses, and per window rows and measures."""
+"""Verifies that the live records add up to the timeline's totals: statuses, and per window rows and measures."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _NEXT = "run 'recon verify --full' to learn which keys, then 'recon replay' the 
 
 
 def additive(config: Config, state: State) -> list[Measure]:
-    """The measures that add up from window to window; none where the state was made by other rules."""
+    """The measures that add up from window to window; none if the state was made by other rules."""
     if config.rules_version != state.rules:
         return []
     return [item for item in config.measures if item.kind in ("sum", "count")]
 
 
 def start_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> None:
-    """Makes the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>), where w is 'carried' for all blocks together, carried (w:
-    number of a window in any block) and statuses (status, artifacts)."""
+    """Creates the tables that ``add_sums`` fills: window_sums (w, n, d, m_<name>), where w is 'carried' for all blocks together; carried
+    (w: number of a window in any block); statuses (status, artifacts)."""
     columns = "".join(f", {quoted('m_' + item.name)} {parts_type(item.type)}" for item in measures)
     connection.execute(f"CREATE TABLE window_sums (w VARCHAR, n HUGEINT, d HUGEINT{columns})")
     connection.execute("CREATE TABLE carried (w BIGINT)")
@@ -67,47 +67,49 @@ def check_sums(
     """Compares the sums over all live records with the state's totals and with each window's figures."""
     state = history.state
     found = dict(connection.execute("SELECT status, sum(artifacts)::BIGINT FROM statuses GROUP BY status").fetchall())
-    said = state.totals.get("statuses", {})
-    for status in sorted({*found, *said}):
-        if found.get(status, 0) != said.get(status, 0):
+    stated = state.totals.get("statuses", {})
+    for status in sorted({*found, *stated}):
+        if found.get(status, 0) != stated.get(status, 0):
             findings.add(
                 f"commit {state.commit}: {found.get(status, 0)} records have the status {status or 'null'}, the "
-                f"timeline says {said.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
+                f"timeline says {stated.get(status, 0)}; run 'recon verify --full' to learn which are wrong"
             )
     sums = "".join(f", {sum_of_parts(quoted('m_' + item.name))}" for item in measures)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM window_sums GROUP BY w").fetchall()
     by_window = {row[0]: (*row[1:3], *(exact(parts, item.type) for parts, item in zip(row[3:], measures, strict=True))) for row in rows}
     carried = {name_of(config.grid.at(number)) for (number,) in connection.execute("FROM carried").fetchall()}
     for name in sorted({*by_window, *carried} - {_CARRIED, *state.windows}, key=str):
-        rows_held = f"{by_window[name][0]} rows of it" if name in by_window else "it carried forward"
-        findings.add(f"window {name}: records hold {rows_held}, but no commit names it; {_NEXT}")
-    # What is carried forward can only be added up as a whole: all windows that lie in any block are one group.
+        rows_found = f"{by_window[name][0]} rows of it" if name in by_window else "it carried forward"
+        findings.add(f"window {name}: records hold {rows_found}, but no commit names it; {_NEXT}")
+    # Blocks add up only together: all windows that are in any block are one group.
     folded = [name for name in history.windows if name in carried]
     groups = [([name], [name]) for name in history.windows if name not in carried]
     for windows, summed in [*groups, *([(folded, [*folded, _CARRIED])] if folded else [])]:
-        held = [history.windows[name] for name in windows]
-        if wrong := _untied(config, held, [by_window[name] for name in summed if name in by_window], measures):
+        committed = [history.windows[name] for name in windows]
+        if wrong := _untied(config, committed, [by_window[name] for name in summed if name in by_window], measures):
             named = f"window {windows[0]}" if len(windows) == 1 else f"windows {windows[0]} to {windows[-1]}, added up"
-            commit = max(figures["commit"] for figures in held)
+            commit = max(figures["commit"] for figures in committed)
             findings.add(f"{named}: its records do not tie with commit {commit} ({'; '.join(wrong)}); {_NEXT}")
 
 
-def _untied(config: Config, held: Sequence[Mapping[str, Any]], parts: Sequence[Sequence[Any]], measures: Sequence[Measure]) -> list[str]:
-    """What ``parts`` of the records (n, d, measures) come to, where that is not what the timeline says of the windows ``held``."""
+def _untied(
+    config: Config, committed: Sequence[Mapping[str, Any]], parts: Sequence[Sequence[Any]], measures: Sequence[Measure]
+) -> list[str]:
+    """The differences between the sums over ``parts`` of the records (n, d, measures) and the windows' figures in the timeline."""
     counted, suppressed, *values = (exact_sum(part[place] or 0 for part in parts) for place in range(2 + len(measures)))
-    expected: list[tuple[str, Decimal, Decimal]] = [
-        ("rows counted", counted, exact_sum(figures["counted"]["rows"] for figures in held)),
-        ("rows suppressed", suppressed, exact_sum(figures["suppressed"]["rows"] for figures in held)),
+    compared: list[tuple[str, Decimal, Decimal]] = [
+        ("rows counted", counted, exact_sum(figures["counted"]["rows"] for figures in committed)),
+        ("rows suppressed", suppressed, exact_sum(figures["suppressed"]["rows"] for figures in committed)),
     ]
-    if not any(is_beyond_sums(config, figures) for figures in held):
+    if not any(is_beyond_sums(config, figures) for figures in committed):
         for item, value in zip(measures, values, strict=True):
-            expected.append((item.name, value, exact_sum(figures["measures"].get(item.name, 0) for figures in held)))
-    return [f"{what} {is_now} ≠ {said_now}" for what, is_now, said_now in expected if is_now != said_now]
+            compared.append((item.name, value, exact_sum(figures["measures"].get(item.name, 0) for figures in committed)))
+    return [f"{what} {found} ≠ {stated}" for what, found, stated in compared if found != stated]
 
 
-def is_beyond_sums(config: Config, held: Mapping[str, Any]) -> bool:
-    """Whether a window's measures need not add up: user logic may change each part of a recounted window at will."""
-    return config.logic is not None and held["cause"] == "recount"
+def is_beyond_sums(config: Config, figures: Mapping[str, Any]) -> bool:
+    """Whether a window's measures need not add up: user logic may change every contribution of a recounted window."""
+    return config.logic is not None and figures["cause"] == "recount"
 
 
 def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str, by: str) -> dict[Any, Totals]:
@@ -127,5 +129,5 @@ def totals_by(connection: duckdb.DuckDBPyConnection, config: Config, source: str
 
 
 def _group_name(by: str) -> str:
-    """A control group's name: ``null`` for none; a value that reads like that, or begins with a quote, stands in quotes."""
+    """SQL of a control group's name: ``null`` for none. A value that reads like that, or begins with a quote, is put in quotes."""
     return f"coalesce(CASE WHEN {by} = 'null' OR starts_with({by}, '\"') THEN '\"' || {by} || '\"' ELSE {by} END, 'null')"

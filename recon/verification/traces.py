@@ -1,4 +1,4 @@
-"""Verifying what speaks of commits: rules, notes of the index, frontiers, and a digest that somebody kept elsewhere.
+"""Verifies the objects that refer to commits: kept rules, notes of the index, frontiers, and a digest that was kept elsewhere.
 
 The protocol: docs/decisions/018-chain.md.
 """
@@ -11,42 +11,42 @@ from recon.config import Config
 from recon.errors import Damaged, WrongUsage
 from recon.state.kept_rules import unpacked
 from recon.storage import layout
+from recon.storage.documents import RESTORE
 from recon.storage.port import ObjectStore
 from recon.storage.sealing import unsealed
-from recon.verification.findings import UNREADABLE, Findings, said
+from recon.verification.findings import UNREADABLE, Findings, text_of
 from recon.verification.timeline import History
 
-_COPY = "restore it from a copy of the store"
 _NUMBER = re.compile(r"(\d+)(\.json)?\Z")
 _OF_COMMITS = ("certified", "history", "copied")
 """The frontiers whose numbers are commits."""
 
 
 def check_rules(store: ObjectStore, config: Config, history: History, findings: Findings) -> None:
-    """The kept rules: of every version that an entry names, and each such that it gives its version."""
+    """Checks the kept rules: each version that an entry names is there, and gives that version."""
     kept = set(store.list(layout.RULES))
     for version in sorted(history.rules - {""}):
         if layout.rules(version) not in kept:
             findings.add(
                 f"{layout.rules(version)}: the rules of version {version} are gone though commits name them, so that what was known by "
-                f"them cannot be judged again; {_COPY}"
+                f"them cannot be judged again; {RESTORE}"
             )
     for path in sorted(kept):
         version = path.removeprefix(layout.RULES).removesuffix(".json")
         try:
             body = unsealed(store.get(path), needed=history.linked)
             found = unpacked(path, body, config.store)
-            # Logic of an installed package is not kept: that another version of it is installed now is no damage.
+            # Logic of an installed package is not kept: another version of the package is no damage.
             if found.rules_version != version and (body["logic"] or found.logic is None):
                 raise Damaged(f"they give the version {found.rules_version}")
         except (*UNREADABLE, WrongUsage) as error:
-            findings.add(f"{path}: the rules of version {version} are not what was written ({said(error)}); {_COPY}")
+            findings.add(f"{path}: the rules of version {version} are not what was written ({text_of(error)}); {RESTORE}")
 
 
 def check_traces(store: ObjectStore, history: History, findings: Findings) -> None:
-    """That nothing speaks of a commit that the timeline does not have."""
-    if not history.whole:
-        return  # what was lost is named; what is not there cannot be told from what could not be read
+    """Checks that no object refers to a commit that the timeline does not have."""
+    if not history.complete:
+        return  # a missing entry has a finding already, and cannot be told from an unreadable one
     newest = history.state.commit
     lost = f"and the newest one is {newest}: the timeline has lost its newest entries; restore them from a copy of the store"
     for path in store.list(layout.INDEXED):
@@ -60,7 +60,7 @@ def check_traces(store: ObjectStore, history: History, findings: Findings) -> No
 
 
 def check_head(history: History, head: str, findings: Findings) -> None:
-    """That ``head``, a digest that was printed earlier, is of an entry that the chain still has."""
+    """Checks that the chain still has the entry with the digest ``head``, which was printed earlier."""
     if head not in history.digests.values():
         findings.add(
             f"{layout.TIMELINE}: no entry has the digest {head}: entries were removed or edited since 'recon head' printed it, or it is "
@@ -69,7 +69,7 @@ def check_head(history: History, head: str, findings: Findings) -> None:
 
 
 def digest_given(text: str) -> str:
-    """A digest as ``recon head`` prints it. Raises WrongUsage where it is none."""
+    """A digest as ``recon head`` prints it. Raises WrongUsage for any other text."""
     digest = text.strip().lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise WrongUsage(f"--head {text!r}: is no digest; give the 64 digits (0-9, a-f) that 'recon head' printed")

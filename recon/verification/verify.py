@@ -1,4 +1,4 @@
-"""Verify: proves a store by reading all of it; with ``full`` by computing every artifact again from the landed events."""
+"""Verify: proves a store by reading all of it; with ``full``, by recomputing every artifact from the landed events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from recon.verification.compare import keep_stored, start_stored
 from recon.verification.findings import Findings
 from recon.verification.index_table import check_table
 from recon.verification.landed import check_landed
-from recon.verification.recompute import Recomputation, check_artifacts
-from recon.verification.records import Seen, live_records
+from recon.verification.proof import Proof
+from recon.verification.recompute import check_artifacts
+from recon.verification.records import live_records
 from recon.verification.reduced import check_stateless
-from recon.verification.timeline import History, check_timeline, check_watermark
+from recon.verification.timeline import check_timeline, check_watermark
 from recon.verification.totals import add_sums, additive, check_sums, start_sums
 from recon.verification.traces import check_head, check_rules, check_traces, digest_given
 
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was proved. ``commit``: of the state that was verified. ``records``: live ones. ``events``: rows read again
-    from the landed files, 0 unless ``full``. ``problems``: one line each; of too many, the last line counts the
-    others. ``items``: of the index table, 0 where none stands. ``head``: the digest of the newest entry."""
+    """The result of a verification. ``commit``: the verified state. ``records``, ``runs``, ``certificates``, ``windows``: numbers of live
+    records and so on. ``events``: rows read again from the landed files, 0 unless ``full``. ``problems``: one line each; the last line
+    counts those that are not listed. ``items``: of the index table, 0 if there is none. ``head``: the digest of the newest entry."""
 
     commit: int
     records: int
@@ -49,7 +50,7 @@ class Verified:
     items: int = 0
     head: str = ""
     notes: list[str] = field(default_factory=list)
-    """What is no problem of the store, but worth knowing: ids under several keys."""
+    """Observations that are no problem of the store: ids under several keys."""
 
     @property
     def ok(self) -> bool:
@@ -57,96 +58,84 @@ class Verified:
 
 
 def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress | None, head: str | None = None) -> Verified:
-    """Proves the store as it stands at the newest commit. Damage is never raised but listed; nothing is changed. ``head``: a digest that
-    ``recon head`` printed earlier, which an entry must still have.
+    """Proves the store at its newest commit. Damage is listed, never raised; nothing is changed. ``head``: a digest that ``recon head``
+    printed earlier, which an entry must still have.
 
-    Raises TryAgain (the store or DynamoDB is away, the disk is full) and WrongUsage (the user's logic does not do what it must, or
+    Raises TryAgain (the store or DynamoDB is unavailable, the disk is full) and WrongUsage (the user's logic breaks its contract, or
     ``head`` is no digest)."""
     kept = None if head is None else digest_given(head)
-    store = uncached(store)  # what is proved is what lies there
-    findings, seen, events = Findings(), Seen(), 0
+    store = uncached(store)  # the bytes in the store are what is proved
+    findings, events, items = Findings(), 0, 0
 
-    def told(stage: str) -> Callable[[str, float], None]:
+    def report(stage: str) -> Callable[[str, float], None]:
         return lambda window, share: progress(f"verify {stage}", window, share) if progress else None
 
-    told("timeline")("", 0)
+    report("timeline")("", 0)
     history = check_timeline(store, findings)
     check_watermark(config, history, findings)
     if kept is not None:
         check_head(history, kept, findings)
     check_traces(store, history, findings)
     check_rules(store, config, history, findings)
-    damaged = check_landed(store, history, findings, told("landed files"))
-    certificates, newest = check_certificates(store, config, history, findings, told("certificates"))
+    damaged = check_landed(store, history, findings, report("landed files"))
+    certificates, newest = check_certificates(store, config, history, findings, report("certificates"))
     with scratch_folder(store) as scratch, _database(store, config, scratch) as connection:
-        check_stateless(store, config, connection, history, scratch, findings, told("stateless files"))
-        _check_records(store, config, connection, history, seen, full, findings, told("records"))
+        proof = Proof(store, config, connection, history, scratch, findings, newest, frozenset(damaged))
+        check_stateless(proof, report("stateless files"))
+        _check_records(proof, full, report("records"))
         if full:
-            task = Recomputation(store, config, connection, history, newest, seen, damaged, scratch, findings)
-            events = _recomputed(task, told("events"))
-        items = 0
+            events = _recomputed(proof, report("events"))
         if config.index.kind == "dynamodb":
-            items = check_table(store, connection, client_of(store, config), findings, told("index table"))
+            items = check_table(proof, client_of(store, config), report("index table"))
     state = history.state
-    newest_entry = history.digests.get(state.commit, "")
     return Verified(
         state.commit,
-        seen.live,
+        proof.records.live,
         len(state.runs),
         certificates,
         len(state.windows),
         events,
         findings.lines(),
         items,
-        newest_entry,
+        history.digests.get(state.commit, ""),
         findings.notes,
     )
 
 
-def _recomputed(task: Recomputation, progress: Callable[[str, float], None]) -> int:
-    """Computes every artifact again. Returns the events that were read, 0 where a sum does not fit, which is a finding."""
+def _recomputed(proof: Proof, progress: Callable[[str, float], None]) -> int:
+    """Recomputes every artifact. Returns the number of events read; 0 if a sum does not fit, which is a finding."""
     import duckdb
 
     try:
-        return check_artifacts(task, progress)
+        return check_artifacts(proof, progress)
     except duckdb.OutOfRangeException as error:
-        task.findings.add(
+        proof.findings.add(
             f"a sum outgrew the 38 digits that a decimal holds ({str(error).splitlines()[0]}): the artifacts could not be computed "
             "again, and none was compared; look for amounts that are far too large and correct their file with 'recon land --replace'"
         )
         return 0
 
 
-def _check_records(
-    store: ObjectStore,
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    history: History,
-    seen: Seen,
-    full: bool,
-    findings: Findings,
-    progress: Callable[[str, float], None],
-) -> None:
-    """Every record once: its bytes, its place in the sums, and with ``full`` its copy for the comparison."""
-    state = history.state
+def _check_records(proof: Proof, full: bool, progress: Callable[[str, float], None]) -> None:
+    """Reads every record once: checks its bytes, adds it to the sums, and with ``full`` copies it for the comparison."""
+    config, connection, state = proof.config, proof.connection, proof.history.state
     if state.commit and state.rules != config.rules_version:
-        findings.add(
-            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now "
-            f"{config.rules_version}); "
+        proof.findings.add(
+            f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}); "
             "measures were not added up or computed again; put the rules back and run 'recon verify' again"
         )
     measures = additive(config, state)
     start_sums(connection, measures)
     start_stored(connection)
-    for batch in live_records(store, connection, state, findings, seen, lambda share: progress("", share)):
+    for batch in live_records(proof, lambda share: progress("", share)):
         connection.register("batch", batch)
         add_sums(connection, config, measures)
         if full:
             keep_stored(connection)
         connection.unregister("batch")
-    # What could not be read is named already; sums without it would only repeat that for every window.
-    if seen.whole:
-        check_sums(connection, config, history, measures, findings)
+    # An unreadable record has a finding already; sums without it would repeat that for every window.
+    if proof.records.complete:
+        check_sums(connection, config, proof.history, measures, proof.findings)
 
 
 @contextmanager
