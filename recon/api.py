@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
-from recon.model.moments import Upto, known_instant, upto
+from recon.model.moments import Upto, upto
 from recon.state.timeline import State, Timeline
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from recon.model.progress import Progress
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
-    from recon.reading.breaks import Asked, Chosen
+    from recon.reading.breaks import Chosen, Scope
     from recon.reading.caveats import Caveat
     from recon.reading.served import Known
+    from recon.reading.show import Lookup
     from recon.serving.dynamodb import TableClient
     from recon.serving.sync import Synced
     from recon.stages.pipeline import CarryOut
@@ -45,19 +46,15 @@ if TYPE_CHECKING:
     from recon.verification.verify import Verified
 
 
-_LOOKED_AT_MAX = 1_000
-"""Windows of a range that are looked at one by one; of a longer one, those in which anything landed are listed."""
-
-
 def open(path: str | Path = "recon.yaml") -> Reconciliation:
     """The reconciliation that ``path`` (a recon.yaml) describes. Raises WrongUsage naming file and field."""
     opened = Reconciliation(Path(path))
-    opened.config  # noqa: B018 - a mistake in the rules is told now, not at the first command that needs them
+    opened.config  # noqa: B018 - reports a mistake in the rules now, not at the first command that needs them
     return opened
 
 
 class Reconciliation:
-    """One reconciliation: its configuration, its store and its timeline. The rules are read when something first asks for them."""
+    """One reconciliation: its configuration, its store and its timeline. The rules are read when they are first needed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -66,41 +63,33 @@ class Reconciliation:
 
     @cached_property
     def config(self) -> Config:
-        """The whole configuration."""
+        """The configuration, with the rules."""
         return load_config(self._path)
 
     @cached_property
     def place(self) -> Place:
-        """Where it lies and how its keys and windows are named."""
+        """The part of the configuration that names the store, the keys and the windows."""
         return vars(self).get("config") or load_place(self._path)
 
     def store(self, create: bool = False) -> ObjectStore:
-        """The store. Raises WrongUsage where there is none yet, unless ``create``."""
+        """The store. Raises WrongUsage if there is none yet, unless ``create``."""
         if self._store is None:
             self._store = open_for(self.place, create)
         return self._store
 
     def state(self, known_at: str | None = None) -> State:
-        """The newest state, or the one that readers saw at an instant (with zone)."""
+        """The newest state, or the state that readers saw at a time (with zone)."""
+        if known_at is None:
+            return self._read_timeline().head()
+        from recon.reading.moments import state_known_at
+
+        return state_known_at(self._read_timeline(), self.config, known_at)
+
+    def _read_timeline(self) -> Timeline:
+        """The timeline, which remembers the entries that it has read."""
         if self._timeline is None:
             self._timeline = Timeline(self.store())
-        timeline = self._timeline
-        if known_at is None:
-            return timeline.head()
-        from recon.state.timeline import known_at as state_known_at
-
-        instant, kept = self._known_instant(known_at), self.config.retention.history
-        if kept is not None and datetime.now(UTC) - instant > kept:
-            raise WrongUsage(
-                f"--known-at {known_at}: lies beyond retention.history in {self._path.name}; what was known is kept since "
-                f"{datetime.now(UTC) - kept:%Y-%m-%dT%H:%MZ}, certificates for ever"
-            )
-        return state_known_at(timeline, instant)
-
-    def _known_instant(self, known_at: str) -> datetime:
-        """The end of the second, or of the fraction of it, that is written."""
-        self._timeline = self._timeline or Timeline(self.store())
-        return known_instant(known_at, self._timeline.head().time, datetime.now(UTC))
+        return self._timeline
 
     def land(
         self,
@@ -112,8 +101,8 @@ class Reconciliation:
         expect: Mapping[str, Any] | None = None,
         again: bool = False,
     ) -> batches.Landing:
-        """Puts files into a window; see recon.intake.batches.land. ``expect``: control totals that each file must come to. ``again``: also
-        where another window holds the same bytes; else that raises WrongUsage, since they would count twice."""
+        """Puts files into a window; see recon.intake.batches.land. ``expect``: control totals that each file must have. ``again``: accepts
+        bytes that are in another window, too; otherwise they raise WrongUsage, since they would count twice."""
         from recon.intake import batches, same_bytes
         from recon.intake.files import inspect, spec_of
         from recon.storage import clock
@@ -122,35 +111,22 @@ class Reconciliation:
         start = self.config.grid.parse(window, "--window")
         store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
 
-        def looked_at(name: str, path: Path) -> None:
+        def check(name: str, path: Path) -> None:
             inspect(name, path, spec)
             batches.refuse_unbegun(self.config.grid, start, clock.now(store))
-            digest = file_digest(path)
-            noted = same_bytes.note(store, start, digest)
-            if not again and (windows := same_bytes.elsewhere(store, start, digest)):
-                if noted:
-                    same_bytes.forget(store, start, digest)
-                raise WrongUsage(
-                    f"{name}: the same bytes landed in window{'s' * (len(windows) > 1)} {', '.join(windows)} already; take them back there "
-                    "with 'recon unland', or say --again if they are to be in both"
-                )
+            same_bytes.note_or_refuse(store, start, name, file_digest(path), again)
 
-        return batches.land(
-            store,
-            start,
-            [Path(file) for file in files],
-            looked_at,
-            batches.LandOptions(close, self.config.closing.files, replace, expect or {}),
-        )
+        options = batches.LandOptions(close, self.config.closing.files, replace, expect or {})
+        return batches.land(store, start, list(map(Path, files)), check, options)
 
     def unland(self, file: str, window: str, reason: str) -> Manifest:
-        """Takes a file (name as landed) back out of a window."""
+        """Takes a file (its name as landed) back out of a window."""
         from recon.intake import batches
 
         return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
 
     def close(self, window: str, reason: str = "") -> tuple[Manifest, bool]:
-        """Closes a window; says whether it was open. One that is short of ``closing.files`` needs a reason."""
+        """Closes a window. Returns its manifest, and whether it was open. With fewer files than ``closing.files`` it needs a reason."""
         from recon.intake import batches
         from recon.planning.closing import close_by_hand
         from recon.storage import clock
@@ -160,8 +136,8 @@ class Reconciliation:
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> Manifest:
-        """Lands one event of a key in the window that it is now; see recon.intake.corrections. The maker is the system's user. A key or
-        a text that no event had before is refused unless ``yes``."""
+        """Lands one event of a key in the current window; see recon.intake.corrections. Its author is the operating system's user. A key
+        or a text that no event had before is refused unless ``yes``."""
         from recon.intake.corrections import correct, written_key
 
         if not yes:
@@ -171,15 +147,13 @@ class Reconciliation:
         return correct(self.store(create=True), self.config, key, event, reason)
 
     def replay(self, first: str, last: str | None = None, reason: str = "") -> list[Manifest]:
-        """Marks the windows from ``first`` to ``last`` that hold anything to be processed again by the next run."""
+        """Marks the windows from ``first`` to ``last`` that hold files, to be processed again by the next run."""
         from recon.intake import batches, landing_log
 
-        windows = self._range(first, last or first)
-        grid = self.config.grid
-        if grid.index(windows[1]) - grid.index(windows[0]) < _LOOKED_AT_MAX:
-            return batches.replay(self.store(), grid.between(*windows), reason)
-        landed = (grid.parse(name) for name in landing_log.since(self.store())[0])
-        return batches.replay(self.store(), [start for start in landed if windows[0] <= start <= windows[1]], reason)
+        low, high = self.config.grid.parse(first), self.config.grid.parse(last or first)
+        if low > high:
+            raise WrongUsage(f"{first}..{last}: the range ends before it begins; swap its ends")
+        return batches.replay(self.store(), landing_log.between(self.store(), self.config.grid, low, high), reason)
 
     def run(
         self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: CarryOut | None = None
@@ -204,42 +178,37 @@ class Reconciliation:
         events: bool = False,
         index: str = "runs",
     ) -> dict[str, Any]:
-        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput where the key is unknown.
+        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput if the key is unknown.
 
-        ``as_of``: a time with zone; every window that ended by then counts. ``through``: a window; it and every earlier one count.
-        ``known_at``: a time with zone; as it was known then.
+        ``as_of``: a time with zone; the windows that ended by then count. ``through``: a window; it and all earlier windows count.
+        ``known_at``: a time with zone; what was known then.
 
-        ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` tells whether that answered, ``served_why`` why not."""
-        from recon.config.key import key_asked
-        from recon.reading.show import find_then
-        from recon.state.lookup import find_record
+        ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` is what answered, ``served_why`` why not the table."""
+        from recon.reading.show import Lookup
 
+        lookup = Lookup(self.store(), self.place, self._rules, key, self._upto(as_of, through), events)
         if index != "runs":
-            return self._show_served(key, self._upto(as_of, through), known_at, events, index)
-        state, upto = self.state(known_at), self._upto(as_of, through)
-        text = self.key_text(key) if known_at is None else key_asked(self._rules(state), key)
-        record = (
-            find_record(self.store(), state, text)
-            if known_at is None
-            else find_then(self.store(), state, text, self.state(), lambda: self._rules(state))
-        )
-        return self._shown(text, state, record, upto, events)
+            shown = self._show_served(lookup, known_at, index)
+        else:
+            shown = lookup.now(self.state()) if known_at is None else lookup.then(self.state(known_at), self.state())
+        if events:
+            from recon.intake.corrections import explain
 
-    def _show_served(self, key: Sequence[str], upto: Upto | None, known_at: str | None, events: bool, index: str) -> dict[str, Any]:
-        from recon.reading.served import find_served
+            explain(self.store(), self.config, shown)
+        return shown
+
+    def _show_served(self, lookup: Lookup, known_at: str | None, index: str) -> dict[str, Any]:
+        from recon.reading.served import show_served
 
         if index != "dynamodb" or self.place.index.kind != "dynamodb":
             written = f"it has index: {{kind: {self.place.index.kind}}}"
             raise WrongUsage(f"--index {index}: {self._path.name} asks for no such index, {written}; known are runs and dynamodb")
         if known_at is not None:
             raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
-        text = self.key_text(key)
-        self._timeline = self._timeline or Timeline(self.store())
-        served = find_served(self.store(), self._timeline, text, lambda: self._tables, self._known)
-        if served.by != "dynamodb":
-            vars(self).pop("_tables", None)  # made anew next time, by what credentials there are then
-        told = {"served_by": served.by} | ({"served_why": served.why} if served.why else {})
-        return self._shown(text, served.state, served.record, upto, events) | told
+        shown = show_served(lookup, self._read_timeline(), lambda: self._tables, self._known)
+        if shown["served_by"] != "dynamodb":
+            vars(self).pop("_tables", None)  # the next look-up opens a new client, with the credentials of then
+        return shown
 
     @cached_property
     def _known(self) -> Known:
@@ -249,29 +218,14 @@ class Reconciliation:
 
     @cached_property
     def _tables(self) -> TableClient:
-        """For look-ups; whoever counts the store's requests counts these, too."""
+        """The client for look-ups. Its requests are counted together with the store's."""
         from recon.serving.dynamodb import open_client
         from recon.storage.cache import meter_of
 
         return open_client(1, tries=3, meter=meter_of(self.store()))
 
-    def _shown(self, text: str, state: State, record: dict[str, Any] | None, upto: Upto | None, events: bool) -> dict[str, Any]:
-        from recon.reading.show import show
-
-        rules = self._rules(state) if upto is not None or events else None
-        shown = show(self.store(), state, text, record, rules, upto, events, self.place.names)
-        if len(shown.get("currencies", ())) > 1 and record is not None:
-            from recon.reading.currencies import tell
-
-            tell(self.store(), self._rules(state), state, record, shown)
-        if events:
-            from recon.intake.corrections import explain
-
-            explain(self.store(), self.config, shown)
-        return shown
-
     def key_text(self, values: Sequence[str]) -> str:
-        """The text of a key from its values, or from its text where one is given; cleaned as the rules clean it."""
+        """The text of a key from its values, or from its text; cleaned as the rules clean it."""
         from recon.config.key import key_asked
 
         return key_asked(self.place, values)
@@ -291,40 +245,40 @@ class Reconciliation:
         return export(self.store(), self._rules(state), state, Path(file), self._last(as_of, through), then=known_at is not None)
 
     def caveats(self) -> list[Caveat]:
-        """What is missing, unreadable, in conflict or not done yet; see recon.reading.caveats."""
+        """What restricts the answers: what is missing, unreadable, in conflict or not done yet; see recon.reading.caveats."""
         from recon.reading.caveats import caveats
 
         return caveats(self.store(), self.config, self.state())
 
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
-        """What is not matched: the columns of ``artifacts``, ``since`` and ``age_days``, in order of status, age and key. ``chosen``: which
-        of them, in which order; ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. On ages see recon.reading.breaks."""
+        """The artifacts that are not matched: columns of ``artifacts``, ``since``, ``age_days``; by status, age and key unless ``chosen``
+        says otherwise. ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. Ages: recon.reading.breaks."""
         from recon.reading.breaks import Chosen, breaks
 
-        asked = self._asked(**moment)
-        return breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen())
+        return breaks(self._scope(**moment), chosen or Chosen())
 
     def breaks_summary(self, chosen: Chosen | None = None, **moment: str | None) -> list[dict[str, Any]]:
-        """Breaks by status and age, with what they come to; see ``breaks`` and recon.reading.breaks.summary."""
+        """The number of breaks and their sums, by status and age; see ``breaks`` and recon.reading.breaks.summary."""
         from recon.reading.breaks import Chosen, summary
 
-        asked = self._asked(**moment)
-        return summary(self.store(), self._rules(asked.state), asked, chosen or Chosen())
+        return summary(self._scope(**moment), chosen or Chosen())
 
     def export_breaks(self, file: str | Path, chosen: Chosen | None = None, **moment: str | None) -> int:
-        """Writes the breaks to a file; see ``breaks``. Returns the rows."""
+        """Writes the breaks to a file; see ``breaks``. Returns the number of rows."""
         from recon.reading.breaks import Chosen, export_breaks
 
-        asked = self._asked(**moment)
-        return export_breaks(self.store(), self._rules(asked.state), asked, chosen or Chosen(), Path(file))
+        return export_breaks(self._scope(**moment), chosen or Chosen(), Path(file))
 
-    def _asked(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Asked:
-        """The state that breaks are asked of, and the moment at which their ages end."""
-        from recon.reading.breaks import Asked
+    def _scope(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Scope:
+        """The state that breaks are read from, and the time at which their ages end."""
+        from recon.reading.breaks import Scope
+        from recon.reading.moments import instant_of
 
-        state, upto, now = self.state(known_at), self._upto(as_of, through), datetime.now(UTC)
-        ends = [now, *([] if upto is None else [upto.end]), *([] if known_at is None else [self._known_instant(known_at)])]
-        return Asked(state, None if upto is None else upto.last, min(ends), then=known_at is not None)
+        state, upto, ends = self.state(known_at), self._upto(as_of, through), [datetime.now(UTC)]
+        ends += [] if upto is None else [upto.end]
+        ends += [] if known_at is None else [instant_of(self._read_timeline(), known_at)]
+        last = None if upto is None else upto.last
+        return Scope(self.store(), self._rules(state), state, last, min(ends), then=known_at is not None)
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
@@ -348,7 +302,7 @@ class Reconciliation:
         return read_certificate(self.store(), self.config.grid.parse(window))
 
     def status(self, window: str | None = None, figures_of: int | None = None) -> dict[str, Any]:
-        """Windows, their stages, backlog and watermark, with the rows of the newest ``figures_of`` (else of all); or one window in full."""
+        """Windows, stages, backlog and watermark, with rows of the newest ``figures_of`` windows (default: all); or one window."""
         from recon.reading.status import status, window_status
 
         if window is None:
@@ -356,53 +310,42 @@ class Reconciliation:
         return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
 
     def head(self) -> str:
-        """The digest of the newest entry of the timeline, to be kept elsewhere. Raises WrongUsage where nothing is committed yet."""
+        """The digest of the newest entry of the timeline, to keep elsewhere. Raises WrongUsage if nothing is committed yet."""
         state = self.state()
         if not state.commit:
             raise WrongUsage(f"{self._path}: nothing is committed yet, so there is no head; next: recon run")
         return Timeline(self.store()).digest(state)
 
     def verify(self, full: bool = False, progress: Progress | None = None, head: str | None = None) -> Verified:
-        """Proves the store; ``full`` recomputes every artifact from the landed events and compares. ``head``: what ``head()`` returned
-        earlier; the entry that had this digest must still be in the timeline."""
+        """Proves the store; ``full`` recomputes every artifact from the landed events. ``head``: an earlier ``head()``, still in the chain."""
         from recon.verification.verify import verify
 
         return verify(self.store(), self.config, full=full, progress=progress, head=head)
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
-        """Takes everything again from the landed events by the rules as they are now, and switches to it; see recon.operations.rebuild."""
+        """Recomputes everything from the landed events by the current rules, and switches to the result; see recon.operations.rebuild."""
         from recon.model.progress import silent
         from recon.operations.rebuild import rebuild
 
         return rebuild(self.store(), self.config, progress or silent)
 
     def preview_rebuild(self, file: str | Path | None = None, progress: Progress | None = None) -> tuple[Preview, pa.Table]:
-        """What ``rebuild`` would change: statuses before and after, and the keys that would change, in order. Changes nothing that is
-        visible. ``file``: where to write these keys, too; csv, jsonl, parquet or xlsx by its suffix."""
+        """What ``rebuild`` would change: statuses before and after, and the keys, in order, which are also written to ``file``."""
         from recon.model.progress import silent
-        from recon.operations.rebuild import previewed
-        from recon.reading.exports import write_rows
+        from recon.operations.rebuild import preview
 
-        keys = "FROM changes ORDER BY status_before, status_after, key"
-        with previewed(self.store(), self.config, progress or silent) as (preview, connection):
-            if file is not None:
-                write_rows(connection, keys, Path(file))
-            return preview, connection.sql(keys).to_arrow_table()
+        return preview(self.store(), self.config, progress or silent, None if file is None else Path(file))
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
-        """Rewrites mostly superseded part-files where that is due (or ``always``), and removes what nothing has needed for a while."""
-        from recon.operations.upkeep import sweep
-        from recon.state.compaction import compact
-        from recon.storage import clock
+        """Rewrites mostly superseded part-files if that is due (or ``always``), and removes objects that nothing has needed for a while."""
+        from recon.model.progress import silent
+        from recon.operations.upkeep import compact_and_sweep
 
-        timeline = Timeline(self.store())
-        told = progress or (lambda stage, windows, share: None)
-        done = compact(self.store(), self.config, timeline, lambda share: told("compact", "", share), always)
-        return done, sweep(self.store(), self.config, timeline, clock.now(self.store()))
+        return compact_and_sweep(self.store(), self.config, progress or silent, always)
 
     def copy(self, to: str | Path, progress: Progress | None = None) -> Copied:
-        """Copies the store, as of its newest commit, to a folder or ``s3://bucket/prefix``, or brings a copy there up to it; see
-        recon.operations.copy.copy. ``to`` is relative to the current folder; the section ``s3`` holds for it, too."""
+        """Copies the store as of its newest commit, or brings a copy up to date; see recon.operations.copy.copy. ``to``: a folder or
+        ``s3://bucket/prefix``, to which the section ``s3`` applies, too."""
         from recon.operations.copy.copy import copy
         from recon.storage.cache import uncached
         from recon.storage.open import open_store
@@ -411,7 +354,7 @@ class Reconciliation:
         return copy(source, open_store(str(to), Path.cwd(), self.place.s3, shared=self.place.shared), str(to), progress)
 
     def update_index(self) -> Synced:
-        """Brings the index table up to the newest commit, as each run does. Raises WrongUsage where ``index.kind`` asks for none."""
+        """Brings the index table up to the newest commit, as each run does. Raises WrongUsage if ``index.kind`` names no table."""
         from recon.serving.sync import sync
 
         self._needs_table()
@@ -438,22 +381,16 @@ class Reconciliation:
             raise WrongUsage(f"{self._path.name}: no index table is asked for; write index: {{kind: dynamodb}}")
 
     def bounds(self) -> dict[str, Any]:
-        """Which of the two is bounded, disk by what is live or bytes written by what changed, and where both stand."""
+        """The two ratios, disk to live bytes and bytes written to bytes changed, and which of them is bounded."""
         from recon.state.amplification import figures
 
         return figures(self.config, self.state().totals)
 
     def _rules(self, state: State) -> Config:
-        """The rules by which a state was made: those of now, or as the store kept them."""
+        """The rules by which a state was made: the current rules, or those that the store kept."""
         from recon.state.kept_rules import rules_of
 
         return rules_of(self.store(), self.config, state.rules)
-
-    def _range(self, first: str, last: str) -> tuple[datetime, datetime]:
-        low, high = self.config.grid.parse(first), self.config.grid.parse(last)
-        if low > high:
-            raise WrongUsage(f"{first}..{last}: the range ends before it begins; swap its ends")
-        return low, high
 
     def _upto(self, as_of: str | None, through: str | None) -> Upto | None:
         return upto(self.place.grid, as_of, through, datetime.now(UTC))

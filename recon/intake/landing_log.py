@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from recon.errors import WrongUsage
+from recon.model.windows import Grid
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 
@@ -17,6 +18,8 @@ OVERLAP = timedelta(minutes=10)
 """How far a follower looks back behind its cursor: what clocks may differ, and a note may take to become visible."""
 _VISIBLE_WITHIN = OVERLAP / 2
 _WAITING = "landed"
+_RANGE_MAX = 1_000
+"""Number of windows of a range up to which reading the manifest of each is cheaper than reading the log."""
 
 _NOTE = re.compile(r"landings/\d{4}-\d\d-\d\d/\d\d/\d{4}\.\d{6}-(\d{4}-\d\d-\d\dT\d\d)(\d\dZ)-(\d{6,})-[0-9a-f]+\Z")
 
@@ -51,6 +54,13 @@ def since(store: ObjectStore, cursor: str | None = None, now: Callable[[], datet
             window = f"{found[1]}:{found[2]}"
             touched[window] = max(touched.get(window, 0), int(found[3]))
     return dict(sorted(touched.items())), begun.isoformat()
+
+
+def between(store: ObjectStore, grid: Grid, first: datetime, last: datetime) -> Iterator[datetime]:
+    """The windows from ``first`` to ``last`` in which files may have landed: all of a short range, the noted ones of a long range."""
+    if grid.index(last) - grid.index(first) < _RANGE_MAX:
+        return grid.between(first, last)
+    return (start for start in map(grid.parse, since(store)[0]) if first <= start <= last)
 
 
 def _instant(cursor: str) -> datetime:

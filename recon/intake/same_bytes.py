@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from recon.errors import TryAgain
+from recon.errors import TryAgain, WrongUsage
 from recon.intake.manifests import read_manifest
 from recon.model.windows import parse_instant
 from recon.storage import clock, layout
@@ -30,6 +30,19 @@ def note(store: ObjectStore, window: datetime, digest: str) -> bool:
 def forget(store: ObjectStore, window: datetime, digest: str) -> None:
     """Takes a note back: nothing landed."""
     store.delete(layout.landed_bytes(digest, window))
+
+
+def note_or_refuse(store: ObjectStore, window: datetime, name: str, digest: str, again: bool) -> None:
+    """Notes that the file ``name`` with this SHA-256 is about to land in a window. Raises WrongUsage if another window holds the same
+    bytes, unless ``again``."""
+    noted = note(store, window, digest)
+    if not again and (windows := elsewhere(store, window, digest)):
+        if noted:
+            forget(store, window, digest)
+        raise WrongUsage(
+            f"{name}: the same bytes landed in window{'s' * (len(windows) > 1)} {', '.join(windows)} already; take them back there "
+            "with 'recon unland', or say --again if they are to be in both"
+        )
 
 
 def elsewhere(store: ObjectStore, window: datetime, digest: str) -> list[str]:

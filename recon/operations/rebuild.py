@@ -18,6 +18,7 @@ from recon.engines.select import engine_of
 from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.manifests import Manifest, read_manifest
 from recon.reading.artifacts import table_of
+from recon.reading.exports import write_rows
 from recon.serving import builds
 from recon.stages.certify import certify_windows
 from recon.stages.merge import merge_windows
@@ -35,6 +36,7 @@ from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from recon.model.progress import Progress
 
@@ -98,6 +100,16 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
     made_certificates = certify_windows(store, config, switched, late, lambda one: progress("certify", "", next(certified) / len(late)))
     note_certified(store, config, switched, at_most=len(switched.windows))
     return Rebuilt(switched.commit, len(made.windows), _statuses(state), _statuses(made), len(made_certificates))
+
+
+def preview(store: ObjectStore, config: Config, progress: Progress, file: Path | None = None) -> tuple[Preview, pa.Table]:
+    """What a rebuild would change, and the keys that would change, in order of status and key. Columns as in ``previewed``. ``file``: also
+    writes these keys; csv, jsonl, parquet or xlsx by its suffix."""
+    keys = "FROM changes ORDER BY status_before, status_after, key"
+    with previewed(store, config, progress) as (found, connection):
+        if file is not None:
+            write_rows(connection, keys, file)
+        return found, connection.sql(keys).to_arrow_table()
 
 
 @contextmanager

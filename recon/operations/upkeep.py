@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from recon.config import Config
 from recon.engines.prefetched import prefetched_files
 from recon.intake import landing_log
+from recon.model.progress import Progress
 from recon.model.windows import parse_instant
 from recon.remote import exchange
 from recon.serving import builds
@@ -18,7 +19,7 @@ from recon.state.compaction import Compacted, compact
 from recon.state.sweep import Swept
 from recon.state.sweep import sweep as sweep_state
 from recon.state.timeline import State, Timeline
-from recon.storage import lease
+from recon.storage import clock, lease
 from recon.storage.local import LocalStore
 from recon.storage.port import ObjectStore
 
@@ -58,6 +59,13 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     gone = sweep(store, config, Timeline(store), now)
     sync(store, config, Timeline(store))  # the last, as it may fail; until it is done a sweep leaves what the table leads to
     return Tidied(len(certificates), swept, temporary, leases, compacted, gone)
+
+
+def compact_and_sweep(store: ObjectStore, config: Config, progress: Progress, always: bool = False) -> tuple[Compacted, Swept]:
+    """Rewrites mostly superseded part-files if that is due (or ``always``), then sweeps."""
+    timeline = Timeline(store)
+    done = compact(store, config, timeline, lambda share: progress("compact", "", share), always)
+    return done, sweep(store, config, timeline, clock.now(store))
 
 
 def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime) -> Swept:

@@ -1,7 +1,7 @@
-"""Breaks: the artifacts that are not matched, how old each one is, and what they come to.
+"""Breaks: the artifacts that are not matched, their ages and their sums.
 
-The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window where an
-event has no time, to now, or to the moment that is asked about. Corrections do not count for it, unless the key has no other event.
+The age of a break runs from the earliest time of the key's events (``events.time``), or from the start of the key's first window if an
+event has no time, to now, or to the moment of the question. Corrections do not count for it, unless the key has no other event.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ AGES = ((1, "under 1 day"), (7, "1–6 days"), (30, "7–29 days"), (None, "30 d
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which breaks, in which order. ``min_age`` in days; ``min_amount``: of the amount's absolute value; ``sort``: a column, numbers by
-    absolute value and largest first, texts from A to Z; ``limit``: at most so many."""
+    """Which breaks, in which order. ``min_age`` in days. ``min_amount``: compared with the amount's absolute value. ``sort``: a column;
+    numbers by absolute value, largest first; texts from A to Z. ``limit``: the maximum number of breaks."""
 
     status: Sequence[str] = ()
     min_age: int | None = None
@@ -50,50 +50,53 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The state that breaks are looked for in. ``last``: start of the last window that counts. ``end``: when ages end. ``then``: the state
-    is an earlier one."""
+class Scope:
+    """The artifacts that breaks are read from. ``config``: the rules of ``state``. ``last``: start of the last window that counts, None for
+    all. ``end``: when ages end. ``then``: the state is an earlier one."""
 
+    store: ObjectStore
+    config: Config
     state: State
     last: datetime | None
     end: datetime
     then: bool = False
 
 
-def breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> pa.Table:
-    """The columns of the artifacts, ``since`` and ``age_days``; in order of status, age and key unless ``chosen`` says otherwise."""
-    with _table(store, config, asked, chosen) as connection:
+def breaks(scope: Scope, chosen: Chosen) -> pa.Table:
+    """The columns of the artifacts, ``since`` and ``age_days``; in order of status, age and key unless ``chosen`` names another order."""
+    with _table(scope, chosen) as connection:
         return connection.sql("FROM chosen ORDER BY place").select(_COLUMNS).to_arrow_table()
 
 
-def export_breaks(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen, file: Path) -> int:
-    """Writes the breaks to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+def export_breaks(scope: Scope, chosen: Chosen, file: Path) -> int:
+    """Writes the breaks to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the number of rows. Raises WrongUsage, TryAgain."""
     from recon.reading.provenance import book_of
 
     check_format(file)
-    with _table(store, config, asked, chosen) as connection:
+    with _table(scope, chosen) as connection:
         connection.execute(f"CREATE TEMP VIEW listed AS SELECT {_COLUMNS} FROM chosen")
 
         def book() -> Book:
-            found = book_of(store, config, asked.state, "listed", asked.last, columns_of(connection, "listed"))
-            return replace(found, name="breaks", about=[*found.about, ("ages end at", asked.end.isoformat(timespec="seconds"))])
+            found = book_of(scope.store, scope.config, scope.state, "listed", scope.last, columns_of(connection, "listed"))
+            return replace(found, name="breaks", about=[*found.about, ("ages end at", scope.end.isoformat(timespec="seconds"))])
 
         return write_rows(connection, f"SELECT {_COLUMNS} FROM chosen ORDER BY place", file, book)
 
 
-def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> list[dict[str, Any]]:
+def summary(scope: Scope, chosen: Chosen) -> list[dict[str, Any]]:
     """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the
-    amounts and that of their absolute values. Empty where there is no amount, or its currency is not known."""
-    with _table(store, config, asked, chosen) as connection:
+    amounts and the sum of their absolute values. ``amounts`` is empty if there is no amount, or its currency is not known."""
+    with _table(scope, chosen) as connection:
         ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
-        groups = f"SELECT status, CASE {ages} ELSE {literal(AGES[-1][1])} END AS age, min(age_days) AS youngest, count(*)"
-        amount = amount_of(config)
-        currency = None if amount is None else currency_of(config, [row[0] for row in connection.execute("DESCRIBE chosen").fetchall()])
+        age_group = f"CASE {ages} ELSE {literal(AGES[-1][1])} END AS age"
+        groups = f"SELECT status, {age_group}, min(age_days) AS youngest, count(*)"
+        amount = amount_of(scope.config)
+        currency = None if amount is None else currency_of(scope.config, columns_of(connection, "chosen"))
         rows = connection.execute(f"{groups} FROM chosen GROUP BY status, age ORDER BY status, youngest").fetchall()
         found = {(row[0], row[1]): {"status": row[0], "age": row[1], "artifacts": row[3], "amounts": {}} for row in rows}
         if amount is not None and currency is not None:
             total = f"CAST(sum({quoted(amount)}) AS VARCHAR), CAST(sum(abs({quoted(amount)})) AS VARCHAR)"
-            query = f"SELECT status, CASE {ages} ELSE {literal(AGES[-1][1])} END AS age, {currency} AS currency, {total}"
+            query = f"SELECT status, {age_group}, {currency} AS currency, {total}"
             for status, age, name, net, gross in connection.execute(f"{query} FROM chosen GROUP BY ALL ORDER BY ALL").fetchall():
                 if net is not None:
                     found[status, age]["amounts"][name or ""] = {"net": net, "gross": gross}
@@ -101,11 +104,11 @@ def summary(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) ->
 
 
 def by_status(store: ObjectStore, config: Config, state: State) -> list[tuple[str, str, int, Decimal | None]]:
-    """All artifacts by status and currency: status ("" for none), currency, artifacts, and the sum of their amounts; None where there is no
-    amount, or its currency is not known. Reads the whole state."""
+    """All artifacts by status and currency: status ("" for none), currency, number of artifacts, and the sum of their amounts, None if
+    there is no amount or its currency is not known. Reads every live record."""
     with table_of(store, config, state) as connection:
         amount = amount_of(config)
-        currency = None if amount is None else currency_of(config, [row[0] for row in connection.execute("DESCRIBE artifacts").fetchall()])
+        currency = None if amount is None else currency_of(config, columns_of(connection, "artifacts"))
         total, group = ("NULL", "''") if currency is None else (f"CAST(sum({quoted(str(amount))}) AS VARCHAR)", currency)
         query = f"SELECT coalesce(status, ''), coalesce({group}, ''), count(*), {total} FROM artifacts GROUP BY ALL ORDER BY ALL"
         rows = connection.execute(query).fetchall()
@@ -113,14 +116,14 @@ def by_status(store: ObjectStore, config: Config, state: State) -> list[tuple[st
 
 
 def matched_status(config: Config) -> str | None:
-    """The status that is no break: MATCHED where there is one, else the first."""
+    """The status that is no break: MATCHED if the rules have it, else their first status."""
     names = [item.name for item in config.status]
     return "MATCHED" if "MATCHED" in names else names[0] if names else None
 
 
 def amount_of(config: Config) -> str | None:
-    """The column that says how much a break is about: the first decimal that the condition of the matched status reads, derived values
-    before measures; else the first derived value that is a decimal, else the first such measure."""
+    """The column with the amount of a break: the first decimal that the condition of the matched status reads, derived values before
+    measures; else the first derived value that is a decimal, else the first such measure."""
     derived = [item.name for item in config.derived if item.expression.type.kind == "decimal"]
     decimals = derived + [item.name for item in config.measures if item.type.kind == "decimal"]
     matched = matched_status(config)
@@ -132,21 +135,19 @@ _COLUMNS = "* EXCLUDE (place)"
 
 
 @contextmanager
-def _table(store: ObjectStore, config: Config, asked: Asked, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
+def _table(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the table ``chosen``: the breaks, and their ``place`` in the order."""
-    with (
-        table_of(store, config, asked.state, asked.last, asked.then) as connection,
-        scratch_folder(store) as scratch,
-    ):
+    config = scope.config
+    with table_of(scope.store, config, scope.state, scope.last, scope.then) as connection, scratch_folder(scope.store) as scratch:
         matched = matched_status(config)
-        known = [name for name, *_ in connection.execute("DESCRIBE artifacts").fetchall()]
+        known = columns_of(connection, "artifacts")
         where = _where(config, chosen, known)
         connection.execute(f"""
             CREATE TEMP TABLE breaks AS SELECT * FROM artifacts
             WHERE status IS DISTINCT FROM {literal(matched) if matched else "NULL"} {where}""")
-        _note_since(connection, store, config, asked, scratch)
-        end = f"CAST({literal(asked.end.isoformat())} AS TIMESTAMPTZ)"
-        # Whole days of 24 hours; an event that is dated later than the end is of age 0.
+        _add_since(connection, scope, scratch)
+        end = f"CAST({literal(scope.end.isoformat())} AS TIMESTAMPTZ)"
+        # Days of 24 hours; an event that is dated later than the end has age 0.
         aged = f"SELECT breaks.*, since, greatest(0, CAST(floor(epoch({end} - since) / 86400) AS BIGINT)) AS age_days FROM breaks"
         old = "" if chosen.min_age is None else f"WHERE age_days >= {chosen.min_age:d}"
         order, limit = _order(chosen, [*known, "since", "age_days"]), "" if chosen.limit is None else f"LIMIT {chosen.limit:d}"
@@ -166,7 +167,7 @@ def _where(config: Config, chosen: Chosen, known: Sequence[str]) -> str:
         amount = amount_of(config)
         if amount is None or amount not in known:
             raise WrongUsage(f"--min: {config.path.name} has no measure and no derived value that is a decimal amount")
-        # An amount that is not known, as of an artifact with two currencies, is not a small one.
+        # An unknown amount, such as that of an artifact with two currencies, may be large.
         conditions.append(f"AND ({quoted(amount)} IS NULL OR abs({quoted(amount)}) >= {_exact(chosen.min_amount)})")
     return " ".join(conditions)
 
@@ -183,7 +184,7 @@ def _exact(text: str) -> str:
 
 
 def _order(chosen: Chosen, known: Sequence[str]) -> str:
-    """What a window function orders by."""
+    """The ORDER BY of the breaks."""
     if chosen.sort is None:
         return "status, age_days DESC, key"
     if chosen.sort not in known:
@@ -192,16 +193,16 @@ def _order(chosen: Chosen, known: Sequence[str]) -> str:
     return f"TRY_CAST({column} AS DOUBLE) IS NULL, abs(TRY_CAST({column} AS DOUBLE)) DESC, {column}, key"
 
 
-def _note_since(connection: duckdb.DuckDBPyConnection, store: ObjectStore, config: Config, asked: Asked, scratch: Path) -> None:
-    """The table ``since_when``: key → the instant from which its age runs. Reads the times of events in the windows that hold breaks."""
+def _add_since(connection: duckdb.DuckDBPyConnection, scope: Scope, scratch: Path) -> None:
+    """Creates the table ``since_when``: key, and the time from which its age runs. Reads the times of events in the windows with breaks."""
     started = "SELECT key, CAST(first_window AS TIMESTAMPTZ) AS since FROM breaks"
     connection.execute("CREATE TEMP TABLE seen (key VARCHAR, since TIMESTAMPTZ, corrected BOOLEAN)")
-    if config.events.time is not None:
+    if scope.config.events.time is not None:
         first, last = connection.execute("SELECT min(first_window), max(last_window) FROM breaks").fetchall()[0]
-        windows = [] if first is None else sorted(name for name in asked.state.windows if first <= name <= last)
-        events = files_then(store, asked.state, scratch)[1]
+        windows = [] if first is None else sorted(name for name in scope.state.windows if first <= name <= last)
+        events = files_then(scope.store, scope.state, scratch)[1]
         for name in windows:
-            corrections = _corrections(store, asked.state, name)
+            corrections = _corrections(scope.store, scope.state, name)
             connection.execute(f"""
                 INSERT INTO seen
                 SELECT key, min(coalesce(CAST(time AS TIMESTAMPTZ), CAST({literal(name)} AS TIMESTAMPTZ))), file IN ({corrections})
@@ -214,6 +215,6 @@ def _note_since(connection: duckdb.DuckDBPyConnection, store: ObjectStore, confi
 
 
 def _corrections(store: ObjectStore, state: State, window: str) -> str:
-    """Numbers of the files of a window that hold corrections, for a list of SQL."""
+    """SQL list of the numbers of a window's files that hold corrections."""
     files = reduced.read(store, state.windows[window].folder).files
     return ", ".join(["-1", *(str(number) for number, file in enumerate(files) if str(file["name"]).startswith(PREFIX))])

@@ -12,7 +12,7 @@ from typing import Any
 from recon.config import Config
 from recon.engines.duckdb import contributions, reduce
 from recon.engines.duckdb.session import connect
-from recon.reading.show import windows_of
+from recon.reading.contributing import windows_of
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage import parquet
@@ -22,9 +22,9 @@ from recon.storage.scratch import scratch_folder
 from recon.vocabulary.duckdb import literal
 
 
-def tell(store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], shown: dict[str, Any]) -> None:
-    """Adds ``by_currency`` to an artifact shown that has several currencies, and sets the amounts of its contributions that have several to
-    null. ``record``: the artifact at ``state``, of which it may be shown as of an earlier window."""
+def add_by_currency(store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], shown: dict[str, Any]) -> None:
+    """Adds ``by_currency`` to a shown artifact with several currencies. Amounts of contributions with several currencies become null.
+    ``record``: the artifact's record at ``state``, with all windows; ``shown`` may have fewer."""
     last = shown.get("through")
     windows = [window for window in windows_of(config, record) if last is None or window <= last]
     hi, _ = hash_of(shown["key"], salt_of(store))
@@ -35,15 +35,14 @@ def tell(store: ObjectStore, config: Config, state: State, record: Mapping[str, 
 
 
 def by_currency(store: ObjectStore, config: Config, state: State, key: str, hi: int, windows: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Currency → measures over the key's counted events of ``windows``, as texts and numbers like those of a record. ``hi``: the high half
-    of the key's hash."""
+    """Currency → measures over the key's counted events of ``windows``, in the form of a record. ``hi``: high half of the key's hash."""
     assert config.events.currency is not None
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         files = {window: reduced.local_file(store, state.windows[window].folder, reduced.EVENTS, scratch) for window in windows}
         own = f"(SELECT * FROM {parquet.scan_windows(files)} WHERE hi = {hi} AND key = {literal(key)})"
         since = "CAST(w AS TIMESTAMPTZ) - lag(CAST(w AS TIMESTAMPTZ)) OVER (PARTITION BY id ORDER BY w)"
-        # Equal times go by the window first, then by the file.
+        # Events of equal time are ordered by window, then by file.
         connection.execute(f"""
             CREATE TEMP TABLE counted AS
             SELECT * REPLACE (CAST(dense_rank() OVER (ORDER BY w, file) AS INTEGER) AS file), 0::UBIGINT AS lo, CAST(NULL AS UBIGINT) AS idh

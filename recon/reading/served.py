@@ -1,4 +1,4 @@
-"""Looking a key up through the index table, and through the runs wherever the table cannot be trusted."""
+"""Looks a key up through the index table, and falls back to the runs when the table may be stale."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from recon.config.key import key_asked
 from recon.errors import Damaged, ReconError
 from recon.model.record import RecordAddress, full
+from recon.reading.show import Lookup
 from recon.serving import builds
 from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import commit_of
@@ -20,12 +22,12 @@ from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import NotFound, ObjectStore
 
 BEHIND_MAX = 200
-"""Commits since the frontier whose runs are looked through for a key; beyond that all runs are asked at once."""
+"""Number of commits since the frontier whose runs are searched for a key; beyond that all runs are searched at once."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """The record of a key at ``state``, None if there is none. ``by``: ``dynamodb`` or ``runs``; ``why``: why not by the table."""
+    """The record of a key at ``state``, None if there is none. ``by``: ``dynamodb`` or ``runs``. ``why``: why the table did not answer."""
 
     record: dict[str, Any] | None
     state: State
@@ -35,17 +37,17 @@ class Served:
 
 @dataclass
 class Known:
-    """The table that was found to hold all up to ``commit``; "" for none. As long as that commit is the newest, which one stands need not
-    be asked again: whatever makes its answer an old one, or removes what it leads to, is a commit."""
+    """The table that holds everything up to ``commit``; "" for none. While that commit is the newest, the table need not be checked again:
+    whatever makes its answers stale, or removes the records they lead to, is a commit."""
 
     commit: int = -1
     table: str = ""
 
 
 def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callable[[], TableClient], known: Known | None = None) -> Served:
-    """The record of a key as it stands now, by the table where that holds what the runs say. DynamoDB away, refusing or throttling is told
-    in ``why``, never raised. ``known``: kept by whoever looks up many keys; with it a look-up of a state that was looked at before asks for
-    the next commit, the item and the record, and for nothing else."""
+    """The newest record of a key, by the table if it agrees with the runs. If DynamoDB is unavailable, refuses or throttles, the reason is
+    in ``why``; it is never raised. ``known``: kept by a caller that looks up many keys; while the state is the same, a look-up then reads
+    only the next commit, the item and the record."""
     state, known = timeline.head(), known or Known()
     try:
         try:
@@ -66,12 +68,21 @@ def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callab
     return Served(find_record(store, state, key), state, "runs", why)
 
 
+def show_served(lookup: Lookup, timeline: Timeline, tables: Callable[[], TableClient], known: Known) -> dict[str, Any]:
+    """The artifact looked up through the table, with ``served_by`` and, if the table did not answer, ``served_why``. Raises WrongInput if
+    the key is unknown."""
+    key = key_asked(lookup.place, lookup.key)
+    served = find_served(lookup.store, timeline, key, tables, known)
+    why = {"served_why": served.why} if served.why else {}
+    return lookup.shown(served.state, key, served.record) | {"served_by": served.by} | why
+
+
 class _NotServed(Exception):
-    """The table says nothing that counts, and why."""
+    """The table does not answer; the message is the reason."""
 
 
 def _table(store: ObjectStore, timeline: Timeline, state: State, key: str, known: Known) -> str:
-    """The table that says of a key what ``state`` does."""
+    """The table whose answer for this key agrees with ``state``."""
     if known.table and known.commit == state.commit:
         return known.table
     known.table = ""
@@ -103,7 +114,7 @@ def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, ta
 
 
 def _came_since(store: ObjectStore, timeline: Timeline, state: State, frontier: int, key: str) -> bool:
-    """Whether a commit after the frontier wrote a record of this key's hash, as far as that can be told."""
+    """Whether a commit after the frontier may have written a record of this key's hash. False only if certain."""
     if state.commit - frontier > BEHIND_MAX:
         return True
     for number in range(frontier + 1, state.commit + 1):

@@ -1,99 +1,114 @@
-"""Look-up: one key → its artifact, by one ranged read, with the revisions that stand behind its contributions."""
+"""Looks an artifact up by its key: one ranged read, shown with the revisions behind its contributions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from recon.config import Config
+from recon.config.key import key_asked
 from recon.errors import WrongInput
 from recon.model.moments import Upto
 from recon.model.record import named
 from recon.model.windows import name_of
+from recon.reading.contributing import windows_of
 from recon.reading.sent import events_of
 from recon.state.lookup import find_record
-from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.port import NotFound
+
+if TYPE_CHECKING:
+    from recon.config import Config, Place
+    from recon.state.timeline import State
+    from recon.storage.port import ObjectStore
 
 
-def find_then(store: ObjectStore, state: State, key: str, head: State, rules: Callable[[], Config]) -> dict[str, Any] | None:
-    """The record of a key at an earlier ``state``, folded again where its part-files were given back. ``rules``: those of then."""
-    try:
-        return find_record(store, state, key)
-    except NotFound:
-        from recon.reading.history import record_then
-    if head.rebuilt > state.commit:
-        return record_then(store, rules(), state, key)
-    # The record of now names every window that has contributed since the last rebuild.
-    now = find_record(store, head, key)
-    if now is None:
-        return None
-    return record_then(store, rules(), state, key, [*windows_of(rules(), now), *now["withdrawn"]])
+@dataclass(frozen=True)
+class Lookup:
+    """One look-up. ``key``: values of the key's columns, or its text. ``upto``: the windows that count, None for all. ``events``: add to
+    each contribution the list of its events. ``rules``: reads the rules by which a state was made; called only if they are needed, since
+    that takes longer than the look-up."""
 
+    store: ObjectStore
+    place: Place
+    rules: Callable[[State], Config]
+    key: Sequence[str]
+    upto: Upto | None = None
+    events: bool = False
 
-def _carried_windows(config: Config, block: Mapping[str, Any]) -> list[str]:
-    """The windows of a block: from its first on so many are in it, so many are not, so many are …"""
-    index, found = config.grid.index(config.grid.parse(block["first"])), []
-    for place, length in enumerate(block["runs"]):
-        found += [name_of(config.grid.at(number)) for number in range(index, index + length)] if place % 2 == 0 else []
-        index += length
-    return found
+    def now(self, state: State) -> dict[str, Any]:
+        """The artifact at the newest state. Raises WrongInput if the key is unknown."""
+        key = key_asked(self.place, self.key)
+        return self.shown(state, key, find_record(self.store, state, key))
 
+    def then(self, state: State, head: State) -> dict[str, Any]:
+        """The artifact at an earlier ``state``, as the rules of that state read the key. Raises WrongInput if the key is unknown."""
+        key = key_asked(self.rules(state), self.key)
+        return self.shown(state, key, self._record_then(state, key, head))
 
-def show(
-    store: ObjectStore,
-    state: State,
-    key: str,
-    record: dict[str, Any] | None,
-    config: Config | None = None,
-    upto: Upto | None = None,
-    events: bool = False,
-    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
-) -> dict[str, Any]:
-    """One artifact as `recon show --json` prints it, from its ``record`` at that state. Raises WrongInput where the key is unknown (then or
-    at all).
+    def _record_then(self, state: State, key: str, head: State) -> dict[str, Any] | None:
+        """The record at an earlier state; folded again if its part-files are already deleted."""
+        try:
+            return find_record(self.store, state, key)
+        except NotFound:
+            from recon.reading.history import record_then
+        rules = self.rules(state)
+        if head.rebuilt > state.commit:
+            return record_then(self.store, rules, state, key)
+        # The newest record names every window that has contributed since the last rebuild.
+        newest = find_record(self.store, head, key)
+        if newest is None:
+            return None
+        return record_then(self.store, rules, state, key, [*windows_of(rules, newest), *newest["withdrawn"]])
 
-    ``upto``: the windows that count. ``events``: adds to each contribution the list of its events; none is carried forward then. Either
-    needs the rules in ``config``. ``names``: of measures and derived values; one without a value is None."""
-    if record is None:
-        raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
-    if upto is not None or (events and "carried" in record):
+    def shown(self, state: State, key: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The artifact as `recon show --json` prints it, from its ``record`` at ``state``. Raises WrongInput if there is no record, or no
+        contribution in the windows that count."""
+        if record is None:
+            raise WrongInput(f"{key}: no artifact has this key at commit {state.commit}; keys are compared letter by letter")
+        stored, names = record, self.place.names
+        if self.upto is not None or (self.events and "carried" in record):
+            record = self._folded(state, key, record)
+        shown: dict[str, Any] = {
+            "key": record["key"],
+            "status": record["status"],
+            "commit": state.commit,
+            "measures": named(record["measures"], names[0]),
+            "derived": named(record["derived"], names[1]),
+            "contributions": [*_carried(record, names[0]), *(_contribution(state, part, names[0]) for part in record["contributions"])],
+            "withdrawn": record["withdrawn"],
+        }
+        if any("currencies" in part for part in shown["contributions"]):
+            shown["currencies"] = sorted({currency for part in shown["contributions"] for currency in part["currencies"]})
+        if self.upto is not None:
+            shown |= self.upto.told
+        if self.events:
+            self._add_events(state, key, shown)
+        if len(shown.get("currencies", ())) > 1:
+            from recon.reading.currencies import add_by_currency
+
+            add_by_currency(self.store, self.rules(state), state, stored, shown)
+        return shown
+
+    def _folded(self, state: State, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The record with the contributions of the windows that count."""
         from recon.reading.artifacts import fold_record
 
-        assert config is not None
-        record = fold_record(store, config, state, record, None if upto is None else name_of(upto.last), opened=events)
-        if upto is not None and not record["contributions"] and "carried" not in record:
-            raise WrongInput(f"{key}: no window up to and including {name_of(upto.last)} holds this key")
-    shown: dict[str, Any] = {
-        "key": record["key"],
-        "status": record["status"],
-        "commit": state.commit,
-        "measures": named(record["measures"], names[0]),
-        "derived": named(record["derived"], names[1]),
-        "contributions": [*_carried(record, names[0]), *(_contribution(state, part, names[0]) for part in record["contributions"])],
-        "withdrawn": record["withdrawn"],
-    }
-    if any("currencies" in part for part in shown["contributions"]):
-        shown["currencies"] = sorted({one for part in shown["contributions"] for one in part["currencies"]})
-    if upto is not None:
-        shown |= upto.told
-    if events:
-        assert config is not None
-        held = events_of(store, config, state, key, hash_of(key, salt_of(store))[0], [part["window"] for part in shown["contributions"]])
+        last = None if self.upto is None else name_of(self.upto.last)
+        folded = fold_record(self.store, self.rules(state), state, record, last, opened=self.events)
+        if last is not None and not folded["contributions"] and "carried" not in folded:
+            raise WrongInput(f"{key}: no window up to and including {last} holds this key")
+        return folded
+
+    def _add_events(self, state: State, key: str, shown: dict[str, Any]) -> None:
+        windows = [part["window"] for part in shown["contributions"]]
+        events = events_of(self.store, self.rules(state), state, key, hash_of(key, salt_of(self.store))[0], windows)
         for part in shown["contributions"]:
-            part["event_list"] = held[part["window"]]
-    return shown
-
-
-def windows_of(config: Config, record: Mapping[str, Any]) -> list[str]:
-    """The windows that contribute to a record, those that are carried forward too."""
-    carried = _carried_windows(config, record["carried"]) if "carried" in record else []
-    return [*carried, *(part["w"] for part in record["contributions"])]
+            part["event_list"] = events[part["window"]]
 
 
 def _carried(record: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """What is carried forward as shown: one line for all of it. Its windows may be of different revisions."""
+    """The block that is carried forward, as one contribution without a revision: its windows may have different revisions."""
     block = record.get("carried")
     if block is None:
         return []
@@ -102,7 +117,7 @@ def _carried(record: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, 
 
 
 def _contribution(state: State, part: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """A contribution as shown, with the revision as the timeline has it."""
+    """A contribution as shown, with its revision in the timeline."""
     return {
         "window": part["w"],
         "revision": state.revision(part["w"]),
@@ -113,11 +128,11 @@ def _contribution(state: State, part: Mapping[str, Any], names: Sequence[str]) -
     }
 
 
-def _currencies(held: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The set of currencies, where they are told apart."""
-    return {"currencies": held["u"]} if "u" in held else {}
+def _currencies(part: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The set of currencies, if the configuration names a currency column."""
+    return {"currencies": part["u"]} if "u" in part else {}
 
 
-def _measures(held: Mapping[str, Any]) -> dict[str, Any]:
+def _measures(values: Mapping[str, Any]) -> dict[str, Any]:
     """Measures as shown: first and last by their values."""
-    return {name: value["v"] if isinstance(value, dict) else value for name, value in held.items()}
+    return {name: value["v"] if isinstance(value, dict) else value for name, value in values.items()}
