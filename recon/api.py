@@ -317,7 +317,7 @@ class Reconciliation:
         return Timeline(self.store()).digest(state)
 
     def verify(self, full: bool = False, progress: Progress | None = None, head: str | None = None) -> Verified:
-        """Proves the store; ``full`` recomputes every artifact from the landed events. ``head``: an earlier ``head()``, still in the chain."""
+        """Proves the store; ``full`` recomputes every artifact. ``head``: an earlier ``head()``, which must still be in the timeline."""
         from recon.verification.verify import verify
 
         return verify(self.store(), self.config, full=full, progress=progress, head=head)
