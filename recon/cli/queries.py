@@ -315,7 +315,7 @@ def export(
         _export_to_stdout(reconciliation, moment)
         return say_caveats(reconciliation.caveats(), json=False, on_stdout=False)
     with Bar("export"):
-        rows = reconciliation.export(file, **asdict(moment))
+        rows = reconciliation.export(file, moment.as_of, moment.known_at, moment.through)
     return say_written(file, rows, "artifact", reconciliation.caveats(), common.json)
 
 
@@ -323,6 +323,6 @@ def _export_to_stdout(reconciliation: Reconciliation, moment: Moment) -> None:
     """Writes CSV by way of a private file, so that standard output gets all rows or none."""
     with tempfile.TemporaryDirectory(prefix="recon-") as folder:
         written = Path(folder) / "artifacts.csv"
-        reconciliation.export(written, **asdict(moment))
+        reconciliation.export(written, moment.as_of, moment.known_at, moment.through)
         with written.open(encoding="utf-8", newline="") as lines:
             sys.stdout.writelines(lines)
