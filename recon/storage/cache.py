@@ -3,7 +3,7 @@
     recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
     value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
 
-An entry whose second part does not fit is a miss.
+An entry whose digest does not match is a miss.
 """
 
 from __future__ import annotations
