@@ -397,8 +397,8 @@ MUTANTS = (
     Mutant(
         "recon/stages/pipeline.py",
         "a window that does not tie holds up the others",
-        "                todo = [part[: len(part) // 2], part[len(part) // 2 :], *todo]",
-        "                [_leave_out(store, config, report, one.window, one.revision, error) for one in part]",
+        "            todo = [*(_cut(work.config, good, carry_out) if len(good) < len(part) else _halves(part)), *todo]",
+        "            todo = [*_cut(work.config, good, carry_out), *todo] if len(good) < len(part) else todo",
         _OTHERS,
     ),
 )

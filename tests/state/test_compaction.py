@@ -1,9 +1,8 @@
-"""Compaction and sweeping: whatever is rewritten and removed, in whatever race, no record is lost and none changes."""
+"""Compaction, and sweeping after it: whatever is rewritten and removed, in whatever race, no record is lost and none changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,12 @@ import strategies as s
 from histories import carry_out, check_store, fresh, open_in, records, run_range, slow
 from hypothesis import given
 from hypothesis import strategies as st
-from superseded import YAML, Clock, story
+from superseded import YAML, Clock, Suspended, story
 
-import recon
 from recon.api import Reconciliation
-from recon.engines.prefetched import open_prefetched
-from recon.engines.select import engine_of
 from recon.model.windows import name_of
 from recon.operations.upkeep import sweep
-from recon.planning import due
-from recon.stages.merge import merge_windows
-from recon.stages.reduce import reduce_windows
-from recon.state import compaction, reachable, reduced, rewrite
+from recon.state import compaction, reachable, rewrite
 from recon.state.amplification import StoredBytes
 from recon.state.compaction import PartFile, compact, is_due
 from recon.state.runs import merge as runs_merge
@@ -33,7 +26,6 @@ from recon.state.runs import open_run
 from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 from recon.storage import layout
-from recon.storage.port import NotFound
 
 SLOW = slow(8)
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -208,20 +200,6 @@ def test_a_run_compacts_once_there_is_enough_to_gain(tmp_path: Path, monkeypatch
     check_store(r, state)
 
 
-class Suspended:
-    """A writer that stops before its ``number``-th put under ``prefix``, while the test does something else."""
-
-    def __init__(self, r: Reconciliation, prefix: str, number: int, meanwhile: Callable[[], None]) -> None:
-        self.seen, self.prefix, self.number, self.meanwhile = 0, prefix, number, meanwhile
-        self.store = faulty_store.WatchedStore(r.store(), before=self.before)
-
-    def before(self, call: faulty_store.Call) -> None:
-        if call.kind in ("put_new", "copy_in") and call.path.startswith(self.prefix):
-            self.seen += 1
-            if self.seen == self.number:
-                self.meanwhile()
-
-
 MEANWHILE = ("a merge of the same keys", "tiers", "a merge and tiers", "a compaction", "a rebuild", "sweeps", "all of it")
 
 
@@ -275,106 +253,6 @@ def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_w
     check_store(r, state)
     assert not r.verify(full=True).problems
     assert set(r.store().list(layout.STATE)) == reachable.needed(r.store(), r.state())
-
-
-def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r)
-    clock = Clock()
-    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    (manifest,) = due.due(r.store(), r.config, r.state()).ready
-    figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
-    removed = []
-
-    def meanwhile() -> None:
-        before = set(r.store().list(layout.STATE))
-        for _ in range(2):
-            clock.sweep(r)
-        removed.extend(before - set(r.store().list(layout.STATE)))
-
-    suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
-    merged = merge_windows(suspended.store, r.config, Timeline(suspended.store), figures, fetched)
-    assert removed, "what it had written was of no use to anybody, as far as anybody could know"
-    assert merged.attempts == 2
-    r.run()  # which certifies it
-    check_store(r, s.apply(state, s.Run((6,))))
-    assert not r.verify(full=True).problems
-
-
-def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are_not_missed(tmp_path: Path) -> None:
-    """K1 stands where it stood, but its part-file, in which all else is superseded, was rewritten."""
-    r = open_in(tmp_path, YAML)
-    state = story(r)
-    clock = Clock()
-    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    (manifest,) = due.due(r.store(), r.config, r.state()).ready
-    figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
-    others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
-    for operation in (s.Land(7, s.File("w7", others)), s.Close(7), s.Run((7,))):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    compact(r.store(), r.config, Timeline(r.store()), always=True)
-    for _ in range(3):
-        clock.sweep(r)
-    with pytest.raises(NotFound):
-        open_prefetched(r.store(), fetched).read(r.store())
-    assert merge_windows(r.store(), r.config, Timeline(r.store()), figures, fetched).attempts == 1
-    r.run()  # which certifies it
-    check_store(r, s.apply(state, s.Run((6,))))
-    assert not r.verify(full=True).problems
-
-
-def test_a_reduction_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r, windows=1)
-    clock = Clock()
-    for operation in (s.Land(1, s.File("w1", (s.Row(order_id="K1", event_id="new"),))), s.Close(1)):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    (manifest,) = due.due(r.store(), r.config, r.state()).ready
-    suspended = Suspended(r, layout.STATELESS, 4, lambda: [clock.sweep(r) for _ in range(2)] and None)
-    (figures,) = reduce_windows(suspended.store, r.config, [manifest])
-    folders = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(1)))}
-    assert len(folders) == 2
-    (given_up,) = folders - {figures.folder.removesuffix("/")}
-    assert r.store().get(f"{given_up}/{reduced.FIGURES}") == reduced.SWEPT
-    assert list(r.store().list(given_up)) == [f"{given_up}/{reduced.FIGURES}"]
-    r.run()
-    check_store(r, s.apply(state, s.Run((1,))))
-    assert not r.verify(full=True).problems
-
-
-def test_a_rebuild_that_was_suspended_while_its_generation_was_swept_makes_another(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r, windows=2)
-    clock = Clock()
-    (tmp_path / "other.yaml").write_text(YAML.replace("UNPAID", "DUE"))
-    other = recon.open(tmp_path / "other.yaml")
-    begun: list[str] = []
-
-    def meanwhile() -> None:
-        begun.extend(one.generation for one in reachable.open_generations(r.store(), Timeline(r.store()), r.state()))
-        for _ in range(2):
-            clock.sweep(r)
-
-    suspended = Suspended(r, layout.TIMELINE, 1, meanwhile)
-    other._store = suspended.store
-    other.rebuild()
-    other._store = None
-    assert len(begun) == 1
-    entry = Timeline(r.store()).entry(other.state().commit)
-    assert entry is not None
-    assert entry.generation is not None
-    assert entry.generation[0] != begun[0]
-    renamed = replace(s.STANDARD_RULES, status=tuple(("DUE" if name == "UNPAID" else name, when) for name, when in s.STANDARD_RULES.status))
-    check_store(other, state, renamed)
-    assert not other.verify(full=True).problems
 
 
 class Killed(Exception):

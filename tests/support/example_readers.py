@@ -23,5 +23,4 @@ def module(path: Path) -> ModuleType:
 
 
 ach = module(EXAMPLES / "ach" / "ach_events.py")
-
 transactions = module(EXAMPLES / "transactions" / "prepare.py")

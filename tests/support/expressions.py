@@ -65,9 +65,7 @@ def in_reference(text: str, rows: list[dict[str, Any]]) -> list[object]:
 
 
 ROW: dict[str, Any] = dict.fromkeys(COLUMNS)
-
 ROW |= {"amount": Decimal("-2.50"), "total": Decimal("7.00"), "rate": Decimal("0.500000"), "fine": Decimal("1e-18")}
-
 ROW |= {"n": 3, "kind": "Café", "select": " x ", "ok": True, "due": date(2026, 2, 28), "share": Decimal("-0.0500")}
 ROW["at"] = datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
@@ -203,15 +201,10 @@ def digits(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
 
 
 DATES = st.sampled_from([date(1, 1, 1), date(9999, 12, 31), date(2024, 2, 29), date(2026, 1, 31)]) | st.dates()
-
 TIMES = st.datetimes(timezones=st.just(UTC)) | st.sampled_from([datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)])
-
 TEXTS = st.sampled_from(["", "a", "A", "é", " x", "1", "-1.50", "1.005", "true", "2026-02-29", "2026-01-01T00:00Z", "%", "''"])
-
 TEXTS |= st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
-
 INTEGERS = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)]) | st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
-
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     **{name: digits(kind.precision, kind.scale) for name, kind in COLUMNS.items() if kind.kind == "decimal"},
     "n": INTEGERS,
@@ -223,7 +216,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 ROWS = st.lists(st.fixed_dictionaries({name: st.none() | value for name, value in VALUES.items()}), min_size=1, max_size=6)
-
 LEAVES: dict[str, list[str]] = {
     "number": [
         "amount",

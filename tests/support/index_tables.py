@@ -22,7 +22,6 @@ from recon.state.timeline import State, Timeline
 from recon.storage.hashing import hash_of, salt_of
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
-
 NAMES = count(1)
 
 

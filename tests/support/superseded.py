@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import faulty_store
 import strategies as s
 from histories import carry_out
 
@@ -36,3 +38,17 @@ def story(r: Reconciliation, windows: int = 6) -> s.State:
             carry_out(r, operation)
             state = s.apply(state, operation)
     return state
+
+
+class Suspended:
+    """A writer that stops before its ``number``-th put under ``prefix``, while the test does something else."""
+
+    def __init__(self, r: Reconciliation, prefix: str, number: int, meanwhile: Callable[[], None]) -> None:
+        self.seen, self.prefix, self.number, self.meanwhile = 0, prefix, number, meanwhile
+        self.store = faulty_store.WatchedStore(r.store(), before=self.before)
+
+    def before(self, call: faulty_store.Call) -> None:
+        if call.kind in ("put_new", "copy_in") and call.path.startswith(self.prefix):
+            self.seen += 1
+            if self.seen == self.number:
+                self.meanwhile()

@@ -13,11 +13,8 @@ from recon.serving.workers.plans import Plan, ShareBody, plan_for
 from recon.storage.local import LocalStore
 
 CHILD = SUPPORT / "worker_child.py"
-
 TABLE = "orders"
-
 QUICK = Timing(limit_s=30, silence_s=1.0, beat_s=0.01, look_s=0.05, backoff_s=0.05, attempts=3)
-
 ROWS = 100
 """Of a share."""
 
