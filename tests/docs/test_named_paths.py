@@ -1,34 +1,51 @@
-"""Every path that a guide names exists: files and folders in backticks, and the targets of links."""
+"""Every path and every module that a page names exists: names in backticks, and the targets of links. So do the definitions in recipes."""
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 from folders import ROOT
 
-GUIDES = ("CONTRIBUTING.md", "README.md", "docs/design.md")
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
+    for path in ROOT.glob(pattern)
+    if path.name != "CHANGELOG.md" and "Status: decided, not built" not in path.read_text(encoding="utf-8")  # name what was, or will be
+)
 FOLDERS = "recon|recon_assets|resources|jobs|tests|docs|infra|examples|benchmarks"
-NAMED = re.compile(rf"`((?:{FOLDERS})/[\w./-]*|[\w.-]+\.(?:md|toml|py|yaml))`")
-LINKED = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-MADE_BY_A_COMMAND = {"recon.yaml"}
+PATH = re.compile(rf"`((?:{FOLDERS})/(?:[\w./-]*/|[\w./-]*\.\w+)?|(?:CONTRIBUTING|CHANGELOG|SECURITY)\.md|pyproject\.toml)`")
+MODULE = re.compile(r"`((?:recon\.(?!yaml|env|open\b)|recon_assets\.|resources\.|jobs\.)[a-z_]\w*(?:\.\w+)*)(?:\(…?[^`]*\))?`")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
-def paths_in(guide: str) -> list[Path]:
-    """The paths that a guide names from the root of the repository, and those that it links to from its own folder."""
-    text = (ROOT / guide).read_text(encoding="utf-8")
-    named = [ROOT / name for name in NAMED.findall(text) if name not in MADE_BY_A_COMMAND]
-    return named + [(ROOT / guide).parent / target for target in LINKED.findall(text)]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = [ROOT / path for path in PATH.findall(text)] + [(ROOT / page).parent / target for target in LINK.findall(text)]
+    assert [path for path in named if not path.exists()] == []
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_every_path_that_a_guide_names_exists(guide: str) -> None:
-    paths = paths_in(guide)
-    assert len(paths) >= 10
-    assert [str(path.relative_to(ROOT)) for path in paths if not path.exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_that_a_page_names_exists(page: str) -> None:
+    for name in MODULE.findall((ROOT / page).read_text(encoding="utf-8")):
+        assert pkgutil.resolve_name(name) is not None
 
 
 def test_the_guide_names_every_room() -> None:
-    rooms = {f"recon/{folder.parent.name}/" for folder in (ROOT / "recon").glob("*/__init__.py")}
-    assert rooms | {"recon_assets/", "resources/", "jobs/"} <= set(NAMED.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    rooms = {f"recon/{folder.parent.name}/" for folder in Path(ROOT / "recon").glob("*/__init__.py")}
+    assert rooms | {"recon_assets/", "resources/", "jobs/"} <= set(PATH.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+
+
+STEPS = re.split(r"\n(?=\d\. |#)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Recipes")[2])
+OTHER = {"memory", "line", "span", "problem", "windows", "land", "store", "local"}
+"""Words in backticks that are no definitions, or those of a module that a reader has yet to write."""
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if PATH.search(step)], ids=lambda step: " ".join(step.split()[:4]))
+def test_every_definition_that_a_recipe_names_is_in_the_files_of_its_step(step: str) -> None:
+    files = [file for path in PATH.findall(step) for file in ([ROOT / path] if (ROOT / path).is_file() else (ROOT / path).rglob("*.py"))]
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert [name for name in re.findall(r"`([A-Za-z_]+)`", step) if name not in OTHER and not re.search(rf"\b{name}\b", texts)] == []
