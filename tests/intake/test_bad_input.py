@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import strategies as s
+from cli_calls import forked
 
 from recon.cli import main
 
@@ -196,44 +196,28 @@ def test_a_file_that_is_still_being_written_does_not_land(recon: Call, tmp_path:
     assert "2 in = 2 accepted" in recon("run")[1]
 
 
-LIMITED = """
-import resource, sys
-from recon.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def limited(limit: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command whose files may have so many bytes: a real write that fails, as on a full disk."""
-    command = [sys.executable, "-c", LIMITED.format(limit=limit), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(recon: Call, tmp_path: Path) -> None:
     rows = "".join(f"{n},K{n},INVOICE,1.00,EUR,2026-11-01T00:10:00Z\n" for n in range(20_000))
     Path("x.csv").write_text(HEADER + rows)
-    refused = limited(65_536, "land", "x.csv", "-w", WINDOW, "--close")
+    (refused,) = forked(f"land x.csv -w {WINDOW} --close", limits=[65_536])
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (3, "", 1), refused.stderr
     assert "full" in refused.stderr or "space" in refused.stderr
     assert recon("land", "x.csv", "-w", WINDOW, "--close")[0] == 0
-    for limit in (20_000, 200_000, 600_000):
-        stopped = limited(limit, "run")
+    for stopped in forked("run", "run", "run", limits=[20_000, 200_000, 600_000]):
         assert stopped.returncode == 3, stopped.stderr
         assert stopped.stderr.count("\n") == 1
         assert "this is a bug" not in stopped.stderr
-        assert not list(tmp_path.glob("data/timeline/0*"))
+    assert not list(tmp_path.glob("data/timeline/0*"))
     assert recon("run")[0] == 0
     assert recon("verify", "--full")[0] == 0
 
 
-def without_privilege(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command that permissions bind, also where the tests run as root."""
+def without_privilege(*commands: str) -> list[subprocess.CompletedProcess[str]]:
+    """Commands that permissions bind, also where the tests run as root."""
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("as root nothing is forbidden, and setpriv (util-linux), which would change that, is not there")
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    command = [*bound, sys.executable, "-m", "recon.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked(*commands, by=bound)
 
 
 def test_a_store_that_may_only_be_read_answers_and_says_what_it_cannot_take(recon: Call, tmp_path: Path) -> None:
@@ -245,13 +229,14 @@ def test_a_store_that_may_only_be_read_answers_and_says_what_it_cannot_take(reco
     for folder in folders:
         folder.chmod(0o555)
     try:
-        for arguments in ("show A --events", "status", "breaks", "rejects", "export out.csv", "verify --full", f"certificate {WINDOW}"):
-            told = without_privilege(*arguments.split())
-            assert (told.returncode, told.stderr) == (0, ""), arguments
-        for arguments, status in ((f"land secret.csv -w {WINDOW}", 1), (f"replay {WINDOW}", 3), ("close 2026-11-01T01:00Z", 3)):
-            told = without_privilege(*arguments.split())
-            assert (told.returncode, told.stdout, told.stderr.count("\n")) == (status, "", 1), told.stderr
-            assert "Permission denied" in told.stderr
+        looks = ("show A --events", "status", "breaks", "rejects", "export out.csv", "verify --full", f"certificate {WINDOW}")
+        changes = {f"land secret.csv -w {WINDOW}": 1, f"replay {WINDOW}": 3, "close 2026-11-01T01:00Z": 3}
+        for told in without_privilege(*looks, *changes):
+            if told.args in looks:
+                assert (told.returncode, told.stderr) == (0, ""), told.args
+            else:
+                assert (told.returncode, told.stdout, told.stderr.count("\n")) == (changes[told.args], "", 1), told.stderr
+                assert "Permission denied" in told.stderr
     finally:
         for folder in folders:
             folder.chmod(0o755)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,13 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("kind", ["put_new", "copy_in"])
 def test_a_rebuild_that_dies_at_any_write_changes_nothing_or_all_and_is_completed_by_the_next(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "made").mkdir()
+    made = open_in(tmp_path / "made")
+    state, before = story(made), records(made)
     number, dies = 0, True
     while dies:
         number += 1
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        r = open_in(folder)
-        state = story(r)
-        before = records(r)
+        r = recon.open(shutil.copytree(tmp_path / "made", tmp_path / str(number)) / "recon.yaml")
         other = with_other_rules(r)
 
         def hook(call: faulty_store.Call, at: int = number) -> None:

@@ -6,7 +6,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,35 @@ def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
             patch.setenv(name, value)
         patch.chdir(cwd)
         return subprocess.CompletedProcess(arguments, main(arguments), out.getvalue(), err.getvalue())
+
+
+_FORKING = """
+import json, os, resource, sys
+from recon.cli import main
+import recon.api, recon.stages.pipeline, duckdb, jobs.in_process, numpy.ma, pandas, pyarrow.compute, rich.table, sqlglot
+for number, (arguments, limit) in enumerate(json.loads(sys.argv[2])):
+    if (child := os.fork()) == 0:
+        for stream, name in (1, "out"), (2, "err"):
+            os.dup2(os.open(f"{sys.argv[1]}/{number}.{name}", os.O_CREAT | os.O_WRONLY, 0o600), stream)
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        status = main(arguments)
+        sys.stdout.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def forked(*commands: str, by: Sequence[str] = (), limits: Sequence[int] = ()) -> list[subprocess.CompletedProcess[str]]:
+    """Commands one after the other, each in a process forked from one that has imported everything.
+
+    ``by``: what starts that one. ``limits``: how many bytes a file may have that a command writes, one for each command."""
+    asked = [(one.split(), limit) for one, limit in zip(commands, limits or [0] * len(commands), strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*by, sys.executable, "-c", _FORKING, folder, json.dumps(asked)]
+        statuses = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        said = [[Path(folder, f"{number}.{name}").read_text() for name in ("out", "err")] for number in range(len(commands))]
+    return [subprocess.CompletedProcess(one, int(status), *texts) for one, status, texts in zip(commands, statuses, said, strict=True)]
 
 
 def shell(*arguments: str | bytes, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

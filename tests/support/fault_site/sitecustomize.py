@@ -5,7 +5,8 @@ which a process kills itself, as ``kill -9`` does; the file is removed by the on
 same way the beginning of paths before the writing of which a process runs out of memory. While there is a file ``full``, no process can
 write anything to the store, as on a full disk.
 
-The daemon looks at sensors and backfills every two seconds here, where Dagster has 5 and 30 seconds.
+The daemon looks at sensors and backfills every two seconds here, where Dagster has 5 and 30 seconds, and does not load the code anew every
+minute, for which it starts another code server.
 """
 
 import errno
@@ -44,3 +45,4 @@ if told := os.environ.get("RECON_TEST_FAULTS"):
         import dagster._daemon.sensor
 
         dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
+        dagster._daemon.controller.RELOAD_WORKSPACE_INTERVAL = 3600
