@@ -15,6 +15,7 @@ from histories import records
 import recon
 from recon.operations.packaging.spark_zip import package
 from recon.samples.generator import generate
+from recon.state.runs.file import open_run
 from recon.storage import layout
 
 SLICES = 16
@@ -78,5 +79,5 @@ def test_the_pipeline_runs_through_spark_submit_and_a_worker_killed_in_the_middl
     assert len(parts(store)) > before
     assert found.verify(full=True).problems == []
     # Whatever attempts died left behind is named by no run, so that a sweep takes it.
-    named = {file for run in found.state().runs for file in recon.runs.open_run(found.store(), run.path).part_files}
+    named = {file for run in found.state().runs for file in open_run(found.store(), run.path).part_files}
     assert {path.relative_to(store).as_posix() for path in parts(store)} >= named

@@ -24,7 +24,7 @@ from recon.stages.certify import certify_windows
 from recon.state import reachable
 from recon.state.certificates import uncertified
 from recon.state.compaction import compact
-from recon.state.timeline import Timeline
+from recon.state.timeline import Entry, Timeline
 from recon.storage import layout
 
 SLOW = slow(5)
@@ -156,7 +156,7 @@ def test_a_rebuild_does_not_switch_to_a_generation_of_whose_folders_a_sweep_list
     listed = min(reachable.folders(made))
     timeline = Timeline(r.store())
     head = timeline.head()
-    timeline.commit(recon.timeline.Entry("sweep", layout.new_attempt(), head.rules, totals=dict(head.totals), swept=(listed,)), onto=head)
+    timeline.commit(Entry("sweep", layout.new_attempt(), head.rules, totals=dict(head.totals), swept=(listed,)), onto=head)
     for path in list(r.store().list(listed)):
         r.store().delete(path)
     other.rebuild()
@@ -179,7 +179,7 @@ def test_what_a_preview_has_made_is_not_swept_from_under_it(tmp_path: Path) -> N
     head = Timeline(r.store(), folder).head()
     at = Timeline(r.store()).at(other.state().commit - 1)
     windows = {name: {"revision": held.revision, "closed": held.closed, "folder": held.folder} for name, held in at.windows.items()}
-    Timeline(r.store(), folder).commit(recon.timeline.Entry("merge", layout.new_attempt(), r.config.rules_version, windows), onto=head)
+    Timeline(r.store(), folder).commit(Entry("merge", layout.new_attempt(), r.config.rules_version, windows), onto=head)
     newest = datetime.fromisoformat(Timeline(r.store(), folder).head().time)
     sweep(other.store(), other.config, Timeline(r.store()), newest + timedelta(days=2))
     there = {path.rpartition("/")[0] + "/" for path in r.store().list(layout.STATELESS)}
