@@ -1,4 +1,4 @@
-"""Records in Redis (ElastiCache, Valkey), in front of object storage, by decision 014. Whatever happens to it costs speed, never truth.
+"""The cache of records in Redis (ElastiCache, Valkey), in front of object storage. A failing cache costs time, never correctness.
 
     recon:<namespace>:<name>       name: BLAKE2b-128 of (part-file, offset, length, check), keyed by the store's seal
     value                          BLAKE2b-128 of (name, record), keyed by the seal; then the record
@@ -41,9 +41,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class RecordCache:
-    """Records by where they lie. Getting and putting never raise: what cannot be had is a miss. For many threads at once.
+    """Records by their addresses. ``get`` and ``put`` never raise; a failure counts as a miss. Safe for many threads.
 
-    Whoever gets a record compares its check with the index, as with any other."""
+    Callers check a cached record against the index, as they check any other."""
 
     def __init__(
         self,
@@ -54,17 +54,17 @@ class RecordCache:
         read_secret: ReadSecret = boto3_secret,
         pause_s: float = PAUSE_S,
     ) -> None:
-        """``seal``: gives the store's secret. Nothing is connected to before something is asked."""
+        """``seal`` returns the store's secret. The first request connects."""
         self._settings, self._seal_of, self._meter, self._read_secret = settings, seal, meter, read_secret
         self._prefix = f"recon:{namespace}:".encode()
         self._breaker = Breaker(pause_s)
         self._lock = threading.Lock()
         self._client: Any = None
         self._seal = b""
-        self._told = False
+        self._warned = False
 
     def get(self, places: Sequence[RecordAddress]) -> list[bytes | None]:
-        """The record of each place, None where the cache does not have it, or has something else."""
+        """The record at each address, None where the cache does not have it, or has other bytes."""
         found: list[bytes | None] = []
         if self._breaker.allows():
             with self._no_worse_than_a_miss():
@@ -73,7 +73,7 @@ class RecordCache:
         return found + [None] * (len(places) - len(found))
 
     def put(self, records: Iterable[tuple[RecordAddress, bytes]]) -> None:
-        """Keeps records that have been checked, except those that are too large."""
+        """Stores records that have been checked, except those larger than ``cache.record_max``."""
         small = (one for one in records if len(one[1]) <= self._settings.record_max)
         if self._breaker.allows():
             with self._no_worse_than_a_miss():
@@ -81,7 +81,7 @@ class RecordCache:
                     self._kept(batch)
 
     def try_out(self) -> None:
-        """Asks for something that is not there. Raises what goes wrong, for whoever wants to know."""
+        """Sends one request, and raises its error."""
         connected(self._settings, self._read_secret).get(self._prefix)
 
     def _asked(self, places: Sequence[RecordAddress]) -> list[bytes | None]:
@@ -123,7 +123,7 @@ class RecordCache:
         mark, record = value[:_MARK_BYTES], value[_MARK_BYTES:]
         if len(record) != place.length or not compare_digest(mark, self._mark(name, record)):
             self._count("wrong")
-            self._tell("holds entries that are damaged, or that recon did not write")
+            self._warn("holds entries that are damaged, or that recon did not write")
             return None
         self._count("hit", received=len(record))
         return record
@@ -132,27 +132,27 @@ class RecordCache:
     def _no_worse_than_a_miss(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever it is: the store has what is asked for
+        except Exception as error:  # any error: the record can be read from the store
             self._breaker.failed()
             self._count("error")
             with self._lock:
-                # A new connection next time, and the secret read again: it may have been changed.
+                # Connect anew next time, with the secret read again, as it may have changed.
                 self._client = None
-            self._tell(reason(error))
+            self._warn(reason(error))
 
     def _count(self, operation: str, sent: int = 0, received: int = 0) -> None:
         if self._meter is not None:
             self._meter.count("redis", operation, sent, received)
 
-    def _tell(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         with self._lock:
-            told, self._told = self._told, True
-        if not told:
-            _LOG.warning("recon: cache at %s: %s; what it does not give is read from the store", self._settings.address, what)
+            warned, self._warned = self._warned, True
+        if not warned:
+            _LOG.warning("recon: cache at %s: %s; reading from the store", self._settings.address, what)
 
 
 class Breaker:
-    """After FAILURES_MAX failures in a row nothing is asked for ``pause_s`` seconds; then one request is let through to try."""
+    """Allows no request for ``pause_s`` seconds after FAILURES_MAX failures in a row, then one request as a trial."""
 
     def __init__(self, pause_s: float) -> None:
         self._pause_s, self._failures, self._closed_until = pause_s, 0, 0.0
@@ -165,7 +165,7 @@ class Breaker:
                 return True
             if now < self._closed_until:
                 return False
-            self._closed_until = now + self._pause_s  # others wait for what this one finds
+            self._closed_until = now + self._pause_s  # other threads wait for the result of this trial
             return True
 
     def failed(self) -> None:
@@ -179,7 +179,7 @@ class Breaker:
 
 
 class CachedStore:
-    """A store with records of it in a cache. Everything but reading records (recon.state.runs.read) goes to the store itself."""
+    """A store with a cache of its records. Only recon.state.runs.read uses the cache; all methods go to the store itself."""
 
     def __init__(self, store: ObjectStore, records: RecordCache) -> None:
         self.store, self.records = store, records
@@ -190,7 +190,7 @@ class CachedStore:
 
     @property
     def meter(self) -> Meter | None:
-        """What counts the store's requests, if anything does."""
+        """The meter that counts the store's requests, if there is one."""
         return getattr(self.store, "meter", None)
 
     def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
@@ -239,12 +239,12 @@ def cache_of(store: ObjectStore) -> RecordCache | None:
 
 
 def uncached(store: ObjectStore) -> ObjectStore:
-    """The store itself: for proving what lies in it."""
+    """The store without its cache, for proofs of its content."""
     return store.store if isinstance(store, CachedStore) else store
 
 
 def meter_of(store: ObjectStore) -> Meter | None:
-    """Who is told of the requests to a store, and to what serves it; nobody in a folder."""
+    """The meter that counts the requests to a store and its cache; None for a folder."""
     meter: Meter | None = getattr(uncached(store), "meter", None)
     return meter
 
@@ -252,14 +252,14 @@ def meter_of(store: ObjectStore) -> Meter | None:
 def in_front_of(
     store: ObjectStore, settings: Cache, namespace: str, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret
 ) -> ObjectStore:
-    """The store with the cache that the settings name, or itself: where they name none, and in a folder, whose records are mapped."""
+    """The store with the configured cache. A folder gets none, as its records are memory-mapped."""
     if settings.kind == "none" or store.local(layout.STORE) is not None:
         return store
     return CachedStore(store, RecordCache(settings, settings.namespace or namespace, lambda: seal_of(store), meter, read_secret))
 
 
 def seal_of(store: ObjectStore) -> bytes:
-    """The store's secret, by which entries are known to be its own. Made by whoever needs it first; never put into a cache."""
+    """The store's secret, which marks cache entries as its own. The first caller makes it; it is never put into a cache."""
     try:
         seal = store.get(layout.CACHE_SEAL)
     except NotFound:
@@ -272,7 +272,7 @@ def seal_of(store: ObjectStore) -> bytes:
 
 
 def reason(error: Exception) -> str:
-    """Why a request failed, without anything that the other side or a secret has said."""
+    """Why a request failed, without text from the server or a secret."""
     if isinstance(error, WrongUsage | Damaged):
         return str(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}

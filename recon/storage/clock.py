@@ -1,7 +1,7 @@
-"""The time that decides what closes and what goes: this machine's, held back to the store's own where it is ahead.
+"""The current time for decisions that cannot be undone: closing a window, removing objects.
 
-A machine whose clock is a day ahead would close windows that have not begun, for good. So the clock of the storage is asked: when it says
-that an object which was put just now was written. In a folder on this machine that is this machine's clock; on NFS it is the file server's.
+A machine whose clock is a day ahead would close windows that have not begun. So this machine's clock is compared with the storage's: the
+modification time of an object that was just put. For a local folder that is the same clock; on NFS it is the file server's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from recon.storage import layout
 from recon.storage.port import ObjectStore
 
 AHEAD_MAX = timedelta(minutes=5)
-"""How far clocks may differ; the same as for notes of landings."""
+"""How far the two clocks may differ; the same as for notes of landings."""
 
 
 def here() -> datetime:
@@ -21,7 +21,7 @@ def here() -> datetime:
 
 
 def now(store: ObjectStore) -> datetime:
-    """This machine's time, or the store's own where that is more than ``AHEAD_MAX`` earlier."""
+    """This machine's time, or the storage's where this machine is more than ``AHEAD_MAX`` ahead."""
     path = layout.clock(layout.new_attempt())
     store.put_new(path, [b""])
     try:

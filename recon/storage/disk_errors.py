@@ -1,4 +1,4 @@
-"""Errors of the local disk as Recon's own, and writing a local file."""
+"""Turns errors of the local disk into Recon's own, and writes a local file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
 
 
 def _fail(error: OSError, path: str, doing: str) -> NoReturn:
-    """The operating system's error as one line that says what to do next."""
+    """Raises the operating system's error as one of Recon's, with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise OutOfCapacity(f"{path}: no space left while {doing}; free some disk space, then run the same again") from error
     if error.errno == errno.ENOENT:

@@ -1,10 +1,9 @@
 """Hashes of keys and of event ids: MD5 of the store's salt and the text.
 
-A hash
-only finds candidates: whatever is found by it is compared by its text.
+A hash only finds candidates; the texts are then compared.
 
-Two texts with one MD5 can be made, and were published. Nobody can make them without knowing the salt, 16 random bytes that ``store.json``
-keeps and nothing else shows. Stores of format 3 have none. See docs/decisions/003-runs.md.
+Two texts with the same MD5 can be constructed, but not without the salt: 16 random bytes that only ``store.json`` holds. Stores of format
+3 have no salt. See docs/decisions/003-runs.md.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _known: WeakKeyDictionary[ObjectStore, str] = WeakKeyDictionary()
 
 
 def new_salt() -> str:
-    """A salt for a new store, as text that stands in ``store.json``."""
+    """A salt for a new store, as text for ``store.json``."""
     return secrets.token_urlsafe(_SALT_BYTES)
 
 
 def salt_of(store: ObjectStore) -> str:
-    """The salt of a store, read once; empty for a store of format 3. Raises NotFound where there is no store, and Damaged."""
+    """The salt of a store, read once; "" in a store of format 3. Raises NotFound where there is no store, and Damaged."""
     found = _known.get(store)
     if found is None:
         found = _known[store] = salt_in(documents.read(store, layout.STORE, dict[str, Any], documents.RESTORE))
@@ -48,12 +47,12 @@ def salt_of(store: ObjectStore) -> str:
 
 
 def remember(store: ObjectStore, identity: Mapping[str, Any]) -> None:
-    """Spares ``salt_of`` to read ``store.json``, which says ``identity``, again. Raises Damaged as that does."""
+    """Remembers the salt in ``identity``, the content of ``store.json``, for ``salt_of``. Raises Damaged."""
     _known[store] = salt_in(identity)
 
 
 def salt_in(identity: Mapping[str, Any]) -> str:
-    """The salt in what ``store.json`` says. Raises Damaged where it has none that a store of its format has."""
+    """The salt in the content of ``store.json``. Raises Damaged where a store of its format must have one and it has none."""
     if identity.get("format") == UNSALTED_FORMAT:
         return ""
     salt = identity.get(SALT)
@@ -75,7 +74,7 @@ def _number(content: bytes) -> int:
 def define(connection: duckdb.DuckDBPyConnection, salt: str) -> None:
     """Makes the SQL functions ``key_hash(text)``, an UHUGEINT that holds hi and lo, and ``id_hash(text)``, its low 64 bits as UBIGINT.
 
-    They are functions so that no other query, nor the error that quotes it, holds the salt."""
+    As functions, they keep the salt out of other queries and of the errors that quote those."""
     salted = f"'{salt}' || value" if salt else "value"
     number = _MD5.format(text=f"({salted})")
     connection.execute(f"CREATE OR REPLACE TEMP MACRO key_hash(value) AS {number}")
@@ -83,5 +82,5 @@ def define(connection: duckdb.DuckDBPyConnection, salt: str) -> None:
 
 
 def halves(number: str) -> tuple[str, str]:
-    """SQL of hi and lo of a ``key_hash``."""
+    """SQL of hi and lo, the upper and the lower half of a ``key_hash``."""
     return f"({number} >> 64)::UBIGINT", f"({number} & {_LOW_64_BITS}::UHUGEINT)::UBIGINT"

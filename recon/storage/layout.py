@@ -1,13 +1,13 @@
-"""Where everything lies in a store. Every path is made here and nowhere else.
+"""The paths of all objects in a store. No other module makes one.
 
     store.json                                             what this store is
-    copying.json                                           whose unfinished copy lies here; there is no store.json then
+    copying.json                                           the source of an unfinished copy; there is no store.json then
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
-    events/<window>/files/<digest>-<attempt>/<name>        landed files, as they came
-    landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   a note, without content, that a window's revision is about to be put
-    clock/<attempt>                                        put, looked at and removed: what time the storage has
-    corrections/<digest>.json                              a correction that was begun; gone once it has landed
-    leases/<name>/<number>/taken, beats/<n>, released      who works on what, and when that was last heard of
+    events/<window>/files/<digest>-<attempt>/<name>        landed files, unchanged
+    landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   an empty note that a window's revision is about to be put
+    clock/<attempt>                                        put and removed to read the storage's clock
+    corrections/<digest>.json                              a correction that was begun; removed once it has landed
+    leases/<name>/<number>/taken, beats/<n>, released      who works on what, and the last heartbeat
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     prefetched/<attempt>.arrow                             records read ahead for one merge
@@ -16,15 +16,15 @@
     state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
     rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
-    generations/<attempt>/begun.json, timeline/…           a rebuild: what it is, and its own timeline
-    frontiers/<name>/<number>.json                         how far something has come that would else look at all windows
-    serving/tables/<number>/begun.json, outcome.json, retired   an index table: what it is, whether it stands, a rebuild came
-    indexed/<window>/<commit>                              a note, without content, that the index has taken in a window's commit
+    generations/<attempt>/begun.json, timeline/…           a rebuild: its start, and its own timeline
+    frontiers/<name>/<number>.json                         how far a process has come that would otherwise read all windows
+    serving/tables/<number>/begun.json, outcome.json, retired   an index table: its start, its outcome, a rebuild replaced it
+    indexed/<window>/<commit>                              an empty note that the index holds a window's commit
     certificates/<window>/<number>.json
-    cache/seal                                             the secret by which entries of a cache are known to be this store's
-    shares/<table>/<plan>/plan.json, finished.json         what workers were given to bring into a table of look-ups, and that it is done
-    shares/<table>/<plan>/<share>/<attempt>/<entry>, done  what became of an attempt at a share; the counts of the share
-    steps/<attempt>/asked.json, answer.json                a stage that is carried out on a cluster: what is asked, what came of it
+    cache/seal                                             the secret that marks cache entries as this store's
+    shares/<table>/<plan>/plan.json, finished.json         the shares that workers load into an index table; their sums
+    shares/<table>/<plan>/<share>/<attempt>/<entry>, done  one attempt at a share; the counts of the share
+    steps/<attempt>/asked.json, answer.json                a stage that runs on a cluster: request and result
 
 ``<attempt>`` is a random name that no other process uses.
 """
@@ -91,12 +91,12 @@ def landing_hour(instant: datetime) -> str:
 
 
 def landing_instant(instant: datetime) -> str:
-    """What the names of the notes of one instant begin with."""
+    """The prefix of the notes of one instant."""
     return f"{landing_hour(instant)}{instant:%M%S.%f}"
 
 
 def landing(instant: datetime, window: datetime, revision: int, attempt: str) -> str:
-    """The name says all: when (UTC), which window, the number of its revision, and an attempt that makes it the only one."""
+    """The name holds the time (UTC), the window, its revision, and an attempt that makes it unique."""
     return f"{landing_instant(instant)}-{folder_name(window)}-{revision:06d}-{attempt}"
 
 
@@ -110,7 +110,7 @@ def landed_bytes(digest: str, window: datetime) -> str:
 
 
 def correction(digest: str) -> str:
-    """A correction that was begun: its event, its window, its file. ``digest``: of what its maker gave."""
+    """A correction that was begun: its event, window and file. ``digest``: of the maker's input."""
     return f"{CORRECTIONS}{digest}.json"
 
 
@@ -140,7 +140,7 @@ def lease_released(name: str, number: int) -> str:
 
 
 def quarantine_of(window: datetime, revision: int, rules: str) -> str:
-    """What the names of all reasons begin with for which this revision could not be processed by these rules."""
+    """The prefix of all reasons why this revision could not be processed by these rules."""
     return f"{quarantine(window)}{revision:06d}-{rules}-"
 
 
@@ -153,7 +153,7 @@ def landed_files(window: datetime) -> str:
 
 
 def landed_file(window: datetime, digest: str, attempt: str, name: str) -> str:
-    """``name`` is the user's: only its harmless characters go into the path; the manifest keeps it as it was."""
+    """``name`` is the user's: only its safe characters go into the path; the manifest keeps it unchanged."""
     safe = _UNSAFE.sub("_", name)[-100:].lstrip(".") or "file"
     return f"{landed_files(window)}{digest[:16]}-{attempt}/{safe}"
 
@@ -172,7 +172,7 @@ def prefetched(attempt: str) -> str:
 
 
 def part_file(attempt: str, number: int, task: str = "") -> str:
-    """``task``: the attempt of the task that writes it, where a stage is carried out by tasks that may be run more than once."""
+    """``task``: the attempt of the task that writes it, where a stage runs as tasks that may be repeated."""
     return f"state/{attempt}/part-{number:04d}{_of_task(task)}.jsonl"
 
 
@@ -186,7 +186,7 @@ def slice_run(attempt: str, number: int, task: str) -> str:
 
 
 def piece(attempt: str, name: str, number: int, task: str, suffix: str) -> str:
-    """What one task of a stage hands to the next one. It is not named by any commit, so what is left of it is swept."""
+    """An intermediate file from one task of a stage to the next. No commit names it, so it is swept if it is left over."""
     return f"state/{attempt}/{name}-{number:04d}{_of_task(task)}.{suffix}"
 
 
@@ -243,7 +243,7 @@ def frontier_at(name: str, number: int) -> str:
 
 
 def serving_table_retired(number: int) -> str:
-    """A note, without content, that a rebuild took the place of what a table says: nobody looks into it any more."""
+    """An empty note that a rebuild has replaced a table: clients no longer read it."""
     return f"{serving_table(number)}retired"
 
 
@@ -261,7 +261,7 @@ def serving_table_begun(number: int) -> str:
 
 
 def serving_table_outcome(number: int) -> str:
-    """Created once: that a table stands, or that its filling was given up."""
+    """Created once: the table is complete, or its build was given up."""
     return f"{serving_table(number)}outcome.json"
 
 

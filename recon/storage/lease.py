@@ -1,7 +1,7 @@
-"""Leases: who works on what, since when, and when that was last heard of.
+"""Leases: which process works on what, since when, and the time of its last heartbeat.
 
-Correctness never rests on a lease: a holder that was suspended may go on working after another took over, and the timeline fences it off.
-A lease only keeps two from doing the same work, and tells which work was given up by a process that died.
+Correctness never depends on a lease: a suspended holder may go on working after another took over, and the timeline refuses its commit.
+A lease only avoids that two processes do the same work, and shows which work a dead process left.
 Protocol: docs/decisions/005-leases-and-landings.md.
 """
 
@@ -21,7 +21,7 @@ from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 SKEW_S = 5.0
-"""What the clocks of two machines may differ beyond the time to live, before one takes the other for dead."""
+"""How far the clocks of two machines may differ: a holder counts as dead after its time to live and these seconds."""
 BEATS_PER_TTL = 4
 _LOOKS_MAX = 100
 
@@ -36,9 +36,9 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """Who holds, or held without giving it back, the lease ``name``. ``beat``: when the holder was last heard of.
+    """The holder of the lease ``name``, which has not released it. ``beat``: the time of its last heartbeat.
 
-    ``expired``: it has been silent for longer than its time to live, so that the next one may take over."""
+    ``expired``: the last heartbeat is older than its time to live, so that another process may take over."""
 
     name: str
     number: int
@@ -49,24 +49,24 @@ class LeaseHolder:
     expired: bool
 
     def __str__(self) -> str:
-        heard = f"last heard of {self.beat:%Y-%m-%dT%H:%M:%SZ}"
-        return f"{self.name}: held by {self.holder} since {self.since:%Y-%m-%dT%H:%M:%SZ}, {heard}" + (
+        heartbeat = f"last heartbeat {self.beat:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.name}: held by {self.holder} since {self.since:%Y-%m-%dT%H:%M:%SZ}, {heartbeat}" + (
             f", silent for longer than its {self.ttl_s:g} s" if self.expired else ""
         )
 
 
 class Lease:
-    """A lease that was taken. Beat within ``ttl_s``, or let ``keeping`` do it; release it when the work is done or has failed."""
+    """A lease that this process has taken. Call ``beat`` within ``ttl_s``, or use ``keeping``; release it when the work has ended."""
 
     def __init__(self, store: ObjectStore, name: str, number: int, holder: str, ttl_s: float, clock: Clock) -> None:
         self.name, self.number, self.holder, self.ttl_s = name, number, holder, ttl_s
         self.lost = False
-        """Another took over, or the lease was given back. Known from the next beat on, not at once."""
+        """Whether another process took over, or the lease was released; updated by ``beat``."""
         self._store, self._clock, self._beats = store, clock, 0
         self._turn = threading.Lock()
 
     def beat(self) -> bool:
-        """Says that the holder lives. False if another took over meanwhile. Raises TryAgain where the store is away."""
+        """Puts a heartbeat. False if another process took over. Raises TryAgain where the store is unreachable."""
         with self._turn:
             if not self.lost:
                 self.lost = _newest(_numbers(self._store, self.name)) != self.number
@@ -80,18 +80,18 @@ class Lease:
             return True
 
     def release(self) -> None:
-        """Gives the lease back; nothing happens to one that is lost."""
+        """Releases the lease; does nothing if it is lost."""
         with self._turn:
             if self.lost:
                 return
             body = {"time": self._clock().isoformat()}
-            with suppress(AlreadyExists):  # an earlier try had succeeded though its reply was lost
+            with suppress(AlreadyExists):  # an earlier try succeeded though its reply was lost
                 documents.put(self._store, layout.lease_released(self.name, self.number), body)
             self.lost = True
 
     @contextmanager
     def keeping(self) -> Iterator[Lease]:
-        """Beats in the background until the block ends, however it does, and then gives the lease back."""
+        """Puts heartbeats in the background until the block ends, and then releases the lease."""
         done = threading.Event()
 
         def beats() -> None:
@@ -100,7 +100,7 @@ class Lease:
                     if not self.beat():
                         return
                 except TryAgain:
-                    continue  # the store is away: as long as it is, nobody else can take over either
+                    continue  # the store is unreachable, so no other process can take over
 
         thread = threading.Thread(target=beats, name=f"lease {self.name}", daemon=True)
         thread.start()
@@ -109,19 +109,19 @@ class Lease:
         finally:
             done.set()
             thread.join()
-            with suppress(TryAgain):  # the store is away; the lease runs out by itself
+            with suppress(TryAgain):  # the store is unreachable; the lease expires
                 self.release()
 
 
 def acquire(store: ObjectStore, name: str, holder: str, ttl_s: float, clock: Clock = _now) -> Lease | None:
-    """Takes the lease ``name`` if nobody holds it, or its holder was silent for longer than its time to live; else None.
+    """Takes the lease ``name`` if it is free or its holder has expired; else returns None.
 
-    ``name`` becomes part of a path and may hold slashes. ``holder`` is told to whoever asks (a run's id). Of several who try at once
-    one gets it."""
+    ``name`` becomes part of a path and may hold slashes. ``holder``: a run's id, shown by ``current``. Of several processes that try at
+    once, at most one gets it."""
     if not name or not holder or not (math.isfinite(ttl_s) and ttl_s > 0):
         raise WrongUsage(f"lease {name!r}: it needs a name, a holder and a time to live above 0 s (holder {holder!r}, {ttl_s} s)")
-    numbers, standing = _standing(store, name, clock)
-    if standing is not None and not standing.expired:
+    numbers, holder_now = _current(store, name, clock)
+    if holder_now is not None and not holder_now.expired:
         return None
     number = _newest(numbers) + 1
     body = {"holder": holder, "ttl_s": ttl_s, "time": clock().isoformat()}
@@ -129,7 +129,7 @@ def acquire(store: ObjectStore, name: str, holder: str, ttl_s: float, clock: Clo
         documents.put(store, layout.lease_taken(name, number), body)
     except AlreadyExists:
         return None
-    # One that was slow may have put a number that was given out and cleared away before: then there is a higher one.
+    # A slow process may put a number that was used and removed before: then a higher number exists.
     numbers = _numbers(store, name)
     if _newest(numbers) != number:
         store.delete(layout.lease_taken(name, number))
@@ -141,25 +141,25 @@ def acquire(store: ObjectStore, name: str, holder: str, ttl_s: float, clock: Clo
 
 
 def current(store: ObjectStore, name: str, clock: Clock = _now) -> LeaseHolder | None:
-    """Who holds the lease, also where its holder fell silent (``expired``); None where it is free."""
-    return _standing(store, name, clock)[1]
+    """The holder of a lease, also an expired one; None where the lease is free."""
+    return _current(store, name, clock)[1]
 
 
 def holders(store: ObjectStore, under: str = "", clock: Clock = _now) -> dict[str, LeaseHolder]:
-    """Name → holding, of every lease at or below the folder ``under`` that is not free, expired ones too."""
+    """Name → holder of every lease at or below the folder ``under`` that is not free, expired ones included."""
     found = {name: current(store, name, clock) for name in _names(store, under)}
     return {name: holding for name, holding in found.items() if holding is not None}
 
 
 def revoke(store: ObjectStore, holding: LeaseHolder) -> None:
-    """Gives a lease back in the name of a holder that is known to be gone, so that nobody waits for it to fall silent."""
-    with suppress(AlreadyExists):  # it was given back meanwhile
+    """Releases the lease of a holder that is known to be dead, so that no process waits for it to expire."""
+    with suppress(AlreadyExists):  # it has been released meanwhile
         documents.put(store, layout.lease_released(holding.name, holding.number), {"time": _now().isoformat()})
 
 
 def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
-    """Removes what is left of leases that were given back before ``before``. Returns how many. Wait a day at least: one that was
-    suspended in taking a lease since then could take it beside another."""
+    """Removes the objects of leases that were released before ``before``. Returns how many leases. ``before`` is a day ago or earlier: a
+    process that was suspended while taking a lease could otherwise take it beside another."""
     swept = 0
     for name in _names(store, under):
         numbers = _numbers(store, name)
@@ -172,8 +172,8 @@ def sweep(store: ObjectStore, before: datetime, under: str = "") -> int:
     return swept
 
 
-def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, set[str]], LeaseHolder | None]:
-    """What lies in the store under a lease's name, and who holds it."""
+def _current(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, set[str]], LeaseHolder | None]:
+    """The objects of a lease, as ``_numbers`` returns them, and its holder."""
     for _ in range(_LOOKS_MAX):
         numbers = _numbers(store, name)
         number = _newest(numbers)
@@ -184,15 +184,15 @@ def _standing(store: ObjectStore, name: str, clock: Clock) -> tuple[dict[int, se
             newest = max((what for what in numbers[number] if what.startswith("beats/")), default="taken")
             beat = _time(store, layout.lease_object(name, number, newest))
         except NotFound:
-            continue  # it beat, or was taken over, just now
+            continue  # a heartbeat or another holder has just replaced it
         ttl_s, since = float(taken["ttl_s"]), datetime.fromisoformat(taken["time"])
         expired = abs((clock() - beat).total_seconds()) > ttl_s + SKEW_S
         return numbers, LeaseHolder(name, number, str(taken["holder"]), since, beat, ttl_s, expired)
-    raise TryAgain(f"{layout.lease(name)}: what is listed there cannot be read; check that the store answers rightly, then run it again")
+    raise TryAgain(f"{layout.lease(name)}: its listed objects cannot be read; check the store, then run the same again")
 
 
 def _numbers(store: ObjectStore, name: str) -> dict[int, set[str]]:
-    """Number given out → its objects. A number that nobody was given (a beat that came too late) has no ``taken``."""
+    """Number → its objects. A number without ``taken`` was never given out: a heartbeat came too late."""
     numbers: dict[int, set[str]] = {}
     for path in store.list(layout.lease(name)):
         found = _OBJECT.match(path)
@@ -202,7 +202,7 @@ def _numbers(store: ObjectStore, name: str) -> dict[int, set[str]]:
 
 
 def _newest(numbers: dict[int, set[str]]) -> int:
-    """The highest number that was given out, 0 if there is none."""
+    """The highest number that was given out, 0 if none was."""
     return max((number for number, objects in numbers.items() if "taken" in objects), default=0)
 
 

@@ -1,4 +1,4 @@
-"""The object store: named, immutable byte strings. The port all is written through, and its embedded default."""
+"""The store in a local folder: the embedded default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recon.errors import Damaged, WrongUsage
 from recon.storage.disk_errors import _READ_ONLY, _fail, copy_to_file
 from recon.storage.port import COPY_CHUNK_BYTES, TEMPORARY, AlreadyExists, NotFound, ReadCost, check_path
 
-# What link() answers where hard links are not supported.
+# Errors of link() on file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
@@ -28,20 +28,20 @@ DISK = ReadCost(gap_max_bytes=1 << 16, request_max_bytes=1 << 23, requests_at_on
 class LocalStore:
     """A store in a local folder. An object is written under ``tmp/``, synced, linked to its name; its folder is synced.
 
-    ``link()`` fails where the name exists, which makes it the conditional put; a kill at any point leaves the whole
-    object under its name, or nothing but a temporary file. In a folder that may only be read, reading works.
+    ``link()`` fails where the name exists, which makes it the conditional put. A process that is killed leaves the whole object under its
+    name, or only a temporary file. A folder that is read-only can still be read.
     """
 
     cost = DISK
 
     def __init__(self, root: Path, shared: bool = False) -> None:
-        """``shared``: folders and files get the modes that the umask leaves; else only the user who makes them can read them (0700, 0600).
+        """``shared``: folders and files get the modes of the umask; else only their owner can read them (0700, 0600).
 
-        Raises WrongUsage where ``root`` is no folder, or its file system has no hard links (found by trying)."""
+        Raises WrongUsage where ``root`` is no folder, or its file system has no hard links, which is tried."""
         self.root = Path(os.path.abspath(root))
         self._folder_mode, self._file_mode = (0o777, 0o666) if shared else (0o700, 0o600)
         self._temporary = self.root / TEMPORARY
-        # Folders whose way up to the root this process has synced. One made by another process may not be durable yet.
+        # Folders that this process has synced up to the root. A folder made by another process may not be durable yet.
         self._durable: set[Path] = set()
         self._open()
 
@@ -82,14 +82,14 @@ class LocalStore:
         temporary = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
             if os.path.lexists(target):
-                self._lost(path, target)
+                self._refuse_existing(path, target)
             try:
                 size = _write_synced(temporary, chunks, self._file_mode)
                 self._make_durable(target.parent)
                 try:
                     os.link(temporary, target)
                 except FileExistsError:
-                    self._lost(path, target)
+                    self._refuse_existing(path, target)
                 _sync(target.parent)
             finally:
                 with suppress(OSError):
@@ -98,10 +98,10 @@ class LocalStore:
             _fail(error, path, "writing")
         return size
 
-    def _lost(self, path: str, target: Path) -> NoReturn:
+    def _refuse_existing(self, path: str, target: Path) -> NoReturn:
         if target.is_dir():
             raise WrongUsage(f"store path {path!r}: it is a folder of other objects; write a name below it")
-        # Whoever builds on the winner's object must find it after a power cut, though its writer may not have synced.
+        # The caller builds on the winner's object, which must survive a power cut though its writer may not have synced it.
         self._make_durable(target.parent)
         _sync(target.parent)
         raise AlreadyExists(f"{path}: exists already in {self.root} and is never overwritten")
@@ -135,7 +135,7 @@ class LocalStore:
             raise WrongUsage(f"{path}: a range of {length} bytes from {offset} is no range; both count from 0")
         with self._reading(path) as handle:
             try:
-                # Not more than is there: a length out of a damaged index must not become an allocation, nor its offset a failing seek.
+                # A length from a damaged index must not become an allocation, nor its offset a failing seek.
                 there = max(0, os.fstat(handle.fileno()).st_size - offset)
                 found = b""
                 if length <= there:
@@ -212,7 +212,7 @@ class LocalStore:
             _fail(error, str(self.root), "listing")
 
     def delete(self, path: str) -> None:
-        """See ObjectStore. Not synced: what comes back after a power cut is deleted again by the next sweep."""
+        """See ObjectStore. Not synced: the next sweep deletes again an object that comes back after a power cut."""
         try:
             self._file(path).unlink(missing_ok=True)
         except NotADirectoryError:
@@ -239,7 +239,7 @@ class LocalStore:
     def sweep_temporary(self, older_than_s: float) -> int:
         """Removes temporary files and folders not written to for ``older_than_s`` seconds. Returns how many.
 
-        A writer that comes back to a swept file raises TryAgain; its object is not created.
+        A writer whose temporary file was swept raises TryAgain; its object is not created.
         """
         before, swept = time.time() - older_than_s, 0
         try:

@@ -1,4 +1,4 @@
-"""Opening a reconciliation's store: what it must be, and that it belongs to this configuration."""
+"""Opens a reconciliation's store, and refuses a store that belongs to another configuration."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 FORMAT = 4
-"""Of new stores. Format 3 had no salt, no seals, and no links between entries: what is written there now has seals and links."""
+"""The format of new stores. Format 3 has no salt, and its older objects have no seals and links."""
 READ = (3, FORMAT)
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
 def open_for(place: Place, create: bool = False, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret) -> ObjectStore:
-    """The store of a reconciliation, with the cache in front of it that is configured. ``create`` makes it where there is none yet.
-    ``meter`` is told of requests to either; else a tally of the store's own is.
+    """The store of a reconciliation, with the configured cache in front of it. ``create``: makes a store where there is none. ``meter``
+    counts the requests to both; by default a tally of the store's own.
 
-    Raises WrongUsage for a folder that is not a store, a store of another reconciliation, or of another grid of windows."""
+    Raises WrongUsage for a folder that is not a store, and for a store of another reconciliation or with another grid of windows."""
     folder = place.store_path
     if folder is not None and not create and not folder.exists():
         raise WrongUsage(f"{folder}: {_NONE}")
@@ -45,15 +45,15 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
         open_store(place.store, place.path.parent, place.s3, meter, place.shared), place.cache, place.name, meter, read_secret
     )
     identity = _identity(place)
-    raw = _held(store, place, identity if create else None)
-    held = documents.parsed(f"{place.store}: {layout.STORE}", raw, dict[str, Any], documents.RESTORE)
-    if (made := held.get("format")) not in READ:
+    raw = _identity_object(store, place, identity if create else None)
+    found = documents.parsed(f"{place.store}: {layout.STORE}", raw, dict[str, Any], documents.RESTORE)
+    if (made := found.get("format")) not in READ:
         raise WrongUsage(
             f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} and {FORMAT}; use the one that made it"
         )
-    remember(store, held)
+    remember(store, found)
     for field, expected in identity.items():
-        there = held.get(field, "" if field == "windows.zone" else None)
+        there = found.get(field, "" if field == "windows.zone" else None)
         if there != expected:
             raise WrongUsage(
                 f"{place.path}: {field} is {_shown(expected)}, but the store was made with {_shown(there)}; "
@@ -62,8 +62,8 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
     return store
 
 
-def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> bytes:
-    """What ``store.json`` says. With ``identity`` it is made where there is nothing at all yet."""
+def _identity_object(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> bytes:
+    """The bytes of ``store.json``. With ``identity`` it is made where the location is empty."""
     try:
         return store.get(layout.STORE)
     except NotFound:
@@ -78,27 +78,25 @@ def _held(store: ObjectStore, place: Place, identity: dict[str, Any] | None) -> 
             ) from None
         if identity is None:
             raise WrongUsage(f"{place.store}: {_NONE}") from None
-    said = {field: value for field, value in identity.items() if value != ""}
+    fields = {field: value for field, value in identity.items() if value != ""}
     try:
-        return documents.put(store, layout.STORE, {"format": FORMAT, **said, SALT: new_salt()}, **documents.INDENTED)
+        return documents.put(store, layout.STORE, {"format": FORMAT, **fields, SALT: new_salt()}, **documents.INDENTED)
     except AlreadyExists:
         return store.get(layout.STORE)
 
 
 @contextmanager
 def store_present(store: ObjectStore) -> Iterator[None]:
-    """What goes wrong in the block because the store went away (its disk was unmounted, its folder moved) looks like damage, or like
-    windows that are not ready. It is told as what it is, TryAgain, so that no data are blamed for it."""
+    """Raises TryAgain in place of an error in the block if the store is gone (its disk was unmounted, its folder moved): such errors look
+    like damage, or like windows that are not ready, and no data must be blamed for them."""
     try:
         yield
     except TryAgain:
         raise
-    except Exception as error:  # DuckDB and Arrow name a file that is gone by errors of their own
+    except Exception as error:  # DuckDB and Arrow have errors of their own for a missing file
         if store.exists(layout.STORE):
             raise
-        raise TryAgain(
-            f"the store is away, {layout.STORE} is not there any more ({error}); bring it back, then run the same again"
-        ) from error
+        raise TryAgain(f"the store is away: {layout.STORE} is gone ({error}); bring it back, then run the same again") from error
 
 
 def _shown(value: object) -> str:
@@ -117,8 +115,8 @@ def _identity(place: Place) -> dict[str, Any]:
 def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: Meter | None = None, shared: bool = False) -> ObjectStore:
     """The store at ``location``: a folder (relative to ``base``, absolute, ``~/…``), a ``file://`` URL, or ``s3://bucket/prefix``.
 
-    A folder that does not exist is made, a bucket is not. ``meter`` is told of every request to S3. ``shared``: see LocalStore. Raises
-    WrongUsage for a location that can't be a store, and where there are no credentials for it.
+    A folder that does not exist is made, a bucket is not. ``meter`` counts every request to S3. ``shared``: see LocalStore. Raises
+    WrongUsage for a location that can't be a store, and where credentials are missing.
     """
     scheme, separator, _ = location.partition("://")
     if not separator:

@@ -1,8 +1,7 @@
-"""Opening Parquet files, for every module: a file's columns are those in it, and no part of its path is ever data or a pattern.
+"""Opens Parquet files for every module, so that no part of a path is taken for data or for a pattern.
 
-DuckDB and Arrow take a folder named ``currency=EUR`` for a column of every file below it (Hive partitioning), and DuckDB takes
-``*``, ``?`` and ``[`` in a path for a pattern. Both are switched off here, and ``tests/storage/test_paths.py`` lets no other module
-open one.
+DuckDB and Arrow read a folder named ``currency=EUR`` as a column of every file below it (Hive partitioning), and DuckDB expands ``*``,
+``?`` and ``[`` in a path. Both are switched off here, and ``tests/storage/test_paths.py`` forbids other modules to open Parquet files.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _SPECIAL = re.compile(r"[*?\[]")
 
 
 def scan(paths: Path | Iterable[Path], options: str = "") -> str:
-    """SQL of a scan of one file, or of several with the same columns. ``options``: further ones of DuckDB's, such as
-    ``file_row_number = true``. Raises WrongUsage for a path that DuckDB cannot be given exactly."""
+    """SQL of a scan of one file, or of several with the same columns. ``options``: more of DuckDB's, such as
+    ``file_row_number = true``. Raises WrongUsage for a path that cannot be quoted for DuckDB."""
     listed = ", ".join(_exactly(path) for path in ([paths] if isinstance(paths, Path) else paths))
-    further = f", {options}" if options else ""
-    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = false{further})"
+    more = f", {options}" if options else ""
+    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = false{more})"
 
 
 def scan_windows(files: Mapping[str, Path]) -> str:
-    """SQL of a scan of one file of each window, with the window's name as the column ``w``: one scan, however many there are."""
+    """SQL of one scan over a file of each window, with the window's name as the column ``w``."""
     named = ", ".join(f"({literal(os.path.abspath(path))}, {literal(window)})" for window, path in files.items())
     return f"(SELECT * FROM {scan(files.values(), 'filename = true')} JOIN (VALUES {named}) names(filename, w) USING (filename))"
 
@@ -43,8 +42,7 @@ def read(path: Path, columns: Sequence[str] | None = None, filters: Any = None) 
 
 
 def open_file(path: Path, int96: str = "us") -> Any:
-    """The ``pyarrow.parquet.ParquetFile`` of one file; it reads nothing of the path. ``int96``: the unit of times of 96 bits, not all of
-    which fit 64 bits of nanoseconds."""
+    """A ``pyarrow.parquet.ParquetFile``. ``int96``: the unit of 96-bit times, not all of which fit 64 bits of nanoseconds."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(os.path.abspath(path), coerce_int96_timestamp_unit=int96)

@@ -12,22 +12,15 @@ from typing import NoReturn, Protocol
 from recon.errors import ReconError, WrongUsage
 
 PATH_LENGTH_MAX_BYTES = 1000
-
-
 PART_LENGTH_MAX_BYTES = 240
-
-
 COPY_CHUNK_BYTES = 1 << 20
-
-
 TEMPORARY = "tmp"
-
-
+"""The folder of unfinished writes."""
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 class AlreadyExists(ReconError):
-    """The conditional put lost: an object of that path exists and stays as it is."""
+    """The conditional put was refused: an object of that path exists and stays as it is."""
 
 
 class NotFound(ReconError):
@@ -36,8 +29,8 @@ class NotFound(ReconError):
 
 @dataclass(frozen=True)
 class ReadCost:
-    """What makes many small reads cheap in a store. Two of them are better one where at most ``gap_max_bytes`` lie between, and it is not
-    longer than ``request_max_bytes``; ``requests_at_once`` go side by side."""
+    """How reads of many small ranges are grouped. Two ranges with a gap of up to ``gap_max_bytes`` become one request of up to
+    ``request_max_bytes``; ``requests_at_once`` run in parallel."""
 
     gap_max_bytes: int
     request_max_bytes: int
@@ -48,67 +41,67 @@ class ObjectStore(Protocol):
     """Objects by path: relative, parts joined by "/". An object is created once and never changed.
 
     All methods may be called from many threads and processes at once. They raise WrongUsage for a path that is not well
-    formed and TryAgain when the storage itself fails (full, away, not permitted).
+    formed, and TryAgain where the storage fails (full, unreachable, not permitted).
     """
 
     @property
     def cost(self) -> ReadCost:
-        """How reads of ranges are best put together."""
+        """How reads of ranges are best grouped."""
         ...
 
     def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
-        """Creates the object, whole and durable, or raises AlreadyExists: the conditional put. Returns its bytes."""
+        """Creates the object, complete and durable, or raises AlreadyExists: the conditional put. Returns its size in bytes."""
         ...
 
     def get(self, path: str) -> bytes:
-        """The whole object. Raises NotFound."""
+        """All bytes of the object. Raises NotFound."""
         ...
 
     def get_range(self, path: str, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``. Raises NotFound, and Damaged when the object ends before."""
+        """Exactly ``length`` bytes from ``offset``. Raises NotFound, and Damaged where the object is shorter."""
         ...
 
     def size(self, path: str) -> int:
-        """Bytes. Raises NotFound."""
+        """The size in bytes. Raises NotFound."""
         ...
 
     def modified(self, path: str) -> datetime:
-        """When the storage says that the object was written, by its own clock (UTC). Raises NotFound."""
+        """When the object was written, by the storage's own clock (UTC). Raises NotFound."""
         ...
 
     def exists(self, path: str) -> bool: ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """All paths below the folder ``prefix`` ("" for all, a closing "/" may be given), sorted; none is no error."""
+        """All paths below the folder ``prefix`` (with or without a closing "/"; "" is the whole store), sorted."""
         ...
 
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """As ``list``, each path with its bytes: no dearer than a list without them."""
+        """As ``list``, each path with its size in bytes, at the same cost."""
         ...
 
     def empty(self) -> bool:
-        """Whether there is nothing at all in the store, whoever put it there; unfinished writes aside."""
+        """Whether the location holds no files or objects at all, unfinished writes aside."""
         ...
 
     def delete(self, path: str) -> None:
-        """Removes the object; one that does not exist is no error."""
+        """Removes the object; a missing object is no error."""
         ...
 
     def copy_in(self, path: str, local: Path) -> int:
-        """Streams a local file in as a new object. Raises AlreadyExists, and WrongUsage when the file can't be read."""
+        """Creates an object from a local file; returns its size. Raises AlreadyExists, and WrongUsage where the file can't be read."""
         ...
 
     def copy_out(self, path: str, local: Path) -> int:
-        """Streams the object into a new local file; returns its bytes. Raises NotFound, and TryAgain when the file can't be written."""
+        """Copies the object into a new local file; returns its size. Raises NotFound, and TryAgain where the file can't be written."""
         ...
 
     def local(self, path: str) -> Path | None:
-        """The object's file, for memory mapping, where the store is a folder; None elsewhere. It need not exist."""
+        """The object's file, for memory mapping, where the store is a folder; None elsewhere. The file need not exist."""
         ...
 
 
 def check_path(path: str) -> str:
-    """The path itself. Raises WrongUsage for one that could leave the store, hide in it, or not fit everywhere."""
+    """Returns the path. Raises WrongUsage for a path that could leave the store, be hidden in it, or be too long for some storage."""
     parts = path.split("/")
     if not path or any(part in ("", ".", "..") for part in parts):
         _refuse(path, "it has empty, '.' or '..' parts; write parts joined by single slashes, not beginning with one")

@@ -1,4 +1,4 @@
-"""Connecting to Redis: TLS, timeouts, and who asks. The secret is read when it is needed, and is in no file, log, error or metadata."""
+"""Connections to Redis: TLS, timeouts and credentials. The secret is read on connecting and never written or shown."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ARN = "arn:"
 _SECRETS_S_MAX = 2
 
 ReadSecret = Callable[[str], str]
-"""ARN of a secret → its text, as Secrets Manager keeps it."""
+"""ARN of a secret → its text in Secrets Manager."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """``user`` None: the default one. The password is not shown by ``repr``."""
+    """``user`` None: Redis's default user. ``repr`` does not show the password."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
 
 
 def boto3_secret(arn: str) -> str:
-    """A secret's text from Secrets Manager, by the standard chain of credentials. Raises what boto3 raises."""
+    """A secret's text from Secrets Manager, with the standard credential chain. Raises boto3's errors."""
     try:
         import boto3
         from botocore.config import Config as BotoConfig
@@ -42,9 +42,10 @@ def boto3_secret(arn: str) -> str:
 
 
 def credentials(settings: Cache, read_secret: ReadSecret = boto3_secret) -> Credentials:
-    """User and password as the settings name them; none of either if they name no secret.
+    """User and password of the settings; no password where they name no secret.
 
-    A secret is the password, or JSON with ``password`` and maybe ``username``. Raises WrongUsage naming the secret, never telling it."""
+    A secret is the password, or JSON with ``password`` and optionally ``username``. Raises WrongUsage with the secret's name, never its
+    value."""
     if settings.secret is None:
         return Credentials(settings.user)
     if settings.secret.startswith(ARN):
@@ -56,14 +57,14 @@ def credentials(settings: Cache, read_secret: ReadSecret = boto3_secret) -> Cred
     if not text.lstrip().startswith("{"):
         return Credentials(settings.user, text)
     try:
-        told = json.loads(text)
-        return Credentials(settings.user or told.get("username"), told["password"])
+        secret = json.loads(text)
+        return Credentials(settings.user or secret.get("username"), secret["password"])
     except (ValueError, KeyError):
         raise WrongUsage(f"cache.secret: {settings.secret} is JSON without a password; give it {{username, password}}") from None
 
 
 def connected(settings: Cache, read_secret: ReadSecret = boto3_secret) -> Any:
-    """A client; it connects with the first request. Raises WrongUsage where the library or the secret is missing."""
+    """A client, which connects with its first request. Raises WrongUsage where the library or the secret is missing."""
     try:
         import redis
         from redis.backoff import NoBackoff
@@ -80,7 +81,7 @@ def connected(settings: Cache, read_secret: ReadSecret = boto3_secret) -> Any:
         password=given.password,
         socket_connect_timeout=timeout_s,
         socket_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),  # whoever asks has the store to go to
+        retry=Retry(NoBackoff(), 0),  # the caller can read from the store instead
         protocol=2,
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         **tls,

@@ -1,7 +1,7 @@
-"""A folder for a stage's intermediate files, on the store's own disk where the store is a folder, so that moving in is cheap.
+"""Scratch folders for intermediate files, local copies of objects, and digests.
 
-$RECON_SCRATCH names another place: tasks of Spark, which may run on many machines at once, set it to a disk of their own.
-In a store that may only be read it lies where the system keeps temporary files: whoever only looks needs no more."""
+A scratch folder is on the store's own disk where the store is a writable folder, so that moving a file in is cheap, and otherwise in the
+system's temporary folder. $RECON_SCRATCH overrides both: Spark's tasks set it to a disk of their own machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recon.storage.ranges import pieces
 
 @contextmanager
 def scratch_folder(store: ObjectStore) -> Iterator[Path]:
-    """A new, empty folder that is removed at the end, whatever happened. Raises TryAgain where none can be made."""
+    """A new, empty folder that is removed at the end of the block. Raises TryAgain where it cannot be made."""
     mark = store.local(layout.STORE)
     temporary = mark.parent / TEMPORARY if mark else None
     own = os.environ.get("RECON_SCRATCH")
@@ -30,7 +30,7 @@ def scratch_folder(store: ObjectStore) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix="recon-", dir=place))
     except OSError as error:
-        raise TryAgain(f"{place}: {error.strerror} while making a folder in it; mend that, then run the same again") from error
+        raise TryAgain(f"{place}: {error.strerror} while making a folder in it; fix that, then run the same again") from error
     try:
         yield folder
     finally:

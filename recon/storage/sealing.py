@@ -1,6 +1,6 @@
-"""Seals: objects of JSON that hold the SHA-256 of their own text, and links from one object to the one before it.
+"""Seals: JSON objects that end with the SHA-256 of their own text, and links from each object to the previous one.
 
-The protocol and what was rejected: docs/decisions/018-chain.md.
+Protocol and rejected alternatives: docs/decisions/018-chain.md.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _END = re.compile(rb'"seal": ?"([0-9a-f]{64})"\n?\}\Z')
 
 
 def digest_of(raw: bytes) -> str:
-    """What links name: the SHA-256 of an object's bytes, in hex."""
+    """The SHA-256 of an object's bytes, in hex, as links name it."""
     return hashlib.sha256(raw).hexdigest()
 
 
 def sealed(body: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """``body`` as JSON, with a last member ``seal``: the SHA-256 of all the bytes before it."""
+    """``body`` as JSON with a last member ``seal``, the SHA-256 of all bytes before it."""
     compact = None if indent else (",", ":")
     text = json.dumps({**body, SEAL: ""}, indent=indent, separators=compact).encode()
     before, name, after = text.rpartition(b'"seal"')
@@ -30,9 +30,9 @@ def sealed(body: Mapping[str, Any], indent: int | None = None) -> bytes:
 
 
 def unsealed(raw: bytes, needed: bool = False) -> dict[str, Any]:
-    """The body of a sealed object; one that has no seal is returned as it is, unless a seal is ``needed``.
+    """The body of a sealed object, without its seal. An object without a seal is accepted unless a seal is ``needed``.
 
-    Raises ValueError where it is no JSON object, or the seal is not that of the bytes."""
+    Raises ValueError for bytes that are no JSON object, or whose seal does not fit."""
     body = json.loads(raw)
     if not isinstance(body, dict):
         raise ValueError("it holds no object")
@@ -45,6 +45,6 @@ def unsealed(raw: bytes, needed: bool = False) -> dict[str, Any]:
 
 
 def seal_fits(raw: bytes) -> bool:
-    """Whether the bytes end with the seal of all that is before it."""
+    """Whether the bytes end with the seal of all bytes before it."""
     end = _END.search(raw)
     return end is not None and digest_of(raw[: end.start()]) == end[1].decode()

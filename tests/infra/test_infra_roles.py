@@ -559,5 +559,5 @@ def test_a_profile_that_would_have_no_effect_is_refused(monkeypatch: pytest.Monk
         pass
     monkeypatch.setenv(STAGE_PROFILE, "recon-{stage}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
-    with pytest.raises(WrongUsage, match="goes before any profile"), role_of("reduce"):
+    with pytest.raises(WrongUsage, match="overrides any profile"), role_of("reduce"):
         pass

@@ -151,7 +151,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for_and_its_put_not_done_twi
     store.put_new("b", [b"y"])
     between.hang(gets, 1.5, times=3)
     hasty = open_s3(in_s3, S3Settings().retrying(0.3))
-    with pytest.raises(TimedOut, match="nothing came in time"):
+    with pytest.raises(TimedOut, match="no response in time"):
         hasty.get("b")
 
 
@@ -409,7 +409,7 @@ def test_what_is_denied_is_named_by_action_and_place_and_by_nothing_of_the_answe
 
 def test_a_bucket_in_another_region_is_told_with_the_region(store: S3Store, between: FaultyServer) -> None:
     between.answer(anything, 400, "AuthorizationHeaderMalformed", more="<Region>eu-west-1</Region>")
-    with pytest.raises(WrongUsage, match=r"the bucket is not in the region us-east-1: it lies in eu-west-1; set AWS_REGION=eu-west-1"):
+    with pytest.raises(WrongUsage, match=r"the bucket is not in the region us-east-1: it is in eu-west-1; set AWS_REGION=eu-west-1"):
         store.get("a")
     between.answer(anything, 301, "PermanentRedirect")
     with pytest.raises(WrongUsage, match=r"the bucket is not in the region us-east-1: set AWS_REGION to the bucket's own"):

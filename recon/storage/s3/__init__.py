@@ -1,10 +1,7 @@
-"""A store in Amazon S3, or in what speaks its protocol.
+"""The store in Amazon S3, or in another service with S3's protocol. Design: docs/decisions/011-s3-store.md.
 
-Belongs here: the adapter. Does not belong here: which objects there are (recon.storage.layout), and opening a store by its location
-(recon.storage.local).
-
-``store``: the ObjectStore. ``session``: location, region, endpoint, credentials, clients. ``requests``: trying a request again.
-``failures``: what S3 answers, as this project's errors. ``multipart``: objects of many parts. Design: docs/decisions/011-s3-store.md.
+``store`` is the ObjectStore; ``session`` has region, endpoint, credentials and clients; ``requests`` retries; ``failures`` turns errors of
+S3 into Recon's; ``multipart`` writes large objects.
 """
 
 from recon.storage.s3.store import S3Store, open_s3

@@ -1,6 +1,6 @@
-"""What S3 answers, and what keeps an answer away, as this project's errors.
+"""Turns failed requests to S3 into Recon's errors.
 
-The body of an answer may name the access key and what was signed: of it nothing but its code is ever told on.
+An error's body may name the access key and the signed text, so only its code is ever shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
 
 @dataclass(frozen=True)
 class Failure:
-    """One request that failed. ``status``: of HTTP, 0 where no answer came. ``code``: as S3 names the reason, "" where it said none."""
+    """A failed request. ``status``: of HTTP, 0 without a response. ``code``: S3's error code, "" without one."""
 
     status: int
     code: str
@@ -43,22 +43,22 @@ class Failure:
 
     @property
     def beyond(self) -> bool:
-        """The range begins behind the end of the object."""
+        """The range begins beyond the end of the object."""
         return self.status == 416
 
     @property
     def expired(self) -> bool:
-        """New credentials may help. The answer to HEAD has no body, hence no code."""
+        """New credentials may help. The response to HEAD has no body, hence no code."""
         return self.code in _EXPIRED | _INVALID or (not self.code and self.status in (400, 401, 403))
 
     @property
     def out_of_date(self) -> bool:
-        """The credentials were good once."""
+        """The credentials were valid and have expired."""
         return self.code in _EXPIRED
 
     @property
     def passes(self) -> bool:
-        """The same request may succeed a little later."""
+        """Whether the same request may succeed a little later."""
         return (
             self.status in (0, 408, 409, 429)
             or self.status >= 500
@@ -67,20 +67,20 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """None for an error that is none of S3's or of the way to it."""
+    """The failure behind an error of boto3 or obstore; None for any other error."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     if isinstance(error, ClientError):
-        told, answered = error.response.get("Error", {}), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        named = re.sub(r"[^A-Za-z0-9._-]", "", str(told.get("Code", "")))[:80]
-        return Failure(int(answered), "" if named.isdigit() else named, region=str(told.get("Region", "")))
+        detail, status_code = error.response.get("Error", {}), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        named = re.sub(r"[^A-Za-z0-9._-]", "", str(detail.get("Code", "")))[:80]
+        return Failure(int(status_code), "" if named.isdigit() else named, region=str(detail.get("Region", "")))
     if isinstance(error, BotoCoreError):
         return Failure(0, "", timed_out="Timeout" in type(error).__name__)
     from obstore.exceptions import BaseError
 
     if not isinstance(error, (BaseError, FileNotFoundError)):
         return None
-    # What obstore raises tells all but its class in its text alone.
+    # obstore's errors have everything but their class in their text.
     text = str(error)
     status, code, region = _STATUS.search(text), _CODE.search(text), _REGION.search(text)
     if status is None and "redirect" in text.lower():
@@ -94,13 +94,13 @@ def failure_of(error: Exception) -> Failure | None:
 
 
 def raised(failure: Failure, action: str, url: str, region: str, after: str) -> ReconError:
-    """The failure as an error. ``action``: such as s3:GetObject. ``url``: what it was asked of. ``after``: how long it was tried."""
+    """The failure as one of Recon's errors. ``action``: such as s3:GetObject. ``url``: the object's. ``after``: tries and seconds."""
     shown = f"{failure.status} {failure.code}".strip() if failure.status else "no answer"
     what = f"{url}: {action} failed ({shown}{after})"
     if failure.code == "NoSuchBucket":
         return WrongUsage(f"{url}: the bucket does not exist; make it, or name another in 'store'")
     if failure.code in _ELSEWHERE or failure.status in (301, 307, 308):
-        there = f"it lies in {failure.region}; set AWS_REGION={failure.region}" if failure.region else "set AWS_REGION to the bucket's own"
+        there = f"it is in {failure.region}; set AWS_REGION={failure.region}" if failure.region else "set AWS_REGION to the bucket's own"
         return WrongUsage(f"{url}: the bucket is not in the region {region}: {there}")
     if failure.code == "RequestTimeTooSkewed":
         return WrongUsage(f"{what}: the clock of this machine is off; set it, then run the same again")
@@ -111,21 +111,23 @@ def raised(failure: Failure, action: str, url: str, region: str, after: str) -> 
     if failure.code in _INVALID:
         return WrongUsage(f"{what}: the AWS credentials are not valid; check AWS_PROFILE and the variables that begin with AWS_")
     if failure.status in (401, 403) or (failure.status == 400 and not failure.code):
-        return WrongUsage(f"{what}: access is denied; allow {action} there to the role or user that runs this, and sign in if that is over")
+        return WrongUsage(
+            f"{what}: access is denied; allow {action} there to the role or user that runs this, and sign in again if the session has ended"
+        )
     return _passing(failure, what)
 
 
 def _passing(failure: Failure, what: str) -> ReconError:
     if failure.code in _FULL or failure.status == 507:
-        return OutOfCapacity(f"{what}: there is no room; make some, then run the same again")
+        return OutOfCapacity(f"{what}: the storage is full; free some space, then run the same again")
     if failure.code in _THROTTLED or failure.status in (429, 503):
         return Throttled(f"{what}: S3 asks to be called less often; run the same again later")
     if failure.timed_out or failure.status == 408 or failure.code == "RequestTimeout":
-        return TimedOut(f"{what}: nothing came in time; check the network, then run the same again")
+        return TimedOut(f"{what}: no response in time; check the network, then run the same again")
     if failure.code in _GARBLED:
         return ConnectionLost(f"{what}: the bytes that arrived are not those that were sent; check the network, then run the same again")
     if failure.status == 0 or failure.status >= 500:
         return ConnectionLost(f"{what}: check the network and the endpoint, then run the same again")
     if failure.passes:
-        return TryAgain(f"{what}: another request was at it at once; run the same again")
+        return TryAgain(f"{what}: a concurrent request conflicted; run the same again")
     return WrongUsage(f"{what}: S3 refuses the request; check 'store' and the AWS settings")

@@ -1,7 +1,7 @@
-"""Objects of many parts: a few uploaded at a time, visible by the completion, which is a conditional put.
+"""Multipart uploads: a few parts at a time; the completion, a conditional put, makes the object visible.
 
-obstore knows no condition for the completion of an upload; these few requests are boto3's. What an abort can't remove, because the process
-died, the bucket's lifecycle rule does.
+obstore has no condition for the completion of an upload, so these requests are boto3's. If the process dies, the bucket's lifecycle rule
+removes the parts.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from recon.storage.s3.requests import Refused, Requests
 from recon.storage.s3.session import Session
 
 PART_BYTES = 16 << 20
-"""Smaller objects are put at once; S3 takes no parts below 5 MiB."""
+"""Smaller objects are put by one request; S3's minimum for a part is 5 MiB."""
 GROWS_EVERY = 1000
-"""S3 takes 10,000 parts: after each thousand they are twice as long, so that no object is too large for them."""
+"""The part size doubles after each thousand parts, since S3 allows at most 10,000 parts."""
 AT_ONCE = 4
 
 
 def cut(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """The same bytes in parts: all but the last of their full length, none empty."""
-    held, number = bytearray(), 0
+    """The same bytes in parts: all but the last of full length, none empty."""
+    buffer, number = bytearray(), 0
     for chunk in chunks:
         rest = memoryview(chunk).cast("B")
         while len(rest):
             length = PART_BYTES << number // GROWS_EVERY
-            taken = rest[: length - len(held)]
-            held += taken
+            taken = rest[: length - len(buffer)]
+            buffer += taken
             rest = rest[len(taken) :]
-            if len(held) == length:
-                yield bytes(held)
-                held.clear()
+            if len(buffer) == length:
+                yield bytes(buffer)
+                buffer.clear()
                 number += 1
-    if held:
-        yield bytes(held)
+    if buffer:
+        yield bytes(buffer)
 
 
 def put(requests: Requests, key: str, parts: Iterable[bytes], metadata: Mapping[str, str]) -> int:
-    """Creates the object and returns its bytes. Raises Refused where it exists, or the completion was carried out before."""
+    """Creates the object and returns its size in bytes. Raises Refused where it exists, or the completion succeeded before."""
     place = {"Bucket": requests.location.bucket, "Key": key}
     options = {**place, "Metadata": dict(metadata), "ChecksumAlgorithm": "CRC32", **_encryption(requests)}
     started = requests.send("CreateMultipartUpload", key, lambda session: session.client.create_multipart_upload(**options))
@@ -54,7 +54,7 @@ def put(requests: Requests, key: str, parts: Iterable[bytes], metadata: Mapping[
         completion = {**upload, "MultipartUpload": {"Parts": uploaded}, "MpuObjectSize": size, "IfNoneMatch": "*"}
         requests.send("CompleteMultipartUpload", key, lambda session: session.client.complete_multipart_upload(**completion))
     except BaseException:
-        # An upload that was completed already is not there any more.
+        # A completed upload no longer exists.
         with suppress(Refused, ReconError):
             requests.send("AbortMultipartUpload", key, lambda session: session.client.abort_multipart_upload(**upload))
         raise
@@ -62,7 +62,7 @@ def put(requests: Requests, key: str, parts: Iterable[bytes], metadata: Mapping[
 
 
 def _upload(requests: Requests, key: str, parts: Iterable[bytes], upload: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """The parts as the completion names them, and their bytes. At most AT_ONCE and the one that is being read are held."""
+    """The parts as the completion names them, and their size in bytes. Memory holds AT_ONCE parts and the next."""
     uploaded: list[dict[str, Any]] = []
     waiting: deque[Future[dict[str, Any]]] = deque()
     size = 0

@@ -1,4 +1,4 @@
-"""Where an S3 store lies, and how it is reached: bucket, prefix, region, endpoint, credentials, clients."""
+"""The location of an S3 store, and its clients: bucket, prefix, region, endpoint, credentials."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PREFIX_LENGTH_MAX_BYTES = 500
 CONNECT_S_MAX = 5
 READ_S_MAX = 30
 REQUEST_S_MAX = 600
-# boto3 renews credentials 10 minutes before they expire at the latest, and obstore asks 5 minutes before what it is told here: so what it
-# uses is good for 5 minutes at least.
-_CREDENTIALS_KEPT = timedelta(minutes=10)
+# boto3 renews credentials at least 10 minutes before they expire, and obstore asks again 5 minutes before the expiry that it gets from
+# here: so its credentials are valid for at least 5 minutes.
+_CREDENTIALS_VALID = timedelta(minutes=10)
 PROFILE = "AWS_PROFILE"
 """Environment: the profile whose credentials and region are used."""
 _REGION = "us-east-1"
@@ -50,7 +50,7 @@ class Location:
 
 
 def location_of(text: str) -> Location:
-    """Raises WrongUsage for what is no bucket and prefix, or could leave the prefix."""
+    """Raises WrongUsage for a text that is no bucket and prefix, or a prefix that could be left."""
     from recon.storage.port import check_path
 
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
@@ -70,10 +70,10 @@ def location_of(text: str) -> Location:
 
 
 class Session:
-    """The clients of one store, by what the environment says when they are made."""
+    """The clients of one store, configured by the environment when they are made."""
 
     def __init__(self, location: Location, settings: S3Settings) -> None:
-        """Raises WrongUsage where the aws extra, credentials or the profile are missing, TryAgain where credentials can't be had now."""
+        """Raises WrongUsage where the aws extra, credentials or the profile are missing, TryAgain where credentials can't be renewed."""
         try:
             import boto3
             import botocore.exceptions
@@ -109,8 +109,8 @@ class _Credentials:
     def __init__(self, session: boto3.Session, location: Location) -> None:
         self._location = location
         self.failed: ReconError | None = None
-        self._held = session.get_credentials()
-        if self._held is None:
+        self._credentials = session.get_credentials()
+        if self._credentials is None:
             raise WrongUsage(
                 f"store {location}: no AWS credentials are found; set AWS_PROFILE or AWS_ACCESS_KEY_ID, sign in with 'aws sso login', "
                 "or run where there is a role"
@@ -121,7 +121,7 @@ class _Credentials:
 
         self.failed = None
         try:
-            frozen = self._held.get_frozen_credentials()
+            frozen = self._credentials.get_frozen_credentials()
         except (BotoCoreError, ClientError) as error:
             self.failed = TryAgain(
                 f"store {self._location}: AWS credentials can't be renewed ({type(error).__name__}); sign in again, such as with "
@@ -132,12 +132,12 @@ class _Credentials:
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS_KEPT,
+            "expires_at": datetime.now(UTC) + _CREDENTIALS_VALID,
         }
 
 
 def _client(session: boto3.Session, region: str, settings: S3Settings) -> Any:
-    """boto3's client; it tries nothing again by itself, since recon.storage.s3.requests does."""
+    """boto3's client without its own retries, which recon.storage.s3.requests makes."""
     from botocore.config import Config
 
     return session.client(
@@ -159,7 +159,7 @@ def _encryption(settings: S3Settings) -> Any:
 
 
 def _addressed(endpoint: str, bucket: str) -> Any:
-    """AWS itself is asked under the bucket's own name; others, and buckets with dots, which no certificate covers, by path."""
+    """Virtual-hosted addresses for AWS; by path for others, and for buckets with dots, which no certificate covers."""
     url = urlsplit(endpoint)
     if (url.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")) and "." not in bucket:
         return {"endpoint": f"{url.scheme}://{bucket}.{url.netloc}", "virtual_hosted_style_request": True}

@@ -25,9 +25,9 @@ from recon.storage.s3.requests import Refused, Requests
 from recon.storage.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
 
 SHA256, PUT = "recon-sha256", "recon-put"
-"""Metadata of an object: the digest of its bytes (not of one of many parts), and which put created it."""
+"""Metadata of an object: the digest of its bytes (unless it has many parts), and the put that created it."""
 PIECE_BYTES = 16 << 20
-"""A longer read is made of pieces side by side."""
+"""Longer reads are split into pieces of this length, read in parallel."""
 COST = ReadCost(gap_max_bytes=1 << 20, request_max_bytes=1 << 23, requests_at_once=32)
 PAGE_KEYS = 1000
 GARBLED_MAX = 3
@@ -36,12 +36,12 @@ T = TypeVar("T")
 
 
 def open_s3(location: str, settings: S3Settings | None = None, meter: Meter | None = None) -> S3Store:
-    """The store at ``s3://bucket/prefix``. Asks nothing of S3. Raises WrongUsage and TryAgain for the location and the credentials."""
+    """The store at ``s3://bucket/prefix``. Sends no request. Raises WrongUsage and TryAgain for the location and the credentials."""
     return S3Store(location_of(location), settings or S3Settings(), meter)
 
 
 class S3Store:
-    """A store below a prefix of a bucket. Nothing is listed, read or written outside of it."""
+    """A store below a prefix of a bucket. Nothing outside the prefix is listed, read or written."""
 
     def __init__(self, location: Location, settings: S3Settings, meter: Meter | None = None) -> None:
         self.location = location
@@ -50,7 +50,7 @@ class S3Store:
 
     @property
     def meter(self) -> Meter:
-        """Is told of every request; may be set at any time."""
+        """Counts every request; may be set at any time."""
         return self._requests.meter
 
     @meter.setter
@@ -67,19 +67,19 @@ class S3Store:
             if second is None:
                 size = self._put(key, first, mark)
             elif self._mark_of(key) is not None:
-                raise self._lost(path)
+                raise self._exists_already(path)
             else:
                 size = multipart.put(self._requests, key, chain((first, second), parts), {PUT: mark})
         except Refused as refused:
-            # Whatever became of the replies: the mark that lies there tells whose put it was.
+            # Replies may be lost: the mark of the object shows which put created it.
             if self._mark_of(key) != mark:
                 if refused.failure.exists:
-                    raise self._lost(path) from None
+                    raise self._exists_already(path) from None
                 raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
             size = len(first) if second is None else self._size(path, key)
         return size
 
-    def _lost(self, path: str) -> AlreadyExists:
+    def _exists_already(self, path: str) -> AlreadyExists:
         return AlreadyExists(f"{path}: exists already in {self.location} and is never overwritten")
 
     def _put(self, key: str, body: bytes, mark: str) -> int:
@@ -94,7 +94,7 @@ class S3Store:
         return len(body)
 
     def _mark_of(self, key: str) -> str | None:
-        """Which put created the object: "" if that is not known, None if there is no object."""
+        """The put that created the object: "" if unknown, None if there is no object."""
 
         def head(session: Session) -> str:
             import obstore
@@ -129,7 +129,7 @@ class S3Store:
     def get_range(self, path: str, offset: int, length: int) -> bytes:
         if offset < 0 or length < 0:
             raise WrongUsage(f"{path}: a range of {length} bytes from {offset} is no range; both count from 0")
-        # Not more than is there: a length out of a damaged index must not become an allocation.
+        # A length from a damaged index must not become an allocation.
         if (not length or length > PIECE_BYTES) and offset + length > (there := self.size(path)):
             raise _cut_short(path, offset, length, there)
         if length > PIECE_BYTES:
@@ -153,7 +153,7 @@ class S3Store:
         return found
 
     def _pieces(self, path: str, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``start`` to ``end``, in order, several pieces on their way at a time but never more than that held."""
+        """The bytes from ``start`` to ``end``, in order; several pieces are read in parallel, and memory holds no more than these."""
         with ThreadPoolExecutor(multipart.AT_ONCE) as readers:
             waves = range(start, end, PIECE_BYTES * multipart.AT_ONCE)
             for wave in waves:
@@ -182,7 +182,7 @@ class S3Store:
         return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
 
     def _reading(self, path: str, read: Callable[[], T]) -> T:
-        """The result of ``read``. Raises NotFound, and Refused where the object ends before."""
+        """The result of ``read``. Raises NotFound, and Refused where the object is shorter."""
         try:
             return read()
         except Refused as refused:
@@ -206,7 +206,7 @@ class S3Store:
         folder = prefix.removesuffix("/")
         if folder:
             check_path(folder)
-        # Sorted here, as not all that speak this protocol sort by the whole key.
+        # Sorted here, as not all services with this protocol sort by the whole key.
         yield from sorted(self._listed(folder))
 
     def _listed(self, folder: str) -> Iterator[tuple[str, int]]:
@@ -218,7 +218,7 @@ class S3Store:
                     yield check_path(path), size
 
     def _keys(self, prefix: str | None) -> Iterator[tuple[str, int]]:
-        """Page by page; a page that fails is asked for again, from behind the last key that came."""
+        """Page by page; a page that fails is requested again, after the last key that was received."""
         pages: Iterator[Any] | None = None
         last: str | None = None
 
