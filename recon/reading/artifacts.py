@@ -1,4 +1,4 @@
-"""All artifacts at once: as Arrow, for files, as of a window."""
+"""Reads all artifacts at once: as an Arrow table, as a file, as of a window."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BATCH_RECORDS = 200_000
 
 
 def live_records(store: ObjectStore, state: State) -> Iterator[pa.Table]:
-    """Every live record once, in batches: hi, lo, record. Raises Damaged at the first that does not check."""
+    """Every live record once, in batches: hi, lo, record. Raises Damaged at the first record that does not match its check."""
     import pyarrow as pa
 
     runs = open_runs(store, (run.path for run in state.runs))
@@ -60,9 +60,9 @@ def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime 
 def table_of(
     store: ObjectStore, config: Config, state: State, as_of: datetime | None = None, then: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the table ``artifacts``, columns as in the contract. It spills to disk where memory does not hold it.
+    """A connection with the table ``artifacts``, columns as in the contract. The table spills to disk if it does not fit in memory.
 
-    ``then``: the state is an earlier one, of which part-files may have been given back."""
+    ``then``: the state is an earlier one, whose part-files may be deleted."""
     last = None if as_of is None else name_of(as_of)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         files = files_then(store, state, scratch)
@@ -76,11 +76,11 @@ def table_of(
 
 
 Files = tuple[Mapping[str, Path], Mapping[str, Path]]
-"""Stateless artifacts and events by window: what the blocks that reach beyond a window are opened from."""
+"""Window → its stateless artifacts, and window → its events. Blocks that reach beyond a window are recomputed from them."""
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterator[pa.Table], last: str | None, files: Files) -> None:
-    """The table ``artifacts``, anew."""
+    """Creates the table ``artifacts``, or replaces it."""
     import pyarrow as pa
 
     nothing = pa.table({"hi": pa.array([], pa.uint64()), "record": pa.array([], pa.string())})
@@ -95,8 +95,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterat
 def fold_record(
     store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], last: str | None, opened: bool
 ) -> dict[str, Any]:
-    """A record of ``state`` as of the window named ``last``: the fold of the contributions up to it. A block that reaches beyond it is
-    opened, and any other if ``opened``."""
+    """A record of ``state`` as of the window named ``last``: the fold of the contributions up to it. Opens a block that reaches beyond
+    ``last``, and with ``opened`` every block."""
     import pyarrow as pa
 
     opens = "true" if opened else f"block.last > {literal(last or '~')}"
@@ -113,7 +113,7 @@ def fold_record(
 
 def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None, opens: str, files: Files) -> str:
     """SELECT over the view ``records`` (hi, record): key, withdrawn, block, c, m_*, x_*, status, with the contributions up to ``last``.
-    Where there is a ``block``, the first of ``c`` stands for it; blocks for which ``opens`` holds are opened."""
+    If there is a ``block``, the first element of ``c`` is its sum. ``opens``: SQL condition for blocks to open."""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
         SELECT * FROM (SELECT hi, record ->> '$.k' AS key, {contributions.block_of(config, "record")} AS block
@@ -162,7 +162,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[str, 
 
 
 def export(store: ObjectStore, config: Config, state: State, file: Path, as_of: datetime | None = None, then: bool = False) -> int:
-    """Writes all artifacts to ``file``; csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
+    """Writes all artifacts to ``file``: csv, jsonl, parquet or xlsx by its suffix. Returns the rows. Raises WrongUsage, TryAgain."""
     from recon.reading.provenance import book_of
 
     def book(columns: tuple[str, ...]) -> Book:

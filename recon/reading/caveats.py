@@ -1,4 +1,4 @@
-"""Caveats: what keeps an answer from being the whole truth: files missing, rows unreadable, work not done, rules changed."""
+"""Caveats restrict an answer: missing files, unreadable rows, windows not processed yet, changed rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED_MAX = 3
 
 @dataclass(frozen=True)
 class Caveat:
-    """One thing to know about an answer. ``wrong``: a person has to act, so that a command does not report success."""
+    """A restriction of an answer. ``wrong``: a person has to act, so a command does not report success."""
 
     kind: str
     text: str
@@ -25,11 +25,11 @@ class Caveat:
 
 
 def caveats(store: ObjectStore, config: Config, state: State, waiting: Due | None = None) -> list[Caveat]:
-    """What is missing, unreadable, in conflict or not done yet, the gravest first. ``waiting``: what is due, if it is known already."""
+    """What is missing, unreadable, in conflict or not done yet, the gravest first. ``waiting``: the windows that are due, if known."""
     waiting = due(store, config, state) if waiting is None else waiting
     found = [_changed_rules(config, state), _nothing_processed(state, waiting)]
-    found += [_marked(state, *one) for one in _MARKS]
-    return [one for one in (*found, *_waiting(store, config, state, waiting)) if one is not None]
+    found += [_marked(state, *mark) for mark in _MARKS]
+    return [caveat for caveat in (*found, *_waiting(store, config, state, waiting)) if caveat is not None]
 
 
 def _changed_rules(config: Config, state: State) -> Caveat | None:
@@ -53,24 +53,18 @@ def _nothing_processed(state: State, waiting: Due) -> Caveat | None:
 _MARKS = (
     (Mark.ALL_REJECTED, "all_rejected", "every row of {} was rejected; 'recon rejects' says why", True),
     (Mark.SHORT, "short", "SHORT: {} {} closed with fewer files than expected; land the missing files, then 'recon run'", True),
-    (
-        Mark.CONFLICTS,
-        "conflicts",
-        "{} {} events in conflict: one id with different values or keys; 'recon duplicates' lists them",
-        False,
-    ),
+    (Mark.CONFLICTS, "conflicts", "{} {} events in conflict: one id with different values or keys; 'recon duplicates' lists them", False),
     (Mark.REJECTED, "rejected", "{} {} rejected rows, which count in no artifact; 'recon rejects' lists them", False),
 )
 
 
 def _marked(state: State, mark: Mark, kind: str, text: str, wrong: bool) -> Caveat | None:
-    windows = sorted(name for name, held in state.windows.items() if held.has(mark))
-    if kind == "rejected":  # the others are named already
+    windows = sorted(name for name, window in state.windows.items() if window.has(mark))
+    if kind == "rejected":  # windows with every row rejected have a caveat of their own
         windows = [name for name in windows if not state.windows[name].has(Mark.ALL_REJECTED)]
     if not windows:
         return None
-    one = len(windows) == 1
-    verb = {"short": ("was", "were")}.get(kind, ("holds", "hold"))[not one]
+    verb = {"short": ("was", "were")}.get(kind, ("holds", "hold"))[len(windows) > 1]
     return Caveat(kind, text.format(named(windows), verb), tuple(windows), wrong)
 
 
@@ -81,10 +75,11 @@ def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> 
         yield Caveat("damaged", f"{named(unreadable)} cannot be read: {first_reason}", unreadable)
     bad = {}
     quarantined = quarantine.windows(store) if waiting.ready else frozenset[str]()
-    for manifest in (one for one in waiting.ready if one.window in quarantined):
-        reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
-        if reason is not None:
-            bad[manifest.window] = reason
+    for manifest in waiting.ready:
+        if manifest.window in quarantined:
+            reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
+            if reason is not None:
+                bad[manifest.window] = reason
     if bad:
         first = next(iter(bad.values()))
         yield Caveat("quarantined", f"{named(list(bad))} could not be processed: {without_window(first.reason, first.window)}", tuple(bad))
@@ -97,7 +92,7 @@ def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> 
 
 
 def without_window(reason: str, window: str) -> str:
-    """A reason without the name of its window in front, for a sentence that names it already."""
+    """A reason without its leading window name, for a sentence that names the window already."""
     return reason.removeprefix(f"window {window}: ")
 
 

@@ -1,4 +1,4 @@
-"""Completeness of a window: what was expected, what came, what came late, was doubled or rejected; in files, rows and money."""
+"""Completeness of a window: expected, received, late, duplicate and rejected, in files, rows and money."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ def completeness(
     state: State,
     window: datetime,
     manifest: Manifest | None,
-    held: Mapping[str, Any] | None = None,
+    committed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """``expected``, ``received``, ``late``, ``duplicates`` and ``rejected`` of a window: files by the newest ``manifest``, rows and control
-    totals by the committed revision (null before there is one; expected ones as the senders declared them, null where none did).
+    """``expected``, ``received``, ``late``, ``duplicates`` and ``rejected`` of a window. Files are those of the newest ``manifest``; rows
+    and control totals are those of the committed revision, null before there is one. Expected totals are those that the senders declared,
+    null if there are none.
 
-    ``held``: the figures of the committed revision, of whoever has read them already. Late is what landed after the window was closed
-    (``closed_by``: when, by whom, why). ``quarantined`` says why the newest revision could not be processed, if so."""
+    ``committed``: the figures of the committed revision, if read already. Late files landed after the window was closed (``closed_by``:
+    when, by whom, why). ``quarantined``: why the newest revision could not be processed."""
     files = manifest.files if manifest else ()
     first_closed = None if manifest is None or not manifest.closed else _first_closed(store, window, manifest)
     on_time = {file.path for file in (first_closed.files if first_closed else files)}
     late = [file for file in files if file.path not in on_time]
-    held = held or committed_figures(store, state, [name_of(window)]).get(name_of(window))
-    figures = reduced.read(store, held["folder"]) if held else None
+    committed = committed or committed_figures(store, state, [name_of(window)]).get(name_of(window))
+    figures = reduced.read(store, committed["folder"]) if committed else None
     declared = [totals for file in files if file.expect and (totals := declared_totals(file.expect)) is not None]
     return {
         "expected": {
@@ -48,13 +49,13 @@ def completeness(
             "files": len(manifest.received) if manifest else 0,
             "bytes": sum(file.bytes for file in files),
             "corrections": [{"name": file.name, "reason": file.reason, "by": file.by} for file in files if file.reason],
-            **(held["arrived"] if held else {"rows": None}),
+            **(committed["arrived"] if committed else {"rows": None}),
         },
         "late": {"files": [file.name for file in late], **(_late_totals(store, config, figures, late) if figures else {"rows": None})},
-        "duplicates": (Totals.from_json(held["duplicates"]) + Totals.from_json(held["suppressed"])).to_json() if held else {"rows": None},
+        "duplicates": _duplicates(committed).to_json() if committed else {"rows": None},
         "rejected": {
             "files": [file["name"] for file in figures.files if file["rejected"]] if figures else [],
-            **(held["rejected"] if held else {"rows": None}),
+            **(committed["rejected"] if committed else {"rows": None}),
         },
         "closed_by": None
         if first_closed is None
@@ -63,8 +64,13 @@ def completeness(
     }
 
 
+def _duplicates(committed: Mapping[str, Any]) -> Totals:
+    """Duplicates within the window and of earlier windows."""
+    return Totals.from_json(committed["duplicates"]) + Totals.from_json(committed["suppressed"])
+
+
 def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Manifest:
-    """The manifest that closed the window. A closed window stays closed, so that its number is found by halving."""
+    """The manifest that closed the window, found by bisection: a closed window stays closed."""
     low, high, found = 1, newest.revision, newest
     while low < high:
         middle = (low + high) // 2
@@ -77,7 +83,7 @@ def _first_closed(store: ObjectStore, window: datetime, newest: Manifest) -> Man
 
 
 def _late_totals(store: ObjectStore, config: Config, figures: reduced.Figures, late: Sequence[LandedFile]) -> dict[str, Any]:
-    """Rows and control totals of the late files that the committed revision holds, before duplicates and rejects are taken off."""
+    """Rows and control totals of the late files in the committed revision, with duplicates and rejected rows."""
     digests = {file.digest for file in late}
     ranks = [rank for rank, file in enumerate(figures.files) if file["digest"] in digests]
     rows = sum(int(figures.files[rank]["rows"]) for rank in ranks)

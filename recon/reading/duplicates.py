@@ -1,7 +1,7 @@
-"""Suppressed rows, each with the row that counts: within a window, across windows, and ids that stand under two keys.
+"""Lists suppressed rows, each with the row that counts: within a window, across windows, and ids under two keys.
 
-Across windows the row that counts is the first of its chain, see docs/decisions/001-contributions-and-duplicates.md; a chain is followed
-back as far as it goes.
+Across windows the row that counts is the first of its chain, see docs/decisions/001-contributions-and-duplicates.md. A chain is followed
+back to its first window.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _COLUMNS = (
 
 
 def duplicates(store: ObjectStore, config: Config, state: State, window: datetime | None = None) -> pa.Table:
-    """The duplicates of the committed windows, or of one: window, file, line, kind, key, id, differs, counting_window, counting_file,
-    counting_line. Conflicts come first, then by window, file and line.
+    """The duplicates of all committed windows, or of one window: window, file, line, kind, key, id, differs, counting_window,
+    counting_file, counting_line. Conflicts come first, then by window, file and line.
 
-    ``kind``: ``conflict`` (differs from the row that counts), ``two keys`` (its id stands under another key of the window as well; both
-    count) or ``duplicate``. ``differs``: the columns that differ, with both values."""
+    ``kind``: ``conflict`` (differs from the row that counts), ``two keys`` (another key of the window has the same id; both rows count) or
+    ``duplicate``. ``differs``: the columns that differ, with both values."""
     chosen = sorted(state.windows) if window is None else [name_of(window)]
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         reading = _Reading(store, config, state, connection, scratch)
         connection.execute(f"CREATE TEMP TABLE listed ({_COLUMNS})")
         connection.execute("CREATE TEMP TABLE names (w VARCHAR, number INTEGER, file VARCHAR)")
-        later = []
-        for name, held in committed_figures(store, state, chosen).items():
-            if held["duplicates"]["rows"]:
+        suppressed = []
+        for name, figures in committed_figures(store, state, chosen).items():
+            if figures["duplicates"]["rows"]:
                 _within(reading, name)
-            if held.get("two_keys"):
+            if figures.get("two_keys"):
                 _two_keys(reading, name)
-            if held["suppressed"]["rows"]:
-                later.append(name)
-        if later:
-            _across(reading, later)
+            if figures["suppressed"]["rows"]:
+                suppressed.append(name)
+        if suppressed:
+            _across(reading, suppressed)
         return connection.sql("FROM listed ORDER BY kind = 'duplicate', \"window\", file, line").to_arrow_table()
 
 
@@ -79,13 +79,13 @@ class _Reading:
                 self.connection.executemany("INSERT INTO names VALUES (?, ?, ?)", rows)
 
     def insert(self, pairs: str, kind: str) -> None:
-        """Adds to ``listed`` the rows of ``pairs``: columns ``a`` and ``b``, rows with ``w``, of which ``b`` counts. ``kind``: SQL."""
-        named = ["time", *(column(self.config, name) for name in model.event_columns(self.config))]
+        """Adds to ``listed`` the rows of ``pairs``. Its columns ``a`` and ``b`` are rows with ``w``; ``b`` counts. ``kind``: SQL."""
+        names = ["time", *(column(self.config, name) for name in model.event_columns(self.config))]
         labels = ["time" if self.config.events.time is None else self.config.events.time, *model.event_columns(self.config)]
         differing = ", ".join(
-            f"CASE WHEN a.{one} IS DISTINCT FROM b.{one} THEN {literal(label + ': ')} || coalesce(CAST(a.{one} AS VARCHAR), 'null') "
-            f"|| ' ≠ ' || coalesce(CAST(b.{one} AS VARCHAR), 'null') END"
-            for one, label in zip(named, labels, strict=True)
+            f"CASE WHEN a.{name} IS DISTINCT FROM b.{name} THEN {literal(label + ': ')} || coalesce(CAST(a.{name} AS VARCHAR), 'null') "
+            f"|| ' ≠ ' || coalesce(CAST(b.{name} AS VARCHAR), 'null') END"
+            for name, label in zip(names, labels, strict=True)
         )
         self.connection.execute(f"""
             INSERT INTO listed
@@ -95,7 +95,7 @@ class _Reading:
 
 
 def _within(reading: _Reading, window: str) -> None:
-    """Rows that repeat an identity of their own window."""
+    """Lists rows that repeat an identity of their own window."""
     reading.name_files([window])
     aside, events = (parquet.scan(reading.files([window], name)[window]) for name in (reduced.SET_ASIDE, reduced.EVENTS))
     columns = _columns(reading.config)
@@ -107,7 +107,7 @@ def _within(reading: _Reading, window: str) -> None:
 
 
 def _two_keys(reading: _Reading, window: str) -> None:
-    """Rows whose id stands under another key of the window, each with the first of these rows."""
+    """Lists rows whose id another key of the window has too, each with the first row of that id."""
     reading.name_files([window])
     scan = parquet.scan(reading.files([window], reduced.EVENTS)[window])
     events = f"(SELECT {literal(window)} AS w, {_columns(reading.config)} FROM {scan})"
@@ -121,27 +121,27 @@ def _two_keys(reading: _Reading, window: str) -> None:
 
 
 def _across(reading: _Reading, windows: list[str]) -> None:
-    """Rows of ``windows`` whose identity stands in an earlier window within the horizon."""
+    """Lists rows of ``windows`` whose identity an earlier window within the horizon has."""
     config, connection = reading.config, reading.connection
     connection.execute("CREATE TEMP TABLE sent (key VARCHAR, id VARCHAR, w VARCHAR)")
     own = parquet.scan_windows(reading.files(windows, reduced.EVENTS))
     connection.execute(f"INSERT INTO sent SELECT key, id, w FROM {own} WHERE id IS NOT NULL")
-    asked = f"(SELECT DISTINCT key, id FROM sent WHERE w IN ({_texts(windows)}))"
-    read, reach = set(windows), [config.grid.parse(window) for window in windows]
-    while further := sorted(_before(reading.state, config, reach) - read):
-        files = parquet.scan_windows(reading.files(further, reduced.EVENTS))
-        connection.execute(f"INSERT INTO sent SELECT e.key, e.id, e.w FROM {files} e SEMI JOIN {asked} a ON a.key = e.key AND a.id = e.id")
-        read |= set(further)
-        # Only what was sent again leads further back.
-        found = connection.execute(f"SELECT DISTINCT w FROM sent WHERE w IN ({_texts(further)})").fetchall()
-        reach = [config.grid.parse(window) for (window,) in found]
+    wanted = f"(SELECT DISTINCT key, id FROM sent WHERE w IN ({_texts(windows)}))"
+    read, starts = set(windows), [config.grid.parse(window) for window in windows]
+    while earlier := sorted(_before(reading.state, config, starts) - read):
+        files = parquet.scan_windows(reading.files(earlier, reduced.EVENTS))
+        connection.execute(f"INSERT INTO sent SELECT e.key, e.id, e.w FROM {files} e SEMI JOIN {wanted} a ON a.key = e.key AND a.id = e.id")
+        read |= set(earlier)
+        # Only windows with one of these identities can continue a chain.
+        found = connection.execute(f"SELECT DISTINCT w FROM sent WHERE w IN ({_texts(earlier)})").fetchall()
+        starts = [config.grid.parse(window) for (window,) in found]
     connection.execute(f"CREATE TEMP TABLE chained AS {_chains(config)}")
     connection.execute(f"DELETE FROM chained WHERE w NOT IN ({_texts(windows)})")
-    held = {name for pair in connection.execute("SELECT DISTINCT w, counting FROM chained").fetchall() for name in pair}
-    if not held:
+    listed = {name for pair in connection.execute("SELECT DISTINCT w, counting FROM chained").fetchall() for name in pair}
+    if not listed:
         return
-    reading.name_files(held)
-    rows = f"(SELECT w, {_columns(config)} FROM {parquet.scan_windows(reading.files(sorted(held), reduced.EVENTS))})"
+    reading.name_files(listed)
+    rows = f"(SELECT w, {_columns(config)} FROM {parquet.scan_windows(reading.files(sorted(listed), reduced.EVENTS))})"
     pairs = f"""(
         SELECT a, b FROM chained c JOIN {rows} a ON a.key = c.key AND a.id = c.id AND a.w = c.w
         JOIN {rows} b ON b.key = c.key AND b.id = c.id AND b.w = c.counting)"""
@@ -149,7 +149,7 @@ def _across(reading: _Reading, windows: list[str]) -> None:
 
 
 def _before(state: State, config: Config, starts: list[datetime]) -> set[str]:
-    """The committed windows that lie within the horizon before any of ``starts``."""
+    """The committed windows within the horizon before any of ``starts``."""
     found: set[str] = set()
     for name in state.windows:
         start = config.grid.parse(name)
@@ -159,7 +159,7 @@ def _before(state: State, config: Config, starts: list[datetime]) -> set[str]:
 
 
 def _chains(config: Config) -> str:
-    """SELECT over ``sent``: key, id, w of every suppressed event, and ``counting``, the window of the one that counts."""
+    """SELECT over ``sent``: key, id, w of every suppressed event, and ``counting``, the window of the event that counts."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     follows = f"CAST(w AS TIMESTAMPTZ) - lag(CAST(w AS TIMESTAMPTZ)) OVER (PARTITION BY key, id ORDER BY w) <= to_seconds({seconds})"
     return f"""
@@ -180,5 +180,5 @@ def _texts(names: Iterable[str]) -> str:
 
 
 def differing(rows: Iterable[Mapping[str, Any]]) -> int:
-    """How many of the listed rows are conflicts."""
+    """The number of listed rows that are conflicts."""
     return sum(row["kind"] != "duplicate" for row in rows)

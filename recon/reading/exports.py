@@ -1,4 +1,4 @@
-"""A query's rows as a file for other programs: csv, jsonl, parquet or xlsx. Whole or not at all, and never a formula."""
+"""Writes a query's rows to a file for other programs: csv, jsonl, parquet or xlsx. It writes all rows or none, and never a formula."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ FORMATS = {
     ".xlsx": "",
 }
 FORMULA = r"^'*([\x00-\x20]*[=+@\-\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]|[\t\r\n])"
-"""RE2: texts of which a spreadsheet might make a formula when it opens a CSV file (OWASP, "CSV Injection"): = + - @ and their
-full-width forms, also after blanks, and a leading tab, CR or LF. Apostrophes before are passed over, so that one apostrophe more is
-undone by one less: what begins with an apostrophe and still matches without it was given it here."""
+"""RE2: texts that a spreadsheet might take for a formula in a CSV file (OWASP, "CSV Injection"): = + - @ and their full-width forms, also
+after blanks, and a leading tab, CR or LF. Leading apostrophes are skipped, so that the added apostrophe can be removed again: a text that
+begins with an apostrophe and still matches without it got it here."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def check_format(file: Path) -> str:
-    """The suffix that names the format. Raises WrongUsage for any other, and for a place where no file can be written."""
+    """The suffix that names the format. Raises WrongUsage for any other suffix, and for a path where no file can be written."""
     suffix = file.suffix.lower()
     if suffix not in FORMATS:
         raise WrongUsage(f"{file}: the suffix names no format; use .csv, .jsonl, .parquet or .xlsx")
@@ -48,11 +48,11 @@ def check_format(file: Path) -> str:
 
 
 def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path, book: Callable[[], Book] = Book) -> int:
-    """Writes a query's rows to a file of the format that its suffix names. Returns the rows. ``book``: asked for a workbook only, what it
-    holds besides.
+    """Writes a query's rows to a file of the format that its suffix names. Returns the number of rows. ``book``: gives the other sheets of
+    a workbook; called for xlsx only.
 
-    Decimals are texts in JSON and plain digits in CSV. A text that a spreadsheet might take for a formula gets an apostrophe in front
-    in CSV, see ``FORMULA``. Raises WrongUsage and TryAgain; ``file`` is then what it was before."""
+    Decimals are texts in JSON and plain digits in CSV. In CSV, a text that a spreadsheet might take for a formula gets a leading
+    apostrophe, see ``FORMULA``. Raises WrongUsage and TryAgain; ``file`` is then unchanged."""
     suffix = check_format(file)
     rows = int(connection.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0])
     with _put_in_place(file) as new:
@@ -67,7 +67,7 @@ def write_rows(connection: duckdb.DuckDBPyConnection, query: str, file: Path, bo
 
 
 def _as_written(connection: duckdb.DuckDBPyConnection, query: str, suffix: str) -> str:
-    """The query with what the format cannot hold as it is: exact decimals in JSON, formulas in CSV."""
+    """The query, with values converted that the format cannot hold: exact decimals in JSON, formulas in CSV."""
     columns = [(quoted(name), str(kind)) for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
     if suffix == ".jsonl":
         changed = {name: f"CAST({name} AS VARCHAR)" for name, kind in columns if "DECIMAL" in kind}
@@ -82,8 +82,8 @@ def _as_written(connection: duckdb.DuckDBPyConnection, query: str, suffix: str) 
 
 @contextmanager
 def _put_in_place(file: Path) -> Iterator[Path]:
-    """A name to write to, on the same disk. What is written there takes the place of ``file`` at the end, synced; on any failure, Ctrl-C
-    included, ``file`` stays as it was and nothing is left beside it."""
+    """A temporary path on the same disk. At the end, the file written there is synced and replaces ``file``. On any failure, including
+    Ctrl-C, ``file`` is unchanged and the temporary file is removed."""
     import duckdb
 
     target = Path(os.path.realpath(file))  # a link stays a link, to the new content
@@ -102,7 +102,7 @@ def _put_in_place(file: Path) -> Iterator[Path]:
     except duckdb.IOException as error:
         number = re.search(r'"errno":"(\d+)"', str(error))
         if folder is None or str(folder) not in str(error) or number is None:
-            raise  # about another file, such as what the query spilled
+            raise  # about another file, such as one that the query spilled to
         _cannot_write(file, int(number[1]), error)
     finally:
         if folder is not None:

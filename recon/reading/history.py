@@ -1,6 +1,6 @@
-"""History: what was known at an earlier commit, after its part-files were given back: folded again from the stateless files.
+"""State as of an earlier commit whose part-files are already deleted, recomputed from the stateless files.
 
-The fold is the merge itself, window by window into nothing, so that it cannot mean anything else.
+It runs the merge itself, starting from an empty state, so that the result has the same meaning.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE_ROWS = 400_000
-"""Contributions that one slice of the keys holds about."""
+"""Target number of contributions in a slice of the keys."""
 WINDOWS_AT_ONCE = 48
 _HASHES = 1 << 64
 
 
 def record_then(store: ObjectStore, config: Config, state: State, key: str, windows: Sequence[str] | None = None) -> dict[str, Any] | None:
-    """The record of one key at ``state``, None if there was none. ``config``: by the rules of then. ``windows``: the only ones that can
-    have contributed to it; without them all are looked at. Raises WrongInput where a revision is not kept any more."""
+    """The record of one key at ``state``, None if there was none. ``config``: the rules of that state. ``windows``: the windows that may
+    have contributed to it; all if None. Raises WrongInput if a revision is no longer kept."""
     hi, _ = hash_of(key, salt_of(store))
     chosen = sorted(state.windows if windows is None else state.windows.keys() & set(windows))
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
-        records = _folded(store, config, connection, state, chosen, scratch, (hi, hi + 1))
+        records = _folded(connection, config, files_then(store, state, scratch), chosen, (hi, hi + 1))
     for line in records.column("record").to_pylist():
         record = full(line)
         if record["key"] == key:
@@ -49,52 +49,51 @@ def record_then(store: ObjectStore, config: Config, state: State, key: str, wind
 
 
 def records_then(store: ObjectStore, config: Config, state: State) -> Iterator[pa.Table]:
-    """Every record of ``state`` once, in batches: hi, lo, record. Costs what the windows up to then did."""
+    """Every record of ``state`` once, in batches: hi, lo, record. Costs as much as processing the windows up to then did."""
     rows = sum(int(figures["keys"]) for figures in committed_figures(store, state, state.windows).values())
     slices = max(1, -(-rows // SLICE_ROWS))
     windows = sorted(state.windows)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         for number in range(slices):
             bounds = number * _HASHES // slices, (number + 1) * _HASHES // slices
-            yield _folded(store, config, connection, state, windows, scratch, bounds)
+            yield _folded(connection, config, files_then(store, state, scratch), windows, bounds)
 
 
 def files_then(store: ObjectStore, state: State, scratch: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
-    """The stateless artifacts and events of each window, as ``state`` had them. Looking one up raises WrongInput where it is not kept any
-    more."""
-    folders = {window: held.folder for window, held in state.windows.items()}
+    """Window → its stateless artifacts, and window → its events, in the revisions of ``state``. A look-up raises WrongInput if the file is
+    no longer kept."""
+    folders = {name: window.folder for name, window in state.windows.items()}
     artifacts, events = (_FilesThen(store, scratch, folders, name, state.commit) for name in (reduced.ARTIFACTS, reduced.EVENTS))
     return artifacts, events
 
 
 def _folded(
-    store: ObjectStore,
-    config: Config,
     connection: duckdb.DuckDBPyConnection,
-    state: State,
+    config: Config,
+    files: tuple[Mapping[str, Path], Mapping[str, Path]],
     windows: Sequence[str],
-    scratch: Path,
     bounds: tuple[int, int],
 ) -> pa.Table:
-    """hi, lo, record of the keys in ``bounds``, by merging the windows a few at a time."""
+    """hi, lo, record of the keys in ``bounds``, by merging a few windows at a time. ``files``: as of ``files_then``."""
     import pyarrow as pa
 
-    standing = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_string())})
-    artifacts, events = files_then(store, state, scratch)
+    records = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_string())})
+    artifacts, events = files
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         block = {window: artifacts[window] for window in windows[start : start + WINDOWS_AT_ONCE]}
-        found = merge_slice(connection, config, Sources(block, artifacts, events, events), standing, bounds).records
-        standing = _replaced(standing, found)
-    return standing
+        written = merge_slice(connection, config, Sources(block, artifacts, events, events), records, bounds).records
+        records = _replaced(records, written)
+    return records
 
 
-def _replaced(standing: pa.Table, found: pa.Table) -> pa.Table:
+def _replaced(records: pa.Table, written: pa.Table) -> pa.Table:
+    """``records`` with those in ``written`` added, or put in the place of the records of the same keys; in order of hash."""
     import pyarrow as pa
 
-    if not found.num_rows:
-        return standing
-    new = pa.table({name: found.column(name).cast(kind) for name, kind in zip(standing.schema.names, standing.schema.types, strict=True)})
-    kept = standing.filter(pa.array(~np.isin(_pairs(standing), _pairs(new))))
+    if not written.num_rows:
+        return records
+    new = written.select(records.schema.names).cast(records.schema)
+    kept = records.filter(pa.array(~np.isin(_pairs(records), _pairs(new))))
     return pa.concat_tables([kept, new]).sort_by([("hi", "ascending"), ("lo", "ascending")])
 
 

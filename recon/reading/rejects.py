@@ -1,4 +1,4 @@
-"""Rejected rows, each with its file, line and reason."""
+"""Lists rejected rows, each with its file, line and reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def rejects(store: ObjectStore, config: Config, state: State, window: datetime | None = None) -> pa.Table:
-    """window, file, line, reason, raw of every rejected row of the committed windows (or of one), in that order."""
+    """window, file, line, reason, raw of every rejected row of all committed windows (or of one window), in that order."""
     import pyarrow as pa
 
     chosen = sorted(state.windows) if window is None else [name_of(window)]
@@ -32,12 +32,12 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
         ]
     )
     tables = [schema.empty_table()]
-    for name, held in committed_figures(store, state, chosen).items():
-        if not held["rejected"]["rows"]:
+    for name, committed in committed_figures(store, state, chosen).items():
+        if not committed["rejected"]["rows"]:
             continue
-        figures = reduced.read(store, held["folder"])
+        figures = reduced.read(store, committed["folder"])
         with scratch_folder(store) as scratch:
-            path = reduced.local_file(store, held["folder"], reduced.SET_ASIDE, scratch)
+            path = reduced.local_file(store, committed["folder"], reduced.SET_ASIDE, scratch)
             table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
         names = pa.array([file["name"] for file in figures.files], pa.string()).take(table.column("file").combine_chunks())
         columns = [

@@ -1,4 +1,4 @@
-"""The events of one key as they were sent, window by window, with what became of each: counted, or the duplicate of another."""
+"""Lists the events of one key as they were sent, window by window: each is counted or is the duplicate of another."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from recon.storage.scratch import scratch_folder
 
 _PLACE = ("window", "file", "line")
 _OWN = {"file", "line", "id", "time", "counted", "duplicate_of", "conflict"}
-"""Members that every event has. A column of the user's that has such a name is shown as ``name (column)``."""
+"""Members that every event has. A user's column with such a name is shown as ``name (column)``."""
 
 
 def events_of(
     store: ObjectStore, config: Config, state: State, key: str, hi: int, windows: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Window → its events of a key with the hash ``hi``, in order of landing and line: file, line, id, time, columns, and ``counted``. One
-    that is not counted has ``duplicate_of``, the place of the event that counts, and ``conflict``: whether it differs from that one."""
+    """Window → its events of a key with the hash ``hi``, in order of landing and line: file, line, id, time, columns, and ``counted``. An
+    event that is not counted has ``duplicate_of``, the place of the event that counts, and ``conflict``: whether it differs from it."""
     sent = {window: _window(store, config, state, window, key, hi) for window in windows}
     counting: dict[str, tuple[str, dict[str, Any]]] = {}
     for window in sorted(sent):
@@ -55,7 +55,7 @@ def _suppress(event: dict[str, Any], counting: Mapping[str, Any]) -> None:
 
 
 def _window(store: ObjectStore, config: Config, state: State, window: str, key: str, hi: int) -> list[dict[str, Any]]:
-    """The events of a key in one window. They are sorted by hash, so that few are read; duplicates within the window stand apart."""
+    """The events of a key in one window. Accepted events are sorted by hash, so that few are read; duplicates are in another file."""
     import pyarrow as pa
 
     folder = state.windows[window].folder

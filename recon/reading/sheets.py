@@ -1,7 +1,7 @@
-"""A query's rows as a workbook: numbers as numbers, dates as dates, totals, and a sheet that says where it all came from.
+"""Writes a query's rows as a workbook: numbers as numbers, dates as dates, totals, and a sheet with the origin of the data.
 
-A spreadsheet keeps 15 digits of a number. A number with more digits is a text with all of them, and the sheet `source` counts these. A text
-is never a formula.
+A spreadsheet keeps 15 digits of a number. A number with more digits becomes a text, and the sheet `source` counts such numbers. A text is
+never a formula.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TEXT_MAX = 32_767
 DIGITS_MAX = 15
 _WIDTHS = (8, 60)
 _FIRST_DATE, _LAST_DATE = date(1900, 3, 1), date(9999, 12, 31)
-"""Spreadsheets count days from 1900 on, with one day in February of that year that never was."""
+"""Spreadsheets count days from 1900 on, including 29 February 1900, which did not exist."""
 
 
 @dataclass(frozen=True)
 class Book:
-    """What a workbook holds besides its rows. ``name``: of the sheet of rows. ``totals``: a query over the same connection, "" for none.
-    ``about``: name → value; ``certificates``: one row per window, under ``columns``."""
+    """The other contents of a workbook. ``name``: of the sheet of rows. ``totals``: a query over the same connection, "" for none.
+    ``about``: names and values. ``certificates``: one row per window, under ``columns``."""
 
     name: str = "rows"
     totals: str = ""
@@ -40,7 +40,7 @@ class Book:
 
 @dataclass
 class _Sheet:
-    """One worksheet that is being written, row by row. ``shown_as_text``: numbers that have too many digits for a cell."""
+    """A worksheet that is written row by row. ``shown_as_text``: number of values with too many digits for a cell."""
 
     sheet: Any
     formats: _Formats
@@ -78,7 +78,7 @@ class _Sheet:
             self.sheet.write_string(self.row, column, text)
 
     def finish(self, filtered: bool = False) -> None:
-        """Sets the widths, by the longest text of each column; the heading stays in sight."""
+        """Sets each column's width by its longest text. ``filtered``: also freezes the heading and adds a filter."""
         for column, width in self.widths.items():
             self.sheet.set_column(column, column, min(max(width + 2, _WIDTHS[0]), _WIDTHS[1]))
         if filtered:
@@ -99,8 +99,8 @@ class _Formats:
 
 
 def write_book(connection: duckdb.DuckDBPyConnection, query: str, file: Path, new: Path, book: Book) -> None:
-    """Writes the rows of ``query`` and the other sheets of ``book`` to ``new``. ``file``: the name that errors tell. Raises WrongUsage
-    where a text does not fit."""
+    """Writes the rows of ``query`` and the other sheets of ``book`` to ``new``. ``file``: the name in error messages. Raises WrongUsage
+    if a text does not fit."""
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
 

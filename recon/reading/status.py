@@ -1,4 +1,4 @@
-"""Status: where every window stands, what waits, and whether it ties."""
+"""Status: the stage of every window, the backlog, and whether a window ties."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from recon.storage.port import ObjectStore
 
 
 def status(store: ObjectStore, config: Config, state: State, figures_of: int | None = None) -> dict[str, Any]:
-    """The whole reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window.
+    """The reconciliation: commit, watermark, backlog, artifacts by status, and one line per landed window.
 
-    ``figures_of``: the newest windows whose lines have rows and keys, since these cost more to read; all if not given."""
+    ``figures_of``: number of newest windows whose lines have rows and keys, which cost more to read; None for all."""
     landed = _landed(store, config, state)
     waiting = due(store, config, state, windows=[name for name, revision in landed.items() if revision > state.revision(name)])
     ready = {manifest.window for manifest in waiting.ready}
@@ -43,9 +43,9 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
         "rules_now": config.rules_version,
         "backlog": sorted(ready),
         "open": list(waiting.open),
-        "short": sorted(name for name, held in state.windows.items() if held.has(Mark.SHORT)),
-        "ok": not any(one.wrong for one in found),
-        "caveats": [asdict(one) for one in found],
+        "short": sorted(name for name, window in state.windows.items() if window.has(Mark.SHORT)),
+        "ok": not any(caveat.wrong for caveat in found),
+        "caveats": [asdict(caveat) for caveat in found],
         "artifacts": state.totals.get("statuses", {}),
         "bytes": _bytes(store, state),
         "bounds": amplification.figures(config, state.totals),
@@ -54,14 +54,14 @@ def status(store: ObjectStore, config: Config, state: State, figures_of: int | N
 
 
 def _bytes(store: ObjectStore, state: State) -> dict[str, int]:
-    """Of the part-files: ``live``, and ``superseded`` by newer records until a compaction gives it back. ``orphaned``: objects that no
-    look-up needs, or that a died run left, until they are swept."""
-    held = StoredBytes.of(state.totals)
-    return {"live": held.live, "superseded": held.parts - held.live, "orphaned": orphaned_bytes(store, state)}
+    """Bytes of part-files: ``live``, and ``superseded`` by newer records until a compaction deletes them. ``orphaned``: bytes of objects
+    that no look-up needs, or that a killed run left, until they are swept."""
+    stored = StoredBytes.of(state.totals)
+    return {"live": stored.live, "superseded": stored.parts - stored.live, "orphaned": orphaned_bytes(store, state)}
 
 
 def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:
-    """Window → its newest revision, of all in which anything landed. Only of those that wait the manifest is read: a note may say more."""
+    """Window → its newest revision, for all windows with landings. Reads the manifests of windows that wait: a note may be ahead of it."""
     landed = {}
     for name, noted in landing_log.since(store)[0].items():
         if noted <= state.revision(name):
@@ -72,7 +72,7 @@ def _landed(store: ObjectStore, config: Config, state: State) -> dict[str, int]:
 
 
 def _line(
-    state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...], held: Mapping[str, Any] | None
+    state: State, name: str, revision: int, ready: set[str], still_open: tuple[str, ...], figures: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     # A window may be processed before it is closed: done, but open.
     committed = state.windows.get(name)
@@ -85,19 +85,19 @@ def _line(
         "stage": stage,
         "short": committed is not None and committed.has(Mark.SHORT),
     }
-    if held is not None:
+    if figures is not None:
         line |= {
-            "rows": held["arrived"]["rows"],
-            "accepted": held["counted"]["rows"],
-            "duplicates": held["duplicates"]["rows"] + held["suppressed"]["rows"],
-            "rejected": held["rejected"]["rows"],
-            "keys": held["keys"],
+            "rows": figures["arrived"]["rows"],
+            "accepted": figures["counted"]["rows"],
+            "duplicates": figures["duplicates"]["rows"] + figures["suppressed"]["rows"],
+            "rejected": figures["rejected"]["rows"],
+            "keys": figures["keys"],
         }
     return line
 
 
 def window_status(store: ObjectStore, config: Config, state: State, window: datetime) -> dict[str, Any]:
-    """One window: did it close, and does it tie? Its files, revisions, stage and certificates, and what is expected of it."""
+    """One window: whether it closed, whether it ties, its files, revisions, stage and certificates, and its completeness."""
     manifest = read_manifest(store, window)
     certificates = read_certificates(store, window)
     name = name_of(window)
