@@ -181,9 +181,8 @@ class Reconciliation:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput if the key is unknown.
 
         ``as_of``: a time with zone; the windows that ended by then count. ``through``: a window; it and all earlier windows count.
-        ``known_at``: a time with zone; what was known then.
-
-        ``index``: ``dynamodb`` looks the key up in the index table; ``served_by`` is what answered, ``served_why`` why not the table."""
+        ``known_at``: a time with zone; what was known then. ``index``: ``dynamodb`` looks the key up in the index
+        table; ``served_by`` is what answered, ``served_why`` why not the table."""
         from recon.reading.show import Lookup
 
         lookup = Lookup(self.store(), self.place, self._rules, key, self._upto(as_of, through), events)
