@@ -1,5 +1,5 @@
-"""Serving copies: what others look keys up in, loaded from the runs. No stage's correctness rests on them.
+"""The index table in DynamoDB: a serving copy of the runs for look-ups by other programs. No stage depends on it.
 
-Belongs here: the index table (items, shares, loading, look-ups), its workers, caches. Does not belong here: the runs, which are the truth
-(recon.state.runs). What was decided: docs/decisions/012-serving-index.md.
+``sync`` brings the table up to date, ``load`` loads one ``share`` of it, ``workers`` load shares in parallel, ``client`` reads records. The
+runs themselves are in ``recon.state.runs``. Decision: docs/decisions/012-serving-index.md.
 """

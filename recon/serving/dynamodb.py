@@ -1,6 +1,6 @@
-"""The index table's adapter: the few calls of DynamoDB that it takes, none of which loses anything to throttling or a lost reply.
+"""The DynamoDB client of the index table: retries that lose nothing to throttling or lost replies.
 
-Where it listens, the region and the credentials come from the standard environment, by boto3's own chain; none is kept or logged here.
+Endpoint, region and credentials come from boto3's standard chain; none is stored or logged here.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from recon.storage.port import ObjectStore
 T = TypeVar("T")
 
 BATCH_ITEMS_MAX = 25
-"""What one BatchWriteItem takes."""
+"""Items in one BatchWriteItem at most."""
 REQUESTS_AT_ONCE = 32
 TRIES = 10
 _WAIT_S, _WAIT_S_MAX = 0.05, 5.0
 LATE_S = 60.0
-"""How long a request whose reply was lost may still be on its way."""
+"""A request whose reply was lost may still arrive for so many seconds."""
 _ACTIVE_S = 300.0
 _CONDITION = "attribute_not_exists(#seq) OR #seq < :seq"
 _NAMES = {f"#{name}": name for name in ("seq", "file", "offset", "length", "check")}
@@ -44,17 +44,17 @@ _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _REFUSED = {"AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException"}
 _UNSET = {"NoCredentialsError", "PartialCredentialsError", "NoRegionError", "CredentialRetrievalError", "ProfileNotFound"}
 _WRITES = {"UpdateItem", "BatchWriteItem", "PutItem"}
-_TOLD: dict[str, Any] = {"ReturnConsumedCapacity": "TOTAL"}
+_WITH_CAPACITY: dict[str, Any] = {"ReturnConsumedCapacity": "TOTAL"}
 _BIG = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class TableGone(ReconError):
-    """There is no table of that name."""
+    """The table does not exist."""
 
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """What was written. ``items``: put or moved on. ``refused``: stood there already, or something newer. ``units``: write capacity."""
+    """Counts of writes. ``items``: put or updated. ``refused``: the table held this pointer or a newer one. ``units``: write capacity."""
 
     items: int = 0
     refused: int = 0
@@ -65,8 +65,8 @@ class WriteCounts:
 
 
 class TableClient:
-    """DynamoDB as the index uses it, for tables of any name. May be used from many threads; ``client`` is boto3's low-level client, which
-    must not repeat calls by itself (``open_client``)."""
+    """The operations on index tables. Safe for many threads. ``client``: boto3's low-level client, which must not retry by itself
+    (``open_client``)."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class TableClient:
     # ---- tables ----
 
     def create(self, table: str) -> None:
-        """Makes the table, billed by request, unless there is one; returns once it can be used. Raises WrongUsage for another form."""
+        """Creates the table, billed by request, if it does not exist; waits until it is active. Raises WrongUsage for another schema."""
         name = {"AttributeName": "key"}
         key = [{**name, "KeyType": "HASH"}]
         with suppress(_InUse):
@@ -91,21 +91,21 @@ class TableClient:
             form: dict[str, Any] = {"KeySchema": key, "AttributeDefinitions": types, "BillingMode": "PAY_PER_REQUEST"}
             self._call(table, "CreateTable", **form, DeletionProtectionEnabled=True)
         end = time.monotonic() + _ACTIVE_S
-        while (told := self._call(table, "DescribeTable")["Table"])["TableStatus"] != "ACTIVE":
+        while (found := self._call(table, "DescribeTable")["Table"])["TableStatus"] != "ACTIVE":
             if time.monotonic() > end:
-                raise TimedOut(f"table {table}: it is {told['TableStatus']} since {_ACTIVE_S:g} s; look at it in DynamoDB, then run again")
+                raise TimedOut(f"table {table}: it is {found['TableStatus']} since {_ACTIVE_S:g} s; look at it in DynamoDB, then run again")
             time.sleep(0.5)
-        if told["KeySchema"] != key:
+        if found["KeySchema"] != key:
             raise WrongUsage(f"table {table}: its key is not one text named 'key'; name another under index.table")
 
     def make_recoverable(self, table: str) -> None:
-        """Switches on point-in-time recovery, which CreateTable has no option for. DynamoDB Local does not know it."""
+        """Enables point-in-time recovery, for which CreateTable has no option. DynamoDB Local does not support it."""
         with suppress(_Unknown):
             recovery = {"PointInTimeRecoveryEnabled": True}
             self._call(table, "UpdateContinuousBackups", PointInTimeRecoverySpecification=recovery)
 
     def owner(self, table: str) -> str | None:
-        """Who fills or filled the table, None where it is gone or nobody's."""
+        """The id of the build that owns the table; None if the table does not exist or has no owner."""
         try:
             found = self._call(table, "GetItem", Key={"key": {"S": OWNER}}, ConsistentRead=True).get("Item", {})
         except TableGone:
@@ -113,7 +113,7 @@ class TableClient:
         return str(found["owner"]["S"]) if "owner" in found else None
 
     def claim(self, table: str, owner: str) -> bool:
-        """Writes who fills an empty table. False where it holds anything already: it belongs to somebody else."""
+        """Writes the owner into an empty table. False if the table is not empty: it belongs to another build."""
         if self._call(table, "Scan", Limit=1, ConsistentRead=True).get("Items"):
             return False
         try:
@@ -130,7 +130,7 @@ class TableClient:
         return True
 
     def delete(self, table: str) -> None:
-        """Removes a table; one that is gone is no error."""
+        """Deletes a table; a missing table is no error."""
         with suppress(TableGone, _InUse):
             self._call(table, "UpdateTable", DeletionProtectionEnabled=False)
             self._call(table, "DeleteTable")
@@ -138,36 +138,36 @@ class TableClient:
     # ---- items ----
 
     def get(self, table: str, key: str) -> Pointer | None:
-        """What the table says of a key, with all that was written before. Raises Damaged for an item that is none of ours."""
-        found = self._call(table, "GetItem", Key={"key": {"S": item_key(key)}}, ConsistentRead=True, **_TOLD).get("Item")
+        """The pointer of a key, by a consistent read. Raises Damaged for an item that Recon did not write."""
+        found = self._call(table, "GetItem", Key={"key": {"S": item_key(key)}}, ConsistentRead=True, **_WITH_CAPACITY).get("Item")
         if found is None:
             return None
         try:
             return from_item(key, found)
         except (ValueError, TypeError, KeyError) as error:
-            raise Damaged(f"table {table}: the item of {key} is none of ours ({error!r}); next: recon index rebuild") from None
+            raise Damaged(f"table {table}: the item of {key} was not written by Recon ({error!r}); next: recon index rebuild") from None
 
     def update(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> WriteCounts:
-        """Moves each key's item on to a pointer, unless it holds one of the same sequence or a higher one. One call each, many at once.
+        """Updates each key's item to a pointer, unless the item has the same or a higher sequence. One call each, many in parallel.
 
-        ``beat`` is called after each, in this thread; what it raises ends the work, after the few calls that are under way."""
-        return self._together(pointers, lambda pointer: self._update(table, pointer), beat)
+        ``beat`` is called after each in this thread; an error that it raises ends the update after the calls in flight."""
+        return self._in_parallel(pointers, lambda pointer: self._update(table, pointer), beat)
 
     def fill(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = lambda: None) -> WriteCounts:
-        """Puts items whatever stands there, each key once: only into a new table that nobody reads."""
+        """Puts items unconditionally, each key once: only into a new table that is not read yet."""
         waiting = iter(pointers)
-        return self._together(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch), beat)
+        return self._in_parallel(iter(lambda: list(islice(waiting, BATCH_ITEMS_MAX)), []), lambda batch: self._fill(table, batch), beat)
 
     def settle(self) -> None:
-        """Waits until no request of ``fill`` whose reply was lost can still be on its way: it would overwrite what came later."""
+        """Waits until no request of ``fill`` whose reply was lost can still arrive: it would overwrite later writes."""
         while (left := self._in_doubt_until - time.monotonic()) > 0:
             time.sleep(left)
 
     def scan(self, table: str) -> Iterator[list[dict[str, Any]]]:
-        """All items but the owner's, page by page, each with all that was written before."""
+        """All items but the owner's, page by page, by consistent reads."""
         start: dict[str, Any] = {}
         while True:
-            page = self._call(table, "Scan", ConsistentRead=True, **start, **_TOLD)
+            page = self._call(table, "Scan", ConsistentRead=True, **start, **_WITH_CAPACITY)
             yield [item for item in page["Items"] if item["key"]["S"] != OWNER]
             if "LastEvaluatedKey" not in page:
                 return
@@ -176,7 +176,7 @@ class TableClient:
     def _update(self, table: str, pointer: Pointer) -> WriteCounts:
         item = to_item(pointer)
         key = {"key": item.pop("key")}
-        named = {place: name for place, name in _NAMES.items() if name in item or pointer.is_tombstone}
+        names = {place: name for place, name in _NAMES.items() if name in item or pointer.is_tombstone}
         try:
             done = self._call(
                 table,
@@ -184,12 +184,12 @@ class TableClient:
                 Key=key,
                 ConditionExpression=_CONDITION,
                 UpdateExpression=_DIES if pointer.is_tombstone else _POINTS,
-                ExpressionAttributeNames=named,
+                ExpressionAttributeNames=names,
                 ExpressionAttributeValues={f":{name}": value for name, value in item.items()},
-                **_TOLD,
+                **_WITH_CAPACITY,
             )
         except _Refused:
-            units = _units(pointer)  # they are billed, though the reply does not say so
+            units = _units(pointer)  # billed, though the reply does not say so
             self._count(units, "write_unit")
             return WriteCounts(refused=1, units=units)
         return WriteCounts(1, 0, _consumed(done))
@@ -198,7 +198,7 @@ class TableClient:
         left: list[Any] = [{"PutRequest": {"Item": to_item(pointer)}} for pointer in pointers]
         units, stuck = 0.0, 0
         while left:
-            done = self._call(table, "BatchWriteItem", certain=False, RequestItems={table: left}, **_TOLD)
+            done = self._call(table, "BatchWriteItem", certain=False, RequestItems={table: left}, **_WITH_CAPACITY)
             units += _consumed(done)
             before, left = len(left), done.get("UnprocessedItems", {}).get(table, [])
             if left:
@@ -208,9 +208,9 @@ class TableClient:
                 time.sleep(_wait_s(stuck))
         return WriteCounts(len(pointers), 0, units)
 
-    def _together(self, asked: Iterable[T], work: Callable[[T], WriteCounts], beat: Callable[[], None]) -> WriteCounts:
-        """``work`` on each, many at once; of what ``asked`` gives only a little is held. The first error is raised once none is at work."""
-        done, source = WriteCounts(), iter(asked)
+    def _in_parallel(self, items: Iterable[T], work: Callable[[T], WriteCounts], beat: Callable[[], None]) -> WriteCounts:
+        """``work`` on each item in parallel, in bounded memory. Raises the first error once no call is in flight."""
+        done, source = WriteCounts(), iter(items)
         with ThreadPoolExecutor(self._at_once) as pool:
             while block := list(islice(source, self._at_once * 8)):
                 for written in pool.map(work, block):
@@ -243,7 +243,7 @@ class TableClient:
         try:
             answer = tries(once)
         except Exception as error:
-            raise _told(table, operation, error, passing(error), tries.statistics["attempt_number"]) from error
+            raise _own_error(table, operation, error, passing(error), tries.statistics["attempt_number"]) from error
         received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
         self._meter.count("dynamodb", operation, received=int(received))
         units = _consumed(answer)
@@ -256,19 +256,19 @@ class TableClient:
 
 
 class _Refused(ReconError):
-    """The condition did not hold."""
+    """The condition was not met."""
 
 
 class _InUse(ReconError):
-    """The table exists, or is being made or removed."""
+    """The table exists, or is being created or deleted."""
 
 
 class _Unknown(ReconError):
-    """The service does not know the call."""
+    """The service does not support the operation."""
 
 
-def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
-    """The error in our own words: table, call, service's code, next step. Never the request, which may hold keys."""
+def _own_error(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
+    """The error as Recon's own: table, operation, the service's code, next step. Never the request, which may contain keys."""
     response = getattr(error, "response", None)
     code = str(response["Error"].get("Code", "")) if isinstance(response, Mapping) and "Error" in response else type(error).__name__
     what = f"table {table}: {operation} failed ({code}{f', {tried} times' if tried > 1 else ''})"
@@ -294,7 +294,7 @@ def _told(table: str, operation: str, error: Exception, kind: type[TryAgain] | N
 
 
 def _wait_s(tried: int) -> float:
-    """Full jitter: anything up to a bound that doubles, so that many who were refused together do not come back together."""
+    """Seconds before the next try: full jitter below a bound that doubles, so that clients that fail together do not retry together."""
     return random.uniform(0, min(_WAIT_S_MAX, _WAIT_S * 2 ** (tried - 1)))  # noqa: S311
 
 
@@ -305,33 +305,33 @@ def _units(pointer: Pointer) -> float:
 
 
 def _consumed(answer: Mapping[str, Any]) -> float:
-    """Capacity units, of one table or a list of them."""
-    told = answer.get("ConsumedCapacity", ())
-    return sum(float(one["CapacityUnits"]) for one in ([told] if isinstance(told, Mapping) else told))
+    """Capacity units, of one table or a list of tables."""
+    consumed = answer.get("ConsumedCapacity", ())
+    return sum(float(table["CapacityUnits"]) for table in ([consumed] if isinstance(consumed, Mapping) else consumed))
 
 
 def open_client(requests_at_once: int = REQUESTS_AT_ONCE, tries: int = TRIES, meter: Meter | None = None) -> TableClient:
-    """The client of the environment's region and credentials. Raises WrongUsage without boto3, a region or credentials."""
+    """A client with the environment's region and credentials. Raises WrongUsage without boto3, a region or credentials."""
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
         raise WrongUsage("index: kind: dynamodb needs the aws extra: pip install 'dagster-recon[aws]'") from None
-    once = Config(
-        retries={"mode": "standard", "total_max_attempts": 1},  # repeated here, by what is known of each call
+    settings = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # TableClient retries, by the kind of each operation
         max_pool_connections=requests_at_once,
         connect_timeout=5,
         read_timeout=10,
         parameter_validation=False,
     )
     try:
-        client = boto3.session.Session().client("dynamodb", region_name=os.environ.get("AWS_REGION") or None, config=once)
+        client = boto3.session.Session().client("dynamodb", region_name=os.environ.get("AWS_REGION") or None, config=settings)
     except BotoCoreError as error:
-        raise _told("of the index", "connecting", error, None, 1) from None
+        raise _own_error("of the index", "connecting", error, None, 1) from None
     return TableClient(client, requests_at_once, tries, meter=meter)
 
 
 def client_of(store: ObjectStore, config: Config) -> TableClient:
-    """DynamoDB as the configuration and the environment have it; whoever counts the store's requests counts these, too."""
+    """The client of a configuration; the store's meter counts its requests, too."""
     return open_client(config.index.requests_at_once, meter=meter_of(store))

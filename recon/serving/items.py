@@ -1,4 +1,4 @@
-"""Items of the index table: their attributes, the form of long keys, and the order of what is said about a key.
+"""Items of the index table: their attributes, the form of long keys, and the order of the pointers of one key.
 
     key      S  the artifact's key, see ``item_key``; the table's partition key
     file     S  path of the part-file in the store; absent in a tombstone, as are offset, length and check
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import Any
 
 KEY_BYTES_MAX = 2048
-"""What DynamoDB takes as a partition key."""
+"""Bytes of a partition key in DynamoDB at most."""
 MARK = "~recon:"
-"""What items begin with whose name is not the artifact's key itself."""
+"""Prefix of item keys that are not the artifact's key itself."""
 OWNER = f"{MARK}owner"
-"""The item that says which filling a table belongs to."""
+"""The item that names the build that owns the table."""
 _BEGINNING = 100
 _COMMITS = 10**12
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What is said of a key: where its record lies, or with an empty ``file`` that it has none any more. ``sequence``: against others."""
+    """Where the record of a key is; an empty ``file``: the key has no record any more. The pointer with the highest ``sequence`` counts."""
 
     key: str
     sequence: int
@@ -44,19 +44,20 @@ class Pointer:
 
 
 def sequence(position: int, commit: int = 0) -> int:
-    """The order of what commits say of a key: by the ``position`` of their run, then by ``commit``.
+    """Orders the pointers of a key: by the ``position`` of their run, then by ``commit``.
 
-    A merge stands at its own commit and says 0. A compaction stands at the newest commit that it took in, and says its own commit."""
+    The position of a merge is its own commit, and its ``commit`` is 0. The position of a compaction is the newest commit that it
+    contains, and its ``commit`` is its own."""
     return position * _COMMITS + commit
 
 
 def commit_of(sequence: int) -> int:
-    """The newest commit that a sequence rests on."""
+    """The newest commit that a sequence is based on."""
     return max(divmod(sequence, _COMMITS))
 
 
 def item_key(key: str) -> str:
-    """The item's name: the key itself; for one that DynamoDB cannot take, or that begins as our own marks do, its SHA-256 and beginning."""
+    """The item's key: the artifact's key, or its SHA-256 and beginning if DynamoDB cannot take it or it begins with Recon's prefix."""
     size = len(key.encode())
     if 1 <= size <= KEY_BYTES_MAX and not key.startswith(MARK):
         return key
@@ -64,7 +65,7 @@ def item_key(key: str) -> str:
 
 
 def to_item(pointer: Pointer) -> dict[str, dict[str, str]]:
-    """As DynamoDB's low-level calls take it."""
+    """The item for DynamoDB's low-level API."""
     item = {"key": {"S": item_key(pointer.key)}, "seq": {"N": str(pointer.sequence)}}
     if not pointer.is_tombstone:
         item |= {"file": {"S": pointer.file}}
@@ -73,7 +74,7 @@ def to_item(pointer: Pointer) -> dict[str, dict[str, str]]:
 
 
 def from_item(key: str, item: Mapping[str, Mapping[str, Any]]) -> Pointer:
-    """The pointer of ``key`` that an item holds. Raises ValueError, TypeError or KeyError where it is none of ours."""
+    """The pointer of ``key`` in an item. Raises ValueError, TypeError or KeyError if Recon did not write the item."""
     seq = int(item["seq"]["N"])
     if "file" not in item:
         return Pointer(key, seq)

@@ -1,6 +1,6 @@
-"""Loading a share into the index table: entries of a run, the keys of the records that they lead to, an item for each.
+"""Loads a share into the index table: reads entries of a run and the keys of their records, and writes an item for each.
 
-The same code runs in this process, in others and in Lambda.
+The same code runs in this process, in worker processes and in Lambda.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from recon.storage.port import NotFound, ObjectStore
 
 BATCH_ENTRIES = 4 * BLOCK
 BATCH_BYTES = 32 << 20
-"""Entries, and bytes of their records, that are held at once."""
+"""Entries, and bytes of their records, in memory at once."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one share came to. ``entries``: that counted. ``items``: put or moved on. ``refused``: stood there already, or something newer
-    did. ``tombstones``: of the items, keys whose record has nothing left. ``units``: write capacity that was consumed."""
+    """Counts of one loaded share. ``entries``: of the run that counted. ``items``: put or updated. ``refused``: the table held this pointer
+    or a newer one. ``tombstones``: items of keys without contributions. ``units``: consumed write capacity."""
 
     share: str
     entries: int = 0
@@ -50,11 +50,11 @@ class Loaded:
 
 
 def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
-    """Loads a share; done again, or beside another that does it, it changes nothing. ``beat`` is called between updates and
-    between batches of some thousand entries.
+    """Loads a share. Loading it again, or in two processes at once, changes nothing. ``beat`` is called between updates and between
+    batches of some thousand entries.
 
-    Raises RunsGone where the run or its part-files were swept, Damaged where they are not what was written, TableGone, and kinds of
-    TryAgain. Whatever was loaded before stays, and is right."""
+    Raises RunsGone if the run or its part-files were swept, Damaged if they are not what was written, TableGone, and kinds of TryAgain.
+    Items that were loaded before an error stay, and are right."""
     write = tables.fill if share.fresh else tables.update
     entries = tombstones = 0
     done = WriteCounts()
@@ -66,20 +66,20 @@ def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Call
             done += write(share.table, pointers, beat)
             beat()
     except NotFound as error:
-        raise RunsGone(f"{share.run}: what it leads to was swept ({error})") from error
+        raise RunsGone(f"{share.run}: its part-files were swept ({error})") from error
     return Loaded(share.share, entries, done.items, done.refused, tombstones, done.units)
 
 
 def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[RecordAddresses, Column, Column]]:
-    """Where the records of the share's entries lie that count, with their hashes."""
+    """Places of the records of the share's entries that count, with their hashes."""
     run, newer = open_run(store, share.run), open_runs(store, share.newer)
     wanted = np.array([not share.attempt or layout.attempt_of(path) == share.attempt for path in run.part_files], bool)
     for first in range(share.first, share.end, BATCH_ENTRIES):
-        held = _entries(run, first, min(first + BATCH_ENTRIES, share.end))
-        stays = np.asarray(wanted[held["file"]])
+        entries = _entries(run, first, min(first + BATCH_ENTRIES, share.end))
+        stays = np.asarray(wanted[entries["file"]])
         if newer:
-            stays[find_many(newer, held["hi"], held["lo"]).query] = False
-        taken = {name: column[stays] for name, column in held.items()}
+            stays[find_many(newer, entries["hi"], entries["lo"]).query] = False
+        taken = {name: column[stays] for name, column in entries.items()}
         for rows in _by_bytes(taken["length"]):
             part = {name: column[rows] for name, column in taken.items()}
             place = (part["file"], part["offset"], part["length"], part["check"])
@@ -87,15 +87,15 @@ def _batches(store: ObjectStore, share: Share) -> Iterator[tuple[RecordAddresses
 
 
 def _entries(run: Run, first: int, end: int) -> dict[str, Column]:
-    """Rows of a run. Its hashes are checked; an offset, length or check that is not what was written leads to no sound record."""
+    """Rows of a run. Its hashes are checked here; a wrong offset, length or check is found when the record is read."""
     block = first // BLOCK
     hi, lo = run.hashes(block, -(-end // BLOCK))
     rows = slice(first - block * BLOCK, end - block * BLOCK)
-    held = {"hi": hi[rows], "lo": lo[rows]}
-    held |= {name: run.column(name, first, end) for name in COLUMNS if name not in held}
-    if len(held["file"]):
-        run.part_file(int(held["file"].max()))
-    return held
+    columns = {"hi": hi[rows], "lo": lo[rows]}
+    columns |= {name: run.column(name, first, end) for name in COLUMNS if name not in columns}
+    if len(columns["file"]):
+        run.part_file(int(columns["file"].max()))
+    return columns
 
 
 def _by_bytes(length: Column) -> Iterator[slice]:
@@ -109,7 +109,7 @@ def _by_bytes(length: Column) -> Iterator[slice]:
 
 
 def _pointers(store: ObjectStore, share: Share, found: RecordAddresses, hi: Column, lo: Column) -> list[Pointer]:
-    """What is to be said of each key. The records are read for their keys, which the runs do not hold, and checked."""
+    """The pointer of each key. Reads the records for their keys, which the runs do not contain, and checks them."""
     pointers, salt = [], salt_of(store)
     columns = (column.tolist() for column in (hi, lo, found.part, found.offset, found.length, found.check))
     for record, *hashes, part, offset, length, check in zip(read_few(store, found), *columns, strict=True):
@@ -124,7 +124,7 @@ def _pointers(store: ObjectStore, share: Share, found: RecordAddresses, hi: Colu
 
 
 def read_key(record: bytes) -> tuple[str | None, bool]:
-    """The key of a record, and whether any window still contributes to it; one without is a tombstone in the table."""
+    """The key of a record, and whether any window still contributes to it; without contributions it is a tombstone in the table."""
     try:
         return key_of(record)
     except (ValueError, TypeError, KeyError):

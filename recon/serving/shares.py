@@ -1,4 +1,4 @@
-"""Shares: what commits brought, in pieces that one worker loads into the index table."""
+"""Shares: the changes of commits, cut into pieces that one worker each loads into the index table."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from recon.storage.port import NotFound, ObjectStore
 SHARE_ENTRIES = 100_000
 _CHUNK = 1 << 20
 NEWER_MAX = 64
-"""Runs that a share is compared with at most. It only spares updates."""
+"""Newer runs that a share is compared with at most. The comparison only saves updates."""
 
 
 @dataclass(frozen=True)
 class Share:
     """Rows ``first`` … ``end`` (not included) of a run, to be loaded into ``table``.
 
-    ``share``: its name, unique in a table's life. ``sequence``: of all that it says. ``commit``: that brought it. ``attempt``: only entries
-    that lead into part-files of this attempt, all where it is "". ``newer``: runs whose hashes are left out: they say something newer.
-    ``fresh``: the table is new and nobody reads it, so items are put whatever stands there. Whoever gives such a share to several must be
-    certain that each of them is over before the table is read."""
+    ``share``: its name, unique in a table's life. ``sequence``: of all its pointers. ``commit``: that added the run. ``attempt``: only
+    entries that point into part-files of this attempt, or all if it is "". ``newer``: runs whose hashes are left out, because they have
+    newer pointers. ``fresh``: the table is new and not read yet, so items are put unconditionally. Whoever gives such a share to several
+    workers must make sure that all of them have ended before the table is read."""
 
     share: str
     run: str
@@ -51,12 +51,12 @@ class Share:
 
 
 class RunsGone(ReconError):
-    """What a table lacks cannot be told commit by commit any more: it was swept, or a rebuild came. It is to be filled anew."""
+    """The commits that a table lacks cannot be loaded any more: their runs were swept, or a rebuild followed. The table must be rebuilt."""
 
 
 @dataclass(frozen=True)
-class _Brought:
-    """A run that a commit brought, and what of it is new."""
+class _AddedRun:
+    """A run that a commit added, and which of its entries are new."""
 
     commit: int
     run: Run
@@ -65,12 +65,11 @@ class _Brought:
 
 
 def shares_of(store: ObjectStore, timeline: Timeline, table: str, after: int, until: int, at_most: int = SHARE_ENTRIES) -> Iterator[Share]:
-    """What the commits ``after`` … ``until`` (the first not, the last included) changed of where records lie, in shares of ``at_most``
-    entries. Raises RunsGone."""
-    brought = [one for number in range(after + 1, until + 1) for one in _brought(store, timeline, number)]
-    for one in brought:
-        # Only merges: what a compaction's run holds beside what it moved is no news.
-        newer = [other.run.path for other in brought if other.sequence > one.sequence and not other.attempt]
+    """The changes of places by the commits after ``after`` up to ``until``, in shares of ``at_most`` entries. Raises RunsGone."""
+    added = [run for number in range(after + 1, until + 1) for run in _added_runs(store, timeline, number)]
+    for one in added:
+        # Only merges: of a compaction's run only the moved entries are new.
+        newer = [other.run.path for other in added if other.sequence > one.sequence and not other.attempt]
         for first, end in _cuts(one, at_most):
             name = f"{one.commit:012d}-{layout.run_name(one.run.path)}-{first}-{end}"
             yield Share(name, one.run.path, first, end, one.sequence, table, one.commit, one.attempt, tuple(newer[-NEWER_MAX:]))
@@ -79,7 +78,7 @@ def shares_of(store: ObjectStore, timeline: Timeline, table: str, after: int, un
 def shares_to_fill(
     store: ObjectStore, timeline: Timeline, state: State, table: str, at_most: int = SHARE_ENTRIES, fresh: bool = True
 ) -> Iterator[Share]:
-    """All that is live at ``state``, for a new table. Raises RunsGone."""
+    """All live entries of ``state``, for a new table. Raises RunsGone."""
     added = _added(timeline, state)
     runs = [run.path for run in state.runs]
     for place, path in enumerate(runs):
@@ -91,7 +90,7 @@ def shares_to_fill(
             yield Share(name, path, first, end, sequence(at), table, at, newer=tuple(runs[:place]), fresh=fresh)
 
 
-def _brought(store: ObjectStore, timeline: Timeline, number: int) -> Iterator[_Brought]:
+def _added_runs(store: ObjectStore, timeline: Timeline, number: int) -> Iterator[_AddedRun]:
     entry = timeline.entry(number)
     if entry is None:
         raise Damaged(f"{layout.commit(number)}: the timeline entry is gone; restore it from a copy of the store")
@@ -99,14 +98,14 @@ def _brought(store: ObjectStore, timeline: Timeline, number: int) -> Iterator[_B
         raise RunsGone(f"commit {number} is a rebuild")
     for ref in entry.runs_added:
         if not entry.runs_removed:
-            yield _Brought(number, _open(store, ref.path), sequence(number), "")
+            yield _AddedRun(number, _open(store, ref.path), sequence(number), "")
         elif entry.kind == "compact":
-            # Everything else in its run lies where it lay. Tiers change no place at all.
-            yield _Brought(number, _open(store, ref.path), sequence(_position(timeline, number, entry), number), entry.writer)
+            # Other entries of its run have not moved. Tiers move no record at all.
+            yield _AddedRun(number, _open(store, ref.path), sequence(_position(timeline, number, entry), number), entry.writer)
 
 
 def _position(timeline: Timeline, number: int, entry: Entry) -> int:
-    """The newest commit that added one of the runs that a compaction removed: what was merged since stands above it."""
+    """The newest commit that added one of the runs that a compaction removed: later merges come after it."""
     removed = set(entry.runs_removed)
     for earlier in range(number - 1, 0, -1):
         found = timeline.entry(earlier)
@@ -116,30 +115,30 @@ def _position(timeline: Timeline, number: int, entry: Entry) -> int:
 
 
 def _added(timeline: Timeline, state: State) -> dict[str, int]:
-    """Run of a state → the commit since which it stands. A run that stands now has stood without a break, so that is found by bisection."""
+    """Run of a state → the commit that added it. A run is in every state since then, so bisection finds the commit."""
     found: dict[str, int] = {}
 
     def between(low: int, high: int, runs: Sequence[str]) -> None:
-        """``runs`` do not stand at ``low`` and do at ``high``."""
+        """``runs`` are in the state at ``high``, but not in the one at ``low``."""
         if high - low == 1 or not runs:
             found.update(dict.fromkeys(runs, high))
             return
         middle = (low + high) // 2
-        standing = {run.path for run in timeline.at(middle).runs}
-        between(low, middle, [run for run in runs if run in standing])
-        between(middle, high, [run for run in runs if run not in standing])
+        there = {run.path for run in timeline.at(middle).runs}
+        between(low, middle, [run for run in runs if run in there])
+        between(middle, high, [run for run in runs if run not in there])
 
     between(state.rebuilt - 1 if state.rebuilt else 0, state.commit, [run.path for run in state.runs])
     return found
 
 
-def _cuts(brought: _Brought, at_most: int) -> Iterator[tuple[int, int]]:
-    """Rows of a run in pieces, each with at most so many entries that count."""
-    run = brought.run
-    if not brought.attempt:
+def _cuts(added: _AddedRun, at_most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows of a run, each with at most ``at_most`` entries that count."""
+    run = added.run
+    if not added.attempt:
         yield from ((first, min(first + at_most, run.count)) for first in range(0, run.count, at_most))
         return
-    wanted = np.array([layout.attempt_of(path) == brought.attempt for path in run.part_files], bool)
+    wanted = np.array([layout.attempt_of(path) == added.attempt for path in run.part_files], bool)
     begins, seen = [], 0
     for start in range(0, run.count, _CHUNK):
         rows = start + np.flatnonzero(wanted[run.column("file", start, min(start + _CHUNK, run.count))])

@@ -222,11 +222,11 @@ PLANTED: dict[str, tuple[Callable[[Pointer], Pointer], str]] = {
     "behind the end": (lambda p: replace(p, offset=1 << 40), "is not what was written"),
     "another check": (lambda p: replace(p, check=p.check ^ 1), "is not what was written"),
     "a part-file that is gone": (lambda p: replace(p, file="state/0123456789abcdef/part-0000.jsonl"), "part-0000.jsonl is gone"),
-    "outside of the records": (lambda p: replace(p, file="store.json"), "leads to no record"),
-    "out of the store": (lambda p: replace(p, file="state/../../recon.yaml"), "leads to no record"),
-    "no length": (lambda p: replace(p, length=0), "leads to no record"),
-    "a length that is none": (lambda p: replace(p, length=1 << 50), "leads to no record"),
-    "before the beginning": (lambda p: replace(p, offset=-1), "leads to no record"),
+    "outside of the records": (lambda p: replace(p, file="store.json"), "points to no record"),
+    "out of the store": (lambda p: replace(p, file="state/../../recon.yaml"), "points to no record"),
+    "no length": (lambda p: replace(p, length=0), "points to no record"),
+    "a length that is none": (lambda p: replace(p, length=1 << 50), "points to no record"),
+    "before the beginning": (lambda p: replace(p, offset=-1), "points to no record"),
 }
 
 
@@ -244,15 +244,15 @@ def test_an_item_that_is_wrong_is_never_answered_with(served: Served, dynamodb: 
 def test_an_item_of_another_key_or_of_nobody_is_never_answered_with(served: Served, dynamodb: Any) -> None:
     other, client = served.pointer("K2"), Artifacts(served.location)
     dynamodb.put_item(TableName=served.table, Item=to_item(replace(other, key="K3")))
-    with pytest.raises(Unserved, match="leads to the record of another key"):
+    with pytest.raises(Unserved, match="points to the record of another key"):
         client.get("K3")
     dynamodb.put_item(TableName=served.table, Item={"key": {"S": "K3"}, "seq": {"N": "1"}, "file": {"S": "x"}})
-    with pytest.raises(Unserved, match="the item is none of Recon's"):
+    with pytest.raises(Unserved, match="the item was not written by Recon"):
         client.get("K3")
     part = served.r.store().get_range(other.file, other.offset, other.length - 5)
     planted = replace(other, key="K3", length=other.length - 5, check=zlib.crc32(part))
     dynamodb.put_item(TableName=served.table, Item=to_item(planted))
-    with pytest.raises(Unserved, match="is no record"):
+    with pytest.raises(Unserved, match="is not a record"):
         client.get("K3")
 
 
