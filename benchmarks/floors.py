@@ -24,7 +24,7 @@ import numpy as np
 from core import CONFIG, make_events
 
 import recon
-from recon.engines.existing import find_standing, touched_keys
+from recon.engines.existing import find_existing, touched_keys
 from recon.engines.select import engine_of
 from recon.planning import due
 from recon.stages.merge import merge_windows
@@ -120,7 +120,7 @@ def one_round(bench: Bench, took: dict[str, list[float]]) -> None:
     before = set(store.list("state/"))
     fetched = time_of("pre-fetch", lambda: engine_of(r.config).prefetch(store, r.config, state, figures))
     time_of("merge", lambda: merge_windows(store, r.config, timeline, figures, fetched))
-    standing = find_standing(store, [run.path for run in state.runs], *touched_keys(store, state, figures))
+    standing = find_existing(store, [run.path for run in state.runs], *touched_keys(store, state, figures))
 
     time_of("merge: the standing records read and checked", lambda: read_records(store, standing.found))
     parts = [store.get(path) for path in store.list("state/") if path not in before and path.endswith(".jsonl")]

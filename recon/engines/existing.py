@@ -25,8 +25,8 @@ _BATCH_ROWS = 32_768
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where the standing records of some keys lie: ``hi`` and ``lo`` of each, in order, and its place in ``found``."""
+class ExistingPlaces:
+    """Where the existing records of some keys lie: ``hi`` and ``lo`` of each, in order, and its place in ``found``."""
 
     hi: np.ndarray[Any, np.dtype[np.uint64]]
     lo: np.ndarray[Any, np.dtype[np.uint64]]
@@ -34,11 +34,11 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Unread:
-    """Standing records that were found, to be read a part at a time, so that memory holds the part. ``held``: those that a pre-fetched file
-    holds itself (hi, lo, length, record, in order of hash); the hashes of ``places`` are others."""
+class ExistingRecords:
+    """Existing records that were found. They are read a part at a time, so that memory holds only the part. ``held``: records that the
+    pre-fetched file itself contains (hi, lo, length, record, in order of hash); ``places`` are those of other hashes."""
 
-    places: Standing
+    places: ExistingPlaces
     held: pa.Table | None = None
 
     def __len__(self) -> int:
@@ -65,15 +65,15 @@ class Unread:
         return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
 
 
-def part_of(standing: Standing, bounds: tuple[int, int] | None) -> Standing:
+def part_of(existing: ExistingPlaces, bounds: tuple[int, int] | None) -> ExistingPlaces:
     """What of it lies within the bounds, if there are any."""
     if bounds is None:
-        return standing
-    rows = _rows_between(standing.hi, *bounds)
-    found = standing.found
+        return existing
+    rows = _rows_between(existing.hi, *bounds)
+    found = existing.found
     part, offset, length, check = (column[rows] for column in (found.part, found.offset, found.length, found.check))
-    hi = standing.hi[rows]
-    return Standing(hi, standing.lo[rows], RecordAddresses(found.part_files, np.arange(len(hi)), part, offset, length, check))
+    hi = existing.hi[rows]
+    return ExistingPlaces(hi, existing.lo[rows], RecordAddresses(found.part_files, np.arange(len(hi)), part, offset, length, check))
 
 
 def between(table: pa.Table, first: int, end: int) -> pa.Table:
@@ -87,27 +87,27 @@ def _rows_between(hi: np.ndarray[Any, np.dtype[np.uint64]], first: int, end: int
     return slice(low, len(hi) if end == 1 << 64 else int(np.searchsorted(hi, np.uint64(end), side="left")))
 
 
-def joined(parts: Sequence[Standing]) -> Standing:
+def joined(parts: Sequence[ExistingPlaces]) -> ExistingPlaces:
     """Several as one; each lies behind the one before in order of hash."""
     names: dict[str, int] = {}
     numbers = [np.array([names.setdefault(name, len(names)) for name in part.found.part_files], np.uint32) for part in parts]
     part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
     columns = [np.concatenate([getattr(part.found, name) for part in parts]) for name in ("offset", "length", "check")]
     hi, lo = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hi", "lo"))
-    return Standing(hi, lo, RecordAddresses(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
+    return ExistingPlaces(hi, lo, RecordAddresses(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
 
 
-def _overlaid(standing: Standing, fresh: Standing) -> Standing:
+def _overlaid(existing: ExistingPlaces, fresh: ExistingPlaces) -> ExistingPlaces:
     """Both, but of the hashes of ``fresh`` only what is there: by the invariant of runs that is all that stands of them."""
-    kept = np.flatnonzero(~among(standing.hi, standing.lo, fresh.hi, fresh.lo))
-    hi, lo = np.concatenate([standing.hi[kept], fresh.hi]), np.concatenate([standing.lo[kept], fresh.lo])
+    kept = np.flatnonzero(~among(existing.hi, existing.lo, fresh.hi, fresh.lo))
+    hi, lo = np.concatenate([existing.hi[kept], fresh.hi]), np.concatenate([existing.lo[kept], fresh.lo])
     order = hash_order(hi, lo)
-    old, new = standing.found, fresh.found
+    old, new = existing.found, fresh.found
     part = np.concatenate([old.part[kept], new.part + np.uint32(len(old.part_files))])[order]
     offset, length, check = (
         np.concatenate([getattr(old, name)[kept], getattr(new, name)])[order] for name in ("offset", "length", "check")
     )
-    return Standing(
+    return ExistingPlaces(
         hi[order], lo[order], RecordAddresses(old.part_files + new.part_files, np.arange(len(order)), part, offset, length, check)
     )
 
@@ -131,19 +131,19 @@ def touched_keys(
     return hi[fresh], lo[fresh]
 
 
-def find_standing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> Standing:
+def find_existing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> ExistingPlaces:
     """Every entry that the runs (newest first) hold for these hashes, which are sorted."""
     found = find_many(open_runs(store, run_paths), hi, lo)
-    return Standing(hi[found.query], lo[found.query], found)
+    return ExistingPlaces(hi[found.query], lo[found.query], found)
 
 
-def records_of(store: ObjectStore, standing: Standing) -> pa.Table:
+def records_of(store: ObjectStore, existing: ExistingPlaces) -> pa.Table:
     """hi, lo, length (bytes) and record, each record checked: views (string_view), from a folder of the mapped part-files, so that
     nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
     import pyarrow as pa
 
-    records = read_records(store, standing.found)
-    table = pa.table({"hi": standing.hi, "lo": standing.lo, "length": standing.found.length, "record": records})
+    records = read_records(store, existing.found)
+    table = pa.table({"hi": existing.hi, "lo": existing.lo, "length": existing.found.length, "record": records})
     # DuckDB's threads share a table by its batches.
     return pa.Table.from_batches(table.to_batches(_BATCH_ROWS), table.schema)
 

@@ -21,18 +21,34 @@ if TYPE_CHECKING:
     from recon.engines.prefetched import Prefetched
     from recon.intake.manifests import Manifest
     from recon.state.reduced import Figures
-    from recon.state.timeline import RunRef, State, Timeline
+    from recon.state.timeline import RunRef, State
     from recon.storage.port import ObjectStore
 
 
 @dataclass(frozen=True)
 class Written:
     """What the part-files of one merge came to: figures of each slice, without its records; the run of all part-files, None where nothing
-    changed; and the bytes of standing records that it supersedes."""
+    changed; and the bytes of existing records that it supersedes."""
 
     slices: list[Slice]
     run: RunRef | None
     superseded: int
+
+
+@dataclass(frozen=True)
+class MergeTask:
+    """What a merge works on. ``state``: the commit is made onto it. ``todo``: figures of the windows' new revisions. ``prefetched``: is
+    used where it matches the state; keys that later commits touched are read again. ``writer``: names the attempt in the store."""
+
+    state: State
+    todo: tuple[Figures, ...]
+    prefetched: Prefetched | None
+    writer: str
+
+    @property
+    def place(self) -> str:
+        """For messages: ``the merge of W1, W2: ``."""
+        return f"the merge of {', '.join(figures.window for figures in self.todo)}: "
 
 
 class Engine(Protocol):
@@ -44,21 +60,11 @@ class Engine(Protocol):
         ...
 
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
-        """The standing records of the keys that the range touches, as of ``state``, in one file in order of hash."""
+        """The existing records of the keys that the range touches, as of ``state``, in one file in order of hash."""
         ...
 
-    def merge(
-        self,
-        store: ObjectStore,
-        config: Config,
-        timeline: Timeline,
-        state: State,
-        todo: Sequence[Figures],
-        prefetched: Prefetched | None,
-        writer: str,
-        progress: Callable[[float], None],
-    ) -> Written:
-        """Part-files and their run, for a commit onto ``state``. ``prefetched`` is read as far as it is right for that state."""
+    def merge(self, store: ObjectStore, config: Config, task: MergeTask, progress: Callable[[float], None]) -> Written:
+        """Writes part-files and their run, for a commit onto the task's state. ``progress`` gets the share that is done, from 0 to 1."""
         ...
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.engines.existing import _BATCH_ROWS, Standing, Unread, _overlaid, between, part_of, records_of
+from recon.engines.existing import _BATCH_ROWS, ExistingPlaces, ExistingRecords, _overlaid, between, part_of, records_of
 from recon.errors import Damaged
 from recon.state.reduced import Figures
 from recon.state.runs import RecordAddresses, among
@@ -48,7 +48,7 @@ class Prefetched:
     bytes: int
 
 
-_NOTHING = Standing(
+_NOTHING = ExistingPlaces(
     np.empty(0, np.uint64),
     np.empty(0, np.uint64),
     RecordAddresses((), np.empty(0, np.int64), *(np.empty(0, COLUMNS[name]) for name in ("file", "offset", "length", "check"))),
@@ -66,19 +66,19 @@ def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -
     }
 
 
-def write_prefetched(store: ObjectStore, standing: Standing, meta: dict[str, Any], places: bool = False) -> Prefetched:
+def write_prefetched(store: ObjectStore, existing: ExistingPlaces, meta: dict[str, Any], places: bool = False) -> Prefetched:
     """Writes a pre-fetched file; with ``places`` one of places in any store, for a merge whose tasks read the records themselves."""
     path = layout.prefetched(layout.new_attempt())
-    mapped = any(store.local(part_file) is not None for part_file in standing.found.part_files[:1])
-    table = _places(standing) if mapped or places else records_of(store, standing).drop_columns(["length"])
+    mapped = any(store.local(part_file) is not None for part_file in existing.found.part_files[:1])
+    table = _places(existing) if mapped or places else records_of(store, existing).drop_columns(["length"])
     named = {**(table.schema.metadata or {}), _META: json.dumps(meta)}
     written = store.put_new(path, _ipc(table.replace_schema_metadata(named)))
     return Prefetched(path, found=table.num_rows, bytes=written, **meta)
 
 
 def open_prefetched(
-    store: ObjectStore, prefetched: Prefetched, fresh: Standing | None = None, bounds: tuple[int, int] | None = None
-) -> Unread:
+    store: ObjectStore, prefetched: Prefetched, fresh: ExistingPlaces | None = None, bounds: tuple[int, int] | None = None
+) -> ExistingRecords:
     """What a pre-fetched file tells; of the hashes of ``fresh``, what stands there. With ``bounds`` only of bounds[0] ≤ hi < bounds[1];
     ``fresh`` is then of that part, too. Raises Damaged where the file cannot be read or is not what was written."""
     import pyarrow as pa
@@ -90,33 +90,33 @@ def open_prefetched(
     except (OSError, NotFound, pa.ArrowException) as error:
         raise _damaged(prefetched.path, str(error)) from None
     if "record" not in table.column_names:
-        standing = part_of(_standing(prefetched.path, table), bounds)
-        return Unread(standing if fresh is None else _overlaid(standing, fresh))
+        existing = part_of(_existing(prefetched.path, table), bounds)
+        return ExistingRecords(existing if fresh is None else _overlaid(existing, fresh))
     table = _with_lengths((table if bounds is None else between(table, *bounds)).replace_schema_metadata(None))
     if fresh is None:
-        return Unread(_NOTHING, table)
+        return ExistingRecords(_NOTHING, table)
     # By the invariant of runs, what later runs hold of a hash is all that stands of it.
     old_hi, old_lo = (table.column(name).to_numpy() for name in ("hi", "lo"))
-    return Unread(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
+    return ExistingRecords(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
 
 
 def _damaged(path: str, what: str) -> Damaged:
     return Damaged(f"{path}: the pre-fetched file is damaged or gone ({what}); run again")
 
 
-def _places(standing: Standing) -> pa.Table:
+def _places(existing: ExistingPlaces) -> pa.Table:
     """The places as a table that names its part-files."""
     import pyarrow as pa
 
-    found = standing.found
-    columns = {"hi": standing.hi, "lo": standing.lo, "file": found.part}
+    found = existing.found
+    columns = {"hi": existing.hi, "lo": existing.lo, "file": found.part}
     columns |= {"offset": found.offset, "length": found.length, "check": found.check}
     columns = {name: np.ascontiguousarray(column, COLUMNS[name]) for name, column in columns.items()}
     told = {"part_files": found.part_files, "crc": _crc(found.part_files, list(columns.values()))}
     return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata({_PLACES: json.dumps(told)})
 
 
-def _standing(path: str, table: pa.Table) -> Standing:
+def _existing(path: str, table: pa.Table) -> ExistingPlaces:
     """The places in a table as ``_places`` makes it. Raises Damaged where it is not what was written."""
     try:
         told = json.loads(table.schema.metadata[_PLACES])
@@ -128,7 +128,7 @@ def _standing(path: str, table: pa.Table) -> Standing:
         raise _damaged(path, str(error)) from None
     if not whole:
         raise _damaged(path, "its places are not what was written")
-    return Standing(hi, lo, RecordAddresses(part_files, np.arange(len(hi)), part, offset, length, check))
+    return ExistingPlaces(hi, lo, RecordAddresses(part_files, np.arange(len(hi)), part, offset, length, check))
 
 
 def _crc(part_files: Sequence[str], columns: Sequence[np.ndarray[Any, Any]]) -> int:
@@ -138,17 +138,17 @@ def _crc(part_files: Sequence[str], columns: Sequence[np.ndarray[Any, Any]]) -> 
     return crc
 
 
-def write_places(store: ObjectStore, path: str, standing: Standing) -> None:
+def write_places(store: ObjectStore, path: str, existing: ExistingPlaces) -> None:
     """Writes the places of some keys, for ``read_places``."""
-    store.put_new(path, _ipc(_places(standing)))
+    store.put_new(path, _ipc(_places(existing)))
 
 
-def read_places(store: ObjectStore, path: str) -> Standing:
+def read_places(store: ObjectStore, path: str) -> ExistingPlaces:
     """Raises Damaged where they are not what was written."""
     import pyarrow as pa
 
     try:
-        return _standing(path, pa.ipc.open_file(pa.BufferReader(store.get(path))).read_all())
+        return _existing(path, pa.ipc.open_file(pa.BufferReader(store.get(path))).read_all())
     except (OSError, NotFound, pa.ArrowException) as error:
         raise _damaged(path, str(error)) from None
 

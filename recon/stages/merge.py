@@ -10,6 +10,7 @@ from typing import Any
 
 from recon.config import Config
 from recon.engines.blame import isolated
+from recon.engines.port import MergeTask
 from recon.engines.prefetched import Prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged
@@ -52,7 +53,7 @@ def merge_windows(
             return Merged(None, attempts=attempts)
         writer = layout.new_attempt()
         try:
-            written = engine_of(config).merge(store, config, timeline, state, todo, prefetched, writer, progress)
+            written = engine_of(config).merge(store, config, MergeTask(state, tuple(todo), prefetched, writer), progress)
         except NotFound:
             if timeline.head().commit == state.commit:
                 raise

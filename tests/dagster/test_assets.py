@@ -268,7 +268,7 @@ def test_stages_run_one_by_one_hand_over_through_the_store(
     def unwanted(*_: object) -> None:
         raise AssertionError("the merge was to take the pre-fetched file")
 
-    monkeypatch.setattr("recon.engines.duckdb.slices.find_standing", unwanted)
+    monkeypatch.setattr("recon.engines.duckdb.slices.find_existing", unwanted)
     assert run(opened, tags, instance, "merge").success
     assert list(opened.store().list("prefetched/")) == []
     assert run(opened, tags, instance, "certify").success

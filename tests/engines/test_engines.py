@@ -32,6 +32,7 @@ from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.spark import main as spark_main
 from recon.config.settings import Engine
+from recon.engines.port import MergeTask
 from recon.engines.spark import merge, reduce
 from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
@@ -298,9 +299,9 @@ def test_a_slice_that_is_merged_twice_writes_two_part_files_and_each_answer_name
     manifest = read_manifest(r.store(), s.at(0))
     assert isinstance(manifest, Manifest)
     figures = reduce_windows(r.store(), r.config, [manifest])
-    ranged = merge.Range(layout.new_attempt(), r.state(), tuple(figures))
+    task = MergeTask(r.state(), tuple(figures), None, layout.new_attempt())
     store, config = on_executor(r.config)
-    parts = [merge._merge_slice(store, config, (ranged, 0, (0, 1 << 64))) for _ in range(2)]
+    parts = [merge._merge_slice(store, config, (task, 0, (0, 1 << 64))) for _ in range(2)]
     named = [open_run(store, part.run.path).part_files for part in parts if part.run]
     assert len({*named[0], *named[1]}) == 2
     assert store.get(named[0][0]) == store.get(named[1][0])

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import recon
 from recon.api import Reconciliation
-from recon.engines.existing import find_standing, records_of
+from recon.engines.existing import find_existing, records_of
 from recon.engines.prefetched import Prefetched, open_prefetched
 from recon.engines.select import engine_of
 from recon.errors import Damaged
@@ -355,7 +355,7 @@ def read_of_large_state(folder: Path, artifacts: int, touched: int) -> int:
     write_run(store, "state/a/merge.run", entries)
     asked = np.sort(randomly.choice(hi, touched, replace=False))
     watched = faulty_store.WatchedStore(store, mapped=lambda path: False)
-    assert records_of(watched, find_standing(watched, ["state/a/merge.run"], asked, asked)).num_rows == touched
+    assert records_of(watched, find_existing(watched, ["state/a/merge.run"], asked, asked)).num_rows == touched
     return sum(call.bytes for call in watched.calls if call.kind in ("get", "get_range"))
 
 

@@ -304,7 +304,7 @@ def block_text(config: Config, block: str) -> str:
     return f"CASE WHEN {block} IS NOT NULL THEN {literal(_CARRIED)} || CAST({whole} AS VARCHAR) END"
 
 
-def standing_list_text(record: str) -> str:
+def existing_list_text(record: str) -> str:
     """SQL of the text of the contributions that stand in a ``record`` without withdrawn windows: their list, but not its last bracket.
 
     What is looked for stands in a record once: inside a text a quote has a backslash before it, and no other member that a record

@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from recon.config import Config
 from recon.engines.duckdb import window
-from recon.engines.duckdb.session import connect
-from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, hash_slices, read_standing, sources_of, standing_at, write_slice
-from recon.engines.existing import Unread, find_standing, touched_keys
-from recon.engines.port import Slice, Written
+from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, Part, existing_at, hash_slices, merging_slices
+from recon.engines.existing import find_existing, touched_keys
+from recon.engines.port import MergeTask, Written
 from recon.engines.prefetched import Prefetched, prefetched_meta, write_prefetched
 from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
-from recon.state.runs import Entries, merge_entries, write_run
-from recon.state.timeline import RunRef, State, Timeline
+from recon.state.runs import merge_entries, write_run
+from recon.state.timeline import RunRef, State
 from recon.storage import layout
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import scratch_folder
 
 
 class Embedded:
@@ -29,70 +27,22 @@ class Embedded:
 
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
         hi, lo = touched_keys(store, state, range_figures)
-        existing = find_standing(store, [run.path for run in state.runs], hi, lo)
+        existing = find_existing(store, [run.path for run in state.runs], hi, lo)
         return write_prefetched(store, existing, prefetched_meta(state, range_figures, len(hi)))
 
-    def merge(
-        self,
-        store: ObjectStore,
-        config: Config,
-        timeline: Timeline,
-        state: State,
-        todo: Sequence[Figures],
-        prefetched: Prefetched | None,
-        writer: str,
-        progress: Callable[[float], None],
-    ) -> Written:
-        return merge_here(store, config, timeline, state, todo, prefetched, writer, progress)
-
-
-def merge_here(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    state: State,
-    todo: Sequence[Figures],
-    prefetched: Prefetched | None,
-    writer: str,
-    progress: Callable[[float], None],
-) -> Written:
-    """Part-files and their run, made in this process: the embedded engine's merge, see recon.engines.port."""
-    standing = standing_at(store, timeline, state, todo, prefetched)
-    slices, entries, part_bytes, superseded = _write_part_files(store, config, state, todo, standing, writer, progress)
-    if not len(entries.hi):
-        return Written(slices, None, superseded)
-    path = layout.merge_run(writer)
-    write_run(store, path, entries)
-    return Written(slices, RunRef(path, len(entries.hi), part_bytes), superseded)
-
-
-def _write_part_files(
-    store: ObjectStore,
-    config: Config,
-    state: State,
-    todo: Sequence[Figures],
-    standing: Unread,
-    writer: str,
-    progress: Callable[[float], None],
-) -> tuple[list[Slice], Entries, int, int]:
-    """Merges slice by slice; each slice that changes anything becomes one part-file. Returns what the slices came to, the entries of
-    their records, the bytes of the part-files, and those of the standing records that are superseded by them."""
-    merged: list[Slice] = []
-    parts: list[Entries] = []
-    part_bytes = superseded = 0
-    place = f"the merge of {', '.join(figures.window for figures in todo)}: "
-    with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
-        sources = sources_of(store, state, todo, scratch)
-        rows = sum(figures.keys for figures in todo) + len(standing)
-        slices = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-standing.bytes // SLICE_BYTES)))
-        for number, bounds in enumerate(slices):
-            path = layout.part_file(writer, len(parts))
-            records = read_standing(store, state, todo, standing, bounds)
-            part = write_slice(store, config, connection, sources, records, bounds, path)
-            if part.entries is not None:
-                parts.append(part.entries)
-                part_bytes += part.bytes
-                superseded += part.superseded
-            merged.append(part.slice)
-            progress((number + 1) / len(slices))
-    return merged, merge_entries(parts), part_bytes, superseded
+    def merge(self, store: ObjectStore, config: Config, task: MergeTask, progress: Callable[[float], None]) -> Written:
+        existing = existing_at(store, task)
+        rows = sum(figures.keys for figures in task.todo) + len(existing)
+        slices = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-existing.bytes // SLICE_BYTES)))
+        parts: list[Part] = []
+        with merging_slices(store, config, task) as merger:
+            for number, bounds in enumerate(slices):
+                path = layout.part_file(task.writer, sum(part.entries is not None for part in parts))
+                parts.append(merger.write(existing, bounds, path))
+                progress((number + 1) / len(slices))
+        entries = merge_entries([part.entries for part in parts if part.entries is not None])
+        run = None
+        if len(entries.hi):
+            run = RunRef(layout.merge_run(task.writer), len(entries.hi), sum(part.bytes for part in parts))
+            write_run(store, run.path, entries)
+        return Written([part.slice for part in parts], run, sum(part.superseded for part in parts))

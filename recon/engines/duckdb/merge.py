@@ -1,4 +1,4 @@
-"""Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the standing records."""
+"""Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the existing records."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def merge_slice(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
     sources: Sources,
-    standing: pa.Table,
+    existing: pa.Table,
     bounds: tuple[int, int],
 ) -> Slice:
-    """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``standing``: hi, lo, record of just these keys."""
+    """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``existing``: hi, lo, record of just these keys."""
     windows = sorted(sources.artifacts)
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    connection.register("standing_records", standing)
+    connection.register("existing_records", existing)
     arriving = _arriving(config, sources.artifacts, bounds)
-    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _standing(config), arriving, windows)}")
+    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _existing(config), arriving, windows)}")
     if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
         carried_forward.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {_merged(config, _opened(config), arriving, windows)}")
-    connection.unregister("standing_records")
+    connection.unregister("existing_records")
     moved: dict[str, Moved] = {}
     recounted: dict[str, Recount] = {}
     before: Pairs = {}
@@ -111,12 +111,12 @@ def _total(member: str) -> str:
     )
 
 
-def _standing(config: Config) -> str:
-    """SELECT: hi, lo, record of the standing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
+def _existing(config: Config) -> str:
+    """SELECT: hi, lo, record of the existing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
     block itself, which nearly none has, is read where it is needed."""
     return f"""
         SELECT hi, lo, record, from_json(record, {contributions.record_structure(config)}) AS r,
-               {contributions.has_block("record")} AS blocked FROM standing_records"""
+               {contributions.has_block("record")} AS blocked FROM existing_records"""
 
 
 def _opened(config: Config) -> str:
@@ -125,10 +125,10 @@ def _opened(config: Config) -> str:
         SELECT s.hi, s.lo, s.record, struct_pack(k := r.k, s := r.s, gone := r.gone,
                c := CASE WHEN o.key IS NULL THEN r.c ELSE list_concat(o.c, r.c) END) AS r,
                s.blocked AND o.key IS NULL AS blocked
-        FROM ({_standing(config)}) s LEFT JOIN opened o ON o.key = s.r.k"""
+        FROM ({_existing(config)}) s LEFT JOIN opened o ON o.key = s.r.k"""
 
 
-def _merged(config: Config, standing: str, arriving: _Arriving, windows: Sequence[str]) -> str:
+def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequence[str]) -> str:
     """Every touched key: its record, status and contributions as they stand (``old``, ``old_status``, ``old_c``), its
     contributions as they will stand (in order of windows), and whether ids overlap (``entangled``). Contributions that are
     carried forward are not among them, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be (``folds``).
@@ -149,7 +149,7 @@ def _merged(config: Config, standing: str, arriving: _Arriving, windows: Sequenc
                    coalesce(s.blocked, false) AS blocked,
                    coalesce(a.key IS NOT NULL AND s.r.gone IS NULL AND s.r.c[-1].w < {literal(min(windows))}
                             AND s.blocked = {contributions.has_block("s.record")}, false) AS appended
-            FROM ({standing}) s FULL JOIN ({arriving.rows}) a ON s.r.k = a.key
+            FROM ({existing}) s FULL JOIN ({arriving.rows}) a ON s.r.k = a.key
         ), replaced AS (
             SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
                    CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
@@ -181,7 +181,7 @@ def _entangled() -> str:
 
 
 def _replaced(ranged: str, kind: str) -> str:
-    """The standing contributions without those of the range's windows, with the arriving ones, in order of windows."""
+    """The existing contributions without those of the range's windows, with the arriving ones, in order of windows."""
     kept = f"list_filter(old_c, lambda x: NOT list_contains({ranged}, x.w))"
     return f"list_sort(list_concat({kept}, coalesce(new_c, CAST([] AS {kind}[]))))"
 
@@ -222,7 +222,7 @@ def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str)
     # By the invariant of runs the records of one hash are written together.
     together = f" OR hi IN ({', '.join(str(hi) for (hi,) in twins)})" if twins else ""
     listed = f"""CASE WHEN text IS NULL THEN {contributions.list_text(config, "fresh")}
-        WHEN appended THEN concat({contributions.standing_list_text("old")}, ',', text, ']') ELSE concat('[', text, ']') END"""
+        WHEN appended THEN concat({contributions.existing_list_text("old")}, ',', text, ']') ELSE concat('[', text, ']') END"""
     # Whether it changed is a column: a condition would be pushed down below the record, which would then be made twice.
     table = connection.sql(f"""
         SELECT hi, lo, record, len(old_c) > 0 AS stood, old_status, appended OR len(fresh) > 0 AS stands, status,

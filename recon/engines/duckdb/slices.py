@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from recon.config import Config
 from recon.engines.duckdb.merge import merge_slice
-from recon.engines.existing import Unread, find_standing, touched_keys
-from recon.engines.port import Slice, Sources
-from recon.engines.prefetched import Prefetched, open_prefetched
+from recon.engines.duckdb.session import connect
+from recon.engines.existing import ExistingRecords, find_existing, touched_keys
+from recon.engines.port import MergeTask, Slice, Sources
+from recon.engines.prefetched import open_prefetched
 from recon.state import reduced
-from recon.state.reduced import Figures
 from recon.state.runs import Entries, among, entries_of
-from recon.state.timeline import State, Timeline
+from recon.state.timeline import Timeline
 from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,59 +29,47 @@ if TYPE_CHECKING:
 
 
 SLICE_ROWS = 400_000
-"""Rows (arriving and standing) that one slice of the keys holds about: what bounds the memory of a merge."""
+"""Target rows per slice, new plus existing. Bounds the memory of a merge."""
 
 
 SLICE_BYTES = 256 << 20
-"""Bytes of standing records that one slice holds about: those of keys with very many windows are long."""
+"""Target bytes of existing records per slice: the records of keys with very many windows are long."""
 
 
 _HASHES = 1 << 64
 
 
-def standing_at(
-    store: ObjectStore,
-    timeline: Timeline,
-    state: State,
-    todo: Sequence[Figures],
-    prefetched: Prefetched | None,
-    bounds: tuple[int, int] | None = None,
-) -> Unread:
-    """The standing records of the touched keys at ``state``: the pre-fetched ones, with what later commits wrote found anew. With
-    ``bounds`` only those of bounds[0] ≤ hi < bounds[1]."""
-    if prefetched is None or not fits(prefetched, state, todo):
-        return _found_anew(store, state, todo, bounds)
-    later: list[str] = []
-    for number in range(state.commit, prefetched.commit, -1):
+def existing_at(store: ObjectStore, task: MergeTask, bounds: tuple[int, int] | None = None) -> ExistingRecords:
+    """The existing records of the touched keys at the task's state: the pre-fetched ones, and again those that later commits wrote.
+    ``bounds``: only keys with bounds[0] ≤ hi < bounds[1]."""
+    if task.prefetched is None or not fits(task):
+        return _find_again(store, task, bounds)
+    timeline, later = Timeline(store, task.state.folder), []
+    for number in range(task.state.commit, task.prefetched.commit, -1):
         entry = timeline.entry(number)
         # A merged tier holds no new records: only runs written with part-files of their own count.
         later += [run.path for run in entry.runs_added if run.part_bytes] if entry else []
     # A run that is gone was merged into a tier or compacted, and swept, since.
     with suppress(NotFound):
-        fresh = find_standing(store, later, *touched_keys(store, state, todo, bounds)) if later else None
-        return open_prefetched(store, prefetched, fresh, bounds)
-    return _found_anew(store, state, todo, bounds)
+        fresh = find_existing(store, later, *touched_keys(store, task.state, task.todo, bounds)) if later else None
+        return open_prefetched(store, task.prefetched, fresh, bounds)
+    return _find_again(store, task, bounds)
 
 
-def read_standing(store: ObjectStore, state: State, todo: Sequence[Figures], standing: Unread, bounds: tuple[int, int]) -> pa.Table:
-    """The part of ``standing`` with bounds[0] ≤ hi < bounds[1]. See ``Unread.read``."""
-    # A part-file that is gone was compacted, and swept, since it was found.
-    with suppress(NotFound):
-        return standing.read(store, bounds)
-    return _found_anew(store, state, todo, bounds).read(store)
+def _find_again(store: ObjectStore, task: MergeTask, bounds: tuple[int, int] | None) -> ExistingRecords:
+    runs = [run.path for run in task.state.runs]
+    return ExistingRecords(find_existing(store, runs, *touched_keys(store, task.state, task.todo, bounds)))
 
 
-def _found_anew(store: ObjectStore, state: State, todo: Sequence[Figures], bounds: tuple[int, int] | None) -> Unread:
-    return Unread(find_standing(store, [run.path for run in state.runs], *touched_keys(store, state, todo, bounds)))
-
-
-def fits(prefetched: Prefetched, state: State, todo: Sequence[Figures]) -> bool:
-    """Whether the file was made for these revisions, while the same revisions were committed, and since the last rebuild."""
-    committed = {f.window: state.windows[f.window].folder for f in todo if f.window in state.windows}
-    if prefetched.commit < state.rebuilt:  # a rebuild replaces every record, but its entry adds no run of its own
+def fits(task: MergeTask) -> bool:
+    """Whether the pre-fetched file was made for the task's revisions, while the same revisions were committed, since the last rebuild."""
+    prefetched, state = task.prefetched, task.state
+    if prefetched is None or prefetched.commit < state.rebuilt:  # a rebuild replaces every record, but its entry adds no run of its own
         return False
+    committed = {f.window: state.windows[f.window].folder for f in task.todo if f.window in state.windows}
     return all(
-        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == committed.get(f.window) for f in todo
+        prefetched.revisions.get(f.window) == f.revision and prefetched.committed.get(f.window) == committed.get(f.window)
+        for f in task.todo
     )
 
 
@@ -94,33 +83,49 @@ class Part:
     superseded: int = 0
 
 
-def write_slice(
-    store: ObjectStore,
-    config: Config,
-    connection: duckdb.DuckDBPyConnection,
-    sources: Sources,
-    standing: pa.Table,
-    bounds: tuple[int, int],
-    path: str,
-) -> Part:
-    """Merges the keys of one slice and writes what changed as the part-file ``path``."""
-    found = merge_slice(connection, config, sources, standing, bounds)
-    if not found.records.num_rows:
-        return Part(found)
-    written = store.put_new(path, _buffers(found.records.column("record")))
-    columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
-    return Part(_without_records(found), entries_of(path, *columns), written, _superseded(standing, found.records))
+@dataclass(frozen=True)
+class SliceMerger:
+    """Merges the slices of one task in one DuckDB connection; made by ``merging_slices``."""
+
+    store: ObjectStore
+    config: Config
+    task: MergeTask
+    connection: duckdb.DuckDBPyConnection
+    sources: Sources
+
+    def write(self, existing: ExistingRecords, bounds: tuple[int, int], path: str) -> Part:
+        """Merges the keys with bounds[0] ≤ hi < bounds[1] and writes the records that change as the part-file ``path``."""
+        records = self._read(existing, bounds)
+        found = merge_slice(self.connection, self.config, self.sources, records, bounds)
+        if not found.records.num_rows:
+            return Part(found)
+        written = self.store.put_new(path, _buffers(found.records.column("record")))
+        columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
+        return Part(_without_records(found), entries_of(path, *columns), written, _superseded(records, found.records))
+
+    def _read(self, existing: ExistingRecords, bounds: tuple[int, int]) -> pa.Table:
+        # A part-file that is gone was compacted, and swept, since it was found.
+        with suppress(NotFound):
+            return existing.read(self.store, bounds)
+        return _find_again(self.store, self.task, bounds).read(self.store)
 
 
-def _superseded(standing: pa.Table, written: pa.Table) -> int:
-    """Bytes of the standing records whose hashes are written anew: all records of a hash are written together."""
-    ours, theirs = ([part.column(name).to_numpy() for name in ("hi", "lo")] for part in (standing, written))
-    return int(_lengths(standing)[among(*ours, *theirs)].sum())
+@contextmanager
+def merging_slices(store: ObjectStore, config: Config, task: MergeTask) -> Iterator[SliceMerger]:
+    """Opens the connection and the files of a task."""
+    with scratch_folder(store) as scratch, connect(store, config, scratch, task.place) as connection:
+        yield SliceMerger(store, config, task, connection, _sources(store, task, scratch))
 
 
-def _lengths(standing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _superseded(existing: pa.Table, written: pa.Table) -> int:
+    """Bytes of the existing records whose hashes are written anew: all records of a hash are written together."""
+    ours, theirs = ([part.column(name).to_numpy() for name in ("hi", "lo")] for part in (existing, written))
+    return int(_lengths(existing)[among(*ours, *theirs)].sum())
+
+
+def _lengths(existing: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Bytes of each record."""
-    lengths: np.ndarray[Any, np.dtype[np.int64]] = standing.column("length").to_numpy().astype(np.int64)
+    lengths: np.ndarray[Any, np.dtype[np.int64]] = existing.column("length").to_numpy().astype(np.int64)
     return lengths
 
 
@@ -145,9 +150,9 @@ def _without_records(found: Slice) -> Slice:
     return replace(found, records=found.records.slice(0, 0))
 
 
-def sources_of(store: ObjectStore, state: State, todo: Sequence[Figures], scratch: Path) -> Sources:
-    new = {figures.window: figures.folder for figures in todo}
-    committed = {window: held.folder for window, held in state.windows.items()}
+def _sources(store: ObjectStore, task: MergeTask, scratch: Path) -> Sources:
+    new = {figures.window: figures.folder for figures in task.todo}
+    committed = {window: held.folder for window, held in task.state.windows.items()}
     return Sources(
         artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS),
         artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS),

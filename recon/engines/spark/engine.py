@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from recon.config import Config
-from recon.engines.port import Written
+from recon.engines.port import MergeTask, Written
 from recon.engines.prefetched import Prefetched
 from recon.engines.spark import merge, reduce
 from recon.intake.manifests import Manifest
 from recon.state.reduced import Figures
-from recon.state.timeline import State, Timeline
+from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 
 
@@ -26,17 +26,7 @@ class Spark:
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
         return merge.prefetch_range(store, config, state, range_figures)
 
-    def merge(
-        self,
-        store: ObjectStore,
-        config: Config,
-        timeline: Timeline,
-        state: State,
-        todo: Sequence[Figures],
-        prefetched: Prefetched | None,
-        writer: str,
-        progress: Callable[[float], None],
-    ) -> Written:
-        written = merge.merge_range(store, config, timeline, state, todo, prefetched, writer)
+    def merge(self, store: ObjectStore, config: Config, task: MergeTask, progress: Callable[[float], None]) -> Written:
+        written = merge.merge_range(store, config, task)
         progress(1)
         return written

@@ -7,31 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recon.config import Config
-from recon.engines.duckdb.session import connect
-from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, fits, hash_slices, read_standing, sources_of, standing_at, write_slice
-from recon.engines.existing import find_standing, joined, touched_keys
-from recon.engines.port import Slice, Written
+from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, existing_at, fits, hash_slices, merging_slices
+from recon.engines.existing import find_existing, joined, touched_keys
+from recon.engines.port import MergeTask, Slice, Written
 from recon.engines.prefetched import Prefetched, prefetched_meta, read_places, write_places, write_prefetched
 from recon.engines.spark.tasks import in_tasks, parallelism
 from recon.state.reduced import Figures
 from recon.state.runs import open_runs, write_merged, write_run
-from recon.state.timeline import RunRef, State, Timeline
+from recon.state.timeline import RunRef, State
 from recon.storage import layout
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import scratch_folder
 
 TASK_ROWS_MIN = 50_000
 """Rows for which a task of their own is worth its start."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """What every slice of one stage needs to know."""
-
-    writer: str
-    state: State
-    todo: tuple[Figures, ...]
-    prefetched: Prefetched | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +33,9 @@ class _Part:
 
 def prefetch_range(store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
     """See recon.engines.port.Engine.prefetch."""
-    ranged = Range(layout.new_attempt(), state, tuple(range_figures))
+    task = MergeTask(state, tuple(range_figures), None, layout.new_attempt())
     count = _slices(config, 2 * sum(figures.keys for figures in range_figures))
-    slices = [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))]
-    pieces = in_tasks(config, "pre-fetch", _prefetch_slice, slices)
+    pieces = in_tasks(config, "pre-fetch", _prefetch_slice, [(task, number, bounds) for number, bounds in enumerate(hash_slices(count))])
     meta = prefetched_meta(state, range_figures, sum(keys for _, keys in pieces))
     paths = [path for path, _ in pieces]
     (joined,) = in_tasks(config, "join what was pre-fetched", _join_prefetched, [(paths, meta)])
@@ -57,27 +44,18 @@ def prefetch_range(store: ObjectStore, config: Config, state: State, range_figur
     return joined
 
 
-def merge_range(
-    store: ObjectStore,
-    config: Config,
-    timeline: Timeline,
-    state: State,
-    todo: Sequence[Figures],
-    prefetched: Prefetched | None,
-    writer: str,
-) -> Written:
+def merge_range(store: ObjectStore, config: Config, task: MergeTask) -> Written:
     """See recon.engines.port.Engine.merge."""
-    keys = sum(figures.keys for figures in todo)
-    standing = prefetched.found if prefetched is not None and fits(prefetched, state, todo) else keys
-    ranged = Range(writer, state, tuple(todo), prefetched)
-    count = _slices(config, keys + standing, standing * _mean_length(state))
-    parts = in_tasks(config, "merge", _merge_slice, [(ranged, number, bounds) for number, bounds in enumerate(hash_slices(count))])
+    keys = sum(figures.keys for figures in task.todo)
+    existing = task.prefetched.found if task.prefetched is not None and fits(task) else keys
+    count = _slices(config, keys + existing, existing * _mean_length(task.state))
+    parts = in_tasks(config, "merge", _merge_slice, [(task, number, bounds) for number, bounds in enumerate(hash_slices(count))])
     runs = [part.run for part in parts if part.run is not None]
-    return Written([part.slice for part in parts], _joined(store, config, writer, runs), sum(part.superseded for part in parts))
+    return Written([part.slice for part in parts], _joined(store, config, task.writer, runs), sum(part.superseded for part in parts))
 
 
 def _mean_length(state: State) -> int:
-    """Bytes of a standing record, on average."""
+    """Bytes of a existing record, on average."""
     entries = sum(run.entries for run in state.runs)
     return sum(run.part_bytes for run in state.runs) // entries if entries else 0
 
@@ -88,12 +66,12 @@ def _slices(config: Config, rows: int, size: int = 0) -> int:
     return max(1, config.engine.slices or worth, -(-rows // SLICE_ROWS), -(-size // SLICE_BYTES))
 
 
-def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> tuple[str, int]:
-    ranged, number, bounds = item
-    hi, lo = touched_keys(store, ranged.state, ranged.todo, bounds)
-    standing = find_standing(store, [run.path for run in ranged.state.runs], hi, lo)
-    path = layout.piece(ranged.writer, "prefetch", number, layout.new_attempt(), "arrow")
-    write_places(store, path, standing)
+def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> tuple[str, int]:
+    task, number, bounds = item
+    hi, lo = touched_keys(store, task.state, task.todo, bounds)
+    existing = find_existing(store, [run.path for run in task.state.runs], hi, lo)
+    path = layout.piece(task.writer, "prefetch", number, layout.new_attempt(), "arrow")
+    write_places(store, path, existing)
     return path, len(hi)
 
 
@@ -103,21 +81,16 @@ def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[st
     return write_prefetched(store, joined([read_places(store, path) for path in paths]), meta, places=True)
 
 
-def _merge_slice(store: ObjectStore, config: Config, item: tuple[Range, int, tuple[int, int]]) -> _Part:
-    ranged, number, bounds = item
-    place, task = f"the merge of {', '.join(figures.window for figures in ranged.todo)}: ", layout.new_attempt()
-    with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
-        sources = sources_of(store, ranged.state, ranged.todo, scratch)
-        path = layout.part_file(ranged.writer, number, task)
-        timeline = Timeline(store, ranged.state.folder)
-        standing = standing_at(store, timeline, ranged.state, ranged.todo, ranged.prefetched, bounds)
-        records = read_standing(store, ranged.state, ranged.todo, standing, bounds)
-        part = write_slice(store, config, connection, sources, records, bounds, path)
+def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> _Part:
+    task, number, bounds = item
+    attempt = layout.new_attempt()
+    with merging_slices(store, config, task) as merger:
+        part = merger.write(existing_at(store, task, bounds), bounds, layout.part_file(task.writer, number, attempt))
     # The records lie in the part-file; not even the buffers that they were in go to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:
         return _Part(found, None, 0)
-    run = layout.slice_run(ranged.writer, number, task)
+    run = layout.slice_run(task.writer, number, attempt)
     write_run(store, run, part.entries)
     return _Part(found, RunRef(run, len(part.entries), part.bytes), part.superseded)
 
