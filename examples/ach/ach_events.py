@@ -73,7 +73,7 @@ class Records:
         return pa.array(cut.view(f"S{last - first + 1}").ravel().astype(str))
 
     def number(self, rows: Integers, first: int, last: int, what: str) -> Integers:
-        """The same as integers. ValueError names the first line that holds something other than digits."""
+        """The same as integers. ValueError names the first line that has something other than digits."""
         digits = self.text[rows, first - 1 : last].astype(np.int64) - ord("0")
         bad = np.flatnonzero(((digits < 0) | (digits > 9)).any(axis=1))
         if len(bad):
@@ -137,7 +137,7 @@ def _check_headers(records: Records) -> None:
     again = np.setdiff1d(np.arange(len(rows)), firsts)
     if len(again):
         at = f"{records.name}, line {rows[again[0]] + 1}"
-        raise ValueError(f"{at}: batch number {numbers[again[0]]:07d} stands in an earlier header of this file too")
+        raise ValueError(f"{at}: batch number {numbers[again[0]]:07d} is in an earlier header of this file too")
 
 
 def _check_counts(records: Records) -> None:
@@ -150,7 +150,7 @@ def _check_counts(records: Records) -> None:
         declared = int(records.number(control, first, last, f"the number of {what}")[0])
         if declared != found:
             at = f"{records.name}, line {control[0] + 1}"
-            raise ValueError(f"{at}: the file control declares {declared} {what}, the file holds {found}: fetch it anew")
+            raise ValueError(f"{at}: the file control declares {declared} {what}, the file has {found}: download it again")
 
 
 def _money(cents: Integers, given: npt.NDArray[np.bool_] | None = None) -> pa.Array:

@@ -1,7 +1,7 @@
-"""Makes events out of the two sides of the payments: `python prepare.py [--by-day]`.
+"""Turns the two sides of the payments into events: `python prepare.py [--by-day]`.
 
-Both source files have the same columns, so a `side` column is added, and the event id is made of side and unique_id: on
-its own, unique_id stands in both files, and the second side would be taken for a duplicate of the first.
+Both source files have the same columns, so a `side` column is added, and the event id is made from side and unique_id: both
+files have the same unique_id, and without the side the second file would be a duplicate of the first.
 """
 
 from __future__ import annotations

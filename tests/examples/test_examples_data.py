@@ -198,9 +198,9 @@ def edited(line: int, text: str) -> list[str]:
         (small_file()[:6], "line 6: the file ends without its file control"),
         (
             small_file()[:4] + small_file()[5:],
-            "line 6: the file control declares 3 entries and addenda, the file holds 2",
+            "line 6: the file control declares 3 entries and addenda, the file has 2",
         ),
-        ([*small_file()[:6], *small_file()[1:]], "line 7: batch number 0000007 stands in an earlier header"),
+        ([*small_file()[:6], *small_file()[1:]], "line 7: batch number 0000007 is in an earlier header"),
     ],
 )
 def test_a_file_of_the_wrong_form_is_refused_naming_the_line(tmp_path: Path, lines: list[str], reason: str) -> None:
