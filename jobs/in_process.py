@@ -19,14 +19,14 @@ from jobs.asset_jobs import EVERYTHING, job_name, reconciliation_jobs
 from jobs.in_flight import InFlight, take_over
 from jobs.origin import code_origin, remote_origin
 from recon.config import Config
-from recon.errors import ReconError, WrongInput, passing
+from recon.errors import ReconError, WrongInput, transient_kind
 from recon.stages.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.partitions import chosen_tags, range_tags, window_of, windows_asked
 from recon_assets.retries import ATTENDED_TAG
 from recon_assets.stage_lease import at_work
-from resources.dagster_instance import told_in_one_line
+from resources.dagster_instance import storage_errors_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
 _ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}
@@ -91,7 +91,7 @@ class InProcess:
         """Returns the error of the stage that failed."""
         work.errors.clear()
         run_id = make_new_run_id()
-        with told_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
+        with storage_errors_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
             opened = {resource_key(self._config.name): OpenStore(work)}
             done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, _ATTENDED)
         if not done.failed:
@@ -100,7 +100,7 @@ class InProcess:
         if not work.errors:
             return WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
         error = work.errors[-1]
-        kind = passing(error)
+        kind = transient_kind(error)
         return kind(f"{told}; run it again") if kind is not None and not isinstance(error, ReconError) else error
 
 

@@ -19,7 +19,7 @@ from recon.storage.roles import role_of
 from recon_assets.assets import asset_key
 from recon_assets.metadata import of_statuses
 from recon_assets.partitions import chosen_tags, cron_of, key_of, zone_of
-from recon_assets.retries import COMPUTE, told_to_dagster
+from recon_assets.retries import COMPUTE, errors_as_failures
 from resources.stores import resource_key
 
 UPKEEP = "upkeep"
@@ -84,7 +84,7 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
 
     @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
     def step(context: dg.OpExecutionContext) -> None:
-        with told_to_dagster(context, COMPUTE), role_of(UPKEEP):
+        with errors_as_failures(context, COMPUTE), role_of(UPKEEP):
             work: Work = getattr(context.resources, store).work(config)
             done = tidy(work.store, config, work.head(), clock.now(work.store))
             context.add_output_metadata(asdict(done))

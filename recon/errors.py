@@ -1,4 +1,4 @@
-"""What can go wrong, by what the caller should do about it."""
+"""Recon's errors, by what the caller should do about them, and the kind of a foreign error that is worth a retry."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 
 
 class ReconError(Exception):
-    """A failure that is told to the user as one line. ``exit_status`` is the command line's."""
+    """A failure with a one-line message for the user. ``exit_status``: of the command line."""
 
     exit_status = 1
 
 
 class WrongInput(ReconError):
-    """The data, a run or a store is wrong (exit status 1): a failed verification, a batch that does not tie."""
+    """The data, a run or a store is wrong (exit status 1): for example a failed verification, or a batch that does not tie."""
 
     exit_status = 1
 
 
 class NotReady(WrongInput):
-    """A stage was asked for windows that it cannot take yet; nothing was done. Not the fault of their data. ``windows``: their names."""
+    """A stage was asked for windows that are not ready for it. It did nothing; their data are not at fault. ``windows``: their names."""
 
-    def __init__(self, told: str, windows: Sequence[str] = ()) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, windows: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.windows = tuple(windows)
 
 
 class Damaged(WrongInput):
-    """Stored bytes are not what was written: a part-file cut short, a flipped byte. Never answered with data."""
+    """Stored bytes differ from what was written, such as a truncated part-file or a flipped bit. Damaged data are never returned."""
 
 
 class WrongUsage(ReconError):
@@ -37,33 +37,32 @@ class WrongUsage(ReconError):
 
 
 class Cancelled(ReconError):
-    """Somebody has stopped the work where it was carried out. Not the fault of its data; whoever asked for it may ask again."""
+    """The work was cancelled where it ran. Its data are not at fault; it may be requested again."""
 
 
 class TryAgain(ReconError):
-    """Something outside is busy or away for now (exit status 3): a lock, the network, a full disk."""
+    """Something outside Recon is busy or unavailable for now (exit status 3): a lock, the network, a full disk."""
 
     exit_status = 3
 
 
 class Throttled(TryAgain):
-    """A service asks to be called less often."""
+    """A service throttles requests."""
 
 
 class OutOfCapacity(TryAgain):
-    """There is no room: on the disk, in a quota, or on a cluster that has no instances left."""
+    """A disk is full, a quota is used up, or a cluster has no instances left."""
 
 
 class ConnectionLost(TryAgain):
-    """The connection to a service was cut or could not be made, or the service failed in itself."""
+    """The connection to a service failed or broke, or the service had an internal error."""
 
 
 class TimedOut(TryAgain):
-    """No answer within the time that it should take. What was asked for may have been done."""
+    """A service did not respond in time. The request may have been carried out all the same."""
 
 
 Kind = type[TryAgain]
-
 
 _BY_CLASS: dict[str, Kind] = {
     # The operating system, urllib3 and botocore name their errors alike.
@@ -73,7 +72,6 @@ _BY_CLASS: dict[str, Kind] = {
         ConnectionLost,
     ),
 }
-
 
 _BY_CODE: dict[str, Kind] = {
     **dict.fromkeys(
@@ -98,7 +96,6 @@ _BY_CODE: dict[str, Kind] = {
     ),
 }
 
-
 _BY_ERRNO: dict[int, Kind] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE), OutOfCapacity),
     **dict.fromkeys((errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESTALE), ConnectionLost),
@@ -106,20 +103,21 @@ _BY_ERRNO: dict[int, Kind] = {
 }
 
 
-def passing(error: BaseException) -> Kind | None:
-    """The kind of an error that passes by itself; None for one that does not, or that nobody knows."""
+def transient_kind(error: BaseException) -> Kind | None:
+    """The kind of an error that may pass by itself, so that a retry makes sense; None for any other or unknown error."""
     if isinstance(error, TryAgain):
         return type(error)
     response = getattr(error, "response", None)
-    if isinstance(response, Mapping) and isinstance(told := response.get("Error"), Mapping):  # botocore's ClientError
-        return _BY_CODE.get(str(told.get("Code", ""))) or _by_status(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if isinstance(response, Mapping) and isinstance(described := response.get("Error"), Mapping):  # botocore's ClientError
+        return _BY_CODE.get(str(described.get("Code", ""))) or _by_status(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if isinstance(error, OSError) and error.errno in _BY_ERRNO:
         return _BY_ERRNO[error.errno]
     return next((_BY_CLASS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _BY_CLASS), None)
 
 
 def _by_status(status: int) -> Kind | None:
-    """Of an answer whose code nobody knows, such as that of a gateway before the service. 501 is for what the service never does."""
+    """The kind by HTTP status, for responses with an unknown code, such as those of a gateway in front of the service. 501 means that the
+    service does not implement the operation, so it is never retried."""
     if status == 429:
         return Throttled
     return ConnectionLost if status >= 500 and status != 501 else None

@@ -17,7 +17,7 @@ from recon_assets import stages
 from recon_assets.metadata import column_schemas
 from recon_assets.partitions import partitions_of, windows_asked
 from recon_assets.reporting import Reporting, tag
-from recon_assets.retries import COMPUTE, INDEX, By, told_to_dagster
+from recon_assets.retries import COMPUTE, INDEX, By, errors_as_failures
 from recon_assets.stage_lease import at_work
 from recon_assets.stages import PerWindow
 from resources.engines import engine_resources, placed
@@ -153,7 +153,7 @@ def _asset(
     )
     def stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         tag(context)
-        with told_to_dagster(context, spec.retries), role_of(spec.stage):
+        with errors_as_failures(context, spec.retries), role_of(spec.stage):
             windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)

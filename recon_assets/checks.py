@@ -26,7 +26,7 @@ from recon.state.reduced import Figures
 from recon.state.timeline import Mark, State, committed_figures
 from recon_assets.assets import asset_key
 from recon_assets.partitions import PARTITION, RANGE_START, windows_asked
-from recon_assets.retries import COMPUTE, told_to_dagster
+from recon_assets.retries import COMPUTE, errors_as_failures
 from resources.stores import resource_key
 
 Window = tuple[str, Mapping[str, Any]]
@@ -125,7 +125,7 @@ def _amounts_check(config: Config) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=key, name=AMOUNTS.name, description=AMOUNTS.description, required_resource_keys={store})
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with told_to_dagster(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE):
             work: Work = getattr(context.resources, store).work(config)
             with work.noting_errors():
                 return _result(AMOUNTS, key, _figures(work, context.run.tags, _reduced), _marked(work, AMOUNTS.mark))
@@ -148,7 +148,7 @@ def _certificate_checks(config: Config) -> dg.AssetChecksDefinition:
         required_resource_keys={store},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with told_to_dagster(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE):
             work: Work = getattr(context.resources, store).work(config)
             with work.noting_errors():
                 figures = dict(_figures(work, context.run.tags, _committed))

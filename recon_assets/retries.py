@@ -26,7 +26,7 @@ from recon.errors import (
     TryAgain,
     WrongInput,
     WrongUsage,
-    passing,
+    transient_kind,
 )
 
 
@@ -70,13 +70,13 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecut
 
 
 @contextmanager
-def told_to_dagster(context: Context, retries: By) -> Iterator[None]:
+def errors_as_failures(context: Context, retries: By) -> Iterator[None]:
     """Errors as failures in one line; what may pass by itself is tried again, each kind by its own number and back-off. An error that
     nobody knows stays what it is."""
     try:
         yield
     except Exception as error:
-        if (kind := passing(error)) is not None:
+        if (kind := transient_kind(error)) is not None:
             raise _again_or_failed(context, error, kind, retries) from error
         if isinstance(error, ReconError):
             raise _failed(context, error, str(error)) from error
@@ -104,7 +104,7 @@ def _again_or_failed(context: Context, error: Exception, kind: type[TryAgain], r
 
 def _failed(context: Context, error: Exception, told: str) -> dg.Failure:
     known = next((kind.__name__ for kind in (NotReady, Damaged, WrongInput, WrongUsage) if isinstance(error, kind)), None)
-    kind = passing(error)
+    kind = transient_kind(error)
     context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: kind.__name__ if kind else known or type(error).__name__})
     notes = "\n".join(getattr(error, "__notes__", ()))  # where its logs are, and their last lines
     return dg.Failure(told, metadata={"notes": notes} if notes else None, allow_retries=False)

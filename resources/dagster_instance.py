@@ -68,11 +68,11 @@ def open_instance(configuration: Path) -> dg.DagsterInstance:
 
 @contextmanager
 def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
-    """The same instance for runs in this process, which a person waits for. Raises as ``told_in_one_line`` does.
+    """The same instance for runs in this process, which a person waits for. Raises as ``storage_errors_in_one_line`` does.
 
     SQLite is written to as resources.fast_sqlite_storage does. What the process prints is not captured, which would take four more
     processes a run."""
-    with told_in_one_line(configuration):
+    with storage_errors_in_one_line(configuration):
         instance = _made(prepared_home(configuration))
     batches = os.environ.setdefault(_BATCH, str(_BATCH_EVENTS))
     try:
@@ -119,7 +119,7 @@ class _OneLine:
 
 
 @contextmanager
-def told_in_one_line(configuration: Path) -> Iterator[None]:
+def storage_errors_in_one_line(configuration: Path) -> Iterator[None]:
     """What is wrong with Dagster's own storage. Raises TryAgain for what passes by itself (a lock, a full disk), Damaged or WrongUsage for
     what does not."""
     try:

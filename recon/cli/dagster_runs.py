@@ -32,10 +32,10 @@ def repaired(reconciliation: Reconciliation, progress: Progress) -> Repaired:
 
     refuse_foreign_modules()
     from jobs.repair import repair
-    from resources.dagster_instance import quick_instance, told_in_one_line
+    from resources.dagster_instance import quick_instance, storage_errors_in_one_line
 
     store, path = reconciliation.store(), reconciliation.config.path
-    with quick_instance(path) as instance, told_in_one_line(path):
+    with quick_instance(path) as instance, storage_errors_in_one_line(path):
         return repair(Work(store, reconciliation.config, Timeline(store), progress=progress), instance)
 
 

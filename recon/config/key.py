@@ -1,4 +1,4 @@
-"""The text of a key that is asked for, cleaned as the rules clean it."""
+"""The text of the key that a user asks for, cleaned like the keys of events."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def key_asked(place: Place, values: Sequence[str]) -> str:
-    """The text of a key from one value a column, or from its text as it is shown, cleaned as the rules of ``place`` clean it. Raises
-    WrongUsage for another number of values."""
+    """The text of a key, from one value per column or from the key's displayed text, cleaned as ``place`` says. Raises WrongUsage for a
+    wrong number of values."""
     if len(values) == 1 and len(place.key) > 1:
         shown = _values_in(values[0])
         if len(shown) != len(place.key):
@@ -28,7 +28,7 @@ def key_asked(place: Place, values: Sequence[str]) -> str:
 
 
 def _values_in(text: str) -> list[str]:
-    """Those of a key's text; none where it is not one."""
+    """The values in a key's text; none if it is not the text of a key."""
     try:
         found = json.loads(text)
     except ValueError:

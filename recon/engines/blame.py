@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput, passing
+from recon.errors import Damaged, NotReady, ReconError, TryAgain, WrongInput, transient_kind
 from recon.storage.open import store_present
 from recon.storage.port import ObjectStore
 
@@ -34,7 +34,7 @@ def blaming(store: ObjectStore, windows: Sequence[str], doing: str) -> Iterator[
 
 def blamed(error: Exception, what: str) -> ReconError:
     """An error of another library or of Python: TryAgain where it comes from elsewhere, else WrongInput that begins with ``what``."""
-    if (kind := passing(error)) is not None or _of_the_system(error):
+    if (kind := transient_kind(error)) is not None or _of_the_system(error):
         return (kind or TryAgain)(f"{first_line(error)}; see to that, then run the same again")
     return WrongInput(
         f"{what}: {type(error).__name__}: {first_line(error)}; nothing of it was committed; "

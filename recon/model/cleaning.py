@@ -1,6 +1,6 @@
 """Cleaning steps for key columns (trim, NFC, format characters), in Python and as DuckDB SQL.
 
-The characters are listed here and not asked of a library: Python, DuckDB and their next versions have to agree on them.
+The characters are listed here rather than taken from a library, so that every version of Python and DuckDB uses the same ones.
 """
 
 from __future__ import annotations
@@ -10,25 +10,19 @@ import unicodedata
 from collections.abc import Collection
 
 STEPS = ("strip_format", "nfc", "trim")
-"""In the order in which they are applied, however they are written: a blank may stand before a zero-width space."""
-
-
+"""In the order in which they are applied, however they are written: a blank may precede a zero-width space."""
 _BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-"""What Unicode has for white space."""
-
-
+"""Unicode's white space."""
 _FORMATS = (
     *((0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2064), (0x2066, 0x206F)),
     *((0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0001, 0xE0001), (0xE0020, 0xE007F)),
 )
-"""First and last of the format characters that are not seen: zero width, marks of direction, soft hyphen, byte order mark, tags."""
-
-
+"""First and last code points of invisible format characters: zero width, direction marks, soft hyphen, byte order mark, tags."""
 _FORMAT = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _FORMATS) + "]")
 
 
 def cleaned(text: str, steps: Collection[str]) -> str:
-    """The text after the steps."""
+    """``text`` after the cleaning steps."""
     if "strip_format" in steps:
         text = _FORMAT.sub("", text)
     if "nfc" in steps:
@@ -37,7 +31,7 @@ def cleaned(text: str, steps: Collection[str]) -> str:
 
 
 def cleaned_sql(text: str, steps: Collection[str]) -> str:
-    """The same as SQL of a text column."""
+    """The same cleaning as a DuckDB expression. ``text``: the SQL of a text column."""
     if "strip_format" in steps:
         ranges = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in _FORMATS)
         text = f"regexp_replace({text}, '[{ranges}]', '', 'g')"

@@ -1,4 +1,4 @@
-"""The text of a key, made from its columns' values."""
+"""Makes the text of a key from the values of its columns."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ESCAPES = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
 
 
 def key_text(values: Sequence[str]) -> str:
-    """The text that stands for a key: a single value as it is, several as a compact JSON array of strings.
+    """The text of a key: a single value as it is, several values as a compact JSON array of strings.
 
-    In the array only quotes, backslashes and control characters are escaped, these as ``\\b \\f \\n \\r \\t`` or
-    ``\\u00XX`` with upper-case digits: what DuckDB and Spark write by themselves.
+    The array escapes only quotes, backslashes and control characters, the last as ``\\b \\f \\n \\r \\t`` or ``\\u00XX`` with upper-case
+    digits, which is how DuckDB and Spark write JSON.
     """
     if len(values) == 1:
         return values[0]

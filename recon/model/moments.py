@@ -1,7 +1,7 @@
-"""Moments that a question is asked about: ``--as-of``, ``--through`` and ``--known-at``.
+"""The moments of a query: ``--as-of``, ``--through`` and ``--known-at``.
 
-As of a time counts every window that *ended* by then; through a window counts every window up to and including it. A time that was printed
-can be given back: without a fraction it means the end of its second.
+``--as-of T`` counts every window that *ended* by T; ``--through W`` counts every window up to and including W. Printed times are valid
+arguments: a time without a fraction means the end of its second.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Upto:
-    """``last``: start of the last window that counts; ``end``: when it ends; ``ended``: whether it has."""
+    """``last``: start of the last window that counts. ``end``: its end. ``ended``: whether that has passed."""
 
     last: datetime
     end: datetime
     ended: bool = True
 
     @property
-    def told(self) -> dict[str, str]:
-        """As answers name it: ``as_of`` and ``through``, each of which can be given back."""
+    def named(self) -> dict[str, str]:
+        """``as_of`` and ``through`` as results show them; both are valid arguments."""
         as_of = {"as_of": name_of(self.end)} if self.ended else {}
         return as_of | {"through": name_of(self.last)}
 
 
 def upto(grid: Grid, as_of: str | None, through: str | None, now: datetime) -> Upto | None:
-    """The windows that count, None for all. Raises WrongUsage off a window's border, for what lies in the future, and for both at once."""
+    """The windows that count, None for all. Raises WrongUsage for a time that no window begins or ends at, for one in the future, and where
+    both arguments are given."""
     if as_of is not None and through is not None:
         raise WrongUsage("--as-of and --through: give one of them; --through W is --as-of the end of W")
     if through is not None:
@@ -61,7 +62,8 @@ def upto(grid: Grid, as_of: str | None, through: str | None, now: datetime) -> U
 
 
 def known_instant(text: str, newest: str, now: datetime) -> datetime:
-    """The last instant that ``--known-at TEXT`` means. ``newest``: time of the newest commit. Raises WrongUsage for the future."""
+    """The last instant that ``--known-at TEXT`` means. ``newest``: time of the newest commit, or "". Raises WrongUsage for a time in
+    the future."""
     begin = parse_instant(text, "--known-at")
     latest = max(now, datetime.fromisoformat(newest)) if newest else now
     if begin > latest:

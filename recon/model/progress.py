@@ -1,4 +1,4 @@
-"""The callback that reports progress, and names for spans of windows."""
+"""The callback for progress, and the name of a span of windows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told how far a run is; ``share`` counts up to 1 within a stage of a range."""
+    """Receives the progress of a run. ``share``: of the stage's work on these windows that is done, 0 to 1."""
 
     def __call__(self, stage: str, windows: str, share: float) -> None: ...
 
 
 def silent(stage: str, windows: str, share: float) -> None:
-    """No progress."""
+    """Ignores progress."""
 
 
 def spanned(windows: Sequence[str]) -> str:

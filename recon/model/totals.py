@@ -1,4 +1,4 @@
-"""Control totals: what must tie from stage to stage. Exact, and never added across currencies."""
+"""Control totals, which must tie from stage to stage. They are exact and never add two currencies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 Money = dict[str, dict[str, Decimal]]
-"""Control name → value of its ``by`` column (``""`` where it has none, ``"null"`` where the column is empty) → total."""
+"""Control name → value of its ``by`` column (``""`` without such a column, ``"null"`` where the column is empty) → total."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Totals:
         return self._combine(other, -1)
 
     def nothing(self) -> Totals:
-        """Zero of the same controls and groups."""
+        """Zero for the same controls and groups."""
         return self - self
 
     def _combine(self, other: Totals, sign: int) -> Totals:
@@ -39,7 +39,7 @@ class Totals:
         return Totals(self.rows + sign * other.rows, money)
 
     def differences(self, other: Totals) -> list[str]:
-        """What does not tie, in words, empty if all does."""
+        """One text for each total that does not tie; empty if all tie."""
         found = [] if self.rows == other.rows else [f"rows {self.rows} ≠ {other.rows}"]
         for name in sorted({*self.money, *other.money}):
             mine, theirs = self.money.get(name, {}), other.money.get(name, {})
@@ -67,7 +67,7 @@ class Totals:
 
 
 def declared_totals(raw: Mapping[str, Any], rows: int = 0) -> Totals | None:
-    """Control totals as a sender declared them, with ``rows`` unless they are declared, too; None where they are not all numbers."""
+    """The control totals that a sender declared. ``rows``: used if the sender declared no rows. None if a total is no number."""
     try:
         found = Totals.from_json({"rows": rows, **raw})
     except (ArithmeticError, TypeError, ValueError):
@@ -81,13 +81,13 @@ def declared_text(declared: Mapping[str, Any]) -> str:
     """Declared totals as ``--expect`` takes them: ``rows=3, amount:EUR=12.00``."""
     named = []
     for name, value in declared.items():
-        groups = [(f"{name}:{group}", one) for group, one in value.items()] if isinstance(value, dict) else [(name, value)]
-        named += [f"{what}={one}" for what, one in groups]
+        groups = [(f"{name}:{group}", total) for group, total in value.items()] if isinstance(value, dict) else [(name, value)]
+        named += [f"{what}={total}" for what, total in groups]
     return ", ".join(named)
 
 
 def exact_sum(values: Iterable[Decimal | str | int]) -> Decimal:
-    """The sum of numbers of up to 38 digits each; Python's own arithmetic would round it to 28."""
+    """The sum of numbers of up to 38 digits each, which Python's default context would round to 28."""
     with localcontext() as exact:
         exact.prec = 80
         return sum((Decimal(value) for value in values), Decimal(0))
@@ -99,17 +99,17 @@ def plain(amount: Decimal) -> str:
 
 
 def total_of(parts: Iterable[Totals]) -> Totals:
-    """The sum of several."""
+    """The sum."""
     return sum(parts, Totals())
 
 
 def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | int]) -> dict[str, str | int]:
-    """Totals of additive measures, less others."""
+    """``left`` less ``right``, by additive measure."""
     with localcontext() as exact:
         exact.prec = 80
         return {name: plain(Decimal(left[name]) - Decimal(right[name])) for name in left}
 
 
 def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
-    """Names and exact numbers as they stand in figures: decimals as text, nothing as zero."""
+    """Name → exact number as figures have it: decimals as text, None as zero."""
     return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}

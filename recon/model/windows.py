@@ -1,4 +1,4 @@
-"""The window grid: fixed UTC cells, or the days of a zone, named by their start in UTC. By arithmetic alone: nothing lists the grid."""
+"""The grid of windows: fixed cells in UTC, or the days of a zone, named by their start in UTC. No function enumerates the grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from recon.errors import WrongUsage
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999
-"""Years in which windows and times that are asked for may lie: arithmetic with them cannot leave Python's years 1 to 9999."""
+"""The years allowed for windows and for times of queries, so that arithmetic stays within Python's years 1 to 9999."""
 LONGEST = timedelta(days=36_525)
 """The longest duration: a hundred years."""
 
@@ -62,7 +62,7 @@ def name_of(start: datetime) -> str:
 
 
 def zone_of(name: str, field: str) -> str:
-    """An IANA zone's name; "" for UTC. Raises WrongUsage naming the nearest."""
+    """The name of an IANA zone; "" for UTC. Raises WrongUsage with the most similar name."""
     if name.upper() in ("UTC", "ETC/UTC", "Z"):
         return ""
     try:
@@ -86,10 +86,10 @@ def _zone(name: str) -> ZoneInfo:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of length ``every`` from ``start`` on. ``every`` divides an hour, is whole hours that divide a day, or one day.
+    """Windows of length ``every`` from ``start`` on. ``every`` divides an hour, is whole hours that divide a day, or is one day.
 
-    With a ``zone`` the cells are its days, from local midnight to local midnight: 23, 24 or 25 hours. They are named by their start in UTC
-    all the same."""
+    With a ``zone`` the windows are its days, from local midnight to local midnight: 23, 24 or 25 hours. They too are named by their start
+    in UTC."""
 
     start: datetime
     every: timedelta
@@ -133,16 +133,16 @@ class Grid:
 
     @property
     def slack(self) -> timedelta:
-        """How far the start of a window may lie from its number times ``every``, at most: half a window; nothing without a zone."""
+        """The largest difference between a window's start and ``start + index * every``: half a window with a zone, else zero."""
         return self.every / 2 if self.zone else timedelta(0)
 
     def index(self, instant: datetime) -> int:
-        """The number of the window that ``instant`` lies in, from 0; negative before the grid's start."""
+        """The number of the window that contains ``instant``: 0 for the first, negative before the grid's start."""
         if not self.zone:
             return (instant - self.start) // self.every
         zone = _zone(self.zone)
         index = (instant.astimezone(zone).date() - self.start.astimezone(zone).date()).days
-        # Where clocks are put back over midnight a date comes twice.
+        # Where clocks go back across midnight, a date occurs twice.
         while self.at(index) > instant:
             index -= 1
         while self.at(index + 1) <= instant:
@@ -150,33 +150,33 @@ class Grid:
         return index
 
     def at(self, index: int) -> datetime:
-        """Start of the window number ``index``."""
+        """The start of window number ``index``."""
         if not self.zone:
             return self.start + index * self.every
         zone = _zone(self.zone)
         day = self.start.astimezone(zone).date() + timedelta(days=index)
-        # A midnight that clocks skip is the instant at which they do; of one that comes twice the first counts.
+        # A midnight that clocks skip is the instant of the change; of a midnight that occurs twice, the first counts.
         return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
     def after(self, window: datetime) -> datetime:
-        """Start of the next window, which is the end of this one."""
+        """The start of the next window, which is the end of ``window``."""
         return self.at(self.index(window) + 1)
 
     def before(self, window: datetime) -> datetime:
-        """Start of the window before."""
+        """The start of the window before ``window``."""
         return self.at(self.index(window) - 1)
 
     def reaches_back(self, length: timedelta) -> int:
-        """How many windows lie at most ``length`` before a window; of a zone a window counts as a day."""
+        """The number of windows that start at most ``length`` before a window. A window of a zone counts as 24 hours."""
         return length // self.every
 
     def reach(self, length: timedelta) -> timedelta:
-        """The longest time between the starts of two windows of which one lies at most ``length`` before the other."""
+        """The longest time between the starts of two windows that are at most ``reaches_back(length)`` windows apart."""
         return self.reaches_back(length) * self.every + self.slack
 
     def parse(self, text: str, field: str = "window") -> datetime:
-        """A window's name (or its start with any offset; of a zone a date) → its start. Raises WrongUsage off the grid, naming the
-        nearest."""
+        """The start of a window, from its name, its start with any offset, or, with a zone, its date. Raises WrongUsage with the nearest
+        window for a time that is not on the grid."""
         if self.zone and _DATE.match(text):
             text = local_midnight(text, self.zone, field).isoformat()
         instant = parse_instant(text, field)
@@ -192,11 +192,11 @@ class Grid:
         return below if instant - below <= above - instant else above
 
     def last_begun(self, now: datetime) -> datetime:
-        """Start of the window that ``now`` lies in."""
+        """The start of the window that contains ``now``."""
         return self.at(self.index(now))
 
     def between(self, first: datetime, last: datetime) -> Iterator[datetime]:
-        """Starts of the windows from ``first`` to ``last``, both included."""
+        """The starts of the windows from ``first`` to ``last``, both included."""
         for index in range(self.index(first), self.index(last) + 1):
             yield self.at(index)
 

@@ -81,7 +81,7 @@ class Lookup:
         if any("currencies" in part for part in shown["contributions"]):
             shown["currencies"] = sorted({currency for part in shown["contributions"] for currency in part["currencies"]})
         if self.upto is not None:
-            shown |= self.upto.told
+            shown |= self.upto.named
         if self.events:
             self._add_events(state, key, shown)
         if len(shown.get("currencies", ())) > 1:

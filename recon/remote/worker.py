@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recon.config import Config
 from recon.engines.spark.session import open_session
-from recon.errors import ReconError, passing
+from recon.errors import ReconError, transient_kind
 from recon.remote.exchange import put_result, read_request
 from recon.stages.pipeline import STAGES
 from recon.stages.request import Numbers, StageRequest, StageResult
@@ -76,7 +76,7 @@ def _run_stage(work: Work, request: StageRequest, numbers: dict[str, Numbers]) -
 def _foreign(error: Exception) -> ReconError:
     """An error of another library, without its text, which may quote an event."""
     name = type(error).__name__
-    kind = passing(error)
+    kind = transient_kind(error)
     if kind is None:
         return ReconError(f"unexpected {name}; see the traceback in the logs")
     return kind(f"{name} on the cluster; run it again")

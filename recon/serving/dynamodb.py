@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from recon.config import Config
-from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
+from recon.errors import ConnectionLost, Damaged, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, transient_kind
 from recon.metering.meter import Meter, NoMeter
 from recon.serving.items import OWNER, Pointer, from_item, item_key, to_item
 from recon.storage.cache import meter_of
@@ -230,12 +230,12 @@ class TableClient:
                 return call(**named, **arguments)
             except Exception as error:
                 self._meter.count("dynamodb", operation)
-                if not certain and issubclass(passing(error) or ReconError, (ConnectionLost, TimedOut)):
+                if not certain and issubclass(transient_kind(error) or ReconError, (ConnectionLost, TimedOut)):
                     self._in_doubt_until = time.monotonic() + self._late_s
                 raise
 
         tries = Retrying(
-            retry=retry_if_exception(lambda error: passing(error) is not None),
+            retry=retry_if_exception(lambda error: transient_kind(error) is not None),
             stop=stop_after_attempt(self._tries),
             wait=lambda state: _wait_s(state.attempt_number),
             reraise=True,
@@ -243,7 +243,7 @@ class TableClient:
         try:
             answer = tries(once)
         except Exception as error:
-            raise _own_error(table, operation, error, passing(error), tries.statistics["attempt_number"]) from error
+            raise _own_error(table, operation, error, transient_kind(error), tries.statistics["attempt_number"]) from error
         received = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-length", 0)
         self._meter.count("dynamodb", operation, received=int(received))
         units = _consumed(answer)

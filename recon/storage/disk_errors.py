@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from recon.errors import OutOfCapacity, TryAgain, WrongUsage, passing
+from recon.errors import OutOfCapacity, TryAgain, WrongUsage, transient_kind
 
 _READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
 
@@ -31,5 +31,5 @@ def _fail(error: OSError, path: str, doing: str) -> NoReturn:
         raise WrongUsage(f"{path}: {error.strerror} while {doing}; use another name") from error
     if error.errno in _READ_ONLY:
         raise TryAgain(f"{path}: {error.strerror} while {doing}; check the folder's permissions, then try again") from error
-    kind = passing(error) or TryAgain
+    kind = transient_kind(error) or TryAgain
     raise kind(f"{path}: {error.strerror or error} while {doing}; check the disk, then run the same again") from error

@@ -20,7 +20,7 @@ from small_reconciliation import failures, made, run, window
 
 from recon.api import Reconciliation
 from recon.config import Config
-from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage, passing
+from recon.errors import ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongInput, WrongUsage, transient_kind
 from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.port import ObjectStore
@@ -172,7 +172,7 @@ def refused() -> Exception:
     ],
 )
 def test_foreign_errors_are_told_apart_by_what_they_descend_from(error: Callable[[], Exception], kind: type[TryAgain] | None) -> None:
-    assert passing(error()) is kind
+    assert transient_kind(error()) is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), [(ClientError("SlowDown"), Throttled), (ReadTimeoutError("no answer"), TimedOut)])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 
-from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, passing
+from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, transient_kind
 from recon.remote.emr.redact import redacted
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def as_recon_error(error: Exception, what: str) -> ReconError | None:
     """An error of botocore as one of Recon's own; None for an error that is not botocore's."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    kind = passing(error)
+    kind = transient_kind(error)
     if not isinstance(error, (BotoCoreError, ClientError)) and kind is None:
         return None
     message = f"{what}: {_in_a_line(error)}"

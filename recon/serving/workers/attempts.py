@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from recon.errors import Damaged, ReconError, TryAgain, passing
+from recon.errors import Damaged, ReconError, TryAgain, transient_kind
 from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
@@ -174,7 +174,7 @@ class Attempt:
 
     def fail(self, error: BaseException) -> None:
         """Ends it by an error. Of an error that is not Recon's own only its name is told: its text could hold what stands in a record."""
-        kind = passing(error)
+        kind = transient_kind(error)
         name = kind.__name__ if kind else type(error).__name__
         told = str(error) if isinstance(error, ReconError) else f"{_code(error)} in the worker; see its log"
         self._put_next("failed", "it was given to another worker", told[:REASON_LENGTH_MAX], name)

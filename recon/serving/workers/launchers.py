@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, Protocol, cast
 
-from recon.errors import OutOfCapacity, Throttled, WrongUsage, passing
+from recon.errors import OutOfCapacity, Throttled, WrongUsage, transient_kind
 from recon.metering.meter import Meter, NoMeter
 from recon.serving.workers.worker import STORE, TABLE, Event
 
@@ -57,7 +57,7 @@ class Processes:
                 start_new_session=True,
             )
         except OSError as error:
-            kind = passing(error) or OutOfCapacity
+            kind = transient_kind(error) or OutOfCapacity
             raise kind(f"workers: no process could be started ({error.strerror}); close others, then run the same again") from error
         with suppress(BrokenPipeError):  # it has ended already, which poll tells
             stdin = cast(IO[bytes], process.stdin)
@@ -104,7 +104,7 @@ class LambdaFunction:
         """AWS ends an invocation at the function's timeout only."""
 
     def _failure(self, error: Exception) -> Exception:
-        kind, name = passing(error), f"workers: function {self._function}"
+        kind, name = transient_kind(error), f"workers: function {self._function}"
         if kind in (Throttled, OutOfCapacity):
             return kind(f"{name}: AWS invokes no more of it for now; raise its concurrency, or lower workers.count")
         if kind is not None:
