@@ -1,4 +1,4 @@
-"""Reads certificates, and the watermark that follows from them."""
+"""Reads certificates, and finds windows without one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CERTIFIED = "certified"
 def uncertified(store: ObjectStore, config: Config, state: State) -> list[str]:
     """Names of the windows that a commit changed after their newest certificate, in order of time.
 
-    Costs the windows that changed since the commit up to which all are known to be certified; see ``note_certified``."""
+    Reads one certificate for each window that changed after the commit that ``note_certified`` recorded."""
     return [name for name in maybe_uncertified(store, state) if not is_certified(store, config, name, state.windows[name])]
 
 
 def note_certified(store: ObjectStore, config: Config, state: State, at_most: int = 2_000) -> None:
-    """Notes the newest commit up to which every window is certified, for whoever asks next. Looks at no more than ``at_most`` windows."""
+    """Records the newest commit up to which every window is certified. Checks at most ``at_most`` windows."""
     done, _ = frontiers.read(store, _CERTIFIED)
     upto = state.commit
     later = sorted((held.commit, name) for name, held in state.windows.items() if held.commit > done)
@@ -37,9 +37,9 @@ def note_certified(store: ObjectStore, config: Config, state: State, at_most: in
 
 
 def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
-    """Windows that changed after the commit up to which all are certified → the commit that changed them, in order of time.
+    """Windows that changed after the commit that ``note_certified`` recorded → the commit that changed them, in order of time.
 
-    Some may have their certificate already: whoever takes them looks at those that it takes, see ``is_certified``."""
+    Some may have their certificate already: see ``is_certified``."""
     done, _ = frontiers.read(store, _CERTIFIED)
     return dict(sorted((name, held.commit) for name, held in state.windows.items() if held.commit > done))
 
@@ -62,7 +62,7 @@ def read_certificates(store: ObjectStore, window: datetime) -> list[dict[str, An
 
 
 def ties(certificate: Mapping[str, Any]) -> list[str]:
-    """What in a certificate does not tie, in words; empty if all does."""
+    """Differences between rows and money in and their parts, in words; empty if the certificate ties."""
     arrived, accepted = Totals.from_json(certificate["in"]), Totals.from_json(certificate["accepted"])
     duplicates, rejected = Totals.from_json(certificate["duplicates"]), Totals.from_json(certificate["rejected"])
     return arrived.differences(accepted + duplicates + rejected)
@@ -70,7 +70,7 @@ def ties(certificate: Mapping[str, Any]) -> list[str]:
 
 def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) -> str:
     """The newest window up to which every window of the grid is committed and closed, once ``closed`` (name → whether it is) is
-    committed onto ``state``; "" if the first is not. It never moves back: nothing opens a closed window again."""
+    committed onto ``state``; "" if the first is not. It never moves back, as closed windows stay closed."""
     last = state.watermark
     window = config.grid.after(config.grid.parse(last)) if last else config.grid.start
     while (name := name_of(window)) in closed or name in state.windows:
@@ -81,7 +81,7 @@ def watermark_after(config: Config, state: State, closed: Mapping[str, bool]) ->
 
 
 def lag(config: Config, state: State, now: datetime) -> timedelta | None:
-    """How far the watermark's end lies behind ``now``; None without a watermark."""
+    """The time from the end of the watermark to ``now``; None without a watermark."""
     return now - config.grid.after(config.grid.parse(state.watermark)) if state.watermark else None
 
 

@@ -1,10 +1,9 @@
-"""Checkpoints: what a span of commits came to, so that a state is read from a few objects instead of all entries.
+"""Checkpoints: summaries of spans of commits, so that a state is read from a few objects instead of all entries.
 
-A checkpoint of level n spans ``UNIT`` × ``BASE``ⁿ commits and holds, as of its last commit, what is small (runs, totals, rules), and
-of the windows just those that changed in its span. So each window is written once per level however long the store lives, and any state
-is read from at most ``BASE`` − 1 checkpoints of each level and ``UNIT`` − 1 entries. A checkpoint fits every state from the first commit
-of its span on. They are derived: one that is missing or damaged costs time only. The levels are those of a log-structured merge tree
-(O'Neil et al., 1996).
+A checkpoint of level n spans ``UNIT`` × ``BASE``ⁿ commits. It holds runs, totals and rules as of its last commit, and only the windows
+that changed in its span. So each window is written once per level, and any state is read from at most ``BASE`` − 1 checkpoints of each
+level and ``UNIT`` − 1 entries. A checkpoint applies to every state within its span. Checkpoints are derived: a missing or damaged one only
+costs time. The levels are those of a log-structured merge tree (O'Neil et al., 1996).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def span(level: int) -> int:
 
 
 class Span(NamedTuple):
-    """A checkpoint by its last commit and its level."""
+    """The span of a checkpoint: its last commit and its level."""
 
     commit: int
     level: int
@@ -58,20 +57,20 @@ class Checkpoint:
 
 
 def due(commit: int) -> list[Span]:
-    """The checkpoints that end with a commit."""
+    """The spans that end with a commit."""
     return [Span(commit, level) for level in range(LEVELS) if commit and commit % span(level) == 0]
 
 
 def listed(store: ObjectStore, folder: str) -> set[Span]:
-    """The checkpoints of the timeline in ``folder``."""
+    """The spans of the checkpoints of the timeline in ``folder``."""
     below = layout.checkpoints(folder)
     found = (_NAME.match(path[len(below) :]) for path in store.list(below))
     return {Span(int(match[2]), int(match[1])) for match in found if match}
 
 
 def furthest(places: set[Span], commit: int, target: int | None) -> Span | None:
-    """The one that leads on furthest from a state at ``commit``, not beyond ``target``."""
-    # By arithmetic, not by a search: there are as many candidates as levels.
+    """The span that leads furthest from a state at ``commit``, not beyond ``target``."""
+    # Each level has one candidate.
     for level in reversed(range(LEVELS)):
         place = Span((commit // span(level) + 1) * span(level), level)
         if place in places and (target is None or place.commit <= target):
@@ -80,18 +79,18 @@ def furthest(places: set[Span], commit: int, target: int | None) -> Span | None:
 
 
 def write(store: ObjectStore, folder: str, place: Span, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint. Raises AlreadyExists: all of one place are equal."""
+    """Puts a checkpoint. Raises AlreadyExists; all checkpoints of one span are equal."""
     revisions, commits, closed, folders, marks = checkpoint.columns
     body = json.dumps(
         {
             **checkpoint.at,
-            # Joined texts, since a list of 100,000 short ones takes ten times as long to read.
+            # Joined texts: a list of 100,000 short texts takes ten times as long to read.
             "windows": {
                 "names": "\n".join(checkpoint.names),
                 "revisions": list(revisions),
                 "commits": list(commits),
-                # One digit of base 32 per window: the lowest bit says closed, the others are the marks.
-                "closed": "".join(_DIGITS[bool(one) + 2 * mark] for one, mark in zip(closed, marks, strict=True)),
+                # One digit of base 32 per window: the lowest bit is closed, the others are the marks.
+                "closed": "".join(_DIGITS[bool(is_closed) + 2 * mark] for is_closed, mark in zip(closed, marks, strict=True)),
                 "folders": "\n".join(folders),
             },
         },
@@ -102,15 +101,15 @@ def write(store: ObjectStore, folder: str, place: Span, checkpoint: Checkpoint) 
 
 
 def read(store: ObjectStore, folder: str, place: Span) -> Checkpoint:
-    """A checkpoint. Raises NotFound, and Damaged where it is not as it was written."""
+    """A checkpoint. Raises NotFound, and Damaged where its bytes are not what was written."""
     path = layout.checkpoint(place.commit, place.level, folder)
     digest, _, body = store.get(path).partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise Damaged(f"{path}: the checkpoint is not as it was written; delete it, the entries hold all that it says")
+        raise Damaged(f"{path}: the checkpoint is not what was written; delete it, the entries hold the same")
     at: dict[str, Any] = json.loads(body)
     windows = at.pop("windows")
     names = windows["names"].split("\n") if windows["names"] else []
-    states = [_DIGITS.index(one) for one in windows["closed"]]
-    closed, marks = [bool(one & 1) for one in states], [one >> 1 for one in states]
+    states = [_DIGITS.index(digit) for digit in windows["closed"]]
+    closed, marks = [bool(state & 1) for state in states], [state >> 1 for state in states]
     folders = windows["folders"].split("\n") if names else []
     return Checkpoint(at, tuple(names), (windows["revisions"], windows["commits"], closed, folders, marks))

@@ -1,4 +1,4 @@
-"""Generations that a rebuild has begun and not switched to."""
+"""Finds or begins the generation of a rebuild."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from recon.storage.port import NotFound, ObjectStore
 
 
 def find_or_begin(store: ObjectStore, config: Config, timeline: Timeline, state: State) -> str:
-    """The newest generation of these rules that was begun, that no commit names, and of which nothing was swept; else a new one."""
+    """The newest open generation of these rules of which nothing was swept; else a new one."""
     if state.commit == 0:
         raise WrongUsage(f"{config.path}: nothing is committed yet, so there is nothing to rebuild; next: recon run")
-    for one in reversed(reachable.open_generations(store, timeline, state)):
-        if one.rules == config.rules_version and not was_swept(store, timeline, one.generation, state):
-            return one.generation
+    for found in reversed(reachable.open_generations(store, timeline, state)):
+        if found.rules == config.rules_version and not was_swept(store, timeline, found.generation, state):
+            return found.generation
     return begin(store, config, state)
 
 
 def begin(store: ObjectStore, config: Config, state: State) -> str:
-    """A new generation. ``commit``: from which one on a sweep may have removed what is made for it."""
+    """A new generation. ``commit``: sweeps after this commit may remove objects that are made for it."""
     generation = layout.new_attempt()
     body = {"rules": config.rules_version, "time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": state.commit}
     documents.put(store, layout.generation_begun(generation), body)
@@ -32,7 +32,7 @@ def begin(store: ObjectStore, config: Config, state: State) -> str:
 
 
 def was_swept(store: ObjectStore, timeline: Timeline, generation: str, state: State) -> bool:
-    """Whether a sweep listed the generation, or anything that its state rests on: then it cannot be switched to."""
+    """Whether a sweep listed the generation, or an object that its state needs: then no commit may switch to it."""
     try:
         begun = reachable.read_start(store, generation)
     except (NotFound, Damaged):

@@ -1,6 +1,6 @@
-"""The rules of earlier commits: kept in the store, so that what was known then is still judged as it was then.
+"""The rules of earlier commits, stored with the state, so that an earlier state is shown by the rules of its time.
 
-Settings are not kept: they are no part of what was known then, and ``engine.settings`` may hold secrets.
+Settings are not stored: they do not change artifacts, and ``engine.settings`` may hold secrets.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
 
 _SECTIONS = ("name", "store", "key", "windows", "events", "measures", "derived", "status", "control", "logic")
-"""Sections of ``recon.yaml`` that are rules; the store's location is there since every configuration has one."""
+"""Sections of ``recon.yaml`` that are rules, and the store's location, which every configuration needs."""
 _OF_RULES = {
     *("path", "key", "cleaning", "grid", "numbers", "names", "events", "measures", "derived", "status", "control", "logic", "logic_source"),
     *("columns", "rules_version", "raw"),
 }
-"""Fields of Config that the rules give; the others are settings as they are now."""
+"""Fields of Config that come from the rules; the others are current settings."""
 
 
 def keep(store: ObjectStore, config: Config) -> None:
-    """Keeps the rules and their logic's source under the rules version; done again it changes nothing."""
+    """Stores the rules and their logic's source under the rules version; the same call again changes nothing."""
     path = layout.rules(config.rules_version)
     if store.exists(path):
         return
@@ -45,22 +45,22 @@ def kept(config: Config) -> dict[str, Any]:
 
 
 def kept_with_settings(config: Config) -> dict[str, Any]:
-    """The same with the settings for a cluster, but for those of Spark itself: it is submitted with them, and they may hold secrets."""
-    whole = dict(config.raw)
-    if isinstance(engine := whole.get("engine"), Mapping):
-        whole["engine"] = {name: value for name, value in engine.items() if name != "settings"}
-    return {"configuration": whole, "logic": _sources(config)}
+    """The same with the settings that a cluster needs, without Spark's own: these are given to spark-submit, and may hold secrets."""
+    raw = dict(config.raw)
+    if isinstance(engine := raw.get("engine"), Mapping):
+        raw["engine"] = {name: value for name, value in engine.items() if name != "settings"}
+    return {"configuration": raw, "logic": _sources(config)}
 
 
 def unpacked(path: str, body: Mapping[str, Any], store: str) -> Config:
-    """The configuration that ``kept`` gave, for a store at the location ``store``. ``path``: where it was kept, for errors. Raises
-    ValueError, TypeError or KeyError where it is not what ``kept`` gave."""
+    """The configuration in the result of ``kept``, for a store at the location ``store``. ``path``: of the stored rules, for errors. Raises
+    ValueError, TypeError or KeyError where ``body`` is not from ``kept``."""
     text, sources = json.dumps({**body["configuration"], "store": store}), dict(body["logic"])
     return load_config(_unpacked(path, text, tuple(sorted(sources.items()))) / "recon.yaml")
 
 
 def _sources(config: Config) -> dict[str, str]:
-    """The texts of the user's own modules, by the files that they are to be found in again; what is installed is not among them."""
+    """File → text of the user's own modules; installed packages are left out."""
     source = config.logic_source
     if source is None or source.installed:
         return {}
@@ -69,9 +69,9 @@ def _sources(config: Config) -> dict[str, str]:
 
 
 def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
-    """The configuration with the rules of ``version``: the given one if they are its own, else as the store kept them.
+    """The configuration with the rules of ``version``: ``config`` if they are its own, else as stored.
 
-    Raises WrongUsage where the store does not hold them, or they need an installed module that is not what it was."""
+    Raises WrongUsage where the store does not hold them, or they need an installed module that has changed."""
     if version in ("", config.rules_version):
         return config
     path = layout.rules(version)
@@ -92,7 +92,7 @@ def rules_of(store: ObjectStore, config: Config, version: str) -> Config:
 
 @lru_cache(maxsize=16)
 def _unpacked(path: str, text: str, sources: tuple[tuple[str, str], ...]) -> Path:
-    """A folder with the configuration and its logic, for as long as this process lives."""
+    """A folder with the configuration and its logic, which exists until this process ends."""
     folder = tempfile.TemporaryDirectory(prefix="recon-rules-")
     _KEPT_ALIVE.append(folder)
     place = Path(folder.name)
@@ -110,7 +110,7 @@ _KEPT_ALIVE: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def refuse_other_rules(config: Config, state: State) -> None:
-    """Nothing mixes silently: a state made by other rules is not merged into."""
+    """Raises WrongUsage where the state was made by other rules."""
     if state.rules and state.rules != config.rules_version:
         raise WrongUsage(
             f"{config.path}: the rules changed since commit {state.commit} (version {state.rules}, now {config.rules_version}): "

@@ -1,4 +1,4 @@
-"""Bytes of part-files that no commit names any more."""
+"""The bytes of objects that no longer belong to the state."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from recon.storage.port import NotFound, ObjectStore
 
 
 def orphaned_bytes(store: ObjectStore, state: State) -> int:
-    """Bytes below ``state/`` that look-ups at ``state`` do not read: given-up part-files, runs that were merged away, what died runs
-    left, and what a rebuild in the making has written."""
+    """Bytes below ``state/`` that look-ups at ``state`` do not read: superseded part-files, merged runs, leftovers of dead processes, and
+    the output of a running rebuild."""
     used, found = reachable.needed(store, state), 0
     for path in store.list(layout.STATE):
         if path not in used:

@@ -12,15 +12,15 @@ from recon.storage.port import ObjectStore
 
 
 def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | None:
-    """The record of a key at ``state``, None if the state holds none. Raises Damaged rather than return bytes that don't check."""
+    """The record of a key at ``state``, None if there is none. Raises Damaged where its bytes do not match their check."""
     hi, lo = hash_of(key, salt_of(store))
     for run in state.runs:
-        hits = open_run(store, run.path).find(hi, lo)
-        for hit in hits:
-            record = full(read_record(store, hit))
-            # The hash only finds candidates; what counts is the key itself.
+        addresses = open_run(store, run.path).find(hi, lo)
+        for address in addresses:
+            record = full(read_record(store, address))
+            # The hash only finds candidates; the key itself decides.
             if record["key"] == key:
                 return record
-        if hits:
-            return None  # the newest run that holds a hash holds all keys of that hash
+        if addresses:
+            return None  # the newest run with a hash has all keys of that hash
     return None

@@ -1,6 +1,6 @@
-"""What is reachable from the timeline: generations, runs, part-files and stateless folders that its entries name.
+"""The objects that are reachable from the timeline: generations, runs, part-files and reduced folders that its entries name.
 
-Everything here is derived from timeline entries. A note beside an entry may be missing after a kill, so nothing here reads one.
+Everything here is derived from timeline entries, since any other note may be missing after a process was killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from recon.storage.port import NotFound, ObjectStore
 
 @dataclass(frozen=True)
 class OpenGeneration:
-    """A generation that no commit names: a rebuild or a preview at work, or one that was given up. ``rules`` and ``time`` are of its
-    ``begun.json``, "" where that is gone or damaged."""
+    """A generation that no commit names: of a rebuild or preview that is running, or was given up. ``rules`` and ``time``: from its
+    ``begun.json``, "" where that is missing or damaged."""
 
     generation: str
     rules: str = ""
@@ -33,7 +33,7 @@ def needed(store: ObjectStore, state: State) -> set[str]:
 
 
 def folders(state: State) -> set[str]:
-    """Stateless folders that a state rests on."""
+    """Reduced folders that a state needs."""
     return {held.folder for held in state.windows.values()}
 
 
@@ -44,7 +44,7 @@ def switched(timeline: Timeline, state: State) -> dict[str, int]:
         entry = timeline.entry(state.rebuilt)
         if entry is None or entry.generation is None:
             path = layout.commit(state.rebuilt, timeline.folder)
-            raise Damaged(f"{path}: it names no generation, though commit {state.commit} rests on one; run 'recon verify'")
+            raise Damaged(f"{path}: it names no generation, though commit {state.commit} needs one; run 'recon verify'")
         found.setdefault(entry.generation[0], entry.number)
         state = timeline.at(entry.number - 1)
     return found
@@ -54,7 +54,7 @@ def open_generations(store: ObjectStore, timeline: Timeline, state: State) -> li
     """Generations that no commit up to ``state`` names, oldest first."""
     names = {path.removeprefix(layout.GENERATIONS).partition("/")[0] for path in store.list(layout.GENERATIONS)}
     named = switched(timeline, state) if names else {}
-    return sorted((_open_generation(store, name) for name in names - named.keys()), key=lambda one: (one.time, one.generation))
+    return sorted((_open_generation(store, name) for name in names - named.keys()), key=lambda found: (found.time, found.generation))
 
 
 def _open_generation(store: ObjectStore, generation: str) -> OpenGeneration:

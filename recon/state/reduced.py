@@ -1,4 +1,4 @@
-"""Stateless artifacts as they lie in the store: one folder per attempt at a window's revision, complete once its figures stand."""
+"""Reduced windows in the store: one folder for each attempt at a window's revision, complete once its figures exist."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EVENTS = "events.parquet"
 SET_ASIDE = "set_aside.parquet"
 FIGURES = "figures.json"
 SWEPT = b'{"swept": true}'
-"""Stands for the figures of an attempt that was left unfinished and swept away: it can not be finished any more."""
+"""Put in place of the figures of an unfinished attempt that was swept, so that it can no longer be finished."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the reduction of one window's revision came to. rows in = accepted + duplicates + rejected, and so for money."""
+    """The counts and totals of one reduced revision. rows in = accepted + duplicates + rejected, and the same for money."""
 
     window: str
     revision: int
@@ -39,32 +39,32 @@ class Figures:
     duplicates: Totals
     rejected: Totals
     conflicting: int
-    """Duplicates within the window whose values differ from the one that counts."""
+    """Duplicates within the window whose values differ from those of the row that counts."""
     two_keys: int = 0
     """Event ids that the window holds under more than one key."""
     unreadable: dict[str, int] = field(default_factory=dict)
-    """Per control total, rejected rows whose amount could not be read and so is in no total."""
+    """Per control total, the number of rejected rows whose amount could not be read and is in no total."""
     without_amount: dict[str, int] = field(default_factory=dict)
-    """Per control total, accepted rows whose amount is empty or absent and so is in no total."""
+    """Per control total, the number of accepted rows whose amount is empty or absent and is in no total."""
     measures: dict[str, str | int] = field(default_factory=dict)
     """Totals of the sum and count measures over the accepted events."""
     unusual: dict[str, Any] = field(default_factory=dict)
-    """Accepted events that no measure's condition takes, and those dated outside the window: see recon.unusual."""
+    """Accepted events that no measure counts, and those dated outside the window: see recon.engines.duckdb.unusual."""
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each Parquet file of the folder."""
     cause: str = ""
     reason: str = ""
     closed: bool = True
     expected: int | None = None
-    """Files that the window was expected to hold when it was closed; None while it is open, or where no number was configured."""
+    """The number of files expected when the window was closed; None while it is open, or where none is configured."""
     received: int | None = None
-    """Files that senders landed: all but the corrections. None where the window was reduced before this was counted."""
+    """The number of files that senders landed, without corrections. None in figures of earlier versions."""
     short: bool = False
     """Whether the window was closed with fewer files than expected."""
     manifest: str = ""
     """Digest of the manifest that was reduced."""
     stored: str = ""
-    """Digest of the figures as they were read; it is no part of them."""
+    """Digest of the figures as they were read; it is not stored."""
 
     def to_json(self) -> dict[str, Any]:
         body = {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}
@@ -77,7 +77,7 @@ class Figures:
 
     @property
     def digest(self) -> str:
-        """Of the object that holds the figures."""
+        """The digest of the stored figures."""
         return self.stored or digest_of(self.body())
 
     @staticmethod
@@ -87,7 +87,7 @@ class Figures:
 
 
 def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Figures | None:
-    """The finished reduction of a window's revision by these rules, None if there is none. Attempts are equal; the first is taken."""
+    """The finished reduction of a window's revision by these rules, None if there is none. All attempts are equal."""
     attempt = f"{layout.stateless_of(window)}{revision:06d}-{rules}-"
     for path in store.list(layout.stateless_of(window)):
         if path.startswith(attempt) and path.endswith("/" + FIGURES) and store.get(path) != SWEPT:
@@ -96,7 +96,7 @@ def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Fig
 
 
 def read(store: ObjectStore, folder: str) -> Figures:
-    """The figures of one finished folder."""
+    """The figures of a finished folder. Raises NotFound, and Damaged."""
     raw = store.get(folder + FIGURES)
     with documents.damaged(folder + FIGURES, "run 'recon replay' for its window"):
         return replace(Figures.from_json(json.loads(raw)), stored=digest_of(raw))

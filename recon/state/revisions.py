@@ -1,6 +1,6 @@
-"""How far the revisions of a window have come, so that no number is given twice even where the newest manifest was lost.
+"""The newest revision of a window, from all objects that name it, so that no number is used twice even where the newest manifest is lost.
 
-A manifest may be gone after a partial restore. Its number must not be used again: the timeline would take the new files for processed.
+A manifest may be missing after a partial restore. If its number were used again, the timeline would take the new files for processed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recon.storage.port import NotFound, ObjectStore
 _NUMBERED = re.compile(r"(\d{6,})-")
 
 Listed = tuple[list[dict[str, Any]], bool, int | None]
-"""Files, whether the window was closed, and how many files it was expected to hold then."""
+"""Files, whether the window was closed, and the number of files expected then."""
 
 
 class _Certificate(BaseModel):
@@ -36,7 +36,7 @@ class _Certificate(BaseModel):
 
 
 _timelines: WeakKeyDictionary[ObjectStore, Timeline] = WeakKeyDictionary()
-"""One for each store, so that only the first look reads more than the entries that came since."""
+"""One for each store, so that only the first call reads more than the newest entries."""
 
 
 def committed(store: ObjectStore, window: datetime) -> int:
@@ -45,7 +45,7 @@ def committed(store: ObjectStore, window: datetime) -> int:
 
 
 def known(store: ObjectStore, window: datetime) -> int:
-    """The newest revision of which anything but its manifest bears witness: all of it is written after the manifest."""
+    """The newest revision that any object other than its manifest names. All of them are written after the manifest."""
     return max(
         committed(store, window),
         _certified(store, window),
@@ -55,24 +55,23 @@ def known(store: ObjectStore, window: datetime) -> int:
 
 
 def waits(store: ObjectStore, window: datetime, revision: int) -> bool:
-    """Whether a revision is still to be processed: it is neither committed nor set aside as one that could not be."""
+    """Whether a revision is neither committed nor in quarantine."""
     return revision > max(committed(store, window), _numbers(store, layout.quarantine(window)))
 
 
 def files_of(store: ObjectStore, window: datetime, revision: int) -> Listed | None:
-    """What a manifest that is gone listed: name, digest, bytes and path of each file, whether the window was closed, and how many files
-    were expected then. None where
-    neither a finished reduction nor a certificate tells, or the bytes of a file are gone."""
-    told = _reduced(store, window, revision) or _in_certificate(store, window, revision)
-    if told is None:
+    """The content of a lost manifest: name, digest, bytes and path of each file, whether the window was closed, and the number of files
+    expected then. None where neither a finished reduction nor a certificate has it, or the bytes of a file are gone."""
+    listed = _reduced(store, window, revision) or _in_certificate(store, window, revision)
+    if listed is None:
         return None
     found, files = _landed(store, window), []
-    for file in told[0]:
+    for file in listed[0]:
         path = found.get(str(file["digest"])[:16])
         if path is None:
             return None
         files.append({"name": file["name"], "digest": file["digest"], "bytes": file["bytes"], "path": path})
-    return files, told[1], told[2]
+    return files, listed[1], listed[2]
 
 
 def _certified(store: ObjectStore, window: datetime) -> int:
@@ -84,7 +83,7 @@ def _certified(store: ObjectStore, window: datetime) -> int:
 
 
 def _numbers(store: ObjectStore, prefix: str) -> int:
-    """The highest revision that names below ``prefix`` begin with."""
+    """The highest revision at the beginning of the names below ``prefix``."""
     matches = (_NUMBERED.match(path[len(prefix) :]) for path in store.list(prefix))
     return max((int(match[1]) for match in matches if match), default=0)
 
@@ -111,6 +110,6 @@ def _in_certificate(store: ObjectStore, window: datetime, revision: int) -> List
 
 
 def _landed(store: ObjectStore, window: datetime) -> dict[str, str]:
-    """The first 16 characters of a digest → where the bytes lie."""
+    """The first 16 characters of a digest → the path of the bytes."""
     below = layout.landed_files(window)
     return {path[len(below) :][:16]: path for path in store.list(below)}
