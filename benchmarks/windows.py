@@ -32,8 +32,9 @@ from recon.planning.due import due, follow
 from recon.stages.work import Work
 from recon.state import checkpoints
 from recon.state.certificates import read_certificate, uncertified
+from recon.state.committed import committed_figures
 from recon.state.reduced import FIGURES, Figures
-from recon.state.timeline import Entry, Fold, State, Timeline, committed_figures
+from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
 from recon_assets.checks import STAGE_CHECKS

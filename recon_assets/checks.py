@@ -22,8 +22,9 @@ from recon.planning.freshness import Freshness, freshness
 from recon.reading.caveats import caveats
 from recon.stages.ready import committed_windows, reduced_batches, unfilled
 from recon.stages.work import Work
+from recon.state.committed import committed_figures
 from recon.state.reduced import Figures
-from recon.state.timeline import Mark, State, committed_figures
+from recon.state.timeline import Mark, State
 from recon_assets.assets import asset_key
 from recon_assets.partitions import PARTITION, RANGE_START, windows_asked
 from recon_assets.retries import COMPUTE, errors_as_failures

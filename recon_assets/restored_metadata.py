@@ -11,7 +11,8 @@ from recon.intake.manifests import read_manifest
 from recon.stages.work import Work
 from recon.state import reduced
 from recon.state.certificates import read_certificate
-from recon.state.timeline import Entry, State, Timeline, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import Entry, State, Timeline
 from recon_assets import metadata
 from recon_assets.metadata import Metadata
 from recon_assets.stages import landed_to_visible, of_certificate, statuses_of

@@ -13,7 +13,8 @@ from recon.model.totals import Totals, declared_totals, total_of
 from recon.model.windows import name_of
 from recon.planning import quarantine
 from recon.state import reduced
-from recon.state.timeline import State, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
 

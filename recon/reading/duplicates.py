@@ -17,7 +17,8 @@ from recon.engines.duckdb.reduce import column
 from recon.engines.duckdb.session import connect
 from recon.model.windows import name_of
 from recon.state import reduced
-from recon.state.timeline import State, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder

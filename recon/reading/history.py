@@ -19,7 +19,8 @@ from recon.engines.port import Sources
 from recon.errors import Damaged, WrongInput
 from recon.model.record import full
 from recon.state import reduced
-from recon.state.timeline import State, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder

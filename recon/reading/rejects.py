@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from recon.config import Config
 from recon.model.windows import name_of
 from recon.state import reduced
-from recon.state.timeline import State, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import State
 from recon.storage import parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder

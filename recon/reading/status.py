@@ -18,8 +18,9 @@ from recon.reading.completeness import completeness
 from recon.state import amplification
 from recon.state.amplification import StoredBytes
 from recon.state.certificates import lag, read_certificates
+from recon.state.committed import committed_figures
 from recon.state.live import orphaned_bytes
-from recon.state.timeline import Mark, State, committed_figures
+from recon.state.timeline import Mark, State
 from recon.storage.port import ObjectStore
 
 

@@ -21,7 +21,8 @@ from recon.stages.ready import committed_windows
 from recon.stages.work import WindowResult, Windows, Work, range_name
 from recon.state import reduced
 from recon.state.certificates import certificate_of, read_certificate, ties
-from recon.state.timeline import State, committed_figures
+from recon.state.committed import committed_figures
+from recon.state.timeline import State
 from recon.storage import documents, layout, numbered
 from recon.storage.port import ObjectStore
 from recon.storage.sealing import digest_of

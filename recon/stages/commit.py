@@ -13,8 +13,9 @@ from recon.errors import WrongInput
 from recon.model import conflicts
 from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
 from recon.state.certificates import watermark_after
+from recon.state.committed import OF_COMMIT, committed_figures
 from recon.state.reduced import Figures
-from recon.state.timeline import OF_COMMIT, Entry, State, committed_figures
+from recon.state.timeline import Entry, State
 from recon.storage.port import ObjectStore
 
 

@@ -16,8 +16,9 @@ from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
 from recon.stages.work import Work
 from recon.state import reduced
+from recon.state.committed import committed_figures
 from recon.state.reduced import Figures
-from recon.state.timeline import State, committed_figures
+from recon.state.timeline import State
 
 _NAMED_MAX = 12
 

@@ -1,7 +1,7 @@
-"""Rewriting: the live records of chosen part-files in new ones, and the run that leads to every live record where it lies then.
+"""Rewrites the live records of chosen part-files into new ones, and writes the run of all live records.
 
-Both go through the state stretch by stretch: what is in memory is one stretch of entries, those that wait for the next part-file, and a
-piece of its bytes. Where the records went is not remembered: they lie in order of hash, so that it can be worked out again.
+Both stream the state in stretches of the hash space, so memory holds one stretch of entries, the entries for the next part-file, and one
+write buffer. New offsets are not stored: records are written in order of hash, so offsets are running sums of lengths.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 PART_RECORDS = 400_000
 PART_BYTES = 128 << 20
-"""Records, and bytes, that one new part-file holds about: what bounds the memory of a compaction."""
+"""Target records and bytes of a new part-file. They bound a compaction's memory."""
 PIECE_BYTES = 16 << 20
-"""Bytes of records that are held at once on their way into a part-file."""
+"""Bytes of the write buffer of a part-file."""
 
 Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The new part-files ``paths``, in order of hash. ``chosen``: the part-files whose live records went there. ``starts``: the first
-    record of each, counted over all of them. ``sizes``: their bytes."""
+    """The new part-files ``paths``, in order of hash. ``chosen``: the part-files that their records come from. ``starts``: number of the
+    first record of each, counted over all. ``sizes``: their bytes."""
 
     chosen: frozenset[str]
     paths: tuple[str, ...]
@@ -50,7 +50,7 @@ class Rewritten:
 
 @dataclass(frozen=True)
 class LiveRun:
-    """The run of all live entries, those of rewritten records at their new places: its entries, and the part-files that it leads to."""
+    """The run of all live records, rewritten ones at their new places: the number of its entries, and the part-files that it names."""
 
     entries: int
     part_files: tuple[str, ...]
@@ -75,7 +75,7 @@ def rewrite(
 
 
 def _entries_in(live: MergePlan, chosen: Mapping[str, int]) -> Iterator[dict[str, Column]]:
-    """The entries that lead into the part-files ``chosen``, stretch by stretch."""
+    """The entries of records in the part-files ``chosen``, stretch by stretch."""
     wanted = _is_in(live, chosen)
     for piece in live.pieces() if chosen else ():
         only = piece.only(np.flatnonzero(wanted[piece.column("file")]))
@@ -83,13 +83,13 @@ def _entries_in(live: MergePlan, chosen: Mapping[str, int]) -> Iterator[dict[str
 
 
 def _in_parts(stretches: Iterator[dict[str, Column]]) -> Iterator[dict[str, Column]]:
-    """The same entries, as many at a time as one part-file takes; none of them ends between two entries of one hash."""
+    """The same entries in groups of one part-file each. Entries of one hash stay together."""
     waiting = {name: np.zeros(0, kind) for name, kind in COLUMNS.items()}
     for stretch in stretches:
         waiting = {name: np.concatenate([waiting[name], stretch[name]]) for name in COLUMNS}
-        # A stretch ends between two hashes. Its last part may be short of what comes with the next.
-        *whole, rest = _cuts(waiting) if len(waiting["hi"]) else [(0, 0)]
-        for first, end in whole:
+        # A stretch ends between two hashes. Its last group may be continued by the next stretch.
+        *complete, rest = _cuts(waiting) if len(waiting["hi"]) else [(0, 0)]
+        for first, end in complete:
             yield {name: waiting[name][first:end] for name in COLUMNS}
         waiting = {name: waiting[name][rest[0] :].copy() for name in COLUMNS}
     for first, end in _cuts(waiting):
@@ -110,7 +110,7 @@ def _cuts(entries: Mapping[str, Column]) -> Iterator[tuple[int, int]]:
 
 
 def _bytes_of(records: pa.StringViewArray, length: Column) -> Iterator[memoryview]:
-    """The records' bytes, of PIECE_BYTES about at a time, since from mapped files they are copied here."""
+    """The records' bytes in buffers of about PIECE_BYTES, copied from mapped files."""
     import pyarrow as pa
 
     ends, first = np.cumsum(length, dtype=np.int64), 0
@@ -124,9 +124,9 @@ def _bytes_of(records: pa.StringViewArray, length: Column) -> Iterator[memoryvie
         first = end
 
 
-def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, first: Entries | None) -> LiveRun:
-    """Writes the run ``path`` of all live entries. ``first``: where these are no longer those that were rewritten, the run that was written
-    then; a record that was superseded meanwhile is no longer among them."""
+def write_live_run(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, first: Entries | None) -> LiveRun:
+    """Writes the run ``path`` of all live entries. ``first``: the run of the first try, where the state has changed since the records were
+    rewritten; some of them may be superseded now."""
     new = len(rewritten.paths)
 
     def places() -> _Places:
@@ -154,7 +154,7 @@ def moved(store: ObjectStore, path: str, live: MergePlan, rewritten: Rewritten, 
 
 
 def _moves(live: MergePlan, rewritten: Rewritten, places: _Places) -> Iterator[tuple[MergedPiece, Positions, Positions, Column]]:
-    """For each stretch the rows that were rewritten, the number of their new part-file, and their offset there."""
+    """For each stretch: the rows of rewritten records, the number of their new part-file, and their offset in it."""
     wanted = _is_in(live, rewritten.chosen)
     for piece in live.pieces():
         rows = np.flatnonzero(wanted[piece.column("file")])
@@ -167,12 +167,12 @@ def _is_in(live: MergePlan, chosen: Mapping[str, int] | frozenset[str]) -> npt.N
 
 class _Places(Protocol):
     def of(self, piece: MergedPiece) -> tuple[Positions, Column]:
-        """New part-files and offsets of entries of rewritten records; the stretches come one after the other."""
+        """New part-files and offsets of a stretch's rewritten records. Called for each stretch in order."""
         ...
 
 
 class _InOrder:
-    """The entries are those that were rewritten: the records lie one after the other."""
+    """All rewritten records are still live: their offsets are running sums of lengths."""
 
     def __init__(self, rewritten: Rewritten) -> None:
         self._starts, self._begins = rewritten.starts, np.cumsum([0, *rewritten.sizes], dtype=np.uint64)
@@ -189,9 +189,9 @@ class _InOrder:
 
 
 class _ByHash:
-    """The entries are some of those that were rewritten: looked up by hash, length and check in the run that was written then.
+    """Some rewritten records are superseded: the others are looked up by hash, length and check in the run of the first try.
 
-    A record of the same hash, length and check that is not the same would need 128 and 32 equal bits of MD5."""
+    A different record with the same hash, length and check would need an MD5 collision and an equal CRC-32."""
 
     _KEY = (("hi", "<u8"), ("lo", "<u8"), ("check", "<u4"), ("length", "<u4"))
 
@@ -208,16 +208,16 @@ class _ByHash:
         )
         part = self._part[self._first.file[near]]
         rows = np.flatnonzero(part >= 0)
-        held = self._keys({name: getattr(self._first, name)[near][rows] for name, _ in self._KEY})
-        order = np.argsort(held, kind="stable")
-        at = np.searchsorted(held[order], asked)
-        if not len(order) or not bool(np.all(held[order[np.minimum(at, len(order) - 1)]] == asked)):
+        known = self._keys({name: getattr(self._first, name)[near][rows] for name, _ in self._KEY})
+        order = np.argsort(known, kind="stable")
+        at = np.searchsorted(known[order], asked)
+        if not len(order) or not bool(np.all(known[order[np.minimum(at, len(order) - 1)]] == asked)):
             raise Damaged("a record of a part-file that was compacted is not in the compaction's own run; run 'recon verify'")
         rows = rows[order[at]]
         return part[rows], self._first.offset[near][rows]
 
     def _keys(self, columns: Mapping[str, Column]) -> npt.NDArray[Any]:
-        held = np.empty(len(columns["hi"]), list(self._KEY))
+        keys = np.empty(len(columns["hi"]), list(self._KEY))
         for name, _ in self._KEY:
-            held[name] = columns[name]
-        return held
+            keys[name] = columns[name]
+        return keys

@@ -1,6 +1,6 @@
-"""Sweeping: what nothing needs any more is removed, after a commit that lists it.
+"""Sweeping: removes objects that nothing needs, after a commit that lists them.
 
-The protocol and what was rejected: docs/decisions/007-compaction-and-sweeping.md.
+Protocol and rejected alternatives: docs/decisions/007-compaction-and-sweeping.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _UNUSED, _HISTORY = "unused", "history"
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep removed: objects below ``state/``, unfinished reductions, generations, and revisions beyond ``retention.history``.
-    ``waiting``: objects that nothing needs and whose grace is not over."""
+    """The numbers of objects that one sweep removed: below ``state/``, unfinished reductions, generations, and revisions beyond
+    ``retention.history``. ``waiting``: unneeded objects within ``retention.grace``."""
 
     commit: int | None = None
     state: int = 0
@@ -32,9 +32,9 @@ class Swept:
 
 
 def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime, served: Callable[[], set[str]]) -> Swept:
-    """Removes what was of no use to anybody for ``retention.grace``, as two sweeps have seen it, and what is beyond
-    ``retention.history``. ``served`` gives the paths that index tables need; it is called at every newest head."""
-    # A clock that was ahead may have noted a time that is still to come.
+    """Removes objects that two sweeps at least ``retention.grace`` apart found unneeded, and revisions beyond ``retention.history``.
+    ``served`` returns the paths that index tables need; it is called again for every new head."""
+    # A machine whose clock was ahead may have noted a time in the future.
     grace, seen = config.retention.grace, {path: min(at, now) for path, at in _seen(store).items()}
     while True:
         state = timeline.head()
@@ -59,7 +59,7 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime,
         else:
             store.delete(path)
     for folder in (*generations, *revisions):
-        # What makes a reduction a finished one goes first: whoever looks for one finds it whole, or not at all.
+        # The figures go first, since they mark a reduction as finished: readers find all of it or nothing.
         for path in sorted(store.list(folder), key=lambda path: not path.endswith(f"/{reduced.FIGURES}")):
             store.delete(path)
     _note(store, {path: at for path, at in first.items() if path not in set(old)}, walked, now)
@@ -68,9 +68,9 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime,
 
 
 def _unused(store: ObjectStore, state: State, making: Iterable[State], served: set[str]) -> list[str]:
-    """Objects below ``state/`` that neither the head, nor a rebuild in the making, nor the index table (``served``) needs, and folders of
-    unfinished reductions."""
-    used = served.union(*(reachable.needed(store, one) for one in (state, *making)))
+    """Objects below ``state/`` that neither the head, nor a running rebuild (``making``), nor the index table (``served``) needs, and
+    folders of unfinished reductions."""
+    used = served.union(*(reachable.needed(store, needing) for needing in (state, *making)))
     found = [path for path in store.list(layout.STATE) if path not in used]
     folders: dict[str, bool] = {}
     for path in store.list(layout.STATELESS):
@@ -81,24 +81,22 @@ def _unused(store: ObjectStore, state: State, making: Iterable[State], served: s
 
 
 def _generations(store: ObjectStore, timeline: Timeline, state: State, before: datetime) -> tuple[list[str], list[State]]:
-    """Of the generations that no commit names: folders of those in which nothing was committed since ``before``, which were given up, and
-    the states of the others, which are in the making."""
+    """The open generations: the folders of those without a commit since ``before``, which were given up, and the states of the others."""
     given_up, making = [], []
-    for one in reachable.open_generations(store, timeline, state):
-        head = Timeline(store, layout.generation(one.generation)).head()
-        newest = head.time or one.time
+    for found in reachable.open_generations(store, timeline, state):
+        head = Timeline(store, layout.generation(found.generation)).head()
+        newest = head.time or found.time
         if newest and datetime.fromisoformat(newest) >= before:
             making.append(head)
         else:
-            given_up.append(f"{layout.GENERATIONS}{one.generation}/")
+            given_up.append(f"{layout.GENERATIONS}{found.generation}/")
     return given_up, making
 
 
 def _beyond_history(
     store: ObjectStore, config: Config, timeline: Timeline, state: State, making: Iterable[State], now: datetime
 ) -> tuple[list[str], int]:
-    """Stateless folders that were superseded before ``retention.history`` and that nothing rests on, and the commit up to which that is
-    known."""
+    """Unneeded reduced folders that were superseded longer ago than ``retention.history``, and the commit up to which that was checked."""
     if config.retention.history is None:
         return [], 0
     number, _ = frontiers.read(store, _HISTORY)
@@ -117,7 +115,7 @@ def _beyond_history(
 
 
 def _named_since(timeline: Timeline, state: State, since: datetime) -> dict[str, str]:
-    """Attempt → the time of the newest commit since then that made it part of the state, or dropped it."""
+    """Attempt → the time of the newest commit since ``since`` that added it to the state, or dropped it."""
     found: dict[str, str] = {}
     for number in range(state.commit, 0, -1):
         entry = timeline.entry(number)
@@ -130,13 +128,13 @@ def _named_since(timeline: Timeline, state: State, since: datetime) -> dict[str,
 
 
 def _first_seen(path: str, seen: dict[str, datetime], named: dict[str, str], now: datetime) -> datetime:
-    """Since when nothing needs it. What a commit has named since begins anew: a reader may hold that commit's state."""
+    """Since when an object is unneeded. The time starts again at a commit that names it, as readers may use that commit's state."""
     at = seen.get(path, now)
     return now if named.get(layout.attempt_of(path), "") > at.isoformat() else at
 
 
 def _seen(store: ObjectStore) -> dict[str, datetime]:
-    """What earlier sweeps found of no use → when first."""
+    """Path of an unneeded object → the time of the first sweep that found it."""
     _, value = frontiers.read(store, _UNUSED)
     return {str(path): datetime.fromisoformat(at) for path, at in (value or {}).items()}
 
@@ -148,8 +146,8 @@ def _note(store: ObjectStore, first: dict[str, datetime], walked: int, now: date
 
 
 def _fence_and_remove(store: ObjectStore, folder: str) -> None:
-    """An unfinished reduction. Its figures, the object that would finish it, are put as swept before: whoever is still at it finds that
-    taken and starts over. One that was finished just now stays."""
+    """Removes an unfinished reduction. SWEPT is put in place of its figures first, so that a process still at work cannot finish it and
+    starts over. A reduction that was finished meanwhile stays."""
     try:
         store.put_new(folder + reduced.FIGURES, [reduced.SWEPT])
     except AlreadyExists:

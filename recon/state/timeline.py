@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntFlag
@@ -33,7 +33,7 @@ class RunRef:
 
 
 class Mark(IntFlag):
-    """What keeps a committed window from being complete and readable; the state holds it, so that nobody has to read all entries."""
+    """Faults of a committed window. The state holds them, so that showing them does not need all entries."""
 
     SHORT = 1
     """It was closed with fewer files than expected."""
@@ -46,9 +46,8 @@ class Mark(IntFlag):
 
 
 class CommittedWindow(NamedTuple):
-    """A window as the state holds it: small, since a state may hold 100,000 of them. ``commit``: the one that changed it last, whose
-    entry has the figures (see ``committed_figures``). ``folder``: its stateless files. ``marks``: what is wrong with it, see
-    ``Mark``."""
+    """A window in a state, which may hold 100,000 of them. ``commit``: the commit that changed it last, whose entry has its figures (see
+    ``recon.state.committed``). ``folder``: of its reduced files. ``marks``: see ``Mark``."""
 
     revision: int
     commit: int
@@ -62,7 +61,7 @@ class CommittedWindow(NamedTuple):
 
     @staticmethod
     def of(figures: Mapping[str, Any], commit: int) -> CommittedWindow:
-        """From a window's figures in the entry of a commit."""
+        """The window, from its figures in the entry of a commit."""
         arrived, rejected = (figures.get(name, {}).get("rows", 0) for name in ("arrived", "rejected"))
         marks = Mark.SHORT if figures.get("short") else Mark(0)
         marks |= Mark.REJECTED if rejected else Mark(0)
@@ -74,14 +73,14 @@ class CommittedWindow(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One commit as it is stored. ``windows``: name → revision, stateless folder, figures. ``recounted``: the same of windows outside
-    the range whose duplicates changed. ``totals``: artifacts by status and the like, of the whole state. ``watermark``: the newest
-    window up to which every window of the grid is committed and closed, "" where the commit does not say. ``generation``: a timeline
-    of its own (its id and commit) whose state takes the place of all that stood before: a rebuild. ``dropped``: part-files that hold
-    nothing live any more. ``swept``: attempts and paths that are removed from now on.
+    """One commit as it is stored. ``windows``: name → revision, reduced folder, figures. ``recounted``: the same of windows outside
+    the range whose duplicates changed. ``totals``: artifacts by status and other sums of the state. ``watermark``: the newest
+    window up to which every window of the grid is committed and closed, "" where the commit does not change it. ``generation``: of a
+    rebuild, the id and commit of a timeline whose state replaces the state before. ``dropped``: part-files without live records.
+    ``swept``: attempts and paths that are removed after this commit.
 
-    ``previous``: digest of the entry before, "" in the first one; None in entries of stores of format 3. ``made``: digest of the newest
-    entry of ``generation``. ``digest``: of the bytes of this one, which are stored with a seal."""
+    ``previous``: digest of the previous entry, "" in the first one; None in stores of format 3. ``made``: digest of the newest entry of
+    ``generation``. ``digest``: of the bytes of this entry, which are stored with a seal."""
 
     kind: str
     writer: str
@@ -108,7 +107,7 @@ class Entry:
 
     @staticmethod
     def from_json(raw: bytes, check_seal: bool = True) -> Entry:
-        """Raises ValueError, TypeError or KeyError where it is no entry, or not the one that was written."""
+        """Raises ValueError, TypeError or KeyError where the bytes are no entry, or its seal does not fit."""
         body = unsealed(raw) if check_seal else {name: value for name, value in json.loads(raw).items() if name != SEAL}
         generation = body["generation"]
         added, removed = tuple(RunRef(*run) for run in body["runs_added"]), tuple(body["runs_removed"])
@@ -118,9 +117,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class State:
-    """The fold of the commits 1 … ``commit`` of the timeline that lies in ``folder``. ``runs`` are newest first. ``rebuilt``: the commit
-    of the last rebuild, 0 if there was none. ``digest``: of the newest entry, "" where the state was read from a checkpoint: see
-    ``Timeline.digest``."""
+    """The fold of the commits 1 … ``commit`` of the timeline in ``folder``. ``runs`` are newest first. ``rebuilt``: the commit of the last
+    rebuild, 0 if there was none. ``digest``: of the newest entry, "" where the state was read from a checkpoint: see Timeline.digest."""
 
     commit: int = 0
     rules: str = ""
@@ -140,7 +138,7 @@ class State:
 
 
 class Fold:
-    """A state that grows by one commit after the other, in place: a copy of 100,000 windows for each would be slow."""
+    """A state to which commits are added in place, as copying 100,000 windows for each commit would be slow."""
 
     def __init__(self, state: State) -> None:
         self._state, self._windows = state, dict(state.windows)
@@ -151,11 +149,11 @@ class Fold:
 
     @property
     def windows(self) -> Mapping[str, CommittedWindow]:
-        """As they are after the newest commit that was added; changes with the next."""
+        """The windows after the newest commit that was added. The next commit changes this mapping."""
         return self._windows
 
     def add(self, entry: Entry, rebuilt: State | None = None) -> None:
-        """One more commit; ``rebuilt`` is the state that its ``generation`` names."""
+        """Adds the next commit. ``rebuilt``: the state that its ``generation`` names."""
         state, added, runs = self._state, entry.runs_added, self._state.runs
         if rebuilt is not None:
             self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
@@ -173,8 +171,8 @@ class Fold:
             digest=entry.digest,
         )
 
-    def lay(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """All commits from one that the state has already to the checkpoint's own, at once."""
+    def add_checkpoint(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Adds all commits up to the checkpoint's last; the state must be within its span."""
         self._windows.update((name, CommittedWindow(*columns)) for name, columns in checkpoint.windows().items())
         at = checkpoint.at
         self._state = replace(
@@ -190,7 +188,7 @@ class Fold:
         )
 
     def checkpoint(self, place: checkpoints.Span) -> checkpoints.Checkpoint:
-        """What the commits of the span of ``place``, which ends here, came to."""
+        """The checkpoint of the span ``place``, which ends at this commit."""
         state = self._state
         changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
         at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark", "rebuilt")}
@@ -199,17 +197,17 @@ class Fold:
         return checkpoints.Checkpoint(at, tuple(changed), columns)
 
     def state(self) -> State:
-        """The state so far; it does not change with what is added later."""
+        """The state so far, as a copy that later commits do not change."""
         return replace(self._state, windows=dict(self._windows))
 
 
 def _with(runs: tuple[RunRef, ...], added: tuple[RunRef, ...], removed: set[str]) -> tuple[RunRef, ...]:
-    """Newest first. What takes the place of removed runs stands where the newest of them stood, so that newer runs stay above it."""
+    """Newest first. Added runs take the position of the newest removed run, so that newer runs stay before them."""
     if not removed:
         return (*added, *runs)
     first = next((i for i, run in enumerate(runs) if run.path in removed), None)
     if first is None:
-        raise Damaged(f"the timeline removes runs that do not stand: {', '.join(sorted(removed)[:3])}; run 'recon verify'")
+        raise Damaged(f"the timeline removes runs that are not in the state: {', '.join(sorted(removed)[:3])}; run 'recon verify'")
     kept = [run for run in runs if run.path not in removed]
     return (*kept[:first], *added, *kept[first:])
 
@@ -222,8 +220,8 @@ def _time_after(previous: str, now: datetime) -> str:
 
 
 class Timeline:
-    """Reads and extends a timeline: the store's own, or that of a generation in the making. Holds the last state that it saw; any
-    number of them may work at once."""
+    """Reads and extends a timeline: the store's own, or that of a generation. It remembers the last state that it read. Any number of
+    timelines may work on one store at once."""
 
     def __init__(self, store: ObjectStore, folder: str = layout.TIMELINE) -> None:
         self._store = store
@@ -231,7 +229,7 @@ class Timeline:
         self._seen = State(folder=folder)
 
     def head(self) -> State:
-        """The newest state, read forward from what was last seen."""
+        """The newest state, read from the last one on."""
         self._seen = self._onward(self._seen, None)
         return self._seen
 
@@ -244,7 +242,7 @@ class Timeline:
         return state
 
     def entry(self, number: int) -> Entry | None:
-        """The entry of one commit, None beyond the head. Raises Damaged if it cannot be read."""
+        """The entry of a commit, None beyond the head. Raises Damaged."""
         path = layout.commit(number, self.folder)
         try:
             return Entry.from_json(self._store.get(path))
@@ -264,15 +262,15 @@ class Timeline:
             raise Damaged(f"{path}: the timeline entry is gone; restore it from a copy of the store") from None
 
     def commit(self, entry: Entry, onto: State, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State | None:
-        """Puts ``entry`` as the commit after ``onto``, whose digest it names. Returns the new state, or None if another writer was first:
-        start over then.
+        """Puts ``entry`` as the commit after ``onto``, whose digest it names. Returns the new state, or None if another writer was first;
+        the caller then starts over at the new head.
 
-        Raises WrongUsage in a copy whose update was not finished: what is put there now would be followed by another store's commits."""
+        Raises WrongUsage in a store whose 'recon copy' was not finished: commits of the source already follow."""
         entry = replace(entry, number=onto.commit + 1, time=_time_after(onto.time, now()))
         beyond = layout.commit(entry.number + 1, self.folder)
         if self._store.exists(beyond) and not self._store.exists(layout.commit(entry.number, self.folder)):
             raise WrongUsage(
-                f"{beyond}: lies ahead of the newest commit, {onto.commit}: 'recon copy' into this store was not finished; run it again, "
+                f"{beyond}: is ahead of the newest commit, {onto.commit}: 'recon copy' into this store was not finished; run it again, "
                 f"or remove the entries from {entry.number + 1} on if its source is lost"
             )
         entry = replace(entry, previous=self.digest(onto))
@@ -281,11 +279,11 @@ class Timeline:
             self._store.put_new(layout.commit(entry.number, self.folder), [body])
             entry = replace(entry, digest=digest_of(body))
         except AlreadyExists:
-            standing = self.entry(entry.number)
-            # One's own writer id means that an earlier put had succeeded and only its reply was lost.
-            if standing is None or standing.writer != entry.writer:
+            stored = self.entry(entry.number)
+            # An entry with this writer's id: an earlier put succeeded and its reply was lost.
+            if stored is None or stored.writer != entry.writer:
                 return None
-            entry = standing
+            entry = stored
         fold = Fold(onto)
         fold.add(entry, self._rebuilt(entry))
         self._seen = fold.state()
@@ -293,7 +291,7 @@ class Timeline:
         return self._seen
 
     def mend_checkpoints(self) -> int:
-        """Writes the checkpoints that a died writer did not come to. Returns how many."""
+        """Writes the checkpoints that a killed writer left out. Returns how many."""
         listed = checkpoints.listed(self._store, self.folder)
         head = self.head().commit
         missing = [n for n in range(checkpoints.UNIT, head + 1, checkpoints.UNIT) if not set(checkpoints.due(n)) <= listed]
@@ -307,8 +305,8 @@ class Timeline:
                 checkpoints.write(self._store, self.folder, place, fold.checkpoint(place))
 
     def _onward(self, state: State, target: int | None) -> State:
-        """The state at ``target``, or the newest, by the fewest objects: checkpoints as far as there are any, then entries."""
-        # A reader that was here a moment ago finds the next few entries without a list of the checkpoints.
+        """The state at ``target``, or the newest state, read from checkpoints as far as they go and then from entries."""
+        # Listing the checkpoints does not pay for a few new entries.
         far = state.commit == 0 or (target is not None and target - state.commit > checkpoints.UNIT)
         listed = checkpoints.listed(self._store, self.folder) if far else set()
         fold: Fold | None = None
@@ -316,10 +314,10 @@ class Timeline:
             at = (fold or state).commit
             if (place := checkpoints.furthest(listed, at, target)) is not None:
                 listed.discard(place)
-                with contextlib.suppress(Damaged, NotFound):  # it costs time only
+                with contextlib.suppress(Damaged, NotFound):  # a missing checkpoint only costs time
                     found = checkpoints.read(self._store, self.folder, place)
                     fold = fold or Fold(state)
-                    fold.lay(found)
+                    fold.add_checkpoint(found)
                 continue
             entry = self.entry(at + 1)
             if entry is None:
@@ -335,55 +333,8 @@ class Timeline:
         return Timeline(self._store, layout.generation(generation)).at(commit)
 
 
-OF_COMMIT = ("commit", "entry", "time", "rules")
-"""What a window's figures name of their commit: its number, the digest of its entry, its time, and its rules."""
-
-
-def of_commit(entry: Entry) -> dict[str, Any]:
-    """The members that OF_COMMIT names."""
-    return dict(zip(OF_COMMIT, (entry.number, entry.digest, entry.time, entry.rules), strict=True))
-
-
-def committed_figures(store: ObjectStore, state: State, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Window → its figures as the commit that changed it last has them, with what OF_COMMIT names of that commit; names that the state does
-    not hold are left out. Reads one entry for all windows of one commit."""
-    timeline = Timeline(store, state.folder)
-    by_commit: dict[int, list[str]] = {}
-    for name in names:
-        if (held := state.windows.get(name)) is not None:
-            by_commit.setdefault(held.commit, []).append(name)
-    found: dict[str, dict[str, Any]] = {}
-    for commit, changed in by_commit.items():
-        found |= _figures_of(store, timeline, commit, changed)
-    return {name: found[name] for held in by_commit.values() for name in held}
-
-
-def _figures_of(store: ObjectStore, timeline: Timeline, commit: int, names: list[str]) -> dict[str, dict[str, Any]]:
-    entry = timeline.entry(commit)
-    if entry is None:
-        raise Damaged(f"{layout.commit(commit, timeline.folder)}: the timeline entry is gone; restore it from a copy of the store")
-    held = {**entry.windows, **entry.recounted}
-    if entry.generation is not None:
-        held = {**rebuilt_figures(store, entry, [name for name in names if name not in held]), **held}
-    try:
-        return {name: {**held[name], **of_commit(entry)} for name in names}
-    except KeyError as missing:
-        raise Damaged(f"{layout.commit(commit, timeline.folder)}: it says nothing of window {missing}; run 'recon verify'") from None
-
-
-def rebuilt_figures(store: ObjectStore, entry: Entry, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Window → its figures (of all without ``names``) in the generation that an entry switches to; that is what changed them."""
-    if entry.generation is None:
-        return {}
-    generation, at = entry.generation
-    state = Timeline(store, layout.generation(generation)).at(at)
-    found = committed_figures(store, state, state.windows if names is None else names)
-    changed = {**of_commit(entry), "cause": "rebuild", "reason": f"by the rules {entry.rules}"}
-    return {name: {**figures, **changed} for name, figures in found.items()}
-
-
 def known_at(timeline: Timeline, instant: datetime) -> State:
-    """The state that readers saw at ``instant`` (with zone): that of the last commit at or before it.
+    """The state at ``instant`` (with zone): that of the last commit at or before it.
 
     Raises WrongUsage before the first commit. Bisects over the commits, whose times never go back."""
     head = timeline.head()

@@ -14,7 +14,8 @@ from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.state import checkpoints
 from recon.state.checkpoints import Span
-from recon.state.timeline import Entry, Fold, State, Timeline, of_commit, rebuilt_figures
+from recon.state.committed import of_commit, rebuilt_figures
+from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import documents, layout
 from recon.storage.documents import RESTORE
 from recon.storage.port import ObjectStore
@@ -172,7 +173,7 @@ def _step_over(store: ObjectStore, fold: Fold, listed: set[Span]) -> bool:
     """Continues the fold from the nearest checkpoint after the unreadable commit. False if there is none."""
     for place in sorted(place for place in listed if place.since <= fold.commit < place.commit):
         try:
-            fold.lay(checkpoints.read(store, layout.TIMELINE, place))
+            fold.add_checkpoint(checkpoints.read(store, layout.TIMELINE, place))
         except UNREADABLE:
             continue
         return True

@@ -18,7 +18,8 @@ from recon.config import load_config
 from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.state import checkpoints
-from recon.state.timeline import Entry, Fold, RunRef, State, Timeline, committed_figures, of_commit
+from recon.state.committed import committed_figures, of_commit
+from recon.state.timeline import Entry, Fold, RunRef, State, Timeline
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
 

@@ -30,8 +30,9 @@ from recon.errors import ReconError
 from recon.intake.corrections import correct
 from recon.operations.upkeep import sweep
 from recon.state.certificates import read_certificates, ties
+from recon.state.committed import committed_figures
 from recon.state.compaction import compact
-from recon.state.timeline import Timeline, committed_figures
+from recon.state.timeline import Timeline
 
 YAML = s.STANDARD_YAML + "threads: 1\ncaps: {windows: 2}\n"
 COUNTED = ("revision", "closed", "keys", "arrived", "accepted", "duplicates", "rejected", "suppressed", "counted", "measures")

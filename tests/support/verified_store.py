@@ -7,7 +7,7 @@ from typing import Any
 
 import recon
 from recon.api import Reconciliation
-from recon.state.timeline import committed_figures
+from recon.state.committed import committed_figures
 
 CONFIG = """
 name: orders
