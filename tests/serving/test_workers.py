@@ -21,8 +21,8 @@ from worker_processes import CHILD, QUICK, ROWS, TABLE, coordinator, planned, pr
 
 from recon.errors import ConnectionLost, Damaged, Throttled, WrongUsage
 from recon.serving.workers import plans
-from recon.serving.workers.attempts import Attempt, give_away, progress_of_shares, read_done, read_entry
-from recon.serving.workers.coordinator import Coordinator, Timing, WorkSummary
+from recon.serving.workers.attempts import Attempt, AttemptId, progress_of_shares, read_done, read_entry, revoke
+from recon.serving.workers.coordinator import Coordinator, Crew, Timing, WorkSummary
 from recon.serving.workers.launchers import Handle, Processes
 from recon.serving.workers.plans import Plan, ShareBody, plan_for
 from recon.serving.workers.worker import STORE, Event, ShareResult, event_of, serve
@@ -267,7 +267,7 @@ def test_interrupted_it_ends_the_workers_that_it_started(store: LocalStore, tmp_
 
     plan = planned(store, 1)
     with pytest.raises(KeyboardInterrupt):
-        Coordinator(store, str(store.root), TABLE, plan, transport, 1, QUICK, sleep=interrupted).run()
+        Coordinator(store, str(store.root), TABLE, plan, Crew(transport, 1, QUICK, sleep=interrupted)).run()
     (stopped,) = tmp_path.glob("stop-10-by-*")
     assert not Path(f"/proc/{stopped.name.rpartition('-')[2]}").exists()
     assert not store.exists(layout.share_done(plan.folder, "s0"))
@@ -306,7 +306,7 @@ def test_a_worker_that_beats_at_the_moment_when_it_would_be_given_away_keeps_its
         """Starts one worker that claims, and then beats just before the coordinator gives it away."""
 
         def start(self, event: Event) -> Handle:
-            attempt = Attempt(store, plan.folder, event.share, event.attempt, 0.0)
+            attempt = Attempt(store, AttemptId(plan.folder, event.share, event.attempt), 0.0)
             attempt.claim()
             attempts.append(attempt)
             return attempt
@@ -324,7 +324,7 @@ def test_a_worker_that_beats_at_the_moment_when_it_would_be_given_away_keeps_its
             attempts[0].beat()
 
     watched = WatchedStore(store, before=before)
-    one = Coordinator(watched, "store", TABLE, plan, Beating(), 1, replace(QUICK, silence_s=10), clock=lambda: now[0])
+    one = Coordinator(watched, "store", TABLE, plan, Crew(Beating(), 1, replace(QUICK, silence_s=10), now=lambda: now[0]))
     one.look()
     one.look()
     now[0] = 11
@@ -344,7 +344,7 @@ def test_late_attempts_and_plans_that_are_gone_are_refused_without_a_trace(store
     def load(share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]:
         raise AssertionError("it worked")
 
-    assert give_away(store, plan.folder, "s0", "a" * 16, 0, None, "it was not begun")
+    assert revoke(store, AttemptId(plan.folder, "s0", "a" * 16), 0, None, "it was not begun")
     assert serve(store, event("a" * 16), load, lambda: 100.0).outcome == "given_away"
     before = list(store.list(""))
     assert serve(store, event("b" * 16, "s1"), load, lambda: 100.0).outcome == "too_late"
@@ -369,7 +369,7 @@ def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore)
         raise ValueError("order 4711: 12.50 of Ms. Miller")
 
     served = serve(store, event("a" * 16), load, lambda: 100.0)
-    entry = read_entry(store, plan.folder, "s0", "a" * 16, 2)
+    entry = read_entry(store, AttemptId(plan.folder, "s0", "a" * 16), 2)
     assert (served.outcome, entry.state, entry.kind) == ("failed", "failed", "ValueError")
     assert entry.reason == "ValueError in the worker; see its log"
 
@@ -380,9 +380,9 @@ def test_an_error_of_another_library_is_told_by_its_name_only(store: LocalStore)
         ({"store": "s3://other/prefix"}, "another store or table"),
         ({"table": "invoices"}, "another store or table"),
         ({"table": "orders-copy"}, "another store or table"),
-        ({"share": "../../timeline/000000000001.json"}, "none that a coordinator makes"),
-        ({"attempt": "x"}, "none that a coordinator makes"),
-        ({"plan": -1}, "none that a coordinator makes"),
+        ({"share": "../../timeline/000000000001.json"}, "has a form that no coordinator makes"),
+        ({"attempt": "x"}, "has a form that no coordinator makes"),
+        ({"plan": -1}, "has a form that no coordinator makes"),
         ({"plan": True}, "expected store, table"),
         ({"plan": "0"}, "expected store, table"),
         ({"beat_s": float("nan")}, "expected store, table"),
@@ -450,9 +450,9 @@ def test_the_rate_of_the_last_plan_is_kept_and_old_plans_are_swept(store: LocalS
         plans.finish(store, plan, [{"counts": {"entries": 10_000}, "seconds": 5.0 * (after + 1)}])
     open_plan = plan_for(store, TABLE, 2, 3, lambda: shares(1))
     assert plans.last_rate(store, TABLE) == 1000.0
-    assert plans.sweep(store, TABLE, now, timedelta(days=1)) == 0
-    assert plans.sweep(store, TABLE, now + timedelta(days=2), timedelta(days=1)) == 4
+    assert plans.sweep_plans(store, TABLE, now, timedelta(days=1)) == 0
+    assert plans.sweep_plans(store, TABLE, now + timedelta(days=2), timedelta(days=1)) == 4
     # A worker that was away for days has put its claim into a folder that is gone.
-    assert give_away(store, layout.plan(TABLE, 0), "s0", "a" * 16, 0, None, "late")
-    assert plans.sweep(store, TABLE, now, timedelta(days=1)) == 1
+    assert revoke(store, AttemptId(layout.plan(TABLE, 0), "s0", "a" * 16), 0, None, "late")
+    assert plans.sweep_plans(store, TABLE, now, timedelta(days=1)) == 1
     assert list(store.list(layout.plans(TABLE))) == [layout.plan_file(open_plan.folder)]

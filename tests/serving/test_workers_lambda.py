@@ -132,7 +132,7 @@ def test_what_was_not_planned_is_not_done_and_work_that_fails_is_told_in_the_sto
 
 def test_a_function_that_is_not_there_or_refuses_is_told_by_what_is_to_be_done(account: Lambda, function: Function, tmp_path: Path) -> None:
     one = Event(str(tmp_path), "orders", 0, "s0", "a" * 16)
-    with pytest.raises(WrongUsage, match=r"function nobody: there is none in this account and region; name in workers\.function"):
+    with pytest.raises(WrongUsage, match=r"function nobody: it does not exist in this account and region; name the deployed function"):
         LambdaFunction("nobody").start(one)
     function.throttled = 1
     with pytest.raises(Throttled, match=r"invokes no more of it for now; raise its concurrency, or lower workers\.count"):

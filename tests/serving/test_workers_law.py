@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from recon.serving.workers import plans, worker
 from recon.serving.workers.attempts import read_done
-from recon.serving.workers.coordinator import Coordinator, Timing, WorkSummary
+from recon.serving.workers.coordinator import Coordinator, Crew, Timing, WorkSummary
 from recon.serving.workers.launchers import Handle
 from recon.serving.workers.plans import ShareBody, plan_for
 from recon.serving.workers.worker import Event, ShareResult, serve
@@ -169,7 +169,7 @@ class Workers(RuleBasedStateMachine):
         plan = plan_for(self.store, "orders", 0, 1, lambda: cut)
         transport = Simulation(self._start, self.told)
         self.coordinator = Coordinator(
-            self.store, "memory", "orders", plan, transport, SHARES, PATIENCE, clock=lambda: self.now, sleep=self._sleep
+            self.store, "memory", "orders", plan, Crew(transport, SHARES, PATIENCE, now=lambda: self.now, sleep=self._sleep)
         )
 
     @rule()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from folders import SUPPORT
 
-from recon.serving.workers.coordinator import Coordinator, Timing
+from recon.serving.workers.coordinator import Coordinator, Crew, Timing
 from recon.serving.workers.launchers import Launcher, Processes
 from recon.serving.workers.plans import Plan, ShareBody, plan_for
 from recon.storage.local import LocalStore
@@ -35,4 +35,4 @@ def processes(tmp_path: Path) -> Processes:
 
 
 def coordinator(store: LocalStore, plan: Plan, launcher: Launcher, workers: int = 2, patience: Timing = QUICK) -> Coordinator:
-    return Coordinator(store, str(store.root), TABLE, plan, launcher, workers, patience)
+    return Coordinator(store, str(store.root), TABLE, plan, Crew(launcher, workers, patience))

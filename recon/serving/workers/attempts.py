@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
@@ -38,14 +38,14 @@ REASON_LENGTH_MAX = 500
 _OBJECT = re.compile(r"([^/]+)/(?:(done)|([0-9a-f]{16})/(\d{6}))\Z")
 
 
-class GivenAway(ReconError):
-    """The attempt is somebody else's, was given away, or has been invoked before. Whoever meets this stops; nothing is wrong."""
+class Revoked(ReconError):
+    """The attempt was revoked, or another worker has it. The worker stops; nothing is wrong."""
 
 
 @dataclass(frozen=True)
 class AttemptEntry:
-    """One entry of an attempt. ``rows``: so many rows of the share, from its first on, are in the table, by this attempt and those that it
-    took up; ``counts``: what they came to. ``reason`` and ``kind`` (a class of recon.errors): why it ended."""
+    """One entry of an attempt. ``rows``: rows of the share, from its first on, that are in the table by this attempt and the earlier ones
+    that it continues; ``counts``: their counts. ``reason`` and ``kind`` (a class of recon.errors): why the attempt ended."""
 
     state: State
     worker: str
@@ -59,25 +59,33 @@ class AttemptEntry:
         return self.state != "beat"
 
 
+class AttemptId(NamedTuple):
+    """``plan``: the folder of the plan."""
+
+    plan: str
+    share: str
+    attempt: str
+
+
 @dataclass(frozen=True)
 class ShareProgress:
-    """What lies in the store of one share: attempt → number of its newest entry, and whether it is done."""
+    """A share's attempts in the store: attempt → number of its newest entry, and whether the share is done."""
 
     done: bool = False
     newest: Mapping[str, int] = field(default_factory=dict)
 
 
 def progress_of_shares(store: ObjectStore, plan: str) -> dict[str, ShareProgress]:
-    """Share → what lies in the store of it, of each share of a plan that anybody has begun; one listing."""
-    return _noted(plan, store.list(plan))
+    """The progress of each share of a plan that has an attempt; one listing."""
+    return _progress(plan, store.list(plan))
 
 
 def progress_of(store: ObjectStore, plan: str, share: str) -> ShareProgress:
-    """The same of one share."""
-    return _noted(plan, store.list(f"{plan}{share}/")).get(share, ShareProgress())
+    """The progress of one share."""
+    return _progress(plan, store.list(f"{plan}{share}/")).get(share, ShareProgress())
 
 
-def _noted(plan: str, paths: Iterable[str]) -> dict[str, ShareProgress]:
+def _progress(plan: str, paths: Iterable[str]) -> dict[str, ShareProgress]:
     done: set[str] = set()
     newest: dict[str, dict[str, int]] = {}
     for path in paths:
@@ -93,16 +101,16 @@ def _noted(plan: str, paths: Iterable[str]) -> dict[str, ShareProgress]:
     return {share: ShareProgress(share in done, newest.get(share, {})) for share in done | set(newest)}
 
 
-def read_entry(store: ObjectStore, plan: str, share: str, attempt: str, number: int) -> AttemptEntry:
-    """Raises NotFound for one that was removed: a worker that is done removes its beats."""
-    return _read(store, layout.attempt_entry(plan, share, attempt, number))
+def read_entry(store: ObjectStore, of: AttemptId, number: int) -> AttemptEntry:
+    """Raises NotFound for a removed entry: a finished worker removes its heartbeats."""
+    return _read(store, layout.attempt_entry(*of, number))
 
 
-def give_away(store: ObjectStore, plan: str, share: str, attempt: str, number: int, last: AttemptEntry | None, reason: str) -> bool:
-    """Ends an attempt by putting its entry ``number``, the next after ``last``, the newest. False if the worker has put one meanwhile."""
+def revoke(store: ObjectStore, of: AttemptId, number: int, last: AttemptEntry | None, reason: str) -> bool:
+    """Ends an attempt by putting its entry ``number``, after its newest entry ``last``. False if the worker was first with that entry."""
     rows, counts = (last.rows, last.counts) if last else (0, {})
     mine = AttemptEntry("given_away", f"coordinator-{secrets.token_hex(8)}", rows, counts, reason, "TryAgain")
-    return _put(store, layout.attempt_entry(plan, share, attempt, number), mine)
+    return _put(store, layout.attempt_entry(*of, number), mine)
 
 
 def read_done(store: ObjectStore, plan: str, share: str) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def _read(store: ObjectStore, path: str) -> AttemptEntry:
 
 
 def _put(store: ObjectStore, path: str, entry: AttemptEntry) -> bool:
-    """Whether this entry is the one that stands; also where an earlier try had put it though its reply was lost."""
+    """Whether the store has this very entry, put by this call or by an earlier try whose reply was lost."""
     try:
         documents.put(store, path, entry, **documents.COMPACT)
     except AlreadyExists:
@@ -128,35 +136,33 @@ def _put(store: ObjectStore, path: str, entry: AttemptEntry) -> bool:
 
 
 class Attempt:
-    """One attempt, in its worker's hands. Not for several threads.
+    """One attempt, as its worker uses it. Not thread-safe.
 
     ``beat_s``: seconds between two heartbeats at least. ``rows``, ``counts``: see AttemptEntry; the worker updates them."""
 
     def __init__(
         self,
         store: ObjectStore,
-        plan: str,
-        share: str,
-        attempt: str,
+        of: AttemptId,
         beat_s: float,
         clock: Callable[[], float] = time.monotonic,
         worker: str = "",
     ) -> None:
-        self.share, self.attempt = share, attempt
+        self.share, self.attempt = of.share, of.attempt
         self.rows, self.counts = 0, dict[str, float]()
-        self._store, self._plan, self._beat_s, self._clock = store, plan, beat_s, clock
+        self._store, self._id, self._beat_s, self._clock = store, of, beat_s, clock
         self._worker = f"{worker}-{secrets.token_hex(8)}"
         self._number, self._beaten = 0, 0.0
         self._began = clock()
 
     def claim(self) -> None:
-        """Raises GivenAway where this very attempt was claimed before, given away before it began, or the share is done."""
-        standing = progress_of(self._store, self._plan, self.share)
-        if standing.done:
-            raise GivenAway(f"share {self.share}: it is done")
-        for other, number in standing.newest.items():
+        """Raises Revoked if this attempt was claimed before or revoked before it began, or if the share is done."""
+        progress = progress_of(self._store, self._id.plan, self.share)
+        if progress.done:
+            raise Revoked(f"share {self.share}: it is done")
+        for other, number in progress.newest.items():
             try:
-                entry = read_entry(self._store, self._plan, self.share, other, number)
+                entry = read_entry(self._store, self._id._replace(attempt=other), number)
             except NotFound:
                 continue
             if entry.rows > self.rows:
@@ -164,31 +170,31 @@ class Attempt:
         self._put_next("beat", "it was invoked before, or given away before it began")
 
     def beat(self) -> None:
-        """Says that the worker lives, unless it has just done so. Raises GivenAway."""
+        """Puts a heartbeat, unless the last one was just put. Raises Revoked."""
         if self._clock() - self._beaten >= self._beat_s:
             self._put_next("beat", "it was given to another worker")
 
     def hand_back(self, reason: str) -> None:
-        """Ends it with what is done so far; the next attempt goes on from there."""
+        """Ends the attempt with the rows that are done; the next attempt continues from there."""
         self._put_next("handed_back", "it was given to another worker", reason)
 
     def fail(self, error: BaseException) -> None:
-        """Ends it by an error. Of an error that is not Recon's own only its name is told: its text could hold what stands in a record."""
+        """Ends the attempt with an error. The text of a foreign error is left out: it could quote a record."""
         kind = transient_kind(error)
         name = kind.__name__ if kind else type(error).__name__
-        told = str(error) if isinstance(error, ReconError) else f"{_code(error)} in the worker; see its log"
-        self._put_next("failed", "it was given to another worker", told[:REASON_LENGTH_MAX], name)
+        reason = str(error) if isinstance(error, ReconError) else f"{_code(error)} in the worker; see its log"
+        self._put_next("failed", "it was given to another worker", reason[:REASON_LENGTH_MAX], name)
 
     def finish(self) -> bool:
-        """Puts the share's counts. False if another attempt has done the share before: then its counts stand."""
-        told = {
+        """Puts the share's counts. False if another attempt has finished the share: then its counts are the share's."""
+        done = {
             "attempt": self.attempt,
             "worker": self._worker,
             "seconds": round(self._clock() - self._began, 3),
             "rows": self.rows,
             "counts": self.counts,
         }
-        path, body = layout.share_done(self._plan, self.share), documents.encoded(told)
+        path, body = layout.share_done(self._id.plan, self.share), documents.encoded(done)
         try:
             self._store.put_new(path, [body])
         except AlreadyExists:
@@ -198,20 +204,20 @@ class Attempt:
             return False
         try:
             for number in range(1, self._number):
-                self._store.delete(layout.attempt_entry(self._plan, self.share, self.attempt, number))
+                self._store.delete(layout.attempt_entry(*self._id, number))
         except TryAgain:
             pass  # the sweep removes them with the plan
         return True
 
     def _put_next(self, state: State, if_taken: str, reason: str = "", kind: str = "") -> None:
         entry = AttemptEntry(state, self._worker, self.rows, dict(self.counts), reason, kind)
-        if not _put(self._store, layout.attempt_entry(self._plan, self.share, self.attempt, self._number), entry):
-            raise GivenAway(f"share {self.share}, attempt {self.attempt}: {if_taken}")
+        if not _put(self._store, layout.attempt_entry(*self._id, self._number), entry):
+            raise Revoked(f"share {self.share}, attempt {self.attempt}: {if_taken}")
         self._number, self._beaten = self._number + 1, self._clock()
 
 
 def _code(error: BaseException) -> str:
-    """``ClientError AccessDeniedException``: the class, and the code where AWS told one."""
+    """``ClientError AccessDeniedException``: the class, and AWS's code if there is one."""
     response = getattr(error, "response", None)
-    told = response.get("Error", {}).get("Code", "") if isinstance(response, Mapping) else ""
-    return f"{type(error).__name__} {told}".strip()
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, Mapping) else ""
+    return f"{type(error).__name__} {code}".strip()

@@ -1,6 +1,6 @@
-"""The coordinator of index workers: starts them, watches their beats in the store, restarts those that are gone, counts each share once.
+"""The coordinator of index workers: starts them, watches their heartbeats in the store, replaces dead ones, counts each share once.
 
-Protocol: docs/decisions/013-index-workers.md. Whatever it knows it can find again in the store: it may be killed at any point.
+Protocol: docs/decisions/013-index-workers.md. Its state can be recovered from the store: it may be killed at any point.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Thr
 from recon.serving.dynamodb import TableGone
 from recon.serving.shares import RunsGone
 from recon.serving.workers import plans
-from recon.serving.workers.attempts import AttemptEntry, ShareProgress, give_away, progress_of_shares, read_done, read_entry
+from recon.serving.workers.attempts import AttemptEntry, AttemptId, ShareProgress, progress_of_shares, read_done, read_entry, revoke
 from recon.serving.workers.launchers import Handle, Launcher
 from recon.serving.workers.plans import Plan, ShareBody, rows_of
 from recon.serving.workers.worker import Event
@@ -21,20 +21,20 @@ from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
 
 UNCLAIMED = 5
-"""An attempt that nobody claims is given away after so many times the silence: AWS may take a while to begin an invocation."""
+"""An unclaimed attempt is revoked after this many times the silence: AWS may take a while to begin an invocation."""
 BACKOFF_S_MAX = 60.0
 THROTTLED_MAX = 12
-"""So often in a row invoking may be throttled before the coordinator starts nobody any more."""
+"""Give up starting workers after this many throttled invocations in a row."""
 _NAMED_MAX = 3
 
 
 class WorkersFailed(ReconError):
-    """Shares that always fail, by an error that is not known to pass."""
+    """Shares that always fail, with an error that is not transient."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How workers are watched, in seconds. ``attempts``: so many in a row without progress are the end of a share."""
+    """How workers are watched, in seconds. ``attempts``: a share fails after so many attempts in a row without progress."""
 
     limit_s: float = 600.0
     silence_s: float = 60.0
@@ -46,8 +46,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class WorkSummary:
-    """What one coordinator saw to. ``taken_over``: shares that were done when it began. ``restarts``: attempts that failed, died or fell
-    silent and were followed by another; ``handed_back``: those that ran out of time and did not fail. ``seconds``: from first to last."""
+    """What one coordinator did. ``taken_over``: shares that were done when it began. ``restarts``: attempts that failed, died or fell
+    silent and were followed by another; ``handed_back``: attempts that ran out of time without a failure. ``seconds``: in all."""
 
     shares: int = 0
     taken_over: int = 0
@@ -59,23 +59,23 @@ class WorkSummary:
     counts: Mapping[str, float] = field(default_factory=dict)
 
     def plus(self, other: WorkSummary) -> WorkSummary:
-        """Of one plan after the other."""
+        """The sum over two plans."""
         return WorkSummary(**{name: getattr(self, name) + getattr(other, name) for name in self.__dict__ if name != "counts"})
 
     @property
     def rate(self) -> float:
-        """Rows a second, of all workers together."""
+        """Rows per second of all workers together."""
         return self.rows / self.seconds if self.seconds else 0.0
 
 
 Progress = Callable[[float], None]
-"""Told which part of the rows is done."""
+"""Called with the share of the rows that is done, 0 to 1."""
 
 
 @dataclass
 class _Watched:
-    """An attempt in flight. ``handle``: None where another coordinator started it. ``newest``: number of its newest entry, -1 before the
-    claim; ``changed``: when that was seen first. ``rows``: of the share that were done before."""
+    """An attempt in flight. ``handle``: None if another coordinator started it. ``newest``: number of its newest entry, -1 before the
+    claim; ``changed``: when this coordinator first saw that entry. ``rows``: rows of the share that were done before."""
 
     handle: Handle | None
     rows: int
@@ -87,7 +87,7 @@ class _Watched:
 
 @dataclass
 class _Share:
-    """What the coordinator knows of a share. ``failures``: attempts in a row that came no further; ``reason``, ``kind``: of the last."""
+    """The coordinator's view of a share. ``failures``: attempts in a row without progress; ``reason``, ``kind``: of the last failure."""
 
     body: ShareBody
     done: bool = False
@@ -101,46 +101,46 @@ class _Share:
     ended: set[str] = field(default_factory=set)
 
 
-class Coordinator:
-    """Sees one plan through. ``look`` does what is to be done at one moment; ``run`` looks until nothing is left to do."""
+@dataclass(frozen=True)
+class Crew:
+    """What starts workers, how many work at once, and how they are watched. ``now``, ``sleep``: the clock."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        location: str,
-        table: str,
-        plan: Plan,
-        launcher: Launcher,
-        workers: int,
-        patience: Timing,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    launcher: Launcher
+    workers: int
+    timing: Timing
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Coordinator:
+    """Completes one plan. ``look`` does what is due now; ``run`` looks until nothing is left to do."""
+
+    def __init__(self, store: ObjectStore, location: str, table: str, plan: Plan, crew: Crew) -> None:
         self._store, self._location, self._table, self._plan = store, location, table, plan
-        self._launcher, self._workers, self._patience = launcher, workers, patience
-        self._clock, self._sleep = clock, sleep
+        self._launcher, self._workers, self._timing = crew.launcher, crew.workers, crew.timing
+        self._clock, self._sleep = crew.now, crew.sleep
         self._shares = {name: _Share(body) for name, body in plan.shares.items()}
         self._looked = False
         self._restarts = self._handed_back = self._taken_over = 0
         self._throttled = self._throttled_in_row = 0
-        self._began = self._start_after = clock()
+        self._began = self._start_after = self._clock()
         self._starved: TryAgain | None = None
 
     def run(self, progress: Progress = lambda part: None) -> WorkSummary:
-        """Until all shares are done or given up. Raises in one line why those failed that were given up; the others are done then."""
+        """Runs until all shares are done or given up. Raises one error that names the shares that were given up; the others are done."""
         try:
             while not self.look():
                 progress(self._part())
-                self._sleep(self._patience.look_s)
+                self._sleep(self._timing.look_s)
         finally:
             self.stop()
         self._raise_failures()
-        told = plans.finish(self._store, self._plan, [read_done(self._store, self._plan.folder, name) for name in self._shares])
+        finished = plans.finish(self._store, self._plan, [read_done(self._store, self._plan.folder, name) for name in self._shares])
         progress(1.0)
-        return replace(self.worked(), counts=told["counts"])
+        return replace(self.worked(), counts=finished["counts"])
 
     def worked(self) -> WorkSummary:
-        """What it has seen to so far."""
+        """The summary so far."""
         return WorkSummary(
             shares=len(self._shares),
             taken_over=self._taken_over,
@@ -152,7 +152,7 @@ class Coordinator:
         )
 
     def look(self) -> bool:
-        """Takes in what the store tells, gives away what is silent, starts what is due. Whether nothing is left to do."""
+        """Reads the progress from the store, revokes silent attempts, starts workers. Returns whether nothing is left to do."""
         found = progress_of_shares(self._store, self._plan.folder)
         for name, share in self._shares.items():
             if not share.done:
@@ -166,7 +166,7 @@ class Coordinator:
         return over or (self._starved is not None and not self._in_flight())
 
     def stop(self) -> None:
-        """Ends the workers that this coordinator has started, where that can be done."""
+        """Stops the workers that this coordinator has started, if their launcher can."""
         for share in self._shares.values():
             self._forget(share)
 
@@ -181,9 +181,9 @@ class Coordinator:
             if attempt in share.ended or (watched is not None and watched.newest == number):
                 continue
             try:
-                entry = read_entry(self._store, self._plan.folder, name, attempt, number)
+                entry = read_entry(self._store, AttemptId(self._plan.folder, name, attempt), number)
             except NotFound:
-                continue  # a worker that is done removes its beats, which the next look sees
+                continue  # a finished worker removes its heartbeats; the next look sees that it is done
             self._take_in_entry(share, attempt, number, entry)
 
     def _take_in_entry(self, share: _Share, attempt: str, number: int, entry: AttemptEntry) -> None:
@@ -193,57 +193,58 @@ class Coordinator:
         watched.newest, watched.changed, watched.last = number, now, entry
         share.rows = max(share.rows, entry.rows)
         if entry.ended and adopted and not self._looked:
-            self._forget(share, attempt)  # it ended before this coordinator began, which tries afresh
+            self._forget(share, attempt)  # it ended before this coordinator began, and does not count as a failure
         elif entry.ended:
             self._ended(share, attempt, entry)
 
     def _look_after(self, name: str, share: _Share, attempt: str) -> None:
-        """Gives away an attempt that has ended without a word, is silent, or goes on for too long."""
+        """Revokes an attempt that has died, is silent, or runs for too long."""
         watched, now = share.watched[attempt], self._clock()
-        silence_s = self._patience.silence_s * (1 if watched.newest >= 0 else UNCLAIMED)
+        silence_s = self._timing.silence_s * (1 if watched.newest >= 0 else UNCLAIMED)
         end = None if watched.handle is None else self._launcher.poll(watched.handle)
         if end is not None:
             if self._store.exists(layout.share_done(self._plan.folder, name)):
-                return  # since this look began; the next one sees it
+                return  # it finished after this look began; the next look sees it
             reason = end
         elif now - watched.changed > silence_s:
             reason = f"no sign of life for {silence_s:g} s" if watched.newest >= 0 else f"it was not begun within {silence_s:g} s"
-        elif now - watched.since > self._patience.limit_s + UNCLAIMED * self._patience.silence_s:
-            reason = f"it went on beyond the time limit of {self._patience.limit_s:g} s"
+        elif now - watched.since > self._timing.limit_s + UNCLAIMED * self._timing.silence_s:
+            reason = f"it went on beyond the time limit of {self._timing.limit_s:g} s"
         else:
             return
-        self._give_away(name, share, attempt, reason)
+        self._revoke(name, share, attempt, reason)
 
-    def _give_away(self, name: str, share: _Share, attempt: str, reason: str) -> None:
+    def _revoke(self, name: str, share: _Share, attempt: str, reason: str) -> None:
         watched = share.watched[attempt]
-        if not give_away(self._store, self._plan.folder, name, attempt, watched.newest + 1, watched.last, reason):
-            return  # it put an entry itself just now
+        of = AttemptId(self._plan.folder, name, attempt)
+        if not revoke(self._store, of, watched.newest + 1, watched.last, reason):
+            return  # the worker has just put an entry
         rows = 0 if watched.last is None else watched.last.rows
         self._ended(share, attempt, AttemptEntry("given_away", "", rows, {}, reason, TryAgain.__name__))
 
     def _ended(self, share: _Share, attempt: str, entry: AttemptEntry) -> None:
-        """An attempt is over, and the share is not done by it."""
-        went_on = entry.rows > share.watched[attempt].rows
+        """An attempt has ended without finishing its share."""
+        progressed = entry.rows > share.watched[attempt].rows
         self._forget(share, attempt)
         share.reason, share.kind = entry.reason, entry.kind
-        if went_on and entry.state == "handed_back":
+        if progressed and entry.state == "handed_back":
             share.failures = 0
             self._handed_back += 1
             return
-        share.failures = 1 if went_on else share.failures + 1
+        share.failures = 1 if progressed else share.failures + 1
         share.not_before = self._clock() + self._backoff(share.failures)
-        share.given_up = share.kind in _FINAL or share.failures >= self._patience.attempts
+        share.given_up = share.kind in _FINAL or share.failures >= self._timing.attempts
         self._restarts += not share.given_up
 
     def _forget(self, share: _Share, attempt: str | None = None) -> None:
-        for one in [attempt] if attempt is not None else list(share.watched):
-            watched = share.watched.pop(one)
-            share.ended.add(one)
+        for name in [attempt] if attempt is not None else list(share.watched):
+            watched = share.watched.pop(name)
+            share.ended.add(name)
             if watched.handle is not None:
                 self._launcher.stop(watched.handle)
 
     def _start_due(self) -> None:
-        """Starts workers for shares that nobody is at, as many as may be at work."""
+        """Starts workers for shares without an attempt in flight, up to the number of workers."""
         room, now = self._workers - self._in_flight(), self._clock()
         for name, share in self._shares.items():
             if room <= 0 or self._starved is not None or now < self._start_after:
@@ -253,7 +254,7 @@ class Coordinator:
 
     def _start(self, name: str, share: _Share) -> bool:
         attempt, now = layout.new_attempt(), self._clock()
-        event = Event(self._location, self._table, self._plan.after, name, attempt, self._patience.beat_s, self._patience.limit_s)
+        event = Event(self._location, self._table, self._plan.after, name, attempt, self._timing.beat_s, self._timing.limit_s)
         watched = share.watched[attempt] = _Watched(None, share.rows, now, now)
         try:
             watched.handle = self._launcher.start(event)
@@ -264,14 +265,14 @@ class Coordinator:
             self._starved = error if self._throttled_in_row >= THROTTLED_MAX else None
             return False
         except TryAgain as error:
-            # It may have been started all the same: if it has not claimed the share yet, it never will.
-            self._give_away(name, share, attempt, str(error))
+            # The worker may have been started nevertheless: unless it has claimed the share, it cannot any more.
+            self._revoke(name, share, attempt, str(error))
             return True
         self._throttled_in_row = 0
         return True
 
     def _backoff(self, times: int) -> float:
-        return min(self._patience.backoff_s * 2.0 ** (times - 1), BACKOFF_S_MAX)
+        return min(self._timing.backoff_s * 2.0 ** (times - 1), BACKOFF_S_MAX)
 
     def _in_flight(self) -> int:
         return sum(len(share.watched) for share in self._shares.values())
@@ -285,16 +286,16 @@ class Coordinator:
             if self._starved is not None:
                 raise self._starved
             return
-        told = "; ".join(self._told(name, share) for name, share in list(failed.items())[:_NAMED_MAX])
+        reasons = "; ".join(self._described(name, share) for name, share in list(failed.items())[:_NAMED_MAX])
         more = f"; and {len(failed) - _NAMED_MAX} more" if len(failed) > _NAMED_MAX else ""
         kinds = [_KINDS.get(share.kind, WorkersFailed) for share in failed.values()]
         kind = next((kind for kind in kinds if not issubclass(kind, TryAgain)), kinds[0])
         raise kind(
-            f"table {self._table}: {len(failed)} of {len(self._shares)} shares are not done, the others are: {told}{more}; "
-            "mend that, then run the same again: what is done stays done"
+            f"table {self._table}: {len(failed)} of {len(self._shares)} shares are not done, the others are: {reasons}{more}; "
+            "fix that and run again; finished shares are kept"
         )
 
-    def _told(self, name: str, share: _Share) -> str:
+    def _described(self, name: str, share: _Share) -> str:
         rows = f"rows {share.body['first']} to {share.body['end']} of {share.body.get('run', 'its run')}"
         return f"share {name} ({rows}): {share.reason.rstrip('.')} ({_attempts(share.failures)})"
 
@@ -303,8 +304,8 @@ _KINDS: Mapping[str, type[ReconError]] = {
     kind.__name__: kind for kind in (TryAgain, Throttled, OutOfCapacity, ConnectionLost, TimedOut, Damaged, WrongUsage, RunsGone, TableGone)
 }
 _FINAL = {RunsGone.__name__, TableGone.__name__}
-"""The next attempt would find the same; the table is to be filled anew."""
+"""The next attempt would fail in the same way; the table must be rebuilt."""
 
 
 def _attempts(failures: int) -> str:
-    return "at the first attempt" if failures == 1 else f"after {failures} attempts that came no further"
+    return "at the first attempt" if failures == 1 else f"after {failures} attempts without progress"

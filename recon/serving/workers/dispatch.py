@@ -1,6 +1,4 @@
-"""Shares of the index table carried out by workers, as the configuration has it; few rows in this process, which is over before one
-starts.
-"""
+"""Dispatches shares to workers as the configuration says; loads few rows in this process, which is faster than starting a worker."""
 
 from __future__ import annotations
 
@@ -17,22 +15,22 @@ from recon.serving.load import Loaded, load_share
 from recon.serving.shares import Share
 from recon.serving.workers import plans
 from recon.serving.workers.attempts import read_done
-from recon.serving.workers.coordinator import Coordinator, Progress, Timing, WorkSummary
+from recon.serving.workers.coordinator import Coordinator, Crew, Progress, Timing, WorkSummary
 from recon.serving.workers.launchers import LambdaFunction, Launcher, Processes
 from recon.serving.workers.plans import Plan, plan_for
 from recon.serving.workers.worker import KMS_KEY
 from recon.storage.port import ObjectStore
 
 HERE_ROWS_MAX = 5_000
-"""Up to so many rows are loaded in this process, where workers are processes: starting one takes as long."""
+"""Up to so many rows are loaded in this process if workers are processes: starting one takes as long."""
 BEATS_PER_SILENCE = 4
 GRACE = timedelta(days=1)
 
 
 class WorkerDispatch:
-    """Carries out shares (see recon.serving.sync.LoadShares). ``worked``: all that was done by it so far.
+    """Loads shares by workers (a recon.serving.sync.LoadShares). ``worked``: the summary of all plans so far.
 
-    ``launcher``, ``patience``: others than the configuration's."""
+    ``launcher``, ``timing``: in place of the configuration's."""
 
     def __init__(
         self,
@@ -41,11 +39,11 @@ class WorkerDispatch:
         tables: TableClient,
         progress: Progress = lambda part: None,
         launcher: Launcher | None = None,
-        patience: Timing | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.worked = WorkSummary()
         self._store, self._config, self._tables, self._progress = store, config, tables, progress
-        self._launcher, self._patience = launcher, patience or timing_of(config.workers)
+        self._launcher, self._timing = launcher, timing or timing_of(config.workers)
 
     def __call__(self, shares: Iterable[Share]) -> Iterator[Loaded]:
         pending = list(shares)
@@ -56,25 +54,25 @@ class WorkerDispatch:
             return
         while pending:
             plan = self._plan(pending)
-            yield from self._carried_out(plan)
-            # A plan that stood already ended at an earlier commit, or was cut otherwise: what came after it is a plan of its own.
+            yield from self._loaded(plan)
+            # An existing plan may end at an earlier commit, or be cut differently: later commits get a plan of their own.
             pending = [share for share in pending if not share.fresh and share.commit > plan.upto]
 
     def _plan(self, pending: Sequence[Share]) -> Plan:
-        """A filling has a table of its own, and one plan; what commits brought begins after the frontier, which is at one at least."""
+        """A build has one plan, of the commit 0; plans of later commits begin after the table's frontier, which is 1 at least."""
         first = pending[0]
         after = 0 if first.fresh else first.commit - 1
         upto = max(share.commit for share in pending)
         rows = sum(share.end - share.first for share in pending)
         workers, rate = self._config.workers.count, plans.last_rate(self._store, first.table)
-        size = plans.share_rows(self._patience.limit_s, rows, workers, rate)
+        size = plans.share_rows(self._timing.limit_s, rows, workers, rate)
         return plan_for(self._store, first.table, after, upto, lambda: [share.to_json() for share in cut(pending, size)])
 
-    def _carried_out(self, plan: Plan) -> Iterator[Loaded]:
+    def _loaded(self, plan: Plan) -> Iterator[Loaded]:
         table = str(next(iter(plan.shares.values()))["table"])
         launcher = self._launcher or launcher_of(self._config, tally_of(self._store))
-        workers = self._config.workers.count
-        coordinator = Coordinator(self._store, self._config.location, table, plan, launcher, workers, self._patience)
+        crew = Crew(launcher, self._config.workers.count, self._timing)
+        coordinator = Coordinator(self._store, self._config.location, table, plan, crew)
         try:
             coordinator.run(self._progress)
         finally:
@@ -85,17 +83,16 @@ class WorkerDispatch:
             if tally is not None:
                 tally.add(from_counts(counts))
             yield Loaded.from_json({"share": name, **_known(counts)})
-        plans.sweep(self._store, table, datetime.now(UTC), GRACE)
+        plans.sweep_plans(self._store, table, datetime.now(UTC), GRACE)
 
 
 def cut(shares: Iterable[Share], rows: int) -> Iterator[Share]:
-    """Shares of at most ``rows`` rows. What is put unconditionally is not for workers: of one that was given up nobody knows whether it is
-    over, and it must not be able to do harm."""
+    """Shares of at most ``rows`` rows. Workers put no items unconditionally: a revoked worker may still be running, and must do no harm."""
     for share in shares:
-        named = share.share.removesuffix(f"-{share.first}-{share.end}")
+        name = share.share.removesuffix(f"-{share.first}-{share.end}")
         for first in range(share.first, share.end, rows):
             end = min(first + rows, share.end)
-            yield replace(share, share=f"{named}-{first}-{end}", first=first, end=end, fresh=False)
+            yield replace(share, share=f"{name}-{first}-{end}", first=first, end=end, fresh=False)
 
 
 def timing_of(workers: Workers) -> Timing:
@@ -109,7 +106,7 @@ def timing_of(workers: Workers) -> Timing:
 
 
 def launcher_of(config: Config, meter: Meter | None = None) -> Launcher:
-    """What starts workers, by the configuration. ``meter`` is told of each invocation."""
+    """The configuration's launcher. ``meter`` counts invocations."""
     if config.workers.kind == "lambda":
         return LambdaFunction(config.workers.function, meter=meter)
     return Processes(more={KMS_KEY: config.s3.kms_key} if config.s3.kms_key else {})

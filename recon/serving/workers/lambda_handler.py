@@ -1,7 +1,7 @@
 """The index worker as a Lambda function: ``recon.serving.workers.lambda_handler.handler``.
 
-The function's environment names the store and the table that it serves, RECON_STORE and RECON_TABLE; an event for any other is refused.
-Logs tell share, attempt and outcome. What an event holds besides is never logged, nor is anything of a record.
+The environment names the store and the table that the function serves, RECON_STORE and RECON_TABLE; other events are refused. Logs contain
+share, attempt and outcome; never another part of an event, nor a part of a record.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Context(Protocol):
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
-    """Serves one event, and answers with what became of it.
+    """Serves one event and returns its outcome.
 
-    Does not raise for an event that it refuses, or for work that failed, which the store tells: Lambda would invoke it again."""
+    Does not raise for a refused event or a failed share, which the store records: Lambda would invoke the function again."""
     try:
-        asked = event_of(event, os.environ)
-        store, load = _opened(asked.store, asked.table)
-        served = serve(store, asked, load, _remaining_s(context, asked.limit_s), f"lambda-{context.aws_request_id}")
+        request = event_of(event, os.environ)
+        store, load = _opened(request.store, request.table)
+        served = serve(store, request, load, _remaining_s(context, request.limit_s), f"lambda-{context.aws_request_id}")
     except ReconError as error:
         print(f"recon worker: refused or cut short: {error}", file=sys.stderr)
         return {"outcome": "refused", "reason": str(error)}
@@ -43,12 +43,12 @@ def handler(event: object, context: Context) -> dict[str, Any]:
 
 @cache
 def _opened(location: str, table: str) -> tuple[ObjectStore, Load]:
-    """Once for all invocations that this instance serves: connections stay open, and credentials are renewed by their owners."""
+    """Opened once for all invocations of this instance: connections stay open, and clients renew their credentials."""
     store = store_of(location, os.environ)
     return store, loading(store)
 
 
 def _remaining_s(context: Context, limit_s: float) -> Callable[[], float]:
-    """Until Lambda ends the invocation, or the coordinator gives it up, whichever comes first."""
+    """Seconds until Lambda ends the invocation or the coordinator revokes the attempt, whichever comes first."""
     beyond_s = max(0.0, context.get_remaining_time_in_millis() / 1000 - limit_s)
     return lambda: context.get_remaining_time_in_millis() / 1000 - beyond_s

@@ -1,4 +1,4 @@
-"""What starts a worker: a process of this machine, or a Lambda function. Both run recon.serving.workers.worker."""
+"""Launchers start workers: processes of this machine, or invocations of a Lambda function. Both run recon.serving.workers.worker."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ STOP_S_MAX = 5.0
 
 
 class Handle(Protocol):
-    """A worker that was started, for the launcher that started it."""
+    """A started worker, for the launcher that started it."""
 
 
 class Launcher(Protocol):
-    """Starts workers, each at one event. Called by one thread."""
+    """Starts workers, each with one event. Called by one thread."""
 
     def start(self, event: Event) -> Handle:
-        """Raises TryAgain: Throttled or OutOfCapacity where none was started since there is no room, any other where it may have been;
-        WrongUsage where none ever will be."""
+        """Raises Throttled or OutOfCapacity if the worker was not started, another TryAgain if it may have been started, WrongUsage if it
+        can never be started."""
         ...
 
     def poll(self, handle: Handle) -> str | None:
-        """None while it may be at work; else how it ended, in a few words."""
+        """None while the worker may be running; else how it ended, in a few words."""
         ...
 
     def stop(self, handle: Handle) -> None:
-        """Ends it, where that can be done. It may have ended."""
+        """Stops the worker if that is possible. It may have ended."""
         ...
 
 
 class Processes:
-    """Each worker a process of this machine. A worker goes on if its coordinator is killed, and ends with its share."""
+    """Each worker is a process of this machine. It goes on if its coordinator is killed, and ends with its share."""
 
     def __init__(self, command: Sequence[str] = (), more: Mapping[str, str] | None = None) -> None:
-        """``more``: of the environment."""
+        """``more``: additional environment variables."""
         self._command = [*command] or [sys.executable, "-m", "recon.serving.workers.worker"]
         self._environment = {**os.environ, **(more or {})}
 
@@ -59,7 +59,7 @@ class Processes:
         except OSError as error:
             kind = transient_kind(error) or OutOfCapacity
             raise kind(f"workers: no process could be started ({error.strerror}); close others, then run the same again") from error
-        with suppress(BrokenPipeError):  # it has ended already, which poll tells
+        with suppress(BrokenPipeError):  # it has ended; poll returns how
             stdin = cast(IO[bytes], process.stdin)
             stdin.write(event.to_json().encode())
             stdin.close()
@@ -74,15 +74,14 @@ class Processes:
     def stop(self, handle: Handle) -> None:
         process = cast("subprocess.Popen[bytes]", handle)
         process.kill()
-        with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk; it cannot harm
+        with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk; it does no harm
             process.wait(STOP_S_MAX)
 
 
 class LambdaFunction:
-    """Each worker an asynchronous invocation of a function, which AWS answers before the worker begins: the store tells the rest.
+    """Each worker is an asynchronous invocation of a function. AWS answers before the worker begins; its progress is in the store.
 
-    ``client``: boto3's of Lambda, for tests and for what makes its own; else one of the standard chain and environment. ``meter`` is told
-    of each invocation."""
+    ``client``: boto3's Lambda client; by default made from the environment. ``meter`` counts invocations."""
 
     def __init__(self, function: str, client: Any = None, meter: Meter | None = None) -> None:
         self._function, self._meter = function, meter or NoMeter()
@@ -92,16 +91,16 @@ class LambdaFunction:
         payload = event.to_json().encode()
         self._meter.count("lambda", "Invoke", sent=len(payload))
         try:
-            answer = self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
+            response = self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
         except Exception as error:
             raise self._failure(error) from error
-        return str(answer["ResponseMetadata"].get("RequestId", ""))
+        return str(response["ResponseMetadata"].get("RequestId", ""))
 
     def poll(self, handle: Handle) -> str | None:
         return None
 
     def stop(self, handle: Handle) -> None:
-        """AWS ends an invocation at the function's timeout only."""
+        """Does nothing: AWS ends an invocation only at the function's timeout."""
 
     def _failure(self, error: Exception) -> Exception:
         kind, name = transient_kind(error), f"workers: function {self._function}"
@@ -109,21 +108,21 @@ class LambdaFunction:
             return kind(f"{name}: AWS invokes no more of it for now; raise its concurrency, or lower workers.count")
         if kind is not None:
             return kind(f"{name}: it could not be reached; run the same again")
-        told = getattr(error, "response", None)
-        code = told.get("Error", {}).get("Code", "") if isinstance(told, Mapping) else ""
+        response = getattr(error, "response", None)
+        code = response.get("Error", {}).get("Code", "") if isinstance(response, Mapping) else ""
         if code == "ResourceNotFoundException":
-            return WrongUsage(f"{name}: there is none in this account and region; name in workers.function the one that was deployed")
+            return WrongUsage(f"{name}: it does not exist in this account and region; name the deployed function in workers.function")
         if code in ("AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"):
             return WrongUsage(f"{name}: {code}; the role of this run needs lambda:InvokeFunction on it, with credentials that are valid")
         return WrongUsage(f"{name}: {type(error).__name__} {code}".rstrip() + "; check that it is deployed and that AWS can be reached")
 
 
 def lambda_client() -> Any:
-    """boto3's client of Lambda; where it is, who we are and which region come from the standard environment."""
+    """boto3's Lambda client with the environment's endpoint, region and credentials."""
     try:
         import boto3
         from botocore.config import Config
     except ImportError:
         raise WrongUsage("workers: kind: lambda needs boto3: pip install 'dagster-recon[aws]'") from None
-    # Throttling is not tried again here: the coordinator waits, and all workers with it.
+    # No retries here: on throttling the coordinator waits before it starts any worker.
     return boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=60))

@@ -1,6 +1,6 @@
-"""One worker at one share: what a local process and the Lambda function do alike.
+"""Loads one share: the same code for a local process and the Lambda function.
 
-    python -m recon.serving.workers.worker       # serves the event that it reads from stdin, one line of JSON
+    python -m recon.serving.workers.worker       # serves the event on stdin, one line of JSON
 
 The event names store, table, plan, share and attempt.
 """
@@ -20,23 +20,22 @@ from typing import Literal, Protocol
 
 from recon.errors import ReconError, WrongUsage
 from recon.metering.usage import Tally, Usage, counted, tally_of, to_counts
-from recon.serving.workers.attempts import Attempt, GivenAway
+from recon.serving.workers.attempts import Attempt, AttemptId, Revoked
 from recon.serving.workers.plans import ShareBody, read_plan, rows_of
 from recon.storage import layout
 from recon.storage.open import open_store
 from recon.storage.port import NotFound, ObjectStore
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
-"""Environment: the one store that a worker serves, or ``s3://bucket/prefix/*`` for all below; the one table, and its successors, whose
-names begin with its name."""
+"""Environment variables: the store that a worker serves, or ``s3://bucket/prefix/*`` for all below a prefix; and the table, with its
+successors, whose names begin with its name."""
 KMS_KEY = "RECON_KMS_KEY"
-"""Environment: s3.kms_key of the configuration."""
+"""Environment variable: s3.kms_key of the configuration."""
 S3_RETRY_S = 20.0
 EVENT_LENGTH_MAX = 4_096
 PIECE_ROWS_FIRST = 500
 PIECE_S = 10.0
-"""A piece should take about so long, or the margin where that is less: what a worker that dies has done in vain is at most that, and it
-stops in time at its deadline."""
+"""Target duration of a piece, or the margin if that is less: a dead worker has lost one piece at most, and a live one stops in time."""
 MARGIN_S_MAX = 10.0
 
 _ATTEMPT = re.compile(r"[0-9a-f]{16}\Z")
@@ -46,21 +45,22 @@ Outcome = Literal["done", "too_late", "given_away", "handed_back", "failed"]
 
 
 class Load(Protocol):
-    """Brings some rows of a share into the table; what it was is told as counts. Calls ``beat`` now and then, and lets pass what it raises.
-    To do the same again changes nothing."""
+    """Loads rows of a share into the table and returns counts. Calls ``beat`` now and then and does not catch its errors. Loading the same
+    rows again changes nothing."""
 
     def __call__(self, share: ShareBody, beat: Callable[[], None]) -> Mapping[str, float]: ...
 
 
 class OutOfTime(ReconError):
-    """The deadline is near: the worker hands back what is left."""
+    """The deadline is near: the worker hands back the rest of its share."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker is asked. The share itself stands in the plan, so that an event can only name what was planned.
+    """The request to a worker. The share itself is in the plan, so an event can only name planned work.
 
-    ``beat_s``: seconds between two beats. ``limit_s``: after how many it hands back what is left; a Lambda's own deadline counts beside."""
+    ``beat_s``: seconds between two heartbeats. ``limit_s``: seconds after which the worker hands back the rest; the deadline of a Lambda
+    counts, too."""
 
     store: str
     table: str
@@ -76,7 +76,7 @@ class Event:
 
 @dataclass(frozen=True)
 class ShareResult:
-    """What became of an event. ``rows``: of the share, from its first on, that are in the table."""
+    """The outcome of an event. ``rows``: rows of the share, from its first on, that are in the table."""
 
     share: str
     attempt: str
@@ -86,9 +86,9 @@ class ShareResult:
 
 
 def event_of(body: object, environment: Mapping[str, str]) -> Event:
-    """The event, for the store and table of the environment. Raises WrongUsage, without what the event holds, for any other."""
+    """The event, for the store and table of the environment. Raises WrongUsage, without the event's content, for any other."""
     if not isinstance(body, Mapping):
-        raise WrongUsage("event: it is no JSON object; index workers are started by 'recon run'")
+        raise WrongUsage("event: it is not a JSON object; index workers are started by 'recon run'")
     known = {name: body[name] for name in Event.__dataclass_fields__ if name in body}
     texts = all(isinstance(known.get(name), str) for name in ("store", "table", "share", "attempt"))
     numbers = all(_is_seconds(known.get(name, 1.0)) for name in ("beat_s", "limit_s"))
@@ -103,7 +103,7 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
     if not _serves(environment[STORE].rstrip("/"), event.store.rstrip("/")) or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
     if not (_ATTEMPT.match(event.attempt) and _NAMED.match(event.share) and 0 <= event.plan < 10**12):
-        raise WrongUsage("event: plan, share or attempt is none that a coordinator makes")
+        raise WrongUsage("event: plan, share or attempt has a form that no coordinator makes")
     return event
 
 
@@ -112,8 +112,8 @@ def _serves(served: str, store: str) -> bool:
     return store == served or (served.endswith("/*") and store.startswith(below) and store != below and ".." not in store)
 
 
-def _is_seconds(told: object) -> bool:
-    return isinstance(told, int | float) and not isinstance(told, bool) and 0 < told <= 86_400
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 86_400
 
 
 def serve(
@@ -124,15 +124,15 @@ def serve(
     worker: str = "",
     piece_s: float = PIECE_S,
 ) -> ShareResult:
-    """Does the share of an event, or as much of it as fits into the time. ``remaining_s``: until the deadline, Lambda's or the event's.
+    """Loads the share of an event, or as much of it as the time allows. ``remaining_s``: until the deadline, Lambda's or the event's.
 
-    An error of the work is told in the store. Raises only what keeps it from telling that."""
+    Errors of loading are recorded in the store. Raises only errors that prevent this record."""
     folder = layout.plan(event.table, event.plan)
     try:
         share = read_plan(store, folder).shares[event.share]
     except (NotFound, KeyError):
         return ShareResult(event.share, event.attempt, "too_late", reason="its plan is finished and gone, or has no such share")
-    attempt = Attempt(store, folder, event.share, event.attempt, event.beat_s, worker=worker)
+    attempt = Attempt(store, AttemptId(folder, event.share, event.attempt), event.beat_s, worker=worker)
     try:
         attempt.claim()
         try:
@@ -141,21 +141,21 @@ def serve(
         except OutOfTime as stopped:
             attempt.hand_back(str(stopped))
             return ShareResult(event.share, event.attempt, "handed_back", attempt.rows, str(stopped))
-        except GivenAway:
+        except Revoked:
             raise
         except Exception as error:
             attempt.fail(error)
             return ShareResult(event.share, event.attempt, "failed", attempt.rows, type(error).__name__)
         return ShareResult(event.share, event.attempt, "done" if attempt.finish() else "too_late", attempt.rows)
-    except GivenAway as given:
-        return ShareResult(event.share, event.attempt, "given_away", attempt.rows, str(given))
+    except Revoked as revoked:
+        return ShareResult(event.share, event.attempt, "given_away", attempt.rows, str(revoked))
 
 
 def _deadline(attempt: Attempt, remaining_s: Callable[[], float], margin_s: float) -> Callable[[], None]:
-    """A beat that also looks at the time that is left, and keeps enough of it to hand back."""
+    """A heartbeat that also checks the deadline, with a margin for handing back."""
 
     def beat() -> None:
-        if remaining_s() <= margin_s:  # none is left at all where the machine was slow: both are 0 then
+        if remaining_s() <= margin_s:  # on a slow machine both may be 0
             raise OutOfTime(f"the time limit was near after {attempt.rows} rows")
         attempt.beat()
 
@@ -163,7 +163,7 @@ def _deadline(attempt: Attempt, remaining_s: Callable[[], float], margin_s: floa
 
 
 def _go_through(share: ShareBody, attempt: Attempt, load: Load, beat: Callable[[], None], piece_s: float) -> None:
-    """From where the attempts before have come to, piece by piece, each of about ``piece_s``."""
+    """Continues after the rows of earlier attempts, piece by piece, each of about ``piece_s`` seconds."""
     size = PIECE_ROWS_FIRST
     while attempt.rows < rows_of(share):
         beat()
@@ -172,12 +172,12 @@ def _go_through(share: ShareBody, attempt: Attempt, load: Load, beat: Callable[[
         for name, count in load({**share, "first": first, "end": end}, beat).items():
             attempt.counts[name] = attempt.counts.get(name, 0) + count
         attempt.rows += end - first
-        # At most twice as many as before: the first piece also opens connections.
+        # At most twice the size: the first piece also opens connections.
         size = max(1, min(2 * size, int(size * piece_s / max(time.monotonic() - start, 1e-3))))
 
 
 def main(load: Load | None = None) -> int:
-    """Serves the event on stdin in a process of its own. Exit status 0 unless it failed."""
+    """Serves the event on stdin in a process of its own. Returns the exit status: 0 unless the share failed."""
     try:
         event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
         end = time.monotonic() + event.limit_s
@@ -194,7 +194,7 @@ def main(load: Load | None = None) -> int:
 
 
 def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
-    """The store of a worker. S3 is not waited for as long as elsewhere: a worker that is silent is given up."""
+    """The store of a worker. S3 requests are retried for less time than elsewhere: a silent worker is revoked."""
     from recon.config.settings import S3Settings
 
     settings = S3Settings(kms_key=environment.get(KMS_KEY) or None).retrying(S3_RETRY_S)
@@ -202,7 +202,7 @@ def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
 
 
 def loading(store: ObjectStore) -> Load:
-    """What brings rows into the index table. Among its counts is what it asked for that, and on Lambda its memory and time."""
+    """Loads rows into the index table. Its counts include its requests, and on Lambda its memory and time."""
     from recon.serving.dynamodb import open_client
     from recon.serving.load import load_share
     from recon.serving.shares import Share
@@ -220,7 +220,7 @@ def loading(store: ObjectStore) -> Load:
 
 
 def _on_lambda(seconds: float, environment: Mapping[str, str]) -> Usage:
-    """What Lambda charges for the time, by the memory that it says the function has; nothing elsewhere."""
+    """Lambda's usage for the time, by the function's memory; nothing elsewhere."""
     memory_mb = int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or 0)
     return counted("lambda", "gb_millisecond", math.ceil(seconds * 1000 * memory_mb / 1024))
 
