@@ -1,4 +1,4 @@
-"""Every path and every module that a page names exists: names in backticks, and the targets of links. So do the definitions in recipes."""
+"""Every path and every module that a page names exists, and so does every definition that a recipe names."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = [ROOT / path for path in PATH.findall(text)] + [(ROOT / page).parent / target for target in LINK.findall(text)]
     assert [path for path in named if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_heading_that_a_page_links_to_exists(page: str) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, (target, anchor)
 
 
 @pytest.mark.parametrize("page", PAGES)
