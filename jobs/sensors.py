@@ -150,7 +150,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
         choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(config, instance, job), now)
         if not choice.block:
             told = [*found_dead.failed, *choice.passed]
-            if not choice.passed or waiting.told or waiting.behind:
+            if not choice.passed or waiting.reasons or waiting.behind:
                 told.append(why_nothing(store, state, config, stage, waiting, now))
             return dg.SkipReason("; ".join(told)), after
         if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, key_of(config.grid, choice.block[-1].window))):

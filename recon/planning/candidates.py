@@ -22,19 +22,28 @@ from recon.state.tiers import indexed_at
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 
-_TOLD_MAX = 8
+_REASONS_MAX = 8
 LOOKED_MAX = 2_000
 """Committed windows that one tick looks at: it must not take longer than the daemon gives it, whatever has piled up."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
+
+    window: str
+    version: int
+    size: Size = field(default_factory=Size)
+
+
 @dataclass
 class Candidates:
-    """``waiting``: windows to look at, in order of time, with their newest noted revision or commit. ``told``: why those that were looked
-    at are not ready. ``cursor``: for the next look."""
+    """Windows that a stage may take. ``waiting``: windows to look at, in order of time, with their newest noted revision or commit.
+    ``cursor``: for the next look. ``reasons``: why windows are not ready."""
 
     waiting: dict[str, int]
     cursor: str
-    told: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     behind: list[datetime] = field(default_factory=list)
     """Those that wait for the stage before."""
 
@@ -48,28 +57,65 @@ def candidates(store: ObjectStore, state: State, config: Config, stage: str, cur
 
 
 def ready(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> Iterator[Ready]:
-    """Those that are ready, in order of time, read one by one as they are asked for."""
+    """Those that are ready, in order of time, read one by one as the caller asks for them."""
     landed = stage in ("reduce", "merge")
+    look = _Look(store, state, config, stage, found, now)
     for name in islice(list(found.waiting), None if landed else LOOKED_MAX):
-        window = config.grid.parse(name)
         try:
-            one = (
-                _landed(store, state, config, stage, window, found, now)
-                if landed
-                else _committed(store, config, state, stage, name, window, found)
-            )
+            window = look.landed(name) if landed else look.committed(name)
         except Damaged as error:  # a manifest or a certificate of this window; the others go on
-            found.told.append(f"{name} is left out: {error}")
+            found.reasons.append(f"{name} is left out: {error}")
             continue
-        if one is not None:
-            yield one
+        if window is not None:
+            yield window
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at the candidates of a stage. Notes in ``found`` why a window is not ready."""
+
+    store: ObjectStore
+    state: State
+    config: Config
+    stage: str
+    found: Candidates
+    now: datetime
+
+    def landed(self, name: str) -> Ready | None:
+        """The window if ``reduce`` or ``merge`` may take it."""
+        window, rules = self.config.grid.parse(name), self.config.rules_version
+        manifest = read_manifest(self.store, window)
+        if manifest is None or manifest.revision <= self.state.revision(name):
+            return None  # only noted so far, or done meanwhile
+        processed = closing.processed(self.config, self.state, manifest)
+        if not processed or quarantine.read(self.store, window, manifest.revision, rules):
+            if self.stage == "reduce" or processed:
+                self.found.reasons.append(closing.why_not(self.store, self.config, self.state, window, self.now))
+            return None
+        figures = reduced.find(self.store, window, manifest.revision, rules)
+        if self.stage == "merge":
+            if figures is None:
+                self.found.behind.append(window)
+                return None
+            return Ready(name, manifest.revision, size_of_reduced(figures))
+        return Ready(name, manifest.revision, size_of_batch(manifest)) if figures is None else None
+
+    def committed(self, name: str) -> Ready | None:
+        """The window if ``index`` or ``certify`` may take it."""
+        window, held = self.config.grid.parse(name), self.state.windows[name]
+        if is_certified(self.store, self.config, name, held):
+            return None
+        indexed = indexed_at(self.store, window) >= held.commit
+        if self.stage == "certify" and not indexed:
+            self.found.behind.append(window)
+        return Ready(name, held.commit) if indexed == (self.stage == "certify") else None
 
 
 def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
     """Why nothing starts, once all candidates were looked at; else what the next window of the grid waits for."""
-    told = [*_behind(config, stage, found.behind), *found.told]
-    if len(told) > _TOLD_MAX:
-        told[_TOLD_MAX:] = [f"{len(told) - _TOLD_MAX} more wait"]
+    told = [*_behind(config, stage, found.behind), *found.reasons]
+    if len(told) > _REASONS_MAX:
+        told[_REASONS_MAX:] = [f"{len(told) - _REASONS_MAX} more wait"]
     if told:
         return "; ".join(told)
     done = {"reduce": "everything that is closed is reduced", "merge": "everything that is reduced is merged"}
@@ -90,42 +136,3 @@ def _behind(config: Config, stage: str, windows: list[datetime]) -> Iterator[str
             named = name_of(windows[first]) if first == at else f"{name_of(windows[first])}..{name_of(window)}"
             yield f"{named} {'is' if first == at else 'are'} not {'reduced' if stage == 'merge' else 'indexed'} yet"
             first = at + 1
-
-
-def _landed(
-    store: ObjectStore, state: State, config: Config, stage: str, window: datetime, found: Candidates, now: datetime
-) -> Ready | None:
-    manifest = read_manifest(store, window)
-    if manifest is None or manifest.revision <= state.revision(manifest.window):
-        return None  # only noted so far, or done meanwhile
-    if not closing.processed(config, state, manifest) or quarantine.read(store, window, manifest.revision, config.rules_version):
-        if stage == "reduce" or closing.processed(config, state, manifest):
-            found.told.append(closing.why_not(store, config, state, window, now))
-        return None
-    figures = reduced.find(store, window, manifest.revision, config.rules_version)
-    if stage == "merge" and figures is None:
-        found.behind.append(window)
-    if (figures is not None) != (stage == "merge"):
-        return None
-    return Ready(manifest.window, manifest.revision, size_of_batch(manifest) if figures is None else size_of_reduced(figures))
-
-
-def _committed(
-    store: ObjectStore, config: Config, state: State, stage: str, name: str, window: datetime, found: Candidates
-) -> Ready | None:
-    commit = state.windows[name].commit
-    if is_certified(store, config, name, state.windows[name]):
-        return None
-    indexed = indexed_at(store, window) >= commit
-    if stage == "certify" and not indexed:
-        found.behind.append(window)
-    return Ready(name, commit) if indexed == (stage == "certify") else None
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
-
-    window: str
-    version: int
-    size: Size = field(default_factory=Size)

@@ -86,9 +86,10 @@ def open_blocks(
         ids = "NULL"
     else:
         source, ids = "gathered", "x.ids"
+    members = {**{name: f"x.{name}" for name in ("w", "n", "d", "u")}, "ids": ids, "m": "x.m"}
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE opened AS
-        SELECT key, list_transform(c, lambda x: {contributions.contribution(config, "x.w", "x.n", "x.d", "x.u", ids, "x.m")}) AS c
+        SELECT key, list_transform(c, lambda x: {contributions.contribution(config, members)}) AS c
         FROM {source}""")
     wrong = connection.execute("""
         SELECT key, windows, coalesce(len(c), 0)

@@ -6,7 +6,7 @@ The record's form is decided in docs/decisions/001-contributions-and-duplicates.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from recon.config import Config
 from recon.config.model import Measure
@@ -37,10 +37,12 @@ def contribution_type(config: Config) -> str:
     return f"STRUCT(w VARCHAR, n BIGINT, d BIGINT, {_u(config, 'u VARCHAR[]')}ids UBIGINT[], m STRUCT({measures}))"
 
 
-def contribution(config: Config, w: str, n: str, d: str, u: str, ids: str, m: str) -> str:
-    """SQL of a contribution of this type from its members; ``u``, the set of currencies, is left out where none are told apart."""
-    held = _u(config, f"'u': {u}")
-    return f"CAST({{'w': {w}, 'n': {n}, 'd': {d}, {held}'ids': {ids}, 'm': {m}}} AS {contribution_type(config)})"
+def contribution(config: Config, members: Mapping[str, str]) -> str:
+    """SQL of a contribution from the SQL of its members w, n, d, u, ids, m. ``u``, the set of currencies, is left out where events have no
+    currency."""
+    names = [name for name in ("w", "n", "d", "u", "ids", "m") if name != "u" or config.events.currency]
+    listed = ", ".join(f"'{name}': {members[name]}" for name in names)
+    return f"CAST({{{listed}}} AS {contribution_type(config)})"
 
 
 def _u(config: Config, member: str) -> str:
@@ -136,8 +138,13 @@ def fold_measure(item: Measure, each: Callable[[str], str], total: Callable[[str
 def with_block(config: Config, block: str, listed: str) -> str:
     """SQL of the list of one contribution that stands for the ``block``, where there is one, and then those that are ``listed``. All
     windows of a block come before those that are not in it, so any of them will do."""
-    one = contribution(config, f"{block}.last", f"{block}.n", f"{block}.d", f"{block}.u", "CAST([] AS UBIGINT[])", f"{block}.m")
-    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([{one}], {listed}) END"
+    members = {
+        "w": f"{block}.last",
+        **{name: f"{block}.{name}" for name in ("n", "d", "u")},
+        "ids": "CAST([] AS UBIGINT[])",
+        "m": f"{block}.m",
+    }
+    return f"CASE WHEN {block} IS NULL THEN {listed} ELSE list_concat([{contribution(config, members)}], {listed}) END"
 
 
 def fold_contributions(config: Config, each: Callable[[str], str]) -> str:

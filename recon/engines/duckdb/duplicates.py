@@ -215,12 +215,14 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     """The table ``untangled``: the entangled keys with their lists of contributions put together anew."""
     put = contributions.contribution(
         config,
-        w="p.w",
-        n="coalesce(a.n, p.n)",
-        d="CASE WHEN a.key IS NULL THEN p.d ELSE p.n + p.d - a.n END",
-        u="CASE WHEN a.key IS NULL THEN p.u ELSE a.u END",
-        ids="CASE WHEN z.capped THEN NULL ELSE coalesce(p.ids, i.ids, []) END",
-        m="CASE WHEN a.key IS NULL THEN p.m ELSE a.m END",
+        {
+            "w": "p.w",
+            "n": "coalesce(a.n, p.n)",
+            "d": "CASE WHEN a.key IS NULL THEN p.d ELSE p.n + p.d - a.n END",
+            "u": "CASE WHEN a.key IS NULL THEN p.u ELSE a.u END",
+            "ids": "CASE WHEN z.capped THEN NULL ELSE coalesce(p.ids, i.ids, []) END",
+            "m": "CASE WHEN a.key IS NULL THEN p.m ELSE a.m END",
+        },
     )
     connection.execute(f"""
         CREATE TEMP TABLE untangled AS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +39,13 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
         for number, file in enumerate(files):
             tie_with_declared(connection, config, manifest, file, number, read[number])
         reduce.set_duplicates_aside(connection, config)
-        written = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
-        reduce.write_events(connection, config, written[reduced.EVENTS])
+        written = ReducedFiles(folder, {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)})
+        reduce.write_events(connection, config, written.local[reduced.EVENTS])
         artifacts = reduce.logical(connection, config, reduce.reduce_events(config, "events"))
-        reduce.write_artifacts(connection, written[reduced.ARTIFACTS], artifacts)
-        reduce.write_set_aside(connection, config, written[reduced.SET_ASIDE])
-        figures = figures_of(connection, config, manifest, folder, files, read, _money(connection, config), written)
-        for name, path in written.items():
-            store.copy_in(folder + name, path)
+        reduce.write_artifacts(connection, written.local[reduced.ARTIFACTS], artifacts)
+        reduce.write_set_aside(connection, config, written.local[reduced.SET_ASIDE])
+        figures = figures_of(connection, config, manifest, read, _money(connection, config), written)
+        written.copy_into(store)
     # Else it took so long that a sweep took it for given up, and has removed its files.
     return figures if finished(store, figures) else reduce_window(store, config, manifest)
 
@@ -69,24 +69,33 @@ def _money(connection: duckdb.DuckDBPyConnection, config: Config) -> Money:
     return reduce.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)").money
 
 
+@dataclass(frozen=True)
+class ReducedFiles:
+    """The Parquet files of a reduced window on local disk, by name, and the folder of the store that they are for."""
+
+    folder: str
+    local: Mapping[str, Path]
+
+    def copy_into(self, store: ObjectStore) -> None:
+        for name, path in self.local.items():
+            store.copy_in(self.folder + name, path)
+
+
 def figures_of(
     connection: duckdb.DuckDBPyConnection,
     config: Config,
     manifest: Manifest,
-    folder: str,
-    files: Sequence[LandedFile],
     read: Sequence[FileRows],
     money: Money,
-    written: dict[str, Path],
+    written: ReducedFiles,
 ) -> Figures:
-    """Totals of what was read beside totals of what was written; raises WrongInput where the two sides don't tie. ``files`` and ``read``
-    are in order of landing; ``money``: control totals of all that was read."""
-    aside = parquet.scan(written[reduced.SET_ASIDE])
+    """The figures of a window. ``read``: rows read of each of the manifest's files, in order; ``money``: control totals of all rows read.
+
+    Raises WrongInput where the totals of what was read and of what was written do not tie."""
+    aside, artifacts, accepted = (parquet.scan(written.local[name]) for name in (reduced.SET_ASIDE, reduced.ARTIFACTS, reduced.EVENTS))
     rejected = f"(FROM {aside} WHERE kind = 'rejected')"
     duplicates = f"(FROM {aside} WHERE kind <> 'rejected')"
     arrived = Totals(sum(file.rows for file in read), money)
-    artifacts = parquet.scan(written[reduced.ARTIFACTS])
-    accepted = parquet.scan(written[reduced.EVENTS])
     keys, events, conflicting = connection.execute(
         f"SELECT count(*), coalesce(sum(n), 0), (SELECT count(*) FROM {aside} WHERE kind = 'conflicting') FROM {artifacts}"
     ).fetchall()[0]
@@ -94,20 +103,20 @@ def figures_of(
         window=manifest.window,
         revision=manifest.revision,
         rules=config.rules_version,
-        folder=folder,
-        files=[_file_figures(file, rows) for file, rows in zip(files, read, strict=True)],
+        folder=written.folder,
+        files=[_file_figures(file, rows) for file, rows in zip(manifest.files, read, strict=True)],
         keys=keys,
         arrived=arrived,
         accepted=reduce.totals_of(connection, config, accepted),
         duplicates=reduce.totals_of(connection, config, duplicates),
         rejected=reduce.totals_of(connection, config, rejected),
         conflicting=conflicting,
-        two_keys=reduce.ids_under_two_keys(connection, artifacts, parquet.scan(written[reduced.EVENTS])),
+        two_keys=reduce.ids_under_two_keys(connection, artifacts, accepted),
         unreadable=reduce.without_amount(connection, config, rejected),
         without_amount=reduce.without_amount(connection, config, accepted),
         measures=reduce.measure_totals(connection, config, artifacts),
-        unusual=unusual.count(connection, config, manifest.window, parquet.scan(written[reduced.EVENTS])),
-        digests={name: file_digest(path) for name, path in written.items()},
+        unusual=unusual.count(connection, config, manifest.window, accepted),
+        digests={name: file_digest(path) for name, path in written.local.items()},
         cause=manifest.cause,
         reason=manifest.reason,
         closed=manifest.closed,

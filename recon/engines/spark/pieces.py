@@ -154,17 +154,17 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         connection.execute("SET preserve_insertion_order = true")
         local = {name: [local_copy(store, path, scratch) for path in paths] for name, paths in pieces.items()}
         rejects = [local_copy(store, one.rejects, scratch) for one in read]
-        written = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
-        _join(connection, local.get(EVENTS, []), written[reduced.EVENTS], _nothing(config, _EVENT))
+        files = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
+        written = one_window.ReducedFiles(folder, files)
+        _join(connection, local.get(EVENTS, []), files[reduced.EVENTS], _nothing(config, _EVENT))
         measures = {reduce.measure(item.name): _measure_type(item) for item in config.measures}
-        _join(connection, local.get(ARTIFACTS, []), written[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures))
+        _join(connection, local.get(ARTIFACTS, []), files[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures))
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
-        reduce.write_set_aside(connection, config, written[reduced.SET_ASIDE], "(FROM set_aside)")
+        reduce.write_set_aside(connection, config, files[reduced.SET_ASIDE], "(FROM set_aside)")
         money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
-        figures = one_window.figures_of(connection, config, manifest, folder, manifest.files, rows, money, written)
-        for name, path in written.items():
-            store.copy_in(folder + name, path)
+        figures = one_window.figures_of(connection, config, manifest, rows, money, written)
+        written.copy_into(store)
     return figures if one_window.finished(store, figures) else join_pieces(store, config, item)
 
 

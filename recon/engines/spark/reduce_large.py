@@ -70,7 +70,7 @@ def reduce_large(store: ObjectStore, config: Config, manifests: Sequence[Manifes
         else:
             read[place].append(one)
     good = [place for place in range(len(manifests)) if place not in bad]
-    pieces = _pieces(store, config, writer, manifests, read, good, bad)
+    pieces = _Range(store, config, writer, manifests, read).pieces(good, bad)
     good = [place for place in good if place not in bad]
     joined = attempted(config, "join pieces", join_pieces, [(manifests[place], read[place], pieces.get(place, {})) for place in good])
     for paths in pieces.values():
@@ -83,53 +83,65 @@ def reduce_large(store: ObjectStore, config: Config, manifests: Sequence[Manifes
     return [bad[place] if place in bad else done[place] for place in range(len(manifests))]
 
 
-def _pieces(
-    store: ObjectStore,
-    config: Config,
-    writer: str,
-    manifests: Sequence[Manifest],
-    read: Sequence[Sequence[Read]],
-    good: Sequence[int],
-    bad: dict[int, ReconError],
-) -> dict[int, Pieces]:
-    """The pieces of each good window. A window of which a sum overflows is added to ``bad``: the range is then taken one by one."""
-    if not good:
-        return {}
-    try:
-        with telling("reduce"):
-            return _written(store, config, writer, read, good)
-    except ConnectionLost as error:
-        if not any(name in str(error.__cause__) for name in _SUM_OVERFLOWS):
-            raise
-        if len(good) > 1:
-            return {place: found for one in good for place, found in _pieces(store, config, writer, manifests, read, [one], bad).items()}
-        told = str(error.__cause__).splitlines()[0]
-        bad[good[0]] = WrongInput(
-            f"window {manifests[good[0]].window}: a sum outgrew the 38 digits that a decimal holds ({told}); "
-            "look for amounts that are far too large and correct their file with 'recon land --replace'"
-        )
-        return {}
+@dataclass(frozen=True)
+class _Range:
+    """The large windows of a range. ``writer``: names the attempt in the store; ``read``: the files of each window, as read."""
 
+    store: ObjectStore
+    config: Config
+    writer: str
+    manifests: Sequence[Manifest]
+    read: Sequence[Sequence[Read]]
 
-def _written(store: ObjectStore, config: Config, writer: str, read: Sequence[Sequence[Read]], good: Sequence[int]) -> dict[int, Pieces]:
-    session = open_session(config.engine)
-    rows = [sum(one.rows.accepted for one in some) if place in good else 0 for place, some in enumerate(read)]
-    cut = _Cut(tuple(max(1, config.engine.slices or 1, -(-count // SLICE_EVENTS)) for count in rows))
-    # Of Spark's own shuffles, which would else have 200 partitions whatever comes.
-    session.conf.set("spark.sql.shuffle.partitions", str(max(parallelism(config), 2 * cut.total)))
-    paths = [one.events for place in good for one in read[place]]
-    session.sparkContext.setJobDescription("recon: duplicates within a window")
-    events = session.read.parquet(*(_url(store, config, path) for path in paths))
-    duplicates = _duplicates(session, config, events)
-    accepted = events if duplicates is None else events.join(duplicates, ["w", "file", "line"], "left_anti")
-    pieces: dict[int, Pieces] = {}
-    _write(session, config, writer, EVENTS, accepted, cut, pieces)
-    _write(session, config, writer, ARTIFACTS, _artifacts(config, accepted), cut, pieces)
-    if duplicates is not None:
-        one_each = _Cut(tuple(1 for _ in read))
-        _write(session, config, writer, DUPLICATES, events.join(duplicates, ["w", "file", "line"]), one_each, pieces)
-        duplicates.unpersist()
-    return pieces
+    def pieces(self, good: Sequence[int], bad: dict[int, ReconError]) -> dict[int, Pieces]:
+        """The pieces of each good window. Where a sum overflows, the windows are tried one by one, and those that fail added to ``bad``."""
+        if not good:
+            return {}
+        try:
+            with telling("reduce"):
+                return self._written(good)
+        except ConnectionLost as error:
+            if not any(name in str(error.__cause__) for name in _SUM_OVERFLOWS):
+                raise
+            if len(good) > 1:
+                return {place: found for single in good for place, found in self.pieces([single], bad).items()}
+            reason = str(error.__cause__).splitlines()[0]
+            bad[good[0]] = WrongInput(
+                f"window {self.manifests[good[0]].window}: a sum outgrew the 38 digits that a decimal holds ({reason}); "
+                "look for amounts that are far too large and correct their file with 'recon land --replace'"
+            )
+            return {}
+
+    def _written(self, good: Sequence[int]) -> dict[int, Pieces]:
+        session = open_session(self.config.engine)
+        rows = [sum(file.rows.accepted for file in files) if place in good else 0 for place, files in enumerate(self.read)]
+        cut = _Cut(tuple(max(1, self.config.engine.slices or 1, -(-count // SLICE_EVENTS)) for count in rows))
+        # For Spark's own shuffles, which have 200 partitions by default.
+        session.conf.set("spark.sql.shuffle.partitions", str(max(parallelism(self.config), 2 * cut.total)))
+        paths = [file.events for place in good for file in self.read[place]]
+        session.sparkContext.setJobDescription("recon: duplicates within a window")
+        events = session.read.parquet(*(_url(self.store, self.config, path) for path in paths))
+        duplicates = _duplicates(session, self.config, events)
+        accepted = events if duplicates is None else events.join(duplicates, ["w", "file", "line"], "left_anti")
+        pieces: dict[int, Pieces] = {}
+        self._write(EVENTS, accepted, cut, pieces)
+        self._write(ARTIFACTS, _artifacts(self.config, accepted), cut, pieces)
+        if duplicates is not None:
+            one_each = _Cut(tuple(1 for _ in self.read))
+            self._write(DUPLICATES, events.join(duplicates, ["w", "file", "line"]), one_each, pieces)
+            duplicates.unpersist()
+        return pieces
+
+    def _write(self, kind: str, rows: DataFrame, cut: _Cut, pieces: dict[int, Pieces]) -> None:
+        """Shuffles rows to their slices, and adds the paths that the tasks wrote to ``pieces``, in order of hash."""
+        rows.sparkSession.sparkContext.setJobDescription(f"recon: {kind}")
+        schema = "w INT, part INT, path STRING, error STRING"
+        # The task is a function of the module: a method would take this object, with all it holds, to the executors.
+        results = parted(rows, cut.part, cut.total).mapInArrow(partial(_task, self.config, self.writer, kind), schema).collect()
+        for result in sorted(results, key=lambda row: row.part):
+            if result.error is not None:
+                raise _raised(result.error)
+            pieces.setdefault(result.w, {}).setdefault(kind, []).append(result.path)
 
 
 def _url(store: ObjectStore, config: Config, path: str) -> str:
@@ -205,17 +217,6 @@ def _column(config: Config, name: str) -> str:
     if name in model.event_columns(config):
         return quoted(f"c_{name}")
     return "id" if name == config.events.id_column else "time" if name == config.events.time else "key"
-
-
-def _write(session: SparkSession, config: Config, writer: str, kind: str, rows: DataFrame, cut: _Cut, pieces: dict[int, Pieces]) -> None:
-    """Shuffles rows to their slices, and adds what their tasks wrote to ``pieces``, in order of hash."""
-    session.sparkContext.setJobDescription(f"recon: {kind}")
-    schema = "w INT, part INT, path STRING, error STRING"
-    answers = parted(rows, cut.part, cut.total).mapInArrow(partial(_task, config, writer, kind), schema).collect()
-    for answer in sorted(answers, key=lambda one: one.part):
-        if answer.error is not None:
-            raise _raised(answer.error)
-        pieces.setdefault(answer.w, {}).setdefault(kind, []).append(answer.path)
 
 
 def _task(config: Config, writer: str, kind: str, batches: Any) -> Iterator[Any]:
