@@ -1,5 +1,4 @@
-"""When and how things run: the code location, jobs, sensors, runs in process, the UI.
+"""The Dagster code location, and everything that starts runs: jobs, sensors, schedules, runs in this process, the UI.
 
-Belongs here: putting assets, checks and resources together and starting runs. Does not belong here: what an asset is
-(recon_assets), what a stage does (recon).
+The assets and checks are in ``recon_assets``, the stages that they call in ``recon``.
 """

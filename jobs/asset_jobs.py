@@ -1,4 +1,4 @@
-"""Jobs of a reconciliation: one a stage, those that the sensors start, and one over all stages."""
+"""The jobs of a reconciliation: one per stage, those that sensors start, and one for all stages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from recon_assets.assets import STAGE_ASSETS, asset_key, stage_tag
 
 EVERYTHING = "everything"
 SENSED = {"reduce": "land_and_reduce", "merge": "prefetch_and_merge", "index": "index", "certify": "certify"}
-"""Stage of a sensor → the job that it starts. Pre-fetch and merge are one run: a file read ahead is of use to just the next merge,
-and a hand-off between two runs would take longer than both."""
+"""Stage of a sensor → the job that it starts. Pre-fetch and merge are one run: only the next merge can use a pre-fetched file, and a second
+run would take longer to start than both stages take."""
 
 
 def job_name(config: Config, stage: str = EVERYTHING) -> str:
@@ -21,19 +21,23 @@ def job_name(config: Config, stage: str = EVERYTHING) -> str:
 
 
 def stages_of(stage: str) -> tuple[str, ...]:
-    """The stages that the job of a stage's sensor goes through."""
+    """The stages of the job that a stage's sensor starts."""
     return {"reduce": ("land", "reduce"), "merge": ("prefetch", "merge")}.get(stage, (stage,))
 
 
 def reconciliation_jobs(config: Config) -> list[Any]:
-    """``<name>_land`` … ``<name>_certify``, each with its asset alone, and ``<name>_everything``."""
+    """The jobs ``<name>_land`` … ``<name>_certify`` with one asset each, the jobs of sensors with two, and ``<name>_everything``."""
     each = [
         _job(config, spec.stage, [asset_key(config.name, spec.name)], f"The stage {spec.stage} over a range of windows.")
         for spec in STAGE_ASSETS
     ]
     both = [
         _job(
-            config, stage, [_key(config, one) for one in stages_of(stage)], f"The stages {' and '.join(stages_of(stage))} in one run.", job
+            config,
+            stage,
+            [_key(config, part) for part in stages_of(stage)],
+            f"The stages {' and '.join(stages_of(stage))} in one run.",
+            job,
         )
         for stage, job in SENSED.items()
         if len(stages_of(stage)) > 1

@@ -1,6 +1,6 @@
-"""Puts the definitions together: assets, checks, jobs, sensors and resources of every reconciliation.
+"""Builds the Dagster definitions of all reconciliations: assets, checks, jobs, sensors, schedules and resources.
 
-No store is opened here and no window enumerated.
+It opens no store and enumerates no windows.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 def build_definitions(configuration: str | Path | None = None, **overrides: Any) -> dg.Definitions:
     """The definitions of all reconciliations of ``configuration``: a file, or a folder of such files; else $RECON_CONFIG, else
-    recon.yaml in the working directory. ``overrides``: resources by key (``orders_store``) that take the place of the usual ones.
+    recon.yaml in the working directory. ``overrides``: resources by key, such as ``orders_store``, that replace the usual ones.
 
-    A broken file disables its own reconciliation only: an asset named <file>_configuration_error says what is wrong.
-    Raises WrongUsage where there is no file at all."""
+    A file with a mistake disables only its own reconciliation; the asset <file>_configuration_error shows the mistake.
+    Raises WrongUsage if there is no file."""
     found = read_configurations(configuration_path(configuration))
     return _definitions(found, overrides)
 
@@ -52,7 +52,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
 
 
 def _marker(file: Path, error: str) -> dg.AssetSpec:
-    """What a person sees of a broken file: an asset that cannot be materialized and says why."""
+    """An asset that shows the mistake in a configuration file; it cannot be materialized."""
     _LOG.warning("configuration error, this reconciliation is disabled: %s", error)
     return dg.AssetSpec(
         key=re.sub(r"[^A-Za-z0-9_]", "_", file.stem) + "_configuration_error",

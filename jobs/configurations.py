@@ -1,4 +1,4 @@
-"""The configuration files that a code location serves: one file, or a folder of them."""
+"""Reads the configurations that a code location serves: one file, or a folder of files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from recon.errors import ReconError, WrongUsage
 
 @dataclass(frozen=True)
 class Configurations:
-    """``good``: what could be read. ``broken``: file → why not, in one line."""
+    """``good``: the valid configurations. ``broken``: file → its mistake, in one line."""
 
     good: tuple[Config, ...]
     broken: dict[Path, str]
 
 
 def read_configurations(path: Path) -> Configurations:
-    """Reads a file, or all \\*.yaml and \\*.yml of a folder, in order of their names. A broken file, or a second one of the same name,
-    disables only itself. Raises WrongUsage where there is no file at all."""
+    """Reads a file, or all \\*.yaml and \\*.yml of a folder, in order of their names. A file with a mistake, or with the name of an earlier
+    reconciliation, is broken; the others stay valid. Raises WrongUsage if there is no file."""
     good: dict[str, Config] = {}
     broken: dict[Path, str] = {}
     for file in _files(path):

@@ -1,10 +1,7 @@
-"""The code location that Dagster loads, by the path of this file: see workspace.yaml.
+"""The code location, which workspace.yaml names by the path of this file. Importing this module does nothing.
 
-Nothing
-happens when this module is imported.
-
-``jobs`` and ``resources`` are common names. A folder of that name in the working directory would silently take the place of ours, and
-`dagster definitions validate` would still succeed.
+``jobs`` and ``resources`` are common names. A folder of that name in the working directory would silently shadow Recon's package, and
+`dagster definitions validate` would still succeed; so the packages are checked first.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from recon.operations.packaging.own_packages import refuse_foreign_modules
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything of this code location, by $RECON_CONFIG or the recon.yaml of the working directory."""
+    """The definitions for $RECON_CONFIG, or for the recon.yaml in the working directory."""
     refuse_foreign_modules()
     from jobs.build import build_definitions
 

@@ -1,8 +1,8 @@
-"""Runs in this process, in the same instance that the UI shows: what ``recon run`` and ``recon demo`` do."""
+"""Executes Dagster runs in this process, for ``recon run`` and ``recon demo``, in the instance that the UI shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,24 +30,23 @@ from resources.dagster_instance import storage_errors_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
 _ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}
-"""The person who gave the command is told what failed; the daemon must not start a second run beside the next one."""
-# The caller tells what happened; the run's own log is in the UI.
+"""The command reports failures to its caller; the daemon must not retry the run meanwhile."""
+# The command reports what happened; the run's own log is in the UI.
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
 class RangeRun:
-    """One Dagster run over a range. ``failed``: the stage's asset → its error in one line; empty where all went well."""
+    """One Dagster run over a range. ``failed``: asset → error in one line; empty after success. ``metadata``: asset → window → figures."""
 
     run_id: str
     first: str
     last: str
     failed: dict[str, str]
     metadata: dict[str, dict[str, dict[str, Any]]]
-    """Asset → window → the figures that were attached."""
 
     def raise_failure(self) -> None:
-        """Raises WrongInput with the first failure, naming the run; returns where there is none."""
+        """Raises WrongInput with the first failure and the run's id, if there is a failure."""
         for asset, error in self.failed.items():
             raise WrongInput(f"{self.first}..{self.last}: {asset}: {error} (Dagster run {self.run_id})")
 
@@ -55,20 +54,18 @@ class RangeRun:
 def materialize_range(
     config: Config, first: str, last: str, instance: dg.DagsterInstance, stage: str = EVERYTHING, **overrides: Any
 ) -> RangeRun:
-    """Runs ``stage`` (all of them, if none is named) over the windows from ``first`` to ``last`` in process, in one run with the
-    range's tags. ``overrides``: resources by key that take the place of the usual ones.
+    """Executes a run of ``stage`` over the windows from ``first`` to ``last``. ``overrides``: resources by key that replace the usual ones.
 
-    Nothing is raised where a stage fails: what it did before stands, and the failure is in the result. Raises WrongUsage, before
-    there is a run, for a range off the grid, reversed or in the future: Dagster would spend minutes on the keys of a long one."""
+    Does not raise if a stage fails: earlier stages keep their results, and the failure is in the returned run. Raises WrongUsage, before
+    there is a run, for a range off the grid, reversed or in the future: Dagster would spend minutes on the keys of a long range."""
     windows_asked(config.grid, range_tags(first, last), datetime.now(UTC))
-    return _executed(_definitions(config, overrides), config, first, last, instance, stage, make_new_run_id())
+    return _Executor(config, instance, _definitions(config, overrides)).execute(first, last, stage, make_new_run_id())
 
 
 class InProcess:
-    """Carries out stages as Dagster runs (a recon.stages.pipeline.CarryOut).
+    """Carries out stages as Dagster runs (see recon.stages.pipeline.CarryOut).
 
-    While such a run lives, it holds a lease of its own beside those of its stages: the next sensor or ``recon run`` marks a killed run as
-    failed in Dagster."""
+    Each run holds a lease of its own besides those of its stages, so that the next sensor or ``recon run`` marks a killed run as failed."""
 
     consecutive = True
 
@@ -76,11 +73,11 @@ class InProcess:
         self._config, self._instance = config, instance
 
     @cached_property
-    def _definitions(self) -> dg.Definitions:
-        return _definitions(self._config, {})
+    def _executor(self) -> _Executor:
+        return _Executor(self._config, self._instance, _definitions(self._config, {}))
 
     def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None:
-        """One Dagster run of all stages, or of a single one, over consecutive windows. Raises the error of the stage that failed."""
+        """Executes one Dagster run of all stages, or of one, over consecutive windows. Raises the error of the stage that failed."""
         if len(stages) > 1:
             take_over(self._instance, work.store, EVERYTHING, InFlight())
         failure = self._run(work, windows[0], windows[-1], EVERYTHING if len(stages) > 1 else stages[0])
@@ -93,19 +90,19 @@ class InProcess:
         run_id = make_new_run_id()
         with storage_errors_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
             opened = {resource_key(self._config.name): OpenStore(work)}
-            done = _executed(self._definitions, self._config, first, last, self._instance, stage, run_id, opened, _ATTENDED)
+            done = self._executor.execute(first, last, stage, run_id, opened, _ATTENDED)
         if not done.failed:
             return None
-        told = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
+        message = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
         if not work.errors:
-            return WrongInput(f"{first}..{last}: {told} (Dagster run {run_id})")
+            return WrongInput(f"{first}..{last}: {message} (Dagster run {run_id})")
         error = work.errors[-1]
         kind = transient_kind(error)
-        return kind(f"{told}; run it again") if kind is not None and not isinstance(error, ReconError) else error
+        return kind(f"{message}; run it again") if kind is not None and not isinstance(error, ReconError) else error
 
 
 def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:
-    """What runs in process need: no sensors, no schedules."""
+    """The definitions for runs in this process: no sensors, no schedules."""
     store = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
     return dg.Definitions(
         assets=reconciliation_assets(config),
@@ -116,48 +113,54 @@ def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:
     )
 
 
-def _executed(
-    definitions: dg.Definitions,
-    config: Config,
-    first: str,
-    last: str,
-    instance: dg.DagsterInstance,
-    stage: str,
-    run_id: str,
-    resources: dict[str, Any] | None = None,
-    tags: dict[str, str] | None = None,
-) -> RangeRun:
-    """Raises KeyboardInterrupt where the run was interrupted."""
-    job = definitions.resolve_job_def(job_name(config, stage))
-    # `execute_in_process` would do the same, but its runs belong to no code location.
-    run = instance.create_run_for_job(
-        job,
-        run_id=run_id,
-        run_config=_SILENT,
-        tags={**job.run_tags, **chosen_tags(config.grid, first, last), **(tags or {})},
-        remote_job_origin=remote_origin(job.name),
-        job_code_origin=code_origin(job.name),
-    )
-    here = job.as_ephemeral_job(resource_defs=wrap_resources_for_execution(resources or {}), input_values={})
-    result = execute_run(InMemoryJob(here), run, instance)
-    failed: dict[str, str] = {}
-    metadata: dict[str, dict[str, dict[str, Any]]] = {}
-    for event in result.all_events:
-        if event.is_job_failure and event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
-            raise KeyboardInterrupt  # Dagster has turned it into an event
-        if event.is_step_failure:
-            failed[str(event.step_key)] = _one_line(event)
-        elif event.is_step_materialization and event.asset_key and event.partition:
-            shown = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
-            metadata.setdefault(event.asset_key.path[-1], {})[window_of(config.grid, event.partition)] = shown
-    if not result.success and not failed:
-        failed["run"] = "it did not come to its stages; see its log in the UI"
-    return RangeRun(result.run_id, first, last, failed, metadata)
+@dataclass(frozen=True)
+class _Executor:
+    """Executes runs of a reconciliation's jobs in this process."""
+
+    config: Config
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+
+    def execute(
+        self,
+        first: str,
+        last: str,
+        stage: str,
+        run_id: str,
+        resources: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> RangeRun:
+        """``resources``: replace those of the definitions. Raises KeyboardInterrupt if the run was interrupted."""
+        job = self.definitions.resolve_job_def(job_name(self.config, stage))
+        # `execute_in_process` would do the same, but its runs belong to no code location.
+        run = self.instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            run_config=_SILENT,
+            tags={**job.run_tags, **chosen_tags(self.config.grid, first, last), **(tags or {})},
+            remote_job_origin=remote_origin(job.name),
+            job_code_origin=code_origin(job.name),
+        )
+        here = job.as_ephemeral_job(resource_defs=wrap_resources_for_execution(dict(resources or {})), input_values={})
+        result = execute_run(InMemoryJob(here), run, self.instance)
+        failed: dict[str, str] = {}
+        metadata: dict[str, dict[str, dict[str, Any]]] = {}
+        for event in result.all_events:
+            if event.is_job_failure and event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
+                raise KeyboardInterrupt  # which Dagster turned into an event
+            if event.is_step_failure:
+                failed[str(event.step_key)] = _one_line(event)
+            elif event.is_step_materialization and event.asset_key and event.partition:
+                figures = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+                metadata.setdefault(event.asset_key.path[-1], {})[window_of(self.config.grid, event.partition)] = figures
+        if not result.success and not failed:
+            failed["run"] = "it did not come to its stages; see its log in the UI"
+        return RangeRun(result.run_id, first, last, failed, metadata)
 
 
 def _one_line(event: dg.DagsterEvent) -> str:
-    told = event.step_failure_data
-    if told.user_failure_data and told.user_failure_data.description:
-        return told.user_failure_data.description
-    error = told.error.cause or told.error if told.error else None
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error.cause or failure.error if failure.error else None
     return error.message.strip().splitlines()[0] if error else "failed without a message"

@@ -1,4 +1,4 @@
-"""Which block of consecutive windows a stage takes next."""
+"""Chooses the block of consecutive windows that a stage processes next."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from recon.planning.candidates import Ready
 from recon.planning.ranges import blocks
 
 WAIT = "RECON_WAIT_S"
-"""Environment: after how many seconds a block that failed is tried again; doubled with each further failure."""
+"""Environment variable: seconds until a failed block is retried; doubled with each further failure."""
 _WAIT_S, _WAIT_S_MAX = 60, 3600
 _KILLED_MAX = 2
-"""A block whose process was killed this often is halved: it may need more memory than there is."""
+"""A block whose process was killed this many times is halved: it may need more memory than the machine has."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier run that did not succeed, by its first and last window and the digest of its block. ``failure``: the class of its
-    error, if it had one. ``cancelled``: a person stopped it."""
+    """An earlier run that did not succeed. ``first``, ``last``: its windows. ``digest``: of its block. ``failure``: class of its error,
+    or "". ``cancelled``: a person stopped it."""
 
     run_id: str
     failure: str
@@ -35,43 +35,43 @@ class Earlier:
 
     @property
     def killed(self) -> bool:
-        """Its process ended without a word: it was killed, ran out of memory, or its machine stopped."""
+        """Whether its process ended without an error: it was killed, ran out of memory, or its machine stopped."""
         return not self.failure and not self.cancelled
 
     @property
     def on_data(self) -> bool:
-        """It would fail again, until a file is corrected."""
+        """Whether it would fail again until a file is corrected."""
         return self.failure == "WrongInput"
 
     @property
     def of_one_window(self) -> bool:
-        """One window may have caused it, so the others are tried without it."""
+        """Whether a single window may be the cause, so that the others are tried without it."""
         return self.on_data or self.failure == "Damaged"
 
 
 @dataclass
 class Choice:
-    """The block to start, if any, and why others were passed over."""
+    """``block``: the block to start, empty if there is none. ``passed``: why others were passed over."""
 
     block: Sequence[Ready] = ()
     passed: list[str] = field(default_factory=list)
 
 
 def digest_of(stage: str, block: Sequence[Ready]) -> str:
-    """Names the stage, the windows *and* their versions: a window that was corrected is another block, with no failures so far."""
-    return hashlib.sha256(";".join([stage, *(f"{one.window}/{one.version}" for one in block)]).encode()).hexdigest()[:16]
+    """A digest of the stage, the windows *and* their versions: with a corrected window it is another block, without failures so far."""
+    return hashlib.sha256(";".join([stage, *(f"{ready.window}/{ready.version}" for ready in block)]).encode()).hexdigest()[:16]
 
 
 def named(block: Sequence[Ready]) -> str:
-    """``2026-11-01T00:00Z..2026-11-01T05:00Z``."""
+    """The windows of a block: ``2026-11-01T00:00Z..2026-11-01T05:00Z``."""
     return block[0].window if len(block) == 1 else f"{block[0].window}..{block[-1].window}"
 
 
 def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence[Earlier], now: datetime) -> Choice:
-    """The oldest block that may be started at ``now``, given the runs that did not succeed."""
+    """The oldest block that may start at ``now``, given the earlier runs that did not succeed."""
     choice = Choice()
-    for whole in blocks(config, ready, lambda one: one.window, lambda one: one.size):
-        for block in _parts(stage, whole, earlier):
+    for capped in blocks(config, ready, lambda item: item.window, lambda item: item.size):
+        for block in _parts(stage, capped, earlier):
             digest = digest_of(stage, block)
             runs = [run for run in earlier if run.digest == digest]
             if bad := [run for run in runs if run.on_data]:
@@ -79,7 +79,7 @@ def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence
                     f"{named(block)} is left out since run {bad[0].run_id} failed on its data; correct the file and land it"
                 )
                 continue
-            # The clock of a run that was failed by this very tick is ahead of the tick's.
+            # A run that this tick has failed ended after the tick's own time.
             if runs and (wait := _wait(runs)) and now < (again := max(run.ended for run in runs) + wait):
                 choice.passed.append(f"{named(block)} is tried again at {again:%H:%M:%SZ}: run {runs[0].run_id} did not succeed")
                 continue
@@ -89,25 +89,25 @@ def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence
 
 
 def wait_s() -> int:
-    """Seconds until a block that failed once is tried again. Raises WrongUsage where $RECON_WAIT_S is no whole number above 0."""
-    told = os.environ.get(WAIT, "")
-    if told and not (told.isascii() and told.isdigit() and int(told)):
-        raise WrongUsage(f"{WAIT}: {told!r} is no whole number of seconds above 0")
-    return int(told) if told else _WAIT_S
+    """Seconds until a block that failed once is retried. Raises WrongUsage if $RECON_WAIT_S is no whole number above 0."""
+    text = os.environ.get(WAIT, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise WrongUsage(f"{WAIT}: {text!r} is no whole number of seconds above 0")
+    return int(text) if text else _WAIT_S
 
 
 def _wait(runs: Sequence[Earlier]) -> timedelta:
-    """A first kill is taken over from at once: its cause is seldom in the block. All else waits ever longer."""
+    """The wait before a retry: none after a first kill, whose cause is seldom the block, else doubled with each failure."""
     tries = len(runs) - any(run.killed for run in runs)
     return timedelta(seconds=min(_WAIT_S_MAX, wait_s() * 2 ** min(10, tries - 1))) if tries else timedelta(0)
 
 
 def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:
-    """The block; where it holds one that did not succeed, what is before that, it (in halves if one of its windows may be at fault, or
-    its process was killed twice), and the rest.
+    """Splits a block around an earlier failed block within it: the windows before, the failed block (in halves if a single window may be at
+    fault, or if its process was killed twice), and the windows after.
 
-    So a backlog that grows behind a failed block neither hides its failure nor has to wait for it."""
-    at = {one.window: number for number, one in enumerate(block)}
+    So a backlog that grows behind a failed block neither hides the failure nor waits for it."""
+    at = {ready.window: number for number, ready in enumerate(block)}
     failed: dict[tuple[int, int], list[Earlier]] = {}
     for run in earlier:
         first, last = at.get(run.first, -1), at.get(run.last, -1)

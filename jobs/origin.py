@@ -1,4 +1,4 @@
-"""The origin of a run that starts outside of the code location: which job of which location it belongs to."""
+"""The origin of runs that start outside the code location: the job and location that they belong to."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, 
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 LOCATION, ATTRIBUTE = "recon", "defs"
-"""As workspace.yaml names them. Dagster finds the job of a run by the names of location, repository and job."""
+"""The names in workspace.yaml. Dagster finds a run's job by the names of location, repository and job."""
 _FILE = Path(__file__).resolve().with_name("definitions.py")
 
 
 def remote_origin(job: str) -> RemoteJobOrigin:
-    """The job as the UI and the daemon look it up in their workspace."""
+    """The job's origin for the UI and the daemon, which look it up in their workspace."""
     target = LoadableTargetOrigin(python_file=str(_FILE), working_directory=str(_FILE.parents[1]), attribute=ATTRIBUTE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 def code_origin(job: str) -> JobPythonOrigin:
-    """The job as a process that executes the run loads it."""
+    """The job's origin for a process that executes the run."""
     pointer = FileCodePointer(str(_FILE), ATTRIBUTE, str(_FILE.parents[1]))
     return JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer, entry_point=DEFAULT_DAGSTER_ENTRY_POINT))

@@ -1,9 +1,7 @@
-"""The UI's picture from the timeline: for a Dagster storage that was lost, and for windows that were processed without Dagster.
+"""Restores what the UI shows from the timeline, after Dagster's storage was lost or windows were processed without Dagster.
 
-Nothing is processed, and nothing in the store changes.
-
-Storage in SQLite cannot take an event back, so this only adds: an event for each asset and window that is missing or out of date. It may be
-interrupted, and run again: what is shown by then is passed over.
+It processes nothing and changes nothing in the store. Dagster's SQLite storage cannot remove events, so this only adds an event for each
+asset and window that the UI shows not at all or out of date. It may be interrupted and run again.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ from recon_assets.partitions import key_of, window_of
 from recon_assets.restored_metadata import shown
 
 AT_ONCE = 80
-"""Windows whose events are written together: with six assets, just below what Dagster's storage takes at once."""
+"""Windows whose events are written together; with six assets, just below the limit of Dagster's storage for one batch."""
 _MERGED, _CERTIFIED = "stateful_artifacts", "window_certificates"
 _LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """``windows``: how many the store holds; ``repaired``: how many of them the UI did not show as they are; ``events``: reported now."""
+    """``windows``: committed windows in the store. ``repaired``: windows that the UI showed wrongly. ``events``: events added now."""
 
     windows: int
     repaired: int
@@ -40,7 +38,7 @@ class Repaired:
 
 
 def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
-    """Reports what the instance does not show of the windows that the store holds, newest first."""
+    """Adds the events that the instance lacks for committed windows, newest first."""
     state, name, grid = work.head(), work.config.name, work.config.grid
     work.progress("looking at what the UI shows", "", 0)
     missing = _missing(instance, name, grid, state)
@@ -63,8 +61,7 @@ def repair(work: Work, instance: dg.DagsterInstance) -> Repaired:
 
 
 def _missing(instance: dg.DagsterInstance, name: str, grid: Grid, state: State) -> dict[str, set[str]]:
-    """Window → the assets that the instance does not show for it; all of them where it shows an earlier commit. One that is not certified
-    yet has no certificate to be shown."""
+    """Window → the assets that the instance does not show for it; all assets if it shows an earlier commit."""
     everything = {spec.name for spec in STAGE_ASSETS}
     missing: dict[str, set[str]] = {}
     for asset in everything:
@@ -79,7 +76,7 @@ def _missing(instance: dg.DagsterInstance, name: str, grid: Grid, state: State) 
 
 
 def _commits_shown(instance: dg.DagsterInstance, grid: Grid, key: dg.AssetKey) -> Iterator[tuple[str, int]]:
-    """Window → the commit that the newest event of an asset names."""
+    """Yields window and commit from the newest event of each partition of an asset."""
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
     ids = list(newest.values())
     for at in range(0, len(ids), _LOOKED_AT):
@@ -93,9 +90,9 @@ def _commits_shown(instance: dg.DagsterInstance, grid: Grid, key: dg.AssetKey) -
 def _report(instance: dg.DagsterInstance, events: Sequence[dg.AssetMaterialization]) -> None:
     batch = uuid4().hex
     for number, event in enumerate(events, 1):
-        told = DagsterEvent(
+        dagster_event = DagsterEvent(
             event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
             event_specific_data=StepMaterializationData(event),
             job_name=RUNLESS_JOB_NAME,
         )
-        instance.report_dagster_event(told, RUNLESS_RUN_ID, batch_metadata=DagsterEventBatchMetadata(batch, number == len(events)))
+        instance.report_dagster_event(dagster_event, RUNLESS_RUN_ID, batch_metadata=DagsterEventBatchMetadata(batch, number == len(events)))

@@ -1,4 +1,4 @@
-"""Schedules: closed windows on the clock for those who prefer it to the sensors, and upkeep at night."""
+"""Schedules: closed windows on the clock, as an alternative to the sensors, and upkeep at night."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,14 +27,14 @@ _RUNS_MAX = 10
 
 
 def reconciliation_schedules(config: Config) -> list[dg.ScheduleDefinition]:
-    """``<name>_on_the_clock`` (off) and ``<name>_nightly`` (on)."""
+    """The schedules ``<name>_on_the_clock`` (off by default) and ``<name>_nightly`` (on)."""
     nightly = dg.ScheduleDefinition(
         name=f"{config.name}_nightly",
         job_name=job_name(config, UPKEEP),
         cron_schedule="17 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Certifies what has no certificate of its last change, and sweeps what died runs left behind.",
+        description="Certifies windows whose last change has no certificate, and deletes files that dead runs left behind.",
     )
     return [_on_the_clock(config), nightly]
 
@@ -48,7 +48,7 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
         cron_schedule=cron_of(config.grid.every),
         execution_timezone=zone_of(config.grid),
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Closed windows through all stages once a window, in place of the sensors: turn those off when you turn this on.",
+        description="Processes closed windows through all stages, once per window. Turn the sensors off when you turn this on.",
         required_resource_keys={store},
     )
     def on_the_clock(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -63,7 +63,7 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
         blocks = list(ranges(config, todo.ready))[:_RUNS_MAX]
         for block in blocks:
             first, last = block[0].window, block[-1].window
-            # The tick's own time: what failed at one tick is to be launched again at a later one.
+            # With the tick's time in its key, a range that failed is launched again by a later tick.
             yield dg.RunRequest(run_key=f"{config.name}:{first}..{last}:{now:%Y-%m-%dT%H:%MZ}", tags=chosen_tags(config.grid, first, last))
         if not blocks:
             yield dg.SkipReason("everything that is closed is done")
@@ -72,14 +72,14 @@ def _on_the_clock(config: Config) -> dg.ScheduleDefinition:
 
 
 def _by_status(work: Work, config: Config, state: State) -> dg.AssetObservation:
-    """Artifacts and money by status, on the newest committed window: once a night, since it takes a pass over the whole state."""
+    """Artifacts and money by status, observed on the newest committed window. Nightly, since it reads all records."""
     figures = of_statuses(by_status(work.store, config, state))
     newest = max(state.windows)
     return dg.AssetObservation(asset_key(config.name, "stateful_artifacts"), partition=key_of(config.grid, newest), metadata=figures)
 
 
 def upkeep_job(config: Config) -> dg.JobDefinition:
-    """``<name>_upkeep``: one step, without windows."""
+    """The job ``<name>_upkeep``: one step, without windows."""
     store = resource_key(config.name)
 
     @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
@@ -94,7 +94,7 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
 
     @dg.job(
         name=job_name(config, UPKEEP),
-        description="Certifies what has no certificate of its last change, and sweeps what died runs left behind.",
+        description="Certifies windows whose last change has no certificate, and deletes files that dead runs left behind.",
         tags={"recon/reconciliation": config.name, "recon/stage": f"{config.name}.{UPKEEP}"},
         executor_def=dg.in_process_executor,
     )

@@ -1,8 +1,8 @@
-"""The sensors that keep a reconciliation up to date by themselves: one a stage, and one that closes windows.
+"""The sensors that keep a reconciliation up to date: one per stage, one for freshness, and one that closes windows.
 
-A stage's sensor takes the oldest block of consecutive windows that the stage before has finished, up to the cap, unless a run is at that
-stage. So stages of successive ranges overlap like an assembly line, and ranges grow with the backlog. A gap or a bad window does not
-hold up later ones.
+A stage's sensor starts a run for the oldest block of consecutive windows that the previous stage has finished, up to the caps, unless a run
+is at that stage. So the stages of successive ranges overlap like an assembly line, and ranges grow with the backlog. A gap or a bad window
+does not delay later windows.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from resources import cloudwatch
 from resources.stores import resource_key
 
 BLOCK_TAG = ".dagster/recon_block"
-"""Tag of a run that a sensor has started: the digest of its block."""
+"""Tag of a run that a sensor started: the digest of its block."""
 TICK = "RECON_TICK_S"
-"""Environment: seconds between two ticks of a sensor."""
+"""Environment variable: seconds between two ticks of a sensor."""
 _TICK_S = 10
 _EARLIER_MAX = 500
 _TIME_OF_DAY = re.compile(r"(\d+ d )?(?<![T\d])\d\d:\d\d(:\d\d)?(Z| h)?")
@@ -54,53 +54,53 @@ Tick = Callable[[ObjectStore, Timeline, dg.DagsterInstance, str | None], tuple[A
 
 
 def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
-    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, ``<name>_freshness_sensor``, and ``<name>_closing_sensor`` where the
-    configuration closes windows."""
+    """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, ``<name>_freshness_sensor``, and, if the configuration closes windows,
+    ``<name>_closing_sensor``."""
     sensors = [
-        _sensor(config, stage, job_name(config, job), said, _stage_tick(config, stage))
-        for stage, job, said in (
-            ("reduce", SENSED["reduce"], "Takes closed windows that are not reduced."),
-            ("merge", SENSED["merge"], "Takes reduced windows that are not committed through pre-fetch and merge."),
-            ("index", SENSED["index"], "Takes committed windows that the index has not taken in."),
-            ("certify", SENSED["certify"], "Takes indexed windows without a certificate of their last change."),
+        _sensor(config, stage, job_name(config, job), description, _stage_tick(config, stage))
+        for stage, job, description in (
+            ("reduce", SENSED["reduce"], "Starts runs that reduce closed windows."),
+            ("merge", SENSED["merge"], "Starts runs that pre-fetch and merge reduced windows."),
+            ("index", SENSED["index"], "Starts runs that add committed windows to the index."),
+            ("certify", SENSED["certify"], "Starts runs that certify indexed windows whose last change has no certificate."),
         )
     ]
-    said = "Tells the check watermark_is_fresh while nothing runs, whenever its verdict changes. Starts no runs."
-    sensors.append(_sensor(config, "freshness", None, said, _freshness_tick(config)))
+    description = "Evaluates the check watermark_is_fresh while no run does, and reports it when its result changes. Starts no runs."
+    sensors.append(_sensor(config, "freshness", None, description, _freshness_tick(config)))
     if config.closing.files is not None or config.closing.deadline is not None:
-        said = "Closes windows that hold as many files as are expected, or whose deadline has passed. Starts no runs."
-        sensors.append(_sensor(config, "closing", None, said, _closing_tick(config)))
+        description = "Closes windows that have all expected files, or whose deadline has passed. Starts no runs."
+        sensors.append(_sensor(config, "closing", None, description, _closing_tick(config)))
     return sensors
 
 
 def tick_s() -> int:
-    """Seconds between two ticks. Raises WrongUsage where $RECON_TICK_S is no whole number above 0."""
-    told = os.environ.get(TICK, "")
-    if told and not (told.isascii() and told.isdigit() and int(told)):
-        raise WrongUsage(f"{TICK}: {told!r} is no whole number of seconds above 0")
-    return int(told) if told else _TICK_S
+    """Seconds between two ticks. Raises WrongUsage if $RECON_TICK_S is no whole number above 0."""
+    text = os.environ.get(TICK, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise WrongUsage(f"{TICK}: {text!r} is no whole number of seconds above 0")
+    return int(text) if text else _TICK_S
 
 
-def _sensor(config: Config, stage: str, job: str | None, said: str, tick: Tick) -> dg.SensorDefinition:
-    store, seen = resource_key(config.name), _Seen()
+def _sensor(config: Config, stage: str, job: str | None, description: str, tick: Tick) -> dg.SensorDefinition:
+    store, last = resource_key(config.name), _LastTick()
 
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
         job_name=job,
         minimum_interval_seconds=tick_s(),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=said,
+        description=description,
         required_resource_keys={store},
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             opened = getattr(context.resources, store).open()
-            answer, cursor = tick(opened, seen.timeline(opened), context.instance, context.cursor)
+            answer, cursor = tick(opened, last.timeline(opened), context.instance, context.cursor)
         except ReconError as error:
-            seen.log(context, str(error))
+            last.log(context, str(error))
             return dg.SkipReason(str(error))
         if isinstance(answer, dg.SkipReason):
-            seen.log(context, answer.skip_message or "")
+            last.log(context, answer.skip_message or "")
         if isinstance(answer, dg.RunRequest):
             return dg.SensorResult(run_requests=[answer], cursor=cursor)
         return dg.SensorResult(skip_reason=answer, cursor=cursor)
@@ -108,9 +108,8 @@ def _sensor(config: Config, stage: str, job: str | None, said: str, tick: Tick) 
     return evaluate
 
 
-class _Seen:
-    """What the last tick has left: the timeline as far as it was read, since a state of 100,000 windows is not to be read every few
-    seconds; and why nothing was started."""
+class _LastTick:
+    """The timeline as the last tick read it, since reading 100,000 windows takes longer than a tick, and the reason that it logged."""
 
     def __init__(self) -> None:
         self._first: object = None
@@ -118,8 +117,7 @@ class _Seen:
         self._logged = ""
 
     def log(self, context: dg.SensorEvaluationContext, reason: str) -> None:
-        """Puts the reason into the tick's log, in full, where it is another than that of the tick before, but for times of day: Dagster
-        keeps a file for each tick that has logged something."""
+        """Logs the reason unless it differs from the last one only in times of day: Dagster stores a file for each tick that logs."""
         without_times = _TIME_OF_DAY.sub("", reason)
         if without_times != self._logged:
             self._logged = without_times
@@ -128,7 +126,7 @@ class _Seen:
     def timeline(self, store: ObjectStore) -> Timeline:
         entry = Timeline(store).entry(1)
         first = entry and (entry.writer, entry.time)
-        if self._timeline is None or first is None or first != self._first:  # none yet, or another store in its place
+        if self._timeline is None or first is None or first != self._first:  # none yet, or the store was replaced
             self._first, self._timeline = first, Timeline(store)
         return self._timeline
 
@@ -139,7 +137,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
         now, kept = datetime.now(UTC), _kept(cursor)
         found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
-        if stage == "reduce":  # runs of the command line that died between two stages
+        if stage == "reduce":  # command-line runs that died between two stages
             in_flight.take_over(instance, store, EVERYTHING, found_dead)
         state = timeline.head()
         refuse_other_rules(config, state)
@@ -149,10 +147,10 @@ def _stage_tick(config: Config, stage: str) -> Tick:
             return dg.SkipReason("; ".join([*found_dead.failed, *found_dead.busy])), after
         choice = choose(config, stage, ready(store, state, config, stage, waiting, now), _earlier(config, instance, job), now)
         if not choice.block:
-            told = [*found_dead.failed, *choice.passed]
+            reasons = [*found_dead.failed, *choice.passed]
             if not choice.passed or waiting.reasons or waiting.behind:
-                told.append(why_nothing(store, state, config, stage, waiting, now))
-            return dg.SkipReason("; ".join(told)), after
+                reasons.append(why_nothing(store, state, config, stage, waiting, now))
+            return dg.SkipReason("; ".join(reasons)), after
         if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, key_of(config.grid, choice.block[-1].window))):
             return dg.SkipReason(f"{named(choice.block)} is reduced, the rest of its range is not: {rest}"), after
         digest = digest_of(stage, choice.block)
@@ -162,7 +160,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
             tags={
                 **chosen_tags(config.grid, choice.block[0].window, choice.block[-1].window),
                 BLOCK_TAG: digest,
-                # The next tick takes over from a run that died; Dagster is not to start a second one beside it.
+                # The next tick takes over from a dead run; Dagster must not start another run beside it.
                 "dagster/max_retries": "0",
             },
         ), after
@@ -175,9 +173,9 @@ def _freshness_tick(config: Config) -> Tick:
         state, key = timeline.head(), asset_key(config.name, FRESHNESS_OF)
         found = freshness(store, config, state, datetime.now(UTC))
         verdict = freshness_verdict(found, key)
-        # A run tells its own verdict, so what the UI shows is asked for: the sensor and the runs must not disagree.
+        # Runs report results too, so this compares with what the UI shows.
         if _shown(instance, dg.AssetCheckKey(key, FRESHNESS)) is not found.fresh:
-            told = dg.AssetCheckEvaluation(
+            evaluation = dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=FRESHNESS,
                 passed=verdict.passed,
@@ -185,18 +183,18 @@ def _freshness_tick(config: Config) -> Tick:
                 description=verdict.description,
                 metadata=verdict.metadata,
             )
-            instance.report_runless_asset_event(told)
-        said, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", _kept(cursor).get("cloudwatch", 0)
-        if not at <= time.time() < at + cloudwatch.EVERY_S:  # a clock that was put back is no reason to fall silent
-            at, hindered = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
-            said += f"; {hindered}" if hindered else ""
-        return dg.SkipReason(said), json.dumps({"cloudwatch": at})
+            instance.report_runless_asset_event(evaluation)
+        reason, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", _kept(cursor).get("cloudwatch", 0)
+        if not at <= time.time() < at + cloudwatch.EVERY_S:  # also if the clock was set back
+            at, problem = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
+            reason += f"; {problem}" if problem else ""
+        return dg.SkipReason(reason), json.dumps({"cloudwatch": at})
 
     return tick
 
 
 def _table_behind(store: ObjectStore, config: Config, state: State) -> int | None:
-    """Commits that the table of look-ups has not taken in; None where there is to be none."""
+    """Number of commits that the index table lacks; None without ``index.kind: dynamodb``."""
     if config.index.kind != "dynamodb":
         return None
     table = builds.current(store, state)
@@ -204,7 +202,7 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
 
 
 def _shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
-    """Whether the newest evaluation of the check passed, None if there is none."""
+    """Whether the newest evaluation of the check passed; None without an evaluation."""
     for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=1):
         event = record.event.dagster_event if record.event else None
         if event is not None and isinstance(event.event_specific_data, dg.AssetCheckEvaluation):
@@ -223,14 +221,16 @@ def _closing_tick(config: Config) -> Tick:
         closed = close_due(store, config, now, still_open)
         left = [name for name in still_open if not _is_closed(store, config, name)]
         closed_to = late[-1] if late else kept.get("closed_to")
-        told = "; ".join(f"{one.window} was closed: {one.reason}" for one in closed) or f"nothing to close; {len(left)} windows are open"
-        return dg.SkipReason(told), json.dumps({"at": at, "open": left, "closed_to": closed_to}, separators=(",", ":"))
+        reason = (
+            "; ".join(f"{found.window} was closed: {found.reason}" for found in closed) or f"nothing to close; {len(left)} windows are open"
+        )
+        return dg.SkipReason(reason), json.dumps({"at": at, "open": left, "closed_to": closed_to}, separators=(",", ":"))
 
     return tick
 
 
 def _is_closed(store: ObjectStore, config: Config, name: str) -> bool:
-    """A window whose manifest is damaged is looked at again by every tick, until it is restored."""
+    """Whether a window is closed. False for a damaged manifest, so that each tick looks at it again until it is restored."""
     try:
         manifest = read_manifest(store, config.grid.parse(name))
     except Damaged:
@@ -239,7 +239,7 @@ def _is_closed(store: ObjectStore, config: Config, name: str) -> bool:
 
 
 def _kept(cursor: str | None) -> dict[str, Any]:
-    """A cursor that is none, or was made by another version, costs a look at everything, once."""
+    """The cursor's content; empty without a cursor or for another version's cursor, so that the tick looks at everything once."""
     try:
         kept = json.loads(cursor or "{}")
     except ValueError:
@@ -248,7 +248,7 @@ def _kept(cursor: str | None) -> dict[str, Any]:
 
 
 def _window_named(config: Config, key: str) -> str:
-    """The window of a partition's key; none of a key that another grid had."""
+    """The name of a partition's window; "" for a key of another grid."""
     try:
         return window_of(config.grid, key)
     except WrongUsage:
@@ -256,7 +256,7 @@ def _window_named(config: Config, key: str) -> str:
 
 
 def _earlier(config: Config, instance: dg.DagsterInstance, job: str) -> list[Earlier]:
-    """Runs of the stage that failed or were cancelled, newest first."""
+    """The stage's failed and cancelled runs, newest first."""
     statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     found = []
     for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=_EARLIER_MAX):

@@ -16,7 +16,7 @@ PORT, PORTS_TRIED = 3000, 50
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Replaces this process by ``dagster dev``; where that cannot be, says why in one line and exits."""
+    """Replaces this process with ``dagster dev``. If that is impossible, prints the reason in one line and exits."""
     try:
         refuse_foreign_modules()
         configuration = configuration_path(arguments[0] if arguments else None)
@@ -30,12 +30,12 @@ def main(arguments: list[str]) -> NoReturn:
     os.environ |= {"DAGSTER_HOME": str(home), "RECON_CONFIG": str(configuration)}
     dagster = Path(sys.executable).with_name("dagster")
     print(f"http://127.0.0.1:{port} shows {configuration}; Dagster's home is {home}", flush=True)
-    os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port)])  # noqa: S606 - no shell is wanted
+    os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port)])  # noqa: S606 - without a shell
 
 
 def workspace_file(home: Path) -> Path:
-    """The source tree's workspace.yaml. Of an installed package it lies apart from the code that it names: then a copy in Dagster's
-    home, made anew each time, that names the code by its full path."""
+    """The source tree's workspace.yaml. An installed package has it apart from the code, so this writes a copy into Dagster's home that
+    names the code by its full path."""
     given, code = top_level_file(WORKSPACE_YAML), Path(__file__).resolve().parents[1]
     if (given.parent / "jobs" / "definitions.py").is_file():
         return given
@@ -49,7 +49,7 @@ def workspace_file(home: Path) -> Path:
 
 
 def free_port(first: int) -> int:
-    """The first port from ``first`` on that nobody listens on. Raises WrongUsage if there is none among the next ones."""
+    """The first free port from ``first`` on. Raises WrongUsage if none of the next 50 is free."""
     for port in range(first, first + PORTS_TRIED):
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The assets of one reconciliation, on the grid of its windows, and how Dagster runs them."""
+"""The six assets of a reconciliation, partitioned by its windows, and the function that materializes them."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,8 @@ from resources.stores import resource_key
 
 @dataclass(frozen=True)
 class StageAsset:
-    """One stage as Dagster shows it. ``stage`` names its job, pool and tag; ``deps`` are the assets before it."""
+    """One stage as an asset. ``stage``: the name in its job, pool and tag. ``deps``: names of its upstream assets. ``metadata``: makes
+    metadata of the stage's results."""
 
     name: str
     stage: str
@@ -37,7 +38,7 @@ class StageAsset:
     retries: By = field(default_factory=lambda: COMPUTE)
 
     def per_window(self, work: Work, windows: Windows) -> PerWindow:
-        """Does the stage. Yields each window with its metadata."""
+        """Runs the stage. Yields each window with its metadata."""
         return self.metadata(work, STAGES[self.stage](work, windows))
 
 
@@ -47,8 +48,8 @@ STAGE_ASSETS = (
         "land",
         (),
         frozenset({"file"}),
-        "The files of each window, complete and closed by a manifest. `recon land` puts them there; materializing a window reports "
-        "its batch, and skips one that is missing or still open.",
+        "The files of each window, listed in a manifest that also closes the window. `recon land` adds files; materializing a window "
+        "reports its batch and skips a window that is missing or still open.",
         stages.batches,
     ),
     StageAsset(
@@ -56,8 +57,8 @@ STAGE_ASSETS = (
         "reduce",
         ("event_batches",),
         frozenset({"duckdb", "parquet"}),
-        "Each window's events reduced to one small artifact per key, with the accepted events beside it. Every row is accepted, "
-        "a duplicate or rejected with file, line and reason; rows and money tie before anything is kept.",
+        "The events of a window, reduced to one small artifact per key, and the accepted events. Every row is accepted, a duplicate, or "
+        "rejected with file, line and reason; rows and money must tie before anything is stored.",
         stages.reduced,
     ),
     StageAsset(
@@ -65,8 +66,8 @@ STAGE_ASSETS = (
         "prefetch",
         ("stateless_artifacts",),
         frozenset({"arrow"}),
-        "Places of the existing records of the keys that the range touches, looked up before the merge and kept in one file. The merge "
-        "removes the file after use; a merge without it looks the records up itself.",
+        "Addresses of the existing records of all keys in the range, looked up before the merge and stored in one file. The merge deletes "
+        "the file after use; without it, the merge looks the records up itself.",
         stages.prefetched,
     ),
     StageAsset(
@@ -74,8 +75,8 @@ STAGE_ASSETS = (
         "merge",
         ("stateless_artifacts", "prefetched_artifacts"),
         frozenset({"duckdb", "json"}),
-        "The running record of every key. A range of windows replaces what these windows contributed before, ties the totals, and "
-        "becomes visible by one commit of the timeline, or not at all. Safe in any order and any number of times.",
+        "The current record of every key. A merge replaces the earlier contributions of its range of windows, ties the totals, and "
+        "becomes visible with one commit of the timeline, or not at all. Ranges may be merged in any order, and repeatedly.",
         stages.merged,
     ),
     StageAsset(
@@ -83,7 +84,7 @@ STAGE_ASSETS = (
         "index",
         ("stateful_artifacts",),
         frozenset({"python"}),
-        "The sorted runs that lead from any key to its record: file, offset, length. Small runs are merged into larger tiers.",
+        "Sorted runs that map each key to its record: file, offset, length. Small runs are merged into larger tiers.",
         stages.indexed,
         INDEX,
     ),
@@ -92,32 +93,30 @@ STAGE_ASSETS = (
         "certify",
         ("stateful_artifacts", "artifact_index"),
         frozenset({"json"}),
-        "One numbered certificate per window and change: rows in = accepted + duplicates + rejected, and the same for money, per "
-        "currency, with the files it was made of and what changed it. Never overwritten.",
+        "A numbered certificate for every change of a window: rows in = accepted + duplicates + rejected, and the same for money, per "
+        "currency, with the window's files and the cause of the change. Certificates are never overwritten.",
         stages.certified,
     ),
 )
-
-
 ENGINE_STAGES = frozenset({"reduce", "prefetch", "merge"})
-"""The stages that the engine of the configuration carries out."""
+"""The stages that run on the configured engine."""
 
 
 def asset_key(reconciliation: str, name: str) -> dg.AssetKey:
-    """``orders/event_batches``: keys begin with the reconciliation's name."""
+    """The asset's key, such as ``orders/event_batches``; it begins with the reconciliation's name."""
     return dg.AssetKey([reconciliation, name])
 
 
 def stage_tag(reconciliation: str, stage: str) -> dict[str, str]:
-    """The tag that limits concurrency. It holds the reconciliation's name: else reconciliations would wait for each other."""
+    """The tag that limits concurrency. It includes the reconciliation's name, so that reconciliations do not wait for each other."""
     return {"recon/stage": f"{reconciliation}.{stage}"}
 
 
 def reconciliation_assets(config: Config) -> list[dg.AssetsDefinition]:
-    """The six assets of a reconciliation, on one shared grid."""
+    """The six assets of a reconciliation, which share one partitions definition."""
     partitions, columns = partitions_of(config.grid), column_schemas(config)
     with warnings.catch_warnings():
-        # `backfill_policy` is in beta; without it a range would be one run a window.
+        # `backfill_policy` is in beta; without it a range would become one run per window.
         warnings.simplefilter("ignore", dg.BetaWarning)
         engine = engine_resources(config)
         return [
@@ -159,7 +158,7 @@ def _asset(
             work = placed(work, context, engine)
             with work.noting_errors(), store_present(work.store), at_work(work.store, spec.stage, context.run.run_id):
                 Reporting(context, work, every).carry_out(spec.per_window, windows)
-        # Of the whole range, without metadata: each window has its own by now. Dagster Pipes insists on a result.
+        # For the range, without metadata, since each window has its own by now. Dagster Pipes requires a result.
         return dg.MaterializeResult()
 
     return stage

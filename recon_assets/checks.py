@@ -1,8 +1,8 @@
-"""Checks that report, where people look for it, what the stages have found and enforced.
+"""Asset checks, which show in the UI what the stages found and enforced.
 
-A check has no partitions: Dagster knows its newest result only, whichever windows the run has taken. So a check looks at all windows that
-the state marks as short, rejected or in conflict, beside those of the run: else a good window would turn it green again while another one
-is still incomplete. The windows that fail are in the check's metadata. Run alone, without windows, a check reads all windows.
+A check has no partitions: Dagster keeps only its newest result, whichever windows the run had. So a check evaluates the windows of the run
+and all windows that the state marks as short, rejected or in conflict; otherwise a good window would turn the check green while another is
+still incomplete. The failing windows are in the check's metadata. A check that runs without windows reads all windows.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,8 +40,8 @@ _NO_MARK = Mark(0)
 
 @dataclass(frozen=True)
 class StageCheck:
-    """A check of one asset. ``fault``: what is wrong with a window by its figures, in words; empty if nothing is. ``mark``: by which the
-    state knows the windows that may fail."""
+    """A check of one asset. ``fault``: describes what is wrong with a window, from its figures; "" if nothing is. ``mark``: the state's
+    mark for windows that may fail."""
 
     name: str
     severity: dg.AssetCheckSeverity
@@ -50,37 +50,37 @@ class StageCheck:
     mark: Mark = _NO_MARK
 
 
-def _does_not_tie(held: Mapping[str, Any]) -> str:
-    out = [Totals.from_json(held[side]) for side in ("counted", "duplicates", "suppressed", "rejected")]
-    return "; ".join(Totals.from_json(held["arrived"]).differences(out[0] + out[1] + out[2] + out[3]))
+def _does_not_tie(figures: Mapping[str, Any]) -> str:
+    out = [Totals.from_json(figures[side]) for side in ("counted", "duplicates", "suppressed", "rejected")]
+    return "; ".join(Totals.from_json(figures["arrived"]).differences(out[0] + out[1] + out[2] + out[3]))
 
 
-def _unreadable(held: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} of {count} rejected rows" for name, count in sorted(held["unreadable"].items()) if count)
+def _unreadable(figures: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} of {count} rejected rows" for name, count in sorted(figures["unreadable"].items()) if count)
 
 
-def _short(held: Mapping[str, Any]) -> str:
-    return f"closed with {held['received']} of {held['expected']} files" if held.get("short") else ""
+def _short(figures: Mapping[str, Any]) -> str:
+    return f"closed with {figures['received']} of {figures['expected']} files" if figures.get("short") else ""
 
 
-def _all_rejected(held: Mapping[str, Any]) -> str:
-    arrived, rejected = held["arrived"]["rows"], held["rejected"]["rows"]
+def _all_rejected(figures: Mapping[str, Any]) -> str:
+    arrived, rejected = figures["arrived"]["rows"], figures["rejected"]["rows"]
     return f"every row was rejected, {rejected:,} in all" if rejected and rejected == arrived else ""
 
 
-def _in_conflict(held: Mapping[str, Any]) -> str:
-    found = conflicts.certified(held)
-    told = [f"{found['within']:,} duplicates differ from the row that counts"] if found["within"] else []
-    told += [f"{found['ids_under_two_keys']:,} ids are under two keys"] if found["ids_under_two_keys"] else []
-    told += [f"{rows:,} duplicates differ from rows of {other}" for other, rows in found.get("earlier", {}).items()]
-    told += [f"{rows:,} duplicates in {other} differ from its rows" for other, rows in found.get("later", {}).items()]
-    return ", ".join(told)
+def _in_conflict(figures: Mapping[str, Any]) -> str:
+    found = conflicts.certified(figures)
+    texts = [f"{found['within']:,} duplicates differ from the row that counts"] if found["within"] else []
+    texts += [f"{found['ids_under_two_keys']:,} ids are under two keys"] if found["ids_under_two_keys"] else []
+    texts += [f"{rows:,} duplicates differ from rows of {other}" for other, rows in found.get("earlier", {}).items()]
+    texts += [f"{rows:,} duplicates in {other} differ from its rows" for other, rows in found.get("later", {}).items()]
+    return ", ".join(texts)
 
 
 AMOUNTS = StageCheck(
     "amounts_are_readable",
     dg.AssetCheckSeverity.WARN,
-    "Every rejected row has an amount that could be read, so that it is in the totals. Rows without one are counted, not summed.",
+    "Every rejected row has a readable amount, which is part of the totals. A row without a readable amount is counted but not summed.",
     _unreadable,
     Mark.REJECTED,
 )
@@ -94,22 +94,21 @@ CERTIFICATE_CHECKS = (
     StageCheck(
         "files_complete",
         dg.AssetCheckSeverity.ERROR,
-        "No window was closed with fewer files than expected. One that was is SHORT until the missing files have landed and were counted.",
+        "No window was closed with fewer files than expected. Such a window is SHORT until the missing files are processed.",
         _short,
         Mark.SHORT,
     ),
     StageCheck(
         "rows_are_accepted",
         dg.AssetCheckSeverity.ERROR,
-        "No window has had every row rejected. 'recon rejects W' gives file, line and reason of each row.",
+        "No window has all of its rows rejected. 'recon rejects W' lists file, line and reason of each rejected row.",
         _all_rejected,
         Mark.ALL_REJECTED,
     ),
     StageCheck(
         "duplicates_agree",
         dg.AssetCheckSeverity.WARN,
-        "Rows that were set aside as duplicates are equal to the row that counts, in the window and across windows, and no event id is "
-        "under two keys of a window.",
+        "Duplicates are equal to the row that counts, within a window and across windows, and no window has an event id under two keys.",
         _in_conflict,
         Mark.CONFLICTS,
     ),
@@ -117,7 +116,7 @@ CERTIFICATE_CHECKS = (
 
 
 def reconciliation_checks(config: Config) -> list[dg.AssetChecksDefinition]:
-    """The checks of a reconciliation's assets: one step for each asset that has some."""
+    """The checks of a reconciliation's assets: one step per asset that has checks."""
     return [_amounts_check(config), _certificate_checks(config)]
 
 
@@ -137,15 +136,15 @@ def _amounts_check(config: Config) -> dg.AssetChecksDefinition:
 def _certificate_checks(config: Config) -> dg.AssetChecksDefinition:
     store, key = resource_key(config.name), asset_key(config.name, "window_certificates")
     others = {
-        PROCESSED: "Every closed window could be processed. One that could not is in quarantine until a corrected file has landed.",
-        FRESHNESS: "The watermark, up to which every window is closed and done, is not later than `freshness` allows. It is compared with "
-        "the time of the check, whichever windows a run has taken.",
+        PROCESSED: "Every closed window could be processed. A window that could not is in quarantine until a corrected file has landed.",
+        FRESHNESS: "The watermark is at most `freshness` behind the time of the check. Up to the watermark every window is closed and "
+        "processed.",
     }
     described = {**{spec.name: spec.description for spec in CERTIFICATE_CHECKS}, **others}
 
     @dg.multi_asset_check(
         name=f"{config.name}_certificate_checks",
-        specs=[dg.AssetCheckSpec(name, asset=key, description=told) for name, told in described.items()],
+        specs=[dg.AssetCheckSpec(name, asset=key, description=text) for name, text in described.items()],
         required_resource_keys={store},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -162,7 +161,7 @@ def _certificate_checks(config: Config) -> dg.AssetChecksDefinition:
 
 
 def _figures(work: Work, tags: Mapping[str, str], of: Callable[[Work, list[datetime]], Iterator[Window]]) -> Iterator[Window]:
-    """The windows of the run but those that its stages have skipped; all that are committed where the run names none."""
+    """The windows of the run without those that its stages skipped; all committed windows if the run names none."""
     if RANGE_START not in tags and PARTITION not in tags:
         state = work.head()
         yield from committed_figures(work.store, state, state.windows).items()
@@ -180,10 +179,10 @@ def _figures(work: Work, tags: Mapping[str, str], of: Callable[[Work, list[datet
 
 def _reduced(work: Work, windows: list[datetime]) -> Iterator[Window]:
     for figures in reduced_batches(work, windows):
-        yield figures.window, _as_held(figures)
+        yield figures.window, _as_committed(figures)
 
 
-def _as_held(figures: Figures) -> Mapping[str, Any]:
+def _as_committed(figures: Figures) -> Mapping[str, Any]:
     return {"unreadable": figures.unreadable, "rejected": figures.rejected.to_json()}
 
 
@@ -192,27 +191,27 @@ def _committed(work: Work, windows: list[datetime]) -> Iterator[Window]:
 
 
 def _marked(work: Work, mark: Mark) -> tuple[int, dict[str, dict[str, Any]]]:
-    """How many committed windows have the mark, and the figures of the newest of them."""
+    """The number of committed windows with the mark, and the figures of the newest of them."""
     state: State = work.head()
-    names = sorted(name for name, held in state.windows.items() if mark and held.has(mark))
+    names = sorted(name for name, window in state.windows.items() if mark and window.has(mark))
     return len(names), committed_figures(work.store, state, names[-_READ_MAX:])
 
 
 def _processed(work: Work, key: dg.AssetKey) -> dg.AssetCheckResult:
     state = work.head()
     waiting = due(work.store, work.config, state, windows=peek(work.store, state))
-    found = [one for one in caveats(work.store, work.config, state, waiting) if one.kind in ("quarantined", "damaged")]
+    found = [caveat for caveat in caveats(work.store, work.config, state, waiting) if caveat.kind in ("quarantined", "damaged")]
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=PROCESSED,
         passed=not found,
-        description="; ".join(one.text for one in found) or None,
-        metadata={"windows_failing": sum(len(one.windows) for one in found)},
+        description="; ".join(caveat.text for caveat in found) or None,
+        metadata={"windows_failing": sum(len(caveat.windows) for caveat in found)},
     )
 
 
 def freshness_verdict(found: Freshness, key: dg.AssetKey) -> dg.AssetCheckResult:
-    """What the check says, both in a run and in the sensor."""
+    """The result of the freshness check, for runs and for the sensor."""
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=FRESHNESS,
@@ -239,10 +238,10 @@ def _length(length: timedelta) -> str:
 def _result(
     spec: StageCheck, key: dg.AssetKey, windows: Iterable[Window], marked: tuple[int, Mapping[str, Mapping[str, Any]]]
 ) -> dg.AssetCheckResult:
-    """``marked``: windows outside the run that may fail; how many there are, and the figures of the newest ones."""
+    """``windows``: those of the run. ``marked``: the number of all windows that may fail, and the figures of the newest of them."""
     number, of_state = marked
-    held_by_run = dict(windows)
-    both = {**of_state, **held_by_run}
+    of_run = dict(windows)
+    both = {**of_state, **of_run}
     failing = {name: fault for name in sorted(both) if (fault := spec.fault(both[name]))}
     shown = list(failing)[-_FAILING_MAX:]
     more = f"; and {len(failing) - _NAMED_MAX:,} more" if len(failing) > _NAMED_MAX else ""
@@ -253,10 +252,10 @@ def _result(
         severity=spec.severity,
         description="; ".join(f"{name}: {failing[name]}" for name in shown[-_NAMED_MAX:]) + more or None,
         metadata={
-            "windows_checked": len(held_by_run),
+            "windows_checked": len(of_run),
             "windows_failing": len(failing),
-            "first_window": min(held_by_run, default="none"),
-            "last_window": max(held_by_run, default="none"),
+            "first_window": min(of_run, default="none"),
+            "last_window": max(of_run, default="none"),
             **({"older_windows_not_read": number - len(of_state)} if number > len(of_state) else {}),
             "failing": dg.MetadataValue.json({name: failing[name] for name in shown}),
         },

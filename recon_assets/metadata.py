@@ -1,7 +1,6 @@
-"""Figures of the library as Dagster metadata: what the UI shows of a window.
+"""The library's figures as Dagster metadata, which the UI shows for each window.
 
-Money is exact text and never adds across currencies; the
-same amounts as floats, which the UI plots, are rounded to some 15 digits and are used for nothing else.
+Money is exact text and never adds two currencies. The same amounts as floats, rounded to about 15 digits, are only for the UI's plots.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ _TOTALS = dg.TableSchema(
         dg.TableColumn("total", "string", "a control total, with its currency or other group"),
         dg.TableColumn("in", "string", "all rows of the window's files"),
         dg.TableColumn("accepted", "string", "rows that count in the artifacts"),
-        dg.TableColumn("duplicates", "string", "rows of events that the window or an earlier one already holds"),
-        dg.TableColumn("rejected", "string", "rows that could not be read or were refused, each kept with file, line and reason"),
+        dg.TableColumn("duplicates", "string", "rows of events that this window or an earlier window already has"),
+        dg.TableColumn("rejected", "string", "rows that could not be read or break a rule, each stored with file, line and reason"),
         dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
     ]
 )
@@ -38,10 +37,10 @@ _COMPLETENESS = dg.TableSchema(
     [
         dg.TableColumn("what", "string", "files, rows, or a control total with its currency or other group"),
         dg.TableColumn("expected", "string", "files as configured by closing.files; rows and totals as declared by the senders"),
-        dg.TableColumn("received", "string", "what the window holds, with late files"),
-        dg.TableColumn("late", "string", "files that landed after the window was closed"),
-        dg.TableColumn("duplicates", "string", "rows of events that the window or an earlier one already holds"),
-        dg.TableColumn("rejected", "string", "rejected rows; files that hold some"),
+        dg.TableColumn("received", "string", "files and rows in the window, including late files"),
+        dg.TableColumn("late", "string", "files that landed after the window had closed"),
+        dg.TableColumn("duplicates", "string", "rows of events that this window or an earlier window already has"),
+        dg.TableColumn("rejected", "string", "rejected rows, and the files that have some"),
     ]
 )
 _REQUESTS = dg.TableSchema(
@@ -54,33 +53,33 @@ _REQUESTS = dg.TableSchema(
     ]
 )
 _PLOTTED_MAX = 24
-"""Numbers of one kind that are shown one by one: currencies, or statuses."""
+"""The most currencies, or statuses, that get a number of their own."""
 _COLUMNS = {
-    "key": "the key that is reconciled, such as an order number",
+    "key": "the reconciled key, such as an order number",
     "n": "accepted events of the key in this window",
-    "hi": "upper half of the key's hash, by which runs are sorted",
-    "lo": "lower half of the key's hash",
-    "status": "the first status of the configuration that holds",
-    "contributions": "what each window adds to the measures",
-    "carried": "the sum of the oldest windows, for a key with very many",
-    "withdrawn": "windows that contributed before and no longer do",
+    "hi": "upper 64 bits of the key's hash, by which runs are sorted",
+    "lo": "lower 64 bits of the key's hash",
+    "status": "the first status of the configuration whose condition is true",
+    "contributions": "the contribution of each window to the measures",
+    "carried": "the sum of the oldest windows' contributions, for a key with very many windows",
+    "withdrawn": "windows that contributed earlier and no longer do",
     "file": "number of the part-file",
-    "offset": "where the record begins, in bytes",
-    "length": "bytes of the record",
+    "offset": "position of the record in the part-file, in bytes",
+    "length": "length of the record, in bytes",
     "check": "checksum of the record",
     "window": "start of the window, UTC",
-    "number": "number of the certificate; a change of the window makes a new one",
+    "number": "number of the certificate; each change of the window adds a certificate",
     "in": "rows and money of all files of the window",
     "accepted": "rows that count in the artifacts",
-    "duplicates": "rows of events that the window or an earlier one already holds",
-    "rejected": "rows that could not be read or were refused, each kept with file, line and reason",
+    "duplicates": "rows of events that this window or an earlier window already has",
+    "rejected": "rows that could not be read or break a rule, each stored with file, line and reason",
     "ties": "in = accepted + duplicates + rejected",
 }
-"""What the columns mean that are not the configuration's own."""
+"""Descriptions of the columns that are Recon's own."""
 
 
 def of_batch(manifest: Manifest) -> Metadata:
-    """What landed in a window."""
+    """Metadata of the files that landed in a window."""
     return {
         "revision": manifest.revision,
         "state": "SHORT" if manifest.short else "CLOSED" if manifest.closed else "OPEN",
@@ -93,10 +92,10 @@ def of_batch(manifest: Manifest) -> Metadata:
 
 
 def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
-    """Figures of a reduced window. ``numbers``: those that only the run that reduced it knows.
+    """Metadata of a reduced window. ``numbers``: figures of the run that reduced it, such as seconds.
 
-    Duplicates of other windows are found by the merge. So these figures are of the window alone, and have names of their own:
-    ``rows_accepted`` and ``rows_duplicates`` are the merge's, wherever they are shown."""
+    Only the merge finds duplicates of other windows. So these figures describe the window alone and have other names;
+    ``rows_accepted`` and ``rows_duplicates`` always come from the merge."""
     sides = {
         "in": figures.arrived,
         "unique_in_window": figures.accepted,
@@ -115,27 +114,27 @@ def of_reduced(figures: Figures, numbers: Numbers) -> Metadata:
 
 
 def of_prefetched(figures: Figures, numbers: Numbers) -> Metadata:
-    """A window's share in a pre-fetch. ``numbers``: whether it is merged already, and what was read for its block of windows."""
+    """Metadata of a window in a pre-fetch. ``numbers``: whether it was merged before, and what was read for its range."""
     return {"revision": figures.revision, "keys": figures.keys, **of_numbers(numbers)}
 
 
-def of_committed(held: Mapping[str, Any], range_figures: Numbers, statuses: Mapping[str, int] | None = None) -> Metadata:
-    """A window as it is committed. ``range_figures``: what the merge of its block wrote as a whole. ``statuses``: all artifacts of the
-    reconciliation by status, as of the window's commit."""
+def of_committed(committed: Mapping[str, Any], range_figures: Numbers, statuses: Mapping[str, int] | None = None) -> Metadata:
+    """Metadata of a committed window, from its committed figures. ``range_figures``: figures of the merge of its range. ``statuses``:
+    artifacts by status, over all keys, as of the window's commit."""
     return {
-        "dagster/row_count": held["keys"],
-        "revision": held["revision"],
-        "commit": held["commit"],
-        **_rows_and_money(_sides(held)),
-        "keys": held["keys"],
-        **_conflicts(held),
+        "dagster/row_count": committed["keys"],
+        "revision": committed["revision"],
+        "commit": committed["commit"],
+        **_rows_and_money(_sides(committed)),
+        "keys": committed["keys"],
+        "rows_in_conflict": conflicts.rows_of({"conflicts": conflicts.certified(committed)}),
         **{f"artifacts_{status}": count for status, count in sorted((statuses or {}).items())[:_PLOTTED_MAX]},
         **of_numbers(range_figures),
     }
 
 
 def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadata:
-    """All artifacts by status and currency (recon.reading.breaks.by_status): exact as a table, and as numbers that plot."""
+    """All artifacts by status and currency (see recon.reading.breaks.by_status): exact in a table, and as numbers for plots."""
     table = [
         dg.TableRecord({"status": status, "currency": currency, "artifacts": count, "amount": "" if money is None else f"{money:f}"})
         for status, currency, count, money in rows
@@ -151,7 +150,7 @@ def of_statuses(rows: Sequence[tuple[str, str, int, Decimal | None]]) -> Metadat
 
 
 def _requests(text: str) -> Any:
-    """Requests as recon.metering.prices.figures has them, as a table."""
+    """The requests of recon.metering.prices.figures as a table."""
     rows = [
         dg.TableRecord({"service": service, "operation": operation, **numbers})
         for service, operations in json.loads(text).items()
@@ -161,7 +160,7 @@ def _requests(text: str) -> Any:
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
-    """The newest certificate of a window, as a table."""
+    """Metadata of a window's newest certificate."""
     sides = {side: Totals.from_json(certificate[side]) for side in ("in", "accepted", "duplicates", "rejected")}
     changed_by = certificate["changed_by"]
     return {
@@ -182,7 +181,7 @@ def of_certificate(certificate: Mapping[str, Any]) -> Metadata:
 
 
 def of_completeness(found: Mapping[str, Any]) -> Metadata:
-    """Did the window close, and is all there? ``found``: what recon.reading.completeness says."""
+    """Metadata on whether the window has closed and is complete. ``found``: of recon.reading.completeness."""
     closed = found["closed_by"]
     files = {
         "expected": found["expected"]["files"],
@@ -193,7 +192,7 @@ def of_completeness(found: Mapping[str, Any]) -> Metadata:
     }
     sides = {side: None if found[side]["rows"] is None else Totals.from_json(_totals(found[side])) for side in files}
     lines = [("files", files), ("rows", {side: totals and totals.rows for side, totals in sides.items()})]
-    groups = sorted({(name, by) for totals in sides.values() if totals for name, held in totals.money.items() for by in held})
+    groups = sorted({(name, by) for totals in sides.values() if totals for name, amounts in totals.money.items() for by in amounts})
     lines += [
         (_total(name, by), {side: totals and totals.money.get(name, {}).get(by) for side, totals in sides.items()}) for name, by in groups
     ]
@@ -209,7 +208,7 @@ def of_completeness(found: Mapping[str, Any]) -> Metadata:
 
 
 def _totals(side: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows and control totals of one side, without what else stands beside them."""
+    """The rows and control totals of one side, without its other members."""
     return {name: value for name, value in side.items() if name == "rows" or isinstance(value, dict)}
 
 
@@ -218,7 +217,7 @@ def _or_nothing(amount: Decimal | int | None) -> str:
 
 
 def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
-    """Asset name → the columns of what it holds."""
+    """Asset name → the columns of its data."""
     key = {"key": "text"}
     measures = {measure.name: str(measure.type) for measure in config.measures}
     derived = {value.name: str(value.expression.type) for value in config.derived}
@@ -244,36 +243,36 @@ def column_schemas(config: Config) -> dict[str, dg.TableSchema]:
             "ties": "boolean",
         },
     }
-    # What the sender's columns and the configuration's measures mean is not ours to say.
+    # Recon does not describe the sender's columns or the user's measures.
     theirs = {*config.columns, *measures, *derived}
     ours = {name: text for name, text in _COLUMNS.items() if name not in theirs}
-    return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in held.items()]) for asset, held in columns.items()}
+    return {asset: dg.TableSchema([dg.TableColumn(n, kind, ours.get(n)) for n, kind in names.items()]) for asset, names in columns.items()}
 
 
 def of_numbers(numbers: Numbers) -> Metadata:
-    """Figures of a stage as they are, requests as a table, addresses as links."""
+    """A stage's figures: requests as a table, URLs as links, all others unchanged."""
 
-    def shown(name: str, one: float | int | str) -> Any:
+    def shown(name: str, value: float | int | str) -> Any:
         if name in ("requests", "range_requests"):
-            return _requests(str(one))
-        return dg.MetadataValue.url(str(one)) if str(one).startswith("https://") else one
+            return _requests(str(value))
+        return dg.MetadataValue.url(str(value)) if str(value).startswith("https://") else value
 
-    return {name: shown(name, one) for name, one in numbers.items()}
+    return {name: shown(name, value) for name, value in numbers.items()}
 
 
-def _sides(held: Mapping[str, Any]) -> dict[str, Totals]:
-    """The four sides of a window's equation as the timeline holds them; duplicates are those within and across windows."""
-    within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
+def _sides(committed: Mapping[str, Any]) -> dict[str, Totals]:
+    """The four sides of a committed window's equation. Duplicates are those within the window and across windows."""
+    within, earlier = Totals.from_json(committed["duplicates"]), Totals.from_json(committed["suppressed"])
     return {
-        "in": Totals.from_json(held["arrived"]),
-        "accepted": Totals.from_json(held["counted"]),
+        "in": Totals.from_json(committed["arrived"]),
+        "accepted": Totals.from_json(committed["counted"]),
         "duplicates": within + earlier,
-        "rejected": Totals.from_json(held["rejected"]),
+        "rejected": Totals.from_json(committed["rejected"]),
     }
 
 
 def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
-    """Counts as numbers, so that the UI plots them; money as text, ``amount EUR 124.25, amount USD 154.90``, and beside it as numbers:
+    """Rows as numbers, which the UI plots; money as text, ``amount EUR 124.25, amount USD 154.90``, and again as numbers for plots, such as
     ``money_accepted_amount_EUR``."""
     found: Metadata = {f"rows_{side}": totals.rows for side, totals in sides.items()}
     names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
@@ -285,11 +284,6 @@ def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
     return found
 
 
-def _conflicts(held: Mapping[str, Any]) -> Metadata:
-    """Rows that differ from the row that counts, and ids under two keys: in the window, and with other windows."""
-    return {"rows_in_conflict": conflicts.rows_of({"conflicts": conflicts.certified(held)})}
-
-
 def _money(totals: Totals) -> str:
     amounts = [f"{_total(name, by)} {amount}" for name, groups in sorted(totals.money.items()) for by, amount in sorted(groups.items())]
     return ", ".join(amounts) or "none"
@@ -299,13 +293,11 @@ def _table(sides: Mapping[str, Totals]) -> list[dg.TableRecord]:
     names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
     lines: list[tuple[str, list[Any]]] = [("rows", [totals.rows for totals in sides.values()])]
     lines += [(_total(name, by), [totals.money.get(name, {}).get(by, 0) for totals in sides.values()]) for name, by in names]
-    return [
-        dg.TableRecord({"total": name, **dict(zip(sides, _written_alike(line), strict=True)), "ties": _ties(line)}) for name, line in lines
-    ]
+    return [dg.TableRecord({"total": name, **dict(zip(sides, _aligned(line), strict=True)), "ties": _ties(line)}) for name, line in lines]
 
 
-def _written_alike(line: list[Any]) -> list[str]:
-    """``1,234.50``; all numbers of a line with as many digits after the point as the one that has most, so that nothing is cut."""
+def _aligned(line: list[Any]) -> list[str]:
+    """Numbers as ``1,234.50``, all with as many decimal places as the number that has most, so that no digit is lost."""
     places = max(max(0, -int(Decimal(amount).as_tuple().exponent)) for amount in line)
     return [f"{amount:,.{places}f}" for amount in map(Decimal, line)]
 

@@ -1,8 +1,8 @@
-"""What a run reports of each of its windows: done, skipped, or failed, with the reason.
+"""Reports to Dagster, window by window, whether a stage was done, skipped or failed, and why.
 
-Dagster knows one result of a step for the whole range: where it succeeds, every window of the range is shown as materialized; where the run
-fails, every window without an event of its own is shown as failed. So a run that skips windows reports those that it has done one by one,
-and takes back, where it fails, that the skipped ones were to be materialized.
+Dagster records one result per step for the range: after success it shows every window as materialized; after a failure it shows every
+window without an event of its own as failed. So a run that skips windows reports each window that is done, and, if it fails, cancels the
+planned materialization of the skipped windows.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from recon_assets.retries import FAILURE_TAG, NO_FAILURE
 from recon_assets.stages import PerWindow
 
 SKIPPED_TAG = "recon/skipped"
-"""Tag of a run that has skipped windows: which."""
+"""Tag of a run that skipped windows: their names."""
 _NAMED_MAX, _OBSERVED_MAX, _TAGGED_MAX = 12, 200, 5
 
 Stage = Callable[[Work, Sequence[datetime]], PerWindow]
 
 
 def tag(context: dg.AssetExecutionContext) -> None:
-    """Gives the run its windows where it was launched in the UI, and takes from it the failure of the run that it executes again."""
+    """Tags a run from the UI with its windows, and removes the failure tag that a re-execution inherited."""
     tags = context.run.tags
     stale = {FAILURE_TAG: NO_FAILURE} if tags.get(FAILURE_TAG, NO_FAILURE) != NO_FAILURE else {}
     if missing := {**window_tag(tags), **stale}:
@@ -45,7 +45,8 @@ def tag(context: dg.AssetExecutionContext) -> None:
 
 @dataclass
 class Reporting:
-    """One stage of a run over a range. ``assets``: those of the reconciliation, of which the run has some."""
+    """One stage of a run over a range. ``assets``: all assets of the reconciliation; the run has some of them. ``done``: window → metadata.
+    ``skipped``: window → reason."""
 
     context: dg.AssetExecutionContext
     work: Work
@@ -54,7 +55,7 @@ class Reporting:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def carry_out(self, stage: Stage, windows: Sequence[datetime]) -> None:
-        """The stage over the windows. Those that hold no files or are still open are skipped, unless no other is left."""
+        """Runs the stage over the windows. Skips windows that have no files or are still open, unless no other window is left."""
         try:
             try:
                 self._take(stage(self.work, windows), windows)
@@ -65,16 +66,16 @@ class Reporting:
             self._leave_missing([name_of(window) for window in windows])
             self._report_failed(windows)
             if not isinstance(error, NotReady):
-                self._report_done()  # nobody will come back to those
+                self._report_done()  # no later run will report them
             raise
         if _is_deferred(self.context):
             self._report_done()
-        # One line for all of them: each line is a transaction of Dagster's storage.
-        told = f"{spanned(sorted(self.done)) if self.done else 'no window'} done, {len(self.done)} in all"
-        self.context.log.info(f"{self.context.asset_key.path[-1]}: {told}")
+        # One line for all windows, since each line is a transaction of Dagster's storage.
+        summary = f"{spanned(sorted(self.done)) if self.done else 'no window'} done, {len(self.done)} in all"
+        self.context.log.info(f"{self.context.asset_key.path[-1]}: {summary}")
 
     def _take(self, per_window: PerWindow, windows: Sequence[datetime]) -> None:
-        """Figures of the run's own windows as metadata of their partitions; of any other window, recounted by it, as an observation."""
+        """Attaches figures to the partitions of the run's windows. Another window, recounted by the merge, gets an observation."""
         asked = {name_of(window) for window in windows}
         for window, figures in per_window:
             metadata: dict[str, Any] = {"window": window, **figures}
@@ -85,8 +86,8 @@ class Reporting:
                 self._observe(window, metadata)
 
     def _without_unfilled(self, error: NotReady, windows: Sequence[datetime]) -> list[datetime]:
-        """The windows that are left. Raises the error where a window of the run has files, and so should be ready, where none is left,
-        or where Recon has chosen the windows itself, since they were ready then."""
+        """The windows that are not skipped. Raises ``error`` if a window that is not ready has files, if no window is left, or if Recon
+        chose the windows itself, since they were ready then."""
         self.skipped = unfilled(self.work, error.windows)
         rest = [window for window in windows if name_of(window) not in self.skipped]
         if CHOSEN_TAG in self.context.run.tags or not self.skipped or not rest:
@@ -96,16 +97,16 @@ class Reporting:
         more = f"; and {len(self.skipped) - _NAMED_MAX} more" if len(self.skipped) > _NAMED_MAX else ""
         self.context.log.warning(f"skipped: {'; '.join(islice(self.skipped.values(), _NAMED_MAX))}{more}")
         self.context.instance.add_run_tags(self.context.run.run_id, {SKIPPED_TAG: _listed(list(self.skipped))})
-        # From here on Dagster reports no window of this run by itself.
+        # With this tag Dagster reports no window of this run by itself.
         cast("dict[str, str]", self.context.run.tags)[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
         return rest
 
     def _key(self, window: str) -> str:
         return key_of(self.work.config.grid, window)
 
-    def _observe(self, window: str, metadata: Mapping[str, Any], told: str | None = None) -> None:
+    def _observe(self, window: str, metadata: Mapping[str, Any], description: str | None = None) -> None:
         partition = self._key(window)
-        self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=partition, description=told))
+        self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=partition, description=description))
 
     def _report_done(self) -> None:
         tags = {CODE_VERSION_TAG: self.work.config.rules_version}
@@ -114,16 +115,17 @@ class Reporting:
             self.context.log_event(dg.AssetMaterialization(self.context.asset_key, metadata=metadata, partition=partition, tags=tags))
 
     def _report_failed(self, windows: Sequence[datetime]) -> None:
-        """The reason of each window that failed on its data, where it is looked for: among the window's events."""
+        """Reports why each bad window failed among the window's own events, where people look for it."""
         bad = self.work.report.bad
         for window in islice((window for window in map(name_of, windows) if window in bad), _OBSERVED_MAX):
             self._observe(window, {"failed": bad[window]}, f"failed: {bad[window]}")
 
     def _leave_missing(self, windows: Sequence[str]) -> None:
-        """Of a failed run every window that was to be materialized and was not is shown as failed. Plans them anew without a run, so that
-        those that are not at fault are shown as they were: the skipped ones, and all but the bad in the assets that were not reached.
+        """Restores how Dagster shows the windows that are not at fault: the skipped windows, and in the assets that the run did not reach,
+        all but the bad windows.
 
-        The other windows of a range that Recon has chosen are done by its next runs."""
+        Dagster shows every planned window of a failed run as failed, so those windows are planned again without a run. Recon's next runs
+        process the other windows of a range that Recon chose."""
         bad = [name for name in windows if name in self.work.report.bad]
         untried = [name for name in windows if name not in bad] if bad and CHOSEN_TAG not in self.context.run.tags else [*self.skipped]
         selected, own = self.context.job_def.asset_layer.selected_asset_keys, self.assets.index(self.context.asset_key)

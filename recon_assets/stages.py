@@ -1,4 +1,4 @@
-"""What the stages yield for each window (recon.stages), as the metadata of their assets."""
+"""Turns the results of each stage into the metadata of its asset, window by window."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ PerWindow = Iterator[tuple[str, Metadata]]
 
 
 def batches(work: Work, results: Iterator[WindowResult[Manifest]]) -> PerWindow:
-    """Of the stage ``land``."""
+    """Metadata of the stage ``land``."""
     for result in results:
         yield result.window, metadata.of_batch(result.made)
 
 
 def reduced(work: Work, results: Iterator[WindowResult[Figures]]) -> PerWindow:
-    """Of the stage ``reduce``."""
+    """Metadata of the stage ``reduce``."""
     for result in results:
         yield result.window, metadata.of_reduced(result.made, result.numbers)
 
 
 def prefetched(work: Work, results: Iterator[WindowResult[Figures]]) -> PerWindow:
-    """Of the stage ``prefetch``."""
+    """Metadata of the stage ``prefetch``."""
     for result in results:
         yield result.window, metadata.of_prefetched(result.made, result.numbers)
 
 
 def merged(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> PerWindow:
-    """Of the stage ``merge``. Only windows that this run has merged have numbers."""
+    """Metadata of the stage ``merge``. Only windows that this run merged have numbers."""
     entries: dict[int, Entry | None] = {}
     for result in results:
         commit = result.made["commit"]
@@ -53,7 +53,7 @@ def merged(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> Pe
 
 
 def indexed(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> PerWindow:
-    """Of the stage ``index``."""
+    """Metadata of the stage ``index``."""
     for result in results:
         yield (
             result.window,
@@ -62,7 +62,7 @@ def indexed(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> P
 
 
 def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWindow:
-    """Of the stage ``certify``."""
+    """Metadata of the stage ``certify``."""
     state: State | None = None
     for result in results:
         state = state or work.head()
@@ -70,15 +70,15 @@ def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWind
         yield result.window, {**shown, **metadata.of_numbers(result.numbers)}
 
 
-def of_certificate(work: Work, state: State, certificate: Mapping[str, Any], held: Mapping[str, Any] | None) -> Metadata:
-    """A certificate and the completeness of its window's revision. ``held``: the committed figures, if the caller has read them."""
+def of_certificate(work: Work, state: State, certificate: Mapping[str, Any], committed: Mapping[str, Any] | None) -> Metadata:
+    """Metadata of a certificate and of the completeness of its revision. ``committed``: the window's committed figures, if already read."""
     window, revision = work.config.grid.parse(certificate["window"]), int(certificate["revision"])
-    found = completeness(work.store, work.config, state, window, read_manifest(work.store, window, revision), held)
+    found = completeness(work.store, work.config, state, window, read_manifest(work.store, window, revision), committed)
     return {**metadata.of_certificate(certificate), **metadata.of_completeness(found)}
 
 
 def statuses_of(entry: Entry | None) -> Mapping[str, int]:
-    """All artifacts by status, as of a commit."""
+    """Status → number of artifacts, as of a commit."""
     return {} if entry is None else entry.totals.get("statuses", {})
 
 

@@ -97,12 +97,12 @@ def generate(
     \b
     recon generate --events 100000 --keys 20000 --windows 24 --seed 7 --out made
     """
-    from recon.samples.generator import FORMATS
+    from recon.samples.generator import FORMATS, Sample
     from recon.samples.generator import generate as write_events
 
     with Bar("generate"):
-        folder, chosen = Path(out), tuple(formats or FORMATS)
-        answers = write_events(size.events, size.keys, size.windows, seed, folder, windows.start, windows.every, chosen)
+        chosen = tuple(formats or FORMATS)
+        answers = write_events(Sample(size.events, size.keys, size.windows, seed, windows.start, windows.every, chosen), Path(out))
     if output.json:
         as_json({"out": out, **answers})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,84 +66,101 @@ control: {{rows: {{count: "*"}}, amount: {{sum: amount, by: currency}}}}
 """
 
 
-def generate(
-    events: int,
-    keys: int,
-    windows: int,
-    seed: int,
-    out: Path,
-    start: str = "2026-11-01T00:00Z",
-    every: str = "1h",
-    formats: tuple[str, ...] = FORMATS,
-    duplicate_share: float = 0.01,
-    reject_share: float = 0.001,
-) -> dict[str, Any]:
-    """Writes ``events`` rows and what must come out of them into the new folder ``out``; returns the answers.
+@dataclass(frozen=True)
+class Sample:
+    """What is generated: ``events`` rows of ``keys`` orders in ``windows`` windows. Duplicates and rejected rows are among the events; a
+    share above 0 gives at least one, if there are three events or more. The same arguments give the same rows. Raises WrongUsage for
+    arguments that are out of range or do not fit together."""
 
-    The folder holds ``recon.yaml``, ``events/<window>/…`` (one file per format and window), ``files.json`` ({window:
-    [file, …]}, in the windows' order), ``answers.json`` (figures per window, totals, artifacts by status; money as
-    text, by currency), ``answers.parquet`` (one row per order: key, currency, status, billed, paid, lines, balance).
-    The same arguments give the same rows. Duplicates and rejected rows are among the ``events``; a share above 0
-    gives at least one, if there are three events or more. Of a window, rows = accepted + duplicates + rejected, and
-    duplicates = those of the same window + those of an earlier one; the amount of a rejected row counts where it
-    can be read.
-    Raises WrongUsage for arguments that cannot be met, and for a folder that is not empty.
+    events: int
+    keys: int
+    windows: int
+    seed: int
+    start: str = "2026-11-01T00:00Z"
+    every: str = "1h"
+    formats: tuple[str, ...] = FORMATS
+    duplicate_share: float = 0.01
+    reject_share: float = 0.001
+
+    def __post_init__(self) -> None:
+        _ = self.grid
+        for name, count in (("events", self.events), ("keys", self.keys), ("windows", self.windows)):
+            if not 1 <= count <= EVENTS_MAX:
+                raise WrongUsage(f"{name}: {count} is not a number from 1 to {EVENTS_MAX:,}")
+        if not self.formats or len(set(self.formats)) < len(self.formats) or not set(self.formats) <= set(FORMATS):
+            raise WrongUsage(f"formats: {', '.join(self.formats) or 'none'}; name one or more of {', '.join(FORMATS)}, each once")
+        if self.seed < 0:
+            raise WrongUsage(f"seed: {self.seed} is negative; name 0 or more")
+        for name, share in (("duplicate_share", self.duplicate_share), ("reject_share", self.reject_share)):
+            if not 0 <= share <= SHARE_MAX:
+                raise WrongUsage(f"{name}: {share} is not a share from 0 to {SHARE_MAX}")
+        if self.keys > self.originals:
+            raise WrongUsage(
+                f"keys: {self.keys} orders need as many events, and of {self.events} only {self.originals} are neither duplicates "
+                "nor rejects"
+            )
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(parse_instant(self.start, "start"), parse_duration(self.every, "every"))
+
+    @property
+    def duplicates(self) -> int:
+        return self._part(self.duplicate_share)
+
+    @property
+    def rejects(self) -> int:
+        return self._part(self.reject_share)
+
+    @property
+    def originals(self) -> int:
+        """The number of events that are neither duplicates nor rejected."""
+        return self.events - self.duplicates - self.rejects
+
+    def _part(self, share: float) -> int:
+        return max(1, round(self.events * share)) if share > 0 and self.events > 2 else 0
+
+
+def generate(sample: Sample, out: Path) -> dict[str, Any]:
+    """Writes events and the results expected from them into the new folder ``out``; returns the expected results.
+
+    The folder gets ``recon.yaml``, ``events/<window>/…`` (one file per format and window), ``files.json`` ({window: [file, …]}, in the
+    windows' order), ``answers.json`` (figures per window, totals, artifacts by status; money as text, by currency) and ``answers.parquet``
+    (one row per order: key, currency, status, billed, paid, lines, balance). In each window, rows = accepted + duplicates + rejected, and
+    duplicates = those of the same window + those of an earlier one; the amount of a rejected row counts if it is readable.
+
+    Raises WrongUsage if ``out`` is not empty.
     """
     import numpy as np
 
-    grid = Grid(parse_instant(start, "start"), parse_duration(every, "every"))
-    _check(events, keys, windows, seed, formats, duplicate_share, reject_share)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUsage(f"{out}: there is something already; name a new folder")
-    draw = np.random.default_rng(seed)
-    repeated = _part(events, duplicate_share)
-    rejected = _part(events, reject_share)
-    base = events - repeated - rejected
-    if keys > base:
-        raise WrongUsage(f"keys: {keys} orders need as many events, and of {events} only {base} are neither duplicates nor rejects")
-    originals, orders = draw_events(draw, base, keys, windows, int(grid.every.total_seconds()))
-    copies = draw_duplicates(draw, originals, repeated, windows, grid.every)
-    bad = draw_rejects(draw, originals, rejected, base)
+    grid, formats, windows = sample.grid, sample.formats, sample.windows
+    draw = np.random.default_rng(sample.seed)
+    originals, orders = draw_events(draw, sample.originals, sample.keys, windows, int(grid.every.total_seconds()))
+    copies = draw_duplicates(draw, originals, sample.duplicates, windows, grid.every)
+    bad = draw_rejects(draw, originals, sample.rejects, sample.originals)
     rows = concatenated([originals, copies, bad])
-    rows = rows.take(draw.permutation(events))
-    shape = draw.integers(0, len(formats), events)
+    rows = rows.take(draw.permutation(sample.events))
+    shape = draw.integers(0, len(formats), sample.events)
     if "parquet" in formats:
         typed = (shape == formats.index("parquet")) & (rows.wrong != GOOD)
         rows.wrong[typed] = NO_KEY
 
     out.mkdir(parents=True, exist_ok=True)
     files = _write_events(out, rows, shape, orders, grid, formats)
-    answers = {
-        "arguments": {"events": events, "keys": keys, "windows": windows, "seed": seed, "start": start, "every": every},
-        **_answers(rows, orders, grid, windows),
-    }
+    arguments = {name: getattr(sample, name) for name in ("events", "keys", "windows", "seed", "start", "every")}
+    answers = {"arguments": arguments, **_answers(rows, orders, grid, windows)}
     _write_orders(out / "answers.parquet", orders)
     (out / "files.json").write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
     (out / "answers.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-    text = _YAML.format(events=events, keys=keys, windows=windows, seed=seed, start=name_of(grid.start), every=every, dedupe=DEDUPE_DAYS)
+    text = _YAML.format(**arguments | {"start": name_of(grid.start)}, dedupe=DEDUPE_DAYS)
     (out / "recon.yaml").write_text(text, encoding="utf-8")
     return answers
 
 
-def _check(events: int, keys: int, windows: int, seed: int, formats: tuple[str, ...], duplicates: float, rejects: float) -> None:
-    for name, count in (("events", events), ("keys", keys), ("windows", windows)):
-        if not 1 <= count <= EVENTS_MAX:
-            raise WrongUsage(f"{name}: {count} is not a number from 1 to {EVENTS_MAX:,}")
-    if not formats or len(set(formats)) < len(formats) or not set(formats) <= set(FORMATS):
-        raise WrongUsage(f"formats: {', '.join(formats) or 'none'}; name one or more of {', '.join(FORMATS)}, each once")
-    if seed < 0:
-        raise WrongUsage(f"seed: {seed} is negative; name 0 or more")
-    for name, share in (("duplicate_share", duplicates), ("reject_share", rejects)):
-        if not 0 <= share <= SHARE_MAX:
-            raise WrongUsage(f"{name}: {share} is not a share from 0 to {SHARE_MAX}")
-
-
-def _part(events: int, share: float) -> int:
-    return max(1, round(events * share)) if share > 0 and events > 2 else 0
-
-
 def _answers(rows: Rows, orders: Orders, grid: Grid, windows: int) -> dict[str, Any]:
-    """What must come out: figures per window and in all, artifacts by status, measures over all artifacts."""
+    """The expected results: figures per window and in all, artifacts by status, measures over all artifacts."""
     import numpy as np
 
     good = rows.wrong == GOOD
@@ -180,23 +198,17 @@ def _answers(rows: Rows, orders: Orders, grid: Grid, windows: int) -> dict[str, 
             "by_status": {status: int(count) for status, count in zip(STATUSES, statuses, strict=True)},
         },
         # Over all currencies these are sums to compare with, not money; by currency they are.
-        "measures": {
-            "billed": _text(int(orders.billed.sum())),
-            "paid": _text(int(orders.paid.sum())),
-            "lines": int(orders.lines.sum()),
-        },
-        "measures_by_currency": {
-            currency: {
-                "billed": _text(int(orders.billed[orders.currency == place].sum())),
-                "paid": _text(int(orders.paid[orders.currency == place].sum())),
-            }
-            for place, currency in enumerate(CURRENCIES)
-        },
+        "measures": {**_money_of(orders, slice(None)), "lines": int(orders.lines.sum())},
+        "measures_by_currency": {currency: _money_of(orders, orders.currency == place) for place, currency in enumerate(CURRENCIES)},
     }
 
 
+def _money_of(orders: Orders, some: Any) -> dict[str, str]:
+    return {"billed": _text(int(orders.billed[some].sum())), "paid": _text(int(orders.paid[some].sum()))}
+
+
 def _by_currency(rows: Rows, part: Flags, orders: Orders, windows: int) -> Integers:
-    """(currencies, windows) → cents of the rows in ``part`` whose amount can be read."""
+    """Cents of the rows in ``part`` with a readable amount, in an array of shape (currencies, windows)."""
     import numpy as np
 
     some = part & (rows.wrong != TEXT_AMOUNT) & (rows.wrong != LONG_AMOUNT)
@@ -208,12 +220,12 @@ def _by_currency(rows: Rows, part: Flags, orders: Orders, windows: int) -> Integ
 
 
 def _text(cents: int) -> str:
-    sign, whole = ("-", -cents) if cents < 0 else ("", cents)
-    return f"{sign}{whole // 100}.{whole % 100:02d}"
+    sign, positive = ("-", -cents) if cents < 0 else ("", cents)
+    return f"{sign}{positive // 100}.{positive % 100:02d}"
 
 
 def _decimals(cents: Integers) -> pa.Array:
-    """int64 cents → decimal128(18,2) without arithmetic: the 16 bytes of each are the cents and their sign."""
+    """int64 cents as decimal128(18,2), without arithmetic: the 16 bytes of a value are the cents and their sign."""
     import numpy as np
     import pyarrow as pa
 
@@ -242,9 +254,9 @@ def _write_events(out: Path, rows: Rows, shape: Integers, orders: Orders, grid: 
 
     place = rows.window * len(formats) + shape
     by_place = np.argsort(place, kind="stable")
-    held, firsts = np.unique(place[by_place], return_index=True)
+    places, firsts = np.unique(place[by_place], return_index=True)
     files: dict[str, list[str]] = {}
-    for number, some in zip(held, np.split(by_place, firsts[1:]), strict=True):
+    for number, some in zip(places, np.split(by_place, firsts[1:]), strict=True):
         window, suffix = name_of(grid.at(int(number) // len(formats))), formats[int(number) % len(formats)]
         folder = window.replace(":", "-")
         path = out / "events" / folder / f"orders-{folder}.{suffix}"
@@ -276,7 +288,7 @@ def _write_file(path: Path, suffix: str, rows: Rows, orders: Orders, grid: Grid)
     amount = columns["amount"].cast(pa.string())
     amount = pc.if_else(pc.equal(wrong, LONG_AMOUNT), pc.binary_join_element_wise(amount, "5", ""), amount)
     columns["amount"] = pc.if_else(pc.equal(wrong, TEXT_AMOUNT), "pending", amount)
-    # Times repeat, and making their text is slow: each distinct one is made once.
+    # Formatting times is slow, and times repeat, so each distinct time is formatted once.
     times = columns["booked_at"].dictionary_encode()
     text = pc.strftime(times.dictionary, format="%Y-%m-%dT%H:%M:%SZ").take(times.indices)
     columns["booked_at"] = pc.if_else(pc.equal(wrong, BAD_TIME), "yesterday", text)
@@ -292,13 +304,13 @@ def _write_file(path: Path, suffix: str, rows: Rows, orders: Orders, grid: Grid)
 
 
 def _json_lines(batch: pa.RecordBatch) -> pa.Buffer:
-    """Amounts are JSON strings: a number may pass through a double. No value holds a character that JSON escapes."""
+    """Lines of JSON. Amounts are strings, since readers may turn numbers into doubles. No value has a character that JSON escapes."""
     import pyarrow.compute as pc
 
     pieces: list[Any] = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         pieces += [f'{"," if pieces else "{"}"{name}":"', column, '"']
-    # The data buffer of a string array made just now is its texts one after the other.
+    # The data buffer of a new string array is its texts one after the other.
     return pc.binary_join_element_wise(*pieces, "}\n", "").buffers()[2]
 
 

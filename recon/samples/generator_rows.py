@@ -1,9 +1,9 @@
-"""How synthetic events are drawn: orders, their invoices and payments, duplicates and bad rows among them.
+"""Draws synthetic events: orders with invoices and payments, duplicates and bad rows.
 
-Every order has one currency and one or more events, the first an invoice. Orders with several are matched (the
-invoice is the sum of the payments), broken (the invoice is off by some cents) or unpaid (all are invoices). A
-duplicate is the whole row of another event once more, in the same window or a later one within ``dedupe``, at most
-one per event. A rejected row has an event id of its own and one thing wrong with it.
+Every order has one currency and one or more events, the first an invoice. An order with several events is matched (the invoice is the sum
+of the payments), broken (the invoice differs by some cents) or unpaid (all events are invoices). A duplicate repeats the row of another
+event, in the same window or in a later one within ``dedupe``; each event has at most one. A rejected row has its own event id and one
+mistake.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ INVOICE, PAYMENT = range(2)
 DEDUPE_DAYS = 31
 SHARE_UNPAID, SHARE_BROKEN = 0.08, 0.12  # of the orders with several events
 CENTS_MAX = 500_000  # of one payment
-# What is wrong with a row.
+# The mistakes that a row may have.
 GOOD, TEXT_AMOUNT, LONG_AMOUNT, BAD_TIME, NO_KEY = range(5)
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What must come out, one entry per order: cents billed and paid, number of payments and of events that count,
-    place in CURRENCIES."""
+    """The expected results, one entry per order: cents billed and paid, number of payments and of accepted events, index in CURRENCIES."""
 
     billed: Integers
     paid: Integers
@@ -41,7 +40,7 @@ class Orders:
     currency: Integers
 
     def statuses(self) -> Integers:
-        """Each order's place in STATUSES, by the rules that recon.yaml states."""
+        """Each order's index in STATUSES, by the rules in recon.yaml."""
         import numpy as np
 
         matched = self.billed == self.paid
@@ -51,9 +50,9 @@ class Orders:
 
 @dataclass(frozen=True)
 class Rows:
-    """Every row that lands: event number, order, type, cents, window's number, seconds from its event's grid start.
+    """Every row that lands: event number, order, type, cents, number of the window, seconds from the start of the grid.
 
-    ``wrong`` says what is wrong with it, ``copy_of_window`` the window of the event that it repeats, else -1.
+    ``wrong``: the row's mistake, or GOOD. ``copy_of_window``: the window of the event that a duplicate repeats, else -1.
     """
 
     event: Integers
@@ -70,7 +69,7 @@ class Rows:
 
 
 def draw_events(draw: np.random.Generator, count: int, keys: int, windows: int, every_s: int) -> tuple[Rows, Orders]:
-    """``count`` events of ``keys`` orders, sorted by order and window, and what the orders come to."""
+    """``count`` events of ``keys`` orders, sorted by order and window, and the expected results of the orders."""
     import numpy as np
 
     order = np.sort(np.concatenate([np.arange(keys), draw.integers(0, keys, count - keys)]))
@@ -87,7 +86,7 @@ def draw_events(draw: np.random.Generator, count: int, keys: int, windows: int, 
     cents = draw.integers(1, CENTS_MAX + 1, count)
     payments = np.where(kind == PAYMENT, cents, 0)
     paid = np.add.reduceat(payments, firsts)
-    # Off by 1 to 999 cents, and never below one cent billed; up where down is not possible.
+    # Differs by 1 to 999 cents. At least one cent is billed, so where less is impossible it is more.
     off = draw.integers(1, 1000, keys) * np.where(draw.random(keys) < 0.5, -1, 1)
     billed_once = paid + np.where(broken, np.where(paid + off > 0, off, np.abs(off)), 0)
     settled = ~all_invoices
@@ -101,7 +100,7 @@ def draw_events(draw: np.random.Generator, count: int, keys: int, windows: int, 
 
 
 def draw_duplicates(draw: np.random.Generator, originals: Rows, count: int, windows: int, every: timedelta) -> Rows:
-    """``count`` events once more, about half of them in a later window that is at most DEDUPE_DAYS away."""
+    """Repeats ``count`` events, about half of them in a later window that is at most DEDUPE_DAYS away."""
     import numpy as np
 
     chosen = originals.take(draw.choice(len(originals.event), count, replace=False))
@@ -112,7 +111,7 @@ def draw_duplicates(draw: np.random.Generator, originals: Rows, count: int, wind
 
 
 def draw_rejects(draw: np.random.Generator, originals: Rows, count: int, first_event: int) -> Rows:
-    """``count`` rows with something wrong, of orders and in windows that other events have too."""
+    """``count`` rows with a mistake, of orders and in windows that other events have too."""
     import numpy as np
 
     like = originals.take(draw.integers(0, len(originals.event), count))

@@ -56,7 +56,7 @@ def test_a_daemon_killed_with_its_runs_goes_on_when_it_is_started_again(tmp_path
         line.wait_for(line.done, "all windows to be certified")
         line.stop()
         assert line.run(dead.holder).status is FAILURE
-        assert f"run {dead.holder}: not heard of since" in told(line, dead.holder)
+        assert f"run {dead.holder}: no heartbeat since" in told(line, dead.holder)
         line.check()
 
 

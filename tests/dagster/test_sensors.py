@@ -163,7 +163,7 @@ def test_a_run_of_the_command_line_that_died_between_two_stages_is_failed_in_dag
     dead = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=range_tags(window(0), window(0))).run_id
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     assert lease.acquire(opened.store(), "stages/everything", dead, 60, lambda: long_ago) is not None
-    assert f"run {dead}: not heard of since" in str(Sensors(opened, instance).tick("reduce"))
+    assert f"run {dead}: no heartbeat since" in str(Sensors(opened, instance).tick("reduce"))
     run = instance.get_run_by_id(dead)
     assert run is not None
     assert run.status is dg.DagsterRunStatus.FAILURE

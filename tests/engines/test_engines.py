@@ -39,7 +39,7 @@ from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
 from recon.intake.manifests import Manifest, read_manifest
-from recon.samples.generator import generate
+from recon.samples.generator import Sample, generate
 from recon.samples.scenario import write_story
 from recon.stages.reduce import reduce_windows
 from recon.state import reduced
@@ -183,7 +183,7 @@ def story(folder: Path) -> Iterator[Reconciliation]:
 
 
 def generated(folder: Path) -> Iterator[Reconciliation]:
-    generate(20_000, 6_000, 8, 11, folder, duplicate_share=0.05, reject_share=0.01)
+    generate(Sample(20_000, 6_000, 8, 11, duplicate_share=0.05, reject_share=0.01), folder)
     r = recon.open(folder / "recon.yaml")
     for window, files in json.loads((folder / "files.json").read_text()).items():
         r.land([folder / file for file in files], window=window, close=True)

@@ -14,7 +14,7 @@ from histories import records
 
 import recon
 from recon.operations.packaging.spark_zip import package
-from recon.samples.generator import generate
+from recon.samples.generator import Sample, generate
 from recon.state.runs.file import open_run
 from recon.storage import layout
 
@@ -30,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def landed(folder: Path) -> Path:
     """Four windows of events, some of them twice and some not readable; two windows are merged at a time."""
-    generate(12_000, 4_000, 4, 5, folder, duplicate_share=0.05, reject_share=0.01)
+    generate(Sample(12_000, 4_000, 4, 5, duplicate_share=0.05, reject_share=0.01), folder)
     file = folder / "recon.yaml"
     file.write_text(file.read_text() + f"caps: {{windows: 2}}\nengine: {{slices: {SLICES}}}\n")
     r = recon.open(file)

@@ -18,7 +18,7 @@ from example_readers import ACH, ach, transactions
 from folders import EXAMPLES
 
 import recon
-from recon.samples.generator import generate
+from recon.samples.generator import Sample, generate
 from recon.samples.scenario import write_sample, write_story
 
 
@@ -130,7 +130,7 @@ def test_the_sample_of_init_comes_out_as_it_says(tmp_path: Path) -> None:
 
 def test_generated_events_give_the_known_answers_key_by_key(tmp_path: Path) -> None:
     out = tmp_path / "generated"
-    answers = generate(20_000, 6_000, 8, 11, out, duplicate_share=0.05, reject_share=0.01)
+    answers = generate(Sample(20_000, 6_000, 8, 11, duplicate_share=0.05, reject_share=0.01), out)
     r = recon.open(out / "recon.yaml")
     for window, files in json.loads((out / "files.json").read_text()).items():
         r.land([out / file for file in files], window=window, close=True)

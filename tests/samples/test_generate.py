@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon.errors import WrongUsage
-from recon.samples.generator import FORMATS, generate
+from recon.samples.generator import FORMATS, Sample, generate
 
 Event = dict[str, Any]
 
@@ -131,13 +131,13 @@ def assert_answers_hold(out: Path, answers: dict[str, Any]) -> None:
 def test_the_answers_are_what_counting_the_files_gives(tmp_path_factory, events, keys, **arguments):  # type: ignore[no-untyped-def]
     out = tmp_path_factory.mktemp("generated")
     keys = min(keys, max(1, events // 3))
-    answers = generate(events=events, keys=keys, out=out, **arguments)
+    answers = generate(Sample(events=events, keys=keys, **arguments), out)
     assert_answers_hold(out, answers)
     assert json.loads((out / "answers.json").read_text()) == answers
 
 
 def test_matched_unpaid_and_broken_orders_duplicates_of_both_kinds_and_rejects_all_occur(tmp_path: Path) -> None:
-    answers = generate(5_000, 1_500, 6, 1, tmp_path / "out")
+    answers = generate(Sample(5_000, 1_500, 6, 1), tmp_path / "out")
     assert all(count > 0 for count in answers["artifacts"]["by_status"].values())
     assert answers["totals"]["duplicates_within"] > 0
     assert answers["totals"]["duplicates_earlier"] > 0
@@ -152,12 +152,12 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_gives_others(tm
         return sha256(b"".join(texts)).hexdigest()
 
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        generate(1_000, 200, 4, seed, tmp_path / name)
+        generate(Sample(1_000, 200, 4, seed), tmp_path / name)
     assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
 
 
 def test_duplicates_across_windows_reach_as_far_as_the_horizon_of_31_days_and_no_further(tmp_path: Path) -> None:
-    generate(3_000, 500, 100, 2, tmp_path / "out", every="1d", duplicate_share=0.3)
+    generate(Sample(3_000, 500, 100, 2, every="1d", duplicate_share=0.3), tmp_path / "out")
     landed: dict[str, set[datetime]] = defaultdict(set)
     for window, files in json.loads((tmp_path / "out" / "files.json").read_text()).items():
         for event in (event for file in files for event in read(tmp_path / "out" / file) if is_good(event)):
@@ -167,7 +167,7 @@ def test_duplicates_across_windows_reach_as_far_as_the_horizon_of_31_days_and_no
 
 
 def test_every_event_lies_in_the_time_of_the_window_that_it_first_lands_in(tmp_path: Path) -> None:
-    generate(2_000, 500, 4, 3, tmp_path / "out", duplicate_share=0)
+    generate(Sample(2_000, 500, 4, 3, duplicate_share=0), tmp_path / "out")
     for window, files in json.loads((tmp_path / "out" / "files.json").read_text()).items():
         for event in (event for file in files for event in read(tmp_path / "out" / file) if is_good(event)):
             booked = datetime.strptime(event["booked_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
@@ -191,7 +191,7 @@ def test_every_event_lies_in_the_time_of_the_window_that_it_first_lands_in(tmp_p
 )
 def test_arguments_that_cannot_be_met_are_named(tmp_path: Path, arguments: dict[str, Any], names: str) -> None:
     with pytest.raises(WrongUsage, match=f"^{names}: ") as caught:
-        generate(**{"events": 100, "keys": 10, "windows": 2, "seed": 1, "out": tmp_path / "out", **arguments})
+        generate(Sample(**{"events": 100, "keys": 10, "windows": 2, "seed": 1, **arguments}), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -199,5 +199,5 @@ def test_arguments_that_cannot_be_met_are_named(tmp_path: Path, arguments: dict[
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(WrongUsage, match="there is something already"):
-        generate(100, 10, 2, 1, tmp_path)
+        generate(Sample(100, 10, 2, 1), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
