@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ from recon.cli import main
 from recon.operations.packaging import lambda_zip
 from recon.samples.scenario import write_sample
 from recon.storage import open
+
+MEMORY, MEMORY_MIN_BYTES = Path("/dev/shm"), 4 << 30
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
+    # A test waits for the disk about a hundred times, 3 ms each, which is as long as it works. Durability is tested in test_store.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,6 @@ The rule: docs/decisions/008-carried-forward.md.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +18,8 @@ import pytest
 import strategies as s
 from cli_calls import Call
 from damage import rewrite
-from histories import carry_out, check_store, fresh, open_in, records, run_range, same
-from hypothesis import HealthCheck, given, settings
+from histories import carry_out, check_store, fresh, open_in, records, run_range, same, slow
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Rules, oracle
 from pictures import check, swept, taken
@@ -39,8 +38,7 @@ from recon.storage import layout
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))
-EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "6"))
-SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+SLOW = slow(6)
 
 
 @SLOW

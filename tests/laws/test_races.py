@@ -18,8 +18,8 @@ import faulty_store
 import numpy as np
 import pytest
 import strategies as s
-from histories import carry_out, check_store, records, run_range
-from hypothesis import HealthCheck, given, settings
+from histories import carry_out, check_store, records, run_range, slow
+from hypothesis import given
 from hypothesis import strategies as st
 
 import recon
@@ -251,7 +251,7 @@ def test_a_file_prefetched_for_another_revision_of_its_window_is_not_taken(tmp_p
     check_against_oracle(r, [*operations, third, s.Run((1,))])
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@slow(12)
 @given(s.histories(max_windows=4, max_operations=8), st.data())
 def test_whatever_happens_between_prefetch_and_merge_the_artifacts_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, history: s.History, data: st.DataObject

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import strategies as s
-from histories import open_in
-from hypothesis import HealthCheck, example, given, settings
+from histories import open_in, slow
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recon.api import Reconciliation
@@ -111,7 +111,7 @@ CASES = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique_by=lambda
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@slow(4)
 @example(list(zip(ODD, reversed(ODD), strict=True)))
 @given(CASES)
 def test_any_text_goes_from_any_file_to_look_ups_and_exports_unchanged(
@@ -141,7 +141,7 @@ def test_any_text_goes_from_any_file_to_look_ups_and_exports_unchanged(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=4, deadline=None)
+@slow(4)
 @example([(one, other) for one, other in zip(ODD, reversed(ODD), strict=True)])
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique=True))
 def test_keys_of_several_columns_never_run_into_each_other(name: str, pairs: list[tuple[str, str]]) -> None:

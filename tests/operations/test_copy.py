@@ -16,8 +16,8 @@ import faulty_store
 import pytest
 import strategies as s
 from cli_calls import FIRST, Call
-from histories import carry_out, check_store, open_in, records
-from hypothesis import HealthCheck, given, settings
+from histories import carry_out, check_store, open_in, records, slow
+from hypothesis import given
 from hypothesis import strategies as st
 from superseded import YAML, Clock, story
 
@@ -39,7 +39,7 @@ from recon.storage.local import LocalStore
 from recon.storage.open import open_store
 from recon.storage.port import ObjectStore
 
-SLOW = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+SLOW = slow(6)
 MADE_ANEW = (layout.LANDINGS, "frontiers/")
 """What a copy has of its own."""
 
