@@ -1,4 +1,4 @@
-"""The world outside, one file each: stores, Dagster's own instance; later index tables, caches, queues, engines, EMR and Lambda.
+"""What assets and jobs reach outside Recon, as Dagster resources: stores, caches, Spark, EMR, CloudWatch, and Dagster's own instance.
 
-Belongs here: how to reach a thing and with which settings. Does not belong here: what reconciliation does with it.
+Each module has the connection and its settings; the library in ``recon`` decides how it is used.
 """

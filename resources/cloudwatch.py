@@ -1,6 +1,6 @@
-"""Sends CloudWatch how far behind the watermark and the table of look-ups are, for the alarms of ``infra/template.yaml``.
+"""Sends the lags of the watermark and of the index table to CloudWatch, for the alarms of ``infra/template.yaml``.
 
-dagster-aws has no resource for CloudWatch, so it is boto3, by the standard chain of credentials.
+dagster-aws has no resource for CloudWatch, so this uses boto3 with the standard credential chain.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import os
 from datetime import timedelta
 
 STACK = "RECON_CLOUDWATCH_STACK"
-"""Environment: name of the stack whose alarms look at the figures. Unset: nothing is sent."""
+"""Environment variable: name of the stack whose alarms use the figures. Nothing is sent if it is unset."""
 NAMESPACE, SECONDS_BEHIND, TABLE_COMMITS_BEHIND = "Recon", "SecondsBehind", "TableCommitsBehind"
 EVERY_S = 60
-"""A sensor ticks more often than an alarm looks."""
+"""Seconds between two figures. A sensor ticks more often than an alarm evaluates."""
 _TIMEOUT_S = 3.0
 
 
 def send(reconciliation: str, behind: timedelta, table_commits_behind: int | None) -> str:
-    """Puts the lags under the stack, for its alarms, and under the reconciliation. ``table_commits_behind``: None where there is no table.
-    Returns what hindered it, in a few words; "" if nothing did.
+    """Sends the lags with the dimension of the stack, for its alarms, and with that of the reconciliation. ``table_commits_behind``: None
+    without an index table. Returns the reason of a failure, "" after success.
 
-    A CloudWatch that is away, slow or refuses costs the figure, never the sensor that sends it."""
+    Never raises: if CloudWatch is unreachable, slow or refuses, only the figure is missing."""
     stack = os.environ.get(STACK, "")
     if not stack:
         return ""

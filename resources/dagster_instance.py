@@ -1,4 +1,4 @@
-"""Dagster's own home: one for the command line and the UI alike."""
+"""Dagster's home and instance, shared by the command line and the UI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dagster._serdes import ConfigurableClassData
 from recon.errors import Damaged, TryAgain, WrongUsage
 
 _BATCH, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", 500
-"""Environment: how many events Dagster gives to its storage at once; none unless it is set."""
+"""Environment variable: events that Dagster writes to its storage in one batch. Unset: it writes each event by itself."""
 _MADE_MAX, _MADE_AGAIN_S = 20, 0.25
 _NO_CAPTURE = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 DAGSTER_YAML = "dagster.yaml"
@@ -29,12 +29,12 @@ WORKSPACE_YAML = "workspace.yaml"
 
 
 def configuration_path(named: str | Path | None = None) -> Path:
-    """The configuration, a file or a folder of such files: as named, else $RECON_CONFIG, else recon.yaml in the working directory."""
+    """The path of the configuration, a file or a folder: ``named``, else $RECON_CONFIG, else recon.yaml in the working directory."""
     return Path(named or os.environ.get("RECON_CONFIG") or "recon.yaml").absolute()
 
 
 def home_of(configuration: Path) -> Path:
-    """$DAGSTER_HOME, else ``.dagster`` beside the configuration file (in the configuration folder)."""
+    """$DAGSTER_HOME, else ``.dagster`` beside the configuration file, or in the configuration folder."""
     if named := os.environ.get("DAGSTER_HOME"):
         home = Path(named)
         if not home.is_absolute():
@@ -45,7 +45,7 @@ def home_of(configuration: Path) -> Path:
 
 
 def prepared_home(configuration: Path) -> Path:
-    """The home as a folder with a dagster.yaml in it; one that stands there already is left as it is."""
+    """Creates the home with a dagster.yaml, if they do not exist; leaves an existing dagster.yaml unchanged."""
     home = home_of(configuration)
     if "?" in str(home):  # the rest of the path would be the query of SQLite's URL
         raise WrongUsage(f"{home}: Dagster cannot keep its files in a folder with '?' in its path; name another in DAGSTER_HOME")
@@ -62,16 +62,16 @@ def prepared_home(configuration: Path) -> Path:
 
 
 def open_instance(configuration: Path) -> dg.DagsterInstance:
-    """The instance that ``make ui`` shows for this configuration. Dispose of it, or use it in a ``with``."""
+    """The instance that ``make ui`` shows for this configuration. Use it in a ``with`` statement, or dispose of it."""
     return dg.DagsterInstance.from_config(str(prepared_home(configuration)))
 
 
 @contextmanager
 def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
-    """The same instance for runs in this process, which a person waits for. Raises as ``storage_errors_in_one_line`` does.
+    """The same instance, made fast for runs in this process. Raises like ``storage_errors_in_one_line``.
 
-    SQLite is written to as resources.fast_sqlite_storage does. What the process prints is not captured, which would take four more
-    processes a run."""
+    It writes SQLite through ``resources.fast_sqlite_storage``, and does not capture what the process prints, which would start four more
+    processes per run."""
     with storage_errors_in_one_line(configuration):
         instance = _made(prepared_home(configuration))
     batches = os.environ.setdefault(_BATCH, str(_BATCH_EVENTS))
@@ -84,19 +84,19 @@ def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def _made(home: Path) -> dg.DagsterInstance:
-    """The instance of a home, whose tables are made where they are not there yet."""
+    """The instance of a home. Creates the tables of its storage if they do not exist."""
     ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_CAPTURE})
     if ref.storage_data and ref.storage_data.class_name == "DagsterSqliteStorage":
         ref = ref._replace(
             storage_data=ConfigurableClassData("resources.fast_sqlite_storage", "QuickStorage", ref.storage_data.config_yaml)
         )
-    # One process at a time: two that make the tables at once leave a version table that no later start accepts.
+    # One process at a time: two that create the tables at once leave a version table that later starts refuse.
     with (home / "made.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for _ in range(_MADE_MAX):
             try:
                 return dg.DagsterInstance.from_ref(ref)
-            except sqlalchemy.exc.OperationalError as error:  # another that does not know this lock, such as a daemon
+            except sqlalchemy.exc.OperationalError as error:  # created by a process without this lock, such as a daemon
                 if "already exists" not in str(error):
                     raise
                 time.sleep(_MADE_AGAIN_S)
@@ -104,15 +104,15 @@ def _made(home: Path) -> dg.DagsterInstance:
 
 
 class _OneLine:
-    """Standard error without what Dagster writes there of a storage that fails: the error itself is raised, and told, once."""
+    """Standard error without Dagster's lines about a failing storage, since the error itself is raised and reported once."""
 
-    _TOLD_ALREADY = ("Exception while storing event batch", "Falling back to storing multiple", "Exception while writing logger call")
+    _DUPLICATES = ("Exception while storing event batch", "Falling back to storing multiple", "Exception while writing logger call")
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return len(text) if text.startswith(self._TOLD_ALREADY) else self._stream.write(text)
+        return len(text) if text.startswith(self._DUPLICATES) else self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -120,8 +120,7 @@ class _OneLine:
 
 @contextmanager
 def storage_errors_in_one_line(configuration: Path) -> Iterator[None]:
-    """What is wrong with Dagster's own storage. Raises TryAgain for what passes by itself (a lock, a full disk), Damaged or WrongUsage for
-    what does not."""
+    """Turns errors of Dagster's storage into one line: TryAgain for transient ones (a lock, a full disk), else Damaged or WrongUsage."""
     try:
         with redirect_stderr(_OneLine(sys.stderr)):
             yield
@@ -129,10 +128,12 @@ def storage_errors_in_one_line(configuration: Path) -> Iterator[None]:
         file = home_of(configuration) / DAGSTER_YAML
         raise WrongUsage(f"{file}: cannot be read as the settings of Dagster ({_line(error)}); correct it, or move it away") from None
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error) as error:
-        told = f"{home_of(configuration)}: Dagster's storage cannot be used ({_line(error)})"
+        message = f"{home_of(configuration)}: Dagster's storage cannot be used ({_line(error)})"
         if any(word in str(error) for word in ("locked", "full", "I/O", "connect")):
-            raise TryAgain(f"{told}; what was done stands, run it again") from None
-        raise Damaged(f"{told}; move this folder away: the store knows what is done, and 'recon repair' shows it in the UI again") from None
+            raise TryAgain(f"{message}; finished work is kept, run it again") from None
+        raise Damaged(
+            f"{message}; move this folder away: the store knows what is done, and 'recon repair' shows it in the UI again"
+        ) from None
 
 
 def _line(error: Exception) -> str:
@@ -140,7 +141,7 @@ def _line(error: Exception) -> str:
 
 
 def top_level_file(name: str) -> Path:
-    """``dagster.yaml`` or ``workspace.yaml``: of the source tree, or as an installed package has put it below share/recon."""
+    """The path of ``dagster.yaml`` or ``workspace.yaml``: in the source tree, or in share/recon of an installed package."""
     places = (Path(__file__).resolve().parents[1] / name, Path(sys.prefix) / "share" / "recon" / name)
     for place in places:
         if place.is_file():

@@ -1,4 +1,4 @@
-"""EMR for a run: its stages as steps on a running cluster, or on one that is the run's own."""
+"""Runs stages as steps of EMR, on a long-running cluster or on the run's own transient cluster."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PACE = Pace()
 
 
 class EmrSteps(dg.ConfigurableResource[Any]):
-    """Submits the steps of one run. Nothing is started or asked before a stage has something to do."""
+    """Submits the steps of one run. Starts nothing before a stage has work."""
 
     _own: str | None = PrivateAttr(default=None)
-    """The run's own cluster, once there is one."""
+    """Id of the run's own cluster, once it is started."""
 
     def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster:
-        """Carries a stage out as a step, telling the run's log of it."""
+        """The function that runs a stage as a step and logs it in the run's log."""
 
         def carry_out(work: Work, asked: StageRequest) -> StageResult:
             cluster = self._cluster(work.config.engine, work.config.name, context)
@@ -39,7 +39,7 @@ class EmrSteps(dg.ConfigurableResource[Any]):
         return carry_out
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Ends the run's own cluster, however the run has ended."""
+        """Terminates the run's own cluster, however the run has ended."""
         own, self._own = self._own, None
         if own is None:
             return
@@ -47,7 +47,7 @@ class EmrSteps(dg.ConfigurableResource[Any]):
             transient.end(own, PACE)
         except Exception as error:
             if context.log is not None:
-                context.log.error(f"cluster {own} could not be terminated ({error}); terminate it, or it ends when it was idle for long")
+                context.log.error(f"cluster {own} could not be terminated ({error}); terminate it, or it ends after engine.transient.idle")
             return
         if context.log is not None:
             context.log.info(f"cluster {own} is terminated")
@@ -57,7 +57,7 @@ class EmrSteps(dg.ConfigurableResource[Any]):
             assert engine.cluster is not None
             return engine.cluster
         if self._own is not None and not transient.alive(self._own, PACE):
-            self._own = None  # it was lost; the next attempt of the stage gets another one
+            self._own = None  # it was lost; the next attempt of the stage starts another
         if self._own is None:
             self._own = transient.start(f"recon-{name}-{context.run.run_id}", engine, engine.transient)
             context.log.info(f"cluster {self._own} was started for this run")
@@ -66,7 +66,7 @@ class EmrSteps(dg.ConfigurableResource[Any]):
 
 @contextmanager
 def notes_logged(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Where a failure's logs are, and their last lines, in the run's log: also of an attempt that is tried again."""
+    """Writes a failure's notes, which are the place of its logs and their last lines, into the run's log, also for a retried attempt."""
     try:
         yield
     except ReconError as error:

@@ -1,6 +1,7 @@
-"""EMR Serverless for a run: its stages as jobs of an application, started and listened to through Dagster Pipes.
+"""Runs stages as jobs of EMR Serverless, started and followed through Dagster Pipes.
 
-Pipes carries no range: it goes along as extras. Nor is any of its metadata used: they would be stamped on every partition.
+Pipes has no ranges of partitions, so the range is passed as extras. Its metadata are not used, since Dagster would attach them to every
+partition.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from recon.storage import layout
 
 PACE = Pace()
 MESSAGES_S = 10.0
-"""Seconds between two looks for messages, and between two uploads of them."""
+"""Seconds between two polls for messages, and between two uploads of them."""
 _ACTIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
 _CLOSED = '{"__dagster_pipes_version": "0.1", "method": "closed", "params": null}'
-"""Pipes' message that no other will come."""
+"""Pipes' message that ends the stream."""
 _ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 
 
@@ -35,7 +36,7 @@ class EmrServerlessJobs(dg.ConfigurableResource[Any]):
     """Starts the jobs of one run."""
 
     def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster:
-        """Carries a stage out as a job, telling the run's log of it."""
+        """The function that runs a stage as a job and logs it in the run's log."""
 
         def carry_out(work: Work, asked: StageRequest) -> StageResult:
             return _carried_out(context, work, asked)
@@ -54,19 +55,19 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequ
         attempt = exchange.put_request(work.store, work.config, asked)
         ended = _started(context, work, asked, jobs, attempt)
     _remove_messages(*_place_of_messages(work.config, attempt))
-    told = exchange.read_result(work.store, attempt)
-    if told is None:
+    result = exchange.read_result(work.store, attempt)
+    if result is None:
         if ended.get("state") != "SUCCESS":
             exchange.remove(work.store, attempt)
             raise _failed(ended)
-        told = StageResult()  # somebody else who waited for the same job has read and removed it; the work itself is in the store
+        result = StageResult()  # another run that waited for this job removed the result; the work itself is in the store
     exchange.remove(work.store, attempt)
     place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
-    return told.done_at(place)
+    return result.done_at(place)
 
 
 def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
-    """Id and attempt of a job that is at this very work; empty if there is none."""
+    """Id and attempt of a running job for the same work; empty if there is none."""
     more: dict[str, Any] = {}
     while True:
         page = call_with_retries(PACE, jobs.list_job_runs, applicationId=application, states=list(_ACTIVE), **more)
@@ -80,7 +81,7 @@ def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
 
 
 def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
-    """The end of a job that somebody else has started, who may be gone. It is cancelled where whoever waits now is interrupted."""
+    """Waits for a job that another process may have started, and returns its last state. Cancels the job if this process is interrupted."""
     tries = count(1)
     try:
         while True:
@@ -90,42 +91,41 @@ def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
             PACE.wait(next(tries))
     except BaseException as error:
         if not isinstance(error, Exception):
-            with suppress(Exception):  # whoever waited is about to end: without another error in place of its own
+            with suppress(Exception):  # keep the interruption, not another error
                 call_with_retries(PACE.brief(), jobs.cancel_job_run, applicationId=application, jobRunId=job)
         raise
 
 
 def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest, jobs: Any, attempt: str) -> Mapping[str, Any]:
-    """A new job through Pipes, and its end. Interrupted, Pipes cancels it."""
+    """Starts a job through Pipes and returns its last state. Pipes cancels it if this process is interrupted."""
     from dagster_aws.pipes import PipesEMRServerlessClient
 
-    engine, seen = work.config.engine, _Seen(jobs)
+    engine, seen = work.config.engine, _JobClient(jobs)
     with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
         extras = {"store": work.config.location, "attempt": attempt}
         extras |= {"stage": asked.stage, "first": asked.first, "last": asked.last}
         try:
-            # Results must be taken up, or Dagster takes it that they were forgotten. Nothing is in them.
+            # Dagster requires that the results are fetched; they are empty.
             pipes.run(context=context, start_job_run_params=_request(work, asked, attempt), extras=extras).get_results()
         except Exception:
             if not seen.job:
                 exchange.remove(work.store, attempt)
                 raise
-            # Pipes' word for a job that failed, or whose messages could not be read: how it ended stands in the answer, or in its state.
+            # Pipes raises for a failed job and for unreadable messages; the result, or the job's state, says how it ended.
     return _awaited(jobs, str(engine.application), seen.job)
 
 
-class _Seen:
-    """A client that notes the job it has started, asks call_with_retries, and fails in our words: Pipes itself does none of these.
+class _JobClient:
+    """A client for Pipes that records the started job, retries calls, and raises Recon's errors.
 
-    ``over``: no message will come that is not there yet, since the job has ended, will be cancelled, or was never started; or
-    nobody waits for any."""
+    ``over``: no further messages will come, since the job has ended, will be cancelled, or was never started."""
 
     def __init__(self, jobs: Any) -> None:
         self._jobs, self.job, self.over = jobs, "", True
 
     def start_job_run(self, **asked: Any) -> Any:
-        # Its clientToken makes it safe to be called again.
+        # Its clientToken makes the call idempotent.
         started = call_with_retries(PACE, self._jobs.start_job_run, **asked)
         self.job, self.over = started["jobRunId"], False
         return started
@@ -144,8 +144,8 @@ class _Seen:
         return call_with_retries(PACE.brief(), self._jobs.cancel_job_run, **asked)
 
     def get_dashboard_for_job_run(self, **asked: Any) -> Any:
-        """Not asked for: the link holds a token that lets whoever reads the log in."""
-        return "not told, as it lets in whoever has it; ask for it by 'aws emr-serverless get-dashboard-for-job-run'"
+        """No link: it contains a token that gives access to every reader of the log."""
+        return "not shown, as it gives access to everyone who has it; get it by 'aws emr-serverless get-dashboard-for-job-run'"
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._jobs, name)
@@ -178,15 +178,15 @@ def _quoted(value: str) -> str:
 
 
 @contextmanager
-def _messages(config: Config, attempt: str, seen: _Seen) -> Iterator[Any]:
-    """A reader of Pipes' messages from a place of this attempt's own; what lies there is removed when the job is over."""
+def _messages(config: Config, attempt: str, seen: _JobClient) -> Iterator[Any]:
+    """A reader of Pipes' messages from this attempt's own folder, which is deleted when the job is over."""
     from dagster_aws.pipes import PipesS3MessageReader
     from dagster_pipes import PipesBlobStoreMessageWriter
 
     bucket, folder = _place_of_messages(config, attempt)
 
     class Reader(PipesS3MessageReader):
-        """Dagster's own puts messages anywhere in the bucket, and waits ten seconds more for those of a job that is dead."""
+        """Dagster's reader puts messages anywhere in the bucket, and waits ten seconds for further messages of a dead job."""
 
         @contextmanager
         def get_params(self) -> Iterator[dict[str, Any]]:
@@ -196,7 +196,7 @@ def _messages(config: Config, attempt: str, seen: _Seen) -> Iterator[Any]:
             return seen.over or bool(super().messages_are_readable(params))
 
         def download_messages_chunk(self, index: int, params: Any) -> str | None:
-            over = seen.over  # before it is looked: what was put before the end is found
+            over = seen.over  # read before the download, so that messages from before the end are found
             return super().download_messages_chunk(index, params) or (_CLOSED if over else None)
 
     try:
@@ -206,7 +206,7 @@ def _messages(config: Config, attempt: str, seen: _Seen) -> Iterator[Any]:
 
 
 def _place_of_messages(config: Config, attempt: str) -> tuple[str, str]:
-    """Bucket and prefix."""
+    """Bucket and prefix of an attempt's messages."""
     place = config.engine.messages or f"{config.store.rstrip('/')}/{layout.STEPS}"
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
     return bucket, "/".join(filter(None, (prefix.rstrip("/"), attempt, "pipes")))
@@ -215,13 +215,13 @@ def _place_of_messages(config: Config, attempt: str) -> tuple[str, str]:
 def _remove_messages(bucket: str, folder: str) -> None:
     s3 = client("s3")
     listed = call(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
-    for one in listed.get("Contents", []):
-        call(s3.delete_object, Bucket=bucket, Key=one["Key"])
+    for found in listed.get("Contents", []):
+        call(s3.delete_object, Bucket=bucket, Key=found["Key"])
 
 
 def _failed(run: Mapping[str, Any]) -> ReconError:
-    """Of a job that did not answer."""
+    """The error of a job without result."""
     what, details = f"job {run['jobRunId']} of application {run['applicationId']}", str(run.get("stateDetails", ""))
     if run["state"] == "CANCELLED":
-        return Cancelled(f"{what} was cancelled by somebody; nothing is half done; run the same again when it may be")
+        return Cancelled(f"{what} was cancelled; no partial work is visible; run the same again when it may run")
     return error_of(what, {"State": "FAILED", "FailureDetails": {"Message": details}}, {}, [])

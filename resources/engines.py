@@ -1,4 +1,4 @@
-"""What a reconciliation's engine needs of a run, and where that run's stages are carried out."""
+"""The Dagster resources that a reconciliation's engine needs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from recon.stages.work import RunOnCluster, Work
 
 @runtime_checkable
 class Cluster(Protocol):
-    """A resource that has stages carried out elsewhere."""
+    """A resource that runs stages on a cluster."""
 
     def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster: ...
 
 
 def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any]]:
-    """What the stages of an engine need besides the store, by key: nothing for DuckDB, for Spark its session, for EMR a way to submit."""
+    """The resources of the engine's stages besides the store, by key: none for DuckDB, the session for Spark, the submitter for EMR."""
     match config.engine.kind:
         case "spark":
             from resources.spark import spark_session
@@ -39,7 +39,7 @@ def engine_resources(config: Config) -> Mapping[str, dg.ConfigurableResource[Any
 
 
 def placed(work: Work, context: dg.AssetExecutionContext, keys: Iterable[str]) -> Work:
-    """The work of a stage, to be carried out where the resource among ``keys`` says, if one does."""
+    """``work``, to run on the cluster of a resource among ``keys``, if one has a cluster."""
     found = [getattr(context.resources, key) for key in keys]
     clusters = [resource for resource in found if isinstance(resource, Cluster)]
     return replace(work, cluster=clusters[0].cluster(context)) if clusters else work

@@ -1,4 +1,4 @@
-"""The cache in front of a reconciliation's store as Dagster resources: its password through dagster-aws, where Secrets Manager keeps it."""
+"""The cache of a reconciliation's records as a Dagster resource; dagster-aws reads its password from Secrets Manager."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recon.storage.redis import ReadSecret
 
 
 def dagster_secret(arn: str) -> str:
-    """A secret's text by dagster-aws' resource, by the standard chain of credentials. Raises what boto3 raises."""
+    """A secret's text, read by dagster-aws with the standard credential chain. Raises boto3's errors."""
     try:
         from dagster_aws.secretsmanager import SecretsManagerResource
     except ImportError:
@@ -27,10 +27,10 @@ def dagster_secret(arn: str) -> str:
 
 
 class ReconciliationCache(dg.ConfigurableResource[RecordCache]):
-    """The cache that a ``recon.yaml`` names, for assets that look records up themselves. ``config_file``: the file's absolute path."""
+    """The cache of a ``recon.yaml``, for assets of your own that look records up. ``config_file``: the file's absolute path."""
 
     config_file: str
 
     def open(self, read_secret: ReadSecret = dagster_secret) -> RecordCache | None:
-        """None where the file names no cache, or the store is a folder. Raises WrongUsage where there is no store yet."""
+        """The cache; None if the file has none or the store is a folder. Raises WrongUsage if there is no store yet."""
         return cache_of(open_for(load_place(Path(self.config_file)), read_secret=read_secret))

@@ -1,4 +1,4 @@
-"""The Spark session of a run, as dagster-pyspark's resource."""
+"""The Spark session of a run, as a resource of dagster-pyspark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recon.errors import WrongUsage
 
 
 def spark_session(config: Config) -> dg.ConfigurableResource[Any]:
-    """The session by ``engine``. Raises WrongUsage where dagster-pyspark is missing."""
+    """The session for the settings of ``engine``. Raises WrongUsage if dagster-pyspark is not installed."""
     try:
         from dagster_pyspark import PySparkResource
     except ImportError:
@@ -19,7 +19,7 @@ def spark_session(config: Config) -> dg.ConfigurableResource[Any]:
     from recon.engines.spark.session import prepare, settings_of
 
     class SparkSessionOfRun(PySparkResource):
-        """Starts Spark for a run that reaches a stage of it."""
+        """Starts Spark once a run reaches a stage that uses it."""
 
         def setup_for_execution(self, context: dg.InitResourceContext) -> None:
             prepare()

@@ -15,22 +15,22 @@ from resources.redis import dagster_secret
 
 
 class ReconciliationStore(dg.ConfigurableResource[ObjectStore]):
-    """The store that a ``recon.yaml`` names. ``config_file`` is the file's absolute path."""
+    """The store of a ``recon.yaml``. ``config_file``: the file's absolute path."""
 
     config_file: str
 
     def open(self) -> ObjectStore:
-        """Opens the store. Raises WrongUsage where there is none yet, or where it belongs to another reconciliation."""
+        """Opens the store. Raises WrongUsage if there is no store yet, or if it belongs to another reconciliation."""
         return open_for(load_place(Path(self.config_file)), read_secret=dagster_secret)
 
     def work(self, config: Config) -> Work:
-        """The store, opened for a stage."""
+        """Opens the store for a stage."""
         opened = self.open()
         return Work(opened, config, Timeline(opened))
 
 
 class OpenStore:
-    """The same for runs in a process that has the store open already: all their stages share its timeline and fill its report."""
+    """An open store, for runs in this process: all stages share its timeline and its report."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -43,5 +43,5 @@ class OpenStore:
 
 
 def resource_key(reconciliation: str) -> str:
-    """The name under which a reconciliation's store is found in a run: one code location serves several."""
+    """The key of a reconciliation's store among the resources, such as ``orders_store``."""
     return f"{reconciliation}_store"

@@ -1,4 +1,4 @@
 """The user's own function, ``logic: module:function``: its source, its digest, and its calls after reduce and after merge.
 
-It works on Arrow tables. Which configuration names it is known to ``recon.config.load``; what it may change is checked here.
+The function gets and returns Arrow tables; this room checks that it changes only what it may. ``recon.config.load`` reads its name.
 """

@@ -1,8 +1,8 @@
-"""User logic: a function ``module:function`` on Arrow tables, after reduce and after merge, where the vocabulary ends.
+"""Calls user logic: a function on Arrow tables, after reduce and after merge, for rules that the vocabulary cannot express.
 
-The function is called as ``function(table, stage)`` with ``stage`` ``"reduce"`` or ``"merge"`` and returns a table of the same rows in
-the same order with the same columns and types; it may change values of measures (reduce), derived values and status (merge). A
-result must depend on a row alone: rows come in batches of any size and order.
+The call is ``function(table, stage)`` with ``stage`` ``"reduce"`` or ``"merge"``. It returns a table of the same rows in the same order
+with the same columns and types; it may change measures (reduce), derived values and status (merge). The result must depend on each row
+alone, since batches have any size and order.
 """
 
 from __future__ import annotations
@@ -29,23 +29,25 @@ _KEPT = {"reduce": ("hi", "lo", "key", "n", "ids"), "merge": ("key",)}
 
 
 def after_reduce(source: LogicSource | None, place: str, table: pa.Table) -> pa.Table:
-    """Artifacts of one window: hi, lo, key, n, ids, then ``m_<name>`` per measure. ``place``: file and field, for errors."""
+    """Calls the logic on a window's artifacts: columns hi, lo, key, n, ids, then ``m_<name>`` per measure. ``place``: file and field, for
+    errors. Raises WrongUsage for forbidden changes, WrongInput if the function fails."""
     return _call(source, place, table, "reduce")
 
 
 def after_merge(source: LogicSource | None, place: str, table: pa.Table) -> pa.Table:
-    """Artifacts as they will stand: key, status, ``m_<name>`` per measure, ``x_<name>`` per derived value."""
+    """Calls the logic on merged artifacts: columns key, status, ``m_<name>`` per measure, ``x_<name>`` per derived value. Raises like
+    ``after_reduce``."""
     return _call(source, place, table, "merge")
 
 
 def _call(source: LogicSource | None, place: str, table: pa.Table, stage: str) -> pa.Table:
-    assert source is not None, "the caller has seen that there is logic"
+    assert source is not None, "callers check that there is logic"
     name = f"{source.module.name}:{source.function}"
     try:
         function = _function(source)
     except ReconError as error:
         raise type(error)(f"{place}: {error}") from None
-    except Exception as error:  # whatever the module does as it is loaded
+    except Exception as error:  # the module may raise anything while it is loaded
         raise WrongUsage(f"{place}: {name!r} cannot be loaded ({error}); name it module:function") from None
     try:
         judged = function(table, stage)
@@ -63,8 +65,7 @@ def _call(source: LogicSource | None, place: str, table: pa.Table, stage: str) -
 
 @lru_cache(maxsize=64)
 def _function(source: LogicSource) -> Callable[[pa.Table, str], pa.Table]:
-    """The function, of the very text that the rules version is a digest of: a process that lives on neither judges by what a file said
-    before, nor by what it says since."""
+    """The function, made from the text that the rules version is a digest of, even if the file has changed since."""
     name = source.module.name
     with _loading:
         if not source.installed:
@@ -79,12 +80,12 @@ def _function(source: LogicSource) -> Callable[[pa.Table, str], pa.Table]:
 
 _loading = RLock()
 _installed: dict[str, LogicSource] = {}
-"""Installed modules that this process has loaded. Python keeps them, and what they import, as they were."""
+"""Installed modules that this process has loaded. Python does not reload them or their imports."""
 
 
 class _OwnModules:
-    """The user's own modules of one version of the rules, apart from those of every other version and reconciliation, which may have
-    modules of the same names. They are real modules under a prefix; their import statements find each other by plain names."""
+    """The user's own modules of one rules version, separate from equally named modules of other versions and reconciliations. They are real
+    modules under a prefix; their import statements find each other by plain names."""
 
     def __init__(self, source: LogicSource) -> None:
         self._modules = {module.name: module for module in (source.module, *source.own)}
@@ -96,7 +97,7 @@ class _OwnModules:
         self._root = sys.modules.setdefault(self._prefix, root)
 
     def load(self, name: str) -> ModuleType:
-        """The module of this name, executed once, after the packages that it lies in."""
+        """The module of this name. Executes it once, after its packages."""
         if not name:
             return self._root
         full = f"{self._prefix}.{name}"
@@ -104,17 +105,17 @@ class _OwnModules:
             return sys.modules[full]
         if name not in self._modules:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        held = self._modules[name]
+        source = self._modules[name]
         package, _, last = name.rpartition(".")
         above = self.load(package)
         module = ModuleType(full)
-        vars(module).update(__file__=str(held.path), __builtins__=self._builtins)
-        module.__package__ = full if held.package else above.__name__
-        if held.package:
+        vars(module).update(__file__=str(source.path), __builtins__=self._builtins)
+        module.__package__ = full if source.package else above.__name__
+        if source.package:
             module.__path__ = []
         sys.modules[full] = module
         try:
-            exec(compile(held.text, str(held.path), "exec"), vars(module))  # noqa: S102 - the user's own rules
+            exec(compile(source.text, str(source.path), "exec"), vars(module))  # noqa: S102 - the user's own rules
         except BaseException:
             del sys.modules[full]
             raise
@@ -129,7 +130,7 @@ class _OwnModules:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """What an import statement in one of the modules does: Python's own ``__import__`` but for the user's own modules."""
+        """Replaces ``__import__`` in the modules: loads the user's own modules here, all others like Python."""
         if level:
             absolute = importlib.util.resolve_name("." * level + name, str((globals or {})["__package__"]))
             name = absolute[len(self._prefix) + 1 :]

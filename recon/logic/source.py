@@ -1,7 +1,7 @@
-"""The source of user logic: its module, the user's own modules that it imports, or the distribution it was installed from.
+"""Finds the source of user logic: its module with the user's own modules that it imports, or the distribution it was installed from.
 
-The user's own modules are those that lie beside recon.yaml (or where the logic's module was found, if that is elsewhere on the Python
-path), by the import statements in them, taken transitively. The standard library and installed packages are not the user's own.
+The user's own modules are those beside recon.yaml, or beside the logic's module if that is elsewhere on the Python path, that import
+statements reach transitively. The standard library and installed packages are not the user's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recon.errors import WrongUsage
 
 @dataclass(frozen=True)
 class Module:
-    """One module as its file stood when the configuration was read. ``name`` is dotted, as the user imports it."""
+    """A module as it was when the configuration was read. ``name``: dotted, as in imports. ``package``: whether it is a package."""
 
     name: str
     path: Path
@@ -30,10 +30,10 @@ class Module:
 
 @dataclass(frozen=True)
 class LogicSource:
-    """``module:function``, and what it is made of.
+    """The function ``module:function`` and its source.
 
-    ``own``: the user's own modules that ``module`` imports, with their packages, in order of name. ``distribution``: name and version of
-    what ``module`` was installed from; it has no ``own`` modules then, its version stands for them."""
+    ``own``: the user's own modules that ``module`` imports, with their packages, by name. ``distribution``: name and version of the
+    distribution that ``module`` was installed from; its version then replaces ``own``, which is empty."""
 
     module: Module
     function: str
@@ -42,13 +42,13 @@ class LogicSource:
     installed: bool
 
     def meaning(self) -> list[object]:
-        """What of it gives artifacts their meaning."""
+        """The parts that give artifacts their meaning, for the rules version."""
         parts: list[object] = [self.module.text, *([module.name, module.text] for module in self.own)]
         return [*parts, self.distribution] if self.distribution else parts
 
 
 def find(name: str, function: str, folder: Path, field: str) -> LogicSource:
-    """The logic ``name:function`` of a recon.yaml in ``folder``. Raises WrongUsage, which begins with ``field``."""
+    """Finds the logic ``name:function`` of a recon.yaml in ``folder``; executes nothing. Raises WrongUsage that begins with ``field``."""
     beside = _file(folder, name)
     path = beside or _on_python_path(name)
     if path is None:
@@ -64,7 +64,7 @@ def find(name: str, function: str, folder: Path, field: str) -> LogicSource:
 
 
 def _reached(root: Path, first: Module, field: str) -> dict[str, Module]:
-    """The user's own modules that ``first`` imports, directly or not, and the packages they lie in. By name, without ``first``."""
+    """Name → each of the user's own modules that ``first`` imports, directly or not, and their packages; without ``first``."""
     found: dict[str, Module] = {first.name: first}
     waiting = [first]
     for name in _packages_of(first.name):
@@ -79,7 +79,7 @@ def _reached(root: Path, first: Module, field: str) -> dict[str, Module]:
 
 
 def _add(root: Path, name: str, found: dict[str, Module], field: str) -> list[Module]:
-    """Takes ``name`` in if it is a module of the user's own and new. A folder without ``__init__.py`` is a package without content."""
+    """Adds ``name`` to ``found`` if it is a new module of the user's own. A folder without ``__init__.py`` is an empty package."""
     if name in found or not name or name.partition(".")[0] in sys.stdlib_module_names or name.partition(".")[0] == "recon":
         return []
     path = _file(root, name)
@@ -99,7 +99,7 @@ def _packages_of(name: str) -> list[str]:
 
 
 def _imported(tree: ast.Module, module: Module) -> Iterator[str]:
-    """Every name that may be a module, of the import statements anywhere in it, relative ones resolved."""
+    """Every name in the module's import statements that may be a module; relative names are resolved."""
     package = module.name if module.package else module.name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -119,7 +119,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _on_python_path(name: str) -> Path | None:
-    """The module's source on the Python path; neither it nor its packages are run."""
+    """The module's source on the Python path, found without executing it or its packages."""
     locations: list[str] | None = None
     parts = name.split(".")
     for index in range(len(parts)):
@@ -145,7 +145,7 @@ def _parsed(module: Module, field: str) -> ast.Module:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """The names that a module has once it is loaded, as far as its outermost statements say."""
+    """The names that the module's top-level statements define."""
     names: set[str] = set()
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -163,6 +163,6 @@ def _is_installed(path: Path) -> bool:
 
 
 def _distribution(name: str) -> str | None:
-    """``name==version`` of what a module was installed from; None for a file that was only copied there."""
+    """``name==version`` of a module's distribution; None for a file that was copied into site-packages."""
     owners = importlib.metadata.packages_distributions().get(name.partition(".")[0], [])
     return ", ".join(f"{owner}=={importlib.metadata.version(owner)}" for owner in sorted(set(owners))) or None

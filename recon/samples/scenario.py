@@ -1,11 +1,8 @@
-"""The first thing a newcomer sees: a small story of orders and payments, and a smaller sample to start from.
+"""The story of ``recon demo``, with orders and payments, and the smaller sample of ``recon init``; their files are in this folder.
 
-The files themselves lie in ``recon/samples``, to be read as
-they are.
-
-The story in short: three entities sell in two currencies. The ERP delivers invoices as CSV, the payment provider
-its payments, fees and refunds as JSON lines, once an hour. Then goes wrong what goes wrong: a file comes late, one
-is delivered twice, amounts are unreadable or mistyped, and the provider sends a correction.
+Three entities sell in two currencies. Every hour the ERP delivers invoices as CSV, and the payment provider delivers payments, fees and
+refunds as JSON lines. Then a file comes late, a file is delivered twice, amounts are unreadable or mistyped, and the provider sends a
+correction.
 """
 
 from __future__ import annotations
@@ -22,11 +19,10 @@ WINDOWS = tuple(f"2026-11-01T{hour:02d}:00Z" for hour in range(5))
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do: ``land`` files and close their window, ``replace`` the landed file ``old``, or ``run``.
+    """A step: ``land`` files and close their window, ``replace`` the landed file ``old``, or ``run``.
 
-    ``window`` and ``files`` (paths below the folder) are empty for a run. ``text`` tells the user what happens and
-    why; ``look_at`` names keys worth showing afterwards.
-    """
+    ``window`` and ``files`` (paths below the folder) are empty for a run. ``text``: explains to the user what happens and why. ``look_at``:
+    keys to show afterwards."""
 
     action: Literal["land", "replace", "run"]
     text: str
@@ -133,7 +129,7 @@ def write_story(folder: Path) -> tuple[Step, ...]:
 
 
 def write_sample(folder: Path) -> tuple[Step, ...]:
-    """Writes a commented ``recon.yaml`` to start from and two small files of events; returns the steps to do.
+    """Writes a commented ``recon.yaml`` and two small files of events; returns the steps, in order.
 
     Raises WrongUsage, before anything is written, if a file to write exists with other content.
     """

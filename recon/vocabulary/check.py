@@ -1,6 +1,6 @@
-"""Type rules: operands of known types → a typed node, or the reason why not.
+"""The type rules: build a typed node from typed operands.
 
-Every function takes and gives ``Node``; one that doesn't fit raises ``Unfit`` with the column in the text.
+Every function takes and returns ``Node``. Raises ``Unfit``, with the column in the text, for operands that do not fit.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ CASTS: dict[Kind, tuple[Kind, ...]] = {
     "date": ("date", "timestamp", "text"),
     "timestamp": ("timestamp", "date", "text"),
 }
-"""From a kind, to which kinds ``cast`` leads."""
+"""Kind → the kinds that ``cast`` converts it to."""
 
 
 class Unfit(Exception):
-    """The text is not an expression of the vocabulary; ``at`` is the column, from 1."""
+    """The text is no valid expression. ``at``: the column in the text, from 1."""
 
     def __init__(self, why: str, at: int) -> None:
         super().__init__(why)
@@ -52,7 +52,7 @@ class Unfit(Exception):
 
 
 def number(digits: str, at: int) -> Node:
-    """A literal: without a point and within 64 bits an integer, else a decimal of just its digits."""
+    """A literal number: an integer if it has no point and fits 64 bits, else a decimal of its own digits."""
     before, point, after = digits.partition(".")
     if not (before + after).isdigit() or not (before + after).isascii():
         raise Unfit(f"{digits!r} is not a number here; write it out, such as 1500 or 0.05", at)
@@ -66,12 +66,12 @@ def number(digits: str, at: int) -> Node:
 
 
 def is_null(node: Node) -> bool:
-    """Whether it is the bare word null, which takes the type of its neighbours; none is left in a finished tree."""
+    """Whether the node is the bare word null, which takes the type of its neighbours; a finished tree has none."""
     return node.op == "null"
 
 
 def brought(node: Node, to: Type) -> Node:
-    """The node at a type that ``common`` gave: a value that does not fit there becomes null."""
+    """The node converted to a type that ``common`` returned; a value that does not fit becomes null."""
     if is_null(node):
         return Node("literal", (), to, None, node.at)
     if node.type == to:
@@ -82,7 +82,7 @@ def brought(node: Node, to: Type) -> Node:
 
 
 def unified(nodes: Sequence[Node], what: str) -> tuple[Node, ...]:
-    """All nodes at their common type."""
+    """All nodes, converted to their common type."""
     typed = [node for node in nodes if not is_null(node)]
     if not typed:
         raise Unfit(f"{what}: null has no type of its own; write cast(null as decimal(18,2)) or another type", nodes[0].at)
@@ -128,7 +128,7 @@ def arithmetic(op: str, one: Node, two: Node) -> Node:
 
 
 def negative(node: Node) -> Node:
-    """Unary minus; of a literal it is the negative literal."""
+    """Unary minus; for a literal, the negative literal."""
     _need_value(node, "-", "decimal", "integer")
     if node.op == "literal" and isinstance(node.value, int | Decimal):
         return replace(node, value=-node.value)
@@ -264,7 +264,7 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[[Sequence[Node]], Node]]] = {
     "date_diff": (2, 2, _function("date_diff", [_DAY, _DAY], INTEGER)),
     "add_days": (2, 2, _function("add_days", [("date",), ("integer",)], DATE)),
 }
-"""Name → fewest operands, most operands, what makes the node. ``concat`` and ``cast`` have their own forms."""
+"""Name → fewest operands, most operands, function that builds the node. ``concat`` and ``cast`` have functions of their own."""
 
 
 def joined(nodes: Sequence[Node]) -> Node:
@@ -294,7 +294,8 @@ def _fixed(node: Node, what: str, which: str, least: int) -> int:
 
 
 def _own_type(node: Node, among_decimals: bool) -> Type:
-    """A literal integer counts as just its digits: ``coalesce(amount, 0)`` stays as narrow as ``amount``."""
+    """The type of an operand. A literal integer among decimals has just its digits, so that ``coalesce(amount, 0)`` is as narrow as
+    ``amount``."""
     if among_decimals and node.op == "literal" and type(node.value) is int:
         return decimal(len(str(abs(node.value))), 0)
     return as_decimal(node.type) if among_decimals and node.type.is_number else node.type
@@ -306,7 +307,7 @@ def _own_types(one: Node, two: Node, op: str) -> tuple[Type, Type]:
 
 
 def _remedy(wanted: Type, node: Node) -> str:
-    """What to do about a value of the wrong type."""
+    """The next step for a value of the wrong type, as the end of a message."""
     if TEXT in (wanted, node.type) and {wanted.kind, node.type.kind} & {"date", "timestamp"} and node.op == "literal":
         kind = wanted.kind if wanted != TEXT else node.type.kind
         return f"; write {kind} {node.value!r}" if node.type == TEXT else ""

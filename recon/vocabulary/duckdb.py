@@ -1,8 +1,7 @@
-"""Typed tree → one DuckDB scalar expression that means what ``reference`` says.
+"""Emits a typed tree as one DuckDB scalar expression with the meaning of ``reference``.
 
-Every operand stands in the text once, so that text grows with the expression and not exponentially; where a rule needs
-a value twice, a lambda over a list of one binds it. Nothing passes through double, and nothing depends on the session
-(time zone, division by zero). Texts are quoted by doubling quotes.
+Every operand occurs once in the text, so that the text does not grow exponentially; where a rule needs a value twice, a lambda over a
+list of one element binds it. No value passes through double, and nothing depends on the session (time zone, division by zero).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "isodow"}
 
 
 def emit_duckdb(expression: Expression, names: Mapping[str, str]) -> str:
-    """A scalar expression of type ``expression.type.duckdb``. ``names``: column → SQL reference, quoted already."""
+    """A scalar expression of type ``expression.type.duckdb``. ``names``: column → quoted SQL reference."""
     return _sql(expression.tree, names)
 
 
@@ -45,8 +44,8 @@ def _emit(node: Node, args: list[str]) -> str:
     if op in _OPERATORS:
         return f"({args[0]} {_OPERATORS[op]} {args[1]})"
     if op in _TRIED:
-        one = _widened(args[0], node) if op == "mul" else args[0]
-        return _exact(f"{one} {_TRIED[op]} {args[1]}", node.type)
+        first = _widened(args[0], node) if op == "mul" else args[0]
+        return _exact(f"{first} {_TRIED[op]} {args[1]}", node.type)
     if op in _FUNCTIONS:
         return f"{_FUNCTIONS[op]}({', '.join(args)})"
     if op in _PARTS:
@@ -75,14 +74,14 @@ def _bound(value: str, body: str) -> str:
 
 
 def _exact(sql: str, kind: Type) -> str:
-    """The result of + - *: below 38 digits the type has room for it, else what overflows is null."""
+    """The result of + - *. A type of fewer than 38 digits has room for it; otherwise an overflow becomes null."""
     if kind.kind == "decimal" and kind.precision < DIGITS_MAX:
         return f"CAST({sql} AS {kind.duckdb})"
     return f"TRY(CAST({sql} AS {kind.duckdb}))"
 
 
 def _widened(sql: str, node: Node) -> str:
-    """The first factor at a type of more than 64 bits where the product needs them: of two decimals of 64 bits DuckDB makes a third one."""
+    """The first factor, widened beyond 64 bits if the product needs it: DuckDB multiplies two 64-bit decimals into a 64-bit decimal."""
     first = node.args[0].type
     if node.type.kind != "decimal" or node.type.precision <= _DIGITS_OF_64_BITS or first.precision > _DIGITS_OF_64_BITS:
         return sql
@@ -96,7 +95,7 @@ def _bring(node: Node, args: list[str]) -> str:
 
 
 def _digits(sql: str, kind: Type) -> str:
-    """A decimal's digits without the point, as a HUGEINT: its text is the one way that keeps all 38."""
+    """A decimal's digits without the point, as a HUGEINT. Only the conversion through text keeps all 38 digits."""
     return f"CAST(replace(CAST({sql} AS VARCHAR), '.', '') AS HUGEINT)" if kind.scale else f"CAST({sql} AS HUGEINT)"
 
 
@@ -104,17 +103,17 @@ def _divide(node: Node, args: list[str]) -> str:
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     quotient = _bound(f"[{above}, nullif({below}, 0)]", _QUOTIENT)
     unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
-    # Rounded up it may have one more digit than its type.
+    # Rounding up may add a digit that the type has no room for.
     return f"TRY_CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit} AS {node.type.duckdb})"
 
 
 def _modulo(node: Node, args: list[str]) -> str:
-    # Of the smallest integer and -1 DuckDB's BIGINT % is an overflow.
+    # The smallest integer % -1 overflows DuckDB's BIGINT.
     wide = "HUGEINT" if node.type.kind == "integer" else node.type.duckdb
     return f"CAST(CAST({args[0]} AS {wide}) % nullif({args[1]}, {_zero(node.type)}) AS {node.type.duckdb})"
 
 
-def _whole(function: str) -> Callable[[Node, list[str]], str]:
+def _rounded_to_integer(function: str) -> Callable[[Node, list[str]], str]:
     def emit(node: Node, args: list[str]) -> str:
         return f"CAST({function}({args[0]}) AS {node.type.duckdb})"
 
@@ -122,14 +121,14 @@ def _whole(function: str) -> Callable[[Node, list[str]], str]:
 
 
 def _case(node: Node, args: list[str]) -> str:
-    branches = " ".join(f"WHEN {one} THEN {two}" for one, two in zip(args[:-1:2], args[1::2], strict=True))
+    branches = " ".join(f"WHEN {condition} THEN {value}" for condition, value in zip(args[:-1:2], args[1::2], strict=True))
     return f"(CASE {branches} ELSE {args[-1]} END)"
 
 
 def _letters(function: str, source: str, target: str) -> Callable[[Node, list[str]], str]:
-    """Letters a to z only. DuckDB's own function does that for ASCII texts, and much faster than ``translate``."""
-    own = f"CASE WHEN strlen(v) = length(v) THEN {function}(v) ELSE translate(v, '{source}', '{target}') END"
-    return lambda node, args: _bound(args[0], own)
+    """Letters a to z only. For ASCII texts DuckDB's own function does the same, much faster than ``translate``."""
+    sql = f"CASE WHEN strlen(v) = length(v) THEN {function}(v) ELSE translate(v, '{source}', '{target}') END"
+    return lambda node, args: _bound(args[0], sql)
 
 
 def _part(node: Node, args: list[str]) -> str:
@@ -139,7 +138,7 @@ def _part(node: Node, args: list[str]) -> str:
 
 
 def _naive(sql: str) -> str:
-    """A TIMESTAMPTZ's clock in UTC, whatever the session's time zone."""
+    """A TIMESTAMPTZ as a TIMESTAMP in UTC, whatever the session's time zone."""
     return f"make_timestamp(epoch_us({sql}))"
 
 
@@ -168,11 +167,11 @@ def _cast(node: Node, args: list[str]) -> str:
 
 
 def to_text(sql: str, source: Type) -> str:
-    """A value as its one text: decimals in plain digits, dates and times in ISO 8601, times in UTC to the microsecond."""
+    """A value's canonical text: decimals in plain digits, dates and times in ISO 8601, times in UTC with microseconds."""
     if source.kind == "timestamp":
         return f"strftime({_naive(sql)}, '%Y-%m-%dT%H:%M:%S.%fZ')"
     text = f"CAST({sql} AS VARCHAR)"
-    # DuckDB leaves out the zero before the point where the type has no digit there.
+    # DuckDB omits the zero before the point if the type has no digit there.
     bare = source.kind == "decimal" and source.scale == source.precision
     return f"regexp_replace({text}, '^(-?)\\.', '\\10.')" if bare else text
 
@@ -203,8 +202,8 @@ _FORMS: dict[str, Callable[[Node, list[str]], str]] = {
     "abs": lambda node, args: f"TRY(abs({args[0]}))",
     "sign": lambda node, args: f"CAST(sign({args[0]}) AS BIGINT)",
     "round": lambda node, args: f"CAST(round({args[0]}, {node.value}) AS {node.type.duckdb})",
-    "floor": _whole("floor"),
-    "ceil": _whole("ceil"),
+    "floor": _rounded_to_integer("floor"),
+    "ceil": _rounded_to_integer("ceil"),
     "lower": _letters("lower", _LETTERS.upper(), _LETTERS),
     "upper": _letters("upper", _LETTERS, _LETTERS.upper()),
     "trim": lambda node, args: f"trim({args[0]}, ' ')",

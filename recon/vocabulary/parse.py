@@ -1,4 +1,4 @@
-"""Text → typed tree: sqlglot reads the grammar, only what is listed here gets through."""
+"""Parses text into a typed tree. sqlglot reads the grammar; only the constructs listed here are accepted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BRACKETS_MAX = 16
 
 _COMPARISONS = {"EQ": "eq", "NEQ": "ne", "LT": "lt", "LTE": "le", "GT": "gt", "GTE": "ge"}
 _ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod"}
-# sqlglot class → our function and, in order, the arguments of the class that are its operands.
+# sqlglot class → function of the vocabulary and, in order, the arguments of the class that are its operands.
 _CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Coalesce": ("coalesce", ("this", "expressions")),
     "Nullif": ("nullif", ("this", "expression")),
@@ -43,9 +43,9 @@ _CALLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Day": ("day", ("this",)),
 }
 _ANONYMOUS = ("weekday", "add_days")
-# Flags by which sqlglot remembers the dialect; they carry no meaning of the text's.
+# Flags for sqlglot's dialects, without meaning for the expression.
 _INERT = {"typed", "safe", "coalesce", "ignore_nulls", "date_part_boundary", "nested", "quoted", "is_string", "_type"}
-# What the user sees of syntax that has no word.
+# Names, for messages, of syntax that has no keyword.
 _SHOWN = {
     "Alias": "a second value without an operator",
     "Block": "';'",
@@ -64,9 +64,9 @@ _SPELLINGS = {*_NAMES, "substring", "ceiling", "case", "in", "between", "like", 
 
 
 def parse_expression(text: str, columns: Mapping[str, Type], field: str) -> Expression:
-    """Reads ``text`` over ``columns`` (name → type). Raises WrongUsage, one line that names ``field`` and the place."""
+    """Parses ``text``, which may use ``columns`` (name → type). Raises WrongUsage: one line with ``field`` and the column in the text."""
     try:
-        reader = _Reader(text, columns)
+        reader = _Converter(text, columns)
         tree = reader.node(_parsed(text), 1)
         if check.is_null(tree):
             raise Unfit("null has no type of its own; write cast(null as decimal(18,2)) or another type", 1)
@@ -107,14 +107,14 @@ _NO_COMMENTS = "-- and /* begin a comment, which an expression doesn't have; wri
 
 
 def _bounded(tokens: list[Any]) -> None:
-    """Refuses, before the parser runs, what would exhaust its stack or what it would complete on its own."""
-    if not tokens:  # nothing but comments, which sqlglot leaves out
+    """Refuses, before parsing, text that would exhaust the parser's stack or that the parser would complete by itself."""
+    if not tokens:  # only comments, which sqlglot leaves out
         raise Unfit(_NO_COMMENTS, 1)
     depth, cast_to = 0, False
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
         word = token.text.lower()
         if cast_to and word in ("decimal", "numeric", "dec") and (following is None or following.text != "("):
-            # sqlglot would put in DuckDB's own default digits.
+            # sqlglot would insert DuckDB's default digits.
             raise Unfit(f"{word} needs its digits; write decimal(18,2)", token.start + 1)
         if token.comments:
             raise Unfit(_NO_COMMENTS, token.end + 1)
@@ -136,8 +136,8 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-class _Reader:
-    """The walk over one text; ``used`` gathers the columns."""
+class _Converter:
+    """Converts the parsed tree of one text. ``used``: the columns found so far."""
 
     def __init__(self, text: str, columns: Mapping[str, Type]) -> None:
         self.text, self.columns = text, columns
@@ -186,7 +186,7 @@ class _Reader:
         }
 
     def operands(self, tree: exp.Expr, depth: int, *arguments: str) -> list[Node]:
-        """The named arguments of a node, in order; any other argument that is set is refused."""
+        """The named arguments of a node, in order. Refuses any other argument that is set."""
         self.only(tree, *arguments)
         found: list[Node] = []
         for argument in arguments:
@@ -196,18 +196,18 @@ class _Reader:
         return found
 
     def only(self, tree: exp.Expr, *arguments: str) -> None:
-        """Refuses a node with more to it than ``arguments``: an escape, a subquery, a table, an ordering."""
+        """Refuses a node with other arguments than ``arguments``, such as an escape, a subquery, a table or an order."""
         for argument, value in tree.args.items():
             if argument not in arguments and argument not in _INERT and value:
                 raise self.foreign(value if hasattr(value, "args") else tree)
 
     def at(self, tree: exp.Expr) -> int:
-        """Column of the first token, from 1, as far as sqlglot tells."""
+        """The column of the node's first token, from 1, if sqlglot has it."""
         places = [node.meta["start"] for node in tree.walk() if isinstance(node.meta.get("start"), int)]
         return min(places) + 1 if places else 1
 
     def foreign(self, tree: exp.Expr) -> Unfit:
-        """The refusal of something outside of the vocabulary, with the nearest thing inside."""
+        """The error for a construct outside the vocabulary, with the most similar one inside it."""
         own = tree.meta.get("start")
         at = own + 1 if isinstance(own, int) else self.at(tree)
         word = re.match(r"\w+", self.text[at - 1 :])
@@ -287,7 +287,7 @@ class _Reader:
         own = tree.meta.get("start")
         word = re.match(r"\w+", self.text[own:]) if isinstance(own, int) else None
         if word and word[0].lower() not in _SPELLINGS:
-            raise self.foreign(tree)  # sqlglot reads nvl, ifnull and the like as functions that we have
+            raise self.foreign(tree)  # sqlglot parses nvl, ifnull and others as functions of the vocabulary
         fewest, most, build = check.FUNCTIONS[name]
         if not fewest <= len(nodes) <= most:
             count = str(fewest) if fewest == most else f"{fewest} to {most}"

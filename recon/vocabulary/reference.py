@@ -1,7 +1,7 @@
-"""What every operation means, in the plainest Python there is; tests hold the engines to it.
+"""Defines the meaning of every operation in plain Python; tests compare the engines with it.
 
-Values are Decimal, int, str, bool, date, datetime (aware, UTC) and None for null. An expression is a total function:
-what does not fit its result's type is null, nothing raises.
+Values are Decimal, int, str, bool, date, datetime (aware, UTC) and None for null. Expressions are total functions: a value that does not
+fit the type of its result is null, and nothing raises.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ TIMESTAMP_TEXT = DATE_TEXT + r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9]
 
 
 def evaluate(expression: Expression, row: Mapping[str, object]) -> object:
-    """The value of ``expression`` for one row (column → value of the column's type)."""
+    """The value of ``expression`` for a row (column → value of the column's type)."""
     return _value(expression.tree, row)
 
 
 def fit(value: Any, to: Type) -> Any:
-    """The value at the type's scale and in its range, or None: a value that would lose digits does not fit."""
+    """The value at the type's scale, or None if it is out of range or would lose digits."""
     if value is None:
         return None
     if to.kind == "integer":
-        whole = int(value)
-        return whole if whole == value and -(2**63) <= whole < 2**63 else None
+        integer = int(value)
+        return integer if integer == value and -(2**63) <= integer < 2**63 else None
     exact = Decimal(value)
     if exact.copy_abs() >= Decimal(10) ** (to.precision - to.scale):
         return None
@@ -46,7 +46,7 @@ def fit(value: Any, to: Type) -> Any:
 
 
 def cast(value: Any, source: Type, to: Type) -> Any:
-    """cast(value as type): null where the very value does not fit; nothing is rounded."""
+    """cast(value as type): null if the exact value does not fit; never rounds."""
     if value is None or source == to:
         return value
     if to.kind == "text":

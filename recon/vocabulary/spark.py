@@ -1,9 +1,9 @@
-"""Typed tree → one Spark SQL scalar expression that means what ``reference`` says.
+"""Emits a typed tree as one Spark SQL scalar expression with the meaning of ``reference``.
 
-The expression is for a session with ``SETTINGS``, which are fixed when it is analysed: ANSI casts write decimals in plain digits, decimal
-arithmetic keeps its scale (by default Spark cuts it, silently, where digits run out), clocks are in UTC. Everything that can fail is
-a ``try_``, so that it is null and never an error. Every operand stands in the text once; where a rule needs a value twice, a lambda
-over an array of one binds it. Nothing passes through double.
+The expression needs a session with ``SETTINGS``, which Spark fixes when it analyses the expression: ANSI casts write decimals in plain
+digits, decimal arithmetic keeps its scale (by default Spark silently reduces it when digits run out), and clocks are in UTC. Every
+function that can fail is a ``try_``, so failures are null. Every operand occurs once in the text; where a rule needs a value twice, a
+lambda over an array of one element binds it. No value passes through double.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTINGS = {
     "spark.sql.decimalOperations.allowPrecisionLoss": "false",
     "spark.sql.session.timeZone": "UTC",
 }
-"""What the meaning of the emitted text rests on."""
+"""The session settings that the meaning of the emitted text depends on."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "AND", "or": "OR"}
@@ -30,15 +30,15 @@ _PARTS = {"year": "year({})", "month": "month({})", "day": "day({})", "weekday":
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANTS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
 _DAYS_MAX = 3_700_000
-"""More days than lie between the first and the last date."""
+"""More days than there are between the first and the last date."""
 
 _WHOLE = Type("decimal", DIGITS_MAX, 0)
 _HALF = 19
-"""Half of the digits of a quotient, which is taken in two steps of integers that Spark's division has room for."""
+"""Half of a quotient's digits. Division takes two steps, on integers that Spark's division has room for."""
 
 
 def emit_spark(expression: Expression, names: Mapping[str, str]) -> str:
-    """A scalar expression of type ``expression.type.spark``. ``names``: column → SQL reference, quoted already."""
+    """A scalar expression of type ``expression.type.spark``. ``names``: column → quoted SQL reference."""
     return _sql(expression.tree, names)
 
 
@@ -48,7 +48,7 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as a literal, whatever the session makes of backslashes and doubled quotes."""
+    """A text as a literal that does not depend on how the session reads backslashes and doubled quotes."""
     if text.isascii() and text.isprintable() and not {"'", "\\"} & set(text):
         return f"'{text}'"
     return f"CAST(X'{text.encode().hex()}' AS STRING)"
@@ -108,14 +108,14 @@ def _bring(node: Node, args: list[str]) -> str:
 
 
 def _digits(sql: str, kind: Type) -> str:
-    """A decimal's digits without the point, as a whole number: its text is the one way that keeps all 38."""
+    """A decimal's digits without the point, as a whole number. Only the conversion through text keeps all 38 digits."""
     text = f"replace(CAST({sql} AS STRING), '.', '')" if kind.scale else sql
     return f"CAST({text} AS DECIMAL({DIGITS_MAX},0))"
 
 
 def _divide(node: Node, args: list[str]) -> str:
-    """The quotient of whole numbers n / d, half away from zero. Spark's own has room for 20 digits before the point only, so it is taken in
-    two steps, by d · 10¹⁹ and then by d, of multiples, which come out whole: nothing is rounded twice."""
+    """The quotient of whole numbers n / d, rounded half away from zero. Spark's division has room for 20 digits before the point, so it
+    takes two steps, by d · 10¹⁹ and then by d, each of a multiple of the divisor; only the last step rounds."""
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     half, one, zero = _whole_number(10**_HALF), _whole_number(1), _whole_number(0)
     signed = f"named_struct('n', {above}, 'd', nullif({below}, {zero}))"
@@ -139,7 +139,7 @@ def _modulo(node: Node, args: list[str]) -> str:
 
 
 def _opposite(sql: str, kind: Type) -> str:
-    """Spark's own minus, and its abs, round decimals to 34 digits, silently."""
+    """Subtraction from zero, since Spark's unary minus and abs silently round decimals to 34 digits."""
     return f"TRY_CAST(try_subtract({_zero(kind)}, {sql}) AS {kind.spark})"
 
 
@@ -155,12 +155,12 @@ def _whole(function: str) -> Callable[[Node, list[str]], str]:
 
 
 def _case(node: Node, args: list[str]) -> str:
-    branches = " ".join(f"WHEN {one} THEN {two}" for one, two in zip(args[:-1:2], args[1::2], strict=True))
+    branches = " ".join(f"WHEN {condition} THEN {value}" for condition, value in zip(args[:-1:2], args[1::2], strict=True))
     return f"(CASE {branches} ELSE {args[-1]} END)"
 
 
 def _of_several(function: str) -> Callable[[Node, list[str]], str]:
-    """Spark refuses least and greatest of one value."""
+    """least or greatest, which Spark refuses for a single value."""
     return lambda node, args: args[0] if len(args) == 1 else f"{function}({', '.join(args)})"
 
 
@@ -170,7 +170,7 @@ def _letters(source: str, target: str) -> Callable[[Node, list[str]], str]:
 
 
 def _like(node: Node, args: list[str]) -> str:
-    """Spark's pattern has a backslash as its escape; here it is a character like any other."""
+    """A pattern in which the backslash, Spark's escape character, stands for itself."""
     return f"({args[0]} LIKE {literal(str(node.value).replace(chr(92), chr(92) * 2))})"
 
 
@@ -185,7 +185,7 @@ def _day(sql: str) -> str:
 
 
 def _add_days(node: Node, args: list[str]) -> str:
-    # Days beyond 32 bits would wrap round, so they are bounded before they are added.
+    # Days beyond 32 bits would overflow, so they are bounded before the addition.
     some = f"v.n >= -{_DAYS_MAX} AND v.n <= {_DAYS_MAX}"
     moved = _bound(f"named_struct('d', {args[0]}, 'n', {args[1]})", f"CASE WHEN {some} THEN date_add(v.d, CAST(v.n AS INT)) END")
     return _bound(moved, "CASE WHEN v >= DATE '0001-01-01' AND v <= DATE '9999-12-31' THEN v END")
@@ -206,7 +206,7 @@ def _cast(node: Node, args: list[str]) -> str:
 
 
 def to_text(sql: str, source: Type) -> str:
-    """A value as its one text: decimals in plain digits, dates and times in ISO 8601, times in UTC to the microsecond."""
+    """A value's canonical text: decimals in plain digits, dates and times in ISO 8601, times in UTC with microseconds."""
     if source.kind == "timestamp":
         return f"date_format({sql}, {literal(chr(39).join(['yyyy-MM-dd', 'T', 'HH:mm:ss.SSSSSS', 'Z', '']))})"
     return f"CAST({sql} AS STRING)"
@@ -219,10 +219,10 @@ def _from_text(sql: str, to: Type) -> str:
     forms = {"date": DATE_TEXT, "timestamp": TIMESTAMP_TEXT}
     after = rf"(?:\.[0-9]{{1,{to.scale}}}0*)?" if to.scale else r"(?:\.0+)?"
     form = literal(rf"\A(?:{forms.get(to.kind, rf'[+-]?[0-9]+{after}')})\z")
-    # A whole number goes by way of a decimal, since Spark does not take 7.0 for one.
+    # Spark does not read 7.0 as an integer, so the cast goes through a decimal.
     value = f"TRY_CAST(TRY_CAST(v AS DECIMAL({DIGITS_MAX},0)) AS BIGINT)" if to.kind == "integer" else f"TRY_CAST(v AS {to.spark})"
     if to.kind == "timestamp":
-        # Spark reads a zone behind seconds only.
+        # Spark accepts a zone only after seconds.
         value = f"TRY_CAST(regexp_replace(v, '^(.{{16}})(Z|[+-].*)', {literal('$1:00$2')}) AS TIMESTAMP)"
     read = _bound(sql, f"CASE WHEN v RLIKE {form} THEN {value} END")
     if to.kind != "timestamp":

@@ -1,4 +1,4 @@
-"""The typed tree of an expression: what every engine's emitter and the reference read."""
+"""The typed tree of an expression, from which the reference evaluates and the engines emit SQL."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from recon.vocabulary.types import Type
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. ``type`` is its result's; operands already have the types that the operation needs.
+    """An operation. ``type``: of its result. ``args``: operands, already converted to the types that the operation needs.
 
-    ``value`` is what is fixed in the text: a literal's value (None for null), a column's name, a like pattern, the
-    digits of round, (start, length) of substr. ``at`` is the column in the text, from 1, and no part of the meaning.
-    A ``case`` has condition, value, condition, value …, else.
-    """
+    ``value``: a constant of the text, which is a literal's value (None for null), a column's name, a like pattern, the digits of round, or
+    (start, length) of substr. ``at``: the column in the text, from 1, which is no part of the meaning. The operands of ``case`` are
+    condition, value, condition, value …, else."""
 
     op: str
     args: tuple[Node, ...]
@@ -24,13 +23,13 @@ class Node:
 
     @property
     def canonical(self) -> list[object]:
-        """Nested lists of texts: equal for equal meaning, whatever the spacing and brackets of the text were."""
+        """The tree as nested lists, independent of the text's spacing and brackets."""
         return [self.op, str(self.type), repr(self.value), [arg.canonical for arg in self.args]]
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A checked expression: ``columns`` are the names it reads."""
+    """A checked expression. ``columns``: the names that it reads."""
 
     text: str
     type: Type

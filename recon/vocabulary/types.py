@@ -1,4 +1,4 @@
-"""The six types a value can have, and the type that an operation on them gives."""
+"""The six types of values, and the result types of operations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Kind = Literal["decimal", "integer", "text", "boolean", "date", "timestamp"]
 DIGITS_MAX = 38
 """Digits of the widest decimal, on every engine."""
 INTEGER_DIGITS = 19
-"""Digits that hold every 64-bit integer: an integer among decimals counts as decimal(19,0)."""
+"""Digits of the largest 64-bit integer: an integer among decimals counts as decimal(19,0)."""
 QUOTIENT_SCALE = 10
-"""Digits after the point that every division has."""
+"""Digits after the point of every quotient."""
 
 _DUCKDB = {"integer": "BIGINT", "text": "VARCHAR", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMPTZ"}
 _SPARK = {"integer": "BIGINT", "text": "STRING", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP"}
@@ -33,7 +33,7 @@ _TYPE = re.compile(r"([a-z_][a-z0-9_ ]*?)\s*(?:\(\s*(\d{1,3})\s*(?:,\s*(\d{1,3})
 
 @dataclass(frozen=True)
 class Type:
-    """A value's type. ``precision`` (digits in all) and ``scale`` (digits after the point) are a decimal's only."""
+    """A value's type. Only decimals have ``precision`` (digits in all) and ``scale`` (digits after the point)."""
 
     kind: Kind
     precision: int = 0
@@ -51,7 +51,7 @@ class Type:
 
     @property
     def is_number(self) -> bool:
-        """Whether it can be summed."""
+        """Whether values can be summed."""
         return self.kind in ("decimal", "integer")
 
     def __str__(self) -> str:
@@ -66,12 +66,12 @@ TIMESTAMP = Type("timestamp")
 
 
 def decimal(precision: int, scale: int) -> Type:
-    """A decimal of at most 38 digits; what is wanted beyond that is cut from the digits before the point."""
+    """A decimal of at most 38 digits; a larger precision loses digits before the point."""
     return Type("decimal", max(1, min(precision, DIGITS_MAX)), scale)
 
 
 def parse_type(text: str, field: str) -> Type:
-    """``decimal(18,2)``, ``integer``, ``text``, … → Type. Raises WrongUsage naming ``field``."""
+    """Parses ``decimal(18,2)``, ``integer``, ``text``, …. Raises WrongUsage with ``field``."""
     match = _TYPE.match(text.strip().lower())
     name, precision, scale = match.groups() if match else (None, None, None)
     if name in _INEXACT:
@@ -90,7 +90,7 @@ def parse_type(text: str, field: str) -> Type:
 
 
 def common(one: Type, two: Type) -> Type | None:
-    """The type that holds values of both, or None. Decimals: the larger scale, and the more digits before the point."""
+    """The type for values of both types, or None. Decimals get the larger scale and the larger number of digits before the point."""
     if one == two:
         return one
     if not (one.is_number and two.is_number):
@@ -101,7 +101,7 @@ def common(one: Type, two: Type) -> Type | None:
 
 
 def as_decimal(number: Type) -> Type:
-    """A number's type among decimals."""
+    """The decimal type of a number."""
     return number if number.kind == "decimal" else decimal(INTEGER_DIGITS, 0)
 
 
@@ -132,6 +132,6 @@ def quotient_type(dividend: Type, divisor: Type) -> Type | None:
 
 
 def quotient_scales(dividend: Type, divisor: Type) -> tuple[int, int]:
-    """Scales that dividend and divisor are brought to, so that the quotient of their digits has ten after the point."""
+    """The scales of dividend and divisor with which the quotient of their digits has ten digits after the point."""
     below = max(as_decimal(divisor).scale, as_decimal(dividend).scale - QUOTIENT_SCALE)
     return below + QUOTIENT_SCALE, below
