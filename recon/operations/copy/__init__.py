@@ -1,1 +1,1 @@
-"""Copies a store to another one, window by window, and proves that everything arrived."""
+"""Copies a store into another one, data first and the timeline last, and checks that everything arrived."""

@@ -1,4 +1,4 @@
-"""Proving the runs and part-files that have come into a store, before a commit there rests on them."""
+"""Checks copied runs and part-files in the target, before a commit there refers to them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from recon.storage.scratch import object_digest
 ENTRIES_AT_ONCE = 200_000
 
 
-def check_arrived(source: ObjectStore, target: ObjectStore, state: State, new: Collection[str]) -> None:
-    """Reads, of the runs and part-files of ``state`` that are among ``new``, each byte of each run, and each record that a run leads to,
-    from ``target``. What is wrong is removed there, as nothing refers to it yet. Raises Damaged where it is wrong in ``source``, too,
-    ConnectionLost where it is not."""
+def check_records(source: ObjectStore, target: ObjectStore, state: State, new: Collection[str]) -> None:
+    """Reads the runs of ``state`` that are among ``new``, and each record of its new part-files, from ``target``. Removes a damaged object
+    there: nothing refers to it yet. Raises Damaged if the source's object is damaged, too, else ConnectionLost."""
     fresh = frozenset(new)
-    for held in state.runs:
-        if held.path in fresh:
-            _proved(source, target, held.path, lambda path=held.path: open_run(target, path).verify())  # type: ignore[misc]
-        run = open_run(target, held.path)
+    for ref in state.runs:
+        if ref.path in fresh:
+            _checked(source, target, ref.path, lambda path=ref.path: open_run(target, path).verify())  # type: ignore[misc]
+        run = open_run(target, ref.path)
         if not fresh.isdisjoint(run.part_files):
             for start in range(0, run.count, ENTRIES_AT_ONCE):
                 _check_records(source, target, run, start, fresh)
@@ -31,7 +30,7 @@ def check_arrived(source: ObjectStore, target: ObjectStore, state: State, new: C
 
 
 def _check_records(source: ObjectStore, target: ObjectStore, run: Run, start: int, fresh: frozenset[str]) -> None:
-    """The records of a stretch of a run's entries; those of one part-file lie there in the order of the entries."""
+    """Checks the records of a range of a run's entries. Records of one part-file are in the order of the entries."""
     stop = min(start + ENTRIES_AT_ONCE, run.count)
     file, offset, length, check = (run.column(name, start, stop) for name in ("file", "offset", "length", "check"))
     for number in np.unique(file).tolist():
@@ -40,10 +39,10 @@ def _check_records(source: ObjectStore, target: ObjectStore, run: Run, start: in
             rows = np.flatnonzero(file == number)
             order = np.arange(len(rows))
             found = RecordAddresses((path,), order, np.zeros(len(rows), np.uint32), offset[rows], length[rows], check[rows])
-            _proved(source, target, path, lambda found=found: read_records(target, found))  # type: ignore[misc]
+            _checked(source, target, path, lambda found=found: read_records(target, found))  # type: ignore[misc]
 
 
-def _proved(source: ObjectStore, target: ObjectStore, path: str, read: Callable[[], object]) -> None:
+def _checked(source: ObjectStore, target: ObjectStore, path: str, read: Callable[[], object]) -> None:
     try:
         read()
     except Damaged:

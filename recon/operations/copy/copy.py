@@ -1,6 +1,6 @@
-"""Copying a whole store as of one commit, beside its writers, and bringing a copy up to date.
+"""Copies a store as of one commit while writers are active, and brings a copy up to date.
 
-The protocol and what was rejected: docs/decisions/017-copying.md.
+Objects are immutable: everything else is copied first, the timeline last. Protocol: docs/decisions/017-copying.md.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.model.windows import parse_instant
-from recon.operations.copy.check import check_arrived
-from recon.operations.copy.timeline import bring_after, bring_timeline, commits_of
-from recon.operations.copy.transfer import Bringing, Thing
-from recon.operations.copy.windows import bring_manifests, bring_reductions, finished_reductions
+from recon.operations.copy.check import check_records
+from recon.operations.copy.timeline import commits_of, copy_followers, copy_timeline
+from recon.operations.copy.transfer import Item, Transfer
+from recon.operations.copy.windows import copy_manifests, copy_reductions, finished_reductions
 from recon.serving import builds
 from recon.state import reduced
 from recon.state.reachable import needed
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from recon.model.progress import Progress
 
 ROUNDS_MAX = 5
-"""So often it begins anew where the source is swept beneath it."""
+"""Retries if the source is swept during the copy."""
 _COPIED = "copied"
-"""The frontier of a copy: the commit that it was last whole at, and up to which one it followed the source's sweeps."""
+"""The frontier of a copy: its newest complete commit, and the commit up to which it has followed the source's sweeps."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What one call did. ``commit``: of the source, as of which the target is whole. ``already``: objects that were there. ``removed``:
-    objects that the source has swept, and the copy has now, too."""
+    """What one call did. ``commit``: the source's commit that the target now has. ``already``: objects that the target had. ``removed``:
+    objects that the source had swept and this call has removed from the target."""
 
     commit: int
     objects: int
@@ -49,10 +49,10 @@ class Copied:
 
 
 def copy(source: ObjectStore, target: ObjectStore, name: str, progress: Progress | None = None) -> Copied:
-    """Makes ``target`` the store that ``source`` is at its newest commit, or brings it up to that. ``name``: the target's, for errors.
+    """Copies ``source`` at its newest commit into ``target``, or brings ``target`` up to that commit. ``name``: the target's, for errors.
 
-    Raises WrongUsage where the target holds anything else, or went on by itself; Damaged where the source is; TryAgain where it is swept
-    faster than it is copied, or something arrived otherwise than it was sent. It may be called again after any of them, and after a kill.
+    Raises WrongUsage if the target has other data or commits of its own; Damaged if the source is damaged; TryAgain if the source is swept
+    faster than it is copied, or an object was changed on the way. May be called again after any error, and after a kill.
     """
     _refuse_itself(source, target, name)
     with store_present(source):
@@ -60,16 +60,16 @@ def copy(source: ObjectStore, target: ObjectStore, name: str, progress: Progress
 
 
 class _SweptBeneath(Exception):
-    """The source was swept while it was copied."""
+    """The source was swept during the copy."""
 
 
 class _Copying:
-    """One call. ``_whole``: whether the target is a store already, in which others may read meanwhile."""
+    """One call. ``_whole``: whether the target is already a store, which may have readers."""
 
     def __init__(self, source: ObjectStore, target: ObjectStore, name: str, progress: Progress | None) -> None:
         self._source, self._target, self._name, self._progress = source, target, name, progress
         self._timeline = Timeline(source)
-        self._bringing = Bringing(source, target, name, self._arrived)
+        self._transfer = Transfer(source, target, name, self._progressed)
         self._planned = self._done = 0
 
     def copy(self) -> Copied:
@@ -79,7 +79,7 @@ class _Copying:
         self._refuse_another(first)
         for _ in range(ROUNDS_MAX):
             try:
-                state = self._brought_what_it_rests_on()
+                state = self._copied_data()
                 break
             except _SweptBeneath:
                 continue
@@ -88,22 +88,21 @@ class _Copying:
                 f"{self._name}: the source was swept {ROUNDS_MAX} times while it was copied; run the same again, what came stays there"
             )
         last, value = frontiers.read(self._target, _COPIED)
-        changed = bring_timeline(self._bringing, state, last, self._begun)
-        bring_after(self._bringing, state, changed)
+        changed = copy_timeline(self._transfer, state, last, self._begun)
+        copy_followers(self._transfer, state, changed)
         removed, followed = self._follow_sweeps(int((value or {}).get("followed", 0)), last)
         frontiers.advance(self._target, _COPIED, state.commit, {"followed": followed if last else self._begun})
         if not self._whole:
             with suppress(AlreadyExists):  # another copy of the same store was as far
                 self._target.put_new(layout.STORE, [self._source.get(layout.STORE)])
         self._target.delete(layout.COPYING)
-        done = self._bringing
+        done = self._transfer
         return Copied(state.commit, done.objects, done.bytes, done.already, removed, round(time.perf_counter() - started, 3))
 
-    # ---- whether the target is one to copy into ----
+    # ---- may the target be copied into? ----
 
     def _begin(self, state: State) -> tuple[bool, int]:
-        """Whether the target is a store already; and, where it is not, the source's commit when this copy was begun: whoever makes a store
-        of it has come as far."""
+        """Whether the target is already a store; if it is not, also the source's commit when this copy was begun."""
         identity = documents.read(self._source, layout.STORE, dict[str, Any], documents.RESTORE)
         with suppress(NotFound):
             if self._read(layout.STORE) != identity:
@@ -132,7 +131,7 @@ class _Copying:
         return documents.parsed(f"{self._name}: {path}", raw, dict[str, Any], "empty it and copy again, or bring it back")
 
     def _refuse_another(self, state: State) -> None:
-        """The target's commits are the first ones of the source's."""
+        """Raises WrongUsage unless the target's commits are the first commits of the source."""
         newest = max(commits_of(self._target), default=0)
         if newest > state.commit:
             raise WrongUsage(
@@ -141,56 +140,56 @@ class _Copying:
         for number in {1, self._before.commit} if self._before.commit else ():
             path = layout.commit(number)
             if self._target.get(path) != self._source.get(path):
-                raise self._bringing.another(path)
+                raise self._transfer.differs(path)
 
-    # ---- what a commit rests on ----
+    # ---- the data of a commit ----
 
-    def _brought_what_it_rests_on(self) -> State:
-        """Everything that the newest commit refers to is in the target then. Raises _SweptBeneath."""
+    def _copied_data(self) -> State:
+        """Copies everything that the newest commit refers to. Raises _SweptBeneath."""
         state = self._timeline.head()
         try:
-            self._bring(state)
+            self._copy_data(state)
         except NotFound as error:
             if self._swept_since(state):
                 raise _SweptBeneath from None
             raise Damaged(f"{error}; the source is not whole: run 'recon verify' on it, and restore what is gone") from None
         if self._swept_since(state):
-            raise _SweptBeneath  # what was swept may be missing from what was listed, though nothing is from what was read
+            raise _SweptBeneath  # the listings may lack swept objects
         return state
 
-    def _bring(self, state: State) -> None:
-        source, bringing = self._source, self._bringing
-        # Reductions and reasons before manifests, so that the manifest of each is listed, too.
+    def _copy_data(self, state: State) -> None:
+        source, transfer = self._source, self._transfer
+        # Reductions and quarantine are listed before manifests, so that the manifest of each is listed, too.
         reductions, quarantined = finished_reductions(source), list(source.sizes(layout.QUARANTINE))
         rules = list(source.sizes(layout.RULES))
         events = dict(source.sizes(layout.EVENTS))
-        rests_on = needed(source, state)
-        records = {path: size for path, size in source.sizes(layout.STATE) if path in rests_on}
-        if gone := sorted(rests_on - records.keys()):
+        referenced = needed(source, state)
+        records = {path: size for path, size in source.sizes(layout.STATE) if path in referenced}
+        if gone := sorted(referenced - records.keys()):
             raise NotFound(f"{gone[0]}: does not exist")
         listed = (events, records, *reductions.values())
         self._planned, self._done = sum(sum(sizes.values()) for sizes in listed), 0
         there = self._there(layout.RULES)
-        bringing.all((Thing(path, size) for path, size in rules if path not in there), {})
-        bring_manifests(bringing, events, self._before, self._there(layout.EVENTS))
-        bringing.all((Thing(path, size) for path, size in quarantined), self._there(layout.QUARANTINE))
-        bring_reductions(bringing, reductions, self._there(layout.STATELESS))
-        bringing.all((Thing(path, size) for path, size in records.items()), self._there(layout.STATE))
-        check_arrived(source, self._target, state, rests_on - needed(self._target, self._before))
+        transfer.all((Item(path, size) for path, size in rules if path not in there), {})
+        copy_manifests(transfer, events, self._before, self._there(layout.EVENTS))
+        transfer.all((Item(path, size) for path, size in quarantined), self._there(layout.QUARANTINE))
+        copy_reductions(transfer, reductions, self._there(layout.STATELESS))
+        transfer.all((Item(path, size) for path, size in records.items()), self._there(layout.STATE))
+        check_records(source, self._target, state, referenced - needed(self._target, self._before))
         self._refuse_gaps(state, records)
 
     def _there(self, prefix: str) -> dict[str, int]:
         return dict(self._target.sizes(prefix))
 
     def _refuse_gaps(self, state: State, records: Mapping[str, int]) -> None:
-        """What the commit names is there once more, before any entry is put."""
+        """Checks that the target has all objects of the commit, before any entry is put."""
         there = {**self._there(layout.STATE), **self._there(layout.STATELESS), **self._there(layout.EVENTS)}
         short = [path for path, size in records.items() if there.get(path) != size]
         for name, held in state.windows.items():
             manifest = layout.manifest(parse_instant(name, "window"), held.revision)
             short += [path for path in (held.folder + reduced.FIGURES, manifest) if path not in there]
         if short and self._source.exists(short[0]):
-            raise TryAgain(f"{self._name}: {short[0]} has come and is gone again; is another at work there? Run the same again")
+            raise TryAgain(f"{self._name}: {short[0]} was copied and is gone again; does another process work there? Run the same again")
         if short:
             raise NotFound(f"{short[0]}: does not exist")
 
@@ -201,8 +200,8 @@ class _Copying:
     # ---- afterwards ----
 
     def _follow_sweeps(self, followed: int, last: int) -> tuple[int, int]:
-        """Removes what sweeps up to the commit ``last``, at which the target was whole before, took out of the source; what an index table
-        of its own still leads to stays, and all that came after. Returns how many objects, and how far it came."""
+        """Removes objects that sweeps up to the commit ``last``, the target's newest before this call, removed from the source. Stops at a
+        sweep of objects that the target's own index table needs. Returns the number of objects, and the commit that it has reached."""
         if followed >= last:
             return 0, followed
         timeline, removed = Timeline(self._target), 0
@@ -218,14 +217,14 @@ class _Copying:
                     removed += 1
         return removed, last
 
-    def _arrived(self, size: int) -> None:
+    def _progressed(self, size: int) -> None:
         self._done += size
         if self._progress is not None:
             self._progress("copy", "", min(1.0, self._done / max(self._planned, 1)))
 
 
 def _refuse_itself(source: ObjectStore, target: ObjectStore, name: str) -> None:
-    """Raises WrongUsage where one lies in the other."""
+    """Raises WrongUsage if one store is inside the other."""
     if isinstance(source, LocalStore) and isinstance(target, LocalStore):
         here, there = source.root.resolve(), target.root.resolve()
         inside = here.is_relative_to(there) or there.is_relative_to(here)

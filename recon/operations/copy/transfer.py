@@ -1,4 +1,4 @@
-"""Bringing objects from one store to another: side by side, in bounded memory, each compared once it has arrived."""
+"""Copies objects from one store to another: in parallel, in bounded memory, each compared after its arrival."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from itertools import islice
 from typing import TypeVar
 
 from recon.errors import ConnectionLost, Damaged, WrongUsage
+from recon.storage import ranges
 from recon.storage.port import AlreadyExists, ObjectStore
-from recon.storage.ranges import PIECE_BYTES, READ_AHEAD, pieces
 from recon.storage.scratch import object_digest
 
 UNDER_WAY_BYTES = 256 << 20
-_LONG_COST_BYTES = READ_AHEAD * PIECE_BYTES + (96 << 20)
-"""What a long object takes at a time: its pieces, and the parts that a store in S3 holds while it sends them (more beyond 16 GB)."""
+_LONG_COST_BYTES = ranges.READ_AHEAD * ranges.PIECE_BYTES + (96 << 20)
+"""Memory for one long object: its pieces, and the parts that an S3 store buffers while it sends them (more beyond 16 GB)."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 @dataclass(frozen=True)
-class Thing:
-    """An object to bring. ``digest``: the SHA-256 that its bytes must have, as another object says; "" where none does.
+class Item:
+    """An object to copy. ``digest``: the SHA-256 that another object records for it, else "".
 
-    ``settled``: what lies in the target under this name can be no other object than this, if it has this length."""
+    ``settled``: an object of the target with this path and length is certainly the same; else the bytes are compared."""
 
     path: str
     bytes: int
@@ -36,103 +36,103 @@ class Thing:
     settled: bool = True
 
 
-class Bringing:
-    """From ``source`` to ``target``, which errors call ``name``. ``told`` hears of bytes that are there. For many threads at once."""
+class Transfer:
+    """Copies from ``source`` to ``target``, which errors call ``name``. ``progress`` gets the bytes of each object. Thread-safe."""
 
-    def __init__(self, source: ObjectStore, target: ObjectStore, name: str, told: Callable[[int], None]) -> None:
+    def __init__(self, source: ObjectStore, target: ObjectStore, name: str, progress: Callable[[int], None]) -> None:
         self.source, self.target, self._name = source, target, name
         self.objects = self.bytes = self.already = 0
-        self._told, self._budget, self._turn = told, _Budget(UNDER_WAY_BYTES), threading.Lock()
+        self._progress, self._budget, self._turn = progress, _Budget(UNDER_WAY_BYTES), threading.Lock()
         self._at_once = max(source.cost.requests_at_once, target.cost.requests_at_once)
 
-    def each(self, work: Callable[[T], U], asked: Iterable[T]) -> Iterator[U]:
-        """``work`` on each, many at once, in order. The first error is raised once none is at work."""
-        source = iter(asked)
+    def each(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        """The results of ``work`` on each item, in order; many items in parallel. Raises the first error once no work is running."""
+        source = iter(items)
         with ThreadPoolExecutor(self._at_once) as pool:
             while block := list(islice(source, self._at_once * 8)):
                 yield from pool.map(work, block)
 
-    def all(self, things: Iterable[Thing], there: Mapping[str, int]) -> None:
-        """Brings each that is not there. ``there``: path → bytes of what lies in the target."""
-        for _ in self.each(lambda thing: self.one(thing, there.get(thing.path)), things):
+    def all(self, items: Iterable[Item], there: Mapping[str, int]) -> None:
+        """Copies each item that the target does not have. ``there``: path → bytes of the target's objects."""
+        for _ in self.each(lambda item: self.one(item, there.get(item.path)), items):
             pass
 
-    def one(self, thing: Thing, there: int | None) -> None:
-        """Raises NotFound where it is gone from the source, WrongUsage where another object has its name, Damaged where it is not what was
-        written, ConnectionLost where it arrived otherwise."""
-        with self._budget.taken(2 * thing.bytes if thing.bytes <= PIECE_BYTES else _LONG_COST_BYTES):
+    def one(self, item: Item, there: int | None) -> None:
+        """Copies or compares one item. Raises NotFound if the source has lost it, WrongUsage if the target has another object of its name,
+        Damaged if it is not what was written, ConnectionLost if it was changed on the way."""
+        with self._budget.taken(2 * item.bytes if item.bytes <= ranges.PIECE_BYTES else _LONG_COST_BYTES):
             if there is not None:
-                self._compare(thing, there)
+                self._compare(item, there)
             else:
-                self._bring(thing)
+                self._copy(item)
 
     def put(self, path: str, body: bytes) -> None:
-        """Bytes that were read before, as an object of the target."""
+        """Puts bytes that are already read into the target."""
         try:
             self.target.put_new(path, [body])
         except AlreadyExists:
             if self.target.get(path) != body:
-                raise self.another(path) from None
-            self._count(len(body), brought=False)
+                raise self.differs(path) from None
+            self._count(len(body), copied=False)
             return
         if self.target.get(path) != body:
-            raise self._otherwise(path)
+            raise self._changed_on_the_way(path)
         self._count(len(body))
 
-    def another(self, path: str) -> WrongUsage:
+    def differs(self, path: str) -> WrongUsage:
         return WrongUsage(
             f"{self._name}: {path} is not the source's: this is another store, or a copy that has gone on by itself; "
             "name a new folder or prefix"
         )
 
-    def passed(self, size: int) -> None:
-        """An object that need not be looked at."""
-        self._count(size, brought=False)
+    def skipped(self, size: int) -> None:
+        """Counts an object that needs no comparison."""
+        self._count(size, copied=False)
 
-    def _compare(self, thing: Thing, there: int) -> None:
-        if there != thing.bytes:
-            raise self.another(thing.path)
-        if not thing.settled and self.target.get(thing.path) != self.source.get(thing.path):
-            raise self.another(thing.path)
-        self._count(thing.bytes, brought=False)
+    def _compare(self, item: Item, there: int) -> None:
+        if there != item.bytes:
+            raise self.differs(item.path)
+        if not item.settled and self.target.get(item.path) != self.source.get(item.path):
+            raise self.differs(item.path)
+        self._count(item.bytes, copied=False)
 
-    def _bring(self, thing: Thing) -> None:
-        if thing.bytes <= PIECE_BYTES:
-            body = self.source.get(thing.path)
-            if thing.digest and hashlib.sha256(body).hexdigest() != thing.digest:
-                raise _not_what_was_written(thing.path)
-            self.put(thing.path, body)
+    def _copy(self, item: Item) -> None:
+        if item.bytes <= ranges.PIECE_BYTES:
+            body = self.source.get(item.path)
+            if item.digest and hashlib.sha256(body).hexdigest() != item.digest:
+                raise _not_what_was_written(item.path)
+            self.put(item.path, body)
             return
         sent = hashlib.sha256()
 
         def chunks() -> Iterator[bytes]:
-            for piece in pieces(self.source, thing.path, thing.bytes):
+            for piece in ranges.pieces(self.source, item.path, item.bytes):
                 sent.update(piece)
                 yield piece
-            if thing.digest and sent.hexdigest() != thing.digest:
-                raise _not_what_was_written(thing.path)  # before the target has made an object of it
+            if item.digest and sent.hexdigest() != item.digest:
+                raise _not_what_was_written(item.path)  # before the target creates the object
 
         try:
-            self.target.put_new(thing.path, chunks())
+            self.target.put_new(item.path, chunks())
         except AlreadyExists:
-            self._compare(thing, self.target.size(thing.path))
+            self._compare(item, self.target.size(item.path))
             return
-        if object_digest(self.target, thing.path) != sent.hexdigest():
-            raise self._otherwise(thing.path)
-        self._count(thing.bytes)
+        if object_digest(self.target, item.path) != sent.hexdigest():
+            raise self._changed_on_the_way(item.path)
+        self._count(item.bytes)
 
-    def _otherwise(self, path: str) -> ConnectionLost:
-        """What this very call has put is removed: nothing refers to it yet."""
+    def _changed_on_the_way(self, path: str) -> ConnectionLost:
+        """Removes the object that this call has put: nothing refers to it yet."""
         self.target.delete(path)
         return ConnectionLost(f"{path}: it arrived otherwise than it was sent and was removed again; run the same again")
 
-    def _count(self, size: int, brought: bool = True) -> None:
+    def _count(self, size: int, copied: bool = True) -> None:
         with self._turn:
-            if brought:
+            if copied:
                 self.objects, self.bytes = self.objects + 1, self.bytes + size
             else:
                 self.already += 1
-            self._told(size)
+            self._progress(size)
 
 
 def _not_what_was_written(path: str) -> Damaged:
@@ -140,7 +140,7 @@ def _not_what_was_written(path: str) -> Damaged:
 
 
 class _Budget:
-    """Bytes that may be under way at a time. What is larger than all of it goes alone."""
+    """A limit of bytes in memory. An object that is larger than the limit is copied alone."""
 
     def __init__(self, bytes_max: int) -> None:
         self._max, self._used, self._changed = bytes_max, 0, threading.Condition()
