@@ -1,7 +1,8 @@
-"""``recon.yaml`` read, checked and turned into a ``Config``: rules, settings, and the version of the rules.
+"""Reads ``recon.yaml`` into a ``Config``: rules, settings, and the version of the rules.
 
-``yaml_file`` reads the file with line numbers, ``sections`` are its pydantic models, ``mistakes`` words their errors, ``load`` builds
-the ``Config``. *Rules* give artifacts their meaning and make up the *rules version*; *settings* do not.
+*Rules* give artifacts their meaning and make up the *rules version*; *settings* do not. ``yaml_file`` reads the file with its line numbers,
+``sections`` (rules) and ``settings`` are its pydantic models, made of ``fields``; ``mistakes`` words their errors, and ``load`` builds the
+``Config``.
 """
 
 from recon.config.load import load_config, load_place

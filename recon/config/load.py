@@ -1,7 +1,4 @@
-"""``recon.yaml`` → ``Config``: every name, type and expression checked before anything runs.
-
-Every mistake is one ``WrongUsage`` line: file, line, field, what was expected.
-"""
+"""Loads ``recon.yaml``: checks every name, type and expression, and builds the ``Config``."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _LOGIC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
 
 class _EventColumns(dict[str, Type]):
-    """Types of event columns by name; the files name the columns, so one that is not declared is text."""
+    """Event column → type. Files name the columns, so a column that is not declared is text."""
 
     def __missing__(self, name: str) -> Type:
         return TEXT
@@ -183,7 +180,7 @@ class _RuleReader:
         return _summed(types[column], column, field)
 
     def derived(self, name: str, known: dict[str, Type]) -> Derived:
-        """Adds the value to ``known``, so that later ones can use it."""
+        """Reads a derived value. Adds it to ``known``, so that later values can use it."""
         with self.field("derived", name) as field:
             _check_name(name, field)
             if name in known:
@@ -223,7 +220,7 @@ class _RuleReader:
         return Control(name, "sum", section.sum, section.by)
 
     def logic(self) -> LogicSource | None:
-        """What the logic is made of, found without running it."""
+        """The source of the user's logic, found without executing it."""
         if self.sections.logic is None:
             return None
         from recon.logic.source import find
@@ -266,7 +263,7 @@ def _columns(
     control: tuple[Control, ...],
     types: _EventColumns,
 ) -> dict[str, Type]:
-    """Key, id, time, declared columns, then the others in the order of their first use."""
+    """The event columns in use, with their types: key, id, time, currency, declared columns, then the others in the order of first use."""
     names = [*sections.key_columns, *events.id, *filter(None, (events.time, events.currency)), *sections.events.types]
     for measure in measures:
         names += [measure.column] if measure.column else []

@@ -1,4 +1,4 @@
-"""The configuration as values: events, measures, derived values, statuses, controls, ``Place`` and ``Config``."""
+"""The loaded configuration: events, measures, derived values, statuses, control totals, ``Place`` and ``Config``."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 
 Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
-
 RESERVED = {"key", "status", "windows", "first_window", "last_window", "age_days"}
-"""Columns that every export has, so that no measure or derived value can have their name."""
+"""Columns of every export, whose names no measure or derived value can have."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """What is known of the events' columns. ``id``: the columns of the event id, none where file and line are the identity. ``numbered``:
-    whether its last part is the number of a row among the equal rows of its file. ``dedupe`` is how far back an equal id makes a
-    duplicate. ``currency``: the column that says of which currency an event's amounts are. ``zone``: of times that state none ("" is
-    UTC; None: such times are rejected). ``epochs``: columns of times that are counted since 1970 → s, ms or us."""
+    """The events' columns. ``types``: of the declared columns. ``id``: columns of the event id, none if file and line identify an event.
+    ``numbered``: whether the id ends with the number of a row among the equal rows of its file. ``time``: column of the event time.
+    ``dedupe``: how far back an equal id makes a duplicate. ``currency``: column with the currency of an event's amounts. ``zone``: of times
+    without a zone ("" is UTC; None: such times are rejected). ``epochs``: columns that count from 1970 → their unit: s, ms or us."""
 
     types: dict[str, Type]
     id: tuple[str, ...]
@@ -43,13 +42,13 @@ class Events:
 
     @property
     def id_column(self) -> str | None:
-        """The one column that is the id as it stands; None where there is no id or it is put together."""
+        """The column that is the id by itself; None without id or for an id of several parts."""
         return self.id[0] if len(self.id) == 1 and not self.numbered else None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure per key over the events for which ``where`` is true. ``column`` is None for ``count: "*"``."""
+    """A figure per key over the events for which ``where`` is true. ``column``: None for ``count: "*"``. ``type``: of the figure."""
 
     name: str
     kind: Kind
@@ -59,13 +58,13 @@ class Measure:
 
     @property
     def is_amount(self) -> bool:
-        """Whether it is of a currency, where events have one: a number that is no count."""
+        """Whether it is an amount of money where events have a currency: a number that is no count."""
         return self.kind != "count" and self.type.is_number
 
 
 @dataclass(frozen=True)
 class Derived:
-    """A value over measures and earlier derived values."""
+    """A value computed from measures and earlier derived values."""
 
     name: str
     expression: Expression
@@ -73,7 +72,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class Status:
-    """A status and the condition, over measures and derived values, under which it holds."""
+    """A status and its condition over measures and derived values."""
 
     name: str
     expression: Expression
@@ -81,7 +80,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Control:
-    """A control total of a batch: rows, or the sum of a column, in groups by another."""
+    """A control total of a batch: the count of rows or values, or the sum of a column, grouped by the column ``by``."""
 
     name: str
     kind: Literal["count", "sum"]
@@ -91,11 +90,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a reconciliation lies and how its keys and windows are named: all that a look-up needs, without the rules.
+    """The part of the configuration that a look-up needs: the store, the grid and names, without the rules.
 
-    ``numbers``: the measures that are numbers. ``names``: of measures, and of derived values. ``index``: the table that others look keys
-    up in. ``shared``: whether a store in a folder may be read by others. ``cleaning``: key
-    column → how it is cleaned (recon.config.key), of those that are."""
+    ``path``: of recon.yaml. ``store``: as written. ``store_path``: its folder, None in S3. ``key``: its columns. ``numbers``: measures that
+    are numbers. ``names``: of measures, and of derived values. ``shared``: whether others may read a store in a folder. ``cleaning``:
+    key column → cleaning steps, for columns that have some."""
 
     name: str
     path: Path
@@ -114,7 +113,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Config(Place):
-    """One reconciliation. ``columns``: every event column that anything uses, in a fixed order, with its type."""
+    """A reconciliation. ``columns``: every event column in use, in a fixed order, with its type. ``raw``: the content of recon.yaml."""
 
     events: Events
     measures: tuple[Measure, ...]
@@ -141,7 +140,7 @@ class Config(Place):
 
     @property
     def location(self) -> str:
-        """The store, as a process in another folder, or of this account, names it."""
+        """The store's location, valid in every working directory."""
         return self.store if self.store_path is None else str(self.store_path)
 
     @property
@@ -151,14 +150,14 @@ class Config(Place):
 
     @property
     def ordered(self) -> frozenset[str]:
-        """Columns that are text only because nothing was declared, and of which a measure takes the smallest or largest value."""
+        """Columns of min and max measures that are text only because no type is declared."""
         known = {*self.events.types, *self.key, self.events.id_column}
         return frozenset(m.column for m in self.measures if m.column and m.kind in ("min", "max") and m.column not in known)
 
 
 def event_columns(config: Config) -> dict[str, Type]:
-    """The columns that the event files hold as c_<name>, beside hi, key, id, time, file and line, which hold the key, id and time
-    columns already; a column of a control total is among them even so, since rejected rows have no key."""
-    held = {config.events.id_column, config.events.time, *(config.key if len(config.key) == 1 else ())}
+    """The columns that event files have as c_<name>, in addition to hi, key, id, time, file and line. Key, id and time columns are stored
+    again only if a control total uses them, since rejected rows have no key."""
+    stored = {config.events.id_column, config.events.time, *(config.key if len(config.key) == 1 else ())}
     totalled = {config.events.currency, *(name for control in config.control for name in (control.column, control.by))}
-    return {name: kind for name, kind in config.columns.items() if name not in held or name in totalled}
+    return {name: kind for name, kind in config.columns.items() if name not in stored or name in totalled}

@@ -1,4 +1,4 @@
-"""The sections of ``recon.yaml`` that are rules, and the file as a whole."""
+"""The sections of ``recon.yaml`` that are rules, and the model of the file."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class MeasureSection(Section):
 
     @property
     def kinds(self) -> list[tuple[str, str]]:
-        """Kind and column of each kind that is written; of a valid measure, one."""
+        """The kinds that are written, with their columns; exactly one in a valid measure."""
         return [(kind, column) for kind, column in self if kind != "where" and column is not None]
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class ControlSection(Section):
 
 
 class Sections(Section):
-    """The whole file."""
+    """The content of a ``recon.yaml``."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
