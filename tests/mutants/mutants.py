@@ -218,15 +218,15 @@ MUTANTS = (
     Mutant(
         "recon/engines/duckdb/slices.py",
         "a pre-fetched file against another committed revision is used",
-        " and prefetched.committed.get(f.window) == committed.get(f.window) for f in todo",
-        " for f in todo",
+        " and prefetched.committed.get(f.window) == committed.get(f.window)",
+        "",
         _PREFETCH,
     ),
     Mutant(
         "recon/engines/duckdb/slices.py",
         "a pre-fetched file from before a rebuild is used",
-        "    if prefetched.commit < state.rebuilt:",
-        "    if False:",
+        "    if prefetched is None or prefetched.commit < state.rebuilt:",
+        "    if prefetched is None:",
         _PREFETCH,
     ),
     Mutant(
@@ -239,8 +239,8 @@ MUTANTS = (
     Mutant(
         "recon/engines/duckdb/slices.py",
         "the commit right after the pre-fetch is left out",
-        "for number in range(state.commit, prefetched.commit, -1):",
-        "for number in range(state.commit, prefetched.commit + 1, -1):",
+        "for number in range(task.state.commit, task.prefetched.commit, -1):",
+        "for number in range(task.state.commit, task.prefetched.commit + 1, -1):",
         _PREFETCH,
     ),
     Mutant(
