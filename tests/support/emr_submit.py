@@ -29,9 +29,9 @@ def main() -> int:
     from recon.cli import spark
     from recon.remote import worker
 
-    done = worker._done
+    result = worker._result
     worker.open_session = lambda engine: None
-    worker._done = lambda config, asked: done(replace(config, engine=config.engine.model_copy(update={"kind": "duckdb"})), asked)
+    worker._result = lambda config, request: result(replace(config, engine=config.engine.model_copy(update={"kind": "duckdb"})), request)
     script = next(place for place, word in enumerate(sys.argv) if word.endswith("recon_spark.py"))
     return spark.main(sys.argv[script + 1 :])
 
