@@ -17,7 +17,7 @@ APART = ("test_daemon",)
 """Beginnings of the names of files whose tests share nothing and take long: each of them goes to whichever process is free."""
 TOGETHER = {"test_engines": "spark", "test_conformance": "spark"}
 """Files that share what takes long to start: one Spark in one process."""
-FIRST = ("daemon", "spark", "server", "hypothesis")
+FIRST = ("daemon", "spark", "server", "process", "hypothesis")
 """Markers of what takes long. Files with such tests go first, in this order, so that no process is left alone with them at the end."""
 
 
