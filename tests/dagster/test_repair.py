@@ -21,7 +21,7 @@ from recon.cli import main
 from recon.cli.dagster_runs import Materializing, repaired
 from recon.model.progress import silent
 from recon_assets.assets import STAGE_ASSETS
-from recon_assets.restored_metadata import CLOCKED
+from recon_assets.restored_metadata import TIMINGS
 from resources.dagster_instance import open_instance
 
 NAMES = [spec.name for spec in STAGE_ASSETS]
@@ -49,7 +49,7 @@ def picture(opened: Reconciliation) -> dict[tuple[str, str], dict[str, Any]]:
             for one in (record.asset_materialization for record in records):
                 assert one is not None
                 assert one.partition is not None
-                kept = {key: value.value for key, value in one.metadata.items() if key not in CLOCKED | OF_THE_RUN.get(name, set())}
+                kept = {key: value.value for key, value in one.metadata.items() if key not in TIMINGS | OF_THE_RUN.get(name, set())}
                 found[name, one.partition] = kept
     return found
 
