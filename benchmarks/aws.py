@@ -32,7 +32,7 @@ from dynamodb_local import dynamodb_local, environment
 from valkey_server import valkey
 
 import recon
-from recon.metering.prices import price, told
+from recon.metering.prices import as_text, price
 from recon.metering.usage import Usage, requests_of, tally_of, usage_of
 from recon.model.record import RecordAddress
 from recon.reading.served import Known, find_served
@@ -63,7 +63,7 @@ def taken_in(r: Any, folder: Path, name: str, window: str, events: int, keys: in
         s3 = report["requests"].get(stage, {}).get("s3", {})
         asked = sum(one["requests"] for one in s3.values())
         print(f"    {stage:10} {seconds:7.2f} s {asked:6,} requests to S3, USD {report['prices']['stages'].get(stage, '0')}", flush=True)
-    landing_told = {"seconds": landed_s, "price": told(price(landing, r.config.prices)), "requests": counted(landing)}
+    landing_told = {"seconds": landed_s, "price": as_text(price(landing, r.config.prices)), "requests": counted(landing)}
     return {**told_, "seconds": {stage: round(seconds, 2) for stage, seconds in report["seconds"].items()}, "landing": landing_told}
 
 
@@ -85,7 +85,7 @@ def looked_up(r: Any, store: ObjectStore, keys: list[str], look: Callable[[str],
         "p50_ms": round(cuts[49], 2),
         "p99_ms": round(cuts[98], 2),
         "requests_each": {what: round(count / len(keys), 2) for what, count in counted(asked).items()},
-        "usd_per_million": told(price(asked, r.config.prices) * 1_000_000 / len(keys)),
+        "usd_per_million": as_text(price(asked, r.config.prices) * 1_000_000 / len(keys)),
     }
 
 

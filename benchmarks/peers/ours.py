@@ -21,7 +21,7 @@ from benchmarks.peers.measure import Meter
 from benchmarks.peers.peer import CONTRIBUTION, SAME, SUMS, TYPES, Row, contribution
 from benchmarks.peers.workload import CONFIG, MEASURES, START, Window, Workload, write_events
 from recon.engines.select import engine_of
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
@@ -67,7 +67,7 @@ class Ours:
             if window in worn:
                 figures.append({**done, "stages": meter.stages})
             # Gives back what nobody reads any more, as the nightly upkeep does.
-            sweep(self._recon.store(), self._recon.config, Timeline(self._recon.store()), datetime.now(UTC))
+            sweep_store(self._recon.store(), self._recon.config, Timeline(self._recon.store()), datetime.now(UTC))
         return figures
 
     def batch(self, meter: Meter) -> dict[str, Any]:

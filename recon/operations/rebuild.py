@@ -1,6 +1,6 @@
-"""Rebuild: everything again from the landed events by the rules as they are now, and what that would change.
+"""Rebuilds all artifacts from the landed events by the current rules, or previews what a rebuild would change.
 
-The protocol and what was rejected: docs/decisions/006-rebuilds.md.
+Protocol and rejected alternatives: docs/decisions/006-rebuilds.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from recon.engines.duckdb.session import connect
 from recon.engines.select import engine_of
 from recon.errors import Damaged, ReconError, WrongInput
 from recon.intake.manifests import Manifest, read_manifest
+from recon.model.progress import spanned
 from recon.reading.artifacts import table_of
 from recon.reading.exports import write_rows
 from recon.serving import builds
@@ -41,9 +42,13 @@ if TYPE_CHECKING:
     from recon.model.progress import Progress
 
 
+_Report = Callable[[str, float], None]
+"""Called with a stage and the share of it that is done."""
+
+
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild did: the commit that switched to it, its windows, and statuses before and after."""
+    """The result of a rebuild: the commit that switched to it, its number of windows, and keys by status before and after."""
 
     commit: int
     windows: int
@@ -54,8 +59,8 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a rebuild would change. ``changed``: keys whose status or a value that both rules know would differ; of these so many would
-    ``appear`` or ``vanish``. ``added`` and ``removed``: columns that only the new or the old rules have."""
+    """What a rebuild would change. ``changed``: number of keys whose status, or a value that both rules have, would differ; ``appear`` and
+    ``vanish`` are among them. ``added`` and ``removed``: columns that only the new or only the old rules have."""
 
     rules: tuple[str, str]
     windows: int
@@ -69,14 +74,14 @@ class Preview:
 
 
 def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
-    """Makes a generation by the rules of ``config``, or goes on with one that was begun, switches to it and certifies every window.
+    """Makes a generation by the rules of ``config``, or continues an unfinished one, switches to it and certifies every window.
 
-    Raises WrongUsage where nothing is committed yet, and WrongInput for a window that these rules cannot process: nothing is switched."""
+    Raises WrongUsage if nothing is committed yet, and WrongInput for a window that these rules cannot process: then nothing is switched."""
     timeline = Timeline(store)
     generation = find_or_begin(store, config, timeline, timeline.head())
     while True:
         state = timeline.head()
-        if by := reachable.switched(timeline, state).get(generation):  # another process has taken up the same generation
+        if by := reachable.switched(timeline, state).get(generation):  # another process has continued the same generation
             switched, state = state, timeline.at(by - 1)
             made = timeline.at(by)
             break
@@ -87,7 +92,7 @@ def rebuild(store: ObjectStore, config: Config, progress: Progress) -> Rebuilt:
             entry = Entry("rebuild", layout.new_attempt(), config.rules_version, generation=(generation, made.commit))
             entry = replace(entry, made=Timeline(store, made.folder).digest(made))
         except ReconError:
-            # A process that stood still for longer than the grace finds that its generation was swept, and begins another.
+            # The generation of a process that was suspended for longer than the grace is swept; it begins another one.
             if not was_swept(store, timeline, generation, timeline.head()):
                 raise
             continue
@@ -114,7 +119,7 @@ def preview(store: ObjectStore, config: Config, progress: Progress, file: Path |
 
 @contextmanager
 def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterator[tuple[Preview, duckdb.DuckDBPyConnection]]:
-    """Makes the generation but does not switch to it. The connection has the table ``changes``: key, status_before, status_after, changed
+    """Makes the generation without switching to it. The connection has the table ``changes``: key, status_before, status_after, changed
     (names of the columns that differ), then <column>_before and _after of every measure and derived value."""
     timeline = Timeline(store)
     state = timeline.head()
@@ -138,34 +143,36 @@ def previewed(store: ObjectStore, config: Config, progress: Progress) -> Iterato
 
 
 def _caught_up(store: ObjectStore, config: Config, generation: str, state: State, progress: Progress) -> State:
-    """The generation's state once it holds every window of ``state`` in its revision."""
+    """Brings the generation up to the windows and revisions of ``state``. Returns its state."""
     timeline = Timeline(store, layout.generation(generation))
     made = timeline.head()
-    todo = [name for name, held in sorted(state.windows.items()) if held.revision > made.revision(name)]
+    todo = [name for name, window in sorted(state.windows.items()) if window.revision > made.revision(name)]
     for start in range(0, len(todo), config.caps.windows):
         block = todo[start : start + config.caps.windows]
-        named = block[0] if len(block) == 1 else f"{block[0]}..{block[-1]}"
+        name = spanned(block)
 
-        def told(stage: str, share: float, start: int = start, named: str = named, size: int = len(block)) -> None:
-            progress(f"rebuild: {stage}", named, (start + share * size) / len(todo))
+        def report(stage: str, share: float, start: int = start, name: str = name, size: int = len(block)) -> None:
+            progress(f"rebuild: {stage}", name, (start + share * size) / len(todo))
 
-        told("reduce", 0)
+        report("reduce", 0)
         manifests = [_manifest(store, config, name, state.windows[name].revision) for name in block]
-        _take(store, config, timeline, manifests, told)
+        _process(store, config, timeline, manifests, report)
     return timeline.head()
 
 
-def _take(store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], told: Callable[[str, float], None]) -> None:
-    """A range of windows into the generation. They are reduced again, also where a folder of these rules exists: the store's timeline may
-    have superseded that folder, and a sweep may remove it."""
+def _process(
+    store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], report: Callable[[str, float], None]
+) -> None:
+    """Reduces and merges a range of windows into the generation. Reduces again even where a reduction by these rules exists: the store's
+    timeline may have superseded it, and a sweep may remove it."""
     try:
         reduced = []
         for number, manifest in enumerate(manifests):
             reduced += reduce_windows(store, config, [manifest], again=True)
-            told("reduce", (number + 1) / len(manifests) / 2)
+            report("reduce", (number + 1) / len(manifests) / 2)
         fetched = engine_of(config).prefetch(store, config, timeline.head(), reduced)
         try:
-            merge_windows(store, config, timeline, reduced, fetched, lambda share: told("merge", 0.5 + share / 2))
+            merge_windows(store, config, timeline, reduced, fetched, lambda share: report("merge", 0.5 + share / 2))
         finally:
             store.delete(fetched.path)
     except Damaged:
@@ -188,14 +195,14 @@ def _manifest(store: ObjectStore, config: Config, name: str, revision: int) -> M
 
 
 def _written(store: ObjectStore, config: Config, state: State, file: Path) -> Path:
-    """All artifacts of a state as a Parquet file."""
+    """Writes all artifacts of a state to a Parquet file."""
     with table_of(store, config, state) as connection:
         connection.execute(f"COPY artifacts TO {literal(str(file))} (FORMAT parquet)")
     return file
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> tuple[list[str], list[str]]:
-    """The table ``changes``; returns the columns that only the new rules have, and only the old ones."""
+    """Creates the table ``changes``. Returns the columns that only the new rules have, and those that only the old rules have."""
     sides = {"b": parquet.scan(before), "a": parquet.scan(after)}
     fixed = {"key", "status", "windows", "first_window", "last_window"}
     columns = {side: [row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()] for side, source in sides.items()}
@@ -204,9 +211,9 @@ def _compare(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -
     differ = {name: f"{_compared('b', name)} IS DISTINCT FROM {_compared('a', name)}" for name in both}
     named = ", ".join(f"CASE WHEN {differs} THEN {literal(name)} END" for name, differs in differ.items())
     shown = "".join(
-        f", {side}.{quoted(name)} AS {quoted(f'{name}_{told}')}"
+        f", {side}.{quoted(name)} AS {quoted(f'{name}_{when}')}"
         for name in dict.fromkeys((*old, *new))
-        for side, told, names in (("b", "before", old), ("a", "after", new))
+        for side, when, names in (("b", "before", old), ("a", "after", new))
         if name in names
     )
     connection.execute(f"""
@@ -220,7 +227,7 @@ def _compare(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -
 
 
 def _compared(side: str, name: str) -> str:
-    """SQL of a value as text; numbers without a fraction's trailing zeros, since another scale alone is no change."""
+    """SQL of a value as text, without trailing zeros of a fraction: another scale alone is no change."""
     value = f"{side}.{quoted(name)}"
     text = f"CAST({value} AS VARCHAR)"
     return f"CASE WHEN typeof({value}) LIKE 'DECIMAL%' AND contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END"

@@ -23,7 +23,7 @@ from other_rules import OTHER_RULES, OTHER_YAML
 import recon
 from recon.api import Reconciliation
 from recon.errors import TryAgain
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state.compaction import compact
 from recon.state.timeline import Timeline
 
@@ -128,7 +128,7 @@ def step(soak: Soak, number: int) -> None:
         soak.did[what] += 1
     elif what == "sweep":
         soak.now += timedelta(hours=1)
-        sweep(soak.r.store(), soak.r.config, Timeline(soak.r.store()), soak.now)
+        sweep_store(soak.r.store(), soak.r.config, Timeline(soak.r.store()), soak.now)
         soak.did[what] += 1
     elif what == "rebuild" and state.revisions and draw.random() < 0.3:
         soak.r.rebuild()

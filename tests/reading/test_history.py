@@ -18,7 +18,7 @@ import recon
 from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.reading import history as past
 from recon.state.compaction import compact
 from recon.state.timeline import Timeline
@@ -111,7 +111,7 @@ def test_retention_bounds_history_and_whoever_asks_beyond_it_is_told(tmp_path: P
     later = datetime.now(UTC) + timedelta(days=29)
     swept(r, 2, later)
     assert {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(0)))} == folders, "within retention all is kept"
-    done = [sweep(r.store(), r.config, Timeline(r.store()), later + timedelta(days=2, hours=n)) for n in range(2)]
+    done = [sweep_store(r.store(), r.config, Timeline(r.store()), later + timedelta(days=2, hours=n)) for n in range(2)]
     assert [one.revisions for one in done] == [1, 0]
     left = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(0)))}
     assert left == {r.state().windows[name_of(s.at(0))].folder.removesuffix("/")}

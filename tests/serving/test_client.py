@@ -23,7 +23,7 @@ from histories import carry_out, open_in, records
 from recon.api import Reconciliation
 from recon.metering.usage import Tally, requests_of
 from recon.operations.copy.copy import copy
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.serving import builds
 from recon.serving.client import Artifacts, FoundRecord, Unserved
 from recon.serving.dynamodb import TableClient, open_client
@@ -325,7 +325,7 @@ def swept(served: Served) -> None:
     compact(r.store(), r.config, Timeline(r.store()), always=True)
     served.keep_up()
     for hours in (1, 2, 3):
-        sweep(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(hours=hours))
+        sweep_store(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(hours=hours))
     assert before - set(r.store().list(layout.STATE))
 
 

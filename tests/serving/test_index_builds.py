@@ -36,7 +36,7 @@ from index_tables import (
 from recon.api import Reconciliation
 from recon.errors import TryAgain
 from recon.metering.usage import Tally
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.serving import builds
 from recon.serving.dynamodb import TableClient, TableGone, open_client
 from recon.serving.items import Pointer
@@ -125,7 +125,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     patch.setattr("recon.stages.index.sync", lambda *a: None)
                 else:
                     clock += timedelta(hours=1)
-                    sweep(r.store(), r.config, Timeline(r.store()), clock)
+                    sweep_store(r.store(), r.config, Timeline(r.store()), clock)
                 filling = builds.current(r.store(), r.state())
                 if filling is not None:
                     for key, place in in_table(tables, filling.table).items():
@@ -172,7 +172,7 @@ def test_a_table_that_was_not_kept_while_its_section_was_off_and_runs_were_swept
     story(off, range(2, 5))
     compact(off.store(), off.config, Timeline(off.store()), always=True)
     for hours in (1, 2, 3):
-        sweep(off.store(), off.config, Timeline(off.store()), datetime.now(UTC) + timedelta(hours=hours))
+        sweep_store(off.store(), off.config, Timeline(off.store()), datetime.now(UTC) + timedelta(hours=hours))
     r = open_in(tmp_path, INDEXED % r.config.index.table)
     served = r.show("K1", index="dynamodb")
     assert served.pop("served_by") == "runs"

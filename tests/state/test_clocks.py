@@ -21,7 +21,7 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state import timeline
 from recon.state.timeline import Timeline, known_at
 from recon.storage import clock, frontiers, layout
@@ -128,11 +128,11 @@ def test_a_sweep_by_a_clock_ahead_does_not_hold_up_those_that_follow(tmp_path: P
     left = "state/0123456789abcdef/part-0000.jsonl"
     r.store().put_new(left, [b"left over"])
     now = datetime.now(UTC)
-    sweep(r.store(), r.config, Timeline(r.store()), now + 30 * DAY)
+    sweep_store(r.store(), r.config, Timeline(r.store()), now + 30 * DAY)
     assert r.store().exists(left)
-    sweep(r.store(), r.config, Timeline(r.store()), now)
+    sweep_store(r.store(), r.config, Timeline(r.store()), now)
     assert frontiers.read(r.store(), "unused")[1] == {left: now.isoformat()}
-    sweep(r.store(), r.config, Timeline(r.store()), now + timedelta(hours=1, minutes=1))
+    sweep_store(r.store(), r.config, Timeline(r.store()), now + timedelta(hours=1, minutes=1))
     assert not r.store().exists(left)
 
 

@@ -17,7 +17,7 @@ from superseded import YAML, Clock, Suspended, story
 
 from recon.api import Reconciliation
 from recon.model.windows import name_of
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state import compaction, reachable, rewrite
 from recon.state.amplification import StoredBytes
 from recon.state.compaction import PartFile, compact, is_due
@@ -280,7 +280,7 @@ def test_a_kill_at_any_write_of_a_compaction_or_sweep_loses_nothing_and_the_next
         clock.now += timedelta(hours=1)
         try:
             if what == "sweep":
-                sweep(watched, r.config, Timeline(watched), clock.now)
+                sweep_store(watched, r.config, Timeline(watched), clock.now)
             else:
                 compact(watched, r.config, Timeline(watched), always=True)
         except Killed:

@@ -19,7 +19,7 @@ from other_rules import OTHER_RULES, OTHER_YAML, begun, story
 import recon
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.stages.certify import certify_windows
 from recon.state import reachable
 from recon.state.certificates import uncertified
@@ -48,7 +48,7 @@ def age(r: Reconciliation, days: int = 3) -> None:
     """A compaction, and a sweep each day from tomorrow on: every grace and all of the history that is kept are over."""
     compact(r.store(), r.config, Timeline(r.store()), always=True)
     for day in range(1, days + 1):
-        sweep(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=day))
+        sweep_store(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=day))
 
 
 def check_whole(r: Reconciliation) -> None:
@@ -133,7 +133,7 @@ def test_a_rebuild_back_to_earlier_rules_never_rests_on_folders_that_a_sweep_may
     r.preview_rebuild()
     (generation,) = begun(other)
     made = Timeline(r.store(), layout.generation(generation)).head()
-    sweep(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=1, minutes=1))
+    sweep_store(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=1, minutes=1))
     assert not [path for path in r.store().list(layout.STATELESS) if path.rpartition("/")[0] + "/" in before]
     assert reachable.folders(made).isdisjoint(before)
     r.rebuild()
@@ -181,7 +181,7 @@ def test_what_a_preview_has_made_is_not_swept_from_under_it(tmp_path: Path) -> N
     windows = {name: {"revision": held.revision, "closed": held.closed, "folder": held.folder} for name, held in at.windows.items()}
     Timeline(r.store(), folder).commit(Entry("merge", layout.new_attempt(), r.config.rules_version, windows), onto=head)
     newest = datetime.fromisoformat(Timeline(r.store(), folder).head().time)
-    sweep(other.store(), other.config, Timeline(r.store()), newest + timedelta(days=2))
+    sweep_store(other.store(), other.config, Timeline(r.store()), newest + timedelta(days=2))
     there = {path.rpartition("/")[0] + "/" for path in r.store().list(layout.STATELESS)}
     assert superseded <= there
     check_store(other, state, OTHER_RULES)
@@ -222,7 +222,7 @@ def test_rebuilds_back_and_forth_with_sweeps_between_change_nothing_but_the_rule
                     compact(opened.store(), sides[at].config, Timeline(opened.store()), always=True)
                 elif what == "sweep":
                     day += data.draw(st.integers(1, 3))
-                    sweep(opened.store(), sides[at].config, Timeline(opened.store()), datetime.now(UTC) + timedelta(days=day))
+                    sweep_store(opened.store(), sides[at].config, Timeline(opened.store()), datetime.now(UTC) + timedelta(days=day))
                 elif not opened.state().commit:
                     with pytest.raises(WrongUsage):
                         other.rebuild()

@@ -28,7 +28,7 @@ import recon
 from recon.api import Reconciliation
 from recon.errors import ReconError
 from recon.intake.corrections import correct
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state.certificates import read_certificates, ties
 from recon.state.committed import committed_figures
 from recon.state.compaction import compact
@@ -201,7 +201,7 @@ def renew(config: str, what: str, kill: str = "", number: int = 0) -> dict[str, 
     else:
         compact(watched, r.config, Timeline(watched), always=True)
         for day in (1, 3, 5):
-            sweep(watched, r.config, Timeline(watched), datetime.now(UTC) + timedelta(days=day))
+            sweep_store(watched, r.config, Timeline(watched), datetime.now(UTC) + timedelta(days=day))
     kinds = [call.kind for call in watched.calls]
     return {"objects": kinds.count("put_new") + kinds.count("copy_in"), "deletes": kinds.count("delete")}
 
@@ -225,7 +225,7 @@ def _others(r: Reconciliation) -> None:
     r.run()
     _compact(r)
     for day in (1, 3, 5):
-        sweep(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=day))
+        sweep_store(r.store(), r.config, Timeline(r.store()), datetime.now(UTC) + timedelta(days=day))
 
 
 WORK: Mapping[str, Callable[[Reconciliation], object]] = {

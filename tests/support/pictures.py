@@ -11,7 +11,7 @@ import strategies as s
 from recon.api import Reconciliation
 from recon.errors import WrongInput
 from recon.model.windows import name_of
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state.timeline import Timeline
 
 
@@ -48,7 +48,7 @@ def check(r: Reconciliation, picture: Picture, keys: set[str]) -> None:
 
 def swept(r: Reconciliation, times: int, now: datetime) -> None:
     for number in range(times):
-        sweep(r.store(), r.config, Timeline(r.store()), now + timedelta(hours=number))
+        sweep_store(r.store(), r.config, Timeline(r.store()), now + timedelta(hours=number))
 
 
 def contributions_then(r: Reconciliation, key: str, time: str) -> list[Any]:

@@ -11,7 +11,7 @@ import strategies as s
 from histories import carry_out
 
 from recon.api import Reconciliation
-from recon.operations.upkeep import sweep
+from recon.operations.upkeep import sweep_store
 from recon.state.timeline import Timeline
 
 YAML = s.STANDARD_YAML + "compaction: {disk: 1.1}\nretention: {grace: 1m}\n"
@@ -25,7 +25,7 @@ class Clock:
 
     def sweep(self, r: Reconciliation) -> Any:
         self.now += timedelta(hours=1)
-        return sweep(r.store(), r.config, Timeline(r.store()), self.now)
+        return sweep_store(r.store(), r.config, Timeline(r.store()), self.now)
 
 
 def story(r: Reconciliation, windows: int = 6) -> s.State:
