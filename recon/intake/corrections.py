@@ -1,4 +1,4 @@
-"""Corrections: one event that a person adds, with a reason, and that stays what it is: an event with a file, a line and a maker."""
+"""Corrections: single events that a user adds with a reason, each landed as a file of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASON_LENGTH_MAX = 1000
 
 @dataclass(frozen=True)
 class _Begun:
-    """A correction that was begun: kept in the store until it has landed, so that whoever asks for the same goes on with it."""
+    """A correction that was begun. It is stored until it has landed, so that the same call again continues it."""
 
     attempt: str
     window: str
@@ -40,16 +40,16 @@ class _Begun:
 def correct(
     store: ObjectStore, config: Config, key: Sequence[str], event: Mapping[str, str], reason: str, now: datetime | None = None
 ) -> Manifest:
-    """Lands one event of a key in the window that lies ``now``. Returns the manifest that landed it; the event's file is its last.
+    """Lands one event of a key in the window of ``now``. Returns the manifest that has the event's file as its last.
 
-    ``key``: one value per key column, or the key as `show` prints it. ``event``: column → value as text. An event id is made, and the
-    time is ``now`` unless it is given. The maker is the operating system's user. Raises WrongUsage for what the intake would reject.
+    ``key``: one value per key column, or the key as `show` prints it. ``event``: column → value as text. The event gets a new id, and the
+    time ``now`` unless it has one. The maker is the operating system's user. Raises WrongUsage for an event that the intake would reject.
 
-    A correction that failed before it was reported is finished by the same call: in the window and at the time of the first, and
-    once, also where the first had landed. After that the same call makes another one."""
+    If a call failed before it returned, the same call again finishes it, once, with the window and time of the first. After that the same
+    call makes another correction."""
     now = now or clock.now(store)
     if not reason.strip():
-        raise WrongUsage("--reason: say why the correction is made; 'recon show KEY --events' will tell it")
+        raise WrongUsage("--reason: say why the correction is made; 'recon show KEY --events' will show it")
     if len(reason) > REASON_LENGTH_MAX:
         raise WrongUsage(f"--reason: {len(reason):,} characters are too many; at most {REASON_LENGTH_MAX:,}")
     if now < config.grid.start:
@@ -58,7 +58,7 @@ def correct(
         )
     row, attempt = {**_key_columns(config, key), **_event_columns(config, event)}, layout.new_attempt()
     given = json.dumps([row, reason, manifests.operator()], sort_keys=True)
-    noted = layout.correction(hashlib.sha256(given.encode()).hexdigest())
+    note = layout.correction(hashlib.sha256(given.encode()).hexdigest())
     if (column := _own_id(config, row)) is not None:
         row[column] = f"{PREFIX}{attempt}"
     if config.events.time is not None:
@@ -68,36 +68,36 @@ def correct(
         file = Path(folder) / f"{PREFIX}{attempt}.jsonl"
         file.write_bytes(line)
         _refuse_rejected(config, file)
-        begun = _noted(store, noted, _Begun(attempt, name_of(config.grid.last_begun(now)), line.decode(), now.isoformat()))
+        begun = _noted(store, note, _Begun(attempt, name_of(config.grid.last_begun(now)), line.decode(), now.isoformat()))
         file = file.with_name(f"{PREFIX}{begun.attempt}.jsonl")
         file.write_bytes(begun.line.encode())
         manifest = land_correction(store, config.grid.parse(begun.window), file, reason, begun.attempt)
-    with suppress(TryAgain):  # it has landed, and a note that stays does no more than make the next equal one the same
-        store.delete(noted)
+    with suppress(TryAgain):  # the correction has landed; a note that stays only makes an equal correction a repetition
+        store.delete(note)
     return manifest
 
 
 def _noted(store: ObjectStore, path: str, mine: _Begun) -> _Begun:
-    """Notes that a correction is begun. Returns the one that is to be landed: an equal one that was begun before goes first."""
+    """Notes that a correction is begun. Returns the correction to land: an equal one that was begun before, or ``mine``."""
     while True:
         try:
             documents.put(store, path, mine)
             return mine
         except AlreadyExists:
-            with suppress(NotFound):  # it has landed just now
+            with suppress(NotFound):  # it has just landed and was removed
                 return documents.read(store, path, _Begun, "see with 'recon show KEY --events' whether it has landed, then delete it")
 
 
 def written_key(config: Config, values: Sequence[str]) -> str:
-    """A key as artifacts hold it, from the values that ``correct`` takes. Raises WrongUsage where it is not one per key column."""
+    """A key as artifacts store it, from the values for ``correct``. Raises WrongUsage unless there is one per key column."""
     return key_asked(config, list(_key_columns(config, values).values()))
 
 
 def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[str, Any]:
-    """An artifact shown with its events; those of corrections get ``correction``: {reason, by}."""
+    """Adds ``correction``: {reason, by} to the events of corrections in an artifact shown with its events."""
     for part in shown["contributions"]:
         events = part.get("event_list", [])
-        if "correction" in config.columns:  # as with the other names that lead back to the event, a column of the user's makes room
+        if "correction" in config.columns:  # a user's column of that name is renamed, as with the other names added to events
             for event in events:
                 event["correction (column)"] = event.pop("correction", None)
         corrected = [event for event in events if str(event["file"]).startswith(PREFIX)]
@@ -112,8 +112,8 @@ def explain(store: ObjectStore, config: Config, shown: dict[str, Any]) -> dict[s
 
 
 def _own_id(config: Config, row: Mapping[str, str]) -> str | None:
-    """The column of the event id that gets a text of the correction's own, so that it is never a duplicate. Raises WrongUsage where an id
-    of several columns has none that is free."""
+    """The column of the event id that gets the correction's own id, so that it is never a duplicate. Raises WrongUsage where an id of
+    several columns has no free text column."""
     if config.events.id_column is not None:
         return None if config.events.id_column in config.key else config.events.id_column
     free = [name for name in config.events.id if name not in row and name != config.events.time and config.columns[name].kind == "text"]
@@ -165,7 +165,7 @@ def _line(row: Mapping[str, str], reason: str) -> bytes:
 
 
 def _refuse_rejected(config: Config, file: Path) -> None:
-    """Raises WrongUsage with the intake's own reason where its rules reject the event."""
+    """Raises WrongUsage with the intake's reason where it rejects the event."""
     import duckdb
 
     from recon.intake.files import SourceFile, load_events, spec_of

@@ -1,6 +1,6 @@
-"""The log of landings: which windows changed lately, without listing all of them.
+"""The log of landings: the windows that changed since a cursor, without listing all windows.
 
-The protocol and why no manifest can be missed: docs/decisions/005-leases-and-landings.md.
+Protocol, and why no manifest is missed: docs/decisions/005-leases-and-landings.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recon.storage import layout
 from recon.storage.port import ObjectStore
 
 OVERLAP = timedelta(minutes=10)
-"""How far a follower looks back behind its cursor: what clocks may differ, and a note may take to become visible."""
+"""How far a follower looks back behind its cursor. Covers differences between clocks and the delay until a note is visible."""
 _VISIBLE_WITHIN = OVERLAP / 2
 _WAITING = "landed"
 _RANGE_MAX = 1_000
@@ -29,9 +29,9 @@ def _now() -> datetime:
 
 
 def note(store: ObjectStore, window: datetime, revision: int, now: Callable[[], datetime] = _now) -> None:
-    """Notes that ``revision`` of ``window`` is about to be put. To be called before every put of a manifest.
+    """Notes that ``revision`` of ``window`` is about to be put. Must be called before every put of a manifest.
 
-    A note that took so long that a follower could have passed it by already is written again."""
+    A note that took so long that a follower may have missed it is written again."""
     while True:
         noted = now()
         store.put_new(layout.landing(noted, window, revision, layout.new_attempt()), [b""])
@@ -40,10 +40,10 @@ def note(store: ObjectStore, window: datetime, revision: int, now: Callable[[], 
 
 
 def since(store: ObjectStore, cursor: str | None = None, now: Callable[[], datetime] = _now) -> tuple[dict[str, int], str]:
-    """Windows touched since the cursor (all that ever were, without one) → newest noted revision, in order of time; and the new cursor.
+    """Windows with notes since the cursor (all windows without a cursor) → newest noted revision, in order of time; and the new cursor.
 
-    Some were told before, and a noted revision may not stand yet, or never: the manifests decide. Keep a window in mind until its noted
-    revision is committed, as ``follow`` does. Raises WrongUsage for a cursor that is none."""
+    A window may be returned more than once, and a noted revision may not exist yet, or never: the manifests decide. Remember a window until
+    its noted revision is committed, as ``recon.planning.due.follow`` does. Raises WrongUsage for a text that is no cursor."""
     begun = now()
     first = None if cursor is None else min(_instant(cursor), begun) - OVERLAP
     earliest = "" if first is None else layout.landing_instant(first)  # paths sort as their times do
@@ -67,11 +67,11 @@ def _instant(cursor: str) -> datetime:
     try:
         return datetime.fromisoformat(cursor).astimezone(UTC)
     except ValueError:
-        raise WrongUsage(f"cursor {cursor[:60]!r} is not a time; clear it, and all windows are looked at once") from None
+        raise WrongUsage(f"cursor {cursor[:60]!r} is not a time; clear it to read all windows once") from None
 
 
 def _listed(store: ObjectStore, first: datetime, last: datetime) -> Iterator[str]:
-    """Notes of the hours from ``first`` to ``last``; of days that lie between, a day at a time."""
+    """Notes of the hours from ``first`` to ``last``, listed by hour, or by day for the days between."""
     hour = first
     while hour.replace(minute=0, second=0, microsecond=0) <= last:
         if hour.hour == 0 and first.date() < hour.date() < last.date():

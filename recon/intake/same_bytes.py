@@ -1,7 +1,7 @@
-"""Files of equal bytes in several windows: a statement that is landed a second time would count a second time.
+"""Finds files with equal bytes in other windows, since a statement that is landed twice would count twice.
 
-A note says only where to look; the newest manifest of that window says whether the bytes are still in it. A note is put before the look,
-and the look before the manifest: of two that land the same bytes at the same time at least one sees the other's note.
+A note names a window; the newest manifest of that window decides whether it still has the bytes. Each caller puts its note, then reads the
+notes, then puts its manifest. So of two callers that land the same bytes at once, at least one sees the other's note.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from recon.storage import clock, layout
 from recon.storage.port import AlreadyExists, ObjectStore
 
 UNDER_WAY_MAX = timedelta(minutes=10)
-"""For so long a note without a manifest is taken for a landing that is under way; then for one that was given up."""
+"""A note without a manifest counts as a landing in progress for this time, and then as one that was given up."""
 
 
 def note(store: ObjectStore, window: datetime, digest: str) -> bool:
-    """Notes that bytes of this SHA-256 are about to land in a window. False where that is noted already."""
+    """Notes that bytes of this SHA-256 are about to land in a window. False if the note exists."""
     with suppress(AlreadyExists):
         store.put_new(layout.landed_bytes(digest, window), [b""])
         return True
@@ -28,7 +28,7 @@ def note(store: ObjectStore, window: datetime, digest: str) -> bool:
 
 
 def forget(store: ObjectStore, window: datetime, digest: str) -> None:
-    """Takes a note back: nothing landed."""
+    """Removes a note, where nothing landed."""
     store.delete(layout.landed_bytes(digest, window))
 
 
@@ -46,8 +46,8 @@ def note_or_refuse(store: ObjectStore, window: datetime, name: str, digest: str,
 
 
 def elsewhere(store: ObjectStore, window: datetime, digest: str) -> list[str]:
-    """The other windows that hold a received file of this SHA-256, in order of time. Empty where this window holds it already: landing it
-    again adds nothing. Raises TryAgain where another landing of these bytes is under way."""
+    """The other windows that have a received file of this SHA-256, in order of time. Empty where this window has it, since landing it again
+    adds nothing. Raises TryAgain where these bytes are landing elsewhere at the moment."""
     if _holds(store, window, digest):
         return []
     prefix, found = layout.landings_of(digest), []
@@ -69,7 +69,7 @@ def _holds(store: ObjectStore, window: datetime, digest: str) -> bool:
 
 
 def _was_taken_out(store: ObjectStore, window: datetime, digest: str) -> bool:
-    """Whether an earlier revision of the window held the bytes: what landed them is over."""
+    """Whether an earlier revision of the window had the bytes, so that they are not landing now."""
     newest = read_manifest(store, window)
     earlier = (read_manifest(store, window, number) for number in range(1, 0 if newest is None else newest.revision))
-    return any(one is not None and any(file.digest == digest for file in one.received) for one in earlier)
+    return any(any(file.digest == digest for file in manifest.received) for manifest in earlier if manifest is not None)

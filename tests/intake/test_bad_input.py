@@ -113,7 +113,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "csv that is called jsonl": ("x.jsonl", TEXT, "x.jsonl: line 1 is no JSON object"),
     "jsonl that is called csv": ("x.csv", b'{"a": 1}\n', "x.csv: line 1 is a JSON object, the name says CSV"),
     "a workbook that is called csv": ("x.csv", b"PK\x03\x04" + b"x" * 99, "x.csv: the content is a zip archive or an Excel workbook"),
-    "a workbook": ("x.xlsx", b"PK\x03\x04" + b"x" * 99, "x.xlsx: the name tells no format"),
+    "a workbook": ("x.xlsx", b"PK\x03\x04" + b"x" * 99, "x.xlsx: the name has no known suffix"),
     "a JSON array": ("x.json", b"[{}]\n", "x.json: line 1 begins a JSON array; expected JSON lines"),
     "UTF-16": ("x.csv", TEXT.decode().encode("utf-16"), "x.csv: the file is UTF-16 text; save it as UTF-8"),
     "UTF-16 without its mark": ("x.csv", TEXT.decode().encode("utf-16-le"), "x.csv: line 1: the header holds NUL characters, as UTF-16"),

@@ -46,8 +46,8 @@ GOOD = b"k,v\n" + b"".join(b"%d,1\n" % i for i in range(20_000))
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.xlsx", b"x", "the name tells no format"),
-        ("a.parquet.gz", b"x", "the name tells no format"),
+        ("a.xlsx", b"x", "the name has no known suffix"),
+        ("a.parquet.gz", b"x", "the name has no known suffix"),
         ("a.csv", b"", "the file is empty"),
         ("a.csv", parquet_bytes(k=["a"]), "the content is Parquet"),
         ("a.csv", gzip.compress(GOOD, mtime=0), "the content is gzip, the name says plain text"),
@@ -57,7 +57,7 @@ GOOD = b"k,v\n" + b"".join(b"%d,1\n" % i for i in range(20_000))
         ("a.csv", b'{"k":"a","v":1}\n', "line 1 is a JSON object"),
         ("a.jsonl", GOOD, "line 1 is no JSON object"),
         ("a.json", b'[\n{"k":1}]', "line 1 begins a JSON array"),
-        ("a.json", b'{\n"k":1}', "line 1 begins an object that goes on below"),
+        ("a.json", b'{\n"k":1}', "line 1 begins an object that continues on the next line"),
         ("a.csv", "k,v\n".encode("utf-16"), "UTF-16"),
         ("a.csv", b"\xff\xe4k,v\na,1\n", "line 1: the header is not UTF-8"),
         ("a.csv", b"k,v\ra,1\r", "carriage returns only"),

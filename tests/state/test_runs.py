@@ -358,7 +358,7 @@ def test_records_read_past_the_systems_pages_or_together_are_those_read_one_by_o
         direct = read._read_directly(local, found)
         assert direct is not None
         assert direct.cast(pa.string_view()).equals(alone)
-        patched.setattr(read, "_share_not_held", lambda store, found: 1.0)
+        patched.setattr(read, "_share_uncached", lambda store, found: 1.0)
         assert read_records(local, found).equals(alone)
         assert [record.split("|")[0] for record in alone.to_pylist()] == keys
 
@@ -393,7 +393,7 @@ def test_where_there_are_no_such_reads_pages_are_read(refused, monkeypatch):
         write_run(local, "run", entries)
         found = find_many([open_run(local, "run")], entries.hi, entries.lo)
         direct = os.O_DIRECT
-        monkeypatch.setattr(read, "_share_not_held", lambda store, found: 1.0)
+        monkeypatch.setattr(read, "_share_uncached", lambda store, found: 1.0)
         if refused == "by the system":
             monkeypatch.delattr(os, "O_DIRECT")
         monkeypatch.setattr(os, "open", refuses)
@@ -418,14 +418,14 @@ def test_how_much_of_a_file_the_system_holds_is_found_out(tmp_path):
     write_run(local, "run", entries)
     found = find_many([open_run(local, "run")], entries.hi, entries.lo)
     read_records(local, found)
-    assert read._share_not_held(local, found) == 0.0
+    assert read._share_uncached(local, found) == 0.0
     with open(tmp_path / "part", "rb") as handle:
         os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with open(tmp_path / "part", "rb") as handle:
         told = _held(handle.fileno())
-    assert (read._share_not_held(local, found) > 0.5) is not told
+    assert (read._share_uncached(local, found) > 0.5) is not told
     (tmp_path / "part").unlink()
-    assert read._share_not_held(local, found) == 0.0
+    assert read._share_uncached(local, found) == 0.0
 
 
 def test_object_storage_is_asked_for_what_the_batch_needs(tmp_path):

@@ -1,4 +1,4 @@
-"""Landed files become typed events. ``inspect`` when a file is landed, ``load_events`` when its window is reduced."""
+"""Reads landed files as typed events: ``inspect`` when a file is landed, ``load_events`` when its window is reduced."""
 
 from recon.intake.files.inspect import inspect
 from recon.intake.files.load import load_events

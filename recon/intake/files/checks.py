@@ -1,7 +1,7 @@
-"""The common checks: from texts to typed values, and for a row that fails the reason why, as DuckDB SQL.
+"""SQL for DuckDB that turns texts into typed values, with the reason for each row that fails.
 
-Each value is first tried the cheap way (the text is what the value itself would be written as, or a simple pattern
-says that the cast is exact); only texts that fail are looked at closely, and reasons are made for failing rows only.
+Each value is first tried the cheap way: the text equals the value's own text, or a simple pattern proves that the cast is exact. Other
+texts are examined, and reasons are made for failing rows only.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TIME_EXAMPLE = "a time such as 2026-11-01T09:30:00Z"
 
 @dataclass(frozen=True)
 class Checks:
-    """SQL over a relation with line, span, problem and texts t0…: lists for selects on top of each other, inner first.
+    """SQL over a relation with line, span, problem and texts t0…: columns of nested selects, inner first.
 
-    ``attempts`` are the texts and the cheap tries at typed values; ``plain`` numbers without exponent where a try
-    proved nothing; ``values`` the typed values. ``reason`` is null for a row without fault.
+    ``attempts``: the texts and the cheap tries at typed values. ``plain``: numbers without exponent where a try proved nothing.
+    ``values``: the typed values. ``reason``: null for a row without fault.
     """
 
     attempts: tuple[str, ...]
@@ -89,8 +89,8 @@ def checks(spec: EventSpec) -> Checks:
 
 
 def _id(spec: EventSpec, text_of: dict[str, str], key: str) -> str:
-    """SQL of the event id: a single column as it is, several as a JSON array of texts. Numbers, dates and times have one text each, however
-    a file writes them. Without a number, an id of which a part is null is none: such rows are not known to be the same event."""
+    """SQL of the event id: a single column unchanged, several as a JSON array of texts, in which equal numbers, dates and times have equal
+    texts. Unless ``spec.numbered``, an id with a null part is null: such rows are not known to be the same event."""
     if not spec.id:
         return "NULL::VARCHAR"
     if len(spec.id) == 1 and not spec.numbered:
@@ -108,7 +108,7 @@ def _id(spec: EventSpec, text_of: dict[str, str], key: str) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Times that are counted since 1970: the decimal that holds the count, and how many microseconds make one."""
+    """Times counted since 1970: the decimal type of the count, and the microseconds of its unit."""
 
     name: str
     kind: Type
@@ -119,7 +119,7 @@ class Epoch:
         return f"is not a time in {self.name} since 1970 (years 1 to 9999)"
 
     def instant(self, count: str) -> str:
-        """SQL of the time; null for a count that is beyond the years 1 to 9999."""
+        """SQL of the time; null for a count outside the years 1 to 9999."""
         micros = f"CAST({count} AS DECIMAL(38,6)) * {self.micros}"
         inside = f"v BETWEEN {_FIRST_MICROS} AND {_LAST_MICROS}"
         return f"list_transform([{micros}], lambda v: CASE WHEN {inside} THEN make_timestamptz(CAST(v AS BIGINT)) END)[1]"
@@ -152,9 +152,9 @@ def _attempt(text: str, kind: Type, zone: str | None) -> str | None:
 
 
 def _instant(local: str, zone: str, otherwise: str) -> str:
-    """SQL of the one instant at which clocks in ``zone`` show ``local``, a TIMESTAMP; ``otherwise`` where there is none, or two.
+    """SQL of the instant at which clocks in ``zone`` show ``local``, a TIMESTAMP; ``otherwise`` where there is none, or two.
 
-    Tried are the offsets that the zone has a day before and a day after: around a change of the clocks these are the old and the new one.
+    It tries the zone's offsets a day before and a day after: around a change of the clocks these are the old and the new offset.
     """
     at, name = "timezone('UTC', {})", literal(zone)
 
@@ -173,7 +173,7 @@ def _instant(local: str, zone: str, otherwise: str) -> str:
 
 
 def _plain_if_unproven(text: str, attempt: str, kind: Type) -> str:
-    """SQL: null where the attempt is the exact value for sure (or the text null), else the number without exponent."""
+    """SQL: null where the attempt is proven exact, or the text is null; else the number without exponent."""
     whole, scale = _digits(kind)
     fraction = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
     simple = rf"[+-]?[0-9]{{1,{max(whole, 1)}}}{fraction}"
@@ -182,7 +182,7 @@ def _plain_if_unproven(text: str, attempt: str, kind: Type) -> str:
 
 
 def _value(text: str, attempt: str, number: str, kind: Type) -> str:
-    """SQL of the typed value of ``text``; null if the text is none (or null)."""
+    """SQL of the typed value of ``text``; null if the text is no such value, or null."""
     trimmed = f"trim({text}, {_BLANKS})"
     if kind.kind == "text":
         return text
@@ -192,10 +192,10 @@ def _value(text: str, attempt: str, number: str, kind: Type) -> str:
         word = f"lower({trimmed})"
         return f"CASE WHEN {word} IN ('true', '1') THEN true WHEN {word} IN ('false', '0') THEN false END"
     if kind.kind == "date":
-        # Written back it must be the same, which excludes what DuckDB reads besides: infinity, epoch, BC, 2026-1-1.
+        # Written back it must be the same text, which excludes others that DuckDB accepts: infinity, epoch, BC, 2026-1-1.
         day = f"try_cast({trimmed} AS DATE)"
         return f"CASE WHEN length({trimmed}) = 10 AND {day}::VARCHAR = {trimmed} THEN {day} END"
-    # An offset can push an instant out of the years that every engine and Python know.
+    # An offset can move an instant out of the years that Python and every engine support.
     first, last = "TIMESTAMPTZ '0001-01-01 00:00:00Z'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999Z'"
     return f"CASE WHEN {attempt} BETWEEN {first} AND {last} THEN {attempt} END"
 
@@ -206,7 +206,7 @@ def _digits(kind: Type) -> tuple[int, int]:
 
 
 def _plain(text: str) -> str:
-    """SQL: a number's text without blanks and without exponent; other text comes back without blanks."""
+    """SQL: a number's text without blanks and exponent; any other text without blanks."""
     trimmed = f"trim({text}, {_BLANKS})"
     pattern = r"'^([+-]?)([0-9]*)\.?([0-9]*)[eE]([+-]?[0-9]+)$', ['sign', 'whole', 'part', 'power']"
     digits, point = "(m.whole || m.part)", "(length(m.whole) + m.power::INTEGER)"
@@ -215,14 +215,14 @@ def _plain(text: str) -> str:
         f"WHEN {point} >= length({digits}) THEN {digits} || repeat('0', {point} - length({digits})) "
         f"ELSE left({digits}, {point}) || '.' || substr({digits}, {point} + 1) END"
     )
-    # The lambda is there to take the number apart only once.
+    # The lambda avoids parsing the number twice.
     moved = f"list_transform([regexp_extract({trimmed}, {pattern})], lambda m: m.sign || {shifted})[1]"
     has_exponent = f"contains(lower({text}), 'e') AND regexp_full_match({trimmed}, '{_NUMBER}')"
     return f"CASE WHEN {has_exponent} THEN {moved} ELSE {trimmed} END"
 
 
 def _exact(number: str, kind: Type) -> str:
-    """SQL: the plain ``number`` if it fits exactly, shortened to what its cast needs; null for any other."""
+    """SQL: the plain ``number`` if it fits exactly, without superfluous zeros; else null."""
     whole, scale = _digits(kind)
     fits = rf"[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}}0*)?"
     needed = rf"^[+-]?0*[0-9]{{0,{whole}}}(\.[0-9]{{0,{scale}}})?"
@@ -233,7 +233,7 @@ def _exact(number: str, kind: Type) -> str:
 
 
 def _shown(name: str, text: str) -> str:
-    """SQL of the name and the beginning of what is wrong, in one line."""
+    """SQL of the name and the beginning of the text, in one line."""
     flat = f"replace(replace({text}, chr(10), ' '), chr(13), ' ')"
     short = f"CASE WHEN length({text}) > 40 THEN left({flat}, 39) || '…' ELSE {flat} END"
     return f"{literal(name + ': ' + chr(39))} || {short} || ''' '"
@@ -247,7 +247,7 @@ def _no_instant(text: str, zone: str | None) -> str:
         hint = "has no time zone; write one, as in 2026-11-01T09:30:00Z, or set events.zone"
         return f"CASE WHEN {local} THEN {literal(hint)} ELSE {otherwise} END"
     if zone:
-        # Only the texts that gave no instant come here: the day before has an offset by which it would show, or no offset does.
+        # Only texts without one instant reach this: the clocks showed them twice, or never.
         twice = f"contains(CAST({_instant(f'try_cast({trimmed} AS TIMESTAMP)', zone, _TWICE)} AS VARCHAR), '9998-')"
         words = f"CASE WHEN coalesce({twice}, false) THEN 'is twice' ELSE 'does not exist' END"
         changed = f"{words} || {literal(f' in {zone}, where the clocks change; write it with its offset, such as -05:00')}"
@@ -256,7 +256,7 @@ def _no_instant(text: str, zone: str | None) -> str:
 
 
 _TWICE = "TIMESTAMPTZ '9998-07-01 00:00:00Z'"
-"""Stands for a time that is twice; a local time of that year is never twice, so that it means nothing else there."""
+"""Marks a time that exists twice. No local time of that year does, so it has no other meaning."""
 
 
 def _reason(name: str, text: str, number: str, kind: Type, zone: str | None) -> str:

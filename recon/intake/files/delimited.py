@@ -1,4 +1,4 @@
-"""CSV and TSV as Arrow batches of text columns, each record with the line on which it starts."""
+"""Reads CSV and TSV as Arrow batches of text columns, with the line on which each record starts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _first_record(text: str) -> str:
 def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iterator[Any]:
     """Batches of line BIGINT, span INTEGER (physical lines), problem VARCHAR, then the columns ``names`` as t0, t1, …
 
-    ``names`` are in the header. Blank lines are left out. A line whose quotes can't be read is one record with a problem. Raises WrongInput
+    ``names`` are in the header. Blank lines are left out. A line with faulty quotes is one record with a problem. Raises WrongInput
     for a line longer than ``limits.line``.
     """
     import pyarrow as pa
@@ -61,8 +61,7 @@ def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> It
         records.invalid.append((row.number, row.actual_columns, row.text))
         return "skip"
 
-    # Columns are named by position, as a header may hold any text. All are read, since line feeds may lie in any of
-    # them.
+    # Columns are named by position, as a header may hold any text. All are read, since any may contain line feeds.
     columns = [str(position) for position in range(len(header))]
     try:
         reader = pc.open_csv(
@@ -89,7 +88,7 @@ def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> It
 
 
 class _Records:
-    """Puts the records that Arrow hands out, the valid ones in batches and the invalid ones apart, on their lines.
+    """Assigns lines to the records from Arrow, which returns valid ones in batches and invalid ones apart.
 
     Arrow numbers every record, so the two can be put in order again; a record takes one line and one for each line
     feed in it.
@@ -97,7 +96,7 @@ class _Records:
 
     def __init__(self, name: str, header: list[str], picked: list[int], source: Records) -> None:
         self.invalid: list[tuple[int, int, str]] = []  # (record number, fields, text), by number
-        self.next_line = 1  # as the source gives them out
+        self.next_line = 1  # as the source counts lines
         self._name = name
         self._header = header
         self._picked = picked
@@ -105,7 +104,7 @@ class _Records:
         self._next_record = 1
 
     def place(self, batch: Any) -> Iterator[Any]:
-        """The valid records of ``batch``, and the invalid ones before, among and right after them, in two batches."""
+        """Two batches: the valid records of ``batch``, and the invalid ones before, among and directly after them."""
         import numpy as np
 
         numbers = np.array([number for number, _, _ in self.invalid], np.int64)
@@ -175,7 +174,7 @@ class _Records:
 
 
 def _line_feeds(batch: Any) -> Any:
-    """How many line feeds each record holds; cheap where there are none."""
+    """The number of line feeds in each record; fast where there are none."""
     import numpy as np
     import pyarrow.compute as pc
 

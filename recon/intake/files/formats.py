@@ -1,4 +1,4 @@
-"""A file's format by its name, and its bytes as a stream of blocks, decompressed."""
+"""The format of a file by its name, and its decompressed bytes in blocks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import IO, Any
 from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
 
-# Larger blocks are read at a tenth more cost: they outgrow the caches, and their memory is fetched from the system anew each time.
+# Larger blocks cost a tenth more: they exceed the processor's caches, and their memory is allocated anew each time.
 BLOCK_BYTES = 4 << 20
 EXPANDED_BYTES_FREE = 64 << 20
-"""Up to here a file may expand at any ratio."""
+"""A file may expand to this size at any ratio."""
 
-# Stands in a text block for bytes that are not UTF-8. A row that really held it would be rejected, never taken wrongly.
+# Replaces bytes that are not UTF-8 in a text block. A row that really contains it is rejected too.
 BROKEN = "\x00\ufffe\x00"
 BROKEN_UTF8 = "bytes that are not UTF-8"
 BOM_INSIDE = "a byte order mark in the middle of the file; remove it where files were put together"
@@ -47,7 +47,7 @@ class Format:
 
 
 def format_of(name: str) -> Format:
-    """The format that a file's name promises. Raises WrongUsage if it promises none."""
+    """The format of a file, by its name. Raises WrongUsage for a name without a known suffix."""
     stem = name.lower()
     codec = next((codec for suffix, codec in _CODECS.items() if stem.endswith(suffix)), None)
     if codec:
@@ -55,14 +55,14 @@ def format_of(name: str) -> Format:
     kind = next((kind for suffix, kind in _KINDS.items() if stem.endswith(suffix)), None)
     if kind is None or (codec and kind == "parquet"):
         raise WrongUsage(
-            f"{name}: the name tells no format; expected .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
+            f"{name}: the name has no known suffix; expected .csv, .tsv, .jsonl, .ndjson or .json (plain, .gz or .zst) or .parquet"
         )
     return Format(kind, codec)
 
 
 def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES, limits: Limits | None = None) -> Iterator[bytes]:
-    """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if they can't be had to the
-    end, or are more than ``limits`` allow.
+    """The decompressed bytes of a file in blocks of at most ``size``. Raises WrongInput if the file can't be read
+    to its end, or has more bytes than ``limits`` allow.
     """
     given = 0
     try:
@@ -84,7 +84,7 @@ def blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES, li
 
 
 def refuse_expansion(name: str, stored: int, expanded: int, limits: Limits) -> None:
-    """Raises WrongInput for a file of ``stored`` bytes that becomes more than ``limits`` allow. A few are never too many."""
+    """Raises WrongInput for a file of ``stored`` bytes whose ``expanded`` bytes exceed ``limits``."""
     if expanded > limits.bytes:
         raise WrongInput(f"{name}: it expands to more than {limits.bytes:,} bytes; split it, or raise limits.bytes in the configuration")
     if expanded > EXPANDED_BYTES_FREE and expanded > limits.ratio * stored:
@@ -95,7 +95,7 @@ def refuse_expansion(name: str, stored: int, expanded: int, limits: Limits) -> N
 
 
 def _decompressed(file: IO[bytes], codec: str | None) -> Any:
-    """What a file reads as. Gzip may be padded with zeros and have several members, zstd several frames, some of them without data."""
+    """A stream of the decompressed bytes. Gzip may have several members and padding, zstd several frames, also skippable ones."""
     if codec == "gzip":
         return gzip.GzipFile(fileobj=file, mode="rb")
     if codec == "zstd":
@@ -106,9 +106,7 @@ def _decompressed(file: IO[bytes], codec: str | None) -> Any:
 
 
 def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTES, limits: Limits | None = None) -> Iterator[bytes]:
-    """The same as valid UTF-8: without a byte order mark, whole characters only, bytes that are not UTF-8 as
-    ``BROKEN``.
-    """
+    """The same as valid UTF-8, cut between characters, without a byte order mark; bytes that are not UTF-8 become ``BROKEN``."""
     rest = b""
     first = True
     for block in blocks(name, path, codec, size, limits):
@@ -116,15 +114,15 @@ def text_blocks(name: str, path: Path, codec: str | None, size: int = BLOCK_BYTE
         if first:
             block = block.removeprefix(BOM)
             first = False
-        whole = _whole_characters(block)
-        block, rest = block[:whole], block[whole:]
+        length = _whole_characters(block)
+        block, rest = block[:length], block[length:]
         yield _as_utf8(block)
     if rest:
         yield _as_utf8(rest)
 
 
 def _whole_characters(block: bytes) -> int:
-    """Length of the block without a character that is cut at its end."""
+    """Length of the block without an incomplete character at its end."""
     for back in range(1, min(4, len(block)) + 1):
         byte = block[-back]
         if byte < 0x80:
@@ -146,6 +144,22 @@ def _as_utf8(block: bytes) -> bytes:
 def head_text(name: str, path: Path, codec: str | None) -> str:
     """The first MiB of a text file."""
     return next(text_blocks(name, path, codec, 1 << 20), b"").decode("utf-8")
+
+
+def line_too_long(name: str, line: int, limit: int) -> WrongInput:
+    return WrongInput(
+        f"{name}: line {line} is longer than {limit:,} bytes; end its lines with line feeds, or raise limits.line in the configuration"
+    )
+
+
+def matches(pattern: str, text: bytes) -> bool:
+    """Whether a UTF-8 text contains a match of ``pattern``, by RE2, which takes a third of the time of ``re``."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ends = pa.py_buffer(np.array([0, len(text)], np.int32))
+    return bool(pc.match_substring_regex(pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(text)]), pattern)[0].as_py())
 
 
 def one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What is looked at when a file is landed: whether it is what its name says, whole, and has the columns."""
+"""Checks a file when it is landed: its format, that it is complete, and its columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from recon.config.settings import Limits
 from recon.errors import WrongInput
 from recon.intake.files.delimited import delimiter_of, header_of
-from recon.intake.files.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, refuse_expansion
+from recon.intake.files.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, line_too_long, refuse_expansion
 from recon.intake.files.jsonlines import absent_members
 from recon.intake.files.parquet import is_text, open_parquet, refuse_inexact, refuse_nested
 from recon.intake.files.spec import EventSpec, SourceFile
@@ -29,12 +29,12 @@ _MAGIC = {
     b"\xfe\xff": "UTF-16 text",
 }
 _SKIPPABLE = b"\x2a\x4d\x18"
-"""Behind a byte from 0x50 to 0x5f: a frame of zstd that holds no data."""
+"""After a byte from 0x50 to 0x5f: a skippable frame of zstd."""
 
 
 def inspect(name: str, path: Path, spec: EventSpec) -> None:
-    """Raises WrongUsage for a name that tells no format, WrongInput for a file that is not that format, not whole, larger than
-    ``spec.limits``, or that lacks a column or has one that can't be read exactly. A file of text is read, and decompressed, to its end."""
+    """Raises WrongUsage for a name without a known suffix, and WrongInput for a file that has another format, is incomplete, exceeds
+    ``spec.limits``, lacks a column, or has a column that can't be read exactly. A text file is decompressed and read to its end."""
     form = format_of(name)
     try:
         with path.open("rb") as stream:
@@ -53,15 +53,12 @@ def inspect(name: str, path: Path, spec: EventSpec) -> None:
 
 
 def _check_lines(name: str, path: Path, form: Format, limits: Limits) -> None:
-    """Reads a file of text to its end, each block from both its ends only. Raises WrongInput for a line longer than ``limits.line``."""
-    line, since = 1, 0  # the line that is not yet at its end, and its bytes so far
+    """Reads a text file to its end. Raises WrongInput for a line longer than ``limits.line``."""
+    line, since = 1, 0  # the current line, and its bytes so far
     for block in blocks(name, path, form.codec, min(BLOCK_BYTES, limits.line), limits):
         first = block.find(b"\n")
         if since + (first if first >= 0 else len(block)) > limits.line:
-            raise WrongInput(
-                f"{name}: line {line} is longer than {limits.line:,} bytes; end its lines with line feeds, or raise limits.line in the "
-                "configuration"
-            )
+            raise line_too_long(name, line, limits.line)
         line += block.count(b"\n")
         since = since + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
 
@@ -79,7 +76,7 @@ def _check_magic(name: str, start: bytes, expected: str | None) -> None:
 
 
 def _check_text(name: str, path: Path, form: Format) -> None:
-    """What the first lines show, after decompression."""
+    """Checks the first lines, after decompression."""
     first_block = next(blocks(name, path, form.codec, 8), b"")
     _check_magic(name, first_block, None)
     text = head_text(name, path, form.codec)
@@ -97,14 +94,14 @@ def _check_text(name: str, path: Path, form: Format) -> None:
     elif first.startswith("["):
         raise WrongInput(f"{name}: line 1 begins a JSON array; expected JSON lines: one object a line, no brackets around")
     elif first == "{":
-        raise WrongInput(f"{name}: line 1 begins an object that goes on below; expected JSON lines: one whole object a line")
+        raise WrongInput(f"{name}: line 1 begins an object that continues on the next line; expected JSON lines: one object on each line")
     elif first and not first.startswith("{"):
         raise WrongInput(f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv")
 
 
 def require_columns(file: SourceFile, spec: EventSpec) -> None:
-    """Raises WrongInput if the header, the Parquet schema or every object of JSON lines lacks a column that is asked for, if the first two
-    have it twice, or if a Parquet file has more rows than ``spec.limits`` allow or a column that can't be read as it is asked for."""
+    """Raises WrongInput if the header, the Parquet schema or all objects of JSON lines lack a column of ``spec``, if a header or schema has
+    it twice, or if a Parquet file has more rows than ``spec.limits`` or a column of an unusable type."""
     form = format_of(file.name)
     if form.kind == "json":
         absent, members = ([], []) if file.partial else absent_members(file, spec.names, spec.limits)
@@ -128,11 +125,11 @@ def require_columns(file: SourceFile, spec: EventSpec) -> None:
 
 
 _LINES_ABOVE_MAX = 100
-"""Down to which line a header is looked for that is not the first line."""
+"""A header that is not in line 1 is searched for up to this line."""
 
 
 def _header_elsewhere(file: SourceFile, columns: Sequence[str]) -> str | None:
-    """What to do about a header that is not in line 1: behind blank lines, a hint for a spreadsheet program, or words."""
+    """The advice where the header is not line 1 but a later one, after blank lines or a title."""
     form = format_of(file.name)
     lines = head_text(file.name, file.path, form.codec).split("\n")[:_LINES_ABOVE_MAX]
     readable = enumerate(csv.reader((line.rstrip("\r") for line in lines), delimiter=delimiter_of(form.kind)), 1)
@@ -149,7 +146,7 @@ def _header_elsewhere(file: SourceFile, columns: Sequence[str]) -> str | None:
 
 
 def _check_size(file: SourceFile, opened: Any, spec: EventSpec) -> None:
-    """Raises WrongInput for a Parquet file of more rows or values than ``spec.limits`` allow: repetitions take next to no bytes in it."""
+    """Raises WrongInput for a Parquet file with more rows or values than ``spec.limits``, since repeated values take almost no bytes."""
     rows, groups = opened.metadata.num_rows, range(opened.metadata.num_row_groups)
     if rows > spec.limits.rows:
         raise WrongInput(
@@ -160,11 +157,11 @@ def _check_size(file: SourceFile, opened: Any, spec: EventSpec) -> None:
 
 
 _VALUE_BYTES = 8
-"""What a value of Parquet takes in memory, at least."""
+"""The minimum size of a Parquet value in memory."""
 
 
 def _check_type(place: str, kind: Any, column: str, spec: EventSpec) -> None:
-    """What a Parquet schema tells of a column before any row is read."""
+    """Checks the type of a Parquet column in the schema."""
     import pyarrow as pa
 
     refuse_nested(kind, place)

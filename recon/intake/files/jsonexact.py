@@ -1,4 +1,4 @@
-"""One line of JSON read exactly, by Python: numbers as they are written, members that are there twice, constants that are not JSON."""
+"""Reads a line of JSON exactly, in Python: numbers as written, repeated members, and constants that are not JSON."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
 class _Number(str):
-    """A JSON number as it is written, but without the fraction's trailing zeros, as DuckDB gives those of up to 15
-    digits.
-    """
+    """A JSON number as written, without trailing zeros of the fraction, as DuckDB returns numbers of up to 15 digits."""
 
 
 class _Members(list[tuple[str, Any]]):
-    """A JSON object's members in their order, doubled names included."""
+    """The members of a JSON object in order, repeated names included."""
 
 
 class _Constant(str):
-    """NaN, Infinity or -Infinity: Python reads it, JSON does not know it."""
+    """NaN, Infinity or -Infinity, which Python reads although they are not JSON."""
 
 
 class _NotJSON(Exception):
-    """A member that is used holds a ``_Constant``."""
+    """A member that is used has a ``_Constant`` as its value."""
 
 
 def _number(digits: str) -> _Number:
@@ -42,7 +40,7 @@ _DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_consta
 def exact_members(line: str, names: Sequence[str]) -> tuple[str | None, str | None]:
     """The members ``names`` of a JSON object as a JSON object whose numbers are strings; or None, and why the line is rejected.
 
-    Objects and arrays become their compact text, as DuckDB has it. A member of another name may be there twice, and may be NaN.
+    Objects and arrays become their compact text, as in DuckDB. Other members may be repeated, and may be NaN.
     """
     texts: dict[str, str | None] = {}
     try:
@@ -59,7 +57,7 @@ def exact_members(line: str, names: Sequence[str]) -> tuple[str | None, str | No
             except _NotJSON as error:
                 return None, f"{name}: {error} is not JSON; write null where there is no value"
         encoded = json.dumps(texts, ensure_ascii=False)
-        encoded.encode("utf-8")  # half of a surrogate pair is no text
+        encoded.encode("utf-8")  # refuses half of a surrogate pair
     except (ValueError, RecursionError):
         return None, NOT_JSON
     return encoded, None

@@ -1,4 +1,4 @@
-"""JSON lines as Arrow batches of lines; which of them DuckDB may parse and which only Python parses exactly."""
+"""Reads JSON lines as Arrow batches, and decides which lines DuckDB parses exactly and which need Python."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.files.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, text_blocks
+from recon.intake.files.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, matches, text_blocks
 from recon.intake.files.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
 from recon.intake.files.spec import SourceFile
 
-# Numbers of up to 15 digits come through double and back unchanged, so only longer ones, exponents and tiny ones need
-# Python; and so does what DuckDB lets pass though it is not JSON. Matches inside strings do no harm but cost.
+# Numbers of up to 15 digits are exact as doubles, so only longer ones, exponents and very small ones need Python; so do texts that DuckDB
+# accepts although they are not JSON. Matches inside strings only cost time.
 _VALUE = r"-?(?:[0-9.]{16,}|[0-9.]+[eE]|0\.000|[nNiI][^u])"
 _NEEDS_PYTHON = rf"[:,\[][ \t\r]*{_VALUE}|,[ \t\r]*[}}\]]"
-# The same where lines are compact. The two literals that it begins with are found several times as fast.
+# The same for compact lines. A pattern that begins with two literals is several times as fast.
 _NEEDS_PYTHON_COMPACT = f'":{_VALUE}'
 
 _BLOCK_BYTES = 1 << 20
-"""Blocks that stay in the processor's cache while they are cut and searched."""
+"""Small enough for a block to stay in the processor's cache."""
 
 
 def line_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iterator[Any]:
-    """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or
-    null).
+    """Batches of line BIGINT, span INTEGER, problem VARCHAR, text VARCHAR (a JSON object with at least ``names``, or null).
 
     Blank lines are left out. Raises WrongInput for a line longer than ``limits.line``.
     """
@@ -44,7 +43,7 @@ def line_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iter
 
 
 class _TooLong(Exception):
-    """A line does not end within the limit. ``lines``: before it, of those not yet given out."""
+    """A line is longer than the limit. ``lines``: the number of lines before it in the current block."""
 
     def __init__(self, lines: int = 0) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class _TooLong(Exception):
 
 
 def _line_blocks(file: SourceFile, limits: Limits) -> Iterator[bytes]:
-    """Blocks of whole lines, each ending with a line feed."""
+    """Blocks of complete lines, each ending with a line feed."""
     rest, longest = b"", limits.line
     for block in text_blocks(file.name, file.path, format_of(file.name).codec, _BLOCK_BYTES, limits):
         if len(rest) + max(block.find(b"\n"), 0) > longest:
@@ -69,8 +68,8 @@ def _line_blocks(file: SourceFile, limits: Limits) -> Iterator[bytes]:
 
 
 def absent_members(file: SourceFile, names: Sequence[str], limits: Limits) -> tuple[list[str], list[str]]:
-    """Those of ``names`` that no line's object has, and the members that the first lines' objects have. Nothing is absent from a file
-    without any object. Reads no further than to the line that shows the last of them."""
+    """The ``names`` that no object has, and the members of the first objects. Nothing is absent from a file without objects. Reads only up
+    to the line with the last of ``names``."""
     absent, there = list(names), dict[str, None]()
     patterns = {name: re.compile(json.dumps(name, ensure_ascii=False).encode() + rb"[ \t\r]*:") for name in names}
     try:
@@ -82,7 +81,7 @@ def absent_members(file: SourceFile, names: Sequence[str], limits: Limits) -> tu
             if not absent:
                 break
     except _TooLong:
-        return [], []  # which line it is, is told where it is read
+        return [], []  # the reader reports the line
     return (absent, list(there)) if there else ([], [])
 
 
@@ -97,11 +96,11 @@ def _first_members(block: bytes, lines: int = 100) -> dict[str, None]:
 
 
 def _has_member(block: bytes, name: str, pattern: re.Pattern[bytes]) -> bool:
-    """Whether a line of ``block`` has the member. What only looks like it (in a text, or inside another member) is parsed."""
+    """Whether an object in ``block`` has the member. Lines with a match are parsed, as it may be in a text or in another member."""
     searched = [pattern] if b"\\" not in block else [pattern, _ESCAPED_NAME]
-    for one in searched:
+    for regex in searched:
         position = 0
-        while found := one.search(block, position):
+        while found := regex.search(block, position):
             start = block.rfind(b"\n", 0, found.start()) + 1
             end = block.find(b"\n", found.start()) + 1
             if name in member_names(block[start:end].decode("utf-8")):
@@ -121,7 +120,7 @@ class _Lines:
         twice = [
             f"{name}[ \\t\\r]*:[^\\n]*{name}[ \\t\\r]*:" for name in (re.escape(json.dumps(name, ensure_ascii=False)) for name in names)
         ]
-        # Several names share a pattern, but not all: its automaton remembers which of them it has seen, in any order.
+        # A few names share a pattern; for more, its automaton would grow too large.
         self._twice = ["|".join(twice[start : start + _NAMES_A_PATTERN]) for start in range(0, len(twice), _NAMES_A_PATTERN)]
 
     def batch(self, block: bytes, first_line: int) -> Any:
@@ -136,7 +135,7 @@ class _Lines:
         offsets[1:] = feeds + 1
         if len(block) > self._longest and (lengths := np.diff(offsets)).max() > self._longest + 1:
             raise _TooLong(int(np.argmax(lengths > self._longest + 1)))
-        # The lines are the block itself, line feeds included (white space to JSON): nothing is copied.
+        # The lines refer to the block, with their line feeds (white space in JSON), so nothing is copied.
         text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
         line = np.arange(first_line, first_line + count, dtype=np.int64)
         keep, problems = self._odd_lines(text, block, content, feeds, offsets)
@@ -153,7 +152,7 @@ class _Lines:
         return batch if keep.all() else batch.filter(pa.array(keep))
 
     def _odd_lines(self, text: Any, block: bytes, content: Any, feeds: Any, offsets: Any) -> tuple[Any, dict[int, str]]:
-        """Which lines are not blank, and what shows at once of those that are no object that can be read."""
+        """Which lines are not blank, and the problems that show without parsing."""
         import numpy as np
         import pyarrow.compute as pc
 
@@ -166,10 +165,10 @@ class _Lines:
                 keep[row] = False
             elif start[0] != "{":
                 problems[row] = BOM_INSIDE if start[0] == "\ufeff" else NOT_JSON
-        if b"\0" in block and BROKEN.encode() in block:  # the first search is ten times as fast as the second
+        if b"\0" in block and BROKEN.encode() in block:  # the search for one byte is ten times as fast
             for row in np.flatnonzero(pc.match_substring(text, BROKEN).to_numpy(zero_copy_only=False)).tolist():
                 problems[row] = BROKEN_UTF8
-        # A line that begins an object has one bracket at least: mostly that leaves too few for any line to be nested too deep.
+        # Each object has one bracket; usually too few others remain for any line to be nested too deep.
         if block.count(b"[") + block.count(b"{") - np.count_nonzero(starts == ord("{")) >= self._nesting:
             brackets = np.flatnonzero((content == ord("[")) | (content == ord("{")))
             many = np.diff(np.searchsorted(brackets, offsets)) > self._nesting
@@ -179,7 +178,7 @@ class _Lines:
         return keep, problems
 
     def _perhaps_twice(self, text: Any, block: bytes, content: Any, lines: int) -> list[int]:
-        """The rows that may hold a member twice."""
+        """The rows that may have a member twice."""
         if _all_alike(block, content, lines):
             return []
         patterns = [*self._twice, _ESCAPED_NAME_RE2] if b"\\" in block else self._twice
@@ -187,11 +186,11 @@ class _Lines:
 
 
 def _all_alike(block: bytes, content: Any, lines: int) -> bool:
-    """Whether every line has the same members in the same order, all of different names: seen by the ends of the names, in a third of the
-    time that the patterns take. False where that does not show, as with escapes, or blanks before a colon."""
+    """Whether every line has the same members in the same order, with different names. Compares the ends of the names, which takes a third
+    of the patterns' time. False where that cannot decide, as with escapes or blanks before a colon."""
     import numpy as np
 
-    ends = np.flatnonzero(content[1:] == ord(":"))  # what is before the colons: of names, and of texts that look like one
+    ends = np.flatnonzero(content[1:] == ord(":"))  # the bytes before colons, which end names or texts
     before = content[ends]
     if b"\\" in block or ((before == ord(" ")) | (before == ord("\t")) | (before == ord("\r"))).any():
         return False
@@ -206,13 +205,13 @@ def _all_alike(block: bytes, content: Any, lines: int) -> bool:
     tails = window[ends - _NAME_END + 1].view(f"V{_NAME_END}").reshape(lines, members)
     texts = tails.view(np.uint64).reshape(lines, members, _NAME_END // 8)
     first = {tail.tobytes() for tail in tails[0]}
-    # Of a short name the last bytes hold what is before it, too, so that a name that is there twice has different ones.
+    # The last bytes of a short name include the text before it, so the full names are compared here.
     names = {block[block.rfind(b'"', 0, end) : end + 1] for end in ends[:members].tolist()}
     return len(first) == len(names) == members and bool((texts == texts[0]).all())
 
 
 _NAME_END = 8
-"""Bytes of a name that are compared, its closing quote included."""
+"""The number of bytes of a name that are compared, with its closing quote."""
 _NAMES_A_PATTERN = 4
 _ESCAPED_NAME_RE2 = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)+"[ \t\r]*:'
 
@@ -232,27 +231,24 @@ def _put(column: Any, values: dict[int, str | None] | dict[int, str]) -> Any:
 
 
 def _needing_python(text: Any, block: bytes, content: Any, feeds: Any) -> list[int]:
-    """The rows that DuckDB would read wrongly."""
+    """The rows that DuckDB would not read exactly."""
     return _matching(_NEEDS_PYTHON_COMPACT if _is_compact(block, content, feeds) else _NEEDS_PYTHON, text, block)
 
 
 def _matching(pattern: str, text: Any, block: bytes) -> list[int]:
-    """The rows that match. The block is searched as one text first: mostly nothing in it matches."""
+    """The rows that match. The block is searched as one text first, as usually nothing matches."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    ends = pa.py_buffer(np.array([0, len(block)], np.int32))
-    whole = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(block)])
-    if not pc.match_substring_regex(whole, pattern)[0].as_py():
+    if not matches(pattern, block):
         return []
-    matches = pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
-    return [int(row) for row in np.flatnonzero(matches)]
+    found = pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
+    return [int(row) for row in np.flatnonzero(found)]
 
 
 def _is_compact(block: bytes, content: Any, feeds: Any) -> bool:
-    """Whether no line has white space, a list, a nested object or a comma at its end. What DuckDB would read wrongly can then stand
-    right behind the colon of a member only: anything else that _NEEDS_PYTHON finds is inside a text, or no JSON to DuckDB either."""
+    """Whether no line has white space, a list, a nested object or a comma at its end. Then a value that DuckDB would not read exactly can
+    only follow the colon of a member: other matches of _NEEDS_PYTHON are inside a text, or refused by DuckDB too."""
     import numpy as np
 
     if any(byte in block for byte in (b" ", b"\t", b"\r", b"[")) or feeds[0] < 2:

@@ -1,6 +1,4 @@
-"""Landed files into two tables of a DuckDB connection: the accepted candidates, and the rejected rows with their
-reasons.
-"""
+"""Loads landed files into two tables of a DuckDB connection: accepted rows, and rejected rows with their reasons."""
 
 from __future__ import annotations
 
@@ -27,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], spec: EventSpec, table: str) -> list[FileRows]:
-    """Fills the temporary tables ``table`` and ``<table>_rejects`` (both made anew); returns the counts per file.
+    """Fills the temporary tables ``table`` and ``<table>_rejects``, which it creates; returns the counts per file.
 
     ``table``: file INTEGER (position in ``files``), line BIGINT, key VARCHAR, hi and lo UBIGINT (hash of the key), id
     VARCHAR, idh UBIGINT (hash of the id), time TIMESTAMPTZ, and c_<name> per column. ``<table>_rejects``: file, line,
-    reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. Order has no meaning. ``connection``
-    has the hashes of the store (recon.storage.hashing.define). Raises WrongInput for a file that can't be read.
+    reason, raw VARCHAR (at most 64 KiB), and the same c_<name>, null where unreadable. The rows have no order. ``connection``
+    has the hash functions of the store (recon.storage.hashing.define). Raises WrongInput for a file that can't be read.
     """
     sql = checks(spec)
     accepted, rejects = quoted(table), quoted(f"{table}_rejects")
@@ -65,7 +63,7 @@ def load_events(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFil
 
 
 class _Counted:
-    """Batches on their way into DuckDB: counts their rows, and keeps an error, which DuckDB would turn into a text."""
+    """Counts the rows of batches for DuckDB, and keeps an error, which DuckDB would turn into a text."""
 
     def __init__(self, batches: Iterator[Any], file: str, most: int) -> None:
         self._batches, self._file, self._most = batches, file, most
@@ -87,14 +85,14 @@ class _Counted:
 
 
 def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, spec: EventSpec, sql: Checks, table: str) -> int:
-    """Inserts the rows of one file, good and bad; returns how many were read."""
+    """Inserts all rows of one file; returns their number."""
     import duckdb
     import pyarrow as pa
 
     require_columns(file, spec)
     kind = format_of(file.name).kind
     if kind == "parquet" and (direct := direct_scan(file, spec.names, spec.texts)) is not None:
-        # What fails here (bytes that are not UTF-8, a damaged page) is read again below, where it is told row by row.
+        # After a failure (bytes that are not UTF-8, a damaged page) the file is read again below, which reports it row by row.
         with contextlib.suppress(duckdb.Error):
             connection.execute(f"INSERT INTO {table} {_select(number, direct[0], spec, sql)}")
             return direct[1]
@@ -122,9 +120,7 @@ def _batches_of(file: SourceFile, kind: str, spec: EventSpec) -> Iterator[Any]:
 
 
 def _members(view: str, names: Sequence[str]) -> str:
-    """SQL that turns JSON texts into the text columns t0, t1, …; what DuckDB can't parse becomes a problem, not an
-    error.
-    """
+    """SQL that turns JSON texts into the text columns t0, t1, …; a text that DuckDB can't parse becomes a problem, not an error."""
     structure = literal(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
     texts = "".join(f", struct_extract(j, {literal(name)}) AS t{position}" for position, name in enumerate(names))
     return (
@@ -134,9 +130,7 @@ def _members(view: str, names: Sequence[str]) -> str:
 
 
 def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:
-    """SQL of the table's columns; each inner select is a step that the next one uses, so that nothing is computed
-    twice.
-    """
+    """SQL of the table's columns, in nested selects, so that nothing is computed twice."""
     typed = "".join(f", v{position}" for position in range(len(spec.columns)))
     steps = source
     for step in (("line", "span", "problem", *sql.attempts), ("*", *sql.plain), ("*", *sql.values)):
@@ -147,7 +141,7 @@ def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:
 
 
 def _fill_raw(connection: duckdb.DuckDBPyConnection, number: int, file: SourceFile, rejects: str) -> None:
-    """Reads the file once more for the text of its rejected rows."""
+    """Reads the file again for the text of its rejected rows."""
     wanted = connection.execute(f"SELECT line, span FROM {rejects} WHERE file = {number} ORDER BY line").fetchnumpy()
     view = "recon_intake_raw"
     for batch in raw_rows(file, wanted["line"], wanted["span"]):

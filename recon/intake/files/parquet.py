@@ -1,4 +1,4 @@
-"""Parquet as Arrow batches of text columns, exact to the last digit."""
+"""Reads Parquet as Arrow batches of text columns, exact to the last digit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAR_DATE = "a day beyond the year 9999"
 
 
 def open_parquet(file: SourceFile) -> Any:
-    """The ``pyarrow.parquet.ParquetFile``. Raises WrongInput if it is none, or damaged."""
+    """The ``pyarrow.parquet.ParquetFile``. Raises WrongInput for a damaged file, or one of another format."""
     import pyarrow as pa
 
     try:
@@ -28,17 +28,17 @@ def open_parquet(file: SourceFile) -> Any:
 
 
 def direct_scan(file: SourceFile, names: Sequence[str], texts: Collection[str] = ()) -> tuple[str, int] | None:
-    """SQL in which DuckDB itself reads the columns, and the number of rows; as ``row_batches``, at half the cost.
+    """SQL with which DuckDB reads the columns, and the number of rows: the same result as ``row_batches``, at half the cost.
 
-    None where a column's type is not one that DuckDB writes as the same text: text, whole numbers, decimals, dates and booleans
-    are. The names must be columns of the file; ``texts``: see ``row_batches``. Bytes that are no UTF-8 make the query fail, and
-    ``row_batches`` tells which."""
+    None where DuckDB would write a column's type as another text; it writes text, whole numbers, decimals, dates and booleans the same.
+    ``names`` must be columns of the file; ``texts``: see ``row_batches``. Bytes that are not UTF-8 make the query fail; ``row_batches``
+    finds them."""
     import pyarrow as pa
 
     opened = open_parquet(file)
     kinds = {field.name: field.type for field in opened.schema_arrow}
     if len({name.casefold() for name in opened.schema_arrow.names}) < len(opened.schema_arrow.names):
-        return None  # DuckDB does not tell such names apart
+        return None  # DuckDB does not distinguish such names
     plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_date32, pa.types.is_boolean)
     for name in names:
         kind = kinds[name]
@@ -63,11 +63,10 @@ def _sql_text(name: str, kind: Any, as_text: bool) -> str:
 
 
 def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] = ()) -> Iterator[Any]:
-    """Batches of line BIGINT (row number from 1), span INTEGER, problem VARCHAR, then the columns ``names`` as t0, t1,
-    …
+    """Batches of line BIGINT (row number from 1), span INTEGER, problem VARCHAR, then the columns ``names`` as t0, t1, …
 
-    ``texts``: those that are used as text, in which a whole number is its digits alone. Raises WrongInput for a damaged file, if a
-    column is a list, a struct or a map, or if a float that is used as text is no whole number or so large that its digits are not known.
+    ``texts``: the columns that are used as text, in which a whole number is its digits alone. Raises WrongInput for a damaged file, for a
+    list, a struct or a map, and for a float used as text that is no whole number, or too large to be exact.
     """
     import numpy as np
     import pyarrow as pa
@@ -89,7 +88,7 @@ def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] =
 
 
 def refuse_inexact(file: SourceFile, texts: Collection[str]) -> None:
-    """Raises WrongInput where a column that is used as text holds floats that are no whole numbers, or whose digits are not known."""
+    """Raises WrongInput where a column used as text has floats that are no whole numbers, or too large to be exact."""
     import pyarrow as pa
 
     floats = [field.name for field in open_parquet(file).schema_arrow if field.name in texts and pa.types.is_floating(field.type)]
@@ -119,13 +118,13 @@ def _batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
 
 
 def _int96(opened: Any) -> list[str]:
-    """The columns that hold times of 96 bits: nanoseconds of a day, and the day, of years far beyond those of 64 bits of nanoseconds."""
+    """The columns of 96-bit times: a day, and nanoseconds in it, which can exceed the years of 64-bit nanoseconds."""
     columns = [opened.schema.column(position) for position in range(len(opened.schema.names))]
     return [column.name for column in columns if column.physical_type == "INT96" and column.path == column.name]
 
 
 def _to_the_nanosecond(micros: Any, nanos: Any) -> Any:
-    """Times of 96 bits as text, from their microseconds, which are cut, and from their nanoseconds, of which the upper bits are lost."""
+    """96-bit times as text, from their truncated microseconds and from their nanoseconds, whose upper bits are lost."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -140,12 +139,11 @@ def _to_the_nanosecond(micros: Any, nanos: Any) -> Any:
 
 
 def as_text(column: Any, what: str, used_as_text: bool = False) -> tuple[Any, Any]:
-    """A column as strings, and a mask of the values that are not UTF-8 (null there), or None. Raises WrongInput if
-    nested.
+    """A column as strings, and a mask of the values that are not UTF-8 (null there), or None. Raises WrongInput if nested.
 
-    Numbers come as decimal text that is exactly their value; floats as the shortest text that reads back as the same
-    float, unless ``used_as_text``: then whole numbers are their digits alone, and other floats raise WrongInput.
-    Times come in UTC to the last digit that is not zero or to the microsecond.
+    Numbers become exact decimal text; floats become the shortest text that reads back as the same float, unless ``used_as_text``: then
+    whole numbers are their digits alone, and other floats raise WrongInput. Times are in UTC, with at least microseconds where they are
+    not zero.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -159,7 +157,7 @@ def as_text(column: Any, what: str, used_as_text: bool = False) -> tuple[Any, An
         if used_as_text and pa.types.is_floating(kind):
             column = _whole_numbers(column, what)
         if pa.types.is_timestamp(kind):
-            # A time with zone is stored in UTC: dropping the zone keeps the instant, and no time zone table is needed.
+            # A time with zone is stored in UTC: without the zone it is the same instant, and needs no time zone table.
             column = pc.cast(pc.cast(column, pa.timestamp(kind.unit)), pa.string())
             if kind.tz is not None and not used_as_text:
                 column = pc.binary_join_element_wise(column, "Z", "")
@@ -174,11 +172,11 @@ def as_text(column: Any, what: str, used_as_text: bool = False) -> tuple[Any, An
 
 
 _FLOAT_DIGITS = {16: 11, 32: 24, 64: 53}
-"""Bits of a float → up to which power of two it holds every whole number."""
+"""Bits of a float → the power of two up to which it represents every whole number."""
 
 
 def _whole_numbers(column: Any, what: str) -> Any:
-    """Floats as whole numbers. Raises WrongInput where one is none, or so large that its digits are not known."""
+    """Floats as whole numbers. Raises WrongInput for a float that is none, or too large to be exact."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -243,7 +241,7 @@ def is_text(kind: Any) -> bool:
 
 
 def texts_of_all(file: SourceFile) -> Iterator[Any]:
-    """Batches of all columns as text, nested ones in Python's notation: for showing rows, not for reckoning."""
+    """Batches of all columns as text, nested ones in Python's notation, for showing rows."""
     import pyarrow as pa
 
     for batch in _batches(file, None):

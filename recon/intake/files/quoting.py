@@ -1,7 +1,7 @@
-"""CSV and TSV text, block by block, as records whose quoting is beyond doubt, for a parser that is lenient.
+"""Splits CSV and TSV text into records with strict quoting, since the parser after it is lenient.
 
-A quoted field is closed by a quote that the delimiter or the end of a line follows. Where one is not, the line on which its record
-begins is a fault by itself and the next line begins a record, so that an open quote takes no other row with it.
+A quoted field ends with a quote before the delimiter or the line end. If it does not, the line on which its record begins is rejected
+alone, and the next line begins a record. So an open quote swallows no other row.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from recon.errors import WrongInput
-from recon.intake.files.formats import BOM, BOM_INSIDE, BROKEN
+from recon.intake.files.formats import BOM, BOM_INSIDE, BROKEN, line_too_long, matches
 
 OPEN_QUOTE = "a quoted field that does not end at a delimiter or line end; close its quote, or double the quotes inside it"
 CARRIAGE_RETURN = "a carriage return outside quotes; quote the field, or end the line with a line feed"
 
 PLACEHOLDER = b"x\n"
-"""Takes the place of a faulty line, so that the parser counts a record there."""
+"""Replaces a faulty line, so that the parser counts a record there."""
 
 
 class Records:
-    """Blocks of whole records for a parser, and what it is not shown of the file.
+    """Blocks of complete records for a parser.
 
-    ``faults``: line → why it is no record; the parser sees ``PLACEHOLDER`` there. Blank lines between records are left out: ``lines_of``
-    gives a record's line in the file. ``line_feeds`` counts those that were given out, ``broken`` is whether ``BROKEN`` was there.
+    ``faults``: line → why it is no record; the parser gets ``PLACEHOLDER`` there. Blank lines between records are left out: ``lines_of``
+    returns a record's line in the file. ``line_feeds``: the number given to the parser. ``broken``: whether ``BROKEN`` occurred.
     """
 
     def __init__(self, name: str, source: Iterator[bytes], delimiter: str, longest: int) -> None:
@@ -34,8 +34,8 @@ class Records:
         self._name, self._source, self._longest = name, source, longest
         self._grammar = _Grammar(delimiter)
         self._left_out = 0  # blank lines so far
-        self._skips: list[tuple[int, int]] = []  # (line as given out, blank lines left out before it)
-        self._skipped = 0  # blank lines before the lines that ``lines_of`` was asked for last
+        self._skips: list[tuple[int, int]] = []  # (line as the parser counts, blank lines left out before it)
+        self._skipped = 0  # blank lines before the lines of the last call of ``lines_of``
 
     def __iter__(self) -> Iterator[bytes]:
         rest = b""
@@ -46,7 +46,7 @@ class Records:
             yield from self._given(rest if rest.endswith(b"\n") else rest + b"\n", final=True)
 
     def lines_of(self, lines: Any) -> Any:
-        """Lines of the file for lines as they were given out (ascending, and after those of the last call)."""
+        """Lines of the file for lines as the parser counts them (ascending, and after those of the last call)."""
         import numpy as np
 
         places = np.array([line for line, _ in self._skips], np.int64)
@@ -58,7 +58,7 @@ class Records:
         return found
 
     def _given(self, text: bytes, final: bool) -> Generator[bytes, None, bytes]:
-        """Gives out the records of ``text``; returns what may yet become one."""
+        """Yields the records of ``text``; returns the rest, which may become a record with the next block."""
         cut = self._grammar.clean_to(text)
         if cut and len(text) <= self._longest:
             yield self._counted(text[:cut])
@@ -92,14 +92,11 @@ class Records:
 
     def _too_long(self) -> WrongInput:
         line = self.line_feeds + self._left_out + 1
-        return WrongInput(
-            f"{self._name}: line {line} is longer than {self._longest:,} bytes; end its lines with line feeds, or raise limits.line in the "
-            "configuration"
-        )
+        return line_too_long(self._name, line, self._longest)
 
 
 class _Grammar:
-    """What a record is, as patterns over bytes."""
+    """Patterns of records, over bytes."""
 
     def __init__(self, delimiter: str) -> None:
         plain = rf'[^"{delimiter}\r\n][^{delimiter}\r\n]*'
@@ -110,13 +107,13 @@ class _Grammar:
         self._blanks = re.compile(rb"(?:\r?\n)++")
         tail = rf'(?:"[^"]*+(?:""[^"]*+)*+"?\r?|{plain}+\r?|\r?)'
         self._begun = re.compile(rf"(?:{field}{delimiter})*+{tail}\Z".encode())
-        # For RE2, which needs a third of the time for a whole block.
+        # For RE2, which takes a third of the time for a block.
         simple = rf'(?:"(?:[^"]|"")*"|{plain})?'
         self._clean = rf"\A(?:{simple}(?:{delimiter}{simple})*\r?\n)*\z"
         self._bare_return = re.compile(rb"\r(?!\n)")
 
     def clean_to(self, text: bytes) -> int:
-        """Up to where ``text`` is whole records for sure, without blank lines, found without looking at each. 0 if that takes a look."""
+        """The end of complete records without blank lines, found without matching each record; 0 where each record must be matched."""
         if text.startswith((b"\n", b"\r\n", BOM)) or any(odd in text for odd in (b"\n\n", b"\n\r\n", b"\n" + BOM)):
             return 0
         cut = text.rfind(b"\n") + 1
@@ -127,16 +124,7 @@ class _Grammar:
             before = text.rfind(b"\n", 0, text.rfind(b'"', 0, cut)) + 1
             odd = (odd + text.count(b'"', before, cut)) % 2
             cut = before
-        return cut if cut and self._is_clean(text[:cut]) else 0
-
-    def _is_clean(self, text: bytes) -> bool:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        ends = pa.py_buffer(np.array([0, len(text)], np.int32))
-        whole = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(text)])
-        return bool(pc.match_substring_regex(whole, self._clean)[0].as_py())
+        return cut if cut and matches(self._clean, text[:cut]) else 0
 
     def records_to(self, text: bytes, position: int, longest: int) -> int:
         """The end of the records that begin at ``position``, none of them longer than ``longest``; ``position`` if none does."""
@@ -150,11 +138,11 @@ class _Grammar:
         return found.end() if found else position
 
     def may_go_on(self, text: bytes, position: int) -> bool:
-        """Whether what follows ``text`` can make a record of what begins at ``position``."""
+        """Whether more text can complete a record that begins at ``position``."""
         return self._begun.match(text, position) is not None
 
     def fault(self, line: bytes) -> str:
-        """Why a line begins no record."""
+        """Why a record cannot begin with this line."""
         if line.startswith(BOM):
             return BOM_INSIDE
         if b'"' not in line and self._bare_return.search(line):

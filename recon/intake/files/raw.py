@@ -1,4 +1,4 @@
-"""The raw text of rejected rows, read again from their files, so that the first pass carries none for the good rows."""
+"""The raw text of rejected rows, read again from their files, so that the first pass need not carry it for accepted rows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from recon.intake.files.spec import RAW_BYTES_MAX, SourceFile
 
 
 def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
-    """Arrow tables of line BIGINT, raw VARCHAR for the rows at ``lines`` (ascending), each ``spans`` physical lines
-    long.
+    """Arrow tables of line BIGINT, raw VARCHAR for the rows at ``lines`` (ascending), each of ``spans`` physical lines.
 
-    A row of Parquet comes as JSON. Each raw text is cut at 64 KiB; bytes that are not UTF-8 are shown as U+FFFD.
+    A row of Parquet becomes JSON. Each raw text is cut at 64 KiB; bytes that are not UTF-8 become U+FFFD.
     """
     if format_of(file.name).kind == "parquet":
         yield from _parquet_rows(file, lines)
@@ -33,23 +32,23 @@ def _text_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
         block = rest + block
         feeds = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
         starts = np.concatenate([[0], feeds + 1])
-        whole = int(np.searchsorted(lines + spans, first_line + len(feeds), side="right"))
+        complete = int(np.searchsorted(lines + spans, first_line + len(feeds), side="right"))
         found = []
-        for start, stop in zip(lines[done:whole] - first_line, (lines + spans)[done:whole] - first_line, strict=True):
+        for start, stop in zip(lines[done:complete] - first_line, (lines + spans)[done:complete] - first_line, strict=True):
             found.append(_shown(block[starts[start] : starts[stop]]))
         if found:
-            yield _table(lines[done:whole], found)
-        done = whole
+            yield _table(lines[done:complete], found)
+        done = complete
         if done == len(lines):
             return
-        # Keep from the next wanted row on, so that a row over several blocks is whole in the end.
+        # Keep the text from the next wanted row on, since a row may span several blocks.
         keep = min(int(lines[done]) - first_line, len(feeds))
         rest = block[starts[keep] :]
         first_line += keep
 
 
 def _with_end(source: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks, and a last line feed in case the file has none."""
+    """The blocks, and a line feed in case the file does not end with one."""
     yield from source
     yield b"\n"
 

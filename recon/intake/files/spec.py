@@ -1,4 +1,4 @@
-"""The shapes of the intake: what is asked for, what is read, what was counted, and how a key is written."""
+"""The shapes of the intake: the columns to read, the files, and the counts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RAW_BYTES_MAX = 64 << 10
 
 @dataclass(frozen=True)
 class EventSpec:
-    """Which columns make an event: ``key`` columns, those of the event ``id``, event ``time``, and typed ``columns`` to carry
-    along. ``ordered``: those of them that are text only because nothing was declared, and whose smallest or largest value is asked for.
-    ``numbered``: the last part of the id is the number of a row among the rows of its file with equal keys and id columns.
-    ``zone``: of times that state none ("" is UTC; None: they are rejected). ``epochs``: columns of times counted since 1970 → s, ms or us.
+    """The columns of an event: ``key``, event ``id``, event ``time``, and typed ``columns`` to carry along. ``ordered``: columns without
+    a declared type whose minimum or maximum is a measure. ``numbered``: the last part of the id is the number of a row among the rows of
+    its file with equal keys and id columns. ``zone``: of times without one ("" is UTC; None rejects them). ``epochs``: columns of times
+    counted since 1970 → s, ms or us.
     ``cleaning``: see recon.config.model.Place.
     """
 
@@ -44,15 +44,15 @@ class EventSpec:
 
     @cached_property
     def times(self) -> frozenset[str]:
-        """The columns whose values are used as times and are not counted since 1970."""
+        """The columns whose values are used as times, except those counted since 1970."""
         typed = {name for name, kind in self.columns.items() if kind.kind == "timestamp"}
         return frozenset(typed.union(filter(None, (self.time,)))) - set(self.epochs)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every column that must be read, once, in a fixed order. Raises WrongUsage if two differ in case only."""
-        asked = (*self.key, *(self.id or ()), *filter(None, (self.time,)), *self.columns)
-        names = tuple(dict.fromkeys(asked))
+        """All columns to read, in a fixed order. Raises WrongUsage if two names differ in case only."""
+        needed = (*self.key, *(self.id or ()), *filter(None, (self.time,)), *self.columns)
+        names = tuple(dict.fromkeys(needed))
         seen: dict[str, str] = {}
         for name in names:
             other = seen.setdefault(name.casefold(), name)
@@ -62,7 +62,7 @@ class EventSpec:
 
 
 def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
-    """What the intake is asked for by a configuration, with these columns to carry along."""
+    """The columns that a configuration reads, with ``columns`` to carry along."""
     events = config.events
     read = events.numbered, events.zone, events.epochs, config.limits, config.cleaning
     return EventSpec(config.key, events.id, events.time, columns, config.ordered, *read)
@@ -70,8 +70,8 @@ def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A landed file: ``name`` as landed, which tells its format, and ``path`` where its bytes lie now. ``partial``: it need not have a
-    member that the rules use, as a correction that states only what it changes."""
+    """A landed file: ``name`` as landed, which shows its format, and the local ``path`` of its bytes. ``partial``: it may lack members that
+    the rules use, as corrections do."""
 
     name: str
     path: Path
@@ -80,7 +80,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class FileRows:
-    """What one file held: records read, counted where they were read, and how many rows each table got of them."""
+    """The rows of one file: the number read, counted by the reader, and the number inserted into each table."""
 
     name: str
     rows: int

@@ -1,14 +1,12 @@
-"""The index of part-files, by decision 003: which rooms it has, and the names that others use.
+"""Runs: the index of part-files. Design: docs/decisions/003-runs.md.
 
-Belongs here: nothing but the door. Entries: ``runs_entries``. Their merging: ``runs_merge``. The file and
-single look-ups: ``runs_file``. Look-ups of a batch: ``runs_find``. Reading and checking the records that were found: ``runs_records``,
-``runs_few``.
+``entries`` are the arrays in memory, ``merge`` merges them, ``file`` is the run on disk with single look-ups, ``find`` looks a batch up,
+``read`` and ``read_few`` read and check the records.
 
-What "the newest run wins" rests on, the invariant: **a commit that writes a record writes all records whose keys have
-the same 128-bit hash, into the same part-file.** So the newest run that holds a hash holds every live record of it, and
-what older runs hold of it is superseded, whether or not different keys collide. A stage keeps it by looking up the
-*hashes* of its keys and taking along every record it finds, whichever key that record has. It holds through merging of
-tiers, and through any dropping of entries that goes by hash.
+The invariant: **a commit that writes a record writes all records whose keys have the same 128-bit hash, into the same part-file.** So the
+newest run with a hash has every live record of that hash, and older entries of it are superseded, even where different keys collide. A
+stage maintains the invariant by looking up the *hashes* of its keys and rewriting every record that it finds, whichever key the record has.
+Merging tiers and dropping entries by hash preserve it.
 """
 
 from __future__ import annotations

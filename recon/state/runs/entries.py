@@ -1,4 +1,4 @@
-"""Index entries in memory: six arrays sorted by (hi, lo), how they are made, and which runs to merge next."""
+"""Index entries in memory, as six arrays sorted by (hi, lo), and the choice of runs to merge next."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from recon.errors import WrongInput
 
-# Column → its type in memory and on disk; ENTRY_BYTES an entry.
+# Column → its type in memory and on disk. An entry has ENTRY_BYTES.
 COLUMNS = {"hi": "<u8", "lo": "<u8", "offset": "<u8", "length": "<u4", "file": "<u4", "check": "<u4"}
 ENTRY_BYTES = 36
 RECORD_LENGTH_MAX_BYTES = 2**30
-# Runs smaller than this count as one size when tiers are chosen.
+# Smaller runs are on the lowest level when tiers are chosen.
 TIER_ENTRIES_MIN = 4096
 
 Column = npt.NDArray[Any]
@@ -23,9 +23,9 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Entries:
-    """One entry a record. Arrays of one length, sorted by (hi, lo), of the types of COLUMNS; they may be memory maps.
+    """One entry per record: arrays of one length, sorted by (hi, lo), of the types of COLUMNS, possibly memory maps.
 
-    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, line feed too.
+    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, with the line feed.
     ``check``: CRC-32 of the record's bytes. All entries of one hash are in one part-file.
     """
 
@@ -44,7 +44,7 @@ class Entries:
 def hash_order(hi: Column, lo: Column) -> npt.NDArray[np.int64]:
     """The stable order by (hi, lo).
 
-    Sorts by ``hi`` alone, which is fast on runs that are sorted already, then what is equal in ``hi`` by ``lo``.
+    Sorts by ``hi`` alone, which is fast on sorted runs, and then entries of equal ``hi`` by ``lo``.
     """
     order = np.argsort(hi, kind="stable")
     sorted_hi, sorted_lo = hi[order], lo[order]
@@ -56,10 +56,10 @@ def hash_order(hi: Column, lo: Column) -> npt.NDArray[np.int64]:
 
 
 def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Column) -> Entries:
-    """The entries of one part-file's records, given in the order in which they lie in it.
+    """The entries of one part-file's records, which are given in their order in the file.
 
     ``hi``, ``lo``, ``check``: unsigned. ``length``: bytes of each record with its line feed, 1 … 2³⁰; offsets are their
-    running sum. Raises WrongInput naming the part-file for another length, or for arrays that are not of one length.
+    running sums. Raises WrongInput naming the part-file for another length, or for arrays that are not of one length.
     """
     if not len(hi) == len(lo) == len(length) == len(check):
         raise WrongInput(
@@ -79,7 +79,7 @@ def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Co
 
 
 def check_together(hi: Column, lo: Column, file: Column, part_files: Sequence[str]) -> None:
-    """Raises WrongInput, naming the part-files, where neighbouring entries of one hash lie in two of them."""
+    """Raises WrongInput, naming the part-files, where neighbouring entries of one hash are in two part-files."""
     same = np.flatnonzero((hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1]))
     apart = same[file[same] != file[same + 1]]
     if len(apart):
@@ -91,11 +91,11 @@ def check_together(hi: Column, lo: Column, file: Column, part_files: Sequence[st
 
 
 def choose_tiers(sizes: Sequence[int], fanout: int = 8) -> slice | None:
-    """Which neighbouring runs to merge next: a slice of ``sizes`` (entries, newest first), or None when nothing is due.
+    """Which neighbouring runs to merge next: a slice of ``sizes`` (entries, newest first), or None when no merge is due.
 
-    A run counts as large as the largest newer one, so that levels only grow with age and the runs of a level are
-    neighbours: newest-wins stays right. The newest level that has ``fanout`` runs is merged whole. So fewer than
-    ``fanout`` runs stay on each of some log(state / TIER_ENTRIES_MIN) levels; an entry is rewritten about once a level.
+    A run counts as large as the largest newer run, so that levels only grow with age and the runs of a level are neighbours, as
+    newest-wins needs. All runs of the newest level with ``fanout`` runs are merged. So fewer than ``fanout`` runs stay on each of about
+    log(state / TIER_ENTRIES_MIN) levels, and an entry is rewritten about once per level.
     """
     levels: list[int] = []
     for size in sizes:

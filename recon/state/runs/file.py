@@ -1,4 +1,4 @@
-"""A run on disk: written once, opened by its footer, looked up block by block.
+"""A run on disk: written once, opened by its footer, read block by block.
 
     16 bytes magic, version (u4), 0 (u4)
     six arrays hi, lo, offset (u8), length, file, check (u4), each from a multiple of 8 on
@@ -7,8 +7,8 @@
     footer JSON: count, part_files, and per array its position, bytes and CRC-32 (with its padding)
     20 bytes length (u8) and CRC-32 (u4) of the footer, magic
 
-All numbers are little-endian. Opening checks magic, footer, fence and guard; a look-up checks the blocks of hashes that
-it reads against the guard, so that a flipped byte can't make a key look new; ``Run.verify`` checks every byte.
+All numbers are little-endian. Opening checks magic, footer, fence and guard. A look-up checks the blocks of hashes that it reads against
+the guard, so that a flipped byte can't make a key seem new. ``Run.verify`` checks every byte.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _VERSION = 2
 _HEAD = struct.Struct("<8sII")
 _TAIL = struct.Struct("<QI8s")
 _ARRAYS = {**COLUMNS, "fence": "<u8", "guard": "<u4"}
-# The footer and what stands before it are read in one request where they are not larger.
+# An end of up to this size (fence, guard and footer) is read by one request.
 _END_BYTES = 1 << 16
 
 Columns = Mapping[str, Callable[[], Iterator[Column]]]
-"""Name → function that gives the column in pieces. Each is asked for once; those of hi and lo are cut alike."""
+"""Name → function that yields the column in pieces. Each is called once; hi and lo have equal pieces."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """An open run: ``count`` entries. Columns are memory maps where the store is a folder, else read by ranges."""
+    """An open run: ``count`` entries. Columns are memory maps where the store is a folder, else ranges that are read."""
 
     path: str
     count: int
@@ -63,7 +63,7 @@ class Run:
     _map: mmap.mmap | None = field(repr=False, default=None)
 
     def column(self, name: str, start: int, stop: int) -> Column:
-        """Rows [start, stop) of a column, unchecked. Raises Damaged if the file is cut."""
+        """Rows [start, stop) of a column, unchecked. Raises Damaged if the file is too short."""
         kind = np.dtype(_ARRAYS[name])
         position = self._arrays[name][0] + start * kind.itemsize
         if self._mapped is not None:
@@ -75,13 +75,13 @@ class Run:
         return self._mapped is not None
 
     def release(self) -> None:
-        """Gives the pages that were read back to the system, so that going through a large run does not seem to need its size in memory.
-        What is read again is mapped again."""
+        """Releases the pages that were read to the system, so that reading a large run does not count as memory of its size. Pages that are
+        read again are mapped again."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def find(self, hi: int, lo: int) -> list[RecordAddress]:
-        """All records of one hash in this run; the caller compares their keys. Raises Damaged."""
+        """The addresses of all records of a hash in this run; the caller compares their keys. Raises Damaged."""
         wanted_hi, wanted_lo = np.uint64(hi), np.uint64(lo)
         first = max(int(np.searchsorted(self.fence, wanted_hi)) - 1, 0)
         last = int(np.searchsorted(self.fence, wanted_hi, side="right"))
@@ -100,11 +100,11 @@ class Run:
 
     @property
     def gap_max_bytes(self) -> int:
-        """Up to this gap between two pieces of a column it is cheaper to read on."""
+        """Two pieces of a column with a gap of up to this size are read by one request."""
         return 0 if self.is_mapped else self._store.cost.gap_max_bytes
 
     def part_file(self, number: int) -> str:
-        """The part-file of that number. Raises Damaged for a number that the run does not have."""
+        """The part-file with this number. Raises Damaged for a number that the run does not have."""
         if number >= len(self.part_files):
             raise _damaged(self.path, f"an entry names part-file {number} of {len(self.part_files)}")
         return self.part_files[number]
@@ -115,13 +115,13 @@ class Run:
         return self._guarded(first, last, self.column("hi", start, stop), self.column("lo", start, stop))
 
     def hashes_of(self, spans: Sequence[tuple[int, int]]) -> list[tuple[Column, Column]]:
-        """``hashes`` of each span of blocks [first, last), fetched side by side. Raises Damaged."""
+        """``hashes`` of each span of blocks [first, last), read in parallel. Raises Damaged."""
         if self._mapped is not None or not spans:
             return [self.hashes(first, last) for first, last in spans]
         rows = [(first * BLOCK, min(last * BLOCK, self.count)) for first, last in spans]
         places = [self._arrays[name][0] + start * 8 for name in ("hi", "lo") for start, _ in rows]
         fetched = read_ranges(self._store, [self.path] * len(places), places, [(stop - start) * 8 for start, stop in rows] * 2)
-        hi, lo = ([np.frombuffer(one, np.dtype(_ARRAYS["hi"])) for one in half] for half in (fetched[: len(rows)], fetched[len(rows) :]))
+        hi, lo = ([np.frombuffer(raw, np.dtype(_ARRAYS["hi"])) for raw in half] for half in (fetched[: len(rows)], fetched[len(rows) :]))
         return [self._guarded(*span, *columns) for span, columns in zip(spans, zip(hi, lo, strict=True), strict=True)]
 
     def _guarded(self, first: int, last: int, hi: Column, lo: Column) -> tuple[Column, Column]:
@@ -131,7 +131,7 @@ class Run:
             if not self._checked[block]:
                 if _guard_of(hi[rows], lo[rows]) != self.guard[block]:
                     raise _damaged(self.path, f"the entries from {block * BLOCK} on are not what was written")
-                # Mapped bytes are checked once an open run, fetched ones every time.
+                # Mapped bytes are checked once per open run, ranges each time.
                 self._checked[block] = self._mapped is not None
         return hi, lo
 
@@ -148,18 +148,18 @@ class Run:
         places = self._arrays[name][0] + starts * width
         fetched = read_ranges(self._store, [self.path] * len(groups), places, (stops - starts) * width)
         values = np.frombuffer(b"".join(fetched), dtype=_ARRAYS[name])
-        # Where each group begins in what was fetched, less where it begins in the column.
+        # The start of each group in ``values``, minus its start in the column.
         shift = np.cumsum(stops - starts) - stops
         taken: Column = values[rows + np.repeat(shift, np.diff(np.append(groups, len(rows))))]
         return taken
 
     def entries(self) -> Entries:
-        """All entries, every byte checked; memory maps where the store is a folder. Raises Damaged."""
+        """All entries, with every byte checked; memory maps where the store is a folder. Raises Damaged."""
         self.verify()
         return Entries(self.part_files, **{name: self.column(name, 0, self.count) for name in COLUMNS})
 
     def verify(self) -> None:
-        """Reads every byte. Raises Damaged for a wrong CRC, entries out of order, or a number of no part-file."""
+        """Reads every byte. Raises Damaged for a wrong CRC, entries out of order, or an unknown part-file."""
         for name, (position, size, crc) in self._arrays.items():
             found = 0
             stop = position + size + -size % 8
@@ -185,7 +185,7 @@ class Run:
 
 
 def write_run(store: ObjectStore, path: str, entries: Entries) -> int:
-    """Writes a new run; returns its bytes. Raises AlreadyExists, and WrongInput for entries that are not sorted."""
+    """Writes a new run; returns its size in bytes. Raises AlreadyExists, and WrongInput for entries that are not sorted."""
     hi, lo = entries.hi, entries.lo
     if bool(np.any((hi[1:] < hi[:-1]) | ((hi[1:] == hi[:-1]) & (lo[1:] < lo[:-1])))):
         raise WrongInput(f"{path}: its entries are not sorted by hash; make them by entries_of or merge_entries")
@@ -195,9 +195,9 @@ def write_run(store: ObjectStore, path: str, entries: Entries) -> int:
 
 
 def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
-    """Merges runs (at least one), newest first, into a new one, as ``merge_entries`` does, but stretch by stretch.
+    """Merges runs (at least one), newest first, into a new run, as ``merge_entries`` does, but stretch by stretch.
 
-    Every byte of ``runs`` is checked before. Returns the new run's bytes. Raises AlreadyExists, Damaged, WrongInput.
+    Checks every byte of ``runs`` first. Returns the new run's size in bytes. Raises AlreadyExists, Damaged, WrongInput.
     """
     with scratch_folder(store) as scratch, open(scratch / "kept", "w+b") as file:
         plan = merged_plan(runs, file)
@@ -205,9 +205,10 @@ def write_merged(store: ObjectStore, path: str, runs: Sequence[Run]) -> int:
 
 
 def merged_plan(runs: Sequence[Run], file: BinaryIO) -> MergePlan:
-    """What a merge of ``runs`` (at least one), newest first, keeps, held in ``file`` (empty, open for writing and reading).
+    """The entries that a merge of ``runs`` (at least one), newest first, keeps. ``file``: for their rows, empty and open
+    for writing and reading.
 
-    Every byte of the runs is checked. Raises Damaged, WrongInput."""
+    Checks every byte of the runs. Raises Damaged, WrongInput."""
 
     def release() -> None:
         for run in runs:
@@ -217,7 +218,7 @@ def merged_plan(runs: Sequence[Run], file: BinaryIO) -> MergePlan:
 
 
 def write_columns(store: ObjectStore, path: str, count: int, part_files: Sequence[str], columns: Columns) -> int:
-    """Writes a new run of ``count`` entries in order of hash, whose columns come in pieces. Returns its bytes. Raises AlreadyExists."""
+    """Writes a new run of ``count`` entries in order of hash, from columns in pieces. Returns its size in bytes. Raises AlreadyExists."""
     return store.put_new(path, _layout(count, part_files, columns))
 
 
@@ -251,21 +252,21 @@ def _layout(count: int, part_files: Sequence[str], columns: Columns) -> Iterator
 
 
 class _Blocks:
-    """Fence and guard of a run that is being written, from its hi and then its lo as they pass by in pieces of any size."""
+    """Computes fence and guard of a run while its hi, and then its lo, are written in pieces of any size."""
 
     def __init__(self, count: int) -> None:
         self.fence = np.zeros(-(-count // BLOCK), np.uint64)
         self.guard = np.zeros(-(-count // BLOCK), np.uint32)
-        self._passed = {"hi": 0, "lo": 0}
+        self._written = {"hi": 0, "lo": 0}
 
     def add(self, name: str, column: Column) -> None:
-        first = self._passed[name]
-        self._passed[name] = end = first + len(column)
+        first = self._written[name]
+        self._written[name] = end = first + len(column)
         if name == "hi":
             starts = column[-first % BLOCK :: BLOCK]
             self.fence[-(-first // BLOCK) : -(-first // BLOCK) + len(starts)] = starts
         content = column.view(np.uint8).data
-        # A block's guard is the CRC of its hi carried on over its lo, so that each piece carries on what stands there.
+        # A block's guard is the CRC of its hi continued over its lo, so each piece continues the value so far.
         for block in range(first // BLOCK, -(-end // BLOCK)):
             start, stop = max(block * BLOCK, first) - first, min((block + 1) * BLOCK, end) - first
             self.guard[block] = zlib.crc32(content[start * 8 : stop * 8], int(self.guard[block]))
@@ -276,7 +277,7 @@ def _guard_of(hi: Column, lo: Column) -> int:
 
 
 def open_runs(store: ObjectStore, paths: Iterable[str]) -> list[Run]:
-    """``open_run`` of each, in order; those that are not files side by side. Raises what it raises."""
+    """``open_run`` of each path, in order; in parallel where the store is not a folder. Raises what it raises."""
     chosen = list(paths)
     if len(chosen) < 2 or store.local(chosen[0]) is not None:
         return [open_run(store, path) for path in chosen]
@@ -285,9 +286,9 @@ def open_runs(store: ObjectStore, paths: Iterable[str]) -> list[Run]:
 
 
 def open_run(store: ObjectStore, path: str) -> Run:
-    """Opens a run; cheap, whatever its size.
+    """Opens a run, at a cost that does not depend on its size.
 
-    Raises NotFound, Damaged for a cut or damaged file, WrongInput for a version that this recon does not know.
+    Raises NotFound, Damaged for a truncated or damaged file, WrongInput for an unknown version.
     """
     file, size = store.local(path), store.size(path)
     if size < _HEAD.size + _TAIL.size:
@@ -298,7 +299,7 @@ def open_run(store: ObjectStore, path: str) -> Run:
             pages = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ)
             mapped = np.frombuffer(pages, dtype=np.uint8)
 
-    # The end of the file comes in one request where it is small.
+    # The end of the file is read by one request.
     end_start = 0 if mapped is not None else max(0, size - _END_BYTES)
     end = mapped if mapped is not None else np.frombuffer(store.get_range(path, end_start, size - end_start), np.uint8)
 

@@ -1,4 +1,4 @@
-"""Look-ups of a batch of hashes in the runs of a state."""
+"""Looks a batch of hashes up in the runs of a state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PLACE = ("file", "offset", "length", "check")
 
 @dataclass(frozen=True)
 class RecordAddresses:
-    """Where the records of a batch of hashes lie. Arrays of one length, one row a record, ordered by ``query``.
+    """The addresses of the records of a batch of hashes: arrays of one length, one row per record, ordered by ``query``.
 
-    ``query`` (i8): position of the hash in the batch; not in it: no record; several times: several keys of that hash.
+    ``query`` (i8): position of the hash in the batch. A hash without record has no row; several keys with one hash have several rows.
     ``part`` (u4): position in ``part_files``. ``offset`` (u8), ``length`` (u4), ``check`` (u4): see Entries.
     """
 
@@ -35,10 +35,10 @@ class RecordAddresses:
 
 
 def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> RecordAddresses:
-    """For each hash (``hi``, ``lo``: u8, any order) all records of the newest of ``runs``, newest first, that holds it.
+    """For each hash (``hi``, ``lo``: u8, any order) all records in the newest run that has it. ``runs``: newest first.
 
-    By the invariant in ``recon.state.runs`` these are all live records of the hash; the caller compares the keys. Raises
-    Damaged for hashes that are not what was written. Cost follows the number of hashes, and of blocks that they lie in.
+    By the invariant in ``recon.state.runs`` these are all live records of the hash; the caller compares the keys. Raises Damaged. The cost
+    is proportional to the number of hashes and of their blocks.
     """
     hi, lo = np.asarray(hi, dtype=np.uint64), np.asarray(lo, dtype=np.uint64)
     left = hash_order(hi, lo)
@@ -56,9 +56,9 @@ def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> RecordAddresses:
         pieces["query"].append(left[asked])
         for name in _PLACE:
             pieces[name].append(place[name])
-        open_still = np.ones(len(left), dtype=bool)
-        open_still[asked] = False
-        left = left[open_still]
+        not_found = np.ones(len(left), dtype=bool)
+        not_found[asked] = False
+        left = left[not_found]
     kinds = {**COLUMNS, "query": "<i8"}
     joined = {name: np.concatenate([np.zeros(0, kinds[name]), *column]) for name, column in pieces.items()}
     order = np.argsort(joined["query"], kind="stable")
@@ -67,12 +67,12 @@ def find_many(runs: Sequence[Run], hi: Column, lo: Column) -> RecordAddresses:
 
 
 def among(hi: Column, lo: Column, their_hi: Column, their_lo: Column) -> npt.NDArray[np.bool_]:
-    """Which of the hashes (``hi``, ``lo``: u8, any order) are among others, which are sorted by (hi, lo)."""
+    """Which of the hashes (``hi``, ``lo``: u8, any order) are in ``their_hi``, ``their_lo``, which are sorted by (hi, lo)."""
     if not len(their_hi):
         return np.zeros(len(hi), dtype=bool)
     at = np.minimum(np.searchsorted(their_hi, hi), len(their_hi) - 1)
     found: npt.NDArray[np.bool_] = (their_hi[at] == hi) & (their_lo[at] == lo)
-    # Nearly always that is all. Different hashes of one hi are neighbours; these are looked through one by one.
+    # That is nearly always all. Different hashes with one hi are neighbours, which are compared one by one.
     rows = np.flatnonzero(~found & (their_hi[at] == hi))
     while len(rows):
         at[rows] += 1
@@ -84,7 +84,7 @@ def among(hi: Column, lo: Column, their_hi: Column, their_lo: Column) -> npt.NDA
 
 
 def _rows_of(run: Run, hi: Column, lo: Column) -> tuple[Positions, Positions]:
-    """For sorted hashes the rows of ``run`` that hold them: (positions in the hashes, rows), both ascending."""
+    """For sorted hashes, the rows of ``run`` with them: (positions in the hashes, rows), both ascending."""
     all_hi, all_lo, base = _hashes_near(run, hi)
     if not len(all_hi):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -96,7 +96,7 @@ def _rows_of(run: Run, hi: Column, lo: Column) -> tuple[Positions, Positions]:
     single = ~tied & (all_lo[low] == lo[same_hi])
     asked, rows = same_hi[single], low[single]
     if bool(tied.any()):
-        # Several entries of one hi are neighbours; the right lo may be any, or several, of them.
+        # Several entries with one hi are neighbours; any number of them may have the right lo.
         high = np.searchsorted(all_hi, hi[same_hi[tied]], side="right")
         counts = high - low[tied]
         each = np.repeat(same_hi[tied], counts)
@@ -109,9 +109,9 @@ def _rows_of(run: Run, hi: Column, lo: Column) -> tuple[Positions, Positions]:
 
 
 def _hashes_near(run: Run, hi: Column) -> tuple[Column, Column, Positions | None]:
-    """hi and lo of the blocks that sorted ``hi`` can lie in, checked against the guard.
+    """hi and lo of the blocks that may contain sorted ``hi``, checked against the guard.
 
-    Where the run is mapped, the whole columns and None; else the blocks end to end, and the number of each.
+    For a mapped run, the complete columns and None; else the blocks end to end, and their numbers.
     """
     first = np.maximum(np.searchsorted(run.fence, hi) - 1, 0)
     last = np.searchsorted(run.fence, hi, side="right")

@@ -1,6 +1,6 @@
-"""Merging runs: of each hash the entries of the newest run that holds it, worked out stretch by stretch of the hash space.
+"""Merges runs, in stretches of the hash space: of each hash, the entries of the newest run that has it.
 
-A merge holds the entries of one stretch, whatever the runs hold; which of them stay, 4 bytes an entry, goes into a file where one is given.
+Memory holds the entries of one stretch. The rows to keep, 4 bytes an entry, are written to a file if there is one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from recon.state.runs.entries import COLUMNS, Column, Entries, check_together, hash_order
 
-# A merge works on stretches of the hash space that hold about this many entries of all its runs together.
+# Target number of entries, of all runs together, in one stretch of the hash space.
 MERGE_STRETCH_ENTRIES = 1 << 19
 
 Rows = npt.NDArray[np.uint32]
 
 
 class RowsInFile(Sequence[Rows]):
-    """Row numbers of one stretch after the other, in a file that is read back piece by piece."""
+    """Row numbers, stretch by stretch, in a file."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """``file``: empty, open for writing and reading; whoever opened it closes and removes it."""
+        """``file``: empty, open for writing and reading; the caller closes and removes it."""
         self._file, self._ends = file, [0]
 
     def append(self, rows: Rows) -> None:
@@ -40,7 +40,7 @@ class RowsInFile(Sequence[Rows]):
     def __getitem__(self, number: slice) -> Sequence[Rows]: ...
     def __getitem__(self, number: int | slice) -> Rows | Sequence[Rows]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+            return [self[position] for position in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
             raise IndexError(number)
         first, end = self._ends[number : number + 2]
@@ -50,10 +50,10 @@ class RowsInFile(Sequence[Rows]):
 
 @dataclass(frozen=True)
 class MergePlan:
-    """Which entries of several runs stay, without the entries themselves.
+    """Which entries of several runs a merge keeps, without the entries themselves.
 
-    ``stretches``: for each stretch of the hash space the rows of every run; all entries of one ``hi`` are in one. ``kept``: for each
-    stretch the rows that stay, in order, as positions in the runs' stretches laid end to end. ``numbers``: per run, part-file → new number.
+    ``stretches``: for each stretch of the hash space, the rows of every run; entries with one ``hi`` are in one stretch. ``kept``: for each
+    stretch, the rows to keep, in order, as positions in the concatenated rows of the runs. ``numbers``: per run, part-file → new number.
     """
 
     runs: Sequence[Entries]
@@ -81,7 +81,7 @@ class MergePlan:
 
 @dataclass(frozen=True)
 class MergedPiece:
-    """One stretch of a merge, whose columns are made when they are asked for."""
+    """One stretch of a merge. Its columns are computed on demand."""
 
     plan: MergePlan
     stretch: tuple[slice, ...]
@@ -98,15 +98,15 @@ class MergedPiece:
         return taken
 
     def only(self, rows: npt.NDArray[np.int64]) -> MergedPiece:
-        """With these rows of it alone."""
+        """The piece with only these rows."""
         return MergedPiece(self.plan, self.stretch, self.kept[rows])
 
 
 def plan_merge(runs: Sequence[Entries], kept: RowsInFile | None = None, release: Callable[[], None] = lambda: None) -> MergePlan:
-    """What a merge of ``runs`` (at least one), newest first, keeps: of each hash all entries of the newest run with it.
+    """What a merge of ``runs`` (at least one), newest first, keeps: of each hash, all entries of the newest run with it.
 
-    ``kept``: where to put the rows that stay, in memory where there is none. ``release``: called once a stretch has been read.
-    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
+    ``kept``: stores the rows to keep; by default memory. ``release``: called after each stretch.
+    Raises WrongInput if entries of one hash are in two part-files, which violates the invariant.
     """
     rows_kept: RowsInFile | list[Rows] = [] if kept is None else kept
     largest = max(runs, key=len)
@@ -133,10 +133,10 @@ def plan_merge(runs: Sequence[Entries], kept: RowsInFile | None = None, release:
 
 
 def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[Rows, Column, Column]:
-    """The rows that stay, their hi and their lo."""
+    """The rows to keep, their hi and their lo."""
     hi = np.concatenate([run.hi[rows] for run, rows in zip(runs, stretch, strict=True)])
     lo = np.concatenate([run.lo[rows] for run, rows in zip(runs, stretch, strict=True)])
-    # Stable, and the runs lie newest first: the first entry of each hash is of the newest run that holds it.
+    # The order is stable and the runs are newest first, so the first entry of each hash is of the newest run.
     order = hash_order(hi, lo)
     hi, lo = hi[order], lo[order]
     again = (hi[1:] == hi[:-1]) & (lo[1:] == lo[:-1])
@@ -144,7 +144,7 @@ def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[Rows,
     repeated = np.flatnonzero(again) + 1
     if len(repeated):
         age = np.repeat(np.arange(len(runs), dtype=np.uint32), [rows.stop - rows.start for rows in stretch])
-        # Where a hash begins that stands more than once, for each of its further entries.
+        # For each repeated entry of a hash, the position of the first.
         begins = np.concatenate([[True], ~again])
         first = np.flatnonzero(begins)[np.cumsum(begins)[repeated] - 1]
         stays[repeated] = age[order[repeated]] == age[order[first]]
@@ -152,11 +152,11 @@ def _newest_of(runs: Sequence[Entries], stretch: Sequence[slice]) -> tuple[Rows,
 
 
 def merge_entries(runs: Sequence[Entries]) -> Entries:
-    """Several runs, newest first, as one: of each hash all entries of the newest run that holds it.
+    """Several runs, newest first, as one: of each hash, all entries of the newest run that has it.
 
-    That the newest wins even where different keys have one hash rests on the invariant in ``recon.state.runs``. It joins the
-    part-files of one commit, whose hashes are disjoint. Part-files that no entry refers to any more are not named.
-    Raises WrongInput if entries of one hash come out in two part-files: then the invariant does not hold.
+    By the invariant in ``recon.state.runs`` this is right even where different keys have one hash. It also joins the part-files of one
+    commit, whose hashes are disjoint. Part-files without entries are not named.
+    Raises WrongInput if entries of one hash are in two part-files, which violates the invariant.
     """
     if not runs:
         return Entries((), **{name: np.zeros(0, dtype=kind) for name, kind in COLUMNS.items()})

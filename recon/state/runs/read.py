@@ -1,4 +1,4 @@
-"""The bytes of records that were found, every one checked against its entry."""
+"""Reads records by their addresses, and checks each against its entry."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from recon.storage.ranges import coalesce, read_ranges
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A view holds a record by a buffer's number and a 32-bit offset; larger sources are cut into overlapping buffers.
+# A view refers to a buffer by its number and a 32-bit offset; larger sources are split into overlapping buffers.
 _BUFFER_STEP = 1 << 30
 _BUFFER_MAX = (1 << 31) - 1
 _INLINE_BYTES = 12
 _PREFIX_BYTES = 4
-# So many readers copy held pages at once, each a piece of so many records.
+# Threads that copy cached pages, and records in each of their pieces.
 _READERS = 8
 _PIECE_RECORDS = 16_384
 _SAMPLED = 64
-# From this share of pages that the system does not hold, records are read past its pages: faulting one in costs some 25 µs of CPU here, and
-# several times that where memory for pages is short; a direct read 7 (docs/benchmarks.md).
+# From this share of uncached pages on, records are read with O_DIRECT: a page fault costs about 25 µs of CPU, and several times that where
+# memory is short; a direct read costs 7 µs (docs/benchmarks.md).
 _DIRECT_FROM = 0.3
 _DIRECT = ReadCost(gap_max_bytes=8192, request_max_bytes=1 << 20, requests_at_once=16)
 _DIRECT_PIECE = 2048
 _BLOCK_BYTES = 4096
-"""What direct reads are aligned to, in the file and in memory: a multiple of what disks ask for."""
-# A request to object storage costs the same for any number of neighbouring records; only for up to so many is a cache asked first.
+"""The alignment of direct reads, in the file and in memory: a multiple of what disks require."""
+# A request to object storage costs the same for any number of neighbouring records, so only requests for up to this many ask the cache.
 CACHED_NEIGHBOURS_MAX = 8
 
 
@@ -52,37 +52,37 @@ def check_of(record: bytes) -> int:
 
 
 def checks_of(records: pa.Array) -> npt.NDArray[np.uint32]:
-    """The checks of binary or text records that lie end to end, as Arrow's arrays with offsets have them."""
+    """The checks of the records in an Arrow array of binary or text."""
     import pyarrow as pa
 
     wide = pa.types.is_large_string(records.type) or pa.types.is_large_binary(records.type)
     _, offsets, content = records.buffers()
     bounds = np.frombuffer(offsets, np.int64 if wide else np.int32)[records.offset : records.offset + len(records) + 1].tolist()
-    # Slices and sums are taken by C: a record costs a fifth of a microsecond, a third of what its MD5 in DuckDB takes.
+    # map() keeps the loop in C: 0.2 µs a record, a third of its MD5 in DuckDB.
     pieces = map(memoryview(content).__getitem__, map(slice, bounds[:-1], bounds[1:])) if len(records) else iter(())
     return np.fromiter(map(zlib.crc32, pieces), np.uint32, len(records))
 
 
-def read_record(store: ObjectStore, hit: RecordAddress) -> bytes:
+def read_record(store: ObjectStore, address: RecordAddress) -> bytes:
     """One record, with its line feed. Raises Damaged naming part-file and offset."""
     cache = cache_of(store)
     if cache is not None:
-        (cached,) = cache.get([hit])
-        if cached is not None and check_of(cached) == hit.check:
+        (cached,) = cache.get([address])
+        if cached is not None and check_of(cached) == address.check:
             return cached
-    record = store.get_range(hit.part_file, hit.offset, hit.length)
-    if check_of(record) != hit.check:
-        raise _damaged(hit.part_file, hit.offset)
+    record = store.get_range(address.part_file, address.offset, address.length)
+    if check_of(record) != address.check:
+        raise _damaged(address.part_file, address.offset)
     if cache is not None:
-        cache.put([(hit, record)])
+        cache.put([(address, record)])
     return record
 
 
 def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArray:
     """The records in the order of ``found``, with their line feeds. Raises Damaged naming part-file and offset.
 
-    Only the records' own bytes are kept. Those of a folder are copied one by one out of its mapped part-files, or read from the disk past
-    the system's pages where these do not hold them; from elsewhere neighbouring ones are fetched together, with what lies between them.
+    Memory keeps the records' own bytes only. In a folder, records are copied from memory-mapped part-files, or read with O_DIRECT where the
+    system has not cached them. From object storage, neighbouring records are read by one request, with the bytes between them.
     """
     import pyarrow as pa
 
@@ -91,18 +91,18 @@ def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArr
     _check_places(found)
     cache, missed = cache_of(store), np.zeros(0, np.int64)
     if store.local(found.part_files[0]) is not None:
-        direct = _read_directly(store, found) if _share_not_held(store, found) >= _DIRECT_FROM else None
+        direct = _read_directly(store, found) if _share_uncached(store, found) >= _DIRECT_FROM else None
         records = _copied(store, found) if direct is None else direct
     else:
         records, missed = _fetched(store, found, cache)
     if cache is not None and len(missed):
-        cache.put((_hit(found, row), records[row].as_py()) for row in missed.tolist())
-    # Only now, as bytes that are known to be what was written, do they become text.
+        cache.put((_address(found, row), records[row].as_py()) for row in missed.tolist())
+    # The bytes have been checked, so they can become text.
     return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
 
 
-def _share_not_held(store: ObjectStore, found: RecordAddresses) -> float:
-    """Of some of the records, evenly taken: how many the system would have to read from the disk, 0 to 1; 0 where it does not tell."""
+def _share_uncached(store: ObjectStore, found: RecordAddresses) -> float:
+    """The share of records, in an even sample, that the system has not cached, 0 to 1; 0 where the system cannot tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return 0.0
     sampled = np.linspace(0, len(found) - 1, min(_SAMPLED, len(found))).astype(np.int64)
@@ -114,14 +114,14 @@ def _share_not_held(store: ObjectStore, found: RecordAddresses) -> float:
                 os.preadv(handle.fileno(), [bytearray(1)], int(found.offset[row]), os.RWF_NOWAIT)
         except BlockingIOError:
             missing += 1
-        except OSError:  # a file that is gone is told when it is read; not every file system can tell what it holds
+        except OSError:  # a missing file is reported when it is read; some file systems do not support the flag
             return 0.0
     return missing / len(sampled)
 
 
 def _copied(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
-    """Out of the mapped part-files. A page is read when its record is, and by itself: the system is asked not to read what lies around it,
-    which would make each of many scattered records cost 128 KB of the disk, and of the memory that pages of files may take."""
+    """Copies records from the mapped part-files. The system is asked not to read ahead, which would read and cache 128 KB for each of many
+    scattered records."""
     import pyarrow as pa
 
     mapped = _mapped(store, found)
@@ -138,7 +138,7 @@ def _copied(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
 
 
 def _read_directly(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray | None:
-    """From the disk, past the system's pages, near neighbours together; None where the system or the file system has no such reads."""
+    """Reads records with O_DIRECT, neighbours together; None where the system or the file system does not support it."""
     if not hasattr(os, "O_DIRECT"):
         return None
     _refuse_cut(store, found)
@@ -152,7 +152,7 @@ def _read_directly(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewA
             try:
                 handles[number] = os.open(str(store.local(found.part_files[number])), os.O_RDONLY | os.O_DIRECT)
             except OSError as error:
-                if error.errno == errno.EINVAL:  # such as a folder in memory
+                if error.errno == errno.EINVAL:  # such as tmpfs
                     return None
                 raise
             opened.callback(os.close, handles[number])
@@ -176,7 +176,7 @@ def _read_piece(
     length: npt.NDArray[np.int64],
     bounds: npt.NDArray[np.int64],
 ) -> pa.LargeBinaryArray:
-    """Records in order of place, of which ``bounds`` are the borders of what is read at once. What a file does not have is zeros."""
+    """Records in order of place. ``bounds``: the borders of the requests. Bytes beyond the end of a file are zeros."""
     import pyarrow as pa
 
     first = offset[bounds[:-1]] // _BLOCK_BYTES * _BLOCK_BYTES
@@ -206,34 +206,34 @@ def _by_place(found: RecordAddresses) -> tuple[npt.NDArray[np.int64], npt.NDArra
 def _requests(
     part: npt.NDArray[np.uint32], offset: npt.NDArray[np.int64], length: npt.NDArray[np.int64], cost: ReadCost
 ) -> npt.NDArray[np.int64]:
-    """Of records in order of place, the first of each request; none spans two part-files."""
+    """For records in order of place, the first record of each request. No request spans two part-files."""
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
     return np.concatenate([a + coalesce(offset[a:b], offset[a:b] + length[a:b], cost) for a, b in pairwise(borders)])
 
 
 def _joined(pieces: Sequence[pa.LargeBinaryArray], rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.uint32]) -> pa.BinaryViewArray:
-    """Pieces of records as one array without copying them. ``rows``: the place in it of each record, in the order of the pieces."""
-    piece = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(one) for one in pieces])
-    offset = np.concatenate([np.frombuffer(one.buffers()[1], np.int64)[one.offset : one.offset + len(one)] for one in pieces])
+    """Pieces of records as one array, without copying. ``rows``: the position in the array of each record, in the order of the pieces."""
+    piece = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(records) for records in pieces])
+    offset = np.concatenate([np.frombuffer(r.buffers()[1], np.int64)[r.offset : r.offset + len(r)] for r in pieces])
     source, place = np.empty_like(piece), np.empty_like(offset)
     source[rows], place[rows] = piece, offset
-    return _views([np.frombuffer(one.buffers()[2], np.uint8) for one in pieces], source, place, lengths.astype(np.int32))
+    return _views([np.frombuffer(records.buffers()[2], np.uint8) for records in pieces], source, place, lengths.astype(np.int32))
 
 
 def _fill(handle: int, into: memoryview, at: int) -> int:
-    """Reads until ``into`` is full or the file ends; how many bytes."""
+    """Reads until ``into`` is full or the file ends; returns the number of bytes."""
     got = 0
     while got < len(into):
         with into[got:] as rest:
             read = os.preadv(handle, [rest], at + got)
         got += read
-        if not read or read % _BLOCK_BYTES:  # only the end of a file is not aligned
+        if not read or read % _BLOCK_BYTES:  # only the end of a file is unaligned
             break
     return got
 
 
 def _refuse_cut(store: ObjectStore, found: RecordAddresses) -> tuple[list[str], list[int], npt.NDArray[np.int64]]:
-    """The part-files that hold the records, their sizes, and which of them holds each. Raises Damaged for one that is too short."""
+    """The part-files of the records, their sizes, and the position of each record's part-file. Raises Damaged for a truncated one."""
     used, source = np.unique(found.part, return_inverse=True)
     paths = [found.part_files[part] for part in used.tolist()]
     sizes = np.array([store.size(path) for path in paths], dtype=np.uint64)
@@ -258,7 +258,7 @@ def _mapped(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
 
 
 def _fetched(store: ObjectStore, found: RecordAddresses, cache: RecordCache | None) -> tuple[pa.BinaryViewArray, npt.NDArray[np.int64]]:
-    """The records, checked, and the rows of those that the cache was asked for and did not have."""
+    """The checked records, and the rows of those that the cache was asked for and did not have."""
     import pyarrow as pa
 
     order, offset, length = _by_place(found)
@@ -289,7 +289,7 @@ def _cached(
     starts: npt.NDArray[np.int64],
     stops: npt.NDArray[np.int64],
 ) -> tuple[dict[int, pa.LargeBinaryArray], npt.NDArray[np.int64]]:
-    """Of the requests for ``order[starts:stops]`` those that the cache has all records of, by number; and the rows that it did not have."""
+    """The requests for ``order[starts:stops]`` whose records are all in the cache, by number; and the rows that the cache did not have."""
     import pyarrow as pa
 
     numbers = np.flatnonzero(stops - starts <= CACHED_NEIGHBOURS_MAX)
@@ -297,21 +297,21 @@ def _cached(
         return {}, np.zeros(0, np.int64)
     rows = [order[starts[number] : stops[number]].tolist() for number in numbers.tolist()]
     asked = [row for of_request in rows for row in of_request]
-    hits = [_hit(found, row) for row in asked]
-    held = {
+    addresses = [_address(found, row) for row in asked]
+    cached = {
         row: record
-        for row, hit, record in zip(asked, hits, cache.get(hits), strict=True)
-        if record is not None and check_of(record) == hit.check
+        for row, address, record in zip(asked, addresses, cache.get(addresses), strict=True)
+        if record is not None and check_of(record) == address.check
     }
     pieces = {
-        number: pa.array([held[row] for row in of_request], pa.large_binary())
+        number: pa.array([cached[row] for row in of_request], pa.large_binary())
         for number, of_request in zip(numbers.tolist(), rows, strict=True)
-        if all(row in held for row in of_request)
+        if all(row in cached for row in of_request)
     }
-    return pieces, np.array([row for row in asked if row not in held], np.int64)
+    return pieces, np.array([row for row in asked if row not in cached], np.int64)
 
 
-def _hit(found: RecordAddresses, row: int) -> RecordAddress:
+def _address(found: RecordAddresses, row: int) -> RecordAddress:
     return RecordAddress(found.part_files[int(found.part[row])], int(found.offset[row]), int(found.length[row]), int(found.check[row]))
 
 
@@ -352,7 +352,7 @@ def _views(
 
 
 def _check_places(found: RecordAddresses) -> None:
-    """What no part-file can hold must not become an allocation or an overflow."""
+    """Raises Damaged for an impossible length or offset, which must not become an allocation or an overflow."""
     wrong = (found.length < 1) | (found.length > RECORD_LENGTH_MAX_BYTES) | (found.offset >= 1 << 62)
     rows = np.flatnonzero(wrong)
     if len(rows):
@@ -360,7 +360,7 @@ def _check_places(found: RecordAddresses) -> None:
 
 
 def _check(found: RecordAddresses, rows: npt.NDArray[np.int64], records: pa.LargeBinaryArray) -> None:
-    """``records`` are those of the ``rows`` of ``found``. Raises Damaged at the first in the order of ``rows`` that is not."""
+    """Raises Damaged for the first of ``rows`` of ``found`` whose record, in ``records``, does not match its check."""
     wrong = rows[checks_of(records) != found.check[rows]]
     if len(wrong):
         raise _damaged(found.part_files[int(found.part[wrong[0]])], int(found.offset[wrong[0]]))

@@ -1,6 +1,4 @@
-"""Records of a batch as bytes of Python, checked: for workers, which go through some thousand at a time and have neither Arrow nor
-DuckDB.
-"""
+"""Reads and checks the records of a batch as Python bytes, for workers without Arrow and DuckDB, which read some thousand at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ def read_few(store: ObjectStore, found: RecordAddresses) -> list[bytes]:
     """The records in the order of ``found``, with their line feeds, all in memory. Raises Damaged naming part-file and offset."""
     order = np.lexsort((found.offset, found.part))
     part, length = found.part[order], found.length[order].astype(np.int64)
-    # What no part-file can hold must not become an allocation or an overflow.
+    # An impossible length or offset must not become an allocation or an overflow.
     wrong = (length < 1) | (length > RECORD_LENGTH_MAX_BYTES) | (found.offset[order] >= 1 << 62)
     if wrong.any():
         raise _damaged(found, int(order[np.flatnonzero(wrong)[0]]))
