@@ -1,7 +1,7 @@
-"""Whether an error that was met while windows were processed is the fault of those windows.
+"""Decides whether an error during processing is the fault of the windows that were processed.
 
-One file must not stop every window. So whatever is not known to come from elsewhere belongs to the windows that were being processed:
-errors of DuckDB, Arrow and Python as well, and memory that ran out. They are raised as WrongInput, which every caller isolates already.
+One bad file must not stop every window. So every error that is not known to have another cause is blamed on those windows, including
+errors of DuckDB, Arrow and Python and a lack of memory. It is raised as WrongInput, and the caller goes on without the windows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def blaming(store: ObjectStore, windows: Sequence[str], doing: str) -> Iterator[
 
 
 def blamed(error: Exception, what: str) -> ReconError:
-    """An error of another library or of Python: TryAgain where it comes from elsewhere, else WrongInput that begins with ``what``."""
+    """An error of another library or of Python: TryAgain where the window is not at fault, else WrongInput that begins with ``what``."""
     if (kind := transient_kind(error)) is not None or _of_the_system(error):
         return (kind or TryAgain)(f"{first_line(error)}; see to that, then run the same again")
     return WrongInput(
@@ -43,13 +43,12 @@ def blamed(error: Exception, what: str) -> ReconError:
 
 
 def isolated(error: BaseException) -> bool:
-    """Whether the other windows go on without those that this error was met with."""
+    """Whether processing continues without the windows of this error."""
     return isinstance(error, WrongInput) and not isinstance(error, NotReady)
 
 
 def quarantined(error: BaseException) -> bool:
-    """Whether it is kept as the reason why a window was left out. Damaged objects are no fault of the window's files: once they are
-    restored it is tried again."""
+    """Whether the error puts its window in quarantine. Damaged objects do not: the window is tried again once they are restored."""
     return isolated(error) and not isinstance(error, Damaged)
 
 
@@ -60,8 +59,8 @@ def first_line(error: Exception) -> str:
 
 
 def _of_the_system(error: Exception) -> bool:
-    """Errors of the operating system, and DuckDB's own of files that it cannot open, read or write."""
-    # Arrow raises OSError without a number for bytes that it cannot decode.
+    """Whether the error is one of the operating system, or DuckDB's for a file that it cannot open, read or write."""
+    # Arrow raises OSError without an errno for bytes that it cannot decode.
     if isinstance(error, OSError):
         return error.errno is not None
     return any(kind.__module__.startswith(("duckdb", "_duckdb")) and kind.__name__ == "IOException" for kind in type(error).__mro__)

@@ -26,7 +26,7 @@ _BATCH_ROWS = 32_768
 
 @dataclass(frozen=True)
 class ExistingPlaces:
-    """Where the existing records of some keys lie: ``hi`` and ``lo`` of each, in order, and its place in ``found``."""
+    """Places of the existing records of some keys: ``hi`` and ``lo`` of each, in order, and its address in ``found``."""
 
     hi: np.ndarray[Any, np.dtype[np.uint64]]
     lo: np.ndarray[Any, np.dtype[np.uint64]]
@@ -46,13 +46,13 @@ class ExistingRecords:
 
     @property
     def bytes(self) -> int:
-        """Of all the records."""
+        """Bytes of all the records."""
         held = 0 if self.held is None else int(self.held.column("length").to_numpy().astype(np.int64).sum())
         return held + int(self.places.found.length.astype(np.int64).sum())
 
     def read(self, store: ObjectStore, bounds: tuple[int, int] | None = None) -> pa.Table:
         """hi, lo, length and record, in order of (hi, lo); with ``bounds`` only of bounds[0] ≤ hi < bounds[1]. Raises Damaged where a
-        record cannot be read or is not what was written, and NotFound where a part-file is gone."""
+        record cannot be read or was changed, and NotFound where a part-file is gone."""
         import pyarrow as pa
 
         places = part_of(self.places, bounds)
@@ -66,7 +66,7 @@ class ExistingRecords:
 
 
 def part_of(existing: ExistingPlaces, bounds: tuple[int, int] | None) -> ExistingPlaces:
-    """What of it lies within the bounds, if there are any."""
+    """The places with bounds[0] ≤ hi < bounds[1]; all without bounds."""
     if bounds is None:
         return existing
     rows = _rows_between(existing.hi, *bounds)
@@ -88,7 +88,7 @@ def _rows_between(hi: np.ndarray[Any, np.dtype[np.uint64]], first: int, end: int
 
 
 def joined(parts: Sequence[ExistingPlaces]) -> ExistingPlaces:
-    """Several as one; each lies behind the one before in order of hash."""
+    """Concatenates places; the hashes of each part are greater than those of the part before."""
     names: dict[str, int] = {}
     numbers = [np.array([names.setdefault(name, len(names)) for name in part.found.part_files], np.uint32) for part in parts]
     part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
@@ -98,7 +98,7 @@ def joined(parts: Sequence[ExistingPlaces]) -> ExistingPlaces:
 
 
 def _overlaid(existing: ExistingPlaces, fresh: ExistingPlaces) -> ExistingPlaces:
-    """Both, but of the hashes of ``fresh`` only what is there: by the invariant of runs that is all that stands of them."""
+    """Both; for hashes in ``fresh`` only its places: by the invariant of runs, a later run lists every record of its hashes."""
     kept = np.flatnonzero(~among(existing.hi, existing.lo, fresh.hi, fresh.lo))
     hi, lo = np.concatenate([existing.hi[kept], fresh.hi]), np.concatenate([existing.lo[kept], fresh.lo])
     order = hash_order(hi, lo)
@@ -122,29 +122,29 @@ def touched_keys(
     columns = [_hashes(store, folder, bounds) for folder in dict.fromkeys(folders)]
     hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
     lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])
-    if len(columns) > 1:  # one alone is sorted as it was written
+    if len(columns) > 1:  # a single column was written in order
         order = np.lexsort((lo, hi))
         hi, lo = hi[order], lo[order]
-    # Two keys of one window may have one hash: asked for twice, its records would come twice.
+    # Two keys of a window may have the same hash, whose records must not be read twice.
     fresh = np.ones(len(hi), bool)
     fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
     return hi[fresh], lo[fresh]
 
 
 def find_existing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any) -> ExistingPlaces:
-    """Every entry that the runs (newest first) hold for these hashes, which are sorted."""
+    """Every entry of the runs (newest first) for these sorted hashes."""
     found = find_many(open_runs(store, run_paths), hi, lo)
     return ExistingPlaces(hi[found.query], lo[found.query], found)
 
 
 def records_of(store: ObjectStore, existing: ExistingPlaces) -> pa.Table:
-    """hi, lo, length (bytes) and record, each record checked: views (string_view), from a folder of the mapped part-files, so that
-    nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
+    """hi, lo, length (bytes) and record, with each record's checksum verified. In a folder the records are views (string_view) of the
+    mapped part-files, so that nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
     import pyarrow as pa
 
     records = read_records(store, existing.found)
     table = pa.table({"hi": existing.hi, "lo": existing.lo, "length": existing.found.length, "record": records})
-    # DuckDB's threads share a table by its batches.
+    # DuckDB's threads divide a table by its batches.
     return pa.Table.from_batches(table.to_batches(_BATCH_ROWS), table.schema)
 
 

@@ -1,7 +1,7 @@
-"""The port behind which an engine carries out reduce, pre-fetch and merge: windows and figures in, figures out.
+"""The port of an engine, which carries out reduce, pre-fetch and merge: windows and figures in, figures out.
 
-All engines give equal artifacts for equal input, to the byte, and go on from whatever state another has left: one suite
-(tests/engines/test_engines.py) holds each to it. None of them is part of the rules.
+All engines give equal artifacts for equal input, byte for byte, and continue from the state of any other engine; one suite
+(tests/engines/test_engines.py) tests all of them. The choice of engine is not part of the rules.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Written:
-    """What the part-files of one merge came to: figures of each slice, without its records; the run of all part-files, None where nothing
-    changed; and the bytes of existing records that it supersedes."""
+    """The result of a merge. ``slices``: figures of each slice, without its records; ``run``: the run of all part-files, None where nothing
+    changed; ``superseded``: bytes of the existing records that new ones replace."""
 
     slices: list[Slice]
     run: RunRef | None
@@ -52,15 +52,14 @@ class MergeTask:
 
 
 class Engine(Protocol):
-    """What carries out the stages. Everything is written to the store, under names that no other attempt has; nothing is visible before
-    the caller's commit."""
+    """An engine writes to the store under names that no other attempt has; nothing is visible before the caller's commit."""
 
     def reduce(self, store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> Iterator[Figures]:
-        """One Figures per manifest, in order. Raises WrongInput at the first window that is bad; those before it stay reduced."""
+        """Yields one Figures per manifest, in order. Raises WrongInput at the first bad window; the windows before it stay reduced."""
         ...
 
     def prefetch(self, store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
-        """The existing records of the keys that the range touches, as of ``state``, in one file in order of hash."""
+        """Writes one file of the existing records of the keys that the range touches, as of ``state``, in order of hash."""
         ...
 
     def merge(self, store: ObjectStore, config: Config, task: MergeTask, progress: Callable[[float], None]) -> Written:
@@ -70,8 +69,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """Local Parquet files by window name: artifacts of the range's new revisions; artifacts and events of every window as it stood
-    before, and events as it will stand."""
+    """Local Parquet files by window name: artifacts of the range's new revisions; artifacts and events of every window before the
+    merge; events of every window after it."""
 
     artifacts: Mapping[str, Path]
     artifacts_old: Mapping[str, Path]
@@ -81,7 +80,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Moved:
-    """Events of one window that became suppressed (less those that no longer are): totals and additive measures."""
+    """Events of a window that became suppressed, less those that stopped being so: totals and additive measures."""
 
     totals: Totals
     measures: dict[str, str | int]
@@ -89,7 +88,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Recount:
-    """Change in what the contributions of a window outside the range come to: rows counted and additive measures."""
+    """Change in the contributions of a window outside the range: rows counted and additive measures."""
 
     rows: int
     measures: dict[str, str | int]
@@ -97,18 +96,18 @@ class Recount:
 
 @dataclass(frozen=True)
 class Slice:
-    """What the merge of one slice came to. ``records``: hi, lo, length (bytes), check and record (JSON line), in order of hash."""
+    """The result of merging one slice. ``records``: hi, lo, length (bytes), check and record (JSON line), in order of hash."""
 
     records: pa.Table
     statuses: dict[str, int]
     """Change in the number of artifacts by status."""
     counted: dict[str, Totals]
-    """Per window of the range: rows counted in the contributions as they will stand."""
+    """Per window of the range: rows counted in the contributions after the merge."""
     suppressed: dict[str, int]
     measures: dict[str, dict[str, str | int]]
     moved: dict[str, Moved] = field(default_factory=dict)
     recounted: dict[str, Recount] = field(default_factory=dict)
-    """Windows outside the range: what changed in the records, which must tie with ``moved``."""
+    """Windows outside the range: changes in the records, which must tie with ``moved``."""
     conflicts_before: Pairs = field(default_factory=dict)
     conflicts: Pairs = field(default_factory=dict)
-    """Suppressed rows that differ from the row that counts, before and after: of all pairs of windows that the merge can change."""
+    """Suppressed rows that differ from the row that counts, before and after the merge, per pair of windows that it can change."""

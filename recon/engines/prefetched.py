@@ -28,7 +28,7 @@ _META = b"recon"
 
 
 _PLACES = b"recon places"
-"""Only in a file of places: the part-files by number, and the CRC-32 of their names and the columns."""
+"""Metadata of a file of places: the part-files by number, and the CRC-32 of their names and the columns."""
 
 
 _IN_FILE = ("hi", "lo", "file", "offset", "length", "check")
@@ -36,13 +36,13 @@ _IN_FILE = ("hi", "lo", "file", "offset", "length", "check")
 
 @dataclass(frozen=True)
 class Prefetched:
-    """A pre-fetched file: where it lies, the commit it was read at, the revisions that it was made for and those that stood then."""
+    """A pre-fetched file: its path, the commit that it was read at, the revisions to merge, and those that were committed then."""
 
     path: str
     commit: int
     revisions: dict[str, int]
     committed: dict[str, str]
-    """Window → stateless folder that stood at that commit."""
+    """Window → its reduced folder at that commit."""
     keys: int
     found: int
     bytes: int
@@ -56,7 +56,7 @@ _NOTHING = ExistingPlaces(
 
 
 def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -> dict[str, Any]:
-    """What a pre-fetched file says of itself."""
+    """The metadata of a pre-fetched file."""
     windows = [figures.window for figures in range_figures]
     return {
         "commit": state.commit,
@@ -67,7 +67,8 @@ def prefetched_meta(state: State, range_figures: Sequence[Figures], keys: int) -
 
 
 def write_prefetched(store: ObjectStore, existing: ExistingPlaces, meta: dict[str, Any], places: bool = False) -> Prefetched:
-    """Writes a pre-fetched file; with ``places`` one of places in any store, for a merge whose tasks read the records themselves."""
+    """Writes a pre-fetched file: places in a folder, records in object storage. ``places``: places in any store, for
+    a merge whose tasks read the records themselves."""
     path = layout.prefetched(layout.new_attempt())
     mapped = any(store.local(part_file) is not None for part_file in existing.found.part_files[:1])
     table = _places(existing) if mapped or places else records_of(store, existing).drop_columns(["length"])
@@ -79,8 +80,8 @@ def write_prefetched(store: ObjectStore, existing: ExistingPlaces, meta: dict[st
 def open_prefetched(
     store: ObjectStore, prefetched: Prefetched, fresh: ExistingPlaces | None = None, bounds: tuple[int, int] | None = None
 ) -> ExistingRecords:
-    """What a pre-fetched file tells; of the hashes of ``fresh``, what stands there. With ``bounds`` only of bounds[0] ≤ hi < bounds[1];
-    ``fresh`` is then of that part, too. Raises Damaged where the file cannot be read or is not what was written."""
+    """The records of a pre-fetched file; for hashes in ``fresh``, only the records there. ``bounds``: only keys with bounds[0] ≤ hi <
+    bounds[1], to which ``fresh`` is limited already. Raises Damaged where the file cannot be read or was changed."""
     import pyarrow as pa
 
     local = store.local(prefetched.path)
@@ -95,7 +96,7 @@ def open_prefetched(
     table = _with_lengths((table if bounds is None else between(table, *bounds)).replace_schema_metadata(None))
     if fresh is None:
         return ExistingRecords(_NOTHING, table)
-    # By the invariant of runs, what later runs hold of a hash is all that stands of it.
+    # By the invariant of runs, a later run lists every record of its hashes.
     old_hi, old_lo = (table.column(name).to_numpy() for name in ("hi", "lo"))
     return ExistingRecords(fresh, table.filter(pa.array(~among(old_hi, old_lo, fresh.hi, fresh.lo))))
 
@@ -105,28 +106,28 @@ def _damaged(path: str, what: str) -> Damaged:
 
 
 def _places(existing: ExistingPlaces) -> pa.Table:
-    """The places as a table that names its part-files."""
+    """The places as a table, with the part-files in its metadata."""
     import pyarrow as pa
 
     found = existing.found
     columns = {"hi": existing.hi, "lo": existing.lo, "file": found.part}
     columns |= {"offset": found.offset, "length": found.length, "check": found.check}
     columns = {name: np.ascontiguousarray(column, COLUMNS[name]) for name, column in columns.items()}
-    told = {"part_files": found.part_files, "crc": _crc(found.part_files, list(columns.values()))}
-    return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata({_PLACES: json.dumps(told)})
+    metadata = {"part_files": found.part_files, "crc": _crc(found.part_files, list(columns.values()))}
+    return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata({_PLACES: json.dumps(metadata)})
 
 
 def _existing(path: str, table: pa.Table) -> ExistingPlaces:
-    """The places in a table as ``_places`` makes it. Raises Damaged where it is not what was written."""
+    """The places in a table made by ``_places``. Raises Damaged where the table was changed."""
     try:
-        told = json.loads(table.schema.metadata[_PLACES])
+        metadata = json.loads(table.schema.metadata[_PLACES])
         hi, lo, part, offset, length, check = (np.ascontiguousarray(table.column(name).to_numpy()) for name in _IN_FILE)
         typed = all(column.dtype == COLUMNS[name] for name, column in zip(_IN_FILE, (hi, lo, part, offset, length, check), strict=True))
-        part_files = tuple(told["part_files"])
-        whole = typed and told["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])
+        part_files = tuple(metadata["part_files"])
+        unchanged = typed and metadata["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from None
-    if not whole:
+    if not unchanged:
         raise _damaged(path, "its places are not what was written")
     return ExistingPlaces(hi, lo, RecordAddresses(part_files, np.arange(len(hi)), part, offset, length, check))
 
@@ -144,7 +145,7 @@ def write_places(store: ObjectStore, path: str, existing: ExistingPlaces) -> Non
 
 
 def read_places(store: ObjectStore, path: str) -> ExistingPlaces:
-    """Raises Damaged where they are not what was written."""
+    """Reads places. Raises Damaged where the file was changed."""
     import pyarrow as pa
 
     try:
@@ -154,7 +155,7 @@ def read_places(store: ObjectStore, path: str) -> ExistingPlaces:
 
 
 def prefetched_files(store: ObjectStore) -> Iterator[tuple[str, Prefetched | None]]:
-    """Path → what the file says of itself, of all that lie in the store; None where it is damaged. One that went meanwhile is left out."""
+    """Path → metadata of every pre-fetched file in the store; None where a file is damaged. Files deleted meanwhile are left out."""
     import pyarrow as pa
 
     for path in store.list(layout.PREFETCHED):
@@ -181,7 +182,7 @@ def _with_lengths(table: pa.Table) -> pa.Table:
 
 
 class _Pieces(io.RawIOBase):
-    """A file object for a writer: what was written since it was last taken, so that a large file is never held whole."""
+    """A file object that hands over what was written since the last ``take``, so that memory never holds a large file."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -204,7 +205,7 @@ class _Pieces(io.RawIOBase):
 
 
 def _ipc(table: pa.Table) -> Iterator[bytes]:
-    """A table as an Arrow file; records that are views are written themselves."""
+    """A table as an Arrow file, in pieces; views of records are written as text."""
     import pyarrow as pa
 
     kinds = [pa.large_string() if field.name == "record" else field.type for field in table.schema]

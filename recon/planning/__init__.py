@@ -1,4 +1,4 @@
-"""What is to be done next: which windows are due, which close, in which ranges, and which are quarantined.
+"""Which windows to process next: due, ready for a stage, closing, cut into ranges within the caps, quarantined.
 
-A *range* is a block of consecutive windows within the caps. Planning reads the store and starts nothing.
+A *range* is a block of consecutive windows. Planning reads the store and closes windows; it runs no stage.
 """

@@ -1,6 +1,6 @@
-"""Which windows stand ready for a stage, asked of the store: what its upstream stage has finished and it has not.
+"""Which windows are ready for a stage: those that the stage before has finished and this stage has not.
 
-Nothing lists all windows: a look costs what has changed since the last one, and what waits.
+No window list is read in full: a look costs the windows that changed since the last look, and those that wait.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from recon.storage.port import ObjectStore
 
 _REASONS_MAX = 8
 LOOKED_MAX = 2_000
-"""Committed windows that one tick looks at: it must not take longer than the daemon gives it, whatever has piled up."""
+"""Committed windows per tick: with any backlog a tick must end within the daemon's time limit."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A window that a stage may take, at a version: its revision, or the commit that changed it last. ``size``: what it weighs there."""
+    """A window that a stage may take. ``version``: its revision, or the commit that changed it last. ``size``: for the caps."""
 
     window: str
     version: int
@@ -45,11 +45,11 @@ class Candidates:
     cursor: str
     reasons: list[str] = field(default_factory=list)
     behind: list[datetime] = field(default_factory=list)
-    """Those that wait for the stage before."""
+    """Windows that wait for the stage before."""
 
 
 def candidates(store: ObjectStore, state: State, config: Config, stage: str, cursor: str | None) -> Candidates:
-    """What may be ready for ``stage``: landed and not committed before the merge, committed and not certified after it."""
+    """For ``reduce`` and ``merge``: windows that landed and are not committed. For the later stages: committed and not certified."""
     if stage in ("reduce", "merge"):
         return Candidates(*due.follow(store, state, cursor))
     note_certified(store, config, state)
@@ -112,7 +112,7 @@ class _Look:
 
 
 def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
-    """Why nothing starts, once all candidates were looked at; else what the next window of the grid waits for."""
+    """Why no candidate is ready; without candidates, what the next window of the grid waits for."""
     told = [*_behind(config, stage, found.behind), *found.reasons]
     if len(told) > _REASONS_MAX:
         told[_REASONS_MAX:] = [f"{len(told) - _REASONS_MAX} more wait"]
@@ -122,14 +122,14 @@ def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, fo
     said = done.get(stage, f"everything that is merged is {'indexed' if stage == 'index' else 'certified'}")
     if stage != "reduce":
         return said
-    # Those that are reduced wait for the merge: not they are told, but the one behind them.
+    # Reduced windows wait for the merge, not for this stage: the window after them is explained.
     newest = max((max(names) for names in (state.windows, found.waiting) if names), default=None)
     following = config.grid.start if newest is None else config.grid.after(config.grid.parse(newest))
     return f"{said}; {closing.why_not(store, config, state, following, now)}"
 
 
 def _behind(config: Config, stage: str, windows: list[datetime]) -> Iterator[str]:
-    """``2026-11-01T00:00Z..2026-11-01T05:00Z are not reduced yet``: consecutive windows in one."""
+    """``2026-11-01T00:00Z..2026-11-01T05:00Z are not reduced yet``, once per range of consecutive windows."""
     first = 0
     for at, window in enumerate(windows):
         if at + 1 == len(windows) or windows[at + 1] != config.grid.after(window):

@@ -20,21 +20,21 @@ from recon.storage.port import ObjectStore
 
 @dataclass(frozen=True)
 class Closed:
-    """A window that was closed just now, by its name, and the reason that its manifest gives."""
+    """A window that this call closed, and the reason in its manifest."""
 
     window: str
     reason: str
 
 
 def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterable[str]) -> list[Closed]:
-    """Closes those of ``windows`` (names) that hold as many files as are expected, or whose deadline has passed.
+    """Closes the ``windows`` (names) that have the expected number of files, or whose deadline has passed.
 
-    A deadline closes a window that is short or empty, too. Returns those that this call closed."""
+    A deadline also closes a window that is short or empty. Returns the windows that this call closed."""
     closed = []
     for name in windows:
         try:
             manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now), config.closing.files)
-        except Damaged:  # named when it is to be processed; the others are closed
+        except Damaged:  # reported when it is processed; the others are closed
             continue
         if changed:
             closed.append(Closed(name, manifest.reason))
@@ -44,7 +44,7 @@ def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterab
 def past_deadline(config: Config, state: State, now: datetime, after: datetime | None = None) -> Iterator[str]:
     """Names of the windows whose deadline has passed, in order of time, from the one after ``after`` on; else after the watermark.
 
-    All of them are closed once ``close_due`` was given them, for good: the last one is the next call's ``after``."""
+    ``close_due`` closes all of them for good, so the last one is the next call's ``after``."""
     if config.closing.deadline is None:
         return
     if after is None and state.watermark:
@@ -105,7 +105,7 @@ def processed(config: Config, state: State, manifest: Manifest) -> bool:
     """Whether a revision that is not committed is to be processed: the window is closed, open ones are processed, too, or it holds a
     correction, which counts at the next run though the window is still filling. What is processed open stays open."""
     corrected = any(file.reason for file in manifest.files)
-    # An open window whose last file was taken back has to lose its events, too.
+    # An open window whose last file was taken back must lose its events.
     takes_back = bool(state.revision(manifest.window))
     return manifest.closed or corrected or takes_back or (config.closing.process_open and bool(manifest.files))
 
@@ -142,7 +142,7 @@ def _files(config: Config, manifest: Manifest | None) -> str:
 
 
 def _holds(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest) -> str:
-    """Files, and rows of those declared as far as both are known, else bytes."""
+    """Files, and read and declared rows where both are known, else bytes."""
     files, received = _files(config, manifest), manifest.received
     if not received:
         return files
@@ -166,7 +166,7 @@ def _closes(config: Config, window: datetime, now: datetime) -> str:
 
 
 def _length(length: timedelta) -> str:
-    """As recon.yaml has it: 30m, 2h, 1d."""
+    """In the notation of recon.yaml: 30m, 2h, 1d."""
     minutes = int(length.total_seconds()) // 60
     for unit, size in (("d", 1440), ("h", 60)):
         if minutes % size == 0:

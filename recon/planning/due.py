@@ -19,9 +19,9 @@ from recon.storage.port import ObjectStore
 
 
 def follow(store: ObjectStore, state: State, cursor: str | None = None, now: Callable[[], datetime] = _now) -> tuple[dict[str, int], str]:
-    """Windows of which a noted revision is not committed yet → that revision, in order of time; and the new cursor, which keeps them.
+    """Windows with a noted revision that is not committed → that revision, in order of time; and the new cursor, which keeps them.
 
-    Costs what has landed since, and what waits; never what is done."""
+    Costs the windows that landed since the cursor and those that wait; never those that are done."""
     at, before = (None, {}) if cursor is None else _kept(cursor)
     touched, at = since(store, at, now)
     waiting = {
@@ -33,7 +33,7 @@ def follow(store: ObjectStore, state: State, cursor: str | None = None, now: Cal
 
 
 def waiting(store: ObjectStore, state: State) -> dict[str, int]:
-    """As ``follow``, for those who keep no cursor of their own: it is kept in the store, for all of them."""
+    """As ``follow``, with one cursor in the store for all callers."""
     _, cursor = frontiers.read(store, _WAITING)
     found, cursor = follow(store, state, cursor)
     frontiers.renew(store, _WAITING, cursor)
@@ -41,7 +41,7 @@ def waiting(store: ObjectStore, state: State) -> dict[str, int]:
 
 
 def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
-    """What ``follow`` put into a cursor: the instant, and the windows that waited then."""
+    """The contents of a cursor: its instant, and the windows that waited then."""
     try:
         kept = json.loads(cursor)
         return str(kept["at"]), {str(window): int(revision) for window, revision in kept["waiting"].items()}
@@ -53,8 +53,8 @@ def _kept(cursor: str) -> tuple[str | None, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done: manifests of closed windows whose revision is not committed, and open windows that hold files. ``bad``: windows
-    whose manifest cannot be read, with the reason."""
+    """``ready``: manifests of the windows to process, whose revision is not committed. ``open``: open windows with files. ``bad``: windows
+    whose manifest cannot be read → why."""
 
     ready: tuple[Manifest, ...]
     open: tuple[str, ...]
@@ -69,10 +69,9 @@ def due(
     last: datetime | None = None,
     windows: Collection[str] | None = None,
 ) -> Due:
-    """Windows from ``first`` to ``last`` (both included) that hold something newer than the timeline, in order of time.
+    """Windows from ``first`` to ``last`` (both included) with a revision that is not committed, in order of time.
 
-    ``windows``: the only names to look at (as ``landings.follow`` gives them); without it all notes of landings are listed, which needs
-    no clock to be right."""
+    ``windows``: names to look at (see ``follow``); without it all notes of landings are listed, which depends on no clock."""
     ready, still_open, bad = [], [], {}
     for name in _newer(store, state) if windows is None else sorted(windows):
         window = config.grid.parse(name)
@@ -122,5 +121,5 @@ def due_after_closing(
 
 
 def peek(store: ObjectStore, state: State) -> dict[str, int]:
-    """As ``waiting``, but writes nothing: the cursor in the store stays where it is."""
+    """As ``waiting``, without moving the cursor in the store."""
     return follow(store, state, frontiers.read(store, _WAITING)[1])[0]

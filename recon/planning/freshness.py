@@ -27,6 +27,6 @@ class Freshness:
 
 
 def freshness(store: ObjectStore, config: Config, state: State, now: datetime) -> Freshness:
-    """The watermark at ``now``. Reads no more than what the next window holds."""
+    """The watermark at ``now``. Reads only the next window."""
     after = config.grid.after(config.grid.parse(state.watermark)) if state.watermark else config.grid.start
     return Freshness(state.watermark, now - after, config.freshness, closing.why_not(store, config, state, after, now))

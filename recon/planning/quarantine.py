@@ -1,4 +1,4 @@
-"""Quarantine: windows whose revision could not be processed, each with the reason, for whoever asks later."""
+"""Quarantine: the reasons why a window's revision could not be processed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recon.storage.port import AlreadyExists, ObjectStore
 
 @dataclass(frozen=True)
 class Quarantined:
-    """Why a revision of a window could not be processed, and since when."""
+    """Why a revision of a window could not be processed; ``time``: since when (ISO 8601)."""
 
     window: str
     revision: int
@@ -22,7 +22,7 @@ class Quarantined:
 
 
 def put(store: ObjectStore, window: datetime, name: str, revision: int, rules: str, reason: str) -> None:
-    """Keeps the reason; the same one again changes nothing."""
+    """Stores the reason; the same reason again changes nothing."""
     digest = hashlib.sha256(reason.encode()).hexdigest()[:16]
     path = f"{layout.quarantine_of(window, revision, rules)}{digest}.json"
     with contextlib.suppress(AlreadyExists):
@@ -31,12 +31,12 @@ def put(store: ObjectStore, window: datetime, name: str, revision: int, rules: s
 
 
 def windows(store: ObjectStore) -> frozenset[str]:
-    """Names of the windows that have a reason at all, of whichever revision."""
+    """Names of the windows with a reason for any revision."""
     return frozenset(layout.window_name(path[len(layout.QUARANTINE) :].partition("/")[0]) for path in store.list(layout.QUARANTINE))
 
 
 def read(store: ObjectStore, window: datetime, revision: int, rules: str) -> Quarantined | None:
-    """The newest reason that was found for this revision by these rules, None if there is none."""
+    """The newest reason for this revision by these rules, None if there is none."""
     prefix = layout.quarantine_of(window, revision, rules)
     paths = (path for path in store.list(layout.quarantine(window)) if path.startswith(prefix))
     found = (documents.read(store, path, Quarantined, "delete it, and the next run finds the reason anew") for path in paths)

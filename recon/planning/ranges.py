@@ -1,7 +1,7 @@
-"""Ranges: which windows are taken in one go, bounded by the caps of the configuration on windows, events and bytes.
+"""Cuts windows into ranges within the caps of the configuration on windows, events and bytes.
 
-A window that exceeds a cap alone is a block of its own: it has to be done all the same. Bytes are those of the landed files. Events are
-known from the reduction on; before it only as far as senders declared them.
+A window that exceeds a cap alone is a range of its own. Bytes are those of the landed files. Events are known once a window is reduced;
+before that, as far as senders declared them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Size:
-    """What a window weighs. ``events`` are 0 where nobody has said."""
+    """Events and bytes of a window. ``events`` is 0 where no sender has declared them."""
 
     events: int = 0
     bytes: int = 0
 
 
 def size_of_batch(manifest: Manifest) -> Size:
-    """By the files as they landed, and the rows that were declared for them."""
+    """Bytes of the landed files, and the rows that senders declared for them."""
     return Size(sum(file.declared_rows or 0 for file in manifest.files), sum(file.bytes for file in manifest.files))
 
 
 def size_of_reduced(figures: Figures) -> Size:
-    """By what the reduction has read."""
+    """Rows that the reduction has read, and bytes of the landed files."""
     return Size(figures.arrived.rows, sum(int(file["bytes"]) for file in figures.files))
 
 
 def blocks(
     config: Config, items: Iterable[T], window: Callable[[T], str], size: Callable[[T], Size] = lambda item: Size()
 ) -> Iterator[list[T]]:
-    """Blocks of consecutive windows (``items`` are in order of time) within the caps; what is not asked for is not read."""
+    """Blocks of consecutive windows (``items`` are in order of time) within the caps; ``items`` are read lazily."""
 
     def follows(before: T, after: T) -> bool:
         return config.grid.parse(window(after)) == config.grid.after(config.grid.parse(window(before)))

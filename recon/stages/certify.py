@@ -63,9 +63,9 @@ def certify_windows(
     windows: Iterable[str],
     progress: Callable[[int], None] = lambda windows: None,
 ) -> list[dict[str, Any]]:
-    """Certifies each window (by name) whose newest certificate does not name the commit that last changed it. Returns the new ones.
+    """Certifies each window (by name) whose newest certificate is older than the commit that last changed it. Returns the new certificates.
 
-    Certificates are numbered and never overwritten; running it again adds nothing."""
+    Certificates are numbered and never overwritten; a second call adds nothing."""
     made = []
     for name, held in committed_figures(store, state, windows).items():
         newest = read_certificate(store, config.grid.parse(name))
@@ -92,7 +92,7 @@ def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any])
 
 
 def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:
-    """A function of the commit and of the certificate before, so that whoever makes it, and whenever, makes the same bytes."""
+    """Depends on the commit and the previous certificate alone, so that every process makes the same bytes."""
     within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
     certificate = {
         "reconciliation": config.name,
@@ -136,14 +136,14 @@ def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[st
 
 
 def completeness_of(held: Mapping[str, Any]) -> dict[str, Any]:
-    """The files of a window as its certificate counts them: ``expected_files`` when it was closed (None: no number), ``received_files``,
-    and whether it is ``short`` of some. Nothing for a window that was committed before this was counted."""
+    """The counts of files in a window's certificate: ``expected_files`` when it was closed (None: any number), ``received_files``,
+    and whether it is ``short``. Empty for a window that was committed by a version that did not count files."""
     if "short" not in held:
         return {}
     return {"expected_files": held["expected"], "received_files": held["received"], "short": held["short"]}
 
 
 def measures_of(held: Mapping[str, Any]) -> dict[str, Any]:
-    """The totals of a window's measures as its certificate states them. Where events have a currency, totals of amounts are left out: they
-    would go over keys of several currencies."""
+    """The totals of a window's measures in its certificate. Where events have a currency, totals of amounts are left out: they would add
+    several currencies."""
     return {name: total for name, total in held["measures"].items() if name not in held.get("amounts", ())}

@@ -21,7 +21,7 @@ from recon.storage.port import ObjectStore
 
 @dataclass(frozen=True)
 class Merged:
-    """What one merge did. ``commit`` is None where nothing was left to do: the timeline held these revisions already."""
+    """What one merge did. ``commit`` is None where nothing was left to do: these revisions were committed already."""
 
     commit: int | None
     windows: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Merged:
 
 
 def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figures], slices: Sequence[Slice], writer: str) -> Entry:
-    """The commit, after everything in it has been tied. Raises WrongInput naming what does not tie."""
+    """The timeline entry of the commit. Raises WrongInput naming every total that does not tie."""
     windows, wrong = {}, []
     differing = conflicts.total_of(s.conflicts for s in slices)
     for figures in todo:
@@ -48,7 +48,7 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
                 f"{figures.window}: {in_records} + {held_back} rows in the artifacts, {counted.rows} + {suppressed.rows} in the events"
             )
         elsewhere = _sum_measures([part.measures for part in moved])
-        # User logic may change a measure at will, so that parts no longer add up to the whole.
+        # User logic may change a measure at will, so that parts no longer add up to the total.
         if not (config.logic and moved):
             wrong += [
                 f"{figures.window}: {name} {measures.get(name, 0)} + {elsewhere.get(name, 0)} ≠ {total}"
@@ -80,7 +80,7 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
 
 
 def _committed(config: Config, figures: Figures, suppressed: Totals, counted: Totals, measures: Mapping[str, str | int]) -> dict[str, Any]:
-    """A window as its commit names it."""
+    """The figures of a window in the timeline entry."""
     return {
         "revision": figures.revision,
         "folder": figures.folder,
@@ -109,10 +109,10 @@ def _committed(config: Config, figures: Figures, suppressed: Totals, counted: To
 
 
 def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequence[Recount]) -> list[str]:
-    """Where a window outside the range lost other rows or amounts in the artifacts than the events that moved come to."""
+    """Differences between what a window outside the range lost in the artifacts and the totals of its events that moved."""
     rows, events = sum(change.rows for change in changes), -total_of(part.totals for part in moved).rows
     found = [] if rows == events else [f"{rows} rows in the artifacts for {events} in the events"]
-    if config.logic:  # which may change a measure at will, so that parts no longer add up to the whole
+    if config.logic:  # which may change a measure at will, so that parts no longer add up to the total
         return found
     kept, gone = _sum_measures([c.measures for c in changes]), _sum_measures([part.measures for part in moved])
     for name in {**kept, **gone}:
@@ -122,7 +122,7 @@ def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequen
 
 
 def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]) -> dict[str, Any]:
-    """The new figures of a window outside the range, some of whose events are now (or no longer) duplicates of the range's."""
+    """The new figures of a window outside the range, some of whose events became duplicates of the range's events, or stopped being so."""
     change = total_of(part.totals for part in moved)
     measures = _sum_measures([held["measures"], *(change.measures for change in changes)])
     named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")

@@ -1,4 +1,4 @@
-"""Mending: stateless files of a committed revision that are gone or damaged are taken again from the landed files."""
+"""Mending: restores the reduced files of a committed revision that are gone or damaged, from the landed files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FILES = (reduced.ARTIFACTS, reduced.EVENTS, reduced.SET_ASIDE)
 
 
 def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: Iterable[Manifest]) -> list[str]:
-    """Of the windows that are replayed, mends those whose committed stateless files are not as they were written. Returns their names.
+    """Restores the committed reduced files of replayed windows where they are not as they were written. Returns the windows' names.
 
-    Raises Damaged where the committed revision's manifest is gone, WrongInput where its landed files are."""
+    Raises Damaged where the manifest of the committed revision is gone, WrongInput where its landed files are."""
     mended = []
     for manifest in manifests:
         held = state.windows.get(manifest.window)
         if manifest.cause == "replay" and held is not None and held.revision < manifest.revision and state.rules == config.rules_version:
-            with role_of("pipeline"):  # which may take the place of files: no stage's own role may
+            with role_of("pipeline"):  # the one role that may replace files
                 figures = _figures(store, held.folder)
                 if figures is None or _wrong(store, held.folder, figures):
                     _mend(store, config, manifest.window, held, figures)
@@ -44,7 +44,7 @@ def _figures(store: ObjectStore, folder: str) -> Figures | None:
 
 
 def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
-    """The files of a folder that are gone or not those that its figures tell of."""
+    """The files of a folder that are gone or differ from the digests in its figures."""
     found = []
     with scratch_folder(store) as scratch:
         for name in _FILES:
@@ -58,7 +58,7 @@ def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
 
 
 def _mend(store: ObjectStore, config: Config, window: str, held: CommittedWindow, figures: Figures | None) -> None:
-    """Reduces the revision once more beside its folder, and moves what is missing into that."""
+    """Reduces the revision again into another folder, and copies the missing files from there."""
     try:
         manifest = read_manifest(store, config.grid.parse(window), held.revision)
     except NotFound:
@@ -68,7 +68,7 @@ def _mend(store: ObjectStore, config: Config, window: str, held: CommittedWindow
     (made,) = engine_of(config).reduce(store, config, [manifest])
     wrong = [] if figures is None else _wrong(store, held.folder, figures)
     if figures is None or any(made.digests[name] != figures.digests[name] for name in wrong):
-        # The figures are gone, or another version of a library wrote them: all four are of one attempt.
+        # The figures are gone, or another version of a library wrote them: all four files must be of one attempt.
         figures = replace(made, folder=held.folder)
         wrong = _wrong(store, held.folder, figures)
         store.delete(held.folder + reduced.FIGURES)

@@ -38,10 +38,10 @@ def merge_windows(
     prefetched: Prefetched | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Merged:
-    """Merges a range of reduced windows and commits. Windows of which the head holds the same or a newer revision are dropped.
+    """Merges a range of reduced windows and commits. Drops windows whose revision, or a newer one, is committed already.
 
-    Starts over at the new head as often as another writer commits first. Raises WrongInput where the figures don't tie and
-    WrongUsage where the state was made by other rules; in either case nothing is visible."""
+    Starts over at the new head whenever another writer commits first. Raises WrongInput where the figures do not tie and
+    WrongUsage where the state was made by other rules; either way nothing is visible."""
     attempts = 0
     while True:
         attempts += 1
@@ -57,8 +57,8 @@ def merge_windows(
         except NotFound:
             if timeline.head().commit == state.commit:
                 raise
-            continue  # what this state names was superseded and swept while this process stood still
-        prefetched = None  # it is worth one try; after a lost race everything is read at the new head
+            continue  # what this state names was superseded and swept while this process was suspended
+        prefetched = None  # after a lost race all records are read at the new head
         run = written.run or RunRef("", 0, 0)
         entry = _entry(store, config, state, todo, written.slices, writer)
         held = StoredBytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)

@@ -1,7 +1,7 @@
-"""What stands ready for a stage, asked of the store and its timeline, never of Dagster's event log.
+"""Which windows of a range are ready for a stage, by the store and its timeline, never by Dagster's event log.
 
-A window whose newest revision the timeline holds is done and taken as it stands. A newer revision may arrive between two stages
-of a run: it waits for the next run, and the one under way goes on with the revision that it has begun with.
+A window whose newest revision is committed is done. A revision that arrives between two stages of a run waits for the next run: the
+current run continues with the revision that it has reduced.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _NAMED_MAX = 12
 
 
 def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:
-    """The newest manifest of each window. Raises NotReady naming those that hold nothing, or are still open where
-    open ones are not processed."""
+    """The newest manifest of each window. Raises NotReady naming the windows without files, and the open ones unless the
+    configuration processes open windows."""
     state = work.head()
     missing: dict[datetime, str] = {}
     found: list[Manifest] = []
@@ -44,7 +44,7 @@ def closed_batches(work: Work, windows: Sequence[datetime]) -> list[Manifest]:
 def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
     """Figures of each window's newest reduced revision, of the committed one where nothing newer has landed.
 
-    Raises NotReady naming the windows of which neither stands."""
+    Raises NotReady naming the windows without either."""
     state = work.head()
     missing: dict[datetime, str] = {}
     found: list[Figures] = []
@@ -59,7 +59,7 @@ def reduced_batches(work: Work, windows: Sequence[datetime]) -> list[Figures]:
 
 
 def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, dict[str, Any]]:
-    """Window name → its figures as the timeline holds them. Raises NotReady naming the windows that it does not hold."""
+    """Window name → its committed figures. Raises NotReady naming the windows that are not committed."""
     state = work.head()
     missing = {window: "not merged yet" for window in windows if name_of(window) not in state.windows}
     _refuse(work, missing, f"materialize {work.config.name}/stateful_artifacts for them first")
@@ -67,8 +67,7 @@ def committed_windows(work: Work, windows: Sequence[datetime]) -> dict[str, dict
 
 
 def unfilled(work: Work, windows: Sequence[str]) -> dict[str, str]:
-    """Those of the windows (by name) that hold no files or are still open → one sentence on what each waits for. There is nothing to be
-    processed in them yet, whichever stage asks."""
+    """The windows (by name) without files or still open → one sentence on what each waits for. No stage has anything to do for them."""
     state, now, found = work.head(), datetime.now(UTC), {}
     for name in windows:
         window = work.config.grid.parse(name)
@@ -79,8 +78,8 @@ def unfilled(work: Work, windows: Sequence[str]) -> dict[str, str]:
 
 
 def to_merge(state: State, figures: Sequence[Figures]) -> list[Figures]:
-    """Those of a range that the timeline does not hold yet."""
-    return [one for one in figures if one.revision > state.revision(one.window)]
+    """The windows of a range that are not committed yet."""
+    return [window for window in figures if window.revision > state.revision(window.window)]
 
 
 def _newest_reduced(work: Work, state: State, window: datetime) -> Figures | None:
@@ -97,7 +96,7 @@ def _newest_reduced(work: Work, state: State, window: datetime) -> Figures | Non
 
 
 def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None:
-    """One line that names every window that is missing, those that follow each other for the same reason as one range."""
+    """Raises NotReady in one line, with consecutive windows that wait for the same reason as one range."""
     if not missing:
         return
     blocks: list[tuple[datetime, datetime, str]] = []
@@ -109,5 +108,5 @@ def _refuse(work: Work, missing: Mapping[datetime, str], next_step: str) -> None
     named = [f"{name_of(first)}{'' if first == last else f'..{name_of(last)}'} ({reason})" for first, last, reason in blocks[:_NAMED_MAX]]
     more = f" and {len(blocks) - _NAMED_MAX} more ranges" if len(blocks) > _NAMED_MAX else ""
     count = f"{len(missing)} window{'' if len(missing) == 1 else 's'} not ready"
-    told = f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done"
-    raise NotReady(told, [name_of(window) for window in missing])
+    message = f"{work.config.name}: {count}: {', '.join(named)}{more}; {next_step}; nothing was done"
+    raise NotReady(message, [name_of(window) for window in missing])

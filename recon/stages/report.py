@@ -18,10 +18,10 @@ from recon.storage.port import ObjectStore
 
 @dataclass
 class RunReport:
-    """What a run did. ``bad``: window → why it was left out. ``open``: windows that hold files but are still open. ``short``: windows
+    """What a run did. ``bad``: window → why it was left out. ``open``: windows with files that are still open. ``short``: windows
     that were closed with fewer files than expected; ``all_rejected``: windows of which every row was rejected. Both are committed.
 
-    ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` is what no stage asked for.
+    ``requests``: stage → service → operation → requests and bytes, where the store counts them; ``other`` are requests outside the stages.
     ``prices``: what they cost; see recon.metering.prices."""
 
     windows: list[str] = field(default_factory=list)
@@ -45,11 +45,11 @@ class RunReport:
 
     def __post_init__(self) -> None:
         self._timed: Usage = Counter()
-        """What this process has asked in its stages."""
+        """Requests of this process in its stages."""
 
     @contextmanager
     def timed(self, stage: str, store: ObjectStore | None = None) -> Iterator[Spent]:
-        """Notes the seconds of a stage and, given the store, what is asked of it. What is given is filled at the end."""
+        """Adds the seconds of a stage and, given the store, its requests. The yielded ``Spent`` is filled when the block ends."""
         start, before, spent = time.perf_counter(), usage_of(store), Spent()
         try:
             yield spent
@@ -61,13 +61,13 @@ class RunReport:
             self.asked(stage, spent.usage)
 
     def asked(self, stage: str, usage: Usage) -> None:
-        """Adds to what a stage has asked, in whichever process."""
+        """Adds requests of a stage, of this or another process."""
         if usage:
             self.requests[stage] = to_json(from_json(self.requests.get(stage, {})) + usage)
 
     @contextmanager
     def whole(self, store: ObjectStore) -> Iterator[None]:
-        """Notes what is asked outside of any stage as ``other``."""
+        """Adds the requests of the block outside of any stage, as ``other``."""
         before, timed_before = usage_of(store), self._timed.copy()
         try:
             yield
@@ -78,23 +78,23 @@ class RunReport:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def take_in(self, other: Mapping[str, Any]) -> None:
-        """What a stage did elsewhere, by its own report (``dataclasses.asdict``). Its seconds are among those that were waited for it."""
+        """Adds the report (``dataclasses.asdict``) of a stage on a cluster, without its seconds: the caller has timed the wait."""
         for name, value in other.items():
-            held = getattr(self, name)
+            own = getattr(self, name)
             if name in ("seconds", "prices"):
                 continue
             if name == "requests":
                 for stage, asked in value.items():
                     self.asked(stage, from_json(asked))
-            elif isinstance(held, dict):
-                held.update(value)
-            elif isinstance(held, list):
-                held += [one for one in value if one not in held]
+            elif isinstance(own, dict):
+                own.update(value)
+            elif isinstance(own, list):
+                own += [item for item in value if item not in own]
             else:
-                setattr(self, name, held + value)
+                setattr(self, name, own + value)
 
-    def add(self, merged: Merged, reduced: Sequence[Figures], held: Mapping[str, Mapping[str, Any]]) -> None:
-        """What one merge did. ``held``: the figures of the windows that were ``reduced``, as the timeline holds them now."""
+    def add(self, merged: Merged, reduced: Sequence[Figures], committed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds one merge. ``committed``: the committed figures of the ``reduced`` windows."""
         if merged.commit is None:
             return
         self.commits.append(merged.commit)
@@ -103,12 +103,12 @@ class RunReport:
         self.written += merged.written
         self.bytes += merged.bytes
         self.recounted += [name for name in merged.recounted if name not in self.recounted]
-        for figures in (one for one in reduced if one.window in merged.windows):
-            committed = held[figures.window]
+        for figures in (window for window in reduced if window.window in merged.windows):
+            now = committed[figures.window]
             self.rows += figures.arrived.rows
             self.rejected += figures.rejected.rows
-            self.accepted += int(committed["counted"]["rows"])
-            self.duplicates += figures.duplicates.rows + int(committed["suppressed"]["rows"])
-            marked = CommittedWindow.of(committed, merged.commit)
+            self.accepted += int(now["counted"]["rows"])
+            self.duplicates += figures.duplicates.rows + int(now["suppressed"]["rows"])
+            marked = CommittedWindow.of(now, merged.commit)
             self.short += [figures.window] if marked.has(Mark.SHORT) else []
             self.all_rejected += [figures.window] if marked.has(Mark.ALL_REJECTED) else []

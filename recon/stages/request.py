@@ -1,4 +1,4 @@
-"""A stage request to another place and its result, and the figures of a window."""
+"""A request to a cluster to carry out a stage, and its result."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class StageRequest:
     todo: Mapping[str, int]
 
     def digest(self, config: Config) -> str:
-        """The same for all who ask for the same work: reconciliation, store, rules, stage, windows with their revisions."""
+        """Equal for equal work: reconciliation, store, rules, stage, windows with their revisions."""
         about = [config.name, config.location, config.rules_version, self.stage, sorted(self.todo.items())]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """``numbers``: window → figures of it or of its block. ``report``: what was done (a RunReport as JSON). ``error``: why it failed."""
+    """``numbers``: window → figures of the window or of its block. ``report``: a RunReport as JSON. ``error``: why the stage failed."""
 
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -53,5 +53,5 @@ class StageResult:
         return found
 
     def done_at(self, place: Numbers) -> StageResult:
-        """With where it was done among the figures of each window."""
-        return replace(self, numbers={window: {**one, **place} for window, one in self.numbers.items()})
+        """Adds figures of the place, such as the cluster and its step, to each window."""
+        return replace(self, numbers={window: {**figures, **place} for window, figures in self.numbers.items()})

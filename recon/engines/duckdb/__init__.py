@@ -1,1 +1,1 @@
-"""The embedded engine: one DuckDB connection per stage, Arrow at every border."""
+"""The embedded engine: one DuckDB connection per stage; data goes in and out as Arrow tables and Parquet files."""

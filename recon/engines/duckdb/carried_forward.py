@@ -1,6 +1,6 @@
-"""Contributions carried forward, in DuckDB: of a key with very many windows the old ones are one block.
+"""Contributions carried forward, in DuckDB: the old windows of a key with very many windows are folded into one block.
 
-The rule, and what was rejected: docs/decisions/008-carried-forward.md.
+The rule and its alternatives: docs/decisions/008-carried-forward.md.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _NAME = "%Y-%m-%dT%H:%MZ"
 
 
 def horizon(config: Config) -> int:
-    """Windows that an event's identity reaches back; 0 where none is compared across windows."""
+    """The number of windows in which an event's duplicates are looked for; 0 where ids are not compared across windows."""
     return config.grid.reaches_back(config.events.dedupe) if config.events.id else 0
 
 
 def border(config: Config, newest: str) -> str:
-    """SQL: the name of the first window that is not folded, of a key of which ``newest`` is the newest window; '' where all of the grid
-    are as new as that."""
+    """SQL: the name of the first window that is not folded, for a key whose newest window is ``newest``; '' where no window of the
+    grid is old enough."""
     room = 2 * horizon(config) + STEP
     first = f"(({_index(config, newest)} - {room}) // {STEP} * {STEP})"
     return f"CASE WHEN {_index(config, newest)} >= {room + STEP} THEN {_name(config, first)} ELSE '' END"
 
 
 def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> bool:
-    """Makes the table ``blocks`` (hi, key, block) of those blocks of ``merged`` that the range reaches into, or of which the border moves
-    back. Says whether there are any."""
+    """Creates the table ``blocks`` (hi, key, block) of the blocks in ``merged`` that overlap the range, or whose border moves back.
+    Returns whether there are any."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     both = "list_concat(list_transform(fresh, lambda x: x.w), list_transform(old_c, lambda x: x.w))"
     nearest = f"list_min(list_filter({both}, lambda w: list_contains({ranged}, w)))"
@@ -67,10 +67,10 @@ def open_blocks(
     events: Mapping[str, Path],
     last: str | None = None,
 ) -> None:
-    """Makes the table ``opened`` (key, c): the contributions, without their ids, of the blocks in the table ``blocks`` (hi, key, block),
-    taken anew from the stateless files of their windows; with ``last``, of those up to it. Makes the tables of ``entangled`` anew.
+    """Creates the table ``opened`` (key, c): the contributions, without their ids, of the blocks in the table ``blocks`` (hi, key, block),
+    read from the reduced files of their windows; with ``last``, only of windows up to it. Replaces the tables of duplicates.
 
-    Raises Damaged where these files hold more windows or fewer than the blocks."""
+    Raises Damaged where these files have more windows or fewer than the blocks."""
     upto = "until" if last is None else f"least(until, {config.grid.index(config.grid.parse(last)) + 1})"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE opening AS
@@ -101,7 +101,7 @@ def open_blocks(
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path]) -> None:
-    """The table ``gathered``, in the form of ``merged``: what the blocks' windows contribute, before any duplicates are set aside."""
+    """Creates the table ``gathered``, with the columns of ``merged``: the contributions of the blocks' windows with their duplicates."""
     kind = contributions.contribution_type(config)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE pieces (hi UBIGINT, lo UBIGINT, key VARCHAR, x {kind})")
     first, last = connection.execute("SELECT min(hi), max(hi) FROM blocks").fetchall()[0]
@@ -124,8 +124,8 @@ def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Ma
 
 
 def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) -> None:
-    """Makes the table ``kept`` from those rows of ``settled`` that fold: their columns, with the contributions that are kept as
-    ``fresh``, ``block`` as it will stand, and ``c``: one contribution that stands for the block, then those that are kept."""
+    """Creates the table ``kept`` from the rows of ``settled`` that fold: their columns, with the contributions that are not folded as
+    ``fresh``, the new ``block``, and ``c``: one contribution for the block, then those of ``fresh``."""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE divided AS
         SELECT * EXCLUDE (c, appended, fresh, text), false AS appended, CAST(NULL AS VARCHAR) AS text,
@@ -170,7 +170,7 @@ def _spans(config: Config, source: str) -> str:
 
 
 def _runs(config: Config) -> str:
-    """SELECT key, runs: those of the ``block`` of ``divided``, with its ``older`` contributions behind it, where there are any."""
+    """SELECT key, runs: the runs of windows in the ``block`` of ``divided``, followed by its ``older`` contributions, if any."""
     growing = "(SELECT * FROM divided WHERE len(older) > 0)"
     return f"""
         SELECT key, list_filter(flatten(list([until - first, next - until] ORDER BY first)), lambda x: x IS NOT NULL) AS runs
@@ -192,8 +192,8 @@ def _index(config: Config, window: str) -> str:
 
 
 def _name(config: Config, index: str) -> str:
-    """SQL: what the names of the windows from a number in the grid on are not before, and those of all earlier ones are: the name of that
-    window; of a zone a time before it, since its midnight is not a matter of arithmetic."""
+    """SQL: a text that sorts after the names of all windows before a number in the grid, and not after that window's name: the name
+    itself; with a time zone an earlier time, since the zone's midnights cannot be computed by arithmetic."""
     start, every, slack = _seconds(config)
     return f"strftime(make_timestamp(CAST({start - slack} + {index} * {every} AS BIGINT) * 1000000), {literal(_NAME)})"
 

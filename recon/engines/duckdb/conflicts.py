@@ -1,8 +1,8 @@
 """Conflicts across windows in DuckDB: suppressed events that differ from the event that counts.
 
-An event and the later ones that it suppresses, each within the horizon of the one before, are a *chain*; the first one counts. Only the
-chains of ids that stand in a window of the range can change. A chain may reach further than the tables of ``entangled`` do: into windows
-whose ids the record does not hold, or that are carried forward. Their ids are read from the stateless artifacts.
+An event and its later duplicates, each within the horizon of the previous one, are a *chain*; the first event counts. Only chains with
+an id in a window of the range can change. A chain may go beyond the tables of duplicates.py, into windows whose ids the record does not
+have, or that are carried forward. Their ids are read from the reduced artifacts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _TABLES = ("resent", "chained", "unread", "reached", "links_old", "links_new", "
 
 
 def find(connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str]) -> tuple[Pairs, Pairs]:
-    """Rows that differ, by pair of windows, before and after the merge of ``windows``: of all pairs that it can change. Reads the tables
-    of ``entangled.settle``."""
+    """Rows that differ, by pair of windows, before and after the merge of ``windows``, for all pairs that it can change. Reads the
+    tables of ``duplicates.settle``."""
     for table in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -49,8 +49,8 @@ def find(connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources
 
 
 def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path], part: str) -> None:
-    """Fills ``chained`` (key, idh, w) with the windows that hold resent ids and that ``ids_old`` and ``ids_new`` leave out, as far as the
-    chains reach. They are outside the range, so the same on both sides."""
+    """Fills ``chained`` (key, idh, w) with the windows of resent ids that ``ids_old`` and ``ids_new`` leave out, to the ends of the
+    chains. They are outside the range, so the same before and after."""
     blocks = f"(SELECT key, {contributions.block_of(config, 'old')} AS block FROM tangled WHERE blocked)"
     connection.execute(f"""
         CREATE TEMP TABLE unread AS
@@ -84,7 +84,7 @@ def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifac
 
 def _link(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
     """The table ``links_<side>``: key, idh, w of every suppressed event of a resent id, and ``counting``, the window of its chain's first
-    event. Chains are of hashes here: where two ids have one, this is more than the chain of each."""
+    event. Chains are made by hash here: two ids with the same hash share a chain."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE links_{side} AS
@@ -123,7 +123,7 @@ def _read_contents(
 
 
 def _differing(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> Pairs:
-    """Suppressed rows that differ from the first of their chain, by pair of windows. Chains are of the ids themselves here."""
+    """Suppressed rows that differ from the first row of their chain, by pair of windows. Chains are made by id here."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     rows = connection.execute(f"""
         WITH events AS (SELECT *, CAST(w AS TIMESTAMPTZ) AS start FROM (FROM contents_kept UNION ALL FROM contents_{side})),

@@ -46,7 +46,7 @@ def contribution(config: Config, members: Mapping[str, str]) -> str:
 
 
 def _u(config: Config, member: str) -> str:
-    """The ``member`` for currencies with a comma behind it, nothing where none are told apart. See docs/decisions/019-currency.md."""
+    """The ``member`` for currencies and a comma, empty where events have no currency. See docs/decisions/019-currency.md."""
     return f"{member}, " if config.events.currency else ""
 
 
@@ -63,7 +63,7 @@ def block_type(config: Config) -> str:
 
 
 def from_artifact(config: Config, window: str) -> str:
-    """A row of stateless artifacts as the contribution of ``window``, an SQL text expression."""
+    """SQL of a row of reduced artifacts as the contribution of ``window``, an SQL text expression."""
     held = _u(config, "'u': u")
     return f"{{'w': {window}, 'n': n, 'd': 0::BIGINT, {held}'ids': ids, 'm': {measures_struct(config)}}}"
 
@@ -80,14 +80,14 @@ def measures_struct(config: Config) -> str:
 
 
 def record_structure(config: Config) -> str:
-    """What ``from_json`` reads of a record, as an SQL literal. What is left out comes as null."""
+    """The structure by which ``from_json`` reads a record, as an SQL literal. Missing members are null."""
     currencies = {"u": ["VARCHAR"]} if config.events.currency else {}
     listed = {"w": "VARCHAR", "n": "BIGINT", "d": "BIGINT", **currencies, "ids": ["UBIGINT"], "m": _measures_structure(config)}
     return literal(json.dumps({"k": "VARCHAR", "s": "VARCHAR", "c": [listed], "gone": ["VARCHAR"]}))
 
 
 def has_block(record: str) -> str:
-    """SQL: whether a ``record`` has a block. It is the last member; the other records end with a list."""
+    """SQL: whether a ``record`` has a block. The block is the last member; records without one end with a list."""
     return f"NOT ends_with({record}, ']}}' || chr(10))"
 
 
@@ -126,9 +126,8 @@ def of_list(value: str) -> str:
 
 
 def fold_measure(item: Measure, each: Callable[[str], str], total: Callable[[str], str] | None = None) -> str:
-    """One measure over contributions, of which ``each`` gives a list of values; null where there are none, as over no events.
-
-    ``total``, where given, is a cheaper way to the sum of a member of the contributions."""
+    """SQL of one measure over contributions, null without contributions. ``each`` gives a list of values of the contributions;
+    ``total``, where given, the sum of a member at a lower cost."""
     if total and item.kind in ("sum", "count"):
         return f"CAST({total('m.' + quoted(item.name))} AS {item.type.duckdb})"
     folds = _fold(item, each)
@@ -136,8 +135,8 @@ def fold_measure(item: Measure, each: Callable[[str], str], total: Callable[[str
 
 
 def with_block(config: Config, block: str, listed: str) -> str:
-    """SQL of the list of one contribution that stands for the ``block``, where there is one, and then those that are ``listed``. All
-    windows of a block come before those that are not in it, so any of them will do."""
+    """SQL of the list of one contribution for the ``block``, if there is one, and then the ``listed`` ones. All windows of a block come
+    before the listed ones, so any of them may be its window."""
     members = {
         "w": f"{block}.last",
         **{name: f"{block}.{name}" for name in ("n", "d", "u")},
@@ -182,10 +181,10 @@ def folded(
 ) -> str:
     """SELECT over ``source``: m_<name> per measure, x_<name> per derived value, ``status``.
 
-    Where currencies are told apart also ``currencies``, the set of them; with more than one, measures of numbers and derived values are
+    Where events have a currency also ``currencies``, the set of them; with more than one, measures of numbers and derived values are
     null, and the status says so.
 
-    ``carried`` are further columns of the source, each with a comma behind. ``each`` and ``total``: see ``fold_measure``. ``some``:
+    ``carried``: further columns of the source, each followed by a comma. ``each`` and ``total``: see ``fold_measure``. ``some``:
     whether there are contributions; without them all measures, derived values and the status are null."""
     mixed = ""
     if config.events.currency:
@@ -214,7 +213,7 @@ def derived(name: str) -> str:
 
 
 def as_text(kind: Type, value: str) -> str:
-    """A value as it stands in a record: decimals, dates and times as text, the rest as it is."""
+    """SQL of a value in its form in a record: decimals, dates and times as text, others unchanged."""
     return to_text(value, kind) if kind.kind in ("decimal", "date", "timestamp") else value
 
 
@@ -222,7 +221,7 @@ def record(config: Config, listed: str, block: str = "NULL") -> str:
     """The JSON line of an artifact, line feed included, from key, status, m_*, x_*, withdrawn, ``listed``, SQL of the JSON of its
     contributions, and ``block``, SQL of ``block_text`` or null. Its form is that of recon.model.record.
 
-    The pieces are put together as texts: a third of the time that ``to_json`` of the whole takes."""
+    Concatenates texts, in a third of the time of ``to_json`` on a struct."""
     measures = _object((item.name, item.type, measure(item.name)) for item in config.measures)
     values = _object((item.name, item.expression.type, derived(item.name)) for item in config.derived)
     status = f"CASE WHEN status IS NOT NULL THEN concat(',\"s\":', {json_text(TEXT, 'status')}) END"
@@ -232,7 +231,7 @@ def record(config: Config, listed: str, block: str = "NULL") -> str:
 
 
 def _object(members: Iterable[tuple[str, Type, str]]) -> str:
-    """SQL of a JSON object from names, types and SQL of values; what is null is left out."""
+    """SQL of a JSON object from names, types and SQL of values; nulls are left out."""
     return _of_members(member(name, value, json_text(kind, value)) for name, kind, value in members)
 
 
@@ -243,13 +242,13 @@ def member(name: str, value: str, text: str) -> str:
 
 
 def _of_members(members: Iterable[str]) -> str:
-    """SQL of a JSON object of ``member``s, the first of which has a comma too many."""
+    """SQL of a JSON object of ``member``s, without the comma before the first."""
     listed = ", ".join(members)
     return f"concat('{{', substr(concat({listed}), 2), '}}')" if listed else "'{}'"
 
 
 def json_text(kind: Type, value: str) -> str:
-    """SQL of the JSON of a value that is not null: decimals, dates and times as texts, the rest as it is."""
+    """SQL of the JSON of a value that is not null: decimals, dates and times as texts, others unchanged."""
     if kind.kind in ("decimal", "date", "timestamp"):
         return f"concat('\"', {_decimal_text(kind, value)}, '\"')"
     return f"CAST({f'to_json({value})' if kind.kind == 'text' else value} AS VARCHAR)"
@@ -265,7 +264,7 @@ def _decimal_text(kind: Type, value: str) -> str:
 
 
 def artifact_text(config: Config, window: str) -> str:
-    """SQL of the JSON that ``list_text`` gives of ``from_artifact``, from the columns themselves, at a third of the cost."""
+    """SQL of the JSON that ``list_text`` gives of ``from_artifact``, made from the columns, at a third of the cost."""
     measures = _of_members(_artifact_measure(item) for item in config.measures)
     return _contribution_text(config, literal(window), ("n", "0", "u", "ids"), measures)
 
@@ -285,7 +284,7 @@ def _artifact_measure(item: Measure) -> str:
 
 
 def _chosen(item: Measure, value: str) -> str:
-    """The member of a first or last, with the time that it was chosen by."""
+    """The member of a ``first`` or ``last`` measure, with the time by which it was chosen."""
     held = [("t", TEXT, f"{value}.t"), ("v", item.type, f"{value}.v")]
     return member(item.name, value, _object(held))
 
@@ -312,10 +311,10 @@ def block_text(config: Config, block: str) -> str:
 
 
 def existing_list_text(record: str) -> str:
-    """SQL of the text of the contributions that stand in a ``record`` without withdrawn windows: their list, but not its last bracket.
+    """SQL of the JSON of a record's contributions without its last bracket, for a ``record`` without withdrawn windows.
 
-    What is looked for stands in a record once: inside a text a quote has a backslash before it, and no other member that a record
-    can hold before its contributions is a list. A measure may be called c too, so the bracket counts."""
+    The pattern occurs once in a record: inside a text a quote follows a backslash, and no member before the contributions is a list.
+    A measure may be called c, too, so the bracket is part of the pattern."""
     start = f"(strpos({record}, {literal(_LISTED + '[')}) + {len(_LISTED)})"
     return f"substr({record}, {start}, length({record}) - {start} - {len(']}')})"
 

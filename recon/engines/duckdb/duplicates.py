@@ -1,4 +1,4 @@
-"""Duplicates across windows in DuckDB: the few keys whose ids meet in several windows, or that hold too many ids to keep.
+"""Duplicates across windows in DuckDB: for the few keys with the same id in several windows, or with too many ids for a record.
 
 The rule: docs/decisions/001-contributions-and-duplicates.md.
 """
@@ -35,9 +35,9 @@ _TABLES = (
 def untangle(
     connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources, windows: Sequence[str]
 ) -> tuple[dict[str, Moved], dict[str, Recount]]:
-    """Makes the table ``untangled`` from the entangled keys of ``merged``.
+    """Creates the table ``untangled`` from the entangled keys of ``merged``.
 
-    Returns per window what became suppressed (net), and for windows outside the range the change in what the records count."""
+    Returns per window the events that became suppressed (net), and for windows outside the range the change of the records' counts."""
     after = settle(connection, config, sources, windows, "merged")
     return _moved_totals(connection, config, after), _recounts(connection, config)
 
@@ -49,8 +49,8 @@ def settle(
     windows: Sequence[str],
     table: str,
 ) -> Events:
-    """Makes the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``; ``windows`` are those of the
-    range. Of ``sources`` it reads no artifacts of the range. Returns the events of every window as it will stand."""
+    """Creates the table ``untangled`` from the entangled keys of ``table``, which has the columns of ``merged``; ``windows``: the range.
+    Does not read the range's artifacts in ``sources``. Returns the events of every window after the merge."""
     for one in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {one}")
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -95,8 +95,8 @@ def settle(
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str]) -> None:
-    """Per key, the windows whose event files are read for ids where the record holds none: those that the range can touch, and all
-    that are not carried forward where the record will hold their ids again."""
+    """Per key, the windows whose ids are read from event files because the record has none: the windows that the range can affect,
+    and all that are not carried forward if the record will list their ids again."""
     instants = [config.grid.parse(window) for window in windows]
     reach = config.grid.reach(config.events.dedupe)
     first, last = min(instants) - reach, max(instants) + reach
@@ -110,10 +110,10 @@ def _zones(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seque
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str) -> None:
-    """The views ``ids_old`` and ``ids_new``: key, w, idh of every contribution on that side, from the record or else from the stateless
-    artifacts of its window, which hold all of them. ``part`` is the part of these files that the keys lie in.
+    """The views ``ids_old`` and ``ids_new``: key, w, idh of every contribution before and after, from the record or else from the
+    reduced artifacts of its window, which have all ids. ``part``: the bounds of the keys in these files.
 
-    What is outside the range is the same on both sides, and read once. What arrives has its ids."""
+    Windows outside the range are the same before and after, and read once. Arriving contributions have their ids."""
     _read_ids(connection, artifacts_old, part, "ids_kept", "pairs_new", "NOT p.ranged")
     for side in ("old", "new"):
         connection.execute(f"CREATE TEMP TABLE ids_own_{side} AS SELECT key, w, unnest(ids) AS idh FROM pairs_{side} WHERE ids IS NOT NULL")
@@ -124,7 +124,7 @@ def _ids(connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path
 def _read_ids(
     connection: duckdb.DuckDBPyConnection, artifacts_old: Mapping[str, Path], part: str, table: str, pairs: str, which: str
 ) -> None:
-    """Adds to ``table`` the ids of those ``pairs`` in their keys' zones of which the record has none."""
+    """Adds to ``table`` the ids of the ``pairs`` in their keys' zones that the record does not have."""
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} (key VARCHAR, w VARCHAR, idh UBIGINT)")
     absent = f"p.ids IS NULL AND {which} AND (p.w BETWEEN z.first AND z.last OR p.w >= z.held)"
     wanted = f"(SELECT p.key, p.w FROM {pairs} p JOIN zones z USING (key) WHERE {absent})"
@@ -137,11 +137,11 @@ def _read_ids(
 
 
 def _texts(connection: duckdb.DuckDBPyConnection, windows: Sequence[str], before: Events, after: Events) -> None:
-    """The views ``texts_old`` and ``texts_new``: key, w, id of the ids that decide what changes. Hashes only find them: two ids of one hash
-    are two ids, so the ids themselves are read from the events.
+    """The views ``texts_old`` and ``texts_new``: key, w, id of the ids that decide what changes. Hashes only find them: two ids may have
+    the same hash, so the ids themselves are read from the events.
 
-    These are the ids whose hashes meet in a window of the range (``met``), and all others that meet in a window which holds one of
-    these, as it may have to be reduced again. Ids that meet elsewhere suppress what they did before."""
+    These are the ids whose hash occurs twice in windows that include the range (``met``), and all repeated ids of every window with one of
+    these, since it may have to be reduced again. Other repeated ids suppress the same events as before."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     known = "(SELECT DISTINCT key, w, idh FROM (FROM ids_old UNION ALL FROM ids_new))"
     several = " UNION ".join(f"SELECT key, idh FROM ids_{side} GROUP BY key, idh HAVING count(*) > 1" for side in ("old", "new"))
@@ -159,7 +159,7 @@ def _texts(connection: duckdb.DuckDBPyConnection, windows: Sequence[str], before
 
 
 def _tie(connection: duckdb.DuckDBPyConnection) -> None:
-    """Each id whose hash the artifacts hold was read from the events; else it would be taken for no duplicate. Raises WrongInput."""
+    """Raises WrongInput where an id whose hash is in the artifacts is not in the events: it would not be recognized as a duplicate."""
     lacking = connection.execute("""
         SELECT w, count(*) FROM met
         ANTI JOIN (SELECT key, w, id_hash(id) AS idh FROM (FROM texts_old UNION FROM texts_new)) USING (key, w, idh)
@@ -185,7 +185,7 @@ def _read_texts(connection: duckdb.DuckDBPyConnection, events: Events, table: st
 
 
 def _suppressed(connection: duckdb.DuckDBPyConnection, config: Config, side: str) -> None:
-    """An event is suppressed if the nearest earlier window that holds its id lies within the horizon, counted there or not."""
+    """An event is suppressed if the nearest earlier window with its id is within the horizon, whether it counts there or not."""
     seconds = config.grid.reach(config.events.dedupe) // timedelta(seconds=1)
     connection.execute(f"""
         CREATE TEMP TABLE suppressed_{side} AS
@@ -212,7 +212,7 @@ def _reduce_again(connection: duckdb.DuckDBPyConnection, config: Config, events:
 
 
 def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
-    """The table ``untangled``: the entangled keys with their lists of contributions put together anew."""
+    """Creates the table ``untangled``: the entangled keys with their new lists of contributions."""
     put = contributions.contribution(
         config,
         {
@@ -238,7 +238,7 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
 
 
 def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str, Recount]:
-    """Windows outside the range: rows and additive measures of their changed contributions, after less before."""
+    """Windows outside the range: rows and additive measures of their changed contributions, after minus before."""
     from recon.engines.port import Recount
 
     names = [item.name for item in config.measures if item.kind in ("sum", "count")]
@@ -254,7 +254,7 @@ def _recounts(connection: duckdb.DuckDBPyConnection, config: Config) -> dict[str
 
 
 def _moved_totals(connection: duckdb.DuckDBPyConnection, config: Config, events: Events) -> dict[str, Moved]:
-    """Control totals and additive measures of the events that moved, per window, net of those that moved back."""
+    """Control totals and additive measures of the events that moved, per window, less those that moved back."""
     from recon.engines.port import Moved
     from recon.model.totals import Totals
 

@@ -1,4 +1,4 @@
-"""Merge in DuckDB: one slice of the keys; stateless artifacts replace their windows' contributions in the existing records."""
+"""Merges one slice of the keys in DuckDB: reduced artifacts replace their windows' contributions in the existing records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def merge_slice(
     existing: pa.Table,
     bounds: tuple[int, int],
 ) -> Slice:
-    """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``existing``: hi, lo, record of just these keys."""
+    """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``existing``: hi, lo, record of exactly these keys."""
     windows = sorted(sources.artifacts)
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
@@ -66,8 +66,9 @@ def merge_slice(
 
 @dataclass(frozen=True)
 class _Arriving:
-    """The arriving keys: ``rows``, a SELECT of hi, lo, key and more; from these columns, SQL of a key's contributions in order of
-    windows, and of their JSON, comma between. What is made of one window's rows is made after they are joined: narrow rows join faster."""
+    """The arriving keys. ``rows``: a SELECT of hi, lo, key and more; ``contributions`` and ``text``: SQL over these columns of a key's
+    contributions in order of windows, and of their JSON with commas between. Contributions are made after the join: narrow rows join
+    faster."""
 
     rows: str
     contributions: str
@@ -95,14 +96,14 @@ def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, 
 
 
 def _each(value: str) -> str:
-    """The list of ``value`` (SQL of a contribution ``x``) over the contributions of a row of ``merged`` as they will stand."""
+    """The list of ``value`` (SQL of a contribution ``x``) over the new contributions of a row of ``merged``."""
     values = f"list_transform(fresh, lambda x: {value})"
     return f"CASE WHEN appended THEN list_concat(list_transform(old_c, lambda x: {value}), {values}) ELSE {values} END"
 
 
 def _total(member: str) -> str:
-    """The sum of a ``member`` over the contributions of a row of ``merged`` as they will stand. Lists cost, and nearly every row has one
-    contribution, or one behind another."""
+    """The sum of a ``member`` over the new contributions of a row of ``merged``. Lists are slow, and nearly every row has one or two
+    contributions."""
     one, before = f"fresh[1].{member}", f"old_c[1].{member}"
     return (
         f"CASE WHEN len(fresh) = 1 AND NOT appended THEN {one} "
@@ -112,8 +113,8 @@ def _total(member: str) -> str:
 
 
 def _existing(config: Config) -> str:
-    """SELECT: hi, lo, record of the existing records, what of them is needed (``r``), and whether they have a block (``blocked``). The
-    block itself, which nearly none has, is read where it is needed."""
+    """SELECT: hi, lo, record of the existing records, their members as ``r``, and whether they have a block (``blocked``). The block
+    itself, which few records have, is read where it is needed."""
     return f"""
         SELECT hi, lo, record, from_json(record, {contributions.record_structure(config)}) AS r,
                {contributions.has_block("record")} AS blocked FROM existing_records"""
@@ -129,14 +130,14 @@ def _opened(config: Config) -> str:
 
 
 def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequence[str]) -> str:
-    """Every touched key: its record, status and contributions as they stand (``old``, ``old_status``, ``old_c``), its
-    contributions as they will stand (in order of windows), and whether ids overlap (``entangled``). Contributions that are
-    carried forward are not among them, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be (``folds``).
+    """Every touched key: its existing record, status and contributions (``old``, ``old_status``, ``old_c``), its new contributions in
+    order of windows (``fresh``), and whether ids occur in several windows (``entangled``). Contributions that are carried forward are
+    not listed, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be carried forward (``folds``).
 
-    Nearly always the arriving windows come after all that stand. Such a row is ``appended``: its contributions will be those of
-    ``old_c``, which are neither taken apart nor written anew, and then those of ``fresh``. In other rows ``fresh`` is all of them.
-    One whose block was opened is none, as its record does not have the text of all that is in ``old_c``.
-    ``text`` is the JSON of those in ``fresh`` where they are just the arriving ones, else null."""
+    Nearly always the arriving windows come after all existing ones. Such a row is ``appended``: its new contributions are those of
+    ``old_c``, which are neither parsed nor written again, followed by ``fresh``. In other rows ``fresh`` is the complete list. A row whose
+    block was opened is not appended, since its record does not have the text of all of ``old_c``.
+    ``text``: the JSON of ``fresh`` where it is exactly the arriving contributions, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
     held = f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
@@ -167,9 +168,9 @@ def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequenc
 
 
 def _entangled() -> str:
-    """SQL: whether ids of several windows meet, or met, in a row of ``_merged``, or are not held. Comparing lists costs, so the
-    two cases that are nearly all come first: a key of one window, within which ids were compared by reduce; and one window behind
-    those that stand, where what is suppressed among these, nothing, stays as it is."""
+    """SQL: whether a row of ``_merged`` has an id in several windows, before or after, or a record without ids. Comparing lists is slow,
+    so the two most frequent cases come first: a key of a single window, whose ids reduce has compared; and a single window after the
+    existing ones without suppressed events."""
     return f"""
         coalesce(
             CASE WHEN old IS NULL AND len(fresh) = 1 THEN false
@@ -187,7 +188,7 @@ def _replaced(ranged: str, kind: str) -> str:
 
 
 def _withdrawn(ranged: str) -> str:
-    """The windows that once contributed and do not any more, in order."""
+    """The windows that contributed before and no longer do, in order."""
     gone = f"list_transform(list_filter(old_c, lambda x: list_contains({ranged}, x.w)), lambda x: x.w)"
     arrived = "list_transform(coalesce(new_c, []), lambda x: x.w)"
     before = f"list_concat(coalesce(old_withdrawn, []), {gone})"
@@ -217,7 +218,7 @@ def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str)
 
 
 def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str) -> pa.Table:
-    """The records that are not what stands, in order of hash, with what ``_status_changes`` counts."""
+    """The records that changed, in order of hash, with the columns that ``_status_changes`` counts."""
     twins = connection.execute("SELECT hi FROM merged GROUP BY hi HAVING count(*) > 1").fetchall()
     # By the invariant of runs the records of one hash are written together.
     together = f" OR hi IN ({', '.join(str(hi) for (hi,) in twins)})" if twins else ""
@@ -232,8 +233,8 @@ def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str)
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """The rows that changed, in order of hash, with the length and the check of each record. Long texts are put in order here: DuckDB
-    takes twice as long for it."""
+    """The rows that changed, in order of hash, with the length and the check of each record. Sorted by Arrow, in half the time of
+    DuckDB, since the texts are long."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -254,9 +255,9 @@ def _in_order(table: pa.Table) -> pa.Table:
 def _window_sums(
     connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str
 ) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
-    """Per window of the range, what the contributions hold as they will stand: rows counted, rows suppressed, additive measures.
+    """Per window of the range, sums over its new contributions: rows counted, rows suppressed, additive measures.
 
-    Where ``fresh`` is not the whole list, what stands before it is of other windows."""
+    Where ``fresh`` is not the complete list, the contributions before it are of other windows."""
     additive = [item for item in config.measures if item.kind in ("sum", "count")]
     sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in additive)
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
@@ -272,7 +273,7 @@ def _window_sums(
 
 
 def _status_changes(connection: duckdb.DuckDBPyConnection, written: pa.Table) -> dict[str, int]:
-    """Change in the number of artifacts by status. A record that is not written has the status that it had."""
+    """Change in the number of artifacts by status. A record that is not written keeps its status."""
     connection.register("written_records", written.select(["stood", "old_status", "stands", "status"]))
     rows = connection.execute("""
         SELECT status, sum(change) FROM (

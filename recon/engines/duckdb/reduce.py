@@ -1,4 +1,4 @@
-"""Reduce in DuckDB: the typed events of one window → its artifacts, sorted events, and what was set aside."""
+"""Reduce in DuckDB: the typed events of one window → its artifacts, sorted events, and the rows that are set aside."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def measure(name: str) -> str:
 
 
 def aggregate(config: Config, item: Measure) -> str:
-    """The SQL aggregate that takes one measure over events.
+    """The SQL aggregate of one measure over events.
 
-    First and last go by (time, file, line), where ``file`` is the place in the order of landing."""
+    First and last are chosen by (time, file, line), where ``file`` is the place in the order of landing."""
     names = {name: column(config, name) for name in config.columns}
     conditions = [] if item.where is None else [f"({emit_duckdb(item.where, names)})"]
     value = "" if item.column is None else column(config, item.column)
@@ -59,7 +59,7 @@ def aggregate(config: Config, item: Measure) -> str:
 
 
 def reduce_events(config: Config, events: str, by: str = "") -> str:
-    """SELECT that reduces the table ``events`` per key: hi, lo, key, n (events), u (the set of currencies, where they are told apart), ids
+    """SELECT that reduces the table ``events`` per key: hi, lo, key, n (events), u (the set of currencies, if events have one), ids
     (sorted hashes), and m_<name> per measure.
 
     ``by`` names further columns to group by, with a comma in front of each."""
@@ -73,8 +73,8 @@ def reduce_events(config: Config, events: str, by: str = "") -> str:
 
 
 def currencies(config: Config) -> str:
-    """SQL of the sorted set of currencies of events as ``u``, with a comma before it; an empty one is the text ''. Nothing where currencies
-    are not told apart."""
+    """SQL of the sorted set of currencies of events as ``u``, with a comma before it; an empty currency is the text ''. Empty where events
+    have no currency."""
     if config.events.currency is None:
         return ""
     return f", list_sort(list(DISTINCT coalesce({column(config, config.events.currency)}, ''))) AS u"
@@ -134,8 +134,8 @@ def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts
 
 
 def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, duplicates: str | None = None) -> None:
-    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id, time and the typed columns. ``duplicates``: a
-    source of these with their kind, where they are not those of ``set_duplicates_aside``."""
+    """Rejected rows and duplicates within the window: kind, file, line, reason, raw, key, id, time and the typed columns. ``duplicates``:
+    the source of duplicates with their kind, by default the table of ``set_duplicates_aside``."""
     columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
     own = f"""(SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
                FROM landed JOIN duplicates USING (file, line))"""
@@ -188,7 +188,7 @@ def without_amount(connection: duckdb.DuckDBPyConnection, config: Config, source
 
 
 def measure_totals(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> dict[str, str | int]:
-    """Totals of the sum and count measures over artifacts: what merge ties its contributions with."""
+    """Totals of the sum and count measures over artifacts, with which the merge ties its contributions."""
     additive = [item for item in config.measures if item.kind in ("sum", "count")]
     if not additive:
         return {}
@@ -198,7 +198,7 @@ def measure_totals(connection: duckdb.DuckDBPyConnection, config: Config, source
 
 
 def logical(connection: duckdb.DuckDBPyConnection, config: Config, query: str) -> str:
-    """What ``query`` (reduced events) gives after the user's logic, as a source for FROM."""
+    """The rows of ``query`` (reduced events) after the user's logic, as a source for FROM."""
     if not config.logic:
         return f"({query})"
     connection.register("judged", after_reduce(config.logic_source, config.logic_place, connection.sql(query).to_arrow_table()))

@@ -1,4 +1,4 @@
-"""Opening DuckDB with the limits of the configuration."""
+"""Opens DuckDB with the limits of the configuration."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") 
 
 
 def execute_interruptible(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Executes a long statement so that Ctrl-C ends it at once. DuckDB itself often notices only when all of it is done, since the
-    thread that would see the signal is busy with it; here that thread waits."""
+    """Executes a long statement that Ctrl-C ends at once. DuckDB itself often notices a signal only at the end, since the main thread
+    is busy with the statement; here the main thread waits."""
     with ThreadPoolExecutor(1) as beside:
         done = beside.submit(connection.execute, statement)
         try:
@@ -89,7 +89,7 @@ class _Database:
 
 
 def _opened(config: Config, place: Path) -> duckdb.DuckDBPyConnection:
-    """The process's database. Made anew where its folder is gone: DuckDB would make it again, readable by all."""
+    """The process's database; a new one where its folder is gone, since DuckDB would recreate the folder, readable by all users."""
     key = os.getpid(), config.threads, config.memory_limit, place
     if not _database(*key).spill.is_dir():
         _database.cache_clear()
@@ -98,7 +98,7 @@ def _opened(config: Config, place: Path) -> duckdb.DuckDBPyConnection:
 
 @lru_cache(maxsize=1)
 def _database(process: int, threads: int, memory_limit: str, place: Path) -> _Database:
-    """One database per process: making one takes longer than merging a small window. Raises WrongUsage where DuckDB refuses the limits."""
+    """One database per process: opening one takes longer than merging a small window. Raises WrongUsage where DuckDB refuses the limits."""
     import duckdb
 
     try:

@@ -75,7 +75,7 @@ def fits(task: MergeTask) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """What one slice came to, without its records: those lie in a part-file, with ``entries`` that lead to them, if any changed."""
+    """The result of one slice, without its records: those are in a part-file, and ``entries`` lead to them, if any changed."""
 
     slice: Slice
     entries: Entries | None = None
@@ -118,7 +118,7 @@ def merging_slices(store: ObjectStore, config: Config, task: MergeTask) -> Itera
 
 
 def _superseded(existing: pa.Table, written: pa.Table) -> int:
-    """Bytes of the existing records whose hashes are written anew: all records of a hash are written together."""
+    """Bytes of the existing records that new ones replace: all records of a hash are written together."""
     ours, theirs = ([part.column(name).to_numpy() for name in ("hi", "lo")] for part in (existing, written))
     return int(_lengths(existing)[among(*ours, *theirs)].sum())
 
@@ -135,7 +135,7 @@ def hash_slices(count: int) -> list[tuple[int, int]]:
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:
-    """The bytes of a text column, as they lie in Arrow's buffers: records with known lengths, without a loop per row."""
+    """The bytes of a text column, straight from Arrow's buffers, without a loop per row."""
     import pyarrow as pa
 
     for chunk in column.chunks:

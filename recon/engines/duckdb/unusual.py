@@ -1,6 +1,4 @@
-"""Accepted events of a window that may be a mistake all the same: no measure's condition takes them, or their time lies outside the
-window.
-"""
+"""Counts accepted events that may be a mistake: no measure's condition includes them, or their time is outside the window."""
 
 from __future__ import annotations
 
@@ -39,8 +37,8 @@ def count(connection: duckdb.DuckDBPyConnection, config: Config, window: str, ev
 
 
 def _uncounted(config: Config) -> tuple[str, str] | None:
-    """SQL of the condition that no measure's ``where`` holds, and of the value that such an event is counted under. None where every
-    measure takes all events."""
+    """SQL of the condition that no measure's ``where`` holds, and of the value by which such an event is counted. None where a
+    measure includes all events."""
     names = {name: column(config, name) for name in config.columns}
     conditions = [item.where for item in config.measures if item.where is not None]
     if not conditions:

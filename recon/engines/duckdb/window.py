@@ -46,12 +46,12 @@ def reduce_window(store: ObjectStore, config: Config, manifest: Manifest) -> Fig
         reduce.write_set_aside(connection, config, written.local[reduced.SET_ASIDE])
         figures = figures_of(connection, config, manifest, read, _money(connection, config), written)
         written.copy_into(store)
-    # Else it took so long that a sweep took it for given up, and has removed its files.
+    # A sweep deletes the files of an attempt that takes too long; then the window is reduced again.
     return figures if finished(store, figures) else reduce_window(store, config, manifest)
 
 
 def finished(store: ObjectStore, figures: Figures) -> bool:
-    """Puts the figures, which finish their folder. False where a sweep was there first."""
+    """Puts the figures, which complete the folder. Returns False where a sweep has deleted the folder as abandoned."""
     try:
         store.put_new(figures.folder + reduced.FIGURES, [figures.body()])
     except AlreadyExists:
@@ -60,7 +60,7 @@ def finished(store: ObjectStore, figures: Figures) -> bool:
 
 
 def event_spec(config: Config) -> EventSpec:
-    """What the intake is asked for."""
+    """The columns that the intake reads."""
     return spec_of(config, model.event_columns(config))
 
 
@@ -157,7 +157,7 @@ def tie_with_declared(
     number: int,
     read: FileRows,
 ) -> None:
-    """The totals that the sender declared for a file against what stands in it. Only declared controls are compared."""
+    """Raises WrongInput where the totals that the sender declared differ from the file's. Compares only declared controls."""
     if not file.expect:
         return
     source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
@@ -182,7 +182,7 @@ def tie_with_declared(
 
 
 def local_file(store: ObjectStore, file: LandedFile, scratch: Path) -> Path:
-    """A landed file as a local path: itself in a folder store, else a copy."""
+    """A landed file as a local path: the stored file in a folder, else a copy."""
     try:
         local = local_copy(store, file.path, scratch)
     except NotFound:
