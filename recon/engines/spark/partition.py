@@ -1,4 +1,4 @@
-"""Rows to the partition that their number names."""
+"""Sends each row to the partition of a given number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def parted(rows: DataFrame, part: str, total: int) -> DataFrame:
-    """``rows`` with ``part``, an INT from 0 to ``total`` - 1, in as many partitions, each row in that of its number."""
+    """``rows`` with ``part``, an INT from 0 to ``total`` - 1, in ``total`` partitions, each row in the partition ``part``."""
     from pyspark.sql import DataFrame
     from pyspark.sql.functions import col, expr
 
@@ -20,7 +20,7 @@ def parted(rows: DataFrame, part: str, total: int) -> DataFrame:
 
 
 def by_hash(numbered: DataFrame, total: int) -> DataFrame:
-    """The same before Spark 4.1, which partitions by its own hash alone: the row goes by a value whose hash leads where it belongs."""
+    """As ``parted``, before Spark 4.1, which partitions only by its own hash: by a value whose hash gives the right partition."""
     from pyspark.sql.functions import col, element_at, lit
 
     leading = element_at(lit(_leading(numbered.sparkSession, total)), col("part") + 1)
@@ -28,7 +28,7 @@ def by_hash(numbered: DataFrame, total: int) -> DataFrame:
 
 
 def _leading(session: SparkSession, total: int) -> list[int]:
-    """For each number below ``total``, a value whose hash leads to that partition."""
+    """For each partition below ``total``, a value whose hash gives that partition."""
     found: dict[int, int] = {}
     looked = max(64, 16 * total)
     while len(found) < total:

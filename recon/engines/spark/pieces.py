@@ -1,6 +1,6 @@
-"""What Spark's tasks read and write of a large window: a file → typed events; a slice → sorted pieces; pieces → the window's files.
+"""Spark's tasks for a large window: a file → typed events; a slice → sorted pieces; pieces → the window's files.
 
-Between tasks hashes are signed, which is all that Spark knows: an unsigned number less 2⁶³, so that their order stays.
+Between tasks hashes are signed, since Spark has no unsigned numbers: the unsigned number minus 2⁶³, which keeps their order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Pieces = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Read:
-    """What one file of a window came to: its events and rejects as Parquet pieces."""
+    """The result of reading one file of a window: its events and rejects as Parquet pieces."""
 
     rows: FileRows
     totals: Totals
@@ -52,7 +52,7 @@ class Read:
 
 
 def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
-    """One file of a window, by the intake, into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
+    """Reads one file of a window by the intake into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
     writer, window, manifest, number = item
     file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
@@ -76,7 +76,7 @@ def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest
 
 
 def write_pieces(config: Config, writer: str, kind: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One partition of Spark, which is one slice of one window, as a sorted Parquet piece. Gives one row: w, part, path, error."""
+    """Writes one partition, a slice of a window, as a sorted Parquet piece. Returns one row: w, part, path, error."""
     import pyarrow as pa
 
     batches = iter(batches)
@@ -133,7 +133,7 @@ def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, loca
 
 
 def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
-    """Duplicates within the window, in the columns of what is set aside."""
+    """Writes the duplicates within the window, with the columns of the rows that are set aside."""
     columns = "".join(f", {reduce.column(config, name)}" for name in model.event_columns(config))
     connection.execute(f"""
         COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
@@ -145,8 +145,8 @@ _WRITE = {EVENTS: _write_events, ARTIFACTS: _write_artifacts, DUPLICATES: _write
 
 
 def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequence[Read], Pieces]) -> Figures:
-    """The files of a window from its pieces, each in order of hash already, in a folder of this task's own; then the figures, tied with
-    what was read, which finish it."""
+    """Writes the files of a window from its pieces, which are in order of hash, into a new folder; then ties the figures with the rows that
+    were read, and puts them, which completes the folder."""
     manifest, read, pieces = item
     window = config.grid.parse(manifest.window)
     folder = layout.stateless(window, manifest.revision, config.rules_version, layout.new_attempt())
@@ -173,24 +173,24 @@ def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: P
 
 
 def _all(pieces: Sequence[Path], nothing: str) -> str:
-    """SELECT of all rows of the pieces, one behind the other; ``nothing`` has the columns of none."""
+    """SELECT of all rows of the pieces, concatenated; ``nothing`` where there are no pieces."""
     return f"SELECT * FROM {parquet.scan(pieces)}" if pieces else nothing
 
 
 def _nothing(config: Config, own: dict[str, str], further: dict[str, str] | None = None) -> str:
-    """SELECT of no rows: columns ``own`` by type, then those of events, or else ``further``."""
+    """SELECT of no rows: columns ``own`` by type, then ``further``, by default the columns of events."""
     if further is None:
         further = {reduce.column(config, name): kind.duckdb for name, kind in model.event_columns(config).items()}
     return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in {**own, **further}.items())} WHERE false"
 
 
 def _artifact(config: Config) -> dict[str, str]:
-    """The columns of a stateless artifact but for its measures."""
+    """The columns of a reduced artifact without its measures."""
     currencies = {"u": "VARCHAR[]"} if config.events.currency else {}
     return {"hi": "UBIGINT", "lo": "UBIGINT", "key": "VARCHAR", "n": "BIGINT", **currencies, "ids": "UBIGINT[]"}
 
 
 def _measure_type(item: Measure) -> str:
-    """SQL type of a measure in a stateless file."""
+    """SQL type of a measure in a reduced file."""
     kind = item.type.duckdb
     return f"STRUCT(t VARCHAR, f INTEGER, l BIGINT, v {kind})" if item.kind in ("first", "last") else kind

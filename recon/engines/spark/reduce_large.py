@@ -1,8 +1,8 @@
 """Reduce of large windows on Spark: files → events → duplicates set aside → measures per key → pieces by hash → the window's files.
 
-All windows of a range go through one set of jobs; ``w`` is a window's place in the range. Aggregates are taken before the shuffle and
-after it, so that a key with very many events is one row of each task. Partitions are numbered by the stage itself: one for each slice
-of the hash space of each window.
+All windows of a range go through one set of jobs; ``w`` is a window's place in the range. Events are aggregated
+before the shuffle and after it, so that a key with very many events is one row per task. The stage numbers the partitions itself: one
+per slice of the hash space of each window.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SLICE_EVENTS = 1_000_000
-"""Events that one slice of a window holds about."""
+"""Target number of events per slice of a window."""
 _PATTERN = re.compile(r"[\\{}\[\]*?]")
 _BROADCAST_MAX = 500_000
 _SUM_OVERFLOWS = ("ARITHMETIC_OVERFLOW", "NUMERIC_VALUE_OUT_OF_RANGE", "DECIMAL_PRECISION_EXCEEDS")
@@ -41,7 +41,7 @@ _SUM_OVERFLOWS = ("ARITHMETIC_OVERFLOW", "NUMERIC_VALUE_OUT_OF_RANGE", "DECIMAL_
 
 @dataclass(frozen=True)
 class _Cut:
-    """Into how many slices each window of the range is cut."""
+    """The number of slices of each window of the range."""
 
     slices: tuple[int, ...]
 
@@ -58,7 +58,7 @@ class _Cut:
 
 
 def reduce_large(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> list[Figures | ReconError]:
-    """Figures of each window, or why it is bad."""
+    """The figures of each window, or its error."""
     writer = layout.new_attempt()
     items = [(writer, place, manifest, number) for place, manifest in enumerate(manifests) for number in range(len(manifest.files))]
     found = attempted(config, "intake", read_file, items)
@@ -145,14 +145,14 @@ class _Range:
 
 
 def _url(store: ObjectStore, config: Config, path: str) -> str:
-    """Where Spark itself reads an object: not a URL but a path of Hadoop's, without escapes but for what is a pattern there."""
+    """The Hadoop path by which Spark reads an object: not a URL; only characters of Hadoop's patterns are escaped."""
     local = store.local(path)
     return _PATTERN.sub(r"\\\g<0>", f"{config.store.rstrip('/')}/{path}" if local is None else f"file://{local}")
 
 
 def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> DataFrame | None:
-    """w, file, line, conflicting of the events that do not count: of one (key, id) of a window the first by (time, file, line) does. None
-    where there are none, which is known by the hashes of ids alone."""
+    """w, file, line, conflicting of the events that do not count: of each (key, id) of a window the first by (time, file, line) counts.
+    None where no hash of an id occurs twice."""
     from pyspark.sql.functions import broadcast, expr
 
     if not config.events.id:
@@ -182,7 +182,7 @@ def _duplicates(session: SparkSession, config: Config, events: DataFrame) -> Dat
 
 
 def _artifacts(config: Config, events: DataFrame) -> DataFrame:
-    """One row per window and key: w, hi, lo, key, n, u where currencies are told apart, ids (sorted), and m_<name> per measure."""
+    """One row per window and key: w, hi, lo, key, n, u if events have a currency, ids (sorted), and m_<name> per measure."""
     from pyspark.sql.functions import expr
 
     ids = "sort_array(collect_list(idh))" if config.events.id else "CAST(array() AS ARRAY<BIGINT>)"
@@ -193,7 +193,7 @@ def _artifacts(config: Config, events: DataFrame) -> DataFrame:
 
 
 def aggregate(config: Config, item: Measure) -> str:
-    """The aggregate of Spark that takes one measure over events; see recon.engines.duckdb.reduce.aggregate, which it equals."""
+    """Spark's aggregate of one measure over events; equals recon.engines.duckdb.reduce.aggregate."""
     conditions = []
     if item.where is not None:
         conditions.append(f"({emit_spark(item.where, {name: _column(config, name) for name in config.columns})})")

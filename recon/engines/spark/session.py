@@ -1,4 +1,4 @@
-"""Opening Spark with the configuration's settings and those that meaning rests on."""
+"""Opens Spark with the configuration's settings and the settings that results depend on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def open_session(engine: Engine) -> SparkSession:
-    """A session of its own settings, in the Spark that this process has (spark-submit, Dagster's resource, an earlier call) or else in a
+    """A session with its own settings, in this process's Spark (of spark-submit, Dagster's resource or an earlier call), or else in a
     new one by ``engine``. Raises WrongUsage where pyspark or Java is missing."""
     try:
         from pyspark.sql import SparkSession
@@ -40,7 +40,7 @@ def open_session(engine: Engine) -> SparkSession:
 
 
 def settings_of(engine: Engine) -> dict[str, str]:
-    """What a new Spark is started with: where it runs, and the settings of ``engine`` in the configuration."""
+    """The settings of a new Spark: where it runs, and those of ``engine`` in the configuration."""
     found = {"spark.app.name": "recon", "spark.master": engine.master, "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     if engine.master.startswith("local"):
         found |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
@@ -48,7 +48,7 @@ def settings_of(engine: Engine) -> dict[str, str]:
 
 
 def prepare() -> None:
-    """What must be known before Java is started in this process: which one, and which Python its tasks run."""
+    """Sets, before this process starts Java, which Java it uses and which Python its tasks run."""
     use_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 

@@ -1,8 +1,8 @@
-"""Tasks of Spark that run the library's own code on one file, window or slice each, on whatever executor they land.
+"""Runs the library's own code in Spark tasks, on one file, window or slice each.
 
-An item may be carried out more than once: Spark retries what failed, runs slow tasks twice if told to, and starts again what a dead
-worker had. So an item's function writes under names that no other attempt has (``layout.new_attempt``), and *answers* with them. Of the
-answers Spark gives the driver exactly one an item. What other attempts wrote is named by nobody.
+An item may be processed more than once: Spark retries failed tasks, runs slow tasks twice if configured to, and restarts the tasks of a
+dead worker. So an item's function writes under names that no other attempt has (``layout.new_attempt``), and returns these names. The
+driver gets exactly one result per item; no commit names what other attempts wrote.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Failed:
-    """What went wrong with an item for a reason that another try would find again."""
+    """The error of an item that another attempt would meet again."""
 
     error: ReconError
 
 
-def in_tasks(config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    """One answer per item, in order. ``function`` must stand in a module of this library. Raises the first item's ReconError; the others
-    are carried out all the same."""
-    answers = attempted(config, what, function, items)
-    for answer in answers:
-        if isinstance(answer, ReconError):
-            raise answer
-    return answers  # type: ignore[return-value]
+def in_tasks(config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Result], items: Sequence[Item]) -> list[Result]:
+    """One result per item, in order. ``function`` must be in a module of this library. Raises the first item's ReconError after all items
+    were processed."""
+    results = attempted(config, what, function, items)
+    for result in results:
+        if isinstance(result, ReconError):
+            raise result
+    return results  # type: ignore[return-value]
 
 
 def attempted(
-    config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Answer], items: Sequence[Item]
-) -> list[Answer | ReconError]:
-    """The same, with an item's ReconError in place of its answer."""
+    config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Result], items: Sequence[Item]
+) -> list[Result | ReconError]:
+    """As ``in_tasks``, with the ReconError of a failed item in place of its result."""
     if not items:
         return []
     context = open_session(config.engine).sparkContext
     context.setJobDescription(f"recon: {what}")
     with telling(what):
-        answers: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
-    return [answer.error if isinstance(answer, _Failed) else answer for answer in answers]
+        results: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
+    return [result.error if isinstance(result, _Failed) else result for result in results]
 
 
 @contextmanager
 def telling(what: str) -> Iterator[None]:
-    """What Spark gives up for reasons of its own (executors that are gone, Python processes that were killed) as one line."""
+    """Raises Spark's own failures (lost executors, killed Python processes) as ConnectionLost in one line."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -75,7 +75,7 @@ def telling(what: str) -> Iterator[None]:
 
 
 def parallelism(config: Config) -> int:
-    """Tasks that run side by side."""
+    """The number of tasks that run in parallel."""
     return int(open_session(config.engine).sparkContext.defaultParallelism)
 
 
@@ -89,18 +89,18 @@ def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], An
         except Exception as error:
             failure = blamed(error, "a task of Spark failed")
             if not isinstance(failure, WrongInput):
-                raise  # Spark tries it again, perhaps on another machine
+                raise  # Spark retries the task, perhaps on another machine
             traceback.print_exc()
             yield _Failed(failure)
 
 
 def on_executor(config: Config) -> tuple[ObjectStore, Config]:
-    """The store, opened here and checked to be this reconciliation's, and the configuration with the limits of one task."""
+    """The store, opened on this executor and checked to be this reconciliation's, and the configuration with the limits of one task."""
     os.environ.setdefault("RECON_SCRATCH", _local_disk())
     return open_for(config), replace(config, threads=1, memory_limit=config.engine.memory_limit)
 
 
 def _local_disk() -> str:
-    """Where Spark keeps its own intermediate files on this machine."""
+    """The folder of Spark's intermediate files on this machine."""
     named = os.environ.get("SPARK_LOCAL_DIRS") or os.environ.get("LOCAL_DIRS") or tempfile.gettempdir()
     return named.split(",")[0]
