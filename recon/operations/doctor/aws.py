@@ -1,6 +1,6 @@
-"""What the doctor looks at on AWS: of each service that is configured, whether it is reached, may be used, and has what is named.
+"""Checks AWS: whether each configured service is reachable, allowed, and has the named resources.
 
-Nothing is changed, started or invoked, and no credentials are told.
+Nothing is changed, started or invoked, and no credentials are shown.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from recon.storage.open import open_for, open_store
 from recon.storage.roles import STAGE_PROFILE, STAGES, role_of
 
 CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0
-_FROM_ITS_OWN = {"index table": "DYNAMODB", "index workers": "LAMBDA", "emr": "EMR", "emr serverless": "EMR_SERVERLESS"}
+_ENDPOINT_OF = {"index table": "DYNAMODB", "index workers": "LAMBDA", "emr": "EMR", "emr serverless": "EMR_SERVERLESS"}
 _REFUSED = ("AccessDenied", "UnauthorizedOperation", "not authorized")
-_STATED = ("ExpiredToken", "UnrecognizedClient", "InvalidSignature", "InvalidClientTokenId", "SignatureDoesNotMatch")
+_INVALID = ("ExpiredToken", "UnrecognizedClient", "InvalidSignature", "InvalidClientTokenId", "SignatureDoesNotMatch")
 
 Look = Callable[[], str]
 
 
 def examine(config: Config) -> Iterator[Finding]:
-    """Of services that are configured, and of no others."""
-    engine, asked = config.engine, list[Callable[[Config], Finding]]()
+    """Findings of the configured services only."""
+    engine, checks = config.engine, list[Callable[[Config], Finding]]()
     if config.index.kind == "dynamodb":
-        asked.append(_table)
+        checks.append(_table)
     if config.workers.kind == "lambda":
-        asked.append(_function)
+        checks.append(_function)
     if engine.kind == "emr":
-        asked.append(_cluster)
+        checks.append(_cluster)
     if engine.kind == "emr_serverless":
-        asked.append(_application)
-    if asked or config.store.startswith("s3://"):
+        checks.append(_application)
+    if checks or config.store.startswith("s3://"):
         credentials = _credentials()
         yield credentials
         if credentials.there:
             yield from _roles(config)
-            yield from (look(config) for look in asked)
+            yield from (check(config) for check in checks)
             if engine.elsewhere and engine.package.startswith("s3://"):
                 yield _package(config)
 
 
 def _roles(config: Config) -> Iterator[Finding]:
-    """Each stage's role, where stages have one: whether it can be taken, and reads the store."""
+    """For each stage with a role: whether the role can be assumed, and reads the store."""
     if not os.environ.get(STAGE_PROFILE):
         return
     for stage in STAGES:
@@ -70,7 +70,7 @@ def _roles(config: Config) -> Iterator[Finding]:
 
 
 def _credentials() -> Finding:
-    """By which link of the standard chain they were found; not which they are."""
+    """Where the standard chain found credentials; never the credentials themselves."""
     name, mend = "aws credentials", "set AWS_PROFILE, or sign in, such as with 'aws sso login'"
     try:
         import boto3
@@ -89,15 +89,15 @@ def _credentials() -> Finding:
 
 
 def _table(config: Config) -> Finding:
-    """The table that answers for this store. Where none is full yet, that DynamoDB answers is all that is asked for."""
-    full = _standing(config)
-    table = full or config.index.table
+    """The store's current table; while none is complete, only that DynamoDB answers."""
+    current_table = _current_table(config)
+    table = current_table or config.index.table
 
     def look() -> str:
         try:
             state = call(_client("dynamodb").describe_table, TableName=table)["Table"]["TableStatus"]
         except WrongUsage as error:
-            if full or "ResourceNotFoundException" not in str(error):
+            if current_table or "ResourceNotFoundException" not in str(error):
                 raise
             return f"DynamoDB answers; there is no table {table} yet, the first update makes it"
         return f"table {table} is {state}"
@@ -105,8 +105,8 @@ def _table(config: Config) -> Finding:
     return _tried("index table", look, "dynamodb:DescribeTable", "recon index rebuild", "index")
 
 
-def _standing(config: Config) -> str:
-    """Name of the table that is full, as the store says; "" where there is none, or the store cannot be opened, which is told by itself."""
+def _current_table(config: Config) -> str:
+    """Name of the store's current table; "" if there is none, or the store cannot be opened, which has a finding of its own."""
     try:
         store = open_for(replace(config, s3=config.s3.retrying(CONNECT_S_MAX)))
         found = current(store, Timeline(store).head())
@@ -116,7 +116,7 @@ def _standing(config: Config) -> str:
 
 
 def _function(config: Config) -> Finding:
-    """By a dry run, which takes the right to invoke it and invokes nothing."""
+    """A dry run checks the permission to invoke the function and invokes nothing."""
     function = config.workers.function
 
     def look() -> str:
@@ -145,13 +145,13 @@ def _cluster(config: Config) -> Finding:
 
 
 def _emr_answers() -> str:
-    """For clusters that are still to be started, which cannot be tried without starting one."""
+    """For runs that start clusters: starting one cannot be checked without starting it."""
     try:
         call(_client("emr").list_clusters, ClusterStates=["STARTING"])
     except WrongUsage as error:
         if not any(sign in str(error) for sign in _REFUSED):
-            raise  # a run need not list clusters, so that it may be refused
-    return "EMR answers; each run starts a cluster of its own, and whether it may is not tried"
+            raise  # a run does not list clusters, so this may be denied
+    return "EMR answers; each run starts a cluster of its own, whether it may is not checked"
 
 
 def _application(config: Config) -> Finding:
@@ -183,8 +183,8 @@ def _client(service: str) -> Any:
 
 
 def _tried(name: str, look: Look, action: str, mend: str = "", stage: str = "") -> Finding:
-    """``action``: the right that the call takes. ``mend``: where what is named is not there. ``stage``: whose role makes the call in a run;
-    "" for the process's own."""
+    """``action``: the permission that the call needs. ``mend``: the fix if the named resource does not exist. ``stage``: whose role makes
+    the call in a run; "" for the process's own role."""
     try:
         with role_of(stage) if stage else nullcontext():
             return Finding(name, True, look(), needed=True)
@@ -193,16 +193,16 @@ def _tried(name: str, look: Look, action: str, mend: str = "", stage: str = "") 
 
 
 def _mend(name: str, error: ReconError, action: str, otherwise: str) -> str:
-    told = str(error)
-    if "pip install" in told:
+    text = str(error)
+    if "pip install" in text:
         return INSTALL_AWS
-    if "no region" in told:
+    if "no region" in text:
         return "export AWS_REGION=…"
-    if any(sign in told for sign in _STATED):
+    if any(sign in text for sign in _INVALID):
         return "renew the credentials, such as with 'aws sso login'"
-    if any(sign in told for sign in _REFUSED):
+    if any(sign in text for sign in _REFUSED):
         return f"allow {action} to the role or user that runs this"
     if isinstance(error, TryAgain):
-        endpoint = f"AWS_ENDPOINT_URL_{_FROM_ITS_OWN[name]}" if name in _FROM_ITS_OWN else "AWS_ENDPOINT_URL_S3"
+        endpoint = f"AWS_ENDPOINT_URL_{_ENDPOINT_OF[name]}" if name in _ENDPOINT_OF else "AWS_ENDPOINT_URL_S3"
         return f"check the network, AWS_REGION and {endpoint}"
     return otherwise or f"allow {action} to the role or user that runs this"

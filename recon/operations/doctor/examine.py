@@ -1,4 +1,4 @@
-"""What there is of what Recon needs, on this machine: each engine and service, what is missing, and the one command that mends it."""
+"""Checks this machine for the engines and services Recon needs, and names the command that fixes each gap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECT_S_MAX = 3
 
 
 def examine(config: Config | None) -> list[Finding]:
-    """All findings; with ``config`` also of what it names."""
+    """All findings; with ``config`` also of the services that it names."""
     spark = config is not None and config.engine.kind == "spark"
     found = [
         _installed("duckdb engine", "duckdb", needed=not spark, mend="pip install dagster-recon"),
@@ -41,7 +41,7 @@ def examine(config: Config | None) -> list[Finding]:
         _installed("dagster", "dagster", needed=True, mend="pip install dagster-recon"),
         _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'dagster-recon[postgres]'"),
     ]
-    return [one for one in found if one is not None]
+    return [finding for finding in found if finding is not None]
 
 
 def _installed(name: str, distribution: str, needed: bool, mend: str) -> Finding:
@@ -63,7 +63,7 @@ def _java(needed: bool) -> Finding:
 
 
 def _spark_master(config: Config) -> Finding:
-    """Whether somebody listens where the master is said to be."""
+    """Whether the master's port accepts connections."""
     master = config.engine.master
     if not master.startswith("spark://"):
         return Finding("spark master", True, f"{master}: no cluster of its own", needed=True)
@@ -88,7 +88,7 @@ def _store(config: Config) -> Finding:
     from recon.storage.open import open_for
 
     def look() -> str:
-        # Without trying again for minutes, as a run does.
+        # A run would retry for minutes.
         open_for(replace(config, s3=config.s3.retrying(CONNECT_S_MAX)))
         return f"{config.store_path or config.store} opens"
 
@@ -99,7 +99,7 @@ def _store(config: Config) -> Finding:
 
 
 def _cache(config: Config) -> Finding | None:
-    """Whether the cache takes our user and answers. A run goes on without it: what is missing costs speed."""
+    """Whether the cache accepts the user and answers. Runs go on without it, only slower."""
     if config.cache.kind == "none":
         return None
     if config.store_path is not None:
@@ -109,7 +109,7 @@ def _cache(config: Config) -> Finding | None:
     address = config.cache.address
     cache = RecordCache(config.cache, config.cache.namespace or config.name, bytes)
     try:
-        with role_of("prefetch"):  # which reads the secret in a run
+        with role_of("prefetch"):  # the role that reads the secret in a run
             cache.try_out()
     except Exception as error:
         mend = "recon.yaml: cache.url, cache.user, cache.secret"

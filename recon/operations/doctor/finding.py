@@ -1,4 +1,4 @@
-"""What the doctor says of one thing that it has looked at."""
+"""The result of one doctor check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``needed``: the configuration asks for it. ``mend``: the one command, where it is not there."""
+    """``there``: whether the check passed; ``told``: its result. ``needed``: the configuration requires it. ``mend``: the command that fixes
+    it."""
 
     name: str
     there: bool

@@ -1,10 +1,10 @@
-"""The zip that the Lambda function of index workers is deployed from.
+"""Builds the zip for the Lambda function of index workers.
 
     python -m recon.operations.packaging.lambda_zip --out dist # for this machine: what is installed here
     python -m recon.operations.packaging.lambda_zip --out dist --arch arm64 --python 3.13
 
-It holds the library and what the worker imports, in the versions that are installed here, which are those that were tested. boto3 comes
-with Lambda's runtime. Neither Arrow, DuckDB nor Dagster is in it: a test holds that it runs without.
+The zip contains the library and the worker's imports, in the versions that are installed and tested here. boto3 is part of Lambda's
+runtime. Arrow, DuckDB and Dagster are not in the zip: a test runs the worker without them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ HANDLER = "recon.serving.workers.lambda_handler.handler"
 UNZIPPED_MAX_BYTES = 250 * 1024 * 1024
 """Lambda's own limit."""
 UPLOADED_MAX_BYTES = 50 * 1024 * 1024
-"""Of a zip that is uploaded as it is; a larger one goes by way of S3."""
+"""Of a zip that is uploaded directly; a larger zip is uploaded through S3."""
 NEEDED = ("numpy", "obstore", "pydantic", "PyYAML", "tenacity", "typing-extensions")
-"""What the worker imports of others, without what these need themselves."""
+"""Third-party packages that the worker imports, without their own dependencies."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT_PARTS = {"__pycache__", "tests", "samples", "_pyinstaller", "f2py"}
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"wrote {made}: {size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped, of {most:.0f} MB at most")
     print(f"next: deploy it for python{asked.python} on {asked.arch} with the handler {HANDLER}")
     if size > UPLOADED_MAX_BYTES:
-        print("it is too large to be uploaded as it is: put it into a bucket of the same region and name it there")
+        print("it is too large for a direct upload: put it into a bucket of the same region and name it there")
     return 0
 
 
 def package(out: Path, arch: str, python: str) -> tuple[Path, int]:
-    """Writes the zip; its path, and bytes unzipped. The same versions give the same bytes. Raises WrongUsage where it is too large."""
+    """Writes the zip; returns its path and unzipped bytes. The same versions give the same bytes. Raises WrongUsage if it is too large."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         others = Path(folder)
@@ -81,7 +81,7 @@ def package(out: Path, arch: str, python: str) -> tuple[Path, int]:
 
 
 def _kept(folder: Path) -> Iterator[str]:
-    """Files that are needed where nothing is tested, compiled or typed."""
+    """Files that are needed at run time: no tests, type stubs or sources of extensions."""
     for file in folder.rglob("*"):
         name = file.relative_to(folder)
         if file.is_file() and not _LEFT_OUT_PARTS & set(name.parts) and not file.name.endswith(_LEFT_OUT_SUFFIXES):
@@ -89,23 +89,23 @@ def _kept(folder: Path) -> Iterator[str]:
 
 
 def _copy_installed(folder: Path) -> None:
-    for one in _distributions():
-        for file in one.files or ():
-            if ".." not in file.parts:  # commands, which lie beside the libraries
+    for package in _distributions():
+        for file in package.files or ():
+            if ".." not in file.parts:  # commands, which are beside the libraries
                 target = folder / file
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(str(one.locate_file(file)), target)
+                shutil.copyfile(str(package.locate_file(file)), target)
 
 
 def _distributions() -> list[Distribution]:
-    """What is in the zip besides the library, with what it needs itself."""
+    """Third-party packages in the zip, with their dependencies."""
     return installed([*NEEDED, "pydantic-core", "annotated-types", "typing-inspection"])
 
 
-def _version(told: str) -> str:
-    if not re.fullmatch(r"3\.[0-9]{1,2}", told):
-        raise argparse.ArgumentTypeError(f"{told!r} is no version such as 3.13")
-    return told
+def _version(text: str) -> str:
+    if not re.fullmatch(r"3\.[0-9]{1,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version such as 3.13")
+    return text
 
 
 if __name__ == "__main__":

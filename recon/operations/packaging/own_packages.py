@@ -1,6 +1,6 @@
-"""Recon's own packages beside the library, and that no others are imported in their place.
+"""Recon's packages beside the library, and a check that no other packages are imported in their place.
 
-``jobs`` and ``resources`` are common names: a folder of that name in the working directory would silently take the place of ours.
+``jobs`` and ``resources`` are common names: a folder of that name in the working directory would silently be imported instead.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 from recon.errors import WrongUsage
 
 DISTRIBUTION = "dagster-recon"
-"""What pip installs. ``recon`` on PyPI is a stranger's package."""
+"""The name for pip. ``recon`` on PyPI is an unrelated package."""
 PACKAGES = ("recon_assets", "resources", "jobs")
 
 
 def refuse_foreign_modules() -> None:
-    """Raises WrongUsage, naming the path, where another package of the same name would be imported in place of ours."""
+    """Raises WrongUsage with the path of a package that would be imported in place of Recon's package of the same name."""
     ours = Path(__file__).resolve().parents[3]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)

@@ -27,8 +27,8 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def package(out: Path, arch: str | None = None, python: str = "3.11") -> int:
-    """The library as a zip for ``--py-files`` and the file for spark-submit; for ``arch`` also what else EMR's machines need, with the
-    script that installs it there. The same sources give the same bytes."""
+    """Writes the library as a zip for ``--py-files``, and the file for spark-submit; for ``arch`` also the wheels that EMR's machines need,
+    and the script that installs them. The same sources give the same bytes."""
     source = Path(__file__).parents[2]
     out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / _ZIP, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,4 +1,4 @@
-"""Wheels of what Recon needs, in the versions that are installed here, for machines of another architecture or Python."""
+"""Fetches wheels of Recon's dependencies, in the versions that are installed here, for another architecture or Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def python_here() -> str:
 
 
 def installed(names: Iterable[str]) -> list[Distribution]:
-    """These distributions. Raises WrongUsage for one that is not installed."""
+    """The installed distributions of these names. Raises WrongUsage for a missing one."""
     found = []
     for name in names:
         try:
@@ -40,17 +40,17 @@ def installed(names: Iterable[str]) -> list[Distribution]:
 
 
 def needed(extra: str, without: Sequence[str] = ()) -> list[Distribution]:
-    """All that Recon needs with an extra, what these need in their turn included; ``without`` what begins with these names."""
+    """Recon's dependencies with an extra, including indirect ones; ``without``: prefixes of names that are left out."""
     from packaging.requirements import Requirement
 
     found: dict[str, Distribution] = {}
 
     def add(name: str) -> None:
-        (one,) = installed([name])
-        if one.name in found:
+        (package,) = installed([name])
+        if package.name in found:
             return
-        found[one.name] = one
-        for text in one.requires or ():
+        found[package.name] = package
+        for text in package.requires or ():
             requirement = Requirement(text)
             of = extra if name == DISTRIBUTION else ""
             applies = requirement.marker is None or requirement.marker.evaluate({"extra": of})
@@ -59,12 +59,12 @@ def needed(extra: str, without: Sequence[str] = ()) -> list[Distribution]:
 
     add(DISTRIBUTION)
     del found[DISTRIBUTION]
-    return sorted(found.values(), key=lambda one: one.name.lower())
+    return sorted(found.values(), key=lambda package: package.name.lower())
 
 
 def fetch(wanted: Sequence[Distribution], out: Path, arch: str, python: str, unpacked: bool = False) -> None:
-    """Their wheels into ``out``, with REQUIREMENTS, or ``unpacked`` as they are imported. Raises TryAgain where pip could not."""
-    pins = [f"{one.name}=={one.version}" for one in wanted]
+    """Downloads the wheels into ``out`` with a REQUIREMENTS file, or installs them there if ``unpacked``. Raises TryAgain if pip fails."""
+    pins = [f"{package.name}=={package.version}" for package in wanted]
     machine = ARCHITECTURES[arch]
     newest = 26 if int(python.partition(".")[2]) <= 11 and unpacked else 34  # Lambda's Amazon Linux 2, and 2023
     platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in range(newest, 16, -1)]
@@ -73,8 +73,8 @@ def fetch(wanted: Sequence[Distribution], out: Path, arch: str, python: str, unp
     command = [*_pip(), *into, "--quiet", "--disable-pip-version-check", *built, *pins]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter and names
     if done.returncode != 0:
-        told = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), f"exit status {done.returncode}")
-        raise TryAgain(f"pip could not fetch what is needed for python{python} on {arch}: {told[:300]}")
+        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), f"exit status {done.returncode}")
+        raise TryAgain(f"pip could not fetch what is needed for python{python} on {arch}: {reason[:300]}")
     if not unpacked:
         (out / REQUIREMENTS).write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
 
