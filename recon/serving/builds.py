@@ -23,8 +23,8 @@ from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 
 @dataclass(frozen=True)
 class TableBuild:
-    """A table that was builds to be filled. ``commit``: of the state that it is filled from. ``generation``: the commit of the rebuild that
-    it belongs to, 0 before the first. ``owner``: stands in the table itself."""
+    """A build of an index table. ``commit``: of the state that the table is filled from. ``generation``: the commit of the rebuild that
+    the table belongs to, 0 before the first rebuild. ``owner``: an id that the table itself contains, too."""
 
     number: int
     table: str

@@ -54,7 +54,7 @@ class TableGone(ReconError):
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """Counts of writes. ``items``: put or updated. ``refused``: the table held this pointer or a newer one. ``units``: write capacity."""
+    """Counts of writes. ``items``: put or updated. ``refused``: the table has this pointer or a newer one. ``units``: write capacity."""
 
     items: int = 0
     refused: int = 0

@@ -31,7 +31,7 @@ BATCH_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Loaded:
-    """Counts of one loaded share. ``entries``: of the run that counted. ``items``: put or updated. ``refused``: the table held this pointer
+    """Counts of one loaded share. ``entries``: of the run that counted. ``items``: put or updated. ``refused``: the table has this pointer
     or a newer one. ``tombstones``: items of keys without contributions. ``units``: consumed write capacity."""
 
     share: str

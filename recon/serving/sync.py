@@ -29,7 +29,7 @@ from recon.storage import lease
 from recon.storage.port import ObjectStore
 
 BUILD_LEASE = "serving/filling"
-"""Name of the lease of whoever builds a table. It saves work: two builds at once do no harm."""
+"""Name of the lease for building a table. It saves work: two builds at once do no harm."""
 LEASE_S = 60.0
 COMMITS_AT_ONCE = 256
 """Commits that are loaded before the frontier advances."""

@@ -114,8 +114,8 @@ class _Copying:
             with suppress(AlreadyExists):
                 documents.put(self._target, layout.COPYING, mark, **documents.INDENTED)
         try:
-            held = self._read(layout.COPYING)
-            same = held["store"] == identity and (not held["first"] or held["first"] == mark["first"])
+            begun = self._read(layout.COPYING)
+            same = begun["store"] == identity and (not begun["first"] or begun["first"] == mark["first"])
         except NotFound:
             raise WrongUsage(
                 f"{self._name}: holds something that is neither a store nor a copy of one; name an empty or a new folder or prefix"
@@ -124,7 +124,7 @@ class _Copying:
             raise Damaged(f"{self._name}: {layout.COPYING} is damaged ({error}); empty it and copy again") from None
         if not same:
             raise WrongUsage(f"{self._name}: holds an unfinished copy of another store; empty it, or name a new folder or prefix")
-        return False, int(held["commit"])
+        return False, int(begun["commit"])
 
     def _read(self, path: str) -> Any:
         raw = self._target.get(path)
@@ -185,9 +185,9 @@ class _Copying:
         """Checks that the target has all objects of the commit, before any entry is put."""
         there = {**self._there(layout.STATE), **self._there(layout.STATELESS), **self._there(layout.EVENTS)}
         short = [path for path, size in records.items() if there.get(path) != size]
-        for name, held in state.windows.items():
-            manifest = layout.manifest(parse_instant(name, "window"), held.revision)
-            short += [path for path in (held.folder + reduced.FIGURES, manifest) if path not in there]
+        for name, window in state.windows.items():
+            manifest = layout.manifest(parse_instant(name, "window"), window.revision)
+            short += [path for path in (window.folder + reduced.FIGURES, manifest) if path not in there]
         if short and self._source.exists(short[0]):
             raise TryAgain(f"{self._name}: {short[0]} was copied and is gone again; does another process work there? Run the same again")
         if short:

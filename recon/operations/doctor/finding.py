@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """``there``: whether the check passed; ``told``: its result. ``needed``: the configuration requires it. ``mend``: the command that fixes
-    it."""
+    """``there``: whether the check passed; ``told``: its result. ``needed``: the configuration requires it. ``mend``: the command that
+    fixes it."""
 
     name: str
     there: bool

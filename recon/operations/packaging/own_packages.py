@@ -26,6 +26,6 @@ def refuse_foreign_modules() -> None:
             raise WrongUsage(f"{name}: not found; pip install {DISTRIBUTION} into this Python, or start in {ours}")
         if path not in (ours / name, ours / name / "__init__.py"):
             raise WrongUsage(
-                f"{path}: a foreign package {name!r} stands in the way of Recon's own ({ours / name}); "
+                f"{path}: a foreign package {name!r} is imported in place of Recon's own ({ours / name}); "
                 "rename it, or start in another folder"
             )

@@ -61,7 +61,7 @@ class Steps:
         self._client, self._tell = client("emr"), tell
 
     def find(self, digest: str) -> EmrStep | None:
-        """The newest active step whose request has this digest, whoever submitted it."""
+        """The newest active step whose request has this digest, also one by another submitter."""
         return next((step for step in self._listed(_ACTIVE) if step.state != "CANCEL_PENDING" and step.token[0] == digest), None)
 
     def submit(self, name: str, arguments: Sequence[str]) -> str:
