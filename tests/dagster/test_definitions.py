@@ -180,7 +180,7 @@ def test_a_foreign_package_of_our_name_is_refused_naming_its_path(orders: Path, 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"{foreign}/__init__.py: a foreign package {package!r} stands in the way" in done.stderr
+    assert f"{foreign}/__init__.py: a foreign package {package!r} is imported in place of" in done.stderr
 
 
 def test_our_own_packages_are_not_foreign() -> None:
@@ -206,5 +206,5 @@ def test_workspace_yaml_beside_a_foreign_package_is_refused(orders: Path, monkey
     foreign.mkdir()
     (foreign / "__init__.py").write_text("")
     done = validated(orders.parent)
-    assert f"{foreign}/__init__.py: a foreign package 'jobs' stands in the way" in done.stdout + done.stderr
+    assert f"{foreign}/__init__.py: a foreign package 'jobs' is imported in place of" in done.stdout + done.stderr
     assert done.returncode == 1

@@ -355,7 +355,7 @@ def test_a_foreign_package_of_our_name_is_refused_naming_its_path(tmp_path: Path
     process = started(opened)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert err.startswith(f"recon: {tmp_path / 'jobs' / '__init__.py'}: a foreign package 'jobs' stands in the way")
+    assert err.startswith(f"recon: {tmp_path / 'jobs' / '__init__.py'}: a foreign package 'jobs' is imported in place of")
 
 
 def test_a_run_from_another_thread_works_as_well(tmp_path: Path) -> None:
