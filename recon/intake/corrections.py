@@ -145,7 +145,7 @@ def _event_columns(config: Config, event: Mapping[str, str]) -> dict[str, str]:
     given = [name for name in config.columns if name not in config.key and name != config.events.id_column]
     for name in event:
         if name in config.key:
-            raise WrongUsage(f"--event {name}: is the key, which stands before the options already; leave it out")
+            raise WrongUsage(f"--event {name}: is part of the key, which is given before the options; leave it out")
         if name == config.events.id_column:
             raise WrongUsage(f"--event {name}: the id of a correction is made anew, so that it is no duplicate; leave it out")
         if name not in given:

@@ -27,7 +27,7 @@ def note_certified(store: ObjectStore, config: Config, state: State, at_most: in
     """Records the newest commit up to which every window is certified. Checks at most ``at_most`` windows."""
     done, _ = frontiers.read(store, _CERTIFIED)
     upto = state.commit
-    later = sorted((held.commit, name) for name, held in state.windows.items() if held.commit > done)
+    later = sorted((window.commit, name) for name, window in state.windows.items() if window.commit > done)
     for number, (commit, name) in enumerate(later):
         if number == at_most or not is_certified(store, config, name, state.windows[name]):
             upto = commit - 1
@@ -41,13 +41,13 @@ def maybe_uncertified(store: ObjectStore, state: State) -> dict[str, int]:
 
     Some may have their certificate already: see ``is_certified``."""
     done, _ = frontiers.read(store, _CERTIFIED)
-    return dict(sorted((name, held.commit) for name, held in state.windows.items() if held.commit > done))
+    return dict(sorted((name, window.commit) for name, window in state.windows.items() if window.commit > done))
 
 
-def is_certified(store: ObjectStore, config: Config, name: str, held: CommittedWindow) -> bool:
+def is_certified(store: ObjectStore, config: Config, name: str, window: CommittedWindow) -> bool:
     """Whether the window's newest certificate names the commit that changed it last."""
     newest = read_certificate(store, config.grid.parse(name))
-    return newest is not None and newest["commit"] >= held.commit
+    return newest is not None and newest["commit"] >= window.commit
 
 
 def read_certificate(store: ObjectStore, window: datetime) -> dict[str, Any] | None:

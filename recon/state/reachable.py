@@ -34,7 +34,7 @@ def needed(store: ObjectStore, state: State) -> set[str]:
 
 def folders(state: State) -> set[str]:
     """Reduced folders that a state needs."""
-    return {held.folder for held in state.windows.values()}
+    return {window.folder for window in state.windows.values()}
 
 
 def switched(timeline: Timeline, state: State) -> dict[str, int]:

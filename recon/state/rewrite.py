@@ -138,7 +138,7 @@ def write_live_run(store: ObjectStore, path: str, live: MergePlan, rewritten: Re
         for _, _, part, _ in _moves(live, rewritten, places()):
             used[part] = True
     stays = np.array([name not in rewritten.chosen for name in live.part_files], bool)
-    number, number_new = (np.cumsum(one, dtype=np.uint32) - np.uint32(1) for one in (stays, used))
+    number, number_new = (np.cumsum(kept, dtype=np.uint32) - np.uint32(1) for kept in (stays, used))
     number_new = number_new + np.uint32(np.count_nonzero(stays))
     files = [name for name, one in zip((*live.part_files, *rewritten.paths), (*stays, *used), strict=True) if one]
 

@@ -133,8 +133,8 @@ class State:
 
     def revision(self, window: str) -> int:
         """The committed revision of a window, 0 if there is none."""
-        held = self.windows.get(window)
-        return 0 if held is None else held.revision
+        found = self.windows.get(window)
+        return 0 if found is None else found.revision
 
 
 class Fold:
@@ -156,7 +156,7 @@ class Fold:
         """Adds the next commit. ``rebuilt``: the state that its ``generation`` names."""
         state, added, runs = self._state, entry.runs_added, self._state.runs
         if rebuilt is not None:
-            self._windows = {name: held._replace(commit=entry.number) for name, held in rebuilt.windows.items()}
+            self._windows = {name: window._replace(commit=entry.number) for name, window in rebuilt.windows.items()}
             state, runs = replace(state, totals=rebuilt.totals, watermark=rebuilt.watermark, rebuilt=entry.number), rebuilt.runs
         for name, committed in (*entry.windows.items(), *entry.recounted.items()):
             self._windows[name] = CommittedWindow.of(committed, entry.number)
@@ -190,7 +190,7 @@ class Fold:
     def checkpoint(self, place: checkpoints.Span) -> checkpoints.Checkpoint:
         """The checkpoint of the span ``place``, which ends at this commit."""
         state = self._state
-        changed = {name: held for name, held in self._windows.items() if held.commit > place.since}
+        changed = {name: window for name, window in self._windows.items() if window.commit > place.since}
         at = {name: getattr(state, name) for name in ("commit", "rules", "time", "totals", "watermark", "rebuilt")}
         at["runs"] = [run.to_json() for run in state.runs]
         columns = tuple(zip(*changed.values(), strict=True)) or tuple(() for _ in CommittedWindow._fields)

@@ -74,7 +74,7 @@ class RecordCache:
 
     def put(self, records: Iterable[tuple[RecordAddress, bytes]]) -> None:
         """Stores records that have been checked, except those larger than ``cache.record_max``."""
-        small = (one for one in records if len(one[1]) <= self._settings.record_max)
+        small = ((address, record) for address, record in records if len(record) <= self._settings.record_max)
         if self._breaker.allows():
             with self._no_worse_than_a_miss():
                 while batch := list(islice(small, KEYS_AT_ONCE)):
@@ -90,7 +90,7 @@ class RecordCache:
         values = client.mget([self._prefix + name for name in names])
         self._breaker.succeeded()
         self._count("mget", sent=sum(map(len, names)), received=sum(len(value) for value in values if value is not None))
-        return [self._opened(*one) for one in zip(places, names, values, strict=True)]
+        return [self._opened(place, name, value) for place, name, value in zip(places, names, values, strict=True)]
 
     def _kept(self, batch: Sequence[tuple[RecordAddress, bytes]]) -> None:
         life_s, sent = int(self._settings.ttl.total_seconds()), 0

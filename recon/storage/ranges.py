@@ -18,7 +18,7 @@ READ_AHEAD = 3
 
 
 def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], cost: ReadCost) -> npt.NDArray[np.int64]:
-    """Ranges [start, stop) in ascending order of start → the position of the first range of each request.
+    """Groups ranges [start, stop), in ascending order of start, into requests; returns the position of the first range of each.
 
     A request spans gaps of up to ``cost.gap_max_bytes``, and at most ``cost.request_max_bytes`` and the length of one range.
     """
@@ -29,7 +29,7 @@ def coalesce(starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], cost: 
 
 
 def read_ranges(store: ObjectStore, paths: Sequence[str], offsets: Iterable[int], lengths: Iterable[int]) -> list[bytes]:
-    """Several ranges, in order, as many side by side as the store's cost says. Raises what ``get_range`` raises."""
+    """Several ranges, in order, ``cost.requests_at_once`` in parallel. Raises what ``get_range`` raises."""
     requests = [(path, int(offset), int(length)) for path, offset, length in zip(paths, offsets, lengths, strict=True)]
     if len(requests) < 2:
         return [store.get_range(*request) for request in requests]

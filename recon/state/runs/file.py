@@ -338,7 +338,7 @@ def _check_layout(path: str, count: int, arrays: dict[str, tuple[int, int, int]]
         rows = count if name in COLUMNS else -(-count // BLOCK)
         size = rows * np.dtype(kind).itemsize
         if arrays.get(name, ())[:2] != (position, size):
-            raise _damaged(path, f"its array {name!r} does not lie where {count} entries put it")
+            raise _damaged(path, f"its array {name!r} is not where {count} entries put it")
         position += size + -size % 8
     if position != end:
         raise _damaged(path, f"it holds {end} bytes of arrays, {position} are expected")

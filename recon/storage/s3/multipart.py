@@ -73,7 +73,7 @@ def _upload(requests: Requests, key: str, parts: Iterable[bytes], upload: Mappin
                     uploaded.append(waiting.popleft().result())
                 waiting.append(writers.submit(_upload_part, requests, key, upload, number, part))
                 size += len(part)
-            uploaded += [one.result() for one in waiting]
+            uploaded += [part.result() for part in waiting]
         except BaseException:
             writers.shutdown(wait=False, cancel_futures=True)
             raise

@@ -233,7 +233,7 @@ class S3Store:
             except Exception:
                 pages = None
                 raise
-            return None if found is None else [(str(one["path"]), int(one["size"])) for one in found]
+            return None if found is None else [(str(entry["path"]), int(entry["size"])) for entry in found]
 
         while True:
             keys = self._requests.send("ListObjectsV2", prefix or "", page)
