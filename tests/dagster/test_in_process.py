@@ -17,15 +17,15 @@ from typing import Any
 import dagster as dg
 import pytest
 from folders import ROOT
-from small_reconciliation import YAML, landed, made, window
+from small_reconciliation import YAML, die_before_certifying, landed, made, refuse_to_merge, window
 
 import recon
 from recon.api import Reconciliation
 from recon.cli import main
 from recon.cli.dagster_runs import Materializing
-from recon.errors import Damaged, TryAgain, WrongInput
+from recon.errors import Damaged, TryAgain
 from recon.planning import quarantine
-from recon.stages import index, merge, reduce
+from recon.stages import index, reduce
 from recon.stages.report import RunReport
 from recon.state.certificates import uncertified
 from recon.state.timeline import Timeline
@@ -131,14 +131,7 @@ def test_a_bad_window_is_left_out_and_named_and_the_others_of_its_range_are_done
 
 def test_a_range_that_cannot_be_merged_is_halved_until_the_bad_window_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = made(tmp_path, hours=5)
-    real = merge.merge_windows
-
-    def merged(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
-        if window(3) in {figures.window for figures in block}:
-            raise WrongInput("the totals do not tie")
-        return real(store, config, timeline, block, *more)
-
-    monkeypatch.setattr(merge, "merge_windows", merged)
+    refuse_to_merge(monkeypatch, window(3))
     report = ran(opened)
     assert report.bad == {window(3): "the totals do not tie"}
     assert set(report.windows) == {window(hour) for hour in (0, 1, 2, 4)}
@@ -158,18 +151,11 @@ def test_a_damaged_file_leaves_out_just_its_window_until_it_is_restored(tmp_path
     assert ran(opened).windows == [window(1)]
 
 
-def died(*_: Any) -> Any:
-    raise KeyboardInterrupt
-
-
 def test_windows_that_a_died_run_committed_are_certified_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=2)
-    with monkeypatch.context() as patched:
-        patched.setattr("recon.stages.certify.certify_windows", died)
-        with pytest.raises(KeyboardInterrupt):
-            opened.run()
+    die_before_certifying(monkeypatch, opened)
     assert uncertified(opened.store(), opened.config, opened.state()) == [window(0), window(1)]
     assert main(["run", "--config", str(opened.config.path)]) == 0
     assert "certified 2 windows that an earlier run had committed" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_reconciliation import landed, made, window
+from small_reconciliation import die_before_certifying, landed, made, window
 
 from jobs import repair
 from jobs.repair import Repaired
@@ -104,18 +104,11 @@ def test_windows_that_were_processed_without_dagster_are_shown_and_corrected_one
     assert repaired(opened, silent).repaired == 0
 
 
-def died(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def test_a_window_that_is_not_certified_yet_is_shown_up_to_its_commit_and_its_certificate_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=1)
-    with monkeypatch.context() as patched:
-        patched.setattr("recon.stages.certify.certify_windows", died)
-        with pytest.raises(KeyboardInterrupt):
-            opened.run()
+    die_before_certifying(monkeypatch, opened)
     assert repaired(opened, silent) == Repaired(windows=1, repaired=1, events=5)
     assert repaired(opened, silent) == Repaired(windows=1, repaired=0, events=0)
     opened.run()

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from sensor_ticks import STAGES, Sensors, asked
-from small_reconciliation import QUIET, landed, made, window
+from small_reconciliation import QUIET, landed, made, refuse_to_merge, window
 
 import recon
 from jobs import in_flight
@@ -20,11 +20,10 @@ from jobs.build import build_definitions
 from jobs.next_block import Earlier, choose, digest_of
 from recon.api import Reconciliation
 from recon.engines.select import engine_of
-from recon.errors import WrongInput
 from recon.operations.upkeep import tidy
 from recon.planning import quarantine
 from recon.planning.candidates import Ready
-from recon.stages import merge, reduce
+from recon.stages import reduce
 from recon.state.certificates import uncertified
 from recon.storage import lease
 from recon_assets.assets import asset_key
@@ -245,14 +244,7 @@ def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_st
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = made(tmp_path, hours=6)
-    real = merge.merge_windows
-
-    def merged(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
-        if window(4) in {figures.window for figures in block}:
-            raise WrongInput("the totals do not tie")
-        return real(store, config, timeline, block, *more)
-
-    monkeypatch.setattr(merge, "merge_windows", merged)
+    refuse_to_merge(monkeypatch, window(4))
     sensors = Sensors(opened, instance)
     runs = [(first, last, failure) for stage, first, last, failure in sensors.until_nothing_starts() if stage == "merge"]
     assert runs[0] == (window(0), window(5), "WrongInput")

@@ -255,6 +255,17 @@ def test_certificates_are_numbered_on_from_the_highest_number_though_one_between
 # ---- what is damaged or gone ------------------------------------------------------------------------------------------
 
 
+def check_replay_mends(r: Reconciliation, expected: list[dict[str, Any]]) -> None:
+    """`verify` advises to replay the first window, and after that every artifact is as expected."""
+    problems = r.verify().problems
+    assert any(f"recon replay {W[0]}" in problem for problem in problems), problems
+    r.replay(W[0])
+    report = r.run()
+    assert not report.bad, report.bad
+    assert r.artifacts().to_pylist() == expected
+    assert not r.verify(full=True).problems
+
+
 @pytest.mark.parametrize("gone", [("artifacts.parquet",), ("events.parquet", "set_aside.parquet"), ()])
 def test_replay_mends_a_window_whose_stateless_files_are_gone(base: Path, tmp_path: Path, gone: tuple[str, ...]) -> None:
     r = recon.open(c.copy_of(base, tmp_path / "store") / "recon.yaml")
@@ -264,13 +275,7 @@ def test_replay_mends_a_window_whose_stateless_files_are_gone(base: Path, tmp_pa
     folder = r.state().windows[W[0]].folder
     for name in gone or ("artifacts.parquet", "events.parquet", "set_aside.parquet", "figures.json"):
         r.store().delete(folder + name)
-    problems = r.verify().problems
-    assert any(f"recon replay {W[0]}" in problem for problem in problems), problems
-    r.replay(W[0])
-    report = r.run()
-    assert not report.bad, report.bad
-    assert r.artifacts().to_pylist() == expected
-    assert not r.verify(full=True).problems
+    check_replay_mends(r, expected)
     assert r.run().commits == []
 
 
@@ -284,10 +289,4 @@ def test_replay_mends_a_window_whose_stateless_files_are_damaged(base: Path, tmp
     body = path.read_bytes()
     path.unlink()  # it is a hard link
     path.write_bytes(body[: len(body) // 2])
-    problems = r.verify().problems
-    assert any(f"recon replay {W[0]}" in problem for problem in problems), problems
-    r.replay(W[0])
-    report = r.run()
-    assert not report.bad, report.bad
-    assert r.artifacts().to_pylist() == expected
-    assert not r.verify(full=True).problems
+    check_replay_mends(r, expected)

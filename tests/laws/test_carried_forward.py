@@ -18,7 +18,7 @@ import pytest
 import strategies as s
 from cli_calls import Call
 from damage import rewrite
-from histories import carry_out, check_store, fresh, open_in, records, run_range, same, slow
+from histories import carry_out, check_store, follow, fresh, open_in, records, run_range, same, slow
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Rules, oracle
@@ -45,10 +45,7 @@ SLOW = slow(6)
 @given(s.histories(max_windows=10, max_operations=10), st.sampled_from([3, 8, 4096]))
 def test_blocks_and_contributions_are_the_oracles_after_every_run_of_any_history(history: s.History, ids_max: int) -> None:
     with small(ids_max), fresh(YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state, RULES)
+        follow(r, history, RULES)
         assert not r.verify(full=True).problems
 
 
@@ -56,10 +53,7 @@ def test_blocks_and_contributions_are_the_oracles_after_every_run_of_any_history
 @given(s.histories(max_windows=8, max_operations=8))
 def test_without_ids_the_border_follows_close_behind(history: s.History) -> None:
     with small(), fresh(PLAIN_YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state, PLAIN_RULES)
+        follow(r, history, PLAIN_RULES)
         assert not r.verify(full=True).problems
 
 

@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,21 +42,6 @@ SOAK_KILLS, SOAK_BATCHES = 1000, 20
 def is_verified(number: int) -> bool:
     """Every store is compared; `recon verify` besides, on some, for its time."""
     return number % VERIFY_EVERY == 0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[c.Server]:
-    server = c.Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def base(server: c.Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prepared store: 7 windows done, a correction and a new window to do."""
-    folder = tmp_path_factory.mktemp("crash") / "base"
-    server("make", folder=str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")

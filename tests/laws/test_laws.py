@@ -8,7 +8,7 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import strategies as s
-from histories import carry_out, check_store, fresh, records, run_range, same
+from histories import carry_out, follow, fresh, records, run_range, same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import oracle, withdrawn
@@ -25,30 +25,21 @@ SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list
 @given(s.histories(), st.sampled_from(s.FOLDERS))
 def test_artifacts_and_certificates_equal_the_oracles_after_every_run_of_any_history(history: s.History, name: str) -> None:
     with fresh(name=name) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state)
+        follow(r, history)
 
 
 @SLOW
 @given(s.histories(max_windows=4, max_operations=10))
 def test_a_key_with_more_ids_than_its_record_may_hold_comes_out_the_same(history: s.History) -> None:
     with fresh() as r, patch.object(reduce, "IDS_MAX", 3):
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state)
+        follow(r, history)
 
 
 @SLOW
 @given(s.histories(max_windows=4, max_operations=6))
 def test_events_without_ids_and_times_are_all_counted_under_a_key_of_two_columns(history: s.History) -> None:
     with fresh(PLAIN_YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state, PLAIN_RULES)
+        follow(r, history, PLAIN_RULES)
 
 
 @SLOW
@@ -56,10 +47,7 @@ def test_events_without_ids_and_times_are_all_counted_under_a_key_of_two_columns
 def test_artifacts_with_two_currencies_add_none_of_them_up(history: s.History) -> None:
     rules = s.CURRENCY_RULES
     with fresh(s.CURRENCY_YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state, rules)
+        follow(r, history, rules)
         assert not r.verify(full=True).problems
         for key, artifact in oracle(history.states()[-1].committed_events(), rules).artifacts.items():
             shown = r.show(key)
@@ -75,10 +63,7 @@ def test_artifacts_with_two_currencies_add_none_of_them_up(history: s.History) -
 def test_ids_of_several_columns_and_numbered_rows_come_out_as_the_oracle_says(history: s.History) -> None:
     rules = replace(s.STANDARD_RULES, id=("event_type", "event_id", "#"))
     with fresh(s.NUMBERED_YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state, rules)
+        follow(r, history, rules)
         assert not r.verify(full=True).problems
 
 
@@ -86,10 +71,7 @@ def test_ids_of_several_columns_and_numbered_rows_come_out_as_the_oracle_says(hi
 @given(s.histories(max_windows=4, max_operations=8))
 def test_a_window_that_is_closed_with_too_few_files_is_short_in_its_certificate(history: s.History) -> None:
     with fresh(s.SHORT_YAML) as r:
-        for operation, state in zip(history.operations, history.states(), strict=True):
-            carry_out(r, operation)
-            if isinstance(operation, s.Run):
-                check_store(r, state)
+        follow(r, history)
         for window, revisions in history.states()[-1].revisions.items():
             certificate = r.certificate(name_of(s.at(window)))
             assert certificate is not None

@@ -6,7 +6,6 @@ Law 5 (fenced); the protocol: docs/decisions/002-timeline.md, 007-compaction-and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,6 @@ import pytest
 SHORT = 4
 """Moments of each kind of work in `make test`, spread over all; `make soak` takes every one."""
 KINDS = ("run", "correct", "compact", "rebuild")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[c.Server]:
-    server = c.Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def base(server: c.Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prepared store: 7 windows done, a correction and a new window to do."""
-    folder = tmp_path_factory.mktemp("suspended") / "base"
-    server("make", folder=str(folder))
-    return folder
 
 
 def settled(server: c.Server, folder: Path, what: str, verify: bool) -> dict[str, Any]:

@@ -167,30 +167,32 @@ def writing(tmp_path: Path, file: Path, rows: int, limit: int) -> subprocess.Pop
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def old_export(tmp_path: Path, suffix: str) -> Path:
+    """A file of an earlier export, alone in its folder."""
+    file = tmp_path / "exports" / f"november.{suffix}"
+    file.parent.mkdir()
+    file.write_text("the old one")
+    return file
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
 def test_on_a_full_disk_the_old_file_stays_and_no_part_of_the_new_one(tmp_path: Path, suffix: str) -> None:
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    file = folder / f"november.{suffix}"
-    file.write_text("the old one")
+    file = old_export(tmp_path, suffix)
     with writing(tmp_path, file, 50_000, 65_536) as process:
         out, err = process.communicate()
     assert (process.returncode, out) == (3, "")
     assert err.count("\n") == 1
     assert f"{file}: the disk is full" in err
     assert file.read_text() == "the old one"
-    assert [path.name for path in folder.iterdir()] == [file.name]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
 def test_ctrl_c_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path: Path, suffix: str) -> None:
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    file = folder / f"november.{suffix}"
-    file.write_text("the old one")
+    file = old_export(tmp_path, suffix)
     with writing(tmp_path, file, 1_000_000 if suffix == "xlsx" else 20_000_000, UNLIMITED) as process:
         deadline = time.monotonic() + 60
-        while not any(part.stat().st_size for part in folder.glob(".recon-*/*")):
+        while not any(part.stat().st_size for part in file.parent.glob(".recon-*/*")):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
@@ -199,7 +201,7 @@ def test_ctrl_c_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path: Path, s
     assert (process.returncode, out) == (130, "")
     assert err == "recon: interrupted; nothing half-done is visible, run it again to go on\n"
     assert file.read_text() == "the old one"
-    assert [path.name for path in folder.iterdir()] == [file.name]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_a_sheet_that_cannot_hold_a_text_leaves_the_old_file(tmp_path: Path) -> None:

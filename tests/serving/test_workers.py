@@ -50,6 +50,14 @@ def all_is_there_once(table: Table, plan: Plan, worked: WorkSummary | Mapping[st
         assert worked.counts["entries"] == worked.rows == plan.rows
 
 
+def check_restarted(store: LocalStore, table: Table, folder: Path) -> None:
+    """Two shares come out whole though a worker had to be replaced."""
+    plan = planned(store, 2)
+    worked = coordinator(store, plan, processes(folder)).run()
+    all_is_there_once(table, plan, worked)
+    assert worked.restarts == 1
+
+
 def told(store: LocalStore, plan: Plan) -> dict[str, Any]:
     found = plans.finished(store, plan.folder)
     assert found is not None
@@ -76,18 +84,12 @@ def test_every_share_is_done_and_counted_once(store: LocalStore, table: Table, t
 
 def test_a_worker_that_is_killed_is_replaced_and_what_it_told_is_not_done_again(store: LocalStore, table: Table, tmp_path: Path) -> None:
     mark(tmp_path / "table.db", "kill", 60).touch()
-    plan = planned(store, 2)
-    worked = coordinator(store, plan, processes(tmp_path)).run()
-    all_is_there_once(table, plan, worked)
-    assert worked.restarts == 1
+    check_restarted(store, table, tmp_path)
 
 
 def test_a_worker_that_hangs_is_given_away_and_ended(store: LocalStore, table: Table, tmp_path: Path) -> None:
     mark(tmp_path / "table.db", "stop", 160).touch()
-    plan = planned(store, 2)
-    worked = coordinator(store, plan, processes(tmp_path)).run()
-    all_is_there_once(table, plan, worked)
-    assert worked.restarts == 1
+    check_restarted(store, table, tmp_path)
     (stopped,) = tmp_path.glob("stop-160-by-*")
     assert not Path(f"/proc/{stopped.name.rpartition('-')[2]}").exists()
 

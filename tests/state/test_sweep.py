@@ -11,28 +11,35 @@ from histories import carry_out, check_store, open_in
 from superseded import YAML, Clock, Suspended, story
 
 import recon
-from recon.engines.prefetched import open_prefetched
+from recon.api import Reconciliation
+from recon.engines.prefetched import Prefetched, open_prefetched
 from recon.engines.select import engine_of
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
 from recon.state import reachable, reduced
 from recon.state.compaction import compact
+from recon.state.reduced import Figures
 from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.port import NotFound
 
 
-def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
+def prefetched(folder: Path) -> tuple[Reconciliation, s.State, list[Figures], Prefetched]:
+    """A store after ``story``, with a window that is reduced and pre-fetched but not merged: state, figures, and the pre-fetched file."""
+    r = open_in(folder, YAML)
     state = story(r)
-    clock = Clock()
     for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
         carry_out(r, operation)
         state = s.apply(state, operation)
     (manifest,) = due.due(r.store(), r.config, r.state()).ready
     figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
+    return r, state, figures, engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
+
+
+def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
+    r, state, figures, fetched = prefetched(tmp_path)
+    clock = Clock()
     removed = []
 
     def meanwhile() -> None:
@@ -52,15 +59,8 @@ def test_a_merge_that_was_suspended_while_its_files_were_swept_starts_over(tmp_p
 
 def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are_not_missed(tmp_path: Path) -> None:
     """K1 stands where it stood, but its part-file, in which all else is superseded, was rewritten."""
-    r = open_in(tmp_path, YAML)
-    state = story(r)
+    r, state, figures, fetched = prefetched(tmp_path)
     clock = Clock()
-    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    (manifest,) = due.due(r.store(), r.config, r.state()).ready
-    figures = reduce_windows(r.store(), r.config, [manifest])
-    fetched = engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
     others = tuple(s.Row(order_id=f"K{n}", event_id=f"7-{n}") for n in (0, 2, 3, 4, 5, 6))
     for operation in (s.Land(7, s.File("w7", others)), s.Close(7), s.Run((7,))):
         carry_out(r, operation)

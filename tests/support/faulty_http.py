@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from http_bodies import read_body
+
 _OWN = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -192,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         url = urlsplit(self.path)
         asked = Asked(
-            self.command, unquote(url.path), url.query, {name.lower(): value for name, value in self.headers.items()}, self._body()
+            self.command, unquote(url.path), url.query, {name.lower(): value for name, value in self.headers.items()}, read_body(self)
         )
         answered = self.server_of.carried_out(asked, self._pass_on)
         if isinstance(answered, Cut):
@@ -205,17 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._tell(answered, len(answered.body))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one  # noqa: N815
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            # Whoever asks first whether it may send is told so by the base class.
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        pieces = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
 
     def _pass_on(self, asked: Asked) -> Answered:
         upstream = HTTPConnection("127.0.0.1", self.server_of.upstream, timeout=60)

@@ -158,6 +158,14 @@ def check_block(block: Mapping[str, Any], folded: Sequence[Contribution], rules:
         assert same(stored, fold(one for one, _ in held) if held else None), f"{measure.name} {stored}"
 
 
+def follow(r: Reconciliation, history: s.History, rules: Rules = s.STANDARD_RULES) -> None:
+    """Carries out a history, and compares the store with the oracle after every run."""
+    for operation, state in zip(history.operations, history.states(), strict=True):
+        carry_out(r, operation)
+        if isinstance(operation, s.Run):
+            check_store(r, state, rules)
+
+
 def check_store(r: Reconciliation, state: s.State, rules: Rules = s.STANDARD_RULES) -> None:
     """The store answers just as the oracle does over the committed revisions."""
     expected = oracle(state.committed_events(), rules)

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from daemons import end_with_parent
+from http_bodies import read_body
 
 # What Lambda's Python runtime brings beside Python itself, and what that needs.
 BROUGHT = ("awslambdaric", "runtime_client", "simplejson", "boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
@@ -263,16 +264,6 @@ class _Requests(BaseHTTPRequestHandler):
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        pieces = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
-
     def _tell(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response_only(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -315,7 +306,7 @@ class _RuntimeApi(_Requests):
         )
 
     def do_POST(self) -> None:
-        body = json.loads(self._body() or b"null")
+        body = json.loads(read_body(self) or b"null")
         if self.path == f"{_RUNTIME}init/error":
             self.server_of.cannot_begin(body)
             self._tell(202, b'{"status":"OK"}')
@@ -332,7 +323,7 @@ class _Front(_Requests):
     server_of: Lambda
 
     def do_POST(self) -> None:
-        event, account = self._body(), self.server_of
+        event, account = read_body(self), self.server_of
         name, _, action = unquote(self.path.removeprefix(_INVOKE)).partition("/")
         function = account.functions.get(name.rpartition(":")[2])
         if function is None or action != "invocations":

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 import recon
 from jobs.asset_jobs import job_name
 from jobs.build import build_definitions
 from recon.api import Reconciliation
+from recon.errors import WrongInput
+from recon.stages import merge
 
 YAML = """
 name: {name}
@@ -80,3 +83,27 @@ def materialized(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dic
             shown = event.step_materialization_data.materialization.metadata
             found[event.partition] = {name: value.value for name, value in shown.items()}
     return found
+
+
+def refuse_to_merge(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """From now on a range with the window ``bad`` cannot be merged."""
+    real = merge.merge_windows
+
+    def merged(store: Any, config: Any, timeline: Any, block: Any, *more: Any) -> Any:
+        if bad in {figures.window for figures in block}:
+            raise WrongInput("the totals do not tie")
+        return real(store, config, timeline, block, *more)
+
+    monkeypatch.setattr(merge, "merge_windows", merged)
+
+
+def die_before_certifying(monkeypatch: pytest.MonkeyPatch, opened: Reconciliation) -> None:
+    """A run that dies when its windows are committed but not certified."""
+
+    def died(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("recon.stages.certify.certify_windows", died)
+        with pytest.raises(KeyboardInterrupt):
+            opened.run()
