@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from recon.errors import OutOfCapacity, TryAgain, WrongUsage, transient_kind
+from recon.storage.port import COPY_CHUNK_BYTES
 
 _READ_ONLY = {errno.EACCES, errno.EROFS, errno.EPERM}
 
@@ -19,6 +21,16 @@ def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
             return sum(target.write(chunk) for chunk in chunks)
     except OSError as error:
         _fail(error, str(local), "writing")
+
+
+@contextmanager
+def local_pieces(local: Path) -> Iterator[Iterator[bytes]]:
+    """The bytes of a local file in pieces. Raises WrongUsage if it cannot be read."""
+    try:
+        with open(local, "rb", buffering=0) as source:
+            yield iter(lambda: source.read(COPY_CHUNK_BYTES), b"")
+    except OSError as error:
+        raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
 
 
 def _fail(error: OSError, path: str, doing: str) -> NoReturn:

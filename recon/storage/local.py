@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from recon.errors import Damaged, WrongUsage
-from recon.storage.disk_errors import _READ_ONLY, _fail, copy_to_file
+from recon.storage.disk_errors import _READ_ONLY, _fail, copy_to_file, local_pieces
 from recon.storage.port import COPY_CHUNK_BYTES, TEMPORARY, AlreadyExists, NotFound, ReadCost, check_path
 
 # Errors of link() on file systems without hard links.
@@ -223,11 +223,8 @@ class LocalStore:
             _fail(error, path, "deleting")
 
     def copy_in(self, path: str, local: Path) -> int:
-        try:
-            with open(local, "rb", buffering=0) as source:
-                return self.put_new(path, iter(lambda: source.read(COPY_CHUNK_BYTES), b""))
-        except OSError as error:
-            raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
+        with local_pieces(local) as pieces:
+            return self.put_new(path, pieces)
 
     def copy_out(self, path: str, local: Path) -> int:
         with self._reading(path) as source:

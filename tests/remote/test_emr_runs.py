@@ -11,7 +11,7 @@ from threading import Thread
 import dagster as dg
 import pytest
 from emr_server import THROTTLED, EmrCluster, Refused, until
-from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
+from emr_site import PATIENCE_S, Site, at_the_site, recon_run, reconciliation
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
@@ -26,12 +26,6 @@ from resources import emr
 TRANSIENT = """kind: emr, transient: {release: emr-7.10.0, idle: 10m, logs: "s3://%s/own", subnets: subnet-1, service_role: service,
   instance_profile: profile, bootstrap: "s3://bucket/install.sh", tags: {team: finance},
   fleets: {primary: {types: m7g.xlarge, on_demand: 1}, core: {types: [r7g.xlarge, r6g.xlarge], on_demand: 1, spot: 3}}}"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with emr_site(tmp_path_factory.mktemp("emr")) as there:
-        yield there
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster_pipes import decode_param
 from emr_server import FAILED, THROTTLED, Refused, Running, until
-from emr_site import PATIENCE_S, Site, at_the_site, emr_site, recon_run, reconciliation
+from emr_site import PATIENCE_S, Site, at_the_site, recon_run, reconciliation
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
@@ -24,12 +24,6 @@ from recon_assets.partitions import range_tags
 from resources import emr_serverless
 
 APPLICATION = "00f1r2o3m4e5x601"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with emr_site(tmp_path_factory.mktemp("emr")) as there:
-        yield there
 
 
 @pytest.fixture(autouse=True)

@@ -12,26 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import faulty_store
+import index_tables
 import pytest
 import strategies as s
 from histories import carry_out, fresh, open_in, slow
 from hypothesis import given
 from hypothesis import strategies as st
-from index_tables import (
-    INDEXED,
-    NAMES,
-    YAML,
-    add_window,
-    check_table,
-    copied,
-    in_table,
-    indexed,
-    kept,
-    new_table,
-    rows_of,
-    story,
-    the_table,
-)
 
 from recon.api import Reconciliation
 from recon.errors import TryAgain
@@ -57,34 +43,34 @@ def test_a_section_that_is_switched_on_later_fills_the_table_and_each_run_brings
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recon.stages.index.sync", sync)
-    r = open_in(tmp_path, YAML)
-    story(r)
+    r = open_in(tmp_path, index_tables.YAML)
+    index_tables.story(r)
     assert sync(r.store(), r.config, Timeline(r.store()), tables) is None
-    r = indexed(tmp_path, "recon-later")
+    r = index_tables.indexed(tmp_path, "recon-later")
     done = r.run()
     assert "index" in done.seconds
-    assert check_table(r, tables) == "recon-later"
-    story(r, range(4, 6))
-    check_table(r, tables)
-    again = kept(r, tables)
+    assert index_tables.check_table(r, tables) == "recon-later"
+    index_tables.story(r, range(4, 6))
+    index_tables.check_table(r, tables)
+    again = index_tables.kept(r, tables)
     assert (again.shares, again.items, again.units) == (0, 0, 0.0)
     assert r.index_status() == {
         "table": "recon-later",
         "commit": r.state().commit,
         "newest_commit": r.state().commit,
-        "filled_at": the_table(r).time,
+        "filled_at": index_tables.the_table(r).time,
         "filling": [],
         "given_up": [],
     }
 
 
 def test_an_update_reports_what_it_cost_and_its_requests_are_counted(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r, range(1))
-    kept(r, tables)
-    add_window(r, 1, rows_of(1, 5))
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(1))
+    index_tables.kept(r, tables)
+    index_tables.add_window(r, 1, index_tables.rows_of(1, 5))
     tally = Tally()
-    done = kept(r, open_client(4, meter=tally))
+    done = index_tables.kept(r, open_client(4, meter=tally))
     assert (done.items, done.refused, done.units) == (5, 0, 5.0)
     assert done.cost_usd == Decimal("0.625") * 5 / 1_000_000
     assert done.cost_per_million_usd == Decimal("0.625")
@@ -102,7 +88,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
     tables: TableClient, history: s.History, data: st.DataObject
 ) -> None:
     clock, todo = datetime.now(UTC), list(history.operations)
-    with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(NAMES)}") as r:
+    with pytest.MonkeyPatch.context() as patch, fresh(index_tables.INDEXED % f"recon-own-{next(index_tables.NAMES)}") as r:
         patch.setattr("recon.stages.index.sync", lambda *a: None)
 
         def meanwhile(call: faulty_store.Call) -> None:
@@ -114,7 +100,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
             carry_out(r, todo.pop(0))
             for what in data.draw(st.lists(st.sampled_from(["keep", "compact", "tiers", "sweep"]), max_size=3)):
                 if what == "keep":
-                    kept(r, tables)
+                    index_tables.kept(r, tables)
                 elif what == "compact":
                     watched = faulty_store.WatchedStore(r.store(), before=meanwhile)
                     compact(watched, r.config, Timeline(watched), always=True)
@@ -128,26 +114,26 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
                     sweep_store(r.store(), r.config, Timeline(r.store()), clock)
                 filling = builds.current(r.store(), r.state())
                 if filling is not None:
-                    for key, place in in_table(tables, filling.table).items():
+                    for key, place in index_tables.in_table(tables, filling.table).items():
                         assert not place or r.store().exists(place[0]), f"{key} leads to what was swept"
-        if kept(r, tables).table:
+        if index_tables.kept(r, tables).table:
             assert sum(1 for _ in builds.completed(r.store())) == 1, "nothing that was to be loaded was swept"
-            check_table(r, tables)
+            index_tables.check_table(r, tables)
             assert not r.verify().problems
-            tables.delete(the_table(r).table)
+            tables.delete(index_tables.the_table(r).table)
 
 
 def test_a_compaction_that_lost_a_race_does_not_move_pointers_behind_the_merge_that_came_between(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = indexed(tmp_path)
-    story(r)
-    kept(r, tables)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
+    index_tables.kept(r, tables)
     passed = iter([True])
 
     def meanwhile(call: faulty_store.Call) -> None:
         if call.kind == "put_new" and call.path.startswith("timeline/0") and next(passed, False):
-            add_window(r, 4, rows_of(4, 2))
+            index_tables.add_window(r, 4, index_tables.rows_of(4, 2))
 
     watched = faulty_store.WatchedStore(r.store(), before=meanwhile)
     compact(watched, r.config, Timeline(watched), always=True)
@@ -155,8 +141,8 @@ def test_a_compaction_that_lost_a_race_does_not_move_pointers_behind_the_merge_t
     assert merged is not None
     assert compacted is not None
     assert (merged.kind, compacted.kind) == ("merge", "compact")
-    assert kept(r, tables).items > 0
-    held = in_table(tables, check_table(r, tables))
+    assert index_tables.kept(r, tables).items > 0
+    held = index_tables.in_table(tables, index_tables.check_table(r, tables))
     assert held["K0"][0].startswith(f"state/{merged.writer}/")
     assert held["K9"][0].startswith(f"state/{compacted.writer}/")
 
@@ -164,21 +150,21 @@ def test_a_compaction_that_lost_a_race_does_not_move_pointers_behind_the_merge_t
 def test_a_table_that_was_not_kept_while_its_section_was_off_and_runs_were_swept_is_filled_anew(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = indexed(tmp_path)
-    story(r, range(2))
-    kept(r, tables)
-    first = the_table(r)
-    off = open_in(tmp_path, YAML)
-    story(off, range(2, 5))
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(2))
+    index_tables.kept(r, tables)
+    first = index_tables.the_table(r)
+    off = open_in(tmp_path, index_tables.YAML)
+    index_tables.story(off, range(2, 5))
     compact(off.store(), off.config, Timeline(off.store()), always=True)
     for hours in (1, 2, 3):
         sweep_store(off.store(), off.config, Timeline(off.store()), datetime.now(UTC) + timedelta(hours=hours))
-    r = open_in(tmp_path, INDEXED % r.config.index.table)
+    r = open_in(tmp_path, index_tables.INDEXED % r.config.index.table)
     served = r.show("K1", index="dynamodb")
     assert served.pop("served_by") == "runs"
-    assert kept(r, tables).filled
-    assert the_table(r).number == first.number + 1
-    check_table(r, tables)
+    assert index_tables.kept(r, tables).filled
+    assert index_tables.the_table(r).number == first.number + 1
+    index_tables.check_table(r, tables)
 
 
 # ---- kills and suspended fillers ----
@@ -227,23 +213,25 @@ def an_hour_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_that_dies_at_any_write_of_a_filling_or_an_update_leaves_nothing_wrong(
     tables: TableClient, tmp_path: Path, done: bool
 ) -> None:
-    base = indexed(tmp_path)
-    add_window(base, 0, rows_of(0, 1)[:4])
+    base = index_tables.indexed(tmp_path)
+    index_tables.add_window(base, 0, index_tables.rows_of(0, 1)[:4])
     for number in count(1):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("recon.stages.index.sync", lambda *a: None)
-            r = open_in(copied(tmp_path, tmp_path / f"killed-{number}-{done}"), INDEXED % f"recon-killed-{number}-{done}")
+            r = open_in(
+                index_tables.copied(tmp_path, tmp_path / f"killed-{number}-{done}"), index_tables.INDEXED % f"recon-killed-{number}-{done}"
+            )
             died = dies(r, tables, number, done)
             an_hour_on(patch)
-            kept(r, tables)
-            check_table(r, tables)
-            add_window(r, 1, rows_of(1, 2))
+            index_tables.kept(r, tables)
+            index_tables.check_table(r, tables)
+            index_tables.add_window(r, 1, index_tables.rows_of(1, 2))
             compact(r.store(), r.config, Timeline(r.store()), always=True)
             died = dies(r, tables, number, done) or died
             if number % 3 == 0:
                 assert not r.verify().problems, "half-way, too, every item is right"
-            kept(r, tables)
-            tables.delete(check_table(r, tables))
+            index_tables.kept(r, tables)
+            tables.delete(index_tables.check_table(r, tables))
             if not died:
                 break
     assert number > 6, "filling, claiming, switching and updating are several writes"
@@ -261,8 +249,8 @@ def dies(r: Reconciliation, tables: TableClient, number: int, done: bool) -> boo
 def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    r = indexed(tmp_path)
-    story(r)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
     reached, go_on = threading.Event(), threading.Event()
 
     class Suspended:
@@ -285,14 +273,14 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
     thread = threading.Thread(target=fill)
     thread.start()
     assert reached.wait(60)
-    assert kept(r, tables).table == "", "another fills one"
+    assert index_tables.kept(r, tables).table == "", "another fills one"
     an_hour_on(monkeypatch)
-    assert kept(r, tables).table
-    add_window(r, 4)
-    kept(r, tables)
+    assert index_tables.kept(r, tables).table
+    index_tables.add_window(r, 4)
+    index_tables.kept(r, tables)
     go_on.set()
     thread.join()
-    check_table(r, tables)
+    index_tables.check_table(r, tables)
     assert sum(1 for _ in builds.completed(r.store())) == 1
     assert isinstance(failed[0], (TableGone, TryAgain)) if failed else True
 
@@ -301,54 +289,54 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
 
 
 def test_a_rebuild_of_the_state_has_a_table_of_its_own_and_until_it_is_full_the_runs_answer(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r)
-    kept(r, tables)
-    old = the_table(r)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
+    index_tables.kept(r, tables)
+    old = index_tables.the_table(r)
     r.rebuild()
     assert builds.current(r.store(), r.state()) is None
     shown = r.show("K1", index="dynamodb")
     assert (shown.pop("served_by"), shown.pop("served_why")) == ("runs", "no table is full yet")
     assert shown == r.show("K1")
     assert not r.verify().problems
-    before = in_table(tables, old.table)
-    assert kept(r, tables).filled
-    assert check_table(r, tables) != old.table
-    assert in_table(tables, old.table) == before, "the old one is left as it was for those who still read it"
-    add_window(r, 4)
+    before = index_tables.in_table(tables, old.table)
+    assert index_tables.kept(r, tables).filled
+    assert index_tables.check_table(r, tables) != old.table
+    assert index_tables.in_table(tables, old.table) == before, "the old one is left as it was for those who still read it"
+    index_tables.add_window(r, 4)
     compact(r.store(), r.config, Timeline(r.store()), always=True)
-    kept(r, tables)
-    check_table(r, tables)
+    index_tables.kept(r, tables)
+    index_tables.check_table(r, tables)
 
 
 def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_after_the_grace(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r)
-    kept(r, tables)
-    old = the_table(r)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
+    index_tables.kept(r, tables)
+    old = index_tables.the_table(r)
     rebuilt = r.rebuild_index()
     assert (rebuilt.filled, rebuilt.items) == (True, 10)
-    assert the_table(r).number == old.number + 1
-    check_table(r, tables)
+    assert index_tables.the_table(r).number == old.number + 1
+    index_tables.check_table(r, tables)
     assert r.index_status()["given_up"] == [old.table]
-    kept(r, tables)
+    index_tables.kept(r, tables)
     assert tables.owner(old.table) == old.owner
     config = replace(r.config, retention=r.config.retention.model_copy(update={"grace": timedelta(0)}))
     sync(r.store(), config, Timeline(r.store()), tables)
     assert tables.owner(old.table) is None
     assert [one.number for one in builds.all_builds(r.store())] == [old.number + 1]
-    check_table(r, tables)
+    index_tables.check_table(r, tables)
 
 
 def test_a_table_that_was_removed_or_belongs_to_somebody_else_is_made_anew_under_another_name(tables: TableClient, tmp_path: Path) -> None:
-    foreign = new_table(tables)
+    foreign = index_tables.new_table(tables)
     tables.update(foreign, [Pointer("mine", 1, "state/a/part-0000.jsonl", 0, 1, 1)])
-    r = indexed(tmp_path, foreign)
-    story(r, range(2))
-    assert kept(r, tables).table.startswith(f"{foreign}-")
-    assert set(in_table(tables, foreign)) == {"mine"}
-    tables.delete(the_table(r).table)
+    r = index_tables.indexed(tmp_path, foreign)
+    index_tables.story(r, range(2))
+    assert index_tables.kept(r, tables).table.startswith(f"{foreign}-")
+    assert set(index_tables.in_table(tables, foreign)) == {"mine"}
+    tables.delete(index_tables.the_table(r).table)
     shown = r.show("K1", index="dynamodb")
     assert (shown["served_by"], "it is not there" in shown["served_why"]) == ("runs", True)
-    assert kept(r, tables).filled
-    check_table(r, tables)
+    assert index_tables.kept(r, tables).filled
+    index_tables.check_table(r, tables)

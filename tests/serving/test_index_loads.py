@@ -11,28 +11,13 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import index_tables
 import pytest
 import strategies as s
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from histories import carry_out, fresh, slow
 from hypothesis import given
 from hypothesis import strategies as st
-from index_tables import (
-    INDEXED,
-    NAMES,
-    YAML,
-    add_window,
-    by_name,
-    check_table,
-    in_runs,
-    in_table,
-    indexed,
-    kept,
-    new_table,
-    rows_of,
-    story,
-    the_table,
-)
 
 from recon.errors import ConnectionLost, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.serving.dynamodb import TableClient, WriteCounts
@@ -51,24 +36,24 @@ SLOW = slow(5)
 def test_shares_in_any_order_and_number_of_times_leave_the_table_as_the_runs_say(
     tables: TableClient, history: s.History, data: st.DataObject
 ) -> None:
-    with fresh(YAML) as r:
+    with fresh(index_tables.YAML) as r:
         for operation in history.operations:
             carry_out(r, operation)
             if data.draw(st.integers(0, 3)) == 0:
                 compact(r.store(), r.config, Timeline(r.store()), always=True)
-        timeline, table = Timeline(r.store()), new_table(tables)
+        timeline, table = Timeline(r.store()), index_tables.new_table(tables)
         state, at_most = timeline.head(), data.draw(st.sampled_from([1, 3, 1000]))
         middle = data.draw(st.integers(0, state.commit))
         shares = [*shares_of(r.store(), timeline, table, 0, middle, at_most), *shares_of(r.store(), timeline, table, middle, state.commit)]
         again = data.draw(st.lists(st.sampled_from(shares), max_size=4)) if shares else []
         for share in data.draw(st.permutations([*shares, *again])):
             load_share(r.store(), tables, Share.from_json(share.to_json()))
-        assert in_table(tables, table) == by_name(in_runs(r, state))
+        assert index_tables.in_table(tables, table) == index_tables.by_name(index_tables.in_runs(r, state))
         tables.delete(table)
 
 
 def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> None:
-    table = new_table(tables)
+    table = index_tables.new_table(tables)
     pointer = Pointer("A", sequence(3), "state/a/part-0000.jsonl", 0, 10, 1)
     assert tables.update(table, [pointer]) == WriteCounts(1, 0, 1.0)
     assert tables.update(table, [pointer]) == WriteCounts(0, 1, 1.0)
@@ -77,19 +62,19 @@ def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> Non
 def test_a_key_whose_events_were_all_taken_back_becomes_a_tombstone_and_comes_back_with_new_ones(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = indexed(tmp_path)
-    story(r, range(2))
-    kept(r, tables)
-    for operation in (s.Replace(0, "w0.csv", s.File("w0-corrected", rows_of(0, 1))), s.Run((0,))):
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(2))
+    index_tables.kept(r, tables)
+    for operation in (s.Replace(0, "w0.csv", s.File("w0-corrected", index_tables.rows_of(0, 1))), s.Run((0,))):
         carry_out(r, operation)
-    assert kept(r, tables).tombstones == 3
-    dead = [key for key, place in in_table(tables, check_table(r, tables)).items() if not place]
+    assert index_tables.kept(r, tables).tombstones == 3
+    dead = [key for key, place in index_tables.in_table(tables, index_tables.check_table(r, tables)).items() if not place]
     assert sorted(dead) == ["K7", "K8", "K9"]
     assert not r.verify().problems
     assert r.show("K8", index="dynamodb")["served_why"] == "the table has a tombstone of this key"
-    add_window(r, 2, rows_of(0))
-    assert kept(r, tables).tombstones == 0
-    assert all(in_table(tables, check_table(r, tables)).values())
+    index_tables.add_window(r, 2, index_tables.rows_of(0))
+    assert index_tables.kept(r, tables).tombstones == 0
+    assert all(index_tables.in_table(tables, index_tables.check_table(r, tables)).values())
 
 
 ODD = [
@@ -111,10 +96,10 @@ ODD = [
 
 
 def test_any_key_can_be_looked_up_however_long_or_odd_it_is(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    add_window(r, 0, tuple(s.Row(order_id=key, event_id=str(n), amount="1.00") for n, key in enumerate(ODD)))
-    assert kept(r, tables).table == check_table(r, tables)
-    keys = list(in_runs(r, r.state()))
+    r = index_tables.indexed(tmp_path)
+    index_tables.add_window(r, 0, tuple(s.Row(order_id=key, event_id=str(n), amount="1.00") for n, key in enumerate(ODD)))
+    assert index_tables.kept(r, tables).table == index_tables.check_table(r, tables)
+    keys = list(index_tables.in_runs(r, r.state()))
     assert len(keys) >= len(ODD) - 2, "an empty or blank key may be rejected"
     for key in keys:
         shown = r.show(key, index="dynamodb")
@@ -135,25 +120,25 @@ def test_no_two_keys_have_one_item_and_every_item_has_a_name_that_dynamodb_takes
 
 
 def test_a_worker_that_comes_back_late_with_an_old_share_moves_nothing(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r, range(1))
-    kept(r, tables)
-    add_window(r, 1)
-    timeline, table = Timeline(r.store()), the_table(r).table
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(1))
+    index_tables.kept(r, tables)
+    index_tables.add_window(r, 1)
+    timeline, table = Timeline(r.store()), index_tables.the_table(r).table
     (old,) = shares_of(r.store(), timeline, table, r.state().commit - 1, r.state().commit)
-    add_window(r, 2)
+    index_tables.add_window(r, 2)
     compact(r.store(), r.config, Timeline(r.store()), always=True)
-    kept(r, tables)
-    before = in_table(tables, check_table(r, tables))
+    index_tables.kept(r, tables)
+    before = index_tables.in_table(tables, index_tables.check_table(r, tables))
     late = load_share(r.store(), tables, old)
     assert (late.items, late.refused) == (0, late.entries)
-    assert in_table(tables, table) == before
+    assert index_tables.in_table(tables, table) == before
     assert not r.verify().problems
 
 
 def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
     carried: list[str] = []
 
     def carry(given: Iterable[Share]) -> Iterator[Loaded]:
@@ -162,19 +147,19 @@ def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: 
         for share in reversed(shares):
             yield Loaded.from_json(load_share(r.store(), tables, share).to_json())
 
-    assert kept(r, tables, load=carry).filled
-    add_window(r, 4)
-    assert kept(r, tables, load=carry).items == 7
-    check_table(r, tables)
+    assert index_tables.kept(r, tables, load=carry).filled
+    index_tables.add_window(r, 4)
+    assert index_tables.kept(r, tables, load=carry).items == 7
+    index_tables.check_table(r, tables)
     assert len(set(carried)) == len(carried) > 1
 
 
 def test_a_worker_can_say_between_any_two_updates_that_it_lives_and_stops_where_it_is_told_to(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r, range(1))
-    kept(r, tables)
-    add_window(r, 1, rows_of(1, 100))
-    timeline, table = Timeline(r.store()), the_table(r).table
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(1))
+    index_tables.kept(r, tables)
+    index_tables.add_window(r, 1, index_tables.rows_of(1, 100))
+    timeline, table = Timeline(r.store()), index_tables.the_table(r).table
     (share,) = shares_of(r.store(), timeline, table, 1, 2)
     beats: list[int] = []
 
@@ -185,7 +170,7 @@ def test_a_worker_can_say_between_any_two_updates_that_it_lives_and_stops_where_
 
     with pytest.raises(TryAgain, match="given away"):
         load_share(r.store(), tables, share, beat)
-    assert len(in_table(tables, table)) < 100
+    assert len(index_tables.in_table(tables, table)) < 100
     assert load_share(r.store(), tables, share, beat).entries == 100
     assert len(beats) >= 3 + 100
 
@@ -230,15 +215,15 @@ REFUSALS = ["ExpiredTokenException", "AccessDeniedException", "UnrecognizedClien
 @SLOW
 @given(st.lists(st.sampled_from([*CODES, *LOST, "unprocessed", "lost reply", "fine"]), max_size=60))
 def test_throttling_unprocessed_items_and_lost_replies_lose_nothing(tables: TableClient, moods: list[str]) -> None:
-    with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(NAMES)}") as r:
+    with pytest.MonkeyPatch.context() as patch, fresh(index_tables.INDEXED % f"recon-own-{next(index_tables.NAMES)}") as r:
         patch.setattr("recon.stages.index.sync", lambda *a: None)
         patch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
         moody = TableClient(Moody(tables._client, iter(moods)), requests_at_once=2, tries=70, late_s=0.01)
-        story(r, range(2))
-        kept(r, moody)
-        add_window(r, 2)
-        kept(r, moody)
-        tables.delete(check_table(r, tables))
+        index_tables.story(r, range(2))
+        index_tables.kept(r, moody)
+        index_tables.add_window(r, 2)
+        index_tables.kept(r, moody)
+        tables.delete(index_tables.check_table(r, tables))
 
 
 @pytest.mark.parametrize(
@@ -259,24 +244,24 @@ def test_what_does_not_pass_in_time_is_told_by_its_kind_and_what_was_loaded_stan
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[Exception]
 ) -> None:
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
-    r = indexed(tmp_path)
-    story(r, range(1))
-    kept(r, tables)
-    add_window(r, 1)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(1))
+    index_tables.kept(r, tables)
+    index_tables.add_window(r, 1)
     moody = Moody(tables._client, chain(["fine"] * 4, repeat(code)))
     with pytest.raises(kind) as told:
-        kept(r, TableClient(moody, requests_at_once=1, tries=3))
+        index_tables.kept(r, TableClient(moody, requests_at_once=1, tries=3))
     assert type(told.value) is kind
     assert "K0" not in str(told.value)
     assert "\n" not in str(told.value)
     assert not r.verify().problems
-    kept(r, tables)
-    check_table(r, tables)
+    index_tables.kept(r, tables)
+    index_tables.check_table(r, tables)
 
 
 def test_a_batch_of_which_nothing_is_ever_processed_ends_as_throttled(tables: TableClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
-    table = new_table(tables)
+    table = index_tables.new_table(tables)
 
     class Stuck:
         def batch_write_item(self, **arguments: Any) -> Any:
@@ -287,7 +272,7 @@ def test_a_batch_of_which_nothing_is_ever_processed_ends_as_throttled(tables: Ta
 
 
 def test_after_a_lost_reply_of_a_filling_the_switch_waits_until_it_cannot_come_any_more(tables: TableClient) -> None:
-    table = new_table(tables)
+    table = index_tables.new_table(tables)
     client = TableClient(Moody(tables._client, iter(["lost reply"])), late_s=0.2)
     client.settle()
     client.fill(table, [Pointer("A", 1, "state/a/part-0000.jsonl", 0, 1, 1)])

@@ -6,25 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import index_tables
 import pytest
 import strategies as s
 from cli_calls import Call
 from histories import carry_out, fresh, slow
 from hypothesis import given
 from hypothesis import strategies as st
-from index_tables import (
-    INDEXED,
-    NAMES,
-    YAML,
-    add_window,
-    check_table,
-    in_runs,
-    indexed,
-    kept,
-    rows_of,
-    story,
-    the_table,
-)
 from loopback import free_port
 
 from recon.errors import ConnectionLost
@@ -44,14 +32,14 @@ SLOW = slow(5)
 @SLOW
 @given(s.histories(max_operations=8), st.data())
 def test_show_by_the_table_equals_show_whatever_the_table_has_come_to(tables: TableClient, history: s.History, data: st.DataObject) -> None:
-    with pytest.MonkeyPatch.context() as patch, fresh(INDEXED % f"recon-own-{next(NAMES)}") as r:
+    with pytest.MonkeyPatch.context() as patch, fresh(index_tables.INDEXED % f"recon-own-{next(index_tables.NAMES)}") as r:
         patch.setattr("recon.stages.index.sync", lambda *a: None)
         served = []
         for operation in history.operations:
             carry_out(r, operation)
             if data.draw(st.booleans()):
-                kept(r, tables)
-            for key in in_runs(r, r.state()) if isinstance(operation, s.Run) else ():
+                index_tables.kept(r, tables)
+            for key in index_tables.in_runs(r, r.state()) if isinstance(operation, s.Run) else ():
                 shown = r.show(key, index="dynamodb")
                 served.append(shown.pop("served_by"))
                 why = shown.pop("served_why", "")
@@ -77,10 +65,10 @@ PLANTED: list[tuple[str, Callable[[Pointer], Pointer | None], str]] = [
 def test_verify_finds_an_item_that_is_wrong_or_missing_and_show_is_right_all_the_same(
     tables: TableClient, tmp_path: Path, what: str, change: Callable[[Pointer], Pointer | None], told: str
 ) -> None:
-    r = indexed(tmp_path)
-    story(r)
-    kept(r, tables)
-    table = the_table(r).table
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
+    index_tables.kept(r, tables)
+    table = index_tables.the_table(r).table
     pointer = tables.get(table, "K3")
     assert pointer is not None
     planted = change(pointer)
@@ -99,14 +87,14 @@ def test_verify_finds_an_item_that_is_wrong_or_missing_and_show_is_right_all_the
 
 
 def test_verify_finds_a_superseded_pointer_an_extra_item_and_what_is_no_item_at_all(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r, range(1))
-    kept(r, tables)
-    table = the_table(r).table
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(1))
+    index_tables.kept(r, tables)
+    table = index_tables.the_table(r).table
     old = tables.get(table, "K3")
     assert old is not None
-    add_window(r, 1)
-    kept(r, tables)
+    index_tables.add_window(r, 1)
+    index_tables.kept(r, tables)
     tables._client.put_item(TableName=table, Item=to_item(old))
     tables.update(table, [replace(old, key="K-extra"), Pointer("K-dead", 1)])
     tables._client.put_item(TableName=table, Item={"key": {"S": "K-odd"}, "seq": {"N": "1"}, "file": {"S": "x"}})
@@ -118,24 +106,24 @@ def test_verify_finds_a_superseded_pointer_an_extra_item_and_what_is_no_item_at_
 
 
 def test_a_table_that_is_behind_or_half_way_through_later_commits_verifies(tables: TableClient, tmp_path: Path) -> None:
-    r = indexed(tmp_path)
-    story(r, range(2))
-    kept(r, tables)
-    add_window(r, 2, tuple(s.Row(order_id=key, event_id=f"2-{key}", amount="1.00") for key in ("K1", "K2", "new")))
-    table = the_table(r).table
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r, range(2))
+    index_tables.kept(r, tables)
+    index_tables.add_window(r, 2, tuple(s.Row(order_id=key, event_id=f"2-{key}", amount="1.00") for key in ("K1", "K2", "new")))
+    table = index_tables.the_table(r).table
     assert not r.verify().problems
     assert r.show("K1", index="dynamodb")["served_why"].startswith("the table is behind")
     assert r.show("K3", index="dynamodb")["served_by"] == "dynamodb"
     (share,) = shares_of(r.store(), Timeline(r.store()), table, 2, 3)
     load_share(r.store(), tables, replace(share, first=1))
     assert not r.verify().problems
-    kept(r, tables)
+    index_tables.kept(r, tables)
     assert not r.verify().problems
 
 
 def test_the_command_line_says_what_served_and_how_the_table_stands(tables: TableClient, tmp_path: Path, recon: Call) -> None:
-    r = indexed(tmp_path)
-    story(r)
+    r = index_tables.indexed(tmp_path)
+    index_tables.story(r)
     config = ("--config", str(tmp_path / "recon.yaml"))
     assert "no table is full yet" in recon("index", "status", *config).out
     assert "filled anew" in recon("index", "update", *config).out
@@ -148,7 +136,7 @@ def test_the_command_line_says_what_served_and_how_the_table_stands(tables: Tabl
     assert recon("verify", "--json", *config).json["items"] == 10
     assert recon("show", "K1", "--index", "redis", *config).status == 2
     assert recon("show", "K1", "--index", "dynamodb", "--known-at", "2026-12-01T00:00Z", *config).status == 2
-    (tmp_path / "recon.yaml").write_text(YAML)
+    (tmp_path / "recon.yaml").write_text(index_tables.YAML)
     assert recon("index", "status", *config).status == 2
     assert recon("show", "K1", "--index", "dynamodb", *config).status == 2
 
@@ -160,8 +148,8 @@ def test_dynamodb_away_leaves_windows_certified_and_show_right(
     monkeypatch.setattr("recon.serving.dynamodb.TRIES", 1)
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{free_port()}")
-    r = indexed(tmp_path)
-    carry_out(r, s.Land(0, s.File("w0", rows_of(0))))
+    r = index_tables.indexed(tmp_path)
+    carry_out(r, s.Land(0, s.File("w0", index_tables.rows_of(0))))
     carry_out(r, s.Close(0))
     with pytest.raises(ConnectionLost, match="the runs answer meanwhile"):
         r.run()
@@ -171,4 +159,4 @@ def test_dynamodb_away_leaves_windows_certified_and_show_right(
     assert r.show("K1", index="dynamodb")["served_by"] == "runs"
     monkeypatch.undo()
     assert r.run().windows == []
-    check_table(r, tables)
+    index_tables.check_table(r, tables)

@@ -14,6 +14,7 @@ import recon
 from recon.api import Reconciliation
 from recon.engines.prefetched import Prefetched, open_prefetched
 from recon.engines.select import engine_of
+from recon.intake.manifests import Manifest
 from recon.planning import due
 from recon.stages.merge import merge_windows
 from recon.stages.reduce import reduce_windows
@@ -25,14 +26,20 @@ from recon.storage import layout
 from recon.storage.port import NotFound
 
 
-def prefetched(folder: Path) -> tuple[Reconciliation, s.State, list[Figures], Prefetched]:
-    """A store after ``story``, with a window that is reduced and pre-fetched but not merged: state, figures, and the pre-fetched file."""
+def after_story(folder: Path, window: int = 6) -> tuple[Reconciliation, s.State, Manifest]:
+    """A store after ``story``, with one more window, closed and due: its state and its manifest."""
     r = open_in(folder, YAML)
-    state = story(r)
-    for operation in (s.Land(6, s.File("w6", (s.Row(order_id="K1", event_id="new"),))), s.Close(6)):
+    state = story(r, windows=window)
+    for operation in (s.Land(window, s.File(f"w{window}", (s.Row(order_id="K1", event_id="new"),))), s.Close(window)):
         carry_out(r, operation)
         state = s.apply(state, operation)
     (manifest,) = due.due(r.store(), r.config, r.state()).ready
+    return r, state, manifest
+
+
+def prefetched(folder: Path) -> tuple[Reconciliation, s.State, list[Figures], Prefetched]:
+    """The same with the window reduced and pre-fetched but not merged: state, figures, and the pre-fetched file."""
+    r, state, manifest = after_story(folder)
     figures = reduce_windows(r.store(), r.config, [manifest])
     return r, state, figures, engine_of(r.config).prefetch(r.store(), r.config, r.state(), figures)
 
@@ -77,13 +84,8 @@ def test_part_files_that_were_compacted_and_swept_since_they_were_prefetched_are
 
 
 def test_a_reduction_that_was_suspended_while_its_files_were_swept_starts_over(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r, windows=1)
+    r, state, manifest = after_story(tmp_path, window=1)
     clock = Clock()
-    for operation in (s.Land(1, s.File("w1", (s.Row(order_id="K1", event_id="new"),))), s.Close(1)):
-        carry_out(r, operation)
-        state = s.apply(state, operation)
-    (manifest,) = due.due(r.store(), r.config, r.state()).ready
     suspended = Suspended(r, layout.STATELESS, 4, lambda: [clock.sweep(r) for _ in range(2)] and None)
     (figures,) = reduce_windows(suspended.store, r.config, [manifest])
     folders = {path.rpartition("/")[0] for path in r.store().list(layout.stateless_of(s.at(1)))}

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, WrongUsage
 from recon.metering.meter import Meter
-from recon.storage.disk_errors import copy_to_file
-from recon.storage.port import COPY_CHUNK_BYTES, AlreadyExists, NotFound, ReadCost, check_path
+from recon.storage.disk_errors import copy_to_file, local_pieces
+from recon.storage.port import AlreadyExists, NotFound, ReadCost, check_path
 from recon.storage.s3 import multipart
 from recon.storage.s3.requests import Refused, Requests
 from recon.storage.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
@@ -258,11 +258,8 @@ class S3Store:
             self._requests.send("DeleteObject", key, delete)
 
     def copy_in(self, path: str, local: Path) -> int:
-        try:
-            with open(local, "rb", buffering=0) as source:
-                return self.put_new(path, iter(lambda: source.read(COPY_CHUNK_BYTES), b""))
-        except OSError as error:
-            raise WrongUsage(f"{local}: can't be read ({error.strerror}); name a file that exists") from None
+        with local_pieces(local) as pieces:
+            return self.put_new(path, pieces)
 
     def copy_out(self, path: str, local: Path) -> int:
         size = self.size(path)
