@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
 
 if TYPE_CHECKING:
+    from recon.api import Reconciliation
     from recon.serving.sync import Synced
 
 
@@ -24,9 +26,7 @@ def update(common: Common) -> None:
     \b
     recon index update
     """
-    with Bar("index"):
-        kept = common.opened().update_index()
-    _say_kept(kept, common.json)
+    _change(common, lambda opened: opened.update_index())
 
 
 @flat
@@ -38,9 +38,7 @@ def rebuild(common: Common) -> None:
     \b
     recon index rebuild
     """
-    with Bar("index"):
-        kept = common.opened().rebuild_index()
-    _say_kept(kept, common.json)
+    _change(common, lambda opened: opened.rebuild_index())
 
 
 @flat
@@ -65,18 +63,21 @@ def status(common: Common) -> None:
             say(f"{what}: {', '.join(found[name])}")
 
 
-def _say_kept(kept: Synced, json: bool) -> None:
-    if json:
-        per_million = kept.cost_per_million_usd
-        as_json({**asdict(kept), "cost_usd": f"{kept.cost_usd:f}", "cost_per_million_usd": per_million and f"{per_million:f}"})
+def _change(common: Common, change: Callable[[Reconciliation], Synced]) -> None:
+    """Changes the table and prints the result."""
+    with Bar("index"):
+        synced = change(common.opened())
+    if common.json:
+        per_million = synced.cost_per_million_usd
+        as_json({**asdict(synced), "cost_usd": f"{synced.cost_usd:f}", "cost_per_million_usd": per_million and f"{per_million:f}"})
         return
-    if not kept.table:
+    if not synced.table:
         say("nothing is committed yet, or another process fills a table just now: the runs answer")
         return
-    say(f"table {kept.table}: {'filled anew, ' if kept.filled else ''}at commit {number(kept.commit)}")
+    say(f"table {synced.table}: {'filled anew, ' if synced.filled else ''}at commit {number(synced.commit)}")
     say(
-        f"{count(kept.items, 'item')} written, {number(kept.refused)} were there already; "
-        f"{number(round(kept.units))} write units, {kept.cost_usd:f} US dollars"
+        f"{count(synced.items, 'item')} written, {number(synced.refused)} were there already; "
+        f"{number(round(synced.units))} write units, {synced.cost_usd:f} US dollars"
     )
 
 
