@@ -44,10 +44,7 @@ def test_a_run_killed_in_each_stage_is_failed_in_dagster_and_taken_over(tmp_path
 
 def test_a_daemon_killed_with_its_runs_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
     with site(tmp_path) as line:
-        line.hold("reduce", 1)
-        line.land(0, 1)
-        line.start()
-        dead = line.wait_for(lambda: line.at("reduce"), "the range to be reduced")
+        dead = line.start_and_wait_in_reduce(1)
         line.kill()
         line.release("reduce", 1)
         line.land(2)
@@ -119,10 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("small_disk")
 def test_on_a_full_disk_a_run_waits_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
     with site(tmp_path) as line:
-        line.hold("reduce", 0)
-        line.land(0, 1)
-        line.start()
-        held = line.wait_for(lambda: line.at("reduce"), "the range to be reduced")
+        held = line.start_and_wait_in_reduce(0)
         with full_disk(line):
             line.release("reduce", 0)
             line.wait_for(lambda: "OutOfCapacity" in line.run(held.holder).tags.get(TRIED_TAG, ""), "the run to meet the full disk")
@@ -135,10 +129,7 @@ def test_on_a_full_disk_a_run_waits_and_goes_on_when_there_is_space(tmp_path: Pa
 
 def test_a_store_that_is_away_for_a_while_fails_a_range_that_is_launched_again_when_it_is_back(tmp_path: Path) -> None:
     with site(tmp_path) as line:
-        line.hold("reduce", 0)
-        line.land(0, 1)
-        line.start()
-        held = line.wait_for(lambda: line.at("reduce"), "the range to be reduced")
+        held = line.start_and_wait_in_reduce(0)
         (tmp_path / "data").rename(tmp_path / "away")
         line.release("reduce", 0)
         line.wait_for(lambda: line.run(held.holder).is_finished, "the run to give up")
@@ -173,10 +164,7 @@ def test_when_dagsters_records_are_lost_what_is_done_stays_done_and_the_rest_goe
 
 def test_a_window_revised_twice_while_it_is_processed_comes_out_as_last_revised(tmp_path: Path) -> None:
     with site(tmp_path) as line:
-        line.hold("reduce", 0)
-        line.land(0, 1)
-        line.start()
-        line.wait_for(lambda: line.at("reduce"), "the range to be reduced")
+        line.start_and_wait_in_reduce(0)
         line.carry_out(s.Replace(0, "file-0.csv", file_of(0, "corrected", "75")))
         line.hold("merge", 0)
         line.release("reduce", 0)

@@ -158,6 +158,14 @@ class Site:
             time.sleep(0.4)
         return found
 
+    def start_and_wait_in_reduce(self, window: int) -> LeaseHolder:
+        """Starts the daemon on windows 0 and 1. Its first run then waits in reduce, until ``window`` is released there."""
+        self.hold("reduce", window)
+        self.land(0, 1)
+        self.start()
+        holder: LeaseHolder = self.wait_for(lambda: self.at("reduce"), "the range to be reduced")
+        return holder
+
     def story(self) -> str:
         """All runs, and the end of the daemon's log."""
         runs = [(run.job_name, span(run), run.status.value, run.tags.get("recon/failure")) for run in self.instance().get_runs()]
