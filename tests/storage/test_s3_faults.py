@@ -124,7 +124,7 @@ GIVEN_UP: dict[str, tuple[Callable[[FaultyServer], None], type[ReconError], str]
     "busy": (
         lambda between: between.answer(puts, 409, "ConditionalRequestConflict", 99),
         TryAgain,
-        "409 ConditionalRequestConflict, .*another request was at it",
+        "409 ConditionalRequestConflict, .*a concurrent request conflicted",
     ),
 }
 
