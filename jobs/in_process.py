@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +22,7 @@ from recon.errors import ReconError, WrongInput, transient_kind
 from recon.stages.work import Work
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
-from recon_assets.partitions import chosen_tags, range_tags, window_of, windows_asked
+from recon_assets.partitions import chosen_tags
 from recon_assets.retries import ATTENDED_TAG
 from recon_assets.stage_lease import at_work
 from resources.dagster_instance import storage_errors_in_one_line
@@ -33,33 +32,6 @@ _ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}
 """The command reports failures to its caller; the daemon must not retry the run meanwhile."""
 # The command reports what happened; the run's own log is in the UI.
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class RangeRun:
-    """One Dagster run over a range. ``failed``: asset → error in one line; empty after success. ``metadata``: asset → window → figures."""
-
-    run_id: str
-    first: str
-    last: str
-    failed: dict[str, str]
-    metadata: dict[str, dict[str, dict[str, Any]]]
-
-    def raise_failure(self) -> None:
-        """Raises WrongInput with the first failure and the run's id, if there is a failure."""
-        for asset, error in self.failed.items():
-            raise WrongInput(f"{self.first}..{self.last}: {asset}: {error} (Dagster run {self.run_id})")
-
-
-def materialize_range(
-    config: Config, first: str, last: str, instance: dg.DagsterInstance, stage: str = EVERYTHING, **overrides: Any
-) -> RangeRun:
-    """Executes a run of ``stage`` over the windows from ``first`` to ``last``. ``overrides``: resources by key that replace the usual ones.
-
-    Does not raise if a stage fails: earlier stages keep their results, and the failure is in the returned run. Raises WrongUsage, before
-    there is a run, for a range off the grid, reversed or in the future: Dagster would spend minutes on the keys of a long range."""
-    windows_asked(config.grid, range_tags(first, last), datetime.now(UTC))
-    return _Executor(config, instance, _definitions(config, overrides)).execute(first, last, stage, make_new_run_id())
 
 
 class InProcess:
@@ -74,7 +46,7 @@ class InProcess:
 
     @cached_property
     def _executor(self) -> _Executor:
-        return _Executor(self._config, self._instance, _definitions(self._config, {}))
+        return _Executor(self._config, self._instance, _definitions(self._config))
 
     def __call__(self, work: Work, windows: Sequence[str], stages: Sequence[str]) -> None:
         """Executes one Dagster run of all stages, or of one, over consecutive windows. Raises the error of the stage that failed."""
@@ -90,10 +62,10 @@ class InProcess:
         run_id = make_new_run_id()
         with storage_errors_in_one_line(self._config.path), at_work(work.store, EVERYTHING, run_id):
             opened = {resource_key(self._config.name): OpenStore(work)}
-            done = self._executor.execute(first, last, stage, run_id, opened, _ATTENDED)
-        if not done.failed:
+            failed = self._executor.execute(first, last, stage, run_id, opened, _ATTENDED)
+        if not failed:
             return None
-        message = "; ".join(f"{asset}: {error}" for asset, error in done.failed.items())
+        message = "; ".join(f"{asset}: {error}" for asset, error in failed.items())
         if not work.errors:
             return WrongInput(f"{first}..{last}: {message} (Dagster run {run_id})")
         error = work.errors[-1]
@@ -101,14 +73,13 @@ class InProcess:
         return kind(f"{message}; run it again") if kind is not None and not isinstance(error, ReconError) else error
 
 
-def _definitions(config: Config, overrides: dict[str, Any]) -> dg.Definitions:
+def _definitions(config: Config) -> dg.Definitions:
     """The definitions for runs in this process: no sensors, no schedules."""
-    store = {resource_key(config.name): ReconciliationStore(config_file=str(config.path))}
     return dg.Definitions(
         assets=reconciliation_assets(config),
         asset_checks=reconciliation_checks(config),
         jobs=reconciliation_jobs(config),
-        resources={**store, **overrides},
+        resources={resource_key(config.name): ReconciliationStore(config_file=str(config.path))},
         executor=dg.in_process_executor,
     )
 
@@ -129,8 +100,10 @@ class _Executor:
         run_id: str,
         resources: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
-    ) -> RangeRun:
-        """``resources``: replace those of the definitions. Raises KeyboardInterrupt if the run was interrupted."""
+    ) -> dict[str, str]:
+        """Executes one run. Returns asset → error in one line, empty after success. ``resources``: replace those of the definitions.
+
+        Raises KeyboardInterrupt if the run was interrupted."""
         job = self.definitions.resolve_job_def(job_name(self.config, stage))
         # `execute_in_process` would do the same, but its runs belong to no code location.
         run = self.instance.create_run_for_job(
@@ -144,18 +117,14 @@ class _Executor:
         here = job.as_ephemeral_job(resource_defs=wrap_resources_for_execution(dict(resources or {})), input_values={})
         result = execute_run(InMemoryJob(here), run, self.instance)
         failed: dict[str, str] = {}
-        metadata: dict[str, dict[str, dict[str, Any]]] = {}
         for event in result.all_events:
             if event.is_job_failure and event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
                 raise KeyboardInterrupt  # which Dagster turned into an event
             if event.is_step_failure:
                 failed[str(event.step_key)] = _one_line(event)
-            elif event.is_step_materialization and event.asset_key and event.partition:
-                figures = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
-                metadata.setdefault(event.asset_key.path[-1], {})[window_of(self.config.grid, event.partition)] = figures
         if not result.success and not failed:
             failed["run"] = "it did not come to its stages; see its log in the UI"
-        return RangeRun(result.run_id, first, last, failed, metadata)
+        return failed
 
 
 def _one_line(event: dg.DagsterEvent) -> str:

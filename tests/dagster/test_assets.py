@@ -14,9 +14,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from range_runs import materialize_range
 from small_reconciliation import failures, landed, made, materialized, run, window
 
-from jobs.in_process import materialize_range
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.model.windows import Grid, name_of

@@ -15,8 +15,8 @@ import strategies as s
 from daemons import ROOT, Site, file_of, site, windows
 from hypothesis import example, given
 from hypothesis import strategies as st
+from range_runs import materialize_range
 
-from jobs.in_process import materialize_range
 from recon_assets.assets import STAGE_ASSETS
 
 WINDOWS = 6

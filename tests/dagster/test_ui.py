@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from range_runs import materialize_range
 from small_reconciliation import made, window
 from webserver import PATIENCE_S, backfilled, served, waited_for
 
-from jobs.in_process import materialize_range
 from recon_assets.assets import STAGE_ASSETS
 from resources.dagster_instance import open_instance
 
