@@ -311,8 +311,8 @@ MUTANTS = (
     Mutant(
         "recon/state/timeline.py",
         "a rebuilt window keeps the commit that it had",
-        "held._replace(commit=entry.number) for name, held in rebuilt.windows.items()",
-        "held for name, held in rebuilt.windows.items()",
+        "window._replace(commit=entry.number) for name, window in rebuilt.windows.items()",
+        "window for name, window in rebuilt.windows.items()",
         _REBUILT,
     ),
     # What verify sees
