@@ -35,20 +35,20 @@ class ExistingPlaces:
 
 @dataclass(frozen=True)
 class ExistingRecords:
-    """Existing records that were found. They are read a part at a time, so that memory holds only the part. ``held``: records that the
+    """Existing records that were found. They are read a part at a time, so that memory holds only the part. ``in_file``: records that the
     pre-fetched file itself contains (hi, lo, length, record, in order of hash); ``places`` are those of other hashes."""
 
     places: ExistingPlaces
-    held: pa.Table | None = None
+    in_file: pa.Table | None = None
 
     def __len__(self) -> int:
-        return len(self.places.hi) + (0 if self.held is None else self.held.num_rows)
+        return len(self.places.hi) + (0 if self.in_file is None else self.in_file.num_rows)
 
     @property
     def bytes(self) -> int:
         """Bytes of all the records."""
-        held = 0 if self.held is None else int(self.held.column("length").to_numpy().astype(np.int64).sum())
-        return held + int(self.places.found.length.astype(np.int64).sum())
+        in_file = 0 if self.in_file is None else int(self.in_file.column("length").to_numpy().astype(np.int64).sum())
+        return in_file + int(self.places.found.length.astype(np.int64).sum())
 
     def read(self, store: ObjectStore, bounds: tuple[int, int] | None = None) -> pa.Table:
         """hi, lo, length and record, in order of (hi, lo); with ``bounds`` only of bounds[0] ≤ hi < bounds[1]. Raises Damaged where a
@@ -56,12 +56,12 @@ class ExistingRecords:
         import pyarrow as pa
 
         places = part_of(self.places, bounds)
-        if self.held is None:
+        if self.in_file is None:
             return records_of(store, places)
-        held = self.held if bounds is None else between(self.held, *bounds)
+        in_file = self.in_file if bounds is None else between(self.in_file, *bounds)
         if not len(places.hi):
-            return held
-        joined = pa.concat_tables([held, records_of(store, places).cast(held.schema)])
+            return in_file
+        joined = pa.concat_tables([in_file, records_of(store, places).cast(in_file.schema)])
         return joined.sort_by([("hi", "ascending"), ("lo", "ascending")])
 
 

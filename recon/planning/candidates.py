@@ -102,30 +102,30 @@ class _Look:
 
     def committed(self, name: str) -> Ready | None:
         """The window if ``index`` or ``certify`` may take it."""
-        window, held = self.config.grid.parse(name), self.state.windows[name]
-        if is_certified(self.store, self.config, name, held):
+        window, committed = self.config.grid.parse(name), self.state.windows[name]
+        if is_certified(self.store, self.config, name, committed):
             return None
-        indexed = indexed_at(self.store, window) >= held.commit
+        indexed = indexed_at(self.store, window) >= committed.commit
         if self.stage == "certify" and not indexed:
             self.found.behind.append(window)
-        return Ready(name, held.commit) if indexed == (self.stage == "certify") else None
+        return Ready(name, committed.commit) if indexed == (self.stage == "certify") else None
 
 
 def why_nothing(store: ObjectStore, state: State, config: Config, stage: str, found: Candidates, now: datetime) -> str:
     """Why no candidate is ready; without candidates, what the next window of the grid waits for."""
-    told = [*_behind(config, stage, found.behind), *found.reasons]
-    if len(told) > _REASONS_MAX:
-        told[_REASONS_MAX:] = [f"{len(told) - _REASONS_MAX} more wait"]
-    if told:
-        return "; ".join(told)
+    reasons = [*_behind(config, stage, found.behind), *found.reasons]
+    if len(reasons) > _REASONS_MAX:
+        reasons[_REASONS_MAX:] = [f"{len(reasons) - _REASONS_MAX} more wait"]
+    if reasons:
+        return "; ".join(reasons)
     done = {"reduce": "everything that is closed is reduced", "merge": "everything that is reduced is merged"}
-    said = done.get(stage, f"everything that is merged is {'indexed' if stage == 'index' else 'certified'}")
+    nothing_to_do = done.get(stage, f"everything that is merged is {'indexed' if stage == 'index' else 'certified'}")
     if stage != "reduce":
-        return said
+        return nothing_to_do
     # Reduced windows wait for the merge, not for this stage: the window after them is explained.
     newest = max((max(names) for names in (state.windows, found.waiting) if names), default=None)
     following = config.grid.start if newest is None else config.grid.after(config.grid.parse(newest))
-    return f"{said}; {closing.why_not(store, config, state, following, now)}"
+    return f"{nothing_to_do}; {closing.why_not(store, config, state, following, now)}"
 
 
 def _behind(config: Config, stage: str, windows: list[datetime]) -> Iterator[str]:

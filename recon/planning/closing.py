@@ -33,7 +33,7 @@ def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterab
     closed = []
     for name in windows:
         try:
-            manifest, changed = close_if(store, config.grid.parse(name), lambda held: _due(config, held, now), config.closing.files)
+            manifest, changed = close_if(store, config.grid.parse(name), lambda manifest: _due(config, manifest, now), config.closing.files)
         except Damaged:  # reported when it is processed; the others are closed
             continue
         if changed:
@@ -63,12 +63,12 @@ def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: 
 
     Raises WrongUsage where it is short of files and no reason is given."""
 
-    def why(held: Manifest) -> str:
-        expected, received = config.closing.files, len(held.received)
+    def why(manifest: Manifest) -> str:
+        expected, received = config.closing.files, len(manifest.received)
         if expected is not None and received < expected and not reason.strip():
             missing = expected - received
             raise WrongUsage(
-                f"window {held.window} holds {_files(config, held)}, {missing} {'is' if missing == 1 else 'are'} missing; "
+                f"window {manifest.window} holds {_files(config, manifest)}, {missing} {'is' if missing == 1 else 'are'} missing; "
                 "land what is missing, or say with --reason why it is closed without"
             )
         return reason
@@ -110,12 +110,12 @@ def processed(config: Config, state: State, manifest: Manifest) -> bool:
     return manifest.closed or corrected or takes_back or (config.closing.process_open and bool(manifest.files))
 
 
-def _due(config: Config, held: Manifest, now: datetime) -> str | None:
+def _due(config: Config, manifest: Manifest, now: datetime) -> str | None:
     """The reason for which a window closes now, None if it does not."""
-    closing, files = config.closing, _files(config, held)
-    if closing.files is not None and len(held.received) >= closing.files:
+    closing, files = config.closing, _files(config, manifest)
+    if closing.files is not None and len(manifest.received) >= closing.files:
         return files
-    if closing.deadline is not None and now >= _deadline(config, config.grid.parse(held.window), closing.deadline):
+    if closing.deadline is not None and now >= _deadline(config, config.grid.parse(manifest.window), closing.deadline):
         return f"deadline {_length(closing.deadline)} after the window's end; {files}"
     return None
 
@@ -125,8 +125,8 @@ def _deadline(config: Config, window: datetime, waited: timedelta) -> datetime:
 
 
 def _is_closed(state: State, name: str) -> bool:
-    held = state.windows.get(name)
-    return held is not None and held.closed
+    committed = state.windows.get(name)
+    return committed is not None and committed.closed
 
 
 def _files(config: Config, manifest: Manifest | None) -> str:
@@ -150,8 +150,8 @@ def _holds(store: ObjectStore, config: Config, state: State, window: datetime, m
     if len(declared) < len(received):
         return f"{files}, {sum(file.bytes for file in received):,} bytes"
     read = reduced.find(store, window, manifest.revision, config.rules_version)
-    if read is None and (held := state.windows.get(manifest.window)) is not None:
-        read = reduced.read(store, held.folder)
+    if read is None and (committed := state.windows.get(manifest.window)) is not None:
+        read = reduced.read(store, committed.folder)
     if read is None:
         return f"{files}, {sum(declared):,} rows declared"
     rows = {str(file["digest"]): int(file["rows"]) for file in read.files}

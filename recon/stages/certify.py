@@ -43,7 +43,7 @@ def certify(work: Work, windows: Windows) -> Iterator[WindowResult[Certified]]:
     committed = committed_windows(work, windows)
     state = work.head()
     commits = {figures["commit"] for figures in committed.values()}
-    recounted = sorted(name for name, held in state.windows.items() if held.commit in commits and name not in committed)
+    recounted = sorted(name for name, found in state.windows.items() if found.commit in commits and name not in committed)
     work.progress("certify", range_name(windows), 0)
     with work.report.timed("certify", work.store) as spent:
         made = certify_windows(work.store, work.config, state, [*committed, *recounted])
@@ -67,83 +67,83 @@ def certify_windows(
 
     Certificates are numbered and never overwritten; a second call adds nothing."""
     made = []
-    for name, held in committed_figures(store, state, windows).items():
+    for name, committed in committed_figures(store, state, windows).items():
         newest = read_certificate(store, config.grid.parse(name))
-        if newest is None or newest["commit"] < held["commit"]:
-            made += _put(store, config, name, held)
+        if newest is None or newest["commit"] < committed["commit"]:
+            made += _put(store, config, name, committed)
         progress(1)
     return made
 
 
-def _put(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _put(store: ObjectStore, config: Config, name: str, committed: Mapping[str, Any]) -> list[dict[str, Any]]:
     window = config.grid.parse(name)
 
     def put() -> list[dict[str, Any]]:
         path = numbered.newest(store, layout.certificates(window))
         newest = store.get(path) if path else b""
-        if newest and certificate_of(path, newest)["commit"] >= held["commit"]:
+        if newest and certificate_of(path, newest)["commit"] >= committed["commit"]:
             return []  # another process has certified the same commit
         number = numbered.number_of(path) + 1  # by its name, as an earlier certificate may be lost
-        certificate = _certificate(store, config, name, held, number, digest_of(newest) if newest else "")
+        certificate = _certificate(store, config, name, committed, number, digest_of(newest) if newest else "")
         documents.put(store, layout.certificate(window, number), certificate, **documents.INDENTED)
         return [certificate]
 
     return numbered.put_next(put)
 
 
-def _certificate(store: ObjectStore, config: Config, name: str, held: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:
+def _certificate(store: ObjectStore, config: Config, name: str, committed: Mapping[str, Any], number: int, previous: str) -> dict[str, Any]:
     """Depends on the commit and the previous certificate alone, so that every process makes the same bytes."""
-    within, earlier = Totals.from_json(held["duplicates"]), Totals.from_json(held["suppressed"])
+    within, earlier = Totals.from_json(committed["duplicates"]), Totals.from_json(committed["suppressed"])
     certificate = {
         "reconciliation": config.name,
         "window": name,
         "until": name_of(config.grid.after(config.grid.parse(name))),
-        "revision": held["revision"],
+        "revision": committed["revision"],
         "number": number,
-        "state": "CLOSED" if held["closed"] else "OPEN",
-        **completeness_of(held),
-        "files": reduced.read(store, held["folder"]).files,
-        "in": held["arrived"],
-        "accepted": held["counted"],
+        "state": "CLOSED" if committed["closed"] else "OPEN",
+        **completeness_of(committed),
+        "files": reduced.read(store, committed["folder"]).files,
+        "in": committed["arrived"],
+        "accepted": committed["counted"],
         "duplicates": (within + earlier).to_json(),
-        "rejected": held["rejected"],
+        "rejected": committed["rejected"],
         "stages": {
             "reduce": {
-                "in": held["arrived"],
-                "accepted": held["accepted"],
-                "duplicates": held["duplicates"],
-                "conflicting": held["conflicting"],
-                "rejected": held["rejected"],
-                "unreadable": held["unreadable"],
-                **({"without_amount": held["without_amount"]} if "without_amount" in held else {}),
+                "in": committed["arrived"],
+                "accepted": committed["accepted"],
+                "duplicates": committed["duplicates"],
+                "conflicting": committed["conflicting"],
+                "rejected": committed["rejected"],
+                "unreadable": committed["unreadable"],
+                **({"without_amount": committed["without_amount"]} if "without_amount" in committed else {}),
             },
-            "merge": {"in": held["accepted"], "counted": held["counted"], "duplicates": held["suppressed"]},
+            "merge": {"in": committed["accepted"], "counted": committed["counted"], "duplicates": committed["suppressed"]},
         },
-        "unreadable": held["unreadable"],
-        "conflicts": conflicts.certified(held),
-        "unusual": held.get("unusual", {}),
-        "keys": held["keys"],
-        "measures": measures_of(held),
-        "commit": held["commit"],
-        "entry": held["entry"],
-        "rules": held["rules"],
-        "changed_by": {"cause": held["cause"], "reason": held["reason"]},
-        "time": held["time"],
+        "unreadable": committed["unreadable"],
+        "conflicts": conflicts.certified(committed),
+        "unusual": committed.get("unusual", {}),
+        "keys": committed["keys"],
+        "measures": measures_of(committed),
+        "commit": committed["commit"],
+        "entry": committed["entry"],
+        "rules": committed["rules"],
+        "changed_by": {"cause": committed["cause"], "reason": committed["reason"]},
+        "time": committed["time"],
         "previous": previous,
     }
     certificate["ties"] = not ties(certificate)
     return certificate
 
 
-def completeness_of(held: Mapping[str, Any]) -> dict[str, Any]:
+def completeness_of(committed: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of files in a window's certificate: ``expected_files`` when it was closed (None: any number), ``received_files``,
     and whether it is ``short``. Empty for a window that was committed by a version that did not count files."""
-    if "short" not in held:
+    if "short" not in committed:
         return {}
-    return {"expected_files": held["expected"], "received_files": held["received"], "short": held["short"]}
+    return {"expected_files": committed["expected"], "received_files": committed["received"], "short": committed["short"]}
 
 
-def measures_of(held: Mapping[str, Any]) -> dict[str, Any]:
+def measures_of(committed: Mapping[str, Any]) -> dict[str, Any]:
     """The totals of a window's measures in its certificate. Where events have a currency, totals of amounts are left out: they would add
     several currencies."""
-    return {name: total for name, total in held["measures"].items() if name not in held.get("amounts", ())}
+    return {name: total for name, total in committed["measures"].items() if name not in committed.get("amounts", ())}

@@ -60,12 +60,12 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
     recounted = {}
     changes_between = conflicts.difference(differing, conflicts.total_of(s.conflicts_before for s in slices))
     outside = sorted({*(name for s in slices for name in s.moved), *(name for pair in changes_between for name in pair)} - set(windows))
-    for name, held in committed_figures(store, state, outside).items():
+    for name, before in committed_figures(store, state, outside).items():
         moved = [s.moved[name] for s in slices if name in s.moved]
         changes = [s.recounted[name] for s in slices if name in s.recounted]
         recounted[name] = {
-            **_recounted(held, moved, changes, sorted(windows)),
-            "conflicts": conflicts.changed(held.get("conflicts", {}), name, changes_between),
+            **_recounted(before, moved, changes, sorted(windows)),
+            "conflicts": conflicts.changed(before.get("conflicts", {}), name, changes_between),
         }
         wrong += [f"{name}: recounted, {what}" for what in _recount_differences(config, moved, changes)]
     if wrong:
@@ -121,15 +121,15 @@ def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequen
     return found
 
 
-def _recounted(held: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]) -> dict[str, Any]:
+def _recounted(before: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]) -> dict[str, Any]:
     """The new figures of a window outside the range, some of whose events became duplicates of the range's events, or stopped being so."""
     change = total_of(part.totals for part in moved)
-    measures = _sum_measures([held["measures"], *(change.measures for change in changes)])
+    measures = _sum_measures([before["measures"], *(change.measures for change in changes)])
     named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")
     return {
-        **{field: value for field, value in held.items() if field not in OF_COMMIT},
-        "suppressed": (Totals.from_json(held["suppressed"]) + change).to_json(),
-        "counted": (Totals.from_json(held["counted"]) - change).to_json(),
+        **{field: value for field, value in before.items() if field not in OF_COMMIT},
+        "suppressed": (Totals.from_json(before["suppressed"]) + change).to_json(),
+        "counted": (Totals.from_json(before["counted"]) - change).to_json(),
         "measures": measures,
         "cause": "recount",
         "reason": f"{'duplicates' if moved else 'conflicts'} changed by {named}",

@@ -25,12 +25,17 @@ def mend_replayed(store: ObjectStore, config: Config, state: State, manifests: I
     Raises Damaged where the manifest of the committed revision is gone, WrongInput where its landed files are."""
     mended = []
     for manifest in manifests:
-        held = state.windows.get(manifest.window)
-        if manifest.cause == "replay" and held is not None and held.revision < manifest.revision and state.rules == config.rules_version:
+        committed = state.windows.get(manifest.window)
+        if (
+            manifest.cause == "replay"
+            and committed is not None
+            and committed.revision < manifest.revision
+            and state.rules == config.rules_version
+        ):
             with role_of("pipeline"):  # the one role that may replace files
-                figures = _figures(store, held.folder)
-                if figures is None or _wrong(store, held.folder, figures):
-                    _mend(store, config, manifest.window, held, figures)
+                figures = _figures(store, committed.folder)
+                if figures is None or _wrong(store, committed.folder, figures):
+                    _mend(store, config, manifest.window, committed, figures)
                     mended.append(manifest.window)
     return mended
 
@@ -57,26 +62,26 @@ def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
     return found
 
 
-def _mend(store: ObjectStore, config: Config, window: str, held: CommittedWindow, figures: Figures | None) -> None:
+def _mend(store: ObjectStore, config: Config, window: str, committed: CommittedWindow, figures: Figures | None) -> None:
     """Reduces the revision again into another folder, and copies the missing files from there."""
     try:
-        manifest = read_manifest(store, config.grid.parse(window), held.revision)
+        manifest = read_manifest(store, config.grid.parse(window), committed.revision)
     except NotFound:
         manifest = None
     if manifest is None:
-        raise Damaged(f"window {window}: the manifest of revision {held.revision} is gone; restore it from a copy of the store")
+        raise Damaged(f"window {window}: the manifest of revision {committed.revision} is gone; restore it from a copy of the store")
     (made,) = engine_of(config).reduce(store, config, [manifest])
-    wrong = [] if figures is None else _wrong(store, held.folder, figures)
+    wrong = [] if figures is None else _wrong(store, committed.folder, figures)
     if figures is None or any(made.digests[name] != figures.digests[name] for name in wrong):
         # The figures are gone, or another version of a library wrote them: all four files must be of one attempt.
-        figures = replace(made, folder=held.folder)
-        wrong = _wrong(store, held.folder, figures)
-        store.delete(held.folder + reduced.FIGURES)
+        figures = replace(made, folder=committed.folder)
+        wrong = _wrong(store, committed.folder, figures)
+        store.delete(committed.folder + reduced.FIGURES)
     with scratch_folder(store) as scratch:
         for name in wrong:
-            store.delete(held.folder + name)
-            store.copy_in(held.folder + name, reduced.local_file(store, made.folder, name, scratch))
-    if not store.exists(held.folder + reduced.FIGURES):
-        store.put_new(held.folder + reduced.FIGURES, [figures.body()])
+            store.delete(committed.folder + name)
+            store.copy_in(committed.folder + name, reduced.local_file(store, made.folder, name, scratch))
+    if not store.exists(committed.folder + reduced.FIGURES):
+        store.put_new(committed.folder + reduced.FIGURES, [figures.body()])
     for name in (reduced.FIGURES, *_FILES):
         store.delete(made.folder + name)

@@ -61,8 +61,8 @@ def merge_windows(
         prefetched = None  # after a lost race all records are read at the new head
         run = written.run or RunRef("", 0, 0)
         entry = _entry(store, config, state, todo, written.slices, writer)
-        held = StoredBytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
-        entry = replace(entry, totals=held.in_totals(entry.totals))
+        stored = StoredBytes.of(state.totals).merged(run.part_bytes, written.superseded, run.entries)
+        entry = replace(entry, totals=stored.in_totals(entry.totals))
         if written.run:
             entry = replace(entry, runs_added=(written.run,))
         committed = timeline.commit(entry, onto=state)

@@ -49,13 +49,13 @@ def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seq
     nearest = f"list_min(list_filter({both}, lambda w: list_contains({ranged}, w)))"
     reached = f"{_index(config, nearest)} <= {_index(config, 'block.last')} + {horizon(config)}"
     blocked = f"(SELECT *, {contributions.block_of(config, 'old')} AS block FROM merged WHERE blocked)"
-    held = f"(SELECT hi, key, block FROM {blocked} WHERE block.last >= {literal(min(windows))})"
+    overlapping = f"(SELECT hi, key, block FROM {blocked} WHERE block.last >= {literal(min(windows))})"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
         SELECT hi, key, block FROM {blocked} WHERE border <= block.last OR {reached}
         UNION
-        SELECT hi, key, block FROM {held} SEMI JOIN (
-            SELECT s.key FROM ({_spans(config, held)}) s JOIN (SELECT unnest({ranged}) AS w) r
+        SELECT hi, key, block FROM {overlapping} SEMI JOIN (
+            SELECT s.key FROM ({_spans(config, overlapping)}) s JOIN (SELECT unnest({ranged}) AS w) r
             ON {_index(config, "r.w")} >= s.first AND {_index(config, "r.w")} < s.until) inside USING (key)""")
     return bool(connection.execute("FROM blocks LIMIT 1").fetchall())
 

@@ -16,7 +16,7 @@ from recon.vocabulary.duckdb import literal, quoted, to_text
 from recon.vocabulary.types import TEXT, Type
 
 _LISTED = ',"c":'
-"""What stands before the contributions in a record."""
+"""The text before the contributions in a record."""
 _CARRIED = ',"carried":'
 MIXED = "MIXED_CURRENCY"
 """The status of an artifact with more than one currency."""
@@ -64,8 +64,8 @@ def block_type(config: Config) -> str:
 
 def from_artifact(config: Config, window: str) -> str:
     """SQL of a row of reduced artifacts as the contribution of ``window``, an SQL text expression."""
-    held = _u(config, "'u': u")
-    return f"{{'w': {window}, 'n': n, 'd': 0::BIGINT, {held}'ids': ids, 'm': {measures_struct(config)}}}"
+    currencies = _u(config, "'u': u")
+    return f"{{'w': {window}, 'n': n, 'd': 0::BIGINT, {currencies}'ids': ids, 'm': {measures_struct(config)}}}"
 
 
 def measures_struct(config: Config) -> str:
@@ -271,9 +271,9 @@ def artifact_text(config: Config, window: str) -> str:
 
 def _contribution_text(config: Config, window: str, members: tuple[str, str, str, str], measures: str) -> str:
     n, d, u, ids = members
-    held = _u(config, f"',\"u\":', CAST(to_json({u}) AS VARCHAR)")
+    currencies = _u(config, f"',\"u\":', CAST(to_json({u}) AS VARCHAR)")
     listed = f"CASE WHEN {ids} IS NOT NULL THEN concat(',\"ids\":', CAST(to_json({ids}) AS VARCHAR)) END"
-    return f"concat('{{\"w\":\"', {window}, '\",\"n\":', {n}, ',\"d\":', {d}, {held}{listed}, ',\"m\":', {measures}, '}}')"
+    return f"concat('{{\"w\":\"', {window}, '\",\"n\":', {n}, ',\"d\":', {d}, {currencies}{listed}, ',\"m\":', {measures}, '}}')"
 
 
 def _artifact_measure(item: Measure) -> str:
@@ -285,8 +285,8 @@ def _artifact_measure(item: Measure) -> str:
 
 def _chosen(item: Measure, value: str) -> str:
     """The member of a ``first`` or ``last`` measure, with the time by which it was chosen."""
-    held = [("t", TEXT, f"{value}.t"), ("v", item.type, f"{value}.v")]
-    return member(item.name, value, _object(held))
+    members = [("t", TEXT, f"{value}.t"), ("v", item.type, f"{value}.v")]
+    return member(item.name, value, _object(members))
 
 
 def list_text(config: Config, listed: str) -> str:

@@ -140,7 +140,9 @@ def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequenc
     ``text``: the JSON of ``fresh`` where it is exactly the arriving contributions, else null."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
-    held = f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
+    existing_count = (
+        f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
+    )
     return f"""
         WITH paired AS (
             SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.k, a.key) AS key, s.record AS old,
@@ -158,7 +160,7 @@ def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequenc
             FROM paired
         ), bordered AS (
             SELECT *, {_entangled() if config.events.id else "false"} AS entangled,
-                   CASE WHEN len(fresh) + {held} > {carried_forward.FOLD_MIN}
+                   CASE WHEN len(fresh) + {existing_count} > {carried_forward.FOLD_MIN}
                         THEN coalesce({carried_forward.border(config, "fresh[-1].w")}, '') ELSE '' END AS border
             FROM replaced
         )

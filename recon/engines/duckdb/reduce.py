@@ -106,7 +106,7 @@ def set_duplicates_aside(connection: duckdb.DuckDBPyConnection, config: Config) 
 
 def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, events: str) -> int:
     """Event ids that a window holds under more than one key, from its ``artifacts`` and its accepted ``events``."""
-    # Within a key an id stands once, so its hash stands twice only under two keys. The texts are compared for the rare hash that does.
+    # A key has each id once, so a hash occurs twice only under two keys. The texts are compared for the rare hash that does.
     twice = f"SELECT 1 FROM (SELECT unnest(ids) AS idh FROM {artifacts}) GROUP BY idh HAVING count(*) > 1"
     if not connection.execute(f"{twice} LIMIT 1").fetchall():
         return 0
@@ -114,7 +114,7 @@ def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, ev
 
 
 def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
-    """The accepted events, sorted by key hash, so that one key lies in one row group: hi, key, id, time, file, line, c_<name>."""
+    """The accepted events, sorted by key hash, so that each key is in one row group: hi, key, id, time, file, line, c_<name>."""
     columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
     query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
     connection.execute(f"COPY ({query}) TO {literal(str(file))} {WRITE}")

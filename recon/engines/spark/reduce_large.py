@@ -186,8 +186,10 @@ def _artifacts(config: Config, events: DataFrame) -> DataFrame:
     from pyspark.sql.functions import expr
 
     ids = "sort_array(collect_list(idh))" if config.events.id else "CAST(array() AS ARRAY<BIGINT>)"
-    held = f"sort_array(collect_set(coalesce({_column(config, config.events.currency)}, ''))) AS u" if config.events.currency else ""
-    currencies = [expr(held)] if held else []
+    currency_set = (
+        f"sort_array(collect_set(coalesce({_column(config, config.events.currency)}, ''))) AS u" if config.events.currency else ""
+    )
+    currencies = [expr(currency_set)] if currency_set else []
     measures = [expr(f"{aggregate(config, item)} AS {quoted(f'm_{item.name}')}") for item in config.measures]
     return events.groupBy("w", "hi", "lo", "key").agg(expr("count(*) AS n"), *currencies, expr(f"{ids} AS ids"), *measures)
 
