@@ -160,9 +160,12 @@ def test_where_others_took_the_last_room_between_counting_and_submitting_it_is_w
     assert cluster.most_active == ACTIVE_MAX
 
 
-def test_ten_steps_run_at_once_and_the_others_wait_for_their_turn(cluster: EmrCluster) -> None:
+def test_ten_steps_run_at_once_and_the_others_wait_for_their_turn(cluster: EmrCluster, tmp_path: Path) -> None:
+    # Each waits until ten have begun, however long that takes here.
+    waiting = f"until [ $(ls {tmp_path} | wc -l) -ge 10 ]; do sleep 0.1; done; sleep 0.2"
+
     def one(number: int) -> bool:
-        there, step = submitted(cluster, "sleep 0.2", f"step {number}", Pace(first=0.2, most=0.5, patience=30))
+        there, step = submitted(cluster, f"touch {tmp_path}/{number}; {waiting}", f"step {number}", Pace(first=0.2, most=0.5, patience=30))
         return there.wait(step, LONG).succeeded
 
     with ThreadPoolExecutor(14) as pool:
