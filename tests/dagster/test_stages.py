@@ -196,7 +196,7 @@ def test_what_is_committed_is_certified_while_dynamodb_is_away(tmp_path: Path, m
     def away(*_: Any) -> Any:
         raise ConnectionLost("DynamoDB is away")
 
-    monkeypatch.setattr(index, "keep", away)
+    monkeypatch.setattr(index, "sync", away)
     with pytest.raises(ConnectionLost, match=r"^DynamoDB is away$"):
         run(opened)
     assert uncertified(opened.store(), opened.config, opened.state()) == []

@@ -189,8 +189,8 @@ MUTANTS = (
     Mutant(
         "recon/stages/commit.py",
         "a window outside the range keeps the figures that it had",
-        '        "counted": (Totals.from_json(held["counted"]) - change).to_json(),',
-        '        "counted": held["counted"],',
+        '        "counted": (Totals.from_json(before["counted"]) - change).to_json(),',
+        '        "counted": before["counted"],',
         _RECOUNT,
     ),
     Mutant(
@@ -246,8 +246,8 @@ MUTANTS = (
     Mutant(
         "recon/engines/prefetched.py",
         "a pre-fetched file is used though it is damaged",
-        'whole = typed and told["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])',
-        "whole = typed",
+        'unchanged = typed and metadata["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])',
+        "unchanged = typed",
         _PREFETCH,
     ),
     Mutant(
