@@ -21,8 +21,6 @@ _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200c\u200e\u200f\u2028-\u202e
 """C1 controls, direction marks and other invisible characters; json.dumps escapes the controls below U+0020 itself."""
 _BLANK = "\u2420"  # the picture of a blank
 _JOINER = "\u200d"  # joins emoji; invisible by itself, but harmless
-
-
 _WHAT = {"disk": "disk ÷ live", "writes": "written ÷ changed"}
 
 

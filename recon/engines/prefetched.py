@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 
 
 _META = b"recon"
-
-
 _PLACES = b"recon places"
 """Metadata of a file of places: the part-files by number, and the CRC-32 of their names and the columns."""
-
-
 _IN_FILE = ("hi", "lo", "file", "offset", "length", "check")
 
 

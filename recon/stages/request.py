@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Numbers = Mapping[str, float | int | str]
 """Figures of one window, or of the block that it was done in, by name."""
-
-
 DIGEST_LENGTH = 16
 
 

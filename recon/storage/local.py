@@ -20,8 +20,6 @@ from recon.storage.port import COPY_CHUNK_BYTES, TEMPORARY, AlreadyExists, NotFo
 
 # Errors of link() on file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-
-
 DISK = ReadCost(gap_max_bytes=1 << 16, request_max_bytes=1 << 23, requests_at_once=16)
 
 

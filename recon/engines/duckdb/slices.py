@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 400_000
 """Target rows per slice, new plus existing. Bounds the memory of a merge."""
-
-
 SLICE_BYTES = 256 << 20
 """Target bytes of existing records per slice: the records of keys with very many windows are long."""
-
-
 _HASHES = 1 << 64
 
 

@@ -18,11 +18,7 @@ from recon.cli.spark import main
 if __name__ == "__main__":
     sys.exit(main())
 """
-
-
 _ZIP, _SCRIPT, _WHEELS, _BOOTSTRAP = "recon-spark.zip", "recon_spark.py", "wheels", "emr-bootstrap.sh"
-
-
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
