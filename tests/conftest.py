@@ -6,6 +6,7 @@ import gc
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.ByFile | None:
     return sharing.ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """boto3's default session keeps the credentials of the test that began it; the servers of another test do not know them."""
+    if (boto3 := sys.modules.get("boto3")) is not None:
+        boto3.DEFAULT_SESSION = None  # type: ignore[attr-defined]
 
 
 def pytest_collection_finish() -> None:

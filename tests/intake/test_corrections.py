@@ -130,7 +130,7 @@ def test_a_correction_can_be_taken_back(r: Reconciliation) -> None:
         (("A",), {"amout": "1"}, "x", "--event amout: no rule in recon.yaml knows this column; did you mean amount?"),
         (("A",), {"Amount": "1"}, "x", "--event Amount: no rule in recon.yaml knows this column; did you mean amount?"),
         (("A",), {"zzz": "1"}, "x", "--event zzz: no rule in recon.yaml knows this column; there are booked_at, amount"),
-        (("A",), {"order_id": "B"}, "x", "--event order_id: is the key"),
+        (("A",), {"order_id": "B"}, "x", "--event order_id: is part of the key"),
         (("A",), {"event_id": "7"}, "x", "--event event_id: the id of a correction is made anew"),
         (("A",), {"amount": "ten"}, "x", "amount: 'ten' is not a decimal(18,2); correct the value, nothing has landed"),
         (("A",), {"amount": "1.005"}, "x", "amount: '1.005' has more than 2 decimals"),
