@@ -29,7 +29,8 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from core import CONFIG, make_events
+from core import make_events
+from peers.workload import RULES
 
 import recon
 from jobs.asset_jobs import SENSED
@@ -109,7 +110,7 @@ def main() -> None:
     keys = min(given.keys, given.events)
     with tempfile.TemporaryDirectory(prefix="recon-arrivals-") as folder:
         work = Path(folder)
-        (work / "recon.yaml").write_text(CONFIG.replace("every: 1h", f"every: {every(given.every)}"))
+        (work / "recon.yaml").write_text(RULES.replace("every: 1h", f"every: {every(given.every)}"))
         r = recon.open(work / "recon.yaml")
         r.store(create=True)
         first = START

@@ -9,8 +9,6 @@ batch. Each is beside one object per artifact: a GET for each key touched, a PUT
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import random
@@ -24,11 +22,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 import seaweed
-from core import CONFIG, make_events
+from command_line import options, write_figures
+from core import make_events
 from dynamodb_local import dynamodb_local, environment
+from peers.workload import RULES
 from valkey_server import valkey
 
 import recon
@@ -117,14 +118,7 @@ def place_of(store: ObjectStore, state: State, key: str) -> RecordAddress:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=int, default=200_000)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--keys", type=int, default=130_000)
-    parser.add_argument("--small", type=int, default=2_000)
-    parser.add_argument("--look-ups", type=int, default=500)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, state=200_000, events=400_000, keys=130_000, small=2_000, look_ups=500)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recon-aws-")))
         endpoint = stack.enter_context(dynamodb_local(folder))
@@ -133,7 +127,7 @@ def main() -> None:
         redis = stack.enter_context(valkey(folder))
         os.environ.update(s3.environment)
         bucket = s3.bucket()
-        text = CONFIG.replace("store: ./data", f"store: s3://{bucket}/benchmark")
+        text = RULES.replace("store: ./data", f"store: s3://{bucket}/benchmark")
         text += f"cache: {{kind: redis, url: '{redis.url}'}}\nindex: {{kind: dynamodb, table: {bucket}}}\n"
         (folder / "recon.yaml").write_text(text)
         r = recon.open(folder / "recon.yaml")
@@ -150,8 +144,7 @@ def main() -> None:
             "look_ups": ways(r, keys, client_of(r.store(), r.config)),
         }
         assert tally_of(r.store()) is not None
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ cost was measured beside it and is added here).
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import random
 import resource
@@ -24,6 +22,8 @@ from typing import Any
 
 import duckdb
 import pyarrow
+from command_line import FORMATS, options, write_figures
+from peers.workload import RULES
 
 import recon
 from recon.engines.select import engine_of
@@ -35,21 +35,6 @@ from recon.state.compaction import compact_in_run
 from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 
-CONFIG = """\
-name: orders
-store: ./data
-key: order_id
-windows: {start: 2026-01-01T00:00Z, every: 1h}
-events: {types: {amount: "decimal(18,2)"}, id: event_id, time: booked_at}
-measures:
-  billed: {sum: amount, where: "event_type = 'INVOICE'"}
-  paid: {sum: amount, where: "event_type = 'PAYMENT'"}
-  refunded: {sum: amount, where: "event_type = 'REFUND'"}
-  lines: {count: "*"}
-derived: {balance: "coalesce(billed, 0) - coalesce(paid, 0) + coalesce(refunded, 0)"}
-status: [{MATCHED: "balance = 0"}, {UNPAID: "paid is null"}, {BREAK: "true"}]
-control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
-"""
 PROTOTYPE_CPU_S = {"reduce parquet": 6.1, "reduce jsonl": 6.9, "into a state of 1 M": 4.4, "contributions": 1.9 + 2.2}
 """Measured before the first line of code; reduce wrote no sorted events. The stateful part: 4.4 with totals only, JSON written
 included; parsing contributions 1.9 and replacing them 2.2 beside it."""
@@ -119,13 +104,7 @@ def look_up(r: recon.Reconciliation, keys: int, count: int = 2000) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet")
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--state", type=int, default=1_000_000)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, format=FORMATS, events=2_000_000, keys=659_571, state=1_000_000)
     result: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "python": platform.python_version()},
         "versions": {"duckdb": duckdb.__version__, "pyarrow": pyarrow.__version__, "recon": recon.__version__},
@@ -139,7 +118,7 @@ def main() -> None:
         for name, files in (("empty state", [batch]), ("state", [base, batch])):
             place = work / name.replace(" ", "-")
             place.mkdir()
-            (place / "recon.yaml").write_text(CONFIG)
+            (place / "recon.yaml").write_text(RULES)
             r = recon.open(place / "recon.yaml")
             for number, file in enumerate(files):
                 into = name if number or len(files) == 1 else "nothing"
@@ -150,9 +129,7 @@ def main() -> None:
         print(f"  look-ups in the state: {result['look-ups, state']}")
     print(f"  prototype, CPU s: {PROTOTYPE_CPU_S}")
     print(f"  peak memory: {round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)} GB")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

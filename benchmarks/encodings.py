@@ -9,7 +9,6 @@ columns. Reading gives the text of each record (of the typed frames, Arrow rows)
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+from command_line import options, write_figures
 from floors import Bench, cpu_s
 
 from recon.engines.duckdb.contributions import record_structure
@@ -177,14 +177,7 @@ def records_of(bench: Bench) -> pa.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--state", type=int, default=1_000_000)
-    parser.add_argument("--read", type=int, default=330_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, events=2_000_000, keys=659_571, state=1_000_000, read=330_000, rounds=3)
     kinds: dict[str, tuple[int, Any]] = {f"zstd 1, frames of {size}": (size, zstd(1)) for size in (64, 256, 1024)}
     kinds["zstd 3, frames of 64"] = (64, zstd(3))
     kinds["Arrow IPC of text, frames of 1024"] = (1024, ipc("record", None))
@@ -203,10 +196,8 @@ def main() -> None:
     medians = {name: {key: round(statistics.median(each[key] for each in all_), 3) for key in all_[0]} for name, all_ in took.items()}
     for name, figures in medians.items():
         print(f"    {name:50} {figures}", flush=True)
-    if given.out:
-        result = {"sizes": {**vars(given), "out": None, "records": len(records)}, "pyarrow": pa.__version__, "medians": medians}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"sizes": {**vars(given), "out": None, "records": len(records)}, "pyarrow": pa.__version__, "medians": medians}
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

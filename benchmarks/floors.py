@@ -8,8 +8,6 @@ does all that its stage does.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import statistics
@@ -21,7 +19,9 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from core import CONFIG, make_events
+from command_line import FORMATS, options, write_figures
+from core import make_events
+from peers.workload import RULES
 
 import recon
 from recon.engines.existing import find_existing, touched_keys
@@ -44,7 +44,7 @@ _GROUPED = ", ".join(
 
 
 def status_of(billed: str, paid: str, refunded: str) -> str:
-    """SQL of the rules in core.CONFIG."""
+    """SQL of ``RULES``."""
     balance = f"coalesce({billed}, 0) - coalesce({paid}, 0) + coalesce({refunded}, 0)"
     return f"CASE WHEN {balance} = 0 THEN 'MATCHED' WHEN {paid} IS NULL THEN 'UNPAID' ELSE 'BREAK' END"
 
@@ -58,7 +58,7 @@ class Bench:
         base = make_events(work, "base", state, state, 0, "parquet")
         self.home = work / "home"
         self.home.mkdir()
-        (self.home / "recon.yaml").write_text(CONFIG)
+        (self.home / "recon.yaml").write_text(RULES)
         r = recon.open(self.home / "recon.yaml")
         r.land([base], window="2026-01-01T00:00Z", close=True)
         store, timeline = r.store(), Timeline(r.store())
@@ -156,14 +156,7 @@ def sorted_bare(runs: list[Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet")
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--state", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, format=FORMATS, events=2_000_000, keys=659_571, state=1_000_000, rounds=3)
     took: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.events, given.keys, given.state, given.format)
@@ -171,11 +164,9 @@ def main() -> None:
             one_round(bench, took)
     for name, seconds in took.items():
         print(f"    {name:55} {statistics.median(seconds):6.2f} s CPU   {[round(each, 2) for each in seconds]}")
-    if given.out:
-        result: dict[str, Any] = {"sizes": {**vars(given), "out": None}, "duckdb": duckdb.__version__}
-        result["cpu_s"] = {name: [round(each, 3) for each in seconds] for name, seconds in took.items()}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    result: dict[str, Any] = {"sizes": {**vars(given), "out": None}, "duckdb": duckdb.__version__}
+    result["cpu_s"] = {name: [round(each, 3) for each in seconds] for name, seconds in took.items()}
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

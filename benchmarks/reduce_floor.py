@@ -9,8 +9,6 @@ totals, and it reads JSON numbers as DuckDB does.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -20,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from core import CONFIG, make_events
+from command_line import FORMATS, options, write_figures
+from core import make_events
+from peers.workload import RULES
 
 import recon
 from recon.planning import due
@@ -64,7 +64,7 @@ def by_hand(file: Path, folder: Path, salt: str) -> None:
 
 def by_recon(file: Path, folder: Path) -> tuple[Callable[[], None], str]:
     """What reduces a window of a new store that holds ``file``, and the salt of that store."""
-    (folder / "recon.yaml").write_text(CONFIG)
+    (folder / "recon.yaml").write_text(RULES)
     r = recon.open(folder / "recon.yaml")
     r.land([file], window="2026-01-01T00:00Z", close=True)
     manifests = due.due(r.store(), r.config, Timeline(r.store()).head()).ready
@@ -88,13 +88,7 @@ def cpu_s(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet")
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, format=FORMATS, events=2_000_000, keys=659_571, rounds=3)
     ours: list[float] = []
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -115,10 +109,8 @@ def main() -> None:
                 raise SystemExit("the two did not write the same artifacts; correct the query before you compare")
     ratio = round(statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True)), 2)
     print(f"  {given.format}: median by hand {statistics.median(theirs):.2f}, reduce {statistics.median(ours):.2f}, ratio {ratio}")
-    if given.out:
-        result: dict[str, Any] = {"by hand, CPU s": theirs, "reduce, CPU s": ours, "median ratio": ratio}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({"sizes": vars(given) | {"out": None}, "duckdb": duckdb.__version__, **result}, indent=1) + "\n")
+    result: dict[str, Any] = {"by hand, CPU s": theirs, "reduce, CPU s": ours, "median ratio": ratio}
+    write_figures(given.out, {"sizes": vars(given) | {"out": None}, "duckdb": duckdb.__version__, **result})
 
 
 if __name__ == "__main__":

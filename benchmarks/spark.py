@@ -9,7 +9,6 @@ of all processes, the cluster's daemons included, as sampled.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,10 +24,13 @@ import duckdb
 import psutil
 import pyspark
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cluster import Cluster, cluster
-from core import CONFIG, make_events
+from command_line import options, write_figures
+from core import make_events
+from peers.workload import RULES
 
 import recon
 from recon.engines.spark.reduce import SMALL_BYTES
@@ -136,12 +138,7 @@ def same_records(one: recon.Reconciliation, two: recon.Reconciliation) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--files", type=int, default=4)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, events=2_000_000, keys=659_571, files=4)
     result: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load_at_start": round(os.getloadavg()[0], 1)},
         "versions": {"duckdb": duckdb.__version__, "pyspark": pyspark.__version__, "recon": recon.__version__},
@@ -156,7 +153,7 @@ def main() -> None:
         result["sizes"]["one_task_a_window"] = max(result["sizes"]["landed_bytes"]) <= SMALL_BYTES
         for engine in ("duckdb", "spark"):
             (folder / engine).mkdir()
-            (folder / engine / "recon.yaml").write_text(CONFIG + "threads: 2\n")
+            (folder / engine / "recon.yaml").write_text(RULES + "threads: 2\n")
             opened[engine] = recon.open(folder / engine / "recon.yaml")
             for window, files in batches.items():
                 opened[engine].land(files, window=window, close=True)
@@ -167,8 +164,7 @@ def main() -> None:
         result["equal"] = same_records(opened["duckdb"], opened["spark"])
         result["machine"]["load_at_end"] = round(os.getloadavg()[0], 1)
     print(f"equal records: {result['equal']}")
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

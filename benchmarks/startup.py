@@ -8,8 +8,6 @@ shared by all of them.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -18,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from command_line import options, write_figures
 
 from recon.samples.scenario import write_sample
 
@@ -34,27 +34,23 @@ COMMANDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    given = options(__doc__, times=10)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "orders"
         for step in write_sample(folder):
             arguments = ["run"] if step.action == "run" else ["land", *step.files, "--window", step.window, "--close"]
             _call(("-m", "recon.cli", *arguments), folder)
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
-        for _ in range(options.times):
+        for _ in range(given.times):
             for name, arguments in COMMANDS.items():
                 taken[name].append(_call(arguments, folder))
     medians = {name: [round(statistics.median(column), 3) for column in zip(*each, strict=True)] for name, each in taken.items()}
-    print(f"{'median of ' + str(options.times):<28} wall s   CPU s")
+    print(f"{'median of ' + str(given.times):<28} wall s   CPU s")
     for name, (wall, cpu) in medians.items():
         print(f"{name:<28} {wall:>6.2f} {cpu:>7.2f}")
-    if options.out:
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "times": options.times}
-        figures = {name: {"wall_s": wall, "cpu_s": cpu} for name, (wall, cpu) in medians.items()}
-        options.out.write_text(json.dumps({**machine, "commands": figures}, indent=1) + "\n")
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "times": given.times}
+    figures = {name: {"wall_s": wall, "cpu_s": cpu} for name, (wall, cpu) in medians.items()}
+    write_figures(given.out, {**machine, "commands": figures})
 
 
 def _call(arguments: tuple[str, ...], folder: Path) -> tuple[float, float]:

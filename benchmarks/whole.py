@@ -8,8 +8,6 @@ its children, start included.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import shutil
@@ -21,7 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import CONFIG, make_events
+from command_line import options, write_figures
+from core import make_events
+from peers.workload import RULES
 
 import recon
 
@@ -39,18 +39,12 @@ def measured(command: list[str], folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=int, default=1_000_000)
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--keys", type=int, default=659_571)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, state=1_000_000, events=2_000_000, keys=659_571, rounds=3)
     with tempfile.TemporaryDirectory(prefix="recon-whole-") as name:
         work = Path(name)
         store = work / "store"
         store.mkdir()
-        (store / "recon.yaml").write_text(CONFIG)
+        (store / "recon.yaml").write_text(RULES)
         r = recon.open(store / "recon.yaml")
         r.land([make_events(work, "base", given.state, given.state, 0, "parquet")], window="2026-01-01T00:00Z", close=True)
         r.run()
@@ -73,8 +67,7 @@ def main() -> None:
         medians = {way: statistics.median(one[figure] for one in held) for way, held in rounds.items()}
         result[figure] = medians | {"ratio": round(medians["recon run"] / medians["stages, by plain calls"], 2)}
         print(f"  {figure}: {result[figure]}")
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ landings, one file a window, as a store of 69 days holds them. Events and record
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from command_line import options, write_figures
 
 import recon
 from jobs.build import build_definitions
@@ -37,7 +37,7 @@ from recon.state.reduced import FIGURES, Figures
 from recon.state.timeline import Entry, Fold, State, Timeline
 from recon.storage import frontiers, layout
 from recon.storage.local import LocalStore
-from recon_assets.checks import STAGE_CHECKS
+from recon_assets.checks import CERTIFICATE_CHECKS
 from resources.stores import ReconciliationStore, resource_key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,7 +141,7 @@ def checked(store: Any, config: Config) -> int:
     work = Work(store, config, Timeline(store))
     state = work.head()
     held = committed_figures(store, state, state.windows)
-    return sum(bool(spec.fault(one)) for spec in STAGE_CHECKS if spec.name == "windows_tie" for one in held.values())
+    return sum(bool(spec.fault(one)) for spec in CERTIFICATE_CHECKS if spec.name == "windows_tie" for one in held.values())
 
 
 def measure(opened: recon.Reconciliation) -> dict[str, Any]:
@@ -173,11 +173,7 @@ def sizes(root: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=100_000)
-    parser.add_argument("--commits", type=int, default=2_000)
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    given = options(__doc__, windows=100_000, commits=2_000)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "recon.yaml").write_text(CONFIG)
         opened = recon.open(Path(folder) / "recon.yaml")
@@ -189,11 +185,9 @@ def main() -> None:
         figures = measure(opened)
         bytes_of = sizes(Path(folder) / "data")
     print("  " + ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in bytes_of.items()))
-    if given.out:
-        machine = {"processor": platform.machine(), "python": platform.python_version(), "dagster": dg.__version__}
-        result = {"machine": machine, "windows": given.windows, "commits": given.commits, "seconds": figures, "bytes": bytes_of}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+    machine = {"processor": platform.machine(), "python": platform.python_version(), "dagster": dg.__version__}
+    result = {"machine": machine, "windows": given.windows, "commits": given.commits, "seconds": figures, "bytes": bytes_of}
+    write_figures(given.out, result)
 
 
 if __name__ == "__main__":

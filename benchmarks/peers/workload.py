@@ -19,7 +19,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 _STEP = 982_451_653
 """A prime beyond any number of keys: multiples of it scatter over the keys without meeting."""
 
-CONFIG = """\
+RULES = """\
 name: orders
 store: ./data
 key: order_id
@@ -33,10 +33,8 @@ measures:
 derived: {balance: "coalesce(billed, 0) - coalesce(paid, 0) + coalesce(refunded, 0)"}
 status: [{MATCHED: "balance = 0"}, {UNPAID: "paid is null"}, {BREAK: "true"}]
 control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
-retention: {grace: 1m}
-memory_limit: 2GB
-threads: 2
 """
+CONFIG = RULES + "retention: {grace: 1m}\nmemory_limit: 2GB\nthreads: 2\n"
 MEASURES = ("billed", "paid", "refunded", "lines")
 
 
