@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from recon.errors import ConnectionLost, Damaged, OutOfCapacity, ReconError, Throttled, TimedOut, TryAgain, WrongUsage
 from recon.serving.dynamodb import TableGone
@@ -44,28 +44,19 @@ class Timing:
     attempts: int = 5
 
 
-@dataclass(frozen=True)
+@dataclass
 class WorkSummary:
     """What one coordinator did. ``taken_over``: shares that were done when it began. ``restarts``: attempts that failed, died or fell
-    silent and were followed by another; ``handed_back``: attempts that ran out of time without a failure. ``seconds``: in all."""
+    silent and were followed by another; ``handed_back``: attempts that ran out of time without a failure. ``throttled``: starts of workers
+    that AWS refused. ``counts``: sums over the shares."""
 
-    shares: int = 0
+    shares: int
     taken_over: int = 0
     restarts: int = 0
     handed_back: int = 0
     throttled: int = 0
     rows: int = 0
-    seconds: float = 0.0
     counts: Mapping[str, float] = field(default_factory=dict)
-
-    def plus(self, other: WorkSummary) -> WorkSummary:
-        """The sum over two plans."""
-        return WorkSummary(**{name: getattr(self, name) + getattr(other, name) for name in self.__dict__ if name != "counts"})
-
-    @property
-    def rate(self) -> float:
-        """Rows per second of all workers together."""
-        return self.rows / self.seconds if self.seconds else 0.0
 
 
 Progress = Callable[[float], None]
@@ -121,35 +112,24 @@ class Coordinator:
         self._clock, self._sleep = crew.now, crew.sleep
         self._shares = {name: _Share(body) for name, body in plan.shares.items()}
         self._looked = False
-        self._restarts = self._handed_back = self._taken_over = 0
-        self._throttled = self._throttled_in_row = 0
-        self._began = self._start_after = self._clock()
+        self._done = WorkSummary(len(self._shares))
+        self._throttled_in_row = 0
+        self._start_after = self._clock()
         self._starved: TryAgain | None = None
 
     def run(self, progress: Progress = lambda part: None) -> WorkSummary:
         """Runs until all shares are done or given up. Raises one error that names the shares that were given up; the others are done."""
         try:
             while not self.look():
-                progress(self._part())
+                progress(self._rows() / max(self._plan.rows, 1))
                 self._sleep(self._timing.look_s)
         finally:
             self.stop()
         self._raise_failures()
         finished = plans.finish(self._store, self._plan, [read_done(self._store, self._plan.folder, name) for name in self._shares])
         progress(1.0)
-        return replace(self.worked(), counts=finished["counts"])
-
-    def worked(self) -> WorkSummary:
-        """The summary so far."""
-        return WorkSummary(
-            shares=len(self._shares),
-            taken_over=self._taken_over,
-            restarts=self._restarts,
-            handed_back=self._handed_back,
-            throttled=self._throttled,
-            rows=sum(share.rows for share in self._shares.values()),
-            seconds=round(self._clock() - self._began, 3),
-        )
+        self._done.rows, self._done.counts = self._rows(), finished["counts"]
+        return self._done
 
     def look(self) -> bool:
         """Reads the progress from the store, revokes silent attempts, starts workers. Returns whether nothing is left to do."""
@@ -173,7 +153,7 @@ class Coordinator:
     def _take_in(self, name: str, share: _Share, progress_of_shares: ShareProgress) -> None:
         if progress_of_shares.done:
             share.done, share.rows = True, rows_of(share.body)
-            self._taken_over += not self._looked
+            self._done.taken_over += not self._looked
             self._forget(share)
             return
         for attempt, number in progress_of_shares.newest.items():
@@ -229,12 +209,12 @@ class Coordinator:
         share.reason, share.kind = entry.reason, entry.kind
         if progressed and entry.state == "handed_back":
             share.failures = 0
-            self._handed_back += 1
+            self._done.handed_back += 1
             return
         share.failures = 1 if progressed else share.failures + 1
         share.not_before = self._clock() + self._backoff(share.failures)
         share.given_up = share.kind in _FINAL or share.failures >= self._timing.attempts
-        self._restarts += not share.given_up
+        self._done.restarts += not share.given_up
 
     def _forget(self, share: _Share, attempt: str | None = None) -> None:
         for name in [attempt] if attempt is not None else list(share.watched):
@@ -260,7 +240,8 @@ class Coordinator:
             watched.handle = self._launcher.start(event)
         except (Throttled, OutOfCapacity) as error:
             del share.watched[attempt]
-            self._throttled, self._throttled_in_row = self._throttled + 1, self._throttled_in_row + 1
+            self._done.throttled += 1
+            self._throttled_in_row += 1
             self._start_after = now + self._backoff(self._throttled_in_row)
             self._starved = error if self._throttled_in_row >= THROTTLED_MAX else None
             return False
@@ -277,8 +258,8 @@ class Coordinator:
     def _in_flight(self) -> int:
         return sum(len(share.watched) for share in self._shares.values())
 
-    def _part(self) -> float:
-        return sum(share.rows for share in self._shares.values()) / max(self._plan.rows, 1)
+    def _rows(self) -> int:
+        return sum(share.rows for share in self._shares.values())
 
     def _raise_failures(self) -> None:
         failed = {name: share for name, share in self._shares.items() if share.given_up and not share.done}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ from recon.serving.load import Loaded, load_share
 from recon.serving.shares import Share
 from recon.serving.workers import plans
 from recon.serving.workers.attempts import read_done
-from recon.serving.workers.coordinator import Coordinator, Crew, Progress, Timing, WorkSummary
+from recon.serving.workers.coordinator import Coordinator, Crew, Progress, Timing
 from recon.serving.workers.launchers import LambdaFunction, Launcher, Processes
 from recon.serving.workers.plans import Plan, plan_for
 from recon.serving.workers.worker import KMS_KEY
@@ -28,9 +28,7 @@ GRACE = timedelta(days=1)
 
 
 class WorkerDispatch:
-    """Loads shares by workers (a recon.serving.sync.LoadShares). ``worked``: the summary of all plans so far.
-
-    ``launcher``, ``timing``: in place of the configuration's."""
+    """Loads shares by workers (a recon.serving.sync.LoadShares). ``launcher``, ``timing``: in place of the configuration's."""
 
     def __init__(
         self,
@@ -41,7 +39,6 @@ class WorkerDispatch:
         launcher: Launcher | None = None,
         timing: Timing | None = None,
     ) -> None:
-        self.worked = WorkSummary()
         self._store, self._config, self._tables, self._progress = store, config, tables, progress
         self._launcher, self._timing = launcher, timing or timing_of(config.workers)
 
@@ -72,17 +69,13 @@ class WorkerDispatch:
         table = str(next(iter(plan.shares.values()))["table"])
         launcher = self._launcher or launcher_of(self._config, tally_of(self._store))
         crew = Crew(launcher, self._config.workers.count, self._timing)
-        coordinator = Coordinator(self._store, self._config.location, table, plan, crew)
-        try:
-            coordinator.run(self._progress)
-        finally:
-            self.worked = self.worked.plus(coordinator.worked())
+        Coordinator(self._store, self._config.location, table, plan, crew).run(self._progress)
         tally = tally_of(self._store)
         for name in plan.shares:
             counts = read_done(self._store, plan.folder, name)["counts"]
             if tally is not None:
                 tally.add(from_counts(counts))
-            yield Loaded.from_json({"share": name, **_known(counts)})
+            yield Loaded(name, **{field: count for field, count in counts.items() if field in Loaded.__dataclass_fields__})
         plans.sweep_plans(self._store, table, datetime.now(UTC), GRACE)
 
 
@@ -110,7 +103,3 @@ def launcher_of(config: Config, meter: Meter | None = None) -> Launcher:
     if config.workers.kind == "lambda":
         return LambdaFunction(config.workers.function, meter=meter)
     return Processes(more={KMS_KEY: config.s3.kms_key} if config.s3.kms_key else {})
-
-
-def _known(counts: Mapping[str, float]) -> dict[str, float]:
-    return {name: count for name, count in counts.items() if name in Loaded.__dataclass_fields__}
