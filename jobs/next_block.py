@@ -88,18 +88,18 @@ def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence
     return choice
 
 
-def wait_s() -> int:
-    """Seconds until a block that failed once is retried. Raises WrongUsage if $RECON_WAIT_S is no whole number above 0."""
-    text = os.environ.get(WAIT, "")
-    if text and not (text.isascii() and text.isdigit() and int(text)):
-        raise WrongUsage(f"{WAIT}: {text!r} is no whole number of seconds above 0")
-    return int(text) if text else _WAIT_S
+def seconds_of(variable: str, default: int) -> int:
+    """The seconds in an environment variable. Raises WrongUsage if it is no whole number above 0."""
+    text = os.environ.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise WrongUsage(f"{variable}: {text!r} is no whole number of seconds above 0")
+    return int(text)
 
 
 def _wait(runs: Sequence[Earlier]) -> timedelta:
     """The wait before a retry: none after a first kill, whose cause is seldom the block, else doubled with each failure."""
     tries = len(runs) - any(run.killed for run in runs)
-    return timedelta(seconds=min(_WAIT_S_MAX, wait_s() * 2 ** min(10, tries - 1))) if tries else timedelta(0)
+    return timedelta(seconds=min(_WAIT_S_MAX, seconds_of(WAIT, _WAIT_S) * 2 ** min(10, tries - 1))) if tries else timedelta(0)
 
 
 def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:

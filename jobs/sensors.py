@@ -8,7 +8,6 @@ does not delay later windows.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import dagster as dg
 
 from jobs import in_flight
 from jobs.asset_jobs import EVERYTHING, SENSED, job_name, stages_of
-from jobs.next_block import Earlier, choose, digest_of, named
+from jobs.next_block import Earlier, choose, digest_of, named, seconds_of
 from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.intake import landing_log
@@ -73,21 +72,13 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
     return sensors
 
 
-def tick_s() -> int:
-    """Seconds between two ticks. Raises WrongUsage if $RECON_TICK_S is no whole number above 0."""
-    text = os.environ.get(TICK, "")
-    if text and not (text.isascii() and text.isdigit() and int(text)):
-        raise WrongUsage(f"{TICK}: {text!r} is no whole number of seconds above 0")
-    return int(text) if text else _TICK_S
-
-
 def _sensor(config: Config, stage: str, job: str | None, description: str, tick: Tick) -> dg.SensorDefinition:
     store, last = resource_key(config.name), _LastTick()
 
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
         job_name=job,
-        minimum_interval_seconds=tick_s(),
+        minimum_interval_seconds=seconds_of(TICK, _TICK_S),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
         required_resource_keys={store},

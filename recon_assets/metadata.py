@@ -23,35 +23,6 @@ from recon.state.reduced import Figures
 
 Metadata = dict[str, Any]
 
-_TOTALS = dg.TableSchema(
-    [
-        dg.TableColumn("total", "string", "a control total, with its currency or other group"),
-        dg.TableColumn("in", "string", "all rows of the window's files"),
-        dg.TableColumn("accepted", "string", "rows that count in the artifacts"),
-        dg.TableColumn("duplicates", "string", "rows of events that this window or an earlier window already has"),
-        dg.TableColumn("rejected", "string", "rows that could not be read or break a rule, each stored with file, line and reason"),
-        dg.TableColumn("ties", "string", "in = accepted + duplicates + rejected"),
-    ]
-)
-_COMPLETENESS = dg.TableSchema(
-    [
-        dg.TableColumn("what", "string", "files, rows, or a control total with its currency or other group"),
-        dg.TableColumn("expected", "string", "files as configured by closing.files; rows and totals as declared by the senders"),
-        dg.TableColumn("received", "string", "files and rows in the window, including late files"),
-        dg.TableColumn("late", "string", "files that landed after the window had closed"),
-        dg.TableColumn("duplicates", "string", "rows of events that this window or an earlier window already has"),
-        dg.TableColumn("rejected", "string", "rejected rows, and the files that have some"),
-    ]
-)
-_REQUESTS = dg.TableSchema(
-    [
-        dg.TableColumn("service", "string", "service called"),
-        dg.TableColumn("operation", "string", "operation"),
-        dg.TableColumn("requests", "int", "number of requests"),
-        dg.TableColumn("sent", "int", "bytes of content sent"),
-        dg.TableColumn("received", "int", "bytes of content received"),
-    ]
-)
 _PLOTTED_MAX = 24
 """The most currencies, or statuses, that get a number of their own."""
 _COLUMNS = {
@@ -76,6 +47,35 @@ _COLUMNS = {
     "ties": "in = accepted + duplicates + rejected",
 }
 """Descriptions of the columns that are Recon's own."""
+
+
+def _schema(texts: Mapping[str, str], integers: Mapping[str, str] | None = None) -> dg.TableSchema:
+    """The columns of a table in the UI: name → description."""
+    columns = [dg.TableColumn(name, "string", text) for name, text in texts.items()]
+    return dg.TableSchema(columns + [dg.TableColumn(name, "int", text) for name, text in (integers or {}).items()])
+
+
+_TOTALS = _schema(
+    {
+        "total": "a control total, with its currency or other group",
+        "in": "all rows of the window's files",
+        **{name: _COLUMNS[name] for name in ("accepted", "duplicates", "rejected", "ties")},
+    }
+)
+_COMPLETENESS = _schema(
+    {
+        "what": "files, rows, or a control total with its currency or other group",
+        "expected": "files as configured by closing.files; rows and totals as declared by the senders",
+        "received": "files and rows in the window, including late files",
+        "late": "files that landed after the window had closed",
+        "duplicates": _COLUMNS["duplicates"],
+        "rejected": "rejected rows, and the files that have some",
+    }
+)
+_REQUESTS = _schema(
+    {"service": "service called", "operation": "operation"},
+    {"requests": "number of requests", "sent": "bytes of content sent", "received": "bytes of content received"},
+)
 
 
 def of_batch(manifest: Manifest) -> Metadata:

@@ -6,51 +6,24 @@ list of one element binds it. No value passes through double, and nothing depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
-from recon.vocabulary.reference import DATE_TEXT, TIMESTAMP_TEXT
+from recon.vocabulary.sql import LETTERS, Emit, common_forms, emit, text_form, unit
 from recon.vocabulary.tree import Expression, Node
 from recon.vocabulary.types import DIGITS_MAX, QUOTIENT_SCALE, Type, as_decimal
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _QUOTIENT = (
     "CASE WHEN (v[1] < 0) <> (v[2] < 0) THEN -((abs(v[1]) + abs(v[2]) // 2) // abs(v[2])) "
     "ELSE (abs(v[1]) + abs(v[2]) // 2) // abs(v[2]) END"
 )
-_OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "AND", "or": "OR"}
-_TRIED = {"add": "+", "sub": "-", "mul": "*"}
-_FUNCTIONS = {"coalesce": "coalesce", "nullif": "nullif", "least": "least", "greatest": "greatest", "length": "length"}
 _DIGITS_OF_64_BITS = 18
-_PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "isodow"}
 
 
 def emit_duckdb(expression: Expression, names: Mapping[str, str]) -> str:
     """A scalar expression of type ``expression.type.duckdb``. ``names``: column → quoted SQL reference."""
-    return _sql(expression.tree, names)
-
-
-def _sql(node: Node, names: Mapping[str, str]) -> str:
-    if node.op == "column":
-        return names[str(node.value)]
-    if node.op == "literal":
-        return _literal(node.value, node.type)
-    return _emit(node, [_sql(arg, names) for arg in node.args])
-
-
-def _emit(node: Node, args: list[str]) -> str:
-    op = node.op
-    if op in _OPERATORS:
-        return f"({args[0]} {_OPERATORS[op]} {args[1]})"
-    if op in _TRIED:
-        first = _widened(args[0], node) if op == "mul" else args[0]
-        return _exact(f"{first} {_TRIED[op]} {args[1]}", node.type)
-    if op in _FUNCTIONS:
-        return f"{_FUNCTIONS[op]}({', '.join(args)})"
-    if op in _PARTS:
-        return f"{_PARTS[op]}({_day(args[0], node.args[0].type)})"
-    return _FORMS[op](node, args)
+    return emit(expression.tree, names, _literal, _FORMS)
 
 
 def _literal(value: object, kind: Type) -> str:
@@ -73,11 +46,23 @@ def _bound(value: str, body: str) -> str:
     return f"list_transform([{value}], lambda v: {body})[1]"
 
 
-def _exact(sql: str, kind: Type) -> str:
-    """The result of + - *. A type of fewer than 38 digits has room for it; otherwise an overflow becomes null."""
-    if kind.kind == "decimal" and kind.precision < DIGITS_MAX:
-        return f"CAST({sql} AS {kind.duckdb})"
-    return f"TRY(CAST({sql} AS {kind.duckdb}))"
+def _exactly(sign: str) -> Emit:
+    """+, - or *. A type of fewer than 38 digits has room for the result; otherwise an overflow becomes null."""
+
+    def emit(node: Node, args: list[str]) -> str:
+        first = _widened(args[0], node) if sign == "*" else args[0]
+        result = f"CAST({first} {sign} {args[1]} AS {node.type.duckdb})"
+        return result if node.type.kind == "decimal" and node.type.precision < DIGITS_MAX else f"TRY({result})"
+
+    return emit
+
+
+def _function(name: str) -> Emit:
+    return lambda node, args: f"{name}({', '.join(args)})"
+
+
+def _day_part(function: str) -> Emit:
+    return lambda node, args: f"{function}({_day(args[0], node.args[0].type)})"
 
 
 def _widened(sql: str, node: Node) -> str:
@@ -88,12 +73,6 @@ def _widened(sql: str, node: Node) -> str:
     return f"CAST({sql} AS DECIMAL({_DIGITS_OF_64_BITS + 1},{as_decimal(first).scale}))"
 
 
-def _bring(node: Node, args: list[str]) -> str:
-    source = as_decimal(node.args[0].type)
-    fits = node.type.precision - node.type.scale >= source.precision - source.scale
-    return f"{'CAST' if fits else 'TRY_CAST'}({args[0]} AS {node.type.duckdb})"
-
-
 def _digits(sql: str, kind: Type) -> str:
     """A decimal's digits without the point, as a HUGEINT. Only the conversion through text keeps all 38 digits."""
     return f"CAST(replace(CAST({sql} AS VARCHAR), '.', '') AS HUGEINT)" if kind.scale else f"CAST({sql} AS HUGEINT)"
@@ -102,9 +81,8 @@ def _digits(sql: str, kind: Type) -> str:
 def _divide(node: Node, args: list[str]) -> str:
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     quotient = _bound(f"[{above}, nullif({below}, 0)]", _QUOTIENT)
-    unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
     # Rounding up may add a digit that the type has no room for.
-    return f"TRY_CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit} AS {node.type.duckdb})"
+    return f"TRY_CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit(QUOTIENT_SCALE)} AS {node.type.duckdb})"
 
 
 def _modulo(node: Node, args: list[str]) -> str:
@@ -113,28 +91,10 @@ def _modulo(node: Node, args: list[str]) -> str:
     return f"CAST(CAST({args[0]} AS {wide}) % nullif({args[1]}, {_zero(node.type)}) AS {node.type.duckdb})"
 
 
-def _rounded_to_integer(function: str) -> Callable[[Node, list[str]], str]:
-    def emit(node: Node, args: list[str]) -> str:
-        return f"CAST({function}({args[0]}) AS {node.type.duckdb})"
-
-    return emit
-
-
-def _case(node: Node, args: list[str]) -> str:
-    branches = " ".join(f"WHEN {condition} THEN {value}" for condition, value in zip(args[:-1:2], args[1::2], strict=True))
-    return f"(CASE {branches} ELSE {args[-1]} END)"
-
-
-def _letters(function: str, source: str, target: str) -> Callable[[Node, list[str]], str]:
+def _letters(function: str, source: str, target: str) -> Emit:
     """Letters a to z only. For ASCII texts DuckDB's own function does the same, much faster than ``translate``."""
     sql = f"CASE WHEN strlen(v) = length(v) THEN {function}(v) ELSE translate(v, '{source}', '{target}') END"
     return lambda node, args: _bound(args[0], sql)
-
-
-def _part(node: Node, args: list[str]) -> str:
-    assert isinstance(node.value, tuple)
-    start, length = node.value
-    return f"substr({args[0]}, {start})" if length is None else f"substr({args[0]}, {start}, {length})"
 
 
 def _naive(sql: str) -> str:
@@ -179,35 +139,29 @@ def to_text(sql: str, source: Type) -> str:
 def _from_text(sql: str, to: Type) -> str:
     if to.kind == "boolean":
         return f"CASE lower({sql}) WHEN 'true' THEN true WHEN 'false' THEN false END"
-    forms = {"date": DATE_TEXT, "timestamp": TIMESTAMP_TEXT}
-    after = rf"(?:\.[0-9]{{1,{to.scale}}}0*)?" if to.scale else r"(?:\.0+)?"
-    form = forms.get(to.kind, rf"[+-]?[0-9]+{after}")
-    value = f"TRY_CAST(regexp_extract({sql}, '\\A(?:{form})\\z') AS {to.duckdb})"
+    value = f"TRY_CAST(regexp_extract({sql}, '{text_form(to)}') AS {to.duckdb})"
     if to.kind != "timestamp":
         return value
     return _bound(value, "CASE WHEN year(make_timestamp(epoch_us(v))) BETWEEN 1 AND 9999 THEN v END")
 
 
-_FORMS: dict[str, Callable[[Node, list[str]], str]] = {
-    "bring": _bring,
+_FORMS: dict[str, Emit] = {
+    **common_forms(lambda kind: kind.duckdb),
+    "add": _exactly("+"),
+    "sub": _exactly("-"),
+    "mul": _exactly("*"),
+    **{name: _day_part(name) for name in ("year", "month", "day")},
+    "weekday": _day_part("isodow"),
+    **{name: _function(name) for name in ("coalesce", "nullif", "least", "greatest", "length")},
     "div": _divide,
     "mod": _modulo,
     "neg": lambda node, args: f"TRY({_zero(node.type)} - {args[0]})" if node.type.kind == "integer" else f"(-{args[0]})",
-    "not": lambda node, args: f"(NOT {args[0]})",
-    "is_null": lambda node, args: f"({args[0]} IS NULL)",
-    "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",
-    "between": lambda node, args: f"({args[0]} BETWEEN {args[1]} AND {args[2]})",
     "like": lambda node, args: f"({args[0]} LIKE {literal(str(node.value))})",
-    "case": _case,
     "abs": lambda node, args: f"TRY(abs({args[0]}))",
     "sign": lambda node, args: f"CAST(sign({args[0]}) AS BIGINT)",
-    "round": lambda node, args: f"CAST(round({args[0]}, {node.value}) AS {node.type.duckdb})",
-    "floor": _rounded_to_integer("floor"),
-    "ceil": _rounded_to_integer("ceil"),
-    "lower": _letters("lower", _LETTERS.upper(), _LETTERS),
-    "upper": _letters("upper", _LETTERS, _LETTERS.upper()),
+    "lower": _letters("lower", LETTERS.upper(), LETTERS),
+    "upper": _letters("upper", LETTERS, LETTERS.upper()),
     "trim": lambda node, args: f"trim({args[0]}, ' ')",
-    "substr": _part,
     "concat": lambda node, args: f"({' || '.join(args)})",
     "cast": _cast,
     "month_start": lambda node, args: f"CAST(date_trunc('month', {_day(args[0], node.args[0].type)}) AS DATE)",

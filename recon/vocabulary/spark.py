@@ -8,13 +8,13 @@ lambda over an array of one element binds it. No value passes through double.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from recon.vocabulary.reference import DATE_TEXT, TIMESTAMP_TEXT
+from recon.vocabulary.sql import LETTERS, Emit, common_forms, emit, text_form, unit
 from recon.vocabulary.tree import Expression, Node
-from recon.vocabulary.types import DIGITS_MAX, QUOTIENT_SCALE, Type, as_decimal
+from recon.vocabulary.types import DIGITS_MAX, QUOTIENT_SCALE, Type
 
 SETTINGS = {
     "spark.sql.ansi.enabled": "true",
@@ -23,10 +23,6 @@ SETTINGS = {
 }
 """The session settings that the meaning of the emitted text depends on."""
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "and": "AND", "or": "OR"}
-_TRIED = {"add": "try_add", "sub": "try_subtract", "mul": "try_multiply"}
-_PARTS = {"year": "year({})", "month": "month({})", "day": "day({})", "weekday": "weekday({}) + 1"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANTS = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
 _DAYS_MAX = 3_700_000
@@ -39,7 +35,7 @@ _HALF = 19
 
 def emit_spark(expression: Expression, names: Mapping[str, str]) -> str:
     """A scalar expression of type ``expression.type.spark``. ``names``: column → quoted SQL reference."""
-    return _sql(expression.tree, names)
+    return emit(expression.tree, names, _literal, _FORMS)
 
 
 def quoted(name: str) -> str:
@@ -52,25 +48,6 @@ def literal(text: str) -> str:
     if text.isascii() and text.isprintable() and not {"'", "\\"} & set(text):
         return f"'{text}'"
     return f"CAST(X'{text.encode().hex()}' AS STRING)"
-
-
-def _sql(node: Node, names: Mapping[str, str]) -> str:
-    if node.op == "column":
-        return names[str(node.value)]
-    if node.op == "literal":
-        return _literal(node.value, node.type)
-    return _emit(node, [_sql(arg, names) for arg in node.args])
-
-
-def _emit(node: Node, args: list[str]) -> str:
-    op = node.op
-    if op in _OPERATORS:
-        return f"({args[0]} {_OPERATORS[op]} {args[1]})"
-    if op in _TRIED:
-        return f"TRY_CAST({_TRIED[op]}({args[0]}, {args[1]}) AS {node.type.spark})"
-    if op in _PARTS:
-        return f"CAST({_PARTS[op].format(_day(args[0]))} AS BIGINT)"
-    return _FORMS[op](node, args)
 
 
 def _literal(value: object, kind: Type) -> str:
@@ -101,12 +78,6 @@ def _whole_number(number: int | str) -> str:
     return f"CAST('{number}' AS DECIMAL({DIGITS_MAX},0))"
 
 
-def _bring(node: Node, args: list[str]) -> str:
-    source = as_decimal(node.args[0].type)
-    fits = node.type.precision - node.type.scale >= source.precision - source.scale
-    return f"{'CAST' if fits else 'TRY_CAST'}({args[0]} AS {node.type.spark})"
-
-
 def _digits(sql: str, kind: Type) -> str:
     """A decimal's digits without the point, as a whole number. Only the conversion through text keeps all 38 digits."""
     text = f"replace(CAST({sql} AS STRING), '.', '')" if kind.scale else sql
@@ -129,9 +100,8 @@ def _divide(node: Node, args: list[str]) -> str:
     whole = "try_add(v.high, CAST((v.n - v.r) / v.d AS DECIMAL(38,0)))"
     rounded = f"CASE WHEN v.r >= v.d - v.r THEN TRY_CAST(try_add({whole}, {one}) AS DECIMAL(38,0)) ELSE {whole} END"
     size = _bound(second, f"named_struct('q', {rounded}, 'less', v.less)")
-    unit = f"CAST('{Decimal(1).scaleb(-QUOTIENT_SCALE):f}' AS DECIMAL({QUOTIENT_SCALE},{QUOTIENT_SCALE}))"
     quotient = _bound(size, f"CASE WHEN v.less THEN {_opposite('v.q', _WHOLE)} ELSE v.q END")
-    return f"TRY_CAST(try_multiply({quotient}, {unit}) AS {node.type.spark})"
+    return f"TRY_CAST(try_multiply({quotient}, {unit(QUOTIENT_SCALE)}) AS {node.type.spark})"
 
 
 def _modulo(node: Node, args: list[str]) -> str:
@@ -147,24 +117,20 @@ def _abs(node: Node, args: list[str]) -> str:
     return _bound(args[0], f"CASE WHEN v < 0 THEN {_opposite('v', node.type)} ELSE v END")
 
 
-def _whole(function: str) -> Callable[[Node, list[str]], str]:
-    def emit(node: Node, args: list[str]) -> str:
-        return f"CAST({function}({args[0]}) AS {node.type.spark})"
-
-    return emit
+def _tried(function: str) -> Emit:
+    return lambda node, args: f"TRY_CAST({function}({args[0]}, {args[1]}) AS {node.type.spark})"
 
 
-def _case(node: Node, args: list[str]) -> str:
-    branches = " ".join(f"WHEN {condition} THEN {value}" for condition, value in zip(args[:-1:2], args[1::2], strict=True))
-    return f"(CASE {branches} ELSE {args[-1]} END)"
+def _day_part(form: str) -> Emit:
+    return lambda node, args: f"CAST({form.format(_day(args[0]))} AS BIGINT)"
 
 
-def _of_several(function: str) -> Callable[[Node, list[str]], str]:
+def _of_several(function: str) -> Emit:
     """least or greatest, which Spark refuses for a single value."""
     return lambda node, args: args[0] if len(args) == 1 else f"{function}({', '.join(args)})"
 
 
-def _letters(source: str, target: str) -> Callable[[Node, list[str]], str]:
+def _letters(source: str, target: str) -> Emit:
     """Letters a to z only."""
     return lambda node, args: f"translate({args[0]}, '{source}', '{target}')"
 
@@ -172,12 +138,6 @@ def _letters(source: str, target: str) -> Callable[[Node, list[str]], str]:
 def _like(node: Node, args: list[str]) -> str:
     """A pattern in which the backslash, Spark's escape character, stands for itself."""
     return f"({args[0]} LIKE {literal(str(node.value).replace(chr(92), chr(92) * 2))})"
-
-
-def _part(node: Node, args: list[str]) -> str:
-    assert isinstance(node.value, tuple)
-    start, length = node.value
-    return f"substr({args[0]}, {start})" if length is None else f"substr({args[0]}, {start}, {length})"
 
 
 def _day(sql: str) -> str:
@@ -201,8 +161,7 @@ def _cast(node: Node, args: list[str]) -> str:
         return f"CAST({sql} AS {to.spark})"
     if source.scale <= to.scale:
         return f"TRY_CAST({sql} AS {to.spark})"
-    unit = f"CAST('{Decimal(1).scaleb(-to.scale):f}' AS DECIMAL({max(to.scale, 1)},{to.scale}))"
-    return _bound(sql, f"CASE WHEN v % {unit} = 0 THEN TRY_CAST(v AS {to.spark}) END")
+    return _bound(sql, f"CASE WHEN v % {unit(to.scale)} = 0 THEN TRY_CAST(v AS {to.spark}) END")
 
 
 def to_text(sql: str, source: Type) -> str:
@@ -214,48 +173,38 @@ def to_text(sql: str, source: Type) -> str:
 
 def _from_text(sql: str, to: Type) -> str:
     if to.kind == "boolean":
-        lower = f"translate({sql}, '{_LETTERS.upper()}', '{_LETTERS}')"
+        lower = f"translate({sql}, '{LETTERS.upper()}', '{LETTERS}')"
         return f"(CASE {lower} WHEN 'true' THEN true WHEN 'false' THEN false END)"
-    forms = {"date": DATE_TEXT, "timestamp": TIMESTAMP_TEXT}
-    after = rf"(?:\.[0-9]{{1,{to.scale}}}0*)?" if to.scale else r"(?:\.0+)?"
-    form = literal(rf"\A(?:{forms.get(to.kind, rf'[+-]?[0-9]+{after}')})\z")
     # Spark does not read 7.0 as an integer, so the cast goes through a decimal.
     value = f"TRY_CAST(TRY_CAST(v AS DECIMAL({DIGITS_MAX},0)) AS BIGINT)" if to.kind == "integer" else f"TRY_CAST(v AS {to.spark})"
     if to.kind == "timestamp":
         # Spark accepts a zone only after seconds.
         value = f"TRY_CAST(regexp_replace(v, '^(.{{16}})(Z|[+-].*)', {literal('$1:00$2')}) AS TIMESTAMP)"
-    read = _bound(sql, f"CASE WHEN v RLIKE {form} THEN {value} END")
+    read = _bound(sql, f"CASE WHEN v RLIKE {literal(text_form(to))} THEN {value} END")
     if to.kind != "timestamp":
         return read
     first, last = (_instant(instant) for instant in _INSTANTS)
     return _bound(read, f"CASE WHEN v >= {first} AND v <= {last} THEN v END")
 
 
-_FORMS: dict[str, Callable[[Node, list[str]], str]] = {
-    "bring": _bring,
+_FORMS: dict[str, Emit] = {
+    **common_forms(lambda kind: kind.spark),
+    "add": _tried("try_add"),
+    "sub": _tried("try_subtract"),
+    "mul": _tried("try_multiply"),
+    **{name: _day_part(f"{name}({{}})") for name in ("year", "month", "day")},
+    "weekday": _day_part("weekday({}) + 1"),
     "div": _divide,
     "mod": _modulo,
     "neg": lambda node, args: _opposite(args[0], node.type),
-    "not": lambda node, args: f"(NOT {args[0]})",
-    "is_null": lambda node, args: f"({args[0]} IS NULL)",
-    "in": lambda node, args: f"({args[0]} IN ({', '.join(args[1:])}))",
-    "between": lambda node, args: f"({args[0]} BETWEEN {args[1]} AND {args[2]})",
     "like": _like,
-    "case": _case,
-    "coalesce": _of_several("coalesce"),
-    "nullif": _of_several("nullif"),
-    "least": _of_several("least"),
-    "greatest": _of_several("greatest"),
+    **{name: _of_several(name) for name in ("coalesce", "nullif", "least", "greatest")},
     "length": lambda node, args: f"CAST(char_length({args[0]}) AS BIGINT)",
     "abs": _abs,
     "sign": lambda node, args: _bound(args[0], "CAST(CASE WHEN v > 0 THEN 1 WHEN v < 0 THEN -1 WHEN v = 0 THEN 0 END AS BIGINT)"),
-    "round": lambda node, args: f"CAST(round({args[0]}, {node.value}) AS {node.type.spark})",
-    "floor": _whole("floor"),
-    "ceil": _whole("ceil"),
-    "lower": _letters(_LETTERS.upper(), _LETTERS),
-    "upper": _letters(_LETTERS, _LETTERS.upper()),
+    "lower": _letters(LETTERS.upper(), LETTERS),
+    "upper": _letters(LETTERS, LETTERS.upper()),
     "trim": lambda node, args: f"trim(BOTH ' ' FROM {args[0]})",
-    "substr": _part,
     "concat": lambda node, args: f"concat({', '.join(args)})",
     "cast": _cast,
     "month_start": lambda node, args: f"trunc({_day(args[0])}, 'MM')",

@@ -7,6 +7,7 @@ from typing import Any
 
 from cases import case
 from cli_calls import command
+from daily_orders import EVENTS
 
 DAY = "2026-11-01T00:00Z"
 
@@ -28,17 +29,15 @@ def test_rejected_rows_without_a_readable_amount_are_told_wherever_the_totals_ar
     assert "9 rejected rows have no readable amount" in command("status", DAY, cwd=tmp_path).stdout
 
 
-WHERES = """\
-name: orders
-store: ./data
-key: order_id
-windows: {start: 2024-11-01T00:00Z, every: 1d}
-events: {types: {amount: "decimal(18,2)"}, id: event_id, time: booked_at}
+WHERES = (
+    EVENTS.replace("2026-09", "2024-11")
+    + """\
 measures:
   billed: {sum: amount, where: "event_type = 'INVOICE'"}
   paid: {sum: amount, where: "event_type = 'PAYMENT'"}
   lines: {count: "*"}
 """
+)
 
 
 def landed(folder: Path, rows: list[tuple[str, str]], text: str = WHERES) -> dict[str, Any]:

@@ -531,11 +531,14 @@ class GarblesGets(Garbling):
         return self._turned(path, super().get_range(path, offset, length))
 
 
-@pytest.mark.parametrize("piece_bytes", [8 << 20, 400])
-def test_a_byte_that_is_changed_on_its_way_into_the_target_is_noticed_whichever_it_is(
-    memory: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
-) -> None:
-    monkeypatch.setattr(ranges, "PIECE_BYTES", piece_bytes)
+@pytest.fixture(params=[8 << 20, 400])
+def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects go whole, or in pieces."""
+    monkeypatch.setattr(ranges, "PIECE_BYTES", request.param)
+
+
+@pytest.mark.usefixtures("_pieces")
+def test_a_byte_that_is_changed_on_its_way_into_the_target_is_noticed_whichever_it_is(memory: Path) -> None:
     r, state = here(memory, windows=2)
     into(r, LocalStore(memory / "sound"))
     tried = [
@@ -552,11 +555,8 @@ def test_a_byte_that_is_changed_on_its_way_into_the_target_is_noticed_whichever_
     check_copy(beside(memory / "0"), state)
 
 
-@pytest.mark.parametrize("piece_bytes", [8 << 20, 400])
-def test_events_reductions_and_records_that_are_read_otherwise_than_they_were_written_are_noticed(
-    memory: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
-) -> None:
-    monkeypatch.setattr(ranges, "PIECE_BYTES", piece_bytes)
+@pytest.mark.usefixtures("_pieces")
+def test_events_reductions_and_records_that_are_read_otherwise_than_they_were_written_are_noticed(memory: Path) -> None:
     r, _ = here(memory, windows=2)
     rests_on = needed(r.store(), r.state())
     tried = [path for path in r.store().list("") if "/files/" in path or path.endswith(".parquet") or path in rests_on]

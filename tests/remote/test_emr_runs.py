@@ -11,7 +11,7 @@ from threading import Thread
 import dagster as dg
 import pytest
 from emr_server import THROTTLED, EmrCluster, Refused, until
-from emr_site import PATIENCE_S, Site, at_the_site, recon_run, reconciliation
+from emr_site import PATIENCE_S, Site, answer_at_next_attempt, at_the_site, recon_run, reconciliation
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
@@ -148,15 +148,7 @@ def test_the_next_attempt_finds_the_step_of_one_that_was_throttled_out_and_does_
     site.does(f"waits for {tmp_path / 'gate'}")
     site.emr.refuse(THROTTLED, 1000, "DescribeStep")
 
-    def answer_again() -> None:
-        first = until(lambda: cluster.steps, "a step")[0]
-        seen = site.emr.calls["ListSteps"]
-        until(lambda: site.emr.calls["ListSteps"] > seen, "the next attempt")
-        site.emr.refusals.clear()
-        assert first.state == "RUNNING"
-        (tmp_path / "gate").touch()
-
-    Thread(target=answer_again, daemon=True).start()
+    answer_at_next_attempt(site, "ListSteps", lambda: until(lambda: cluster.steps, "a step")[0], tmp_path / "gate")
     result, tried, _ = reduced(on(cluster, tmp_path), instance)
     assert result.success, failures(result)
     assert tried > 1

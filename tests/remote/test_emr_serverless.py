@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster_pipes import decode_param
 from emr_server import FAILED, THROTTLED, Refused, Running, until
-from emr_site import PATIENCE_S, Site, at_the_site, recon_run, reconciliation
+from emr_site import PATIENCE_S, Site, answer_at_next_attempt, at_the_site, recon_run, reconciliation
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
@@ -109,15 +109,7 @@ def test_the_next_attempt_finds_the_job_of_one_that_was_throttled_out_and_does_n
     site.does(f"waits for {tmp_path / 'gate'}")
     site.emr.refuse(THROTTLED, 1000, "GetJobRun")
 
-    def answer_again() -> None:
-        job = the_job(site)
-        seen = site.emr.calls["ListJobRuns"]
-        until(lambda: site.emr.calls["ListJobRuns"] > seen, "the next attempt")
-        site.emr.refusals.clear()
-        assert job.state == "RUNNING"
-        (tmp_path / "gate").touch()
-
-    Thread(target=answer_again, daemon=True).start()
+    answer_at_next_attempt(site, "ListJobRuns", lambda: the_job(site), tmp_path / "gate")
     opened = made(site, tmp_path)
     result, tried, _ = reduced(opened, instance)
     assert result.success, failures(result)

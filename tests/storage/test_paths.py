@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cli_calls import command
+from daily_orders import EVENTS
 from folders import CASES, ROOT
 
 import recon
@@ -47,12 +48,9 @@ AWKWARD = [
 ]
 NESTED = ["/".join(LIKE_DATA), "/".join(name for name in AWKWARD if name not in ("a?b", "back\\slash")), "a?b", "back\\slash"]
 """Each folder below the one before: a fault by one name is a fault of the whole path."""
-RULES = """\
-name: payouts
-store: ./data
-key: order_id
-windows: {start: 2026-11-01T00:00Z, every: 1d}
-events: {types: {amount: "decimal(18,2)"}, id: event_id, time: booked_at}
+RULES = (
+    EVENTS
+    + """\
 measures:
   eur: {sum: amount, where: "currency = 'EUR'"}
   usd: {sum: amount, where: "currency = 'USD'"}
@@ -61,6 +59,7 @@ measures:
 status: [{PAID: "coalesce(eur, 0) + coalesce(usd, 0) = 0"}, {OPEN: "true"}]
 control: {rows: {count: "*"}, amount: {sum: amount, by: currency}}
 """
+)
 COLUMNS = ["event_id", "order_id", "amount", "currency", "event_type", "booked_at"]
 ROWS = [
     ("1", "A", "100.00", "USD", "INVOICE", "2026-11-01T08:00:00Z"),

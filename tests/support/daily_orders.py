@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from recon.api import Reconciliation
 
-DAYS = """\
+EVENTS = """\
 name: orders
 store: ./data
 key: order_id
 windows: {start: 2026-09-01T00:00Z, every: 1d}
 events: {types: {amount: "decimal(18,2)"}, id: event_id, time: booked_at}
+"""
+"""Rules without measures."""
+DAYS = (
+    EVENTS
+    + """\
 measures: {paid: {sum: amount}, kind: {max: event_type}, lines: {count: "*"}}
 control: {rows: {count: "*"}, amount: {sum: amount}}
 """
+)
 
 
 def window(day: int) -> str:

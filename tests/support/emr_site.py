@@ -7,16 +7,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import seaweed
 from daemons import end_with_parent
 from dagster._core.pipes import utils
-from emr_server import EmrServer, emr_server
+from emr_server import EmrServer, Running, emr_server, until
 from folders import ROOT, SUPPORT
 from small_reconciliation import YAML, landed
 
@@ -79,6 +80,20 @@ def at_the_site(site: Site, patch: pytest.MonkeyPatch) -> None:
         for kind, rule in table.items():
             patch.setitem(table, kind, replace(rule, wait_s=rule.wait_s / 1000))  # type: ignore[arg-type]
     site.does(CARRIES_OUT)
+
+
+def answer_at_next_attempt(site: Site, operation: str, found: Callable[[], Running], gate: Path) -> None:
+    """In a thread: once the next attempt calls ``operation`` nothing is refused any more, and the step or job, which waits for the file
+    ``gate``, may end."""
+
+    def answer() -> None:
+        first, seen = found(), site.emr.calls[operation]
+        until(lambda: site.emr.calls[operation] > seen, "the next attempt")
+        site.emr.refusals.clear()
+        assert first.state == "RUNNING"
+        gate.touch()
+
+    Thread(target=answer, daemon=True).start()
 
 
 def reconciliation(folder: Path, engine: str, hours: int = 1) -> Reconciliation:
