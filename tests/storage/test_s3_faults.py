@@ -17,8 +17,9 @@ import faulty_http
 import pytest
 import seaweed
 import strategies as s
-from faulty_http import Answered, Asked, FaultyServer
+from faulty_http import Answered, FaultyServer
 from histories import carry_out, check_store, open_in
+from http_requests import Asked
 
 import recon
 from recon.config.settings import S3Settings

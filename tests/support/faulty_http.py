@@ -6,32 +6,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from http_bodies import read_body
+from http_requests import Asked, read_request
 
 _OWN = {"connection", "transfer-encoding", "content-length", "keep-alive"}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request as it came in. ``path``: decoded, with the bucket. ``query``: as written."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def lists(self) -> bool:
-        return self.method == "GET" and "list-type=2" in self.query
 
 
 @dataclass(frozen=True)
@@ -192,11 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def handle_one(self) -> None:
-        url = urlsplit(self.path)
-        asked = Asked(
-            self.command, unquote(url.path), url.query, {name.lower(): value for name, value in self.headers.items()}, read_body(self)
-        )
-        answered = self.server_of.carried_out(asked, self._pass_on)
+        answered = self.server_of.carried_out(read_request(self), self._pass_on)
         if isinstance(answered, Cut):
             if answered.answered is not None:
                 whole = answered.answered

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from daemons import end_with_parent
-from http_bodies import read_body
+from http_requests import read_body
 
 # What Lambda's Python runtime brings beside Python itself, and what that needs.
 BROUGHT = ("awslambdaric", "runtime_client", "simplejson", "boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from http_requests import Asked, read_request
 from iam import Call
 
 REGION = "us-east-1"
@@ -29,22 +30,6 @@ _BY_ACCESS_KEY = re.compile(r"Credential=([^/,]+)/")
 _HOP = {"connection", "transfer-encoding", "authorization", "x-amz-security-token", "host", "content-length", "expect"}
 _S3_DENIED = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
 _JSON_DENIED = b'{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}'
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request as it came. ``headers`` in lower case."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def who(self) -> str:
-        found = _BY_ACCESS_KEY.search(self.headers.get("authorization", ""))
-        return found[1] if found else "nobody"
 
 
 @dataclass
@@ -69,13 +54,13 @@ Judge = Callable[[str, Call], str | None]
 
 def s3_calls(asked: Asked, key_arn: str) -> list[Call]:
     """What IAM judges of a request to S3 by path, objects encrypted by ``key_arn``. Raises ValueError for one that is not known here."""
-    bucket, _, key = unquote(asked.path).lstrip("/").partition("/")
-    arn, query = f"arn:aws:s3:::{bucket}", asked.query
+    bucket, _, key = asked.path.lstrip("/").partition("/")
+    arn, query = f"arn:aws:s3:::{bucket}", asked.parameters
     tls = {"aws:SecureTransport": "true"}  # as it is with AWS itself; here all is on the loopback
     if not key:
         if asked.method == "GET" and query.get("list-type") == "2":
             return [Call("s3:ListBucket", arn, {**tls, **({"s3:prefix": query["prefix"]} if "prefix" in query else {})})]
-        raise ValueError(f"{asked.method} {asked.path} {dict(query)}: not known here")
+        raise ValueError(f"{asked.method} {asked.path} {query}: not known here")
     of_key = f"{arn}/{key}"
     through = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
     reads, writes = Call("kms:Decrypt", key_arn, through), Call("kms:GenerateDataKey", key_arn, through)
@@ -96,7 +81,7 @@ def s3_calls(asked: Asked, key_arn: str) -> list[Call]:
             return [Call("s3:AbortMultipartUpload", of_key, tls)]
         case "DELETE", False, False:
             return [Call("s3:DeleteObject", of_key, tls)]
-    raise ValueError(f"{asked.method} {asked.path} {dict(query)}: not known here")
+    raise ValueError(f"{asked.method} {asked.path} {query}: not known here")
 
 
 def dynamodb_calls(asked: Asked) -> list[Call]:
@@ -180,10 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         upstream, service, judge, key_arn, credentials, recorded = self.told
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        url = urlsplit(self.path)
-        body = self.rfile.read(int(headers.get("content-length", "0")))
-        asked = Asked(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
+        asked = read_request(self)
         calls = s3_calls(asked, key_arn) if service == "s3" else OTHERS[service](asked)
         if not self._allowed(asked, calls, judge, recorded):
             return self._send(403 if service == "s3" else 400, {}, b"" if asked.method == "HEAD" else self._denied(service))
@@ -203,11 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def _allowed(asked: Asked, calls: list[Call], judge: Judge, recorded: Recorded) -> bool:
-        found = []
+        signed = _BY_ACCESS_KEY.search(asked.headers.get("authorization", ""))
+        who, found = signed[1] if signed else "nobody", []
         for call in calls:
-            recorded.add(asked.who, call)
-            if (why := judge(asked.who, call)) is not None:
-                found.append(f"{asked.who}: {why}")
+            recorded.add(who, call)
+            if (why := judge(who, call)) is not None:
+                found.append(f"{who}: {why}")
         with recorded.turn:
             recorded.refused += found
         return not found
