@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
 from recon.model.moments import Upto, upto
+from recon.model.progress import Progress, silent
 from recon.state.timeline import State, Timeline
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from recon.intake import batches
     from recon.intake.manifests import Manifest
-    from recon.model.progress import Progress
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
     from recon.reading.breaks import Chosen, Scope
@@ -160,7 +160,6 @@ class Reconciliation:
     ) -> RunReport:
         """Processes every window from ``first`` to ``last`` that is closed and not committed. ``way``: what carries the stages out, plain
         calls by default; the command line gives Dagster runs."""
-        from recon.model.progress import silent
         from recon.stages import pipeline
 
         low = None if first is None else self.config.grid.parse(first, "--from")
@@ -323,21 +322,18 @@ class Reconciliation:
 
     def rebuild(self, progress: Progress | None = None) -> Rebuilt:
         """Recomputes everything from the landed events by the current rules, and switches to the result; see recon.operations.rebuild."""
-        from recon.model.progress import silent
         from recon.operations.rebuild import rebuild
 
         return rebuild(self.store(), self.config, progress or silent)
 
     def preview_rebuild(self, file: str | Path | None = None, progress: Progress | None = None) -> tuple[Preview, pa.Table]:
         """What ``rebuild`` would change: statuses before and after, and the keys, in order, which are also written to ``file``."""
-        from recon.model.progress import silent
         from recon.operations.rebuild import preview
 
         return preview(self.store(), self.config, progress or silent, None if file is None else Path(file))
 
     def compact(self, progress: Progress | None = None, always: bool = False) -> tuple[Compacted, Swept]:
         """Rewrites mostly superseded part-files if that is due (or ``always``), and removes objects that nothing has needed for a while."""
-        from recon.model.progress import silent
         from recon.operations.upkeep import compact_and_sweep
 
         return compact_and_sweep(self.store(), self.config, progress or silent, always)

@@ -13,6 +13,7 @@ from recon.cli.options import Common, Reason, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, warn
 from recon.errors import WrongUsage
+from recon.metering.usage import Usage, from_json, requests_of, total
 
 if TYPE_CHECKING:
     from recon.stages.report import RunReport
@@ -85,15 +86,9 @@ def _say_requests(report: RunReport) -> None:
     """Prints the requests to services and their price; nothing if the store is a folder."""
     if not report.requests:
         return
-    requests: Counter[str] = Counter()
-    sent = received = 0
-    for services in report.requests.values():
-        for service, operations in services.items():
-            for operation, figures in operations.items():
-                requests[f"{service} {operation}"] += figures["requests"]
-                sent, received = sent + figures["sent"], received + figures["received"]
-    listed = ", ".join(f"{number(times)} {operation}" for operation, times in sorted(requests.items()))
-    say(f"requests: {listed}; {count(sent, 'byte')} sent, {number(received)} received")
+    usage: Usage = sum(map(from_json, report.requests.values()), Counter())
+    listed = ", ".join(f"{number(times)} {service} {operation}" for (service, operation), times in sorted(requests_of(usage).items()))
+    say(f"requests: {listed}; {count(total(usage, 'sent'), 'byte')} sent, {number(total(usage, 'received'))} received")
     prices = report.prices
     beside = f"; the records' part {prices['records']}, with one object each {prices['records_one_object_each']}"
     say(f"price: USD {prices['total']} ({prices['region']}, {prices['as_of']}){beside}")

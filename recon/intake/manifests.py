@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from recon.model.windows import name_of
+from recon.errors import Damaged
+from recon.model.windows import Grid, name_of
 from recon.storage import documents, layout, numbered, sealing
-from recon.storage.port import ObjectStore
+from recon.storage.port import NotFound, ObjectStore
 from recon.storage.sealing import sealed, unsealed
 
 CORRECTION = "correction-"
@@ -90,6 +91,14 @@ def read_manifest(store: ObjectStore, window: datetime, revision: int | None = N
     ``revision`` that does not exist."""
     path = numbered.newest(store, layout.manifests(window)) if revision is None else layout.manifest(window, revision)
     return manifest_of(path, store.get(path)) if path else None
+
+
+def committed_manifest(store: ObjectStore, grid: Grid, window: str, revision: int) -> Manifest:
+    """The manifest of a committed revision. Raises Damaged, also where it is gone."""
+    try:
+        return manifest_of(path := layout.manifest(grid.parse(window), revision), store.get(path))
+    except NotFound:
+        raise Damaged(f"window {window}: the manifest of revision {revision} is gone; restore it from a copy of the store") from None
 
 
 def manifest_of(path: str, body: bytes) -> Manifest:

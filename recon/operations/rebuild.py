@@ -16,7 +16,7 @@ from recon.config import Config
 from recon.engines.duckdb.session import connect
 from recon.engines.select import engine_of
 from recon.errors import Damaged, ReconError, WrongInput
-from recon.intake.manifests import Manifest, read_manifest
+from recon.intake.manifests import Manifest, committed_manifest
 from recon.model.progress import spanned
 from recon.reading.artifacts import table_of
 from recon.reading.exports import write_rows
@@ -31,7 +31,7 @@ from recon.state.kept_rules import rules_of
 from recon.state.tiers import merge_tiers
 from recon.state.timeline import Entry, State, Timeline
 from recon.storage import layout, parquet
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
 from recon.vocabulary.duckdb import literal, quoted
 
@@ -155,14 +155,12 @@ def _caught_up(store: ObjectStore, config: Config, generation: str, state: State
             progress(f"rebuild: {stage}", name, (start + share * size) / len(todo))
 
         report("reduce", 0)
-        manifests = [_manifest(store, config, name, state.windows[name].revision) for name in block]
+        manifests = [committed_manifest(store, config.grid, name, state.windows[name].revision) for name in block]
         _process(store, config, timeline, manifests, report)
     return timeline.head()
 
 
-def _process(
-    store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], report: Callable[[str, float], None]
-) -> None:
+def _process(store: ObjectStore, config: Config, timeline: Timeline, manifests: list[Manifest], report: _Report) -> None:
     """Reduces and merges a range of windows into the generation. Reduces again even where a reduction by these rules exists: the store's
     timeline may have superseded it, and a sweep may remove it."""
     try:
@@ -182,16 +180,6 @@ def _process(
             f"the rebuild stops, nothing was switched: {error}; correct the rules or the window, then rebuild again"
         ) from error
     merge_tiers(store, config, timeline)
-
-
-def _manifest(store: ObjectStore, config: Config, name: str, revision: int) -> Manifest:
-    try:
-        manifest = read_manifest(store, config.grid.parse(name), revision)
-    except NotFound:
-        manifest = None
-    if manifest is None:
-        raise Damaged(f"window {name}: the manifest of revision {revision} is gone; restore it from a copy of the store")
-    return manifest
 
 
 def _written(store: ObjectStore, config: Config, state: State, file: Path) -> Path:

@@ -6,11 +6,11 @@ back to its first window.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon.config import Config, model
 from recon.engines.duckdb.reduce import column
@@ -178,8 +178,3 @@ def _columns(config: Config) -> str:
 
 def _texts(names: Iterable[str]) -> str:
     return ", ".join(literal(name) for name in names)
-
-
-def differing(rows: Iterable[Mapping[str, Any]]) -> int:
-    """The number of listed rows that are conflicts."""
-    return sum(row["kind"] != "duplicate" for row in rows)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from recon.engines.duckdb.session import execute_interruptible
 from recon.errors import TryAgain, WrongUsage
 from recon.reading.sheets import ROWS_MAX, Book, write_book
+from recon.storage.local import sync
 from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ def _put_in_place(file: Path) -> Iterator[Path]:
         yield new
         if target.exists():
             shutil.copymode(target, new)
-        _sync(new)
+        sync(new)
         os.replace(new, target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         _cannot_write(file, error.errno, error)
     except duckdb.IOException as error:
@@ -114,11 +115,3 @@ def _cannot_write(file: Path, number: int | None, error: Exception) -> NoReturn:
         raise TryAgain(f"{file}: the disk is full ({os.strerror(number)}); free some room and export again, nothing was changed") from error
     why = os.strerror(number) if number is not None else str(error)
     raise WrongUsage(f"{file}: cannot be written ({why}); name a file in a folder of your own") from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -267,6 +267,10 @@ class _Unknown(ReconError):
     """The service does not support the operation."""
 
 
+_JUDGED = {"ConditionalCheckFailedException": _Refused, "ResourceInUseException": _InUse, "UnknownOperationException": _Unknown}
+"""Codes that callers judge for themselves."""
+
+
 def _own_error(table: str, operation: str, error: Exception, kind: type[TryAgain] | None, tried: int) -> Exception:
     """The error as Recon's own: table, operation, the service's code, next step. Never the request, which may contain keys."""
     response = getattr(error, "response", None)
@@ -274,12 +278,8 @@ def _own_error(table: str, operation: str, error: Exception, kind: type[TryAgain
     what = f"table {table}: {operation} failed ({code}{f', {tried} times' if tried > 1 else ''})"
     if kind is not None:
         return kind(f"{what}; the runs answer meanwhile; run the same again later")
-    if code == "ConditionalCheckFailedException":
-        return _Refused(table)
-    if code == "ResourceInUseException":
-        return _InUse(table)
-    if code == "UnknownOperationException":
-        return _Unknown(table)
+    if code in _JUDGED:
+        return _JUDGED[code](table)
     if code == "ResourceNotFoundException":
         return TableGone(f"table {table}: it is not there; the next run makes it anew")
     if code in _EXPIRED:

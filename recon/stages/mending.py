@@ -8,7 +8,7 @@ from dataclasses import replace
 from recon.config import Config
 from recon.engines.select import engine_of
 from recon.errors import Damaged
-from recon.intake.manifests import Manifest, read_manifest
+from recon.intake.manifests import Manifest, committed_manifest
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.state.timeline import CommittedWindow, State
@@ -64,12 +64,7 @@ def _wrong(store: ObjectStore, folder: str, figures: Figures) -> list[str]:
 
 def _mend(store: ObjectStore, config: Config, window: str, committed: CommittedWindow, figures: Figures | None) -> None:
     """Reduces the revision again into another folder, and copies the missing files from there."""
-    try:
-        manifest = read_manifest(store, config.grid.parse(window), committed.revision)
-    except NotFound:
-        manifest = None
-    if manifest is None:
-        raise Damaged(f"window {window}: the manifest of revision {committed.revision} is gone; restore it from a copy of the store")
+    manifest = committed_manifest(store, config.grid, window, committed.revision)
     (made,) = engine_of(config).reduce(store, config, [manifest])
     wrong = [] if figures is None else _wrong(store, committed.folder, figures)
     if figures is None or any(made.digests[name] != figures.digests[name] for name in wrong):

@@ -14,17 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from hashlib import blake2b
 from hmac import compare_digest
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import Damaged, WrongUsage
 from recon.metering.meter import Meter
 from recon.storage import layout
-from recon.storage.port import AlreadyExists, NotFound, ObjectStore, ReadCost
+from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.redis import ReadSecret, boto3_secret, connected
 
 if TYPE_CHECKING:
@@ -179,58 +177,13 @@ class Breaker:
 
 
 class CachedStore:
-    """A store with a cache of its records. Only recon.state.runs.read uses the cache; all methods go to the store itself."""
+    """A store with a cache of its records. Only recon.state.runs.read uses the cache; every other attribute is the store's own."""
 
     def __init__(self, store: ObjectStore, records: RecordCache) -> None:
         self.store, self.records = store, records
 
-    @property
-    def cost(self) -> ReadCost:
-        return self.store.cost
-
-    @property
-    def meter(self) -> Meter | None:
-        """The meter that counts the store's requests, if there is one."""
-        return getattr(self.store, "meter", None)
-
-    def put_new(self, path: str, chunks: Iterable[bytes | memoryview]) -> int:
-        return self.store.put_new(path, chunks)
-
-    def get(self, path: str) -> bytes:
-        return self.store.get(path)
-
-    def get_range(self, path: str, offset: int, length: int) -> bytes:
-        return self.store.get_range(path, offset, length)
-
-    def size(self, path: str) -> int:
-        return self.store.size(path)
-
-    def modified(self, path: str) -> datetime:
-        return self.store.modified(path)
-
-    def exists(self, path: str) -> bool:
-        return self.store.exists(path)
-
-    def list(self, prefix: str) -> Iterator[str]:
-        return self.store.list(prefix)
-
-    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        return self.store.sizes(prefix)
-
-    def delete(self, path: str) -> None:
-        self.store.delete(path)
-
-    def copy_in(self, path: str, local: Path) -> int:
-        return self.store.copy_in(path, local)
-
-    def copy_out(self, path: str, local: Path) -> int:
-        return self.store.copy_out(path, local)
-
-    def empty(self) -> bool:
-        return self.store.empty()
-
-    def local(self, path: str) -> Path | None:
-        return self.store.local(path)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
 
 def cache_of(store: ObjectStore) -> RecordCache | None:

@@ -53,7 +53,7 @@ class LocalStore:
             for folder in (self.root, *self.root.parents):
                 if folder == existing:
                     break
-                _sync(folder.parent)
+                sync(folder.parent)
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode))
         except (FileExistsError, NotADirectoryError):
             raise WrongUsage(f"store {self.root}: it, a folder above it or its '{TEMPORARY}' is a file; name a folder") from None
@@ -88,7 +88,7 @@ class LocalStore:
                     os.link(temporary, target)
                 except FileExistsError:
                     self._refuse_existing(path, target)
-                _sync(target.parent)
+                sync(target.parent)
             finally:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class LocalStore:
             raise WrongUsage(f"store path {path!r}: it is a folder of other objects; write a name below it")
         # The caller builds on the winner's object, which must survive a power cut though its writer may not have synced it.
         self._make_durable(target.parent)
-        _sync(target.parent)
+        sync(target.parent)
         raise AlreadyExists(f"{path}: exists already in {self.root} and is never overwritten")
 
     def _make_durable(self, folder: Path) -> None:
@@ -112,7 +112,7 @@ class LocalStore:
         for below in (folder, *folder.parents):
             if below == self.root:
                 break
-            _sync(below.parent)
+            sync(below.parent)
         self._durable.add(folder)
 
     def _make_folder(self, folder: Path) -> None:
@@ -269,8 +269,9 @@ def _write_synced(file: Path, chunks: Iterable[bytes | memoryview], mode: int) -
     return size
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.config.settings import S3Settings
 from recon.errors import ConnectionLost, Damaged, WrongUsage
@@ -23,6 +23,9 @@ from recon.storage.port import AlreadyExists, NotFound, ReadCost, check_path
 from recon.storage.s3 import multipart
 from recon.storage.s3.requests import Refused, Requests
 from recon.storage.s3.session import KEY_LENGTH_MAX_BYTES, Location, Session, location_of
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 SHA256, PUT = "recon-sha256", "recon-put"
 """Metadata of an object: the digest of its bytes (unless it has many parts), and the put that created it."""
@@ -76,7 +79,7 @@ class S3Store:
                 if refused.failure.exists:
                     raise self._exists_already(path) from None
                 raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
-            size = len(first) if second is None else self._size(path, key)
+            size = len(first) if second is None else self.size(path)
         return size
 
     def _exists_already(self, path: str) -> AlreadyExists:
@@ -86,33 +89,24 @@ class S3Store:
         attributes = {SHA256: hashlib.sha256(body).hexdigest(), PUT: mark}
 
         def put(session: Session) -> None:
-            import obstore
-
-            obstore.put(session.bucket, key, body, mode="create", attributes=attributes, use_multipart=False)
+            session.bucket.put(key, body, mode="create", attributes=attributes, use_multipart=False)
 
         self._requests.send("PutObject", key, put, sent=len(body))
         return len(body)
 
     def _mark_of(self, key: str) -> str | None:
         """The put that created the object: "" if unknown, None if there is no object."""
-
-        def head(session: Session) -> str:
-            import obstore
-
-            return str(obstore.get(session.bucket, key, options={"head": True}).attributes.get(PUT, ""))
-
         try:
-            return self._requests.send("HeadObject", key, head)
+            found = self._requests.send("HeadObject", key, lambda session: session.bucket.get(key, options={"head": True}))
         except Refused:
             return None
+        return str(found.attributes.get(PUT, ""))
 
     def get(self, path: str) -> bytes:
         key = self._key(path)
 
         def get(session: Session) -> tuple[bytes | None, int, str]:
-            import obstore
-
-            answer = obstore.get(session.bucket, key)
+            answer = session.bucket.get(key)
             size = int(answer.meta["size"])
             if size > PIECE_BYTES:
                 return None, size, ""
@@ -140,9 +134,7 @@ class S3Store:
         key = self._key(path)
 
         def get(session: Session) -> bytes:
-            import obstore
-
-            return obstore.get_range(session.bucket, key, start=offset, length=length).to_bytes()
+            return session.bucket.get_range(key, start=offset, length=length).to_bytes()
 
         try:
             found = self._reading(path, lambda: self._requests.send("GetObject", key, get, received=len))
@@ -161,25 +153,14 @@ class S3Store:
                 yield from readers.map(lambda place: self._range(path, place, min(PIECE_BYTES, end - place)), places)
 
     def size(self, path: str) -> int:
-        return self._size(path, self._key(path))
-
-    def _size(self, path: str, key: str) -> int:
-        def head(session: Session) -> int:
-            import obstore
-
-            return int(obstore.head(session.bucket, key)["size"])
-
-        return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
+        return int(self._head(path)["size"])
 
     def modified(self, path: str) -> datetime:
+        return self._head(path)["last_modified"]
+
+    def _head(self, path: str) -> ObjectMeta:
         key = self._key(path)
-
-        def head(session: Session) -> datetime:
-            import obstore
-
-            return obstore.head(session.bucket, key)["last_modified"]
-
-        return self._reading(path, lambda: self._requests.send("HeadObject", key, head))
+        return self._reading(path, lambda: self._requests.send("HeadObject", key, lambda session: session.bucket.head(key)))
 
     def _reading(self, path: str, read: Callable[[], T]) -> T:
         """The result of ``read``. Raises NotFound, and Refused where the object is shorter."""
@@ -223,11 +204,9 @@ class S3Store:
         last: str | None = None
 
         def page(session: Session) -> list[tuple[str, int]] | None:
-            import obstore
-
             nonlocal pages
             if pages is None:
-                pages = iter(obstore.list(session.bucket, prefix, offset=last, chunk_size=PAGE_KEYS))
+                pages = iter(session.bucket.list(prefix, offset=last, chunk_size=PAGE_KEYS))
             try:
                 found = next(pages, None)
             except Exception:
@@ -248,14 +227,8 @@ class S3Store:
 
     def delete(self, path: str) -> None:
         key = self._key(path)
-
-        def delete(session: Session) -> None:
-            import obstore
-
-            obstore.delete(session.bucket, key)
-
         with suppress(Refused):
-            self._requests.send("DeleteObject", key, delete)
+            self._requests.send("DeleteObject", key, lambda session: session.bucket.delete(key))
 
     def copy_in(self, path: str, local: Path) -> int:
         with local_pieces(local) as pieces:
