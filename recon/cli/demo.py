@@ -94,14 +94,8 @@ def _carry_out(reconciliation: api.Reconciliation, folder: Path, step: Step, way
 
 
 def _say_step(number_of_step: int, step: Step) -> None:
-    files = " ".join(shlex.quote(file) for file in step.files)
-    command = {
-        "run": "recon run",
-        "land": f"recon land {files} --window {step.window} --close",
-        "replace": f"recon land {files} --window {step.window} --replace {step.old}",
-    }[step.action]
     say()
-    say(f"{number_of_step:2}. {command}")
+    say(f"{number_of_step:2}. {step.command}")
     for line in textwrap.wrap(step.text, WIDTH):
         say(f"    {line}")
 

@@ -49,10 +49,7 @@ def init(folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder
     if (place / "recon.yaml").exists():
         raise WrongUsage(f"{place / 'recon.yaml'}: is there already and stays as it is; name a new folder")
     steps = write_sample(place)
-    commands = [f"cd {shlex.quote(folder)}"]
-    for step in steps:
-        files = " ".join(shlex.quote(file) for file in step.files)
-        commands.append("recon run" if step.action == "run" else f"recon land {files} --window {step.window} --close")
+    commands = [f"cd {shlex.quote(folder)}", *(step.command for step in steps)]
     commands += [f"recon show {shlex.quote(key)}" for key in steps[-1].look_at]
     if output.json:
         as_json({"folder": str(place), "config": str(place / "recon.yaml"), "next": commands})

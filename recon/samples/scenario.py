@@ -7,6 +7,7 @@ correction.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,14 @@ class Step:
     files: tuple[str, ...] = ()
     old: str = ""
     look_at: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command that carries the step out, in the folder."""
+        if self.action == "run":
+            return "recon run"
+        how = f"--replace {self.old}" if self.old else "--close"
+        return f"recon land {shlex.join(self.files)} --window {self.window} {how}"
 
 
 STORY = (
