@@ -91,7 +91,7 @@ class Requests:
         except _Failed as failed:
             number, spent_s = tries.statistics["attempt_number"], tries.statistics["delay_since_first_attempt"]
             after = f", {number} tries in {spent_s:.0f} s" if number > 1 else ""
-            raise raised(failed.failure, f"s3:{action_of(operation)}", self._url(key), failed.session.region, after) from None
+            raise raised(failed.failure, f"s3:{action_of(operation)}", self.location.url(key), failed.session.region, after) from None
 
     def _once(self, operation: str, work: Callable[[Session], T], sent: int, received: Callable[[T], int]) -> T:
         session = self.session()
@@ -112,9 +112,6 @@ class Requests:
         if failure.not_found or failure.exists or failure.beyond or failure.code == "NoSuchUpload":
             raise Refused(failure)
         raise _Failed(failure, session)
-
-    def _url(self, key: str) -> str:
-        return f"s3://{self.location.bucket}/{key}"
 
 
 def action_of(operation: str) -> str:

@@ -48,6 +48,9 @@ class Location:
     def below(self) -> str:
         return f"{self.prefix}/" if self.prefix else ""
 
+    def url(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
 
 def location_of(text: str) -> Location:
     """Raises WrongUsage for a text that is no bucket and prefix, or a prefix that could be left."""

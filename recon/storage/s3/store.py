@@ -78,7 +78,7 @@ class S3Store:
             if self._mark_of(key) != mark:
                 if refused.failure.exists:
                     raise self._exists_already(path) from None
-                raise ConnectionLost(f"{self._url(key)}: its upload is gone; run the same again") from None
+                raise ConnectionLost(f"{self.location.url(key)}: its upload is gone; run the same again") from None
             size = len(first) if second is None else self.size(path)
         return size
 
@@ -118,7 +118,9 @@ class S3Store:
                 return b"".join(self._pieces(path, 0, size))
             if not digest or hashlib.sha256(body).hexdigest() == digest:
                 return body
-        raise Damaged(f"{path}: its bytes are not what was written; restore an older version of {self._url(key)}, then run 'recon verify'")
+        raise Damaged(
+            f"{path}: its bytes are not what was written; restore an older version of {self.location.url(key)}, then run 'recon verify'"
+        )
 
     def get_range(self, path: str, offset: int, length: int) -> bytes:
         if offset < 0 or length < 0:
@@ -246,9 +248,6 @@ class S3Store:
         if len(key.encode()) > KEY_LENGTH_MAX_BYTES:
             raise WrongUsage(f"store path {path[:77]!r}: with the prefix it is longer than the {KEY_LENGTH_MAX_BYTES} bytes of a key")
         return key
-
-    def _url(self, key: str) -> str:
-        return f"s3://{self.location.bucket}/{key}"
 
 
 def _length(answer: tuple[bytes | None, int, str]) -> int:
