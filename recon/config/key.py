@@ -18,8 +18,8 @@ def key_asked(place: Place, values: Sequence[str]) -> str:
     """The text of a key, from one value per column or from the key's displayed text, cleaned as ``place`` says. Raises WrongUsage for a
     wrong number of values."""
     if len(values) == 1 and len(place.key) > 1:
-        shown = _values_in(values[0])
-        if len(shown) != len(place.key):
+        shown = values_in(values[0])
+        if shown is None or len(shown) != len(place.key):
             return values[0]  # no key has this text
         values = shown
     if len(values) != len(place.key):
@@ -27,10 +27,10 @@ def key_asked(place: Place, values: Sequence[str]) -> str:
     return key_text([cleaned(value, place.cleaning.get(name, ())) for name, value in zip(place.key, values, strict=True)])
 
 
-def _values_in(text: str) -> list[str]:
-    """The values in a key's text; none if it is not the text of a key."""
+def values_in(text: str) -> list[str] | None:
+    """The values in the text of a key of several columns; None if it is no such text."""
     try:
         found = json.loads(text)
     except ValueError:
-        return []
-    return found if isinstance(found, list) and all(isinstance(value, str) for value in found) else []
+        return None
+    return found if isinstance(found, list) and all(isinstance(value, str) for value in found) else None

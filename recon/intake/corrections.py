@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.config import Config, model
-from recon.config.key import key_asked
+from recon.config.key import key_asked, values_in
 from recon.errors import TryAgain, WrongUsage
 from recon.intake import manifests
 from recon.intake.batches import land_correction
@@ -127,12 +127,8 @@ def _own_id(config: Config, row: Mapping[str, str]) -> str | None:
 
 def _key_columns(config: Config, values: Sequence[str]) -> dict[str, str]:
     named, given = config.key, list(values)
-    if len(given) == 1 and len(named) > 1:
-        try:
-            parsed = json.loads(given[0])
-        except ValueError:
-            parsed = None
-        given = parsed if isinstance(parsed, list) and all(isinstance(value, str) for value in parsed) else given
+    if len(given) == 1 and len(named) > 1 and (shown := values_in(given[0])) is not None:
+        given = shown
     if len(given) != len(named):
         were = "1 value was" if len(given) == 1 else f"{len(given)} values were"
         raise WrongUsage(f"KEY: {were} given; the key is {', '.join(named)}, and each column of the event is written --event column=value")
