@@ -165,7 +165,7 @@ def records_of(bench: Bench) -> pa.Table:
     merge_windows(store, r.config, timeline, figures)
     texts = []
     for path in store.list("state/"):
-        if path not in before and path.endswith(".jsonl"):
+        if path not in before and path.endswith(".words"):
             content = store.get(path)
             ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 10) + 1
             offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int64))

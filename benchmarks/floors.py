@@ -123,7 +123,7 @@ def one_round(bench: Bench, took: dict[str, list[float]]) -> None:
     standing = find_existing(store, [run.path for run in state.runs], *touched_keys(store, state, figures))
 
     time_of("merge: the standing records read and checked", lambda: read_records(store, standing.found))
-    parts = [store.get(path) for path in store.list("state/") if path not in before and path.endswith(".jsonl")]
+    parts = [store.get(path) for path in store.list("state/") if path not in before and path.endswith(".words")]
     time_of("merge: the same bytes written", lambda: write(folder, parts))
     typed = folder / "typed.duckdb"
     shutil.copyfile(bench.typed, typed)

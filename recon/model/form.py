@@ -55,7 +55,8 @@ class Slot:
 @dataclass(frozen=True)
 class Form:
     """What the records of a part-file contain. ``statuses``: by code, from 1 on; None where the status is a text, since user logic may set
-    any. ``currency``: whether contributions have a set of currencies. ``grid``: of the windows; start, seconds and zone. ``rules``: the version."""
+    any. ``currency``: whether contributions have a set of currencies. ``grid``: of the windows; start, seconds and zone. ``rules``: the
+    version."""
 
     key: tuple[str, ...]
     grid: tuple[str, int, str]
@@ -124,7 +125,7 @@ def read_head(head: bytes) -> Form:
     """The form in a part-file's head. Raises ValueError, KeyError or TypeError where it is not what was written."""
     end = head_bytes(head)
     body = head[HEAD.size : end]
-    if len(body) != end - HEAD.size or zlib.crc32(body) != HEAD.unpack_from(head)[3]:
+    if len(body) != end - HEAD.size or HEAD.unpack_from(head)[3:] != (zlib.crc32(body), 0):
         raise ValueError("its head is cut or changed")
     read: dict[str, Any] = json.loads(body)
     grid, statuses = read["grid"], read["statuses"]

@@ -1,5 +1,8 @@
 """Space and write amplification: part-files' bytes per live byte, and bytes written per byte changed, as sums that commits carry.
 
+Bytes of part-files are those of their records. Their heads, a few hundred bytes each, are not counted: they are never superseded, and a
+small state would seem worth compacting forever.
+
 What is counted: docs/decisions/007-compaction-and-sweeping.md.
 """
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from recon.config import Config
 from recon.state.amplification import StoredBytes, allows
+from recon.state.forms import head_of_part
 from recon.state.rewrite import LiveRun, Rewritten, rewrite, write_live_run
 from recon.state.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
 from recon.state.timeline import Entry, RunRef, State, Timeline
@@ -30,7 +31,7 @@ _DONE, _PUT_OFF, _IN_DOUBT, _OTHER_RUNS = "done", "put off", "in doubt", "other 
 
 @dataclass(frozen=True)
 class PartFile:
-    """A part-file that runs of a state name: its bytes, and the bytes of its live records."""
+    """A part-file that runs of a state name: the bytes of its records, and of those that are live."""
 
     path: str
     bytes: int
@@ -158,8 +159,10 @@ def _parts(store: ObjectStore, runs: Sequence[Run], live: MergePlan) -> list[Par
         sums += np.bincount(piece.column("file"), weights=piece.column("length"), minlength=len(sums))
     alive = dict(zip(live.part_files, sums.astype(int).tolist(), strict=True))
     named = dict.fromkeys(name for run in runs for name in run.part_files)
+    # The head, the same in all, is left out: a part-file with nothing but live records has nothing to gain.
+    head = len(head_of_part(store, live.part_files[0])) if live.part_files else 0
     # A part-file without live records may have been swept, though an older run still names it.
-    return [PartFile(path, store.size(path) if path in alive or store.exists(path) else 0, alive.get(path, 0)) for path in named]
+    return [PartFile(path, store.size(path) - head if path in alive or store.exists(path) else 0, alive.get(path, 0)) for path in named]
 
 
 def _chosen(config: Config, parts: Sequence[PartFile]) -> list[PartFile]:

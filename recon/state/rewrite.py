@@ -1,24 +1,29 @@
 """Rewrites the live records of chosen part-files into new ones, and writes the run of all live records.
 
 Both stream the state in stretches of the hash space, so memory holds one stretch of entries, the entries for the next part-file, and one
-write buffer. New offsets are not stored: records are written in order of hash, so offsets are running sums of lengths.
+write buffer. New offsets are not stored: records are written in order of hash, so offsets are running sums of lengths. Records are copied,
+not decoded: a new part-file has the head of those that its records come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
+from recon.state.forms import head_of_part
 from recon.state.runs import Entries, MergedPiece, MergePlan, RecordAddresses, read_records, write_columns
 from recon.state.runs.entries import COLUMNS, Column
 from recon.storage import layout
+from recon.storage.documents import RESTORE
 from recon.storage.port import ObjectStore
+from recon.storage.ranges import read_ranges
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,16 +40,18 @@ Positions = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Rewritten:
     """The new part-files ``paths``, in order of hash. ``chosen``: the part-files that their records come from. ``starts``: number of the
-    first record of each, counted over all. ``sizes``: their bytes."""
+    first record of each, counted over all. ``sizes``: bytes of their records, which follow a head of ``head`` bytes."""
 
     chosen: frozenset[str]
     paths: tuple[str, ...]
     starts: Positions
     sizes: tuple[int, ...]
     records: int
+    head: int
 
     @property
     def bytes(self) -> int:
+        """Of all their records."""
         return sum(self.sizes)
 
 
@@ -62,16 +69,29 @@ def rewrite(
     """Writes the live records of the part-files ``chosen`` (path → live bytes) into new ones of ``attempt``."""
     paths: list[str] = []
     starts, sizes, records = [0], [], 0
+    head = common_head(store, list(chosen))
     for part in _in_parts(_entries_in(live, chosen)):
         rows = np.arange(len(part["hi"]))
         found = RecordAddresses(live.part_files, rows, part["file"], part["offset"], part["length"], part["check"])
         path = layout.part_file(attempt, len(paths))
-        sizes.append(store.put_new(path, _bytes_of(read_records(store, found), part["length"])))
+        sizes.append(store.put_new(path, chain([head], _bytes_of(read_records(store, found), part["length"]))) - len(head))
         paths.append(path)
         records += len(rows)
         starts.append(records)
         progress(sum(sizes) / sum(chosen.values()))
-    return Rewritten(frozenset(chosen), tuple(paths), np.array(starts[:-1], np.int64), tuple(sizes), records)
+    return Rewritten(frozenset(chosen), tuple(paths), np.array(starts[:-1], np.int64), tuple(sizes), records, len(head))
+
+
+def common_head(store: ObjectStore, part_files: Sequence[str]) -> bytes:
+    """The head of all these part-files; b"" without any. All part-files of a state have the same head: they were made by the same rules.
+    Raises Damaged where one has another head."""
+    if not part_files:
+        return b""
+    head, others = head_of_part(store, part_files[0]), part_files[1:]
+    for path, other in zip(others, read_ranges(store, others, [0] * len(others), [len(head)] * len(others)), strict=True):
+        if other != head:
+            raise Damaged(f"{path}: its head is not that of {part_files[0]}, though the same rules made both; {RESTORE}")
+    return head
 
 
 def _entries_in(live: MergePlan, chosen: Mapping[str, int]) -> Iterator[dict[str, Column]]:
@@ -109,7 +129,7 @@ def _cuts(entries: Mapping[str, Column]) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _bytes_of(records: pa.StringViewArray, length: Column) -> Iterator[memoryview]:
+def _bytes_of(records: pa.BinaryViewArray, length: Column) -> Iterator[memoryview]:
     """The records' bytes in buffers of about PIECE_BYTES, copied from mapped files."""
     import pyarrow as pa
 
@@ -172,11 +192,11 @@ class _Places(Protocol):
 
 
 class _InOrder:
-    """All rewritten records are still live: their offsets are running sums of lengths."""
+    """All rewritten records are still live: their offsets are running sums of lengths, behind the head."""
 
     def __init__(self, rewritten: Rewritten) -> None:
         self._starts, self._begins = rewritten.starts, np.cumsum([0, *rewritten.sizes], dtype=np.uint64)
-        self._records, self._bytes = 0, np.uint64(0)
+        self._records, self._bytes = 0, np.uint64(rewritten.head)
 
     def of(self, piece: MergedPiece) -> tuple[Positions, Column]:
         length = piece.column("length")

@@ -11,8 +11,8 @@
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     prefetched/<attempt>.arrow                             records read ahead for one merge
-    state/<attempt>/part-0000.jsonl, merge.run             part-files and the run beside them
-    state/<attempt>/part-0000-<task>.jsonl, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
+    state/<attempt>/part-0000.words, merge.run             part-files and the run beside them
+    state/<attempt>/part-0000-<task>.words, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
     state/<attempt>/tier.run, compact-<number>.run         several runs merged into one
     rules/<version>.json                                   the configuration and logic that made commits of this rules version
     timeline/<commit>.json, timeline/checkpoints/<level>/<commit>
@@ -173,7 +173,7 @@ def prefetched(attempt: str) -> str:
 
 def part_file(attempt: str, number: int, task: str = "") -> str:
     """``task``: the attempt of the task that writes it, where a stage runs as tasks that may be repeated."""
-    return f"state/{attempt}/part-{number:04d}{_of_task(task)}.jsonl"
+    return f"state/{attempt}/part-{number:04d}{_of_task(task)}.words"
 
 
 def merge_run(attempt: str, task: str = "") -> str:

@@ -225,7 +225,7 @@ def test_unland_takes_a_file_back_and_replace_puts_another_in_its_place(recon: C
 def test_verify_proves_the_store_and_fails_where_a_byte_was_flipped(recon: Call, own: Path) -> None:
     assert recon("verify").status == 0
     assert recon("verify", "--full", "--json").json["ok"] is True
-    part = next((own / "data" / "state").glob("*/part-0000.jsonl"))
+    part = next((own / "data" / "state").glob("*/part-0000.words"))
     part.chmod(0o644)
     part.write_bytes(part.read_bytes().replace(b"MATCHED", b"MATCHEE", 1))
     answer = recon("verify")

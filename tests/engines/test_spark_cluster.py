@@ -40,7 +40,7 @@ def landed(folder: Path) -> Path:
 
 
 def parts(store: Path) -> list[Path]:
-    return sorted((store / layout.STATE).glob("*/part-*.jsonl"))
+    return sorted((store / layout.STATE).glob("*/part-*.words"))
 
 
 def answer(submitted: subprocess.Popen[str]) -> dict[str, object]:

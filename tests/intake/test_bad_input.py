@@ -245,7 +245,7 @@ def test_a_store_that_may_only_be_read_answers_and_says_what_it_cannot_take(reco
 def test_a_look_up_of_a_damaged_record_says_so_and_shows_nothing(recon: Call, tmp_path: Path, damage: str) -> None:
     assert landed(recon, "x.csv", TEXT)[0] == 0
     assert recon("run")[0] == 0
-    (part,) = tmp_path.glob("data/state/*/part-*.jsonl")
+    (part,) = tmp_path.glob("data/state/*/part-*.words")
     part.chmod(0o644)
     whole = part.read_bytes()
     part.write_bytes(whole[:-9] if damage == "cut" else whole.replace(b"10.00", b"99.00"))

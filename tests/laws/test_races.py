@@ -309,7 +309,7 @@ def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothin
     r = c.prepare(tmp_path, [*landed(0), s.Run((0,)), *landed(1)])
     figures, prefetched = reduced_and_prefetched(r, 1)
     before = r.state().commit
-    (part,) = (tmp_path / "data" / "state").rglob("part-*.jsonl")
+    (part,) = (tmp_path / "data" / "state").rglob("part-*.words")
     part.write_bytes(part.read_bytes().replace(b'"c":', b'"x":'))
     with pytest.raises(Damaged, match=part.name):
         merged_late(again(r), figures, prefetched)
@@ -344,14 +344,14 @@ def test_a_prefetch_reads_what_the_keys_of_its_batch_need_not_the_state(tmp_path
 def read_of_large_state(folder: Path, artifacts: int, touched: int) -> int:
     """Bytes read for ``touched`` keys from a run of ``artifacts`` entries: records of zeros, so that none need be written."""
     store, length = LocalStore(folder), 400
-    part = folder / "state" / "a" / "part-0000.jsonl"
+    part = folder / "state" / "a" / "part-0000.words"
     part.parent.mkdir(parents=True)
     part.touch()
     os.truncate(part, artifacts * length)
     randomly = np.random.default_rng(7)
     hi = np.sort(randomly.integers(0, 1 << 64, artifacts, dtype=np.uint64))
     check = np.full(artifacts, check_of(bytes(length)), np.uint32)
-    entries = entries_of("state/a/part-0000.jsonl", hi, hi, np.full(artifacts, length, np.uint32), check)
+    entries = entries_of("state/a/part-0000.words", hi, hi, np.full(artifacts, length, np.uint32), check)
     write_run(store, "state/a/merge.run", entries)
     asked = np.sort(randomly.choice(hi, touched, replace=False))
     watched = faulty_store.WatchedStore(store, mapped=lambda path: False)

@@ -364,7 +364,7 @@ def test_swept_over_and_over_it_gives_up_and_what_came_stays(memory: Path) -> No
 
     def churn() -> None:
         head = Timeline(r.store()).head()
-        entry = Entry("sweep", layout.new_attempt(), head.rules, totals=dict(head.totals), swept=("state/of-nobody/part-0000.jsonl",))
+        entry = Entry("sweep", layout.new_attempt(), head.rules, totals=dict(head.totals), swept=("state/of-nobody/part-0000.words",))
         assert Timeline(r.store()).commit(entry, onto=head) is not None
 
     target = LocalStore(memory / "copy")
@@ -572,7 +572,7 @@ def test_events_reductions_and_records_that_are_read_otherwise_than_they_were_wr
 
 def test_a_source_that_is_damaged_is_said_to_be(memory: Path) -> None:
     r, _ = here(memory, windows=2)
-    path = next(path for path in sorted(needed(r.store(), r.state())) if path.endswith(".jsonl"))
+    path = next(path for path in sorted(needed(r.store(), r.state())) if path.endswith(".words"))
     file = r.store().local(path)
     assert file is not None
     body = file.read_bytes()

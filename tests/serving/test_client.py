@@ -221,7 +221,7 @@ PLANTED: dict[str, tuple[Callable[[Pointer], Pointer], str]] = {
     "another length": (lambda p: replace(p, length=p.length - 1), "is not what was written"),
     "behind the end": (lambda p: replace(p, offset=1 << 40), "is not what was written"),
     "another check": (lambda p: replace(p, check=p.check ^ 1), "is not what was written"),
-    "a part-file that is gone": (lambda p: replace(p, file="state/0123456789abcdef/part-0000.jsonl"), "part-0000.jsonl is gone"),
+    "a part-file that is gone": (lambda p: replace(p, file="state/0123456789abcdef/part-0000.words"), "part-0000.words is gone"),
     "outside of the records": (lambda p: replace(p, file="store.json"), "points to no record"),
     "out of the store": (lambda p: replace(p, file="state/../../recon.yaml"), "points to no record"),
     "no length": (lambda p: replace(p, length=0), "points to no record"),
@@ -341,7 +341,7 @@ def test_a_part_file_that_is_swept_between_item_and_record_is_looked_up_again(se
 
 def test_a_table_that_leads_to_what_is_gone_and_stays_so_is_told(served: Served) -> None:
     served.r.store().delete(served.pointer("K3").file)
-    with pytest.raises(Unserved, match=r"part-0000.*\.jsonl is gone; try again a little later, or ask 'recon show'"):
+    with pytest.raises(Unserved, match=r"part-0000.*\.words is gone; try again a little later, or ask 'recon show'"):
         Artifacts(served.location).get("K3")
 
 
@@ -455,5 +455,5 @@ def test_held_open_it_never_answers_what_was_before_the_newest_commit(served: Se
 
 
 def test_items_are_what_the_client_reads_of_them() -> None:
-    pointer = Pointer(LONG, 7 * 10**12, "state/0123456789abcdef/part-0000.jsonl", 5, 6, 7)
+    pointer = Pointer(LONG, 7 * 10**12, "state/0123456789abcdef/part-0000.words", 5, 6, 7)
     assert from_item(LONG, json.loads(json.dumps(to_item(pointer)))) == pointer

@@ -330,7 +330,7 @@ def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_aft
 
 def test_a_table_that_was_removed_or_belongs_to_somebody_else_is_made_anew_under_another_name(tables: TableClient, tmp_path: Path) -> None:
     foreign = index_tables.new_table(tables)
-    tables.update(foreign, [Pointer("mine", 1, "state/a/part-0000.jsonl", 0, 1, 1)])
+    tables.update(foreign, [Pointer("mine", 1, "state/a/part-0000.words", 0, 1, 1)])
     r = index_tables.indexed(tmp_path, foreign)
     index_tables.story(r, range(2))
     assert index_tables.kept(r, tables).table.startswith(f"{foreign}-")

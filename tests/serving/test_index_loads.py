@@ -54,7 +54,7 @@ def test_shares_in_any_order_and_number_of_times_leave_the_table_as_the_runs_say
 
 def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> None:
     table = index_tables.new_table(tables)
-    pointer = Pointer("A", sequence(3), "state/a/part-0000.jsonl", 0, 10, 1)
+    pointer = Pointer("A", sequence(3), "state/a/part-0000.words", 0, 10, 1)
     assert tables.update(table, [pointer]) == WriteCounts(1, 0, 1.0)
     assert tables.update(table, [pointer]) == WriteCounts(0, 1, 1.0)
 
@@ -268,14 +268,14 @@ def test_a_batch_of_which_nothing_is_ever_processed_ends_as_throttled(tables: Ta
             return {"UnprocessedItems": arguments["RequestItems"]}
 
     with pytest.raises(Throttled, match="unprocessed"):
-        TableClient(Stuck(), tries=3).fill(table, [Pointer("A", 1, "state/a/part-0000.jsonl", 0, 1, 1)])
+        TableClient(Stuck(), tries=3).fill(table, [Pointer("A", 1, "state/a/part-0000.words", 0, 1, 1)])
 
 
 def test_after_a_lost_reply_of_a_filling_the_switch_waits_until_it_cannot_come_any_more(tables: TableClient) -> None:
     table = index_tables.new_table(tables)
     client = TableClient(Moody(tables._client, iter(["lost reply"])), late_s=0.2)
     client.settle()
-    client.fill(table, [Pointer("A", 1, "state/a/part-0000.jsonl", 0, 1, 1)])
+    client.fill(table, [Pointer("A", 1, "state/a/part-0000.words", 0, 1, 1)])
     start = time.monotonic()
     client.settle()
     assert time.monotonic() - start > 0.05

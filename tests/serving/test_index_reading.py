@@ -55,7 +55,7 @@ PLANTED: list[tuple[str, Callable[[Pointer], Pointer | None], str]] = [
     ("a tombstone", lambda p: Pointer(p.key, p.sequence), "is a tombstone"),
     ("another offset", lambda p: replace(p, offset=p.offset + 1), "leads to"),
     ("another length", lambda p: replace(p, length=p.length - 1), "leads to"),
-    ("a part-file that is gone", lambda p: replace(p, file="state/0123456789abcdef/part-0000.jsonl"), "leads to"),
+    ("a part-file that is gone", lambda p: replace(p, file="state/0123456789abcdef/part-0000.words"), "leads to"),
     ("another check", lambda p: replace(p, check=p.check ^ 1), "leads to"),
     ("a commit to come", lambda p: replace(p, sequence=sequence(10**6)), "still to come"),
 ]

@@ -139,7 +139,7 @@ def test_a_share_that_always_fails_is_told_by_name_and_the_others_are_done(store
         coordinator(store, plan, processes(tmp_path)).run()
     assert "1 of 3 shares" in str(told.value)
     assert "share s1 (rows 100 to 200 of state/x/merge.run)" in str(told.value)
-    assert "state/x/part-0000.jsonl: the record of row 150" in str(told.value)
+    assert "state/x/part-0000.words: the record of row 150" in str(told.value)
     assert "after 3 attempts" in str(told.value)
     assert plans.finished(store, plan.folder) is None
     assert sum(row // ROWS != 1 for row in (int(key.rpartition("-")[2]) for key in table.rows())) == 2 * ROWS

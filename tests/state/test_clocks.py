@@ -125,7 +125,7 @@ def test_a_sweep_by_a_clock_ahead_does_not_hold_up_those_that_follow(tmp_path: P
     r = open_in(tmp_path, s.STANDARD_YAML + "retention: {grace: 1h}\n")
     for operation in (s.Land(0, s.File("w0", (s.Row(),))), s.Close(0), s.Run((0,))):
         carry_out(r, operation)
-    left = "state/0123456789abcdef/part-0000.jsonl"
+    left = "state/0123456789abcdef/part-0000.words"
     r.store().put_new(left, [b"left over"])
     now = datetime.now(UTC)
     sweep_store(r.store(), r.config, Timeline(r.store()), now + 30 * DAY)

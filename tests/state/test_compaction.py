@@ -51,7 +51,7 @@ def check_bytes(r: Reconciliation) -> None:
 
 
 def needed_parts(r: Reconciliation) -> set[str]:
-    return {path for path in reachable.needed(r.store(), r.state()) if path.endswith(".jsonl")}
+    return {path for path in reachable.needed(r.store(), r.state()) if path.endswith(".words")}
 
 
 @SLOW
@@ -125,7 +125,7 @@ def check_balance(r: Reconciliation, writes: float | None) -> None:
             if entry.kind == "compact":  # which may have written its run anew after a lost race
                 written = list(r.store().list(f"state/{entry.writer}"))
                 entries = sum(open_run(r.store(), path).count for path in written if path.endswith(".run"))
-                records = sum(r.store().size(path) for path in written if path.endswith(".jsonl"))
+                records = sum(r.store().size(path) for path in written if path.endswith(".words"))
             assert spent == records + 36 * entries
         if writes is not None:
             assert held["written"] <= writes * held["changed"], (entry.kind, number)

@@ -34,7 +34,7 @@ from recon.storage.port import ReadCost
 from recon.storage.redis import credentials
 from resources.redis import ReconciliationCache, dagster_secret
 
-PART = "state/0123456789abcdef/part-0000.jsonl"
+PART = "state/0123456789abcdef/part-0000.words"
 RECORDS = [json.dumps({"key": f"K{number}", "text": "x" * (number % 7)}).encode() + b"\n" for number in range(40)]
 
 
@@ -467,7 +467,7 @@ def test_verify_proves_what_lies_in_the_store_whatever_the_cache_still_has(redis
     r._store = store = cached(r.store(), redis.url)
     live = list(r.artifacts()["key"].to_pylist())  # now the cache has all of them
     assert redis.client().dbsize() == len(live) == 6
-    (part_file,) = tmp_path.glob("data/state/*/part-*.jsonl")
+    (part_file,) = tmp_path.glob("data/state/*/part-*.words")
     part_file.write_bytes(part_file.read_bytes().replace(b'"lines":"1"', b'"lines":"2"').replace(b'"lines":1', b'"lines":2'))
     assert find_record(store, r.state(), live[0]) is not None
     assert not r.verify().ok

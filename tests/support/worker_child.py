@@ -72,7 +72,7 @@ def loading(file: Path) -> Callable[[ShareBody, Callable[[], None]], Mapping[str
 
 def _obey(file: Path, row: int) -> None:
     if mark(file, "poison", row).exists():
-        raise Damaged(f"state/x/part-0000.jsonl: the record of row {row} is not that of its entry; run 'recon verify'")
+        raise Damaged(f"state/x/part-0000.words: the record of row {row} is not that of its entry; run 'recon verify'")
     for what, do in (("kill", signal.SIGKILL), ("stop", signal.SIGSTOP)):
         if _mine(mark(file, what, row)):
             os.kill(os.getpid(), do)

@@ -298,7 +298,7 @@ TAMPERINGS: dict[str, Callable[[Site], Path | str]] = {
     "what gives the rules no meaning": lambda s: edited(old_rules(s), lambda body: body["configuration"].update(memory_limit="1GB")),
     # Artifacts, and what speaks of commits
     "a run is removed": lambda s: gone(s.data / s.r.state().runs[0].path),
-    "a part-file": lambda s: flipped(s.data / (s.r.state().runs[0].path.rpartition("/")[0] + "/part-0000.jsonl")),
+    "a part-file": lambda s: flipped(s.data / (s.r.state().runs[0].path.rpartition("/")[0] + "/part-0000.words")),
     "a note of the index of a commit to come": lambda s: created(s, f"indexed/{folder(W[0])}/000000000099"),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from recon.errors import ConnectionLost, Damaged
+from recon.state.forms import form_of_part
 from recon.state.runs import RecordAddresses, Run, open_run, read_records
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
@@ -16,8 +17,8 @@ ENTRIES_AT_ONCE = 200_000
 
 
 def check_records(source: ObjectStore, target: ObjectStore, state: State, new: Collection[str]) -> None:
-    """Reads the runs of ``state`` that are among ``new``, and each record of its new part-files, from ``target``. Removes a damaged object
-    there: nothing refers to it yet. Raises Damaged if the source's object is damaged, too, else ConnectionLost."""
+    """Reads the runs of ``state`` that are among ``new``, and the head and the records of its new part-files, from ``target``. Removes a
+    damaged object there: nothing refers to it yet. Raises Damaged if the source's object is damaged, too, else ConnectionLost."""
     fresh = frozenset(new)
     for ref in state.runs:
         if ref.path in fresh:
@@ -39,7 +40,12 @@ def _check_records(source: ObjectStore, target: ObjectStore, run: Run, start: in
             rows = np.flatnonzero(file == number)
             order = np.arange(len(rows))
             found = RecordAddresses((path,), order, np.zeros(len(rows), np.uint32), offset[rows], length[rows], check[rows])
-            _checked(source, target, path, lambda found=found: read_records(target, found))  # type: ignore[misc]
+            _checked(source, target, path, lambda path=path, found=found: _read(target, path, found))  # type: ignore[misc]
+
+
+def _read(store: ObjectStore, part_file: str, found: RecordAddresses) -> None:
+    form_of_part(store, part_file)
+    read_records(store, found)
 
 
 def _checked(source: ObjectStore, target: ObjectStore, path: str, read: Callable[[], object]) -> None:

@@ -25,7 +25,7 @@ Column = npt.NDArray[Any]
 class Entries:
     """One entry per record: arrays of one length, sorted by (hi, lo), of the types of COLUMNS, possibly memory maps.
 
-    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes, with the line feed.
+    ``hi``, ``lo``: the key's hash. ``file``: position in ``part_files``. ``offset``, ``length``: bytes.
     ``check``: CRC-32 of the record's bytes. All entries of one hash are in one part-file.
     """
 
@@ -55,11 +55,12 @@ def hash_order(hi: Column, lo: Column) -> npt.NDArray[np.int64]:
     return order
 
 
-def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Column) -> Entries:
+def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Column, first: int = 0) -> Entries:
     """The entries of one part-file's records, which are given in their order in the file.
 
-    ``hi``, ``lo``, ``check``: unsigned. ``length``: bytes of each record with its line feed, 1 … 2³⁰; offsets are their
-    running sums. Raises WrongInput naming the part-file for another length, or for arrays that are not of one length.
+    ``hi``, ``lo``, ``check``: unsigned. ``length``: bytes of each record, 1 … 2³⁰. ``first``: the offset of the first record, which is the
+    bytes of the part-file's head; each record begins where the one before it ends. Raises WrongInput naming the part-file for another
+    length, or for arrays that are not of one length.
     """
     if not len(hi) == len(lo) == len(length) == len(check):
         raise WrongInput(
@@ -68,10 +69,9 @@ def entries_of(part_file: str, hi: Column, lo: Column, length: Column, check: Co
         )
     if len(length) and not 1 <= int(length.min()) <= int(length.max()) <= RECORD_LENGTH_MAX_BYTES:
         raise WrongInput(
-            f"{part_file}: records of {length.min()} to {length.max()} bytes; "
-            f"1 to {RECORD_LENGTH_MAX_BYTES} bytes are expected, line feed included"
+            f"{part_file}: records of {length.min()} to {length.max()} bytes; 1 to {RECORD_LENGTH_MAX_BYTES} bytes are expected"
         )
-    ends = np.cumsum(length, dtype=np.uint64)
+    ends = np.uint64(first) + np.cumsum(length, dtype=np.uint64)
     columns = {"hi": hi, "lo": lo, "offset": ends - length.astype(np.uint64), "length": length, "check": check}
     order = hash_order(hi, lo)
     taken = {name: column[order].astype(COLUMNS[name], copy=False) for name, column in columns.items()}

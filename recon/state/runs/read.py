@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import RecordAddress
+from recon.state.forms import refuse_json_lines
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
 from recon.state.runs.find import RecordAddresses
 from recon.storage.cache import RecordCache, cache_of
@@ -64,7 +65,8 @@ def checks_of(records: pa.Array) -> npt.NDArray[np.uint32]:
 
 
 def read_record(store: ObjectStore, address: RecordAddress) -> bytes:
-    """One record, with its line feed. Raises Damaged naming part-file and offset."""
+    """The bytes of one record. Raises NotFound, JsonLines, and Damaged naming part-file and offset."""
+    refuse_json_lines(address.part_file)
     cache = cache_of(store)
     if cache is not None:
         (cached,) = cache.get([address])
@@ -78,8 +80,8 @@ def read_record(store: ObjectStore, address: RecordAddress) -> bytes:
     return record
 
 
-def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArray:
-    """The records in the order of ``found``, with their line feeds. Raises Damaged naming part-file and offset.
+def read_records(store: ObjectStore, found: RecordAddresses) -> pa.BinaryViewArray:
+    """The bytes of the records, in the order of ``found``. Raises NotFound, JsonLines, and Damaged naming part-file and offset.
 
     Memory keeps the records' own bytes only. In a folder, records are copied from memory-mapped part-files, or read with O_DIRECT where the
     system has not cached them. From object storage, neighbouring records are read by one request, with the bytes between them.
@@ -87,8 +89,8 @@ def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArr
     import pyarrow as pa
 
     if not len(found):
-        return pa.array([], pa.string_view())
-    _check_places(found)
+        return pa.array([], pa.binary_view())
+    check_places(found)
     cache, missed = cache_of(store), np.zeros(0, np.int64)
     if store.local(found.part_files[0]) is not None:
         direct = _read_directly(store, found) if _share_uncached(store, found) >= _DIRECT_FROM else None
@@ -97,8 +99,7 @@ def read_records(store: ObjectStore, found: RecordAddresses) -> pa.StringViewArr
         records, missed = _fetched(store, found, cache)
     if cache is not None and len(missed):
         cache.put((_address(found, row), records[row].as_py()) for row in missed.tolist())
-    # The bytes have been checked, so they can become text.
-    return pa.Array.from_buffers(pa.string_view(), len(records), records.buffers())
+    return records
 
 
 def _share_uncached(store: ObjectStore, found: RecordAddresses) -> float:
@@ -239,7 +240,7 @@ def _refuse_cut(store: ObjectStore, found: RecordAddresses) -> tuple[list[str], 
     sizes = np.array([store.size(path) for path in paths], dtype=np.uint64)
     cut = np.flatnonzero(found.offset + found.length > sizes[source])
     if len(cut):
-        raise _damaged(found.part_files[int(found.part[cut[0]])], int(found.offset[cut[0]]))
+        raise damaged(found, int(cut[0]))
     return paths, sizes.tolist(), source
 
 
@@ -351,19 +352,26 @@ def _views(
     return pa.Array.from_buffers(pa.binary_view(), len(offset), [None, pa.py_buffer(views), *buffers])
 
 
-def _check_places(found: RecordAddresses) -> None:
-    """Raises Damaged for an impossible length or offset, which must not become an allocation or an overflow."""
+def check_places(found: RecordAddresses) -> None:
+    """Raises Damaged for an impossible length or offset, which must not become an allocation or an overflow, and JsonLines."""
+    for part_file in found.part_files:
+        refuse_json_lines(part_file)
     wrong = (found.length < 1) | (found.length > RECORD_LENGTH_MAX_BYTES) | (found.offset >= 1 << 62)
     rows = np.flatnonzero(wrong)
     if len(rows):
-        raise _damaged(found.part_files[int(found.part[rows[0]])], int(found.offset[rows[0]]))
+        raise damaged(found, int(rows[0]))
 
 
 def _check(found: RecordAddresses, rows: npt.NDArray[np.int64], records: pa.LargeBinaryArray) -> None:
     """Raises Damaged for the first of ``rows`` of ``found`` whose record, in ``records``, does not match its check."""
     wrong = rows[checks_of(records) != found.check[rows]]
     if len(wrong):
-        raise _damaged(found.part_files[int(found.part[wrong[0]])], int(found.offset[wrong[0]]))
+        raise damaged(found, int(wrong[0]))
+
+
+def damaged(found: RecordAddresses, row: int) -> Damaged:
+    """The error for the record of a row of ``found``."""
+    return _damaged(found.part_files[int(found.part[row])], int(found.offset[row]))
 
 
 def _damaged(part_file: str, offset: int) -> Damaged:

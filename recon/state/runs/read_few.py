@@ -6,22 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from recon.errors import Damaged
-from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
 from recon.state.runs.find import RecordAddresses
-from recon.state.runs.read import check_of
+from recon.state.runs.read import check_of, check_places, damaged
 from recon.storage.port import ObjectStore
 from recon.storage.ranges import coalesce, read_ranges
 
 
 def read_few(store: ObjectStore, found: RecordAddresses) -> list[bytes]:
-    """The records in the order of ``found``, with their line feeds, all in memory. Raises Damaged naming part-file and offset."""
+    """The bytes of the records, in the order of ``found``, all in memory. Raises NotFound, JsonLines, and Damaged naming part-file and
+    offset."""
+    check_places(found)
     order = np.lexsort((found.offset, found.part))
     part, length = found.part[order], found.length[order].astype(np.int64)
-    # An impossible length or offset must not become an allocation or an overflow.
-    wrong = (length < 1) | (length > RECORD_LENGTH_MAX_BYTES) | (found.offset[order] >= 1 << 62)
-    if wrong.any():
-        raise _damaged(found, int(order[np.flatnonzero(wrong)[0]]))
     offset = found.offset[order].astype(np.int64)
     borders = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)] if len(part) else [0]
     starts = [a + int(begin) for a, b in pairwise(borders) for begin in coalesce(offset[a:b], offset[a:b] + length[a:b], store.cost)]
@@ -37,12 +33,5 @@ def read_few(store: ObjectStore, found: RecordAddresses) -> list[bytes]:
             for row, place, size in zip(order[a:b].tolist(), (offset[a:b] - begin).tolist(), length[a:b].tolist(), strict=True):
                 records[row] = chunk[place : place + size]
                 if check_of(records[row]) != int(found.check[row]):
-                    raise _damaged(found, row)
+                    raise damaged(found, row)
     return records
-
-
-def _damaged(found: RecordAddresses, row: int) -> Damaged:
-    return Damaged(
-        f"{found.part_files[int(found.part[row])]}: the record at offset {int(found.offset[row])} is cut or not what was written; "
-        "restore the file from a backup, then run 'recon verify'"
-    )
