@@ -138,7 +138,7 @@ def find_existing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any
 
 
 def records_of(store: ObjectStore, existing: ExistingPlaces) -> pa.Table:
-    """hi, lo, length (bytes) and record, with each record's checksum verified. In a folder the records are views (string_view) of the
+    """hi, lo, length (bytes) and record, with each record's checksum verified. In a folder the records are views (binary_view) of the
     mapped part-files, so that nothing is copied. Raises Damaged, and NotFound where a part-file is gone."""
     import pyarrow as pa
 

@@ -201,10 +201,10 @@ class _Pieces(io.RawIOBase):
 
 
 def _ipc(table: pa.Table) -> Iterator[bytes]:
-    """A table as an Arrow file, in pieces; views of records are written as text."""
+    """A table as an Arrow file, in pieces; views of records are written as bytes."""
     import pyarrow as pa
 
-    kinds = [pa.large_string() if field.name == "record" else field.type for field in table.schema]
+    kinds = [pa.large_binary() if field.name == "record" else field.type for field in table.schema]
     schema = pa.schema([field.with_type(kind) for field, kind in zip(table.schema, kinds, strict=True)], table.schema.metadata)
     pieces = _Pieces()
     with pa.ipc.new_file(pieces, schema) as writer:

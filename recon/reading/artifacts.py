@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.config import Config
+from recon.config.form import form_of
 from recon.engines.duckdb import carried_forward, contributions
 from recon.engines.duckdb.reduce import measure
 from recon.engines.duckdb.session import connect
 from recon.logic.call import after_merge
-from recon.model import record as records
+from recon.model.record import full
 from recon.model.windows import name_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then, records_then
 from recon.reading.sheets import Book
+from recon.records.columns import words_of
+from recon.records.decode import decode
+from recon.records.encode import encode
+from recon.records.tables import as_table, merged_rows
 from recon.state.runs import RecordAddresses, merged_plan, open_runs, read_records
 from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
@@ -83,10 +88,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, config: Config, batches: Iterat
     """Creates the table ``artifacts``, or replaces it."""
     import pyarrow as pa
 
-    nothing = pa.table({"hi": pa.array([], pa.uint64()), "record": pa.array([], pa.string())})
+    form = form_of(config)
+    nothing = pa.table({"hi": pa.array([], pa.uint64()), "record": pa.array([], pa.large_binary())})
     opens = "false" if last is None else f"block.first <= {literal(last)} AND block.last > {literal(last)}"
     for number, batch in enumerate(chain([nothing], batches)):
-        connection.register("records", batch)
+        words, start, _ = words_of(batch.column("record"))
+        connection.register("records", decode(form, words, start).append_column("hi", batch.column("hi")))
         query = _laid_out(config, _folded(connection, config, last, opens, files))
         connection.execute(f"INSERT INTO artifacts {query}" if number else f"CREATE OR REPLACE TEMP TABLE artifacts AS {query}")
         connection.unregister("records")
@@ -100,28 +107,24 @@ def fold_record(
     import pyarrow as pa
 
     opens = "true" if opened else f"block.last > {literal(last or '~')}"
+    form = form_of(config)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         hi = pa.array([hash_of(record["key"], salt_of(store))[0]], pa.uint64())
-        connection.register("records", pa.table({"hi": hi, "record": pa.array([records.stored(record)], pa.string())}))
+        connection.register("records", as_table(form, [record]).append_column("hi", hi))
         query = _folded(connection, config, last, opens, files_then(store, state, scratch))
-        listed = contributions.list_text(config, "CASE WHEN block IS NULL THEN c ELSE c[2:] END")
-        text = contributions.record(config, listed, contributions.block_text(config, "block"))
-        folded = records.full(connection.execute(f"SELECT {text} FROM ({query})").fetchall()[0][0])
+        listed = "CASE WHEN block IS NULL THEN c ELSE c[2:] END"
+        merged = connection.sql(f"SELECT * REPLACE ({listed} AS c) FROM ({query})").to_arrow_table()
         connection.unregister("records")
-        return folded
+        words, _, _ = encode(form, merged_rows(form, merged))
+        return full(form, words.tobytes())
 
 
 def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None, opens: str, files: Files) -> str:
-    """SELECT over the view ``records`` (hi, record): key, withdrawn, block, c, m_*, x_*, status, with the contributions up to ``last``.
-    If there is a ``block``, the first element of ``c`` is its sum. ``opens``: SQL condition for blocks to open."""
+    """SELECT over the view ``records`` (``recon.records.decode``, and hi): key, withdrawn, block, c, m_*, x_*, status, with the contributions up
+    to ``last``. If there is a ``block``, the first element of ``c`` is its sum. ``opens``: SQL condition for blocks to open."""
     connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT * FROM (SELECT hi, record ->> '$.k' AS key, {contributions.block_of(config, "record")} AS block
-                       FROM records WHERE {contributions.has_block("record")}) WHERE {opens}""")
-    parsed = f"""
-        SELECT r.k AS key, coalesce(r.gone, []) AS withdrawn, r.c AS c, block
-        FROM (SELECT from_json(record, {contributions.record_structure(config)}) AS r,
-                     {contributions.block_of(config, "record")} AS block FROM records)"""
+        CREATE OR REPLACE TEMP TABLE blocks AS SELECT hi, key, block FROM records WHERE block IS NOT NULL AND ({opens})""")
+    parsed = "SELECT key, withdrawn, c, block FROM records"
     if connection.execute("FROM blocks LIMIT 1").fetchall():
         carried_forward.open_blocks(connection, config, *files, last)
         parsed = f"""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from recon.config import Config
-from recon.engines.duckdb import contributions, reduce
+from recon.engines.duckdb import reduce
 from recon.engines.duckdb.session import connect
 from recon.reading.contributing import windows_of
 from recon.state import reduced
@@ -19,7 +19,8 @@ from recon.storage import parquet
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import scratch_folder
-from recon.vocabulary.duckdb import literal
+from recon.vocabulary.duckdb import literal, to_text
+from recon.vocabulary.types import Type
 
 
 def add_by_currency(store: ObjectStore, config: Config, state: State, record: Mapping[str, Any], shown: dict[str, Any]) -> None:
@@ -51,8 +52,12 @@ def by_currency(store: ObjectStore, config: Config, state: State, key: str, hi: 
         currency = f", coalesce({reduce.column(config, config.events.currency)}, '') AS currency"
         grouped = reduce.reduce_events(config, f"(SELECT *{currency} FROM counted)", ", currency")
         values = ", ".join(
-            contributions.as_text(item.type, f"{reduce.measure(item.name)}{'.v' if item.kind in ('first', 'last') else ''}")
-            for item in config.measures
+            _as_text(item.type, f"{reduce.measure(item.name)}{'.v' if item.kind in ('first', 'last') else ''}") for item in config.measures
         )
         rows = connection.execute(f"SELECT currency, {values or 'NULL'} FROM ({grouped}) ORDER BY currency").fetchall()
     return {currency: dict(zip((item.name for item in config.measures), found, strict=False)) for currency, *found in rows}
+
+
+def _as_text(kind: Type, value: str) -> str:
+    """SQL of a value in its form in a record's dictionary: decimals, dates and times as text, others unchanged."""
+    return to_text(value, kind) if kind.kind in ("decimal", "date", "timestamp") else value

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.config import Config
+from recon.config.form import form_of
 from recon.engines.duckdb.merge import merge_slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Sources
@@ -42,8 +43,8 @@ def record_then(store: ObjectStore, config: Config, state: State, key: str, wind
     chosen = sorted(state.windows if windows is None else state.windows.keys() & set(windows))
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         records = _folded(connection, config, files_then(store, state, scratch), chosen, (hi, hi + 1))
-    for line in records.column("record").to_pylist():
-        record = full(line)
+    for data in records.column("record").to_pylist():
+        record = full(form_of(config), data)
         if record["key"] == key:
             return record
     return None
@@ -78,7 +79,7 @@ def _folded(
     """hi, lo, record of the keys in ``bounds``, by merging a few windows at a time. ``files``: as of ``files_then``."""
     import pyarrow as pa
 
-    records = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_string())})
+    records = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_binary())})
     artifacts, events = files
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         block = {window: artifacts[window] for window in windows[start : start + WINDOWS_AT_ONCE]}

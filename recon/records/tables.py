@@ -112,7 +112,7 @@ def _blocks(form: Form, blocks: Any) -> Blocks | None:
     return Blocks(rows, (first, last, windows, n, d), _contribution_slots(form, some), numbers(pc.list_value_length(runs)), lengths)
 
 
-def table_of(form: Form, records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(form: Form, records: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Records as dictionaries (``recon.model.record.full``) as a table like that of ``decode``."""
     measures = pa.struct([(item.name, _timed(arrow_type(item)) if item.is_timed else arrow_type(item)) for item in form.measures])
     currencies = [("u", pa.list_(pa.string()))] if form.currency else []

@@ -48,11 +48,10 @@ def outdated(connection: duckdb.DuckDBPyConnection, config: Config, windows: Seq
     both = "list_concat(list_transform(fresh, lambda x: x.w), list_transform(old_c, lambda x: x.w))"
     nearest = f"list_min(list_filter({both}, lambda w: list_contains({ranged}, w)))"
     reached = f"{_index(config, nearest)} <= {_index(config, 'block.last')} + {horizon(config)}"
-    blocked = f"(SELECT *, {contributions.block_of(config, 'old')} AS block FROM merged WHERE blocked)"
-    overlapping = f"(SELECT hi, key, block FROM {blocked} WHERE block.last >= {literal(min(windows))})"
+    overlapping = f"(SELECT hi, key, block FROM merged WHERE blocked AND block.last >= {literal(min(windows))})"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS
-        SELECT hi, key, block FROM {blocked} WHERE border <= block.last OR {reached}
+        SELECT hi, key, block FROM merged WHERE blocked AND (border <= block.last OR {reached})
         UNION
         SELECT hi, key, block FROM {overlapping} SEMI JOIN (
             SELECT s.key FROM ({_spans(config, overlapping)}) s JOIN (SELECT unnest({ranged}) AS w) r
@@ -115,9 +114,9 @@ def _gather(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Ma
     ids = "flatten(list_transform(c, lambda x: x.ids))"
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE gathered AS
-        SELECT hi, lo, key, CAST(NULL AS VARCHAR) AS old, CAST(NULL AS VARCHAR) AS old_status, CAST(NULL AS {kind}[]) AS old_c,
-               false AS appended, c, c AS fresh, CAST(NULL AS VARCHAR) AS text, CAST([] AS VARCHAR[]) AS withdrawn,
-               false AS blocked, '' AS border, false AS folds,
+        SELECT hi, lo, key, CAST(NULL AS BIGINT) AS old, CAST(NULL AS VARCHAR) AS old_status, CAST(NULL AS {kind}[]) AS old_c,
+               false AS appended, c, c AS fresh, CAST([] AS VARCHAR[]) AS withdrawn,
+               CAST(NULL AS {contributions.block_type(config)}) AS block, false AS blocked, '' AS border, false AS folds,
                len({ids}) <> list_unique({ids}) AS entangled
         FROM (SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c FROM pieces GROUP BY key)""")
     connection.execute("DROP TABLE pieces")
@@ -128,8 +127,7 @@ def fold(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) ->
     ``fresh``, the new ``block``, and ``c``: one contribution for the block, then those of ``fresh``."""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE divided AS
-        SELECT * EXCLUDE (c, appended, fresh, text), false AS appended, CAST(NULL AS VARCHAR) AS text,
-               CASE WHEN blocked THEN {contributions.block_of(config, "old")} END AS block,
+        SELECT * EXCLUDE (c, appended, fresh), false AS appended,
                list_filter(c, lambda x: x.w < border) AS older, list_filter(c, lambda x: x.w >= border) AS fresh
         FROM (SELECT *, CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c FROM {settled} WHERE folds)""")
     kept = contributions.with_block(config, "block", "fresh")

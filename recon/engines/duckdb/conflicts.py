@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.config import Config, model
-from recon.engines.duckdb import carried_forward, contributions, reduce
+from recon.engines.duckdb import carried_forward, reduce
 from recon.model.conflicts import Pairs
 from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
@@ -51,7 +51,7 @@ def find(connection: duckdb.DuckDBPyConnection, config: Config, sources: Sources
 def _read_further(connection: duckdb.DuckDBPyConnection, config: Config, artifacts: Mapping[str, Path], part: str) -> None:
     """Fills ``chained`` (key, idh, w) with the windows of resent ids that ``ids_old`` and ``ids_new`` leave out, to the ends of the
     chains. They are outside the range, so the same before and after."""
-    blocks = f"(SELECT key, {contributions.block_of(config, 'old')} AS block FROM tangled WHERE blocked)"
+    blocks = "(SELECT key, block FROM tangled WHERE blocked)"
     connection.execute(f"""
         CREATE TEMP TABLE unread AS
         SELECT p.key, p.w FROM pairs_new p JOIN zones z USING (key)

@@ -56,7 +56,7 @@ def settle(
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     connection.execute(f"""
         CREATE TEMP TABLE tangled AS
-        SELECT hi, lo, key, old, old_status, old_c, withdrawn, blocked, border, folds,
+        SELECT hi, lo, key, old, old_status, old_c, withdrawn, block, blocked, border, folds,
                CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c
         FROM {table} WHERE entangled""")
     currencies = "x.u" if config.events.currency else "CAST(NULL AS VARCHAR[])"
@@ -232,7 +232,7 @@ def _rebuild(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
             LEFT JOIN again a ON a.key = p.key AND a.w = p.w
             LEFT JOIN (SELECT key, w, list_sort(list(idh)) AS ids FROM ids_new GROUP BY key, w) i ON i.key = p.key AND i.w = p.w
         ), listed AS (SELECT key, list(x ORDER BY x.w) AS new_list FROM put GROUP BY key)
-        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, t.blocked, t.border, t.folds, false AS appended,
+        SELECT t.hi, t.lo, t.key, t.old, t.old_status, t.old_c, t.withdrawn, t.block, t.blocked, t.border, t.folds, false AS appended,
                coalesce(l.new_list, CAST([] AS {contributions.contribution_type(config)}[])) AS fresh, CAST(NULL AS VARCHAR) AS text
         FROM tangled t LEFT JOIN listed l USING (key)""")
 

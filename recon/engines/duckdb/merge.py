@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pyarrow import array as pa_array
 
 from recon.config import Config
+from recon.config.form import form_of
 from recon.engines.duckdb import carried_forward, conflicts, contributions, duplicates, reduce
 from recon.engines.duckdb.reduce import measure
 from recon.engines.port import Moved, Recount, Slice, Sources
 from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
+from recon.model.form import Form
 from recon.model.totals import Totals, as_totals
+from recon.records.columns import binary_of, words_of
+from recon.records.decode import decode
+from recon.records.encode import encode
+from recon.records.ranges import Bools, Ints, Words, before, ranges, summed
+from recon.records.tables import merged_rows
 from recon.state.runs import checks_of
 from recon.state.runs.entries import hash_order
 from recon.storage import parquet
@@ -26,9 +34,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, text, withdrawn"
+_SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, withdrawn"
 """What is known of a touched key once its contributions are settled: see ``_merged``."""
-_CARRIED = "blocked, border, folds"
+_CARRIED = "block, blocked, border, folds"
 
 
 def merge_slice(
@@ -39,12 +47,12 @@ def merge_slice(
     bounds: tuple[int, int],
 ) -> Slice:
     """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``existing``: hi, lo, record of exactly these keys."""
-    windows = sorted(sources.artifacts)
+    windows, stored = sorted(sources.artifacts), Stored.of(existing)
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    connection.register("existing_records", existing)
+    connection.register("existing_records", stored.table(form_of(config)))
     arriving = _arriving(config, sources.artifacts, bounds)
-    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _existing(config), arriving, windows)}")
+    connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _EXISTING, arriving, windows)}")
     if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
         carried_forward.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {_merged(config, _opened(config), arriving, windows)}")
@@ -59,40 +67,64 @@ def merge_slice(
         before, after = conflicts.find(connection, config, sources, windows)
         settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
     counted, suppressed, measures = _window_sums(connection, config, windows, settled)
-    written = _written(connection, config, _finals(connection, config, settled))
-    records = written.select(["hi", "lo", "length", "check", "record"])
-    return Slice(records, _status_changes(connection, written), counted, suppressed, measures, moved, recounted, before, after)
+    merged = _in_order(connection.sql(_written(_finals(connection, config, settled))).to_arrow_table())
+    records, changed = _changed(form_of(config), merged, stored)
+    statuses = _status_changes(connection, merged.filter(pa_array(changed)))
+    return Slice(records, statuses, counted, suppressed, measures, moved, recounted, before, after)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The existing records of a slice: their words one behind another, and where each begins."""
+
+    hi: Any
+    lo: Any
+    words: Words
+    start: Ints
+    length: Ints
+
+    @staticmethod
+    def of(existing: pa.Table) -> Stored:
+        """``existing``: hi, lo, record."""
+        hi, lo = (existing.column(name).to_numpy() for name in ("hi", "lo"))
+        return Stored(hi, lo, *words_of(existing.column("record")))
+
+    def equal(self, places: Ints, words: Words, start: Ints, length: Ints) -> Bools:
+        """Whether each of the records at ``start`` in ``words`` is equal to that at its place; False for the place -1."""
+        same = places >= 0
+        same[same] = self.length[places[same]] == length[same]
+        rows = np.flatnonzero(same)
+        differ = self.words[ranges(self.start[places[rows]], length[rows])] != words[ranges(start[rows], length[rows])]
+        same[rows] = summed(differ, length[rows]) == 0
+        return same
+
+    def table(self, form: Form) -> pa.Table:
+        """The records as a table for DuckDB: hi, lo, ``place`` (their number), and the columns of ``recon.records.decode``."""
+        decoded = decode(form, self.words, self.start)
+        columns = {"hi": self.hi, "lo": self.lo, "place": np.arange(len(self.hi))}
+        for name, column in columns.items():
+            decoded = decoded.append_column(name, pa_array(column))
+        return decoded
 
 
 @dataclass(frozen=True)
 class _Arriving:
-    """The arriving keys. ``rows``: a SELECT of hi, lo, key and more; ``contributions`` and ``text``: SQL over these columns of a key's
-    contributions in order of windows, and of their JSON with commas between. Contributions are made after the join: narrow rows join
-    faster."""
+    """The arriving keys. ``rows``: a SELECT of hi, lo, key and more; ``contributions``: SQL over these columns of a key's contributions in
+    order of windows. They are made after the join: narrow rows join faster."""
 
     rows: str
     contributions: str
-    text: str
 
 
 def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, int]) -> _Arriving:
     part = f"WHERE hi >= {bounds[0]} AND hi < {bounds[1]}"
-    made = {
-        window: (contributions.from_artifact(config, literal(window)), contributions.artifact_text(config, window)) for window in artifacts
-    }
+    made = {window: contributions.from_artifact(config, literal(window)) for window in artifacts}
     if len(artifacts) == 1:
         ((window, path),) = artifacts.items()
-        one, text = made[window]
-        return _Arriving(f"SELECT * FROM {parquet.scan(path)} {part}", f"[{one}]", text)
-    scans = [
-        f"SELECT hi, lo, key, {made[window][0]} AS x, {made[window][1]} AS text FROM {parquet.scan(path)} {part}"
-        for window, path in artifacts.items()
-    ]
-    grouped = (
-        "SELECT any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c, string_agg(text, ',' ORDER BY x.w) AS text "
-        f"FROM ({' UNION ALL '.join(scans)}) GROUP BY key"
-    )
-    return _Arriving(grouped, "c", "text")
+        return _Arriving(f"SELECT * FROM {parquet.scan(path)} {part}", f"[{made[window]}]")
+    scans = [f"SELECT hi, lo, key, {made[window]} AS x FROM {parquet.scan(path)} {part}" for window, path in artifacts.items()]
+    listed = "any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c"
+    return _Arriving(f"SELECT {listed} FROM ({' UNION ALL '.join(scans)}) GROUP BY key", "c")
 
 
 def _each(value: str) -> str:
@@ -112,49 +144,39 @@ def _total(member: str) -> str:
     )
 
 
-def _existing(config: Config) -> str:
-    """SELECT: hi, lo, record of the existing records, their members as ``r``, and whether they have a block (``blocked``). The block
-    itself, which few records have, is read where it is needed."""
-    return f"""
-        SELECT hi, lo, record, from_json(record, {contributions.record_structure(config)}) AS r,
-               {contributions.has_block("record")} AS blocked FROM existing_records"""
+_EXISTING = "SELECT hi, lo, place, key, status, c, withdrawn, block, block IS NOT NULL AS blocked FROM existing_records"
 
 
 def _opened(config: Config) -> str:
     """The same, with the contributions of the table ``opened`` in place of the blocks that they were folded into."""
     return f"""
-        SELECT s.hi, s.lo, s.record, struct_pack(k := r.k, s := r.s, gone := r.gone,
-               c := CASE WHEN o.key IS NULL THEN r.c ELSE list_concat(o.c, r.c) END) AS r,
-               s.blocked AND o.key IS NULL AS blocked
-        FROM ({_existing(config)}) s LEFT JOIN opened o ON o.key = s.r.k"""
+        SELECT s.* REPLACE (CASE WHEN o.key IS NULL THEN s.c ELSE list_concat(o.c, s.c) END AS c,
+                            CASE WHEN o.key IS NULL THEN s.block END AS block,
+                            s.blocked AND o.key IS NULL AS blocked)
+        FROM ({_EXISTING}) s LEFT JOIN opened o ON o.key = s.key"""
 
 
 def _merged(config: Config, existing: str, arriving: _Arriving, windows: Sequence[str]) -> str:
-    """Every touched key: its existing record, status and contributions (``old``, ``old_status``, ``old_c``), its new contributions in
-    order of windows (``fresh``), and whether ids occur in several windows (``entangled``). Contributions that are carried forward are
-    not listed, but in the block of ``old`` if it is ``blocked``; those before ``border`` will be carried forward (``folds``).
+    """Every touched key: the place of its existing record, its status, contributions and block (``old``, ``old_status``, ``old_c``,
+    ``block``), its new contributions in order of windows (``fresh``), and whether ids occur in several windows (``entangled``).
+    Contributions that are carried forward are not listed, but in the block if it is ``blocked``; those before ``border`` will be carried
+    forward (``folds``).
 
     Nearly always the arriving windows come after all existing ones. Such a row is ``appended``: its new contributions are those of
-    ``old_c``, which are neither parsed nor written again, followed by ``fresh``. In other rows ``fresh`` is the complete list. A row whose
-    block was opened is not appended, since its record does not have the text of all of ``old_c``.
-    ``text``: the JSON of ``fresh`` where it is exactly the arriving contributions, else null."""
+    ``old_c`` followed by ``fresh``. In other rows ``fresh`` is the complete list."""
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     kind = contributions.contribution_type(config)
-    existing_count = (
-        f"CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN {contributions.windows_in_block('old')} ELSE 0 END"
-    )
+    existing_count = "CASE WHEN appended THEN len(old_c) ELSE 0 END + CASE WHEN blocked THEN block.windows ELSE 0 END"
     return f"""
         WITH paired AS (
-            SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.r.k, a.key) AS key, s.record AS old,
-                   s.r.s AS old_status, s.r.c AS old_c, s.r.gone AS old_withdrawn,
+            SELECT coalesce(s.hi, a.hi) AS hi, coalesce(s.lo, a.lo) AS lo, coalesce(s.key, a.key) AS key, s.place AS old,
+                   s.status AS old_status, s.c AS old_c, s.withdrawn AS old_withdrawn, s.block AS block,
                    CASE WHEN a.key IS NOT NULL THEN {arriving.contributions} END AS new_c,
-                   CASE WHEN a.key IS NOT NULL THEN {arriving.text} END AS new_text,
                    coalesce(s.blocked, false) AS blocked,
-                   coalesce(a.key IS NOT NULL AND s.r.gone IS NULL AND s.r.c[-1].w < {literal(min(windows))}
-                            AND s.blocked = {contributions.has_block("s.record")}, false) AS appended
-            FROM ({existing}) s FULL JOIN ({arriving.rows}) a ON s.r.k = a.key
+                   coalesce(a.key IS NOT NULL AND len(s.withdrawn) = 0 AND s.c[-1].w < {literal(min(windows))}, false) AS appended
+            FROM ({existing}) s FULL JOIN ({arriving.rows}) a ON s.key = a.key
         ), replaced AS (
-            SELECT hi, lo, key, old, old_status, old_c, blocked, appended, CASE WHEN appended OR old IS NULL THEN new_text END AS text,
+            SELECT hi, lo, key, old, old_status, old_c, block, blocked, appended,
                    CASE WHEN appended OR old IS NULL THEN new_c ELSE {_replaced(ranged, kind)} END AS fresh,
                    CASE WHEN appended OR old IS NULL THEN CAST([] AS VARCHAR[]) ELSE {_withdrawn(ranged)} END AS withdrawn
             FROM paired
@@ -198,13 +220,12 @@ def _withdrawn(ranged: str) -> str:
 
 
 def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str) -> str:
-    """A source for FROM: the settled rows of every touched key with measures, derived values, status, and the text of its block."""
-    ordinary = f"(SELECT *, CAST(NULL AS VARCHAR) AS carried FROM {settled} WHERE NOT folds)"
-    query = contributions.folded(config, ordinary, f"{_SETTLED}, carried,", _each, "(appended OR len(fresh) > 0)", _total)
+    """A source for FROM: the settled rows of every touched key with measures, derived values and status."""
+    ordinary = f"(FROM {settled} WHERE NOT folds)"
+    query = contributions.folded(config, ordinary, f"{_SETTLED}, block,", _each, "(appended OR len(fresh) > 0)", _total)
     if _any(connection, "SELECT 1 FROM merged WHERE folds"):
         carried_forward.fold(connection, config, settled)
-        folding = f"(SELECT *, {contributions.block_text(config, 'block')} AS carried FROM kept)"
-        query += f" UNION ALL BY NAME {contributions.folded(config, folding, f'{_SETTLED}, carried,', some='true')}"
+        query += f" UNION ALL BY NAME {contributions.folded(config, 'kept', f'{_SETTLED}, block,', some='true')}"
     if not config.logic:
         return f"({query})"
     connection.execute(f"CREATE TEMP TABLE judging AS {query}")
@@ -219,39 +240,39 @@ def _finals(connection: duckdb.DuckDBPyConnection, config: Config, settled: str)
         FROM judging LEFT JOIN judged_values judged USING (key))"""
 
 
-def _written(connection: duckdb.DuckDBPyConnection, config: Config, finals: str) -> pa.Table:
-    """The records that changed, in order of hash, with the columns that ``_status_changes`` counts."""
-    twins = connection.execute("SELECT hi FROM merged GROUP BY hi HAVING count(*) > 1").fetchall()
-    # By the invariant of runs the records of one hash are written together.
-    together = f" OR hi IN ({', '.join(str(hi) for (hi,) in twins)})" if twins else ""
-    listed = f"""CASE WHEN text IS NULL THEN {contributions.list_text(config, "fresh")}
-        WHEN appended THEN concat({contributions.existing_list_text("old")}, ',', text, ']') ELSE concat('[', text, ']') END"""
-    # Whether it changed is a column: a condition would be pushed down below the record, which would then be made twice.
-    table = connection.sql(f"""
-        SELECT hi, lo, record, len(old_c) > 0 AS stood, old_status, appended OR len(fresh) > 0 AS stands, status,
-               record IS DISTINCT FROM old{together} AS changed
-        FROM (SELECT *, {contributions.record(config, listed, "carried")} AS record FROM {finals})""").to_arrow_table()
-    return _in_order(table)
+def _written(finals: str) -> str:
+    """SELECT of every touched key: what ``recon.records`` encodes, and the columns that ``_status_changes`` counts."""
+    listed = "CASE WHEN appended THEN list_concat(old_c, fresh) ELSE fresh END AS c"
+    counted = "len(old_c) > 0 AS contributed, appended OR len(fresh) > 0 AS contributes"
+    return f"SELECT * EXCLUDE (old_c, fresh, appended), {listed}, {counted} FROM {finals}"
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """The rows that changed, in order of hash, with the length and the check of each record. Sorted by Arrow, in half the time of
-    DuckDB, since the texts are long."""
+def _in_order(merged: pa.Table) -> pa.Table:
+    """The rows in order of hash."""
+    hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
+    return merged.take(pa_array(hash_order(hi, lo)))
+
+
+def _changed(form: Form, merged: pa.Table, stored: Stored) -> tuple[pa.Table, Any]:
+    """hi, lo, length (bytes), check and record of the artifacts that changed, and whether each of ``merged`` did."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    changed = np.flatnonzero(table.column("changed").to_numpy())
-    hi, lo = (table.column(name).to_numpy()[changed] for name in ("hi", "lo"))
-    chunks = [chunk.cast(pa.large_string()) for chunk in table.column("record").chunks]
-    records = pa.concat_arrays(chunks or [pa.array([], pa.large_string())])
-    rows = changed[hash_order(hi, lo)]
-    taken = table.drop_columns(["record", "changed"]).take(rows)
-    ordered = records.take(pa.array(rows))
-    return (
-        taken.append_column("length", pc.binary_length(ordered).cast(pa.uint32()))
-        .append_column("check", pa.array(checks_of(ordered)))
-        .append_column("record", ordered)
-    )
+    words, start, length = encode(form, merged_rows(form, merged))
+    hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
+    old = merged.column("old").fill_null(-1).to_numpy()
+    changed = (old < 0) | ~stored.equal(old, words, start, length)
+    # By the invariant of runs the records of one hash are written together.
+    twin = np.zeros(len(hi), bool)
+    twin[1:] = hi[1:] == hi[:-1]
+    twin[:-1] |= twin[1:]
+    changed |= twin
+    rows = np.flatnonzero(changed)
+    if len(rows) < len(start):
+        words, length = words[ranges(start[rows], length[rows])], length[rows]
+        start = before(length)
+    records = binary_of(words, start, length)
+    columns = {"hi": hi[rows], "lo": lo[rows], "length": (8 * length).astype(np.uint32), "check": checks_of(records)}
+    return pa.table({**columns, "record": records}), changed
 
 
 def _window_sums(
@@ -276,12 +297,12 @@ def _window_sums(
 
 def _status_changes(connection: duckdb.DuckDBPyConnection, written: pa.Table) -> dict[str, int]:
     """Change in the number of artifacts by status. A record that is not written keeps its status."""
-    connection.register("written_records", written.select(["stood", "old_status", "stands", "status"]))
+    connection.register("written_records", written.select(["contributed", "old_status", "contributes", "status"]))
     rows = connection.execute("""
         SELECT status, sum(change) FROM (
-            SELECT coalesce(status, '') AS status, 1 AS change FROM written_records WHERE stands
+            SELECT coalesce(status, '') AS status, 1 AS change FROM written_records WHERE contributes
             UNION ALL
-            SELECT coalesce(old_status, ''), -1 FROM written_records WHERE stood
+            SELECT coalesce(old_status, ''), -1 FROM written_records WHERE contributed
         ) GROUP BY 1 HAVING sum(change) <> 0""").fetchall()
     connection.unregister("written_records")
     return {status: int(change) for status, change in rows}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recon.config import Config
+from recon.config.form import form_of
 from recon.engines.duckdb.merge import merge_slice
 from recon.engines.duckdb.session import connect
 from recon.engines.existing import ExistingRecords, find_existing, touched_keys
@@ -95,9 +97,11 @@ class SliceMerger:
         found = merge_slice(self.connection, self.config, self.sources, records, bounds)
         if not found.records.num_rows:
             return Part(found)
-        written = self.store.put_new(path, _buffers(found.records.column("record")))
-        columns = [found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check")]
-        return Part(_without_records(found), entries_of(path, *columns), written, _superseded(records, found.records))
+        head = form_of(self.config).head()
+        written = self.store.put_new(path, chain([head], _buffers(found.records.column("record"))))
+        hi, lo, length, check = (found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check"))
+        entries = entries_of(path, hi, lo, length, check, len(head))
+        return Part(_without_records(found), entries, written, _superseded(records, found.records))
 
     def _read(self, existing: ExistingRecords, bounds: tuple[int, int]) -> pa.Table:
         # A part-file that is gone was compacted, and swept, since it was found.
@@ -131,14 +135,11 @@ def hash_slices(count: int) -> list[tuple[int, int]]:
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[memoryview]:
-    """The bytes of a text column, straight from Arrow's buffers, without a loop per row."""
-    import pyarrow as pa
-
+    """The bytes of a column of records, straight from Arrow's buffers, without a loop per row."""
     for chunk in column.chunks:
         if len(chunk):
-            offsets_type = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
             _, offsets, content = chunk.buffers()
-            bounds = np.frombuffer(offsets, offsets_type)[chunk.offset : chunk.offset + len(chunk) + 1]
+            bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
             yield memoryview(content)[int(bounds[0]) : int(bounds[-1])]
 
 
