@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recon.model.record import full
+from recon.state.forms import form_of_part
 from recon.state.runs import open_run, read_record
 from recon.state.timeline import State
 from recon.storage.hashing import hash_of, salt_of
@@ -17,7 +18,7 @@ def find_record(store: ObjectStore, state: State, key: str) -> dict[str, Any] | 
     for run in state.runs:
         addresses = open_run(store, run.path).find(hi, lo)
         for address in addresses:
-            record = full(read_record(store, address))
+            record = full(form_of_part(store, address.part_file), read_record(store, address))
             # The hash only finds candidates; the key itself decides.
             if record["key"] == key:
                 return record

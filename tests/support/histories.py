@@ -14,11 +14,13 @@ from typing import Any
 import strategies as s
 from hypothesis import HealthCheck, settings
 from oracle import Artifact, Contribution, Picked, Result, Rules, oracle
+from plain_words import encoded
 
 import recon
 from recon.api import Reconciliation
+from recon.config.form import form_of
 from recon.engines.duckdb import carried_forward
-from recon.model.record import full, stored
+from recon.model.record import full, named
 from recon.model.totals import Totals
 from recon.model.windows import name_of
 from recon.reading.artifacts import live_records
@@ -69,16 +71,23 @@ def run_range(r: Reconciliation, windows: tuple[int, ...]) -> Any:
 
 def records(r: Reconciliation) -> dict[str, dict[str, Any]]:
     """Every live record by key, those without contributions too."""
-    state = r.state()
+    state, form = r.state(), form_of(r.config)
     found: dict[str, dict[str, Any]] = {}
     for batch in live_records(r.store(), state) if state.runs else ():
-        for line in batch.column("record").to_pylist():
-            assert line.endswith("\n")
-            record = full(line, *r.place.names)
-            assert stored(record) == line
+        for data in batch.column("record").to_pylist():
+            record = full(form, data)
+            assert encoded(form, record) == data
+            fill_in(record, *r.place.names)
             assert record["key"] not in found
             found[record["key"]] = record
     return found
+
+
+def fill_in(record: dict[str, Any], measures: Sequence[str], derived: Sequence[str]) -> None:
+    """Adds None for each measure and derived value that the record has no value of."""
+    record["measures"], record["derived"] = named(record["measures"], measures), named(record["derived"], derived)
+    for part in (*record["contributions"], *([record["carried"]] if "carried" in record else [])):
+        part["m"] = named(part["m"], measures)
 
 
 def value(raw: Any) -> Any:
