@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from recon.errors import WrongUsage
+
 MAGIC = b"RECONREC"
 VERSION = 1
 HEAD = struct.Struct("<8sIIII")
@@ -28,6 +30,9 @@ NEAR_BITS = 32
 """Measures whose bits of validity lie beside a contribution's number of ids; the bits of others follow in words of their own."""
 
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+
+_JSON_LINES = ".jsonl"
+"""The suffix of part-files in stores of formats 3 and 4."""
 
 Kind = Literal["sum", "count", "min", "max", "first", "last"]
 
@@ -138,3 +143,16 @@ def read_head(head: bytes) -> Form:
         currency=bool(read["currency"]),
         rules=str(read["rules"]),
     )
+
+
+class JsonLines(WrongUsage):
+    """A part-file was written by a version of Recon whose records are JSON lines."""
+
+
+def refuse_json_lines(part_file: str) -> None:
+    """Raises JsonLines for a part-file of this name."""
+    if part_file.endswith(_JSON_LINES):
+        raise JsonLines(
+            f"{part_file}: its records are JSON lines of an earlier version of Recon; "
+            "run 'recon rebuild', which makes them again from the landed events"
+        )

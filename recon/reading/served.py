@@ -8,13 +8,13 @@ from typing import Any
 
 from recon.config.key import key_asked
 from recon.errors import Damaged, ReconError
-from recon.model.record import RecordAddress, full
+from recon.model.record import RecordAddress
 from recon.reading.show import Lookup
 from recon.serving import builds
 from recon.serving.dynamodb import TableClient, TableGone
 from recon.serving.items import commit_of
-from recon.state.lookup import find_record
-from recon.state.runs import open_run, read_record
+from recon.state.lookup import find_record, record_at
+from recon.state.runs import open_run
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
 from recon.state.timeline import State, Timeline
 from recon.storage import layout
@@ -107,7 +107,7 @@ def _by_table(store: ObjectStore, timeline: Timeline, state: State, key: str, ta
         raise _NotServed(f"the table's item is of commit {commit_of(pointer.sequence)}, newer than {state.commit}")
     if not pointer.file.startswith(layout.STATE) or not 0 < pointer.length <= RECORD_LENGTH_MAX_BYTES or pointer.offset < 0:
         raise _NotServed("the table's item leads to no record")
-    record = full(read_record(store, RecordAddress(pointer.file, pointer.offset, pointer.length, pointer.check)))
+    record = record_at(store, RecordAddress(pointer.file, pointer.offset, pointer.length, pointer.check))
     if record["key"] != key:
         raise _NotServed("the table's item leads to the record of another key")
     return Served(record, state, "dynamodb")

@@ -1,5 +1,7 @@
 """A client for other programs: reads the record of a key by one look-up in DynamoDB and one ranged read. It needs only boto3.
 
+A part-file's head, which names what its records contain, takes one more ranged read; it is remembered.
+
     from recon.serving.client import Artifacts
 
     orders = Artifacts("s3://ledger/orders")
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from recon.model.form import Form, JsonLines, head_bytes, read_head, refuse_json_lines
 from recon.model.record import full
 from recon.serving.items import Pointer, commit_of, from_item, item_key
 from recon.storage import layout
@@ -31,12 +34,16 @@ RESOLVED_S = 60.0
 """Seconds until a client asks the store again which table is current."""
 RECORD_BYTES_MAX = 1 << 30
 """The limit of recon.state.runs.entries, which this module does not import: it needs numpy."""
+FORMS_MAX = 256
+"""Part-files whose heads are remembered."""
+_HEAD_BYTES = 4096
+"""A head of up to this size is read by one request."""
 _TRIES = 2
 
 
 class Unserved(Exception):
     """The table cannot answer now, though the store may have the record: no table is complete yet, or an item points to bytes that are
-    gone or are not the key's record. Try again a little later, or ask `recon show`."""
+    gone, are not the key's record, or were written by an earlier version of Recon. Try again a little later, or ask `recon show`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Artifacts:
         self._dynamodb = dynamodb or _client("dynamodb")
         self._lock = threading.Lock()
         self._table, self._until = "", 0.0
+        self._forms: dict[str, Form] = {}
 
     def get(self, key: str) -> FoundRecord | None:
         """The record of a key; None if the table has none (yet), or the record has no contributions. Length, check and key are verified.
@@ -74,8 +82,7 @@ class Artifacts:
                 continue
             if pointer is None or pointer.is_tombstone:
                 return None
-            raw = self._store.read_range(pointer.file, pointer.offset, pointer.length)
-            record, why = _checked(pointer, raw)
+            record, why = self._record(pointer)
             if record is not None:
                 return FoundRecord(record, commit_of(pointer.sequence))
             self._until = 0.0  # a newer table may be current, and the places of this one may be swept
@@ -90,6 +97,42 @@ class Artifacts:
         if pointer and not pointer.is_tombstone and not _points_to_a_record(pointer):
             raise Unserved(f"table {table}: the item points to no record")
         return pointer
+
+    def _record(self, pointer: Pointer) -> tuple[dict[str, Any] | None, str]:
+        """The record, or why the bytes at the pointer's place are not the record of its key."""
+        try:
+            refuse_json_lines(pointer.file)
+            raw = self._store.read_range(pointer.file, pointer.offset, pointer.length)
+            form = self._form(pointer.file)
+        except JsonLines as error:
+            raise Unserved(str(error)) from None
+        except (ValueError, TypeError, KeyError) as error:
+            return None, f"{pointer.file}: its head is not what was written ({error})"
+        if raw is None or form is None:
+            return None, f"{pointer.file} is gone"
+        if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
+            return None, f"{pointer.file} at {pointer.offset} is not what was written"
+        try:
+            record = full(form, raw)
+        except ValueError:
+            return None, f"{pointer.file} at {pointer.offset} is not a record"
+        return (record, "") if record["key"] == pointer.key else (None, "the item points to the record of another key")
+
+    def _form(self, part_file: str) -> Form | None:
+        """The form of a part-file's records; None if the part-file is gone. Raises what ``read_head`` raises."""
+        if (known := self._forms.get(part_file)) is not None:
+            return known
+        head = self._store.read_range(part_file, 0, _HEAD_BYTES)
+        if head is None:
+            return None
+        if (rest := head_bytes(head) - len(head)) > 0:
+            head += self._store.read_range(part_file, len(head), rest) or b""
+        form = read_head(head)
+        with self._lock:
+            self._forms[part_file] = form
+            while len(self._forms) > FORMS_MAX:
+                del self._forms[next(iter(self._forms))]
+        return form
 
     def _current(self) -> str:
         """The name of the current table."""
@@ -122,20 +165,6 @@ class Artifacts:
 def _points_to_a_record(pointer: Pointer) -> bool:
     inside = pointer.file.startswith(layout.STATE) and not {"", ".", ".."} & set(pointer.file.split("/"))
     return inside and 0 < pointer.length <= RECORD_BYTES_MAX and pointer.offset >= 0
-
-
-def _checked(pointer: Pointer, raw: bytes | None) -> tuple[dict[str, Any] | None, str]:
-    """The record, or why these bytes are not the record of the pointer's key."""
-    if raw is None:
-        return None, f"{pointer.file} is gone"
-    if len(raw) != pointer.length or zlib.crc32(raw) != pointer.check:
-        return None, f"{pointer.file} at {pointer.offset} is not what was written"
-    try:
-        record = full(raw)
-        key = record["key"]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None, f"{pointer.file} at {pointer.offset} is not a record"
-    return (record, "") if key == pointer.key else (None, "the item points to the record of another key")
 
 
 class _StoreReader(Protocol):

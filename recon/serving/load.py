@@ -127,5 +127,5 @@ def read_key(record: bytes) -> tuple[str | None, bool]:
     """The key of a record, and whether any window still contributes to it; without contributions it is a tombstone in the table."""
     try:
         return key_of(record)
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         return None, False

@@ -5,31 +5,15 @@ from __future__ import annotations
 import threading
 from weakref import WeakKeyDictionary
 
-from recon.errors import WrongUsage
-from recon.model.form import HEAD, Form, head_bytes, read_head
+from recon.model.form import HEAD, Form, head_bytes, read_head, refuse_json_lines
 from recon.storage import documents
 from recon.storage.port import ObjectStore
 
 REMEMBERED_MAX = 1024
 """Part-files of a store whose forms are remembered."""
-_JSON_LINES = ".jsonl"
-"""The suffix of part-files in stores of formats 3 and 4."""
 
 _known: WeakKeyDictionary[ObjectStore, dict[str, Form]] = WeakKeyDictionary()
 _lock = threading.Lock()
-
-
-class JsonLines(WrongUsage):
-    """A part-file was written by a version of Recon whose records are JSON lines."""
-
-
-def refuse_json_lines(part_file: str) -> None:
-    """Raises JsonLines by the part-file's name."""
-    if part_file.endswith(_JSON_LINES):
-        raise JsonLines(
-            f"{part_file}: its records are JSON lines of an earlier version of Recon; "
-            "run 'recon rebuild', which makes them again from the landed events"
-        )
 
 
 def head_of_part(store: ObjectStore, part_file: str) -> bytes:

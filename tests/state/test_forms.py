@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from recon.errors import Damaged, WrongUsage
-from recon.model.form import HEAD, Form, Slot
+from recon.model.form import HEAD, Form, JsonLines, Slot
 from recon.state import forms
-from recon.state.forms import JsonLines, form_of_part, head_of_part
+from recon.state.forms import form_of_part, head_of_part
 from recon.state.runs import RecordAddress, RecordAddresses, check_of, read_few, read_record, read_records
 from recon.storage.local import LocalStore
 from recon.storage.port import NotFound

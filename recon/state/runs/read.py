@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
+from recon.model.form import refuse_json_lines
 from recon.model.record import RecordAddress
-from recon.state.forms import refuse_json_lines
 from recon.state.runs.entries import RECORD_LENGTH_MAX_BYTES
 from recon.state.runs.find import RecordAddresses
 from recon.storage.cache import RecordCache, cache_of
