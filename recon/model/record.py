@@ -115,7 +115,7 @@ class _Reader:
         """``u``, ``ids`` and ``m`` of a contribution whose slots begin at ``at``."""
         step, found, measures = WORD * self._width, {}, {}
         if self._form.currency:
-            found["u"] = json.loads(self._text(at))
+            found["u"] = _currencies(self._text(at))
             at += step
         for number, item in enumerate(self._form.measures):
             time = at
@@ -175,6 +175,16 @@ class _Reader:
         found = self._data[self._at : end]
         self._at += _padded(size)
         return found
+
+
+def _currencies(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"its set of currencies is {text[:40]!r}")
+    return found
 
 
 def _present(items: Sequence[Slot], values: Sequence[Any]) -> dict[str, Any]:
