@@ -189,11 +189,31 @@ def test_after_the_first_look_up_one_costs_one_item_and_one_range(in_bucket: Ser
         if key != "K1":
             assert asked == ["GetItem", "GetObject of a range"]
         else:
-            assert sorted(asked) == ["GetItem", "GetObject", "GetObject", "GetObject of a range", "ListObjectsV2"]
+            assert sorted(asked) == ["GetItem", "GetObject", "GetObject", *["GetObject of a range"] * 2, "ListObjectsV2"]
     for key in ("nobody", "gone"):
         asked.clear()
         assert client.get(key) is None
         assert asked == ["GetItem"]
+
+
+def test_forms_of_as_many_part_files_are_remembered_as_there_is_room_for(in_folder: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recon.serving.client.FORMS_MAX", 1)
+    add(in_folder.r, 2, ("K1",))
+    in_folder.keep_up()
+    client, held = Artifacts(in_folder.location), expected(in_folder)
+    for _ in range(2):
+        for key in ("K1", "K2"):
+            found = client.get(key)
+            assert found is not None
+            assert found.record == held[key]
+            assert list(client._forms) == [in_folder.pointer(key).file]
+
+
+def test_a_head_that_is_longer_than_the_first_range_is_read_in_full(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recon.serving.client._HEAD_BYTES", 24)
+    found = Artifacts(served.location).get("K3")
+    assert found is not None
+    assert found.record == expected(served)["K3"]
 
 
 def test_it_needs_boto3_and_nothing_else(served: Served) -> None:
@@ -222,6 +242,7 @@ PLANTED: dict[str, tuple[Callable[[Pointer], Pointer], str]] = {
     "behind the end": (lambda p: replace(p, offset=1 << 40), "is not what was written"),
     "another check": (lambda p: replace(p, check=p.check ^ 1), "is not what was written"),
     "a part-file that is gone": (lambda p: replace(p, file="state/0123456789abcdef/part-0000.words"), "part-0000.words is gone"),
+    "JSON lines": (lambda p: replace(p, file="state/0123456789abcdef/part-0000.jsonl"), "an earlier version of Recon; run 'recon rebuild'"),
     "outside of the records": (lambda p: replace(p, file="store.json"), "points to no record"),
     "out of the store": (lambda p: replace(p, file="state/../../recon.yaml"), "points to no record"),
     "no length": (lambda p: replace(p, length=0), "points to no record"),
@@ -269,6 +290,16 @@ def test_a_record_that_is_damaged_is_never_answered(served: Served) -> None:
     store.delete(pointer.file)
     store.put_new(pointer.file, [bytes(body)])
     with pytest.raises(Unserved, match=f"{pointer.file} at {pointer.offset} is not what was written"):
+        Artifacts(served.location).get("K3")
+
+
+@pytest.mark.parametrize("change", [lambda head: b"x" + head[1:], lambda head: head[:100] + b"!" + head[101:]])
+def test_nothing_is_answered_by_a_head_that_is_damaged(served: Served, change: Callable[[bytes], bytes]) -> None:
+    pointer, store = served.pointer("K3"), served.r.store()
+    body = store.get(pointer.file)
+    store.delete(pointer.file)
+    store.put_new(pointer.file, [change(body)])
+    with pytest.raises(Unserved, match=f"{pointer.file}: its head is not what was written"):
         Artifacts(served.location).get("K3")
 
 
