@@ -183,8 +183,9 @@ def _process(store: ObjectStore, config: Config, timeline: Timeline, manifests: 
 
 
 def _written(store: ObjectStore, config: Config, state: State, file: Path) -> Path:
-    """Writes all artifacts of a state to a Parquet file."""
-    with table_of(store, config, state) as connection:
+    """Writes all artifacts of a state to a Parquet file. Computes them again from the stateless files where records cannot be read: an
+    earlier Recon wrote them."""
+    with table_of(store, config, state, then=True) as connection:
         connection.execute(f"COPY artifacts TO {literal(str(file))} (FORMAT parquet)")
     return file
 

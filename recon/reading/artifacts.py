@@ -17,6 +17,7 @@ from recon.engines.duckdb import carried_forward, contributions
 from recon.engines.duckdb.reduce import measure
 from recon.engines.duckdb.session import connect
 from recon.logic.call import after_merge
+from recon.model.form import JsonLines
 from recon.model.record import full
 from recon.model.windows import name_of
 from recon.reading.exports import check_format, write_rows
@@ -73,7 +74,7 @@ def table_of(
         files = files_then(store, state, scratch)
         try:
             _fill(connection, config, live_records(store, state) if state.runs else iter(()), last, files)
-        except NotFound:
+        except (NotFound, JsonLines):
             if not then:
                 raise
             _fill(connection, config, records_then(store, config, state), last, files)

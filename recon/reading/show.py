@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config.key import key_asked
 from recon.errors import WrongInput
+from recon.model.form import JsonLines
 from recon.model.moments import Upto
 from recon.model.record import named
 from recon.model.windows import name_of
@@ -47,10 +48,10 @@ class Lookup:
         return self.shown(state, key, self._record_then(state, key, head))
 
     def _record_then(self, state: State, key: str, head: State) -> dict[str, Any] | None:
-        """The record at an earlier state; folded again if its part-files are already deleted."""
+        """The record at an earlier state; folded again if its part-files are already deleted, or were written by an earlier Recon."""
         try:
             return find_record(self.store, state, key)
-        except NotFound:
+        except (NotFound, JsonLines):
             from recon.reading.history import record_then
         rules = self.rules(state)
         if head.rebuilt > state.commit:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from recon.metering.meter import Meter
 
 
-FORMAT = 4
-"""The format of new stores. Format 3 has no salt, and its older objects have no seals and links."""
-READ = (3, FORMAT)
+FORMAT = 5
+"""The format of new stores. In formats 3 and 4 part-files contain JSON lines until 'recon rebuild' has made them again; the store keeps its
+number. Format 3 also has no salt, and its older objects have no seals and links."""
+READ = (3, 4, FORMAT)
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
 
 
@@ -49,7 +50,7 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
     found = documents.parsed(f"{place.store}: {layout.STORE}", raw, dict[str, Any], documents.RESTORE)
     if (made := found.get("format")) not in READ:
         raise WrongUsage(
-            f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} and {FORMAT}; use the one that made it"
+            f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} to {FORMAT}; use the one that made it"
         )
     remember(store, found)
     for field, expected in identity.items():

@@ -123,8 +123,8 @@ def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, 
         ((window, path),) = artifacts.items()
         return _Arriving(f"SELECT * FROM {parquet.scan(path)} {part}", f"[{made[window]}]")
     scans = [f"SELECT hi, lo, key, {made[window]} AS x FROM {parquet.scan(path)} {part}" for window, path in artifacts.items()]
-    listed = "any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS c"
-    return _Arriving(f"SELECT {listed} FROM ({' UNION ALL '.join(scans)}) GROUP BY key", "c")
+    listed = "any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS arrived"
+    return _Arriving(f"SELECT {listed} FROM ({' UNION ALL '.join(scans)}) GROUP BY key", "arrived")
 
 
 def _each(value: str) -> str:
