@@ -22,7 +22,8 @@ from recon.storage.sealing import SEAL, digest_of, sealed, unsealed
 
 @dataclass(frozen=True)
 class RunRef:
-    """A run in a store: its path, its entries, and the bytes of the part-files written with it (0 for a merged tier)."""
+    """A run in a store: its path, its entries, and the bytes of the records in the part-files written with it, without the part-files' heads
+    (0 for a merged tier)."""
 
     path: str
     entries: int

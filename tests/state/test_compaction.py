@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from hypothesis import strategies as st
 from superseded import YAML, Clock, Suspended, story
 
 from recon.api import Reconciliation
+from recon.config.form import form_of
+from recon.errors import Damaged
 from recon.model.windows import name_of
 from recon.operations.upkeep import sweep_store
 from recon.state import compaction, reachable, rewrite
 from recon.state.amplification import StoredBytes
 from recon.state.compaction import PartFile, compact, is_due
+from recon.state.forms import head_of_part
 from recon.state.runs import merge as runs_merge
 from recon.state.runs import open_run
 from recon.state.tiers import merge_tiers
@@ -106,6 +110,39 @@ def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_
     assert not r.verify(full=True).problems
 
 
+@pytest.mark.parametrize("rules", ["those of the others", "0123456789abcdef"])
+def test_records_are_copied_under_the_head_that_all_of_them_have(tmp_path: Path, rules: str) -> None:
+    r = open_in(tmp_path, YAML)
+    for window, keys in enumerate(("abcdef", "ghijkl", "abcghi")):  # which leaves half of both that come first
+        rows = tuple(s.Row(order_id=key, event_id=f"{window}{key}") for key in keys)
+        for operation in (s.Land(window, s.File(f"w{window}", rows)), s.Close(window), s.Run((window,))):
+            carry_out(r, operation)
+    form, before = form_of(r.config), records(r)
+    chosen = [part.path for part in survey(r) if 0 < part.live < part.bytes]
+    assert len(chosen) == 2
+    if rules != "those of the others":
+        body = r.store().get(chosen[1])
+        r.store().delete(chosen[1])
+        r.store().put_new(chosen[1], [replace(form, rules=rules).head(), body[len(form.head()) :]])
+        with pytest.raises(Damaged, match="its head is not that of state/"):
+            compact(r.store(), r.config, Timeline(r.store()), always=True)
+        return
+    assert compact(r.store(), r.config, Timeline(r.store()), always=True).rewritten == 2
+    assert {head_of_part(r.store(), path) for path in needed_parts(r)} == {form.head()}
+    assert records(r) == before
+
+
+def test_a_state_that_is_smaller_than_its_heads_is_left_as_it_is(tmp_path: Path) -> None:
+    r = open_in(tmp_path, YAML)
+    for operation in (s.Land(0, s.File("one", (s.Row(order_id="A"),))), s.Close(0), s.Run((0,))):
+        carry_out(r, operation)
+    (part,) = survey(r)
+    assert part.live == part.bytes < len(head_of_part(r.store(), part.path))
+    check_bytes(r)
+    assert not is_due(r.config, r.state())
+    assert compact(r.store(), r.config, Timeline(r.store()), always=True).commit is None
+
+
 BOUNDS = st.sampled_from([(1.1, 1.3), (1.5, 1.5), (1.3, 2.0), (3.0, 1.2)])
 
 
@@ -125,7 +162,7 @@ def check_balance(r: Reconciliation, writes: float | None) -> None:
             if entry.kind == "compact":  # which may have written its run anew after a lost race
                 written = list(r.store().list(f"state/{entry.writer}"))
                 entries = sum(open_run(r.store(), path).count for path in written if path.endswith(".run"))
-                records = sum(r.store().size(path) for path in written if path.endswith(".words"))
+                records = sum(r.store().size(path) - len(head_of_part(r.store(), path)) for path in written if path.endswith(".words"))
             assert spent == records + 36 * entries
         if writes is not None:
             assert held["written"] <= writes * held["changed"], (entry.kind, number)

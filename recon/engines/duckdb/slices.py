@@ -73,7 +73,8 @@ def fits(task: MergeTask) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """The result of one slice, without its records: those are in a part-file, and ``entries`` lead to them, if any changed."""
+    """The result of one slice, without its records: those are in a part-file, and ``entries`` lead to them, if any changed.
+    ``bytes``: of these records, without the part-file's head."""
 
     slice: Slice
     entries: Entries | None = None
@@ -98,7 +99,7 @@ class SliceMerger:
         if not found.records.num_rows:
             return Part(found)
         head = form_of(self.config).head()
-        written = self.store.put_new(path, chain([head], _buffers(found.records.column("record"))))
+        written = self.store.put_new(path, chain([head], _buffers(found.records.column("record")))) - len(head)
         hi, lo, length, check = (found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check"))
         entries = entries_of(path, hi, lo, length, check, len(head))
         return Part(_without_records(found), entries, written, _superseded(records, found.records))
