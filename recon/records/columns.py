@@ -22,8 +22,8 @@ _INSTANT = pa.timestamp("us", "UTC")
 
 @dataclass
 class Column:
-    """One slot of many rows. ``high``: the upper word of decimals, None where it is the sign of ``low``. ``valid``: whether it has a value.
-    ``text``: of a slot of texts, as large_string without nulls; then ``low`` is 0."""
+    """A slot of many rows. ``high``: the upper word of decimals, None where it is the sign of ``low``. ``valid``: whether there is a value.
+    ``text``: of a slot of texts, without nulls; then ``low`` is 0."""
 
     low: Ints
     high: Ints | None
@@ -35,13 +35,17 @@ class Column:
         """Whether a value needs more than 64 bits; None where none can."""
         return None if self.high is None else (self.low >> 63) != self.high
 
+    def take(self, rows: Ints) -> Column:
+        """The values of some rows."""
+        high = None if self.high is None else self.high[rows]
+        return Column(self.low[rows], high, self.valid[rows], None if self.text is None else self.text.take(pa.array(rows)))
+
 
 @dataclass
 class Rows:
-    """Records as columns. ``kept``: contributions of each record; their columns (``c_…``) are flat, in order of records and windows.
-
-    ``c_ids``: number of ids of a contribution, -1 for no list of ids; ``ids``: all of them. ``window`` and ``withdrawn``: minutes since 1970.
-    ``measures`` and ``c_measures``: the slots of a header and of a contribution, in order."""
+    """Records as columns. ``kept``: contributions of each record; ``window`` (minutes since 1970), ``n``, ``d``, ``c_slots`` and ``c_ids`` are
+    of contributions, in order of records and windows. ``c_ids``: number of ids, -1 for no list of ids; ``ids``: all of them.
+    ``withdrawn``: number of withdrawn windows of each record; ``gone``: all of them."""
 
     key: pa.LargeBinaryArray
     status: Ints
@@ -54,15 +58,14 @@ class Rows:
     c_ids: Ints
     ids: Words
     withdrawn: Ints
-    """Number of withdrawn windows of each record; ``gone`` are the windows."""
     gone: Ints
     blocks: Blocks | None = None
 
 
 @dataclass
 class Blocks:
-    """The blocks of some records. ``rows``: their records, ascending. ``spans``: first window, last window, windows, n, d of each. ``runs``: number
-    of runs of each; ``lengths`` are the runs."""
+    """The blocks of some records. ``rows``: their records, ascending. ``spans``: first window, last window, windows, n and d of each.
+    ``runs``: number of runs of each; ``lengths`` are the runs."""
 
     rows: Ints
     spans: tuple[Ints, Ints, Ints, Ints, Ints]

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from recon.model.form import BLOCK, IDS_ABSENT, NEAR_BITS, SUPPRESSED, TEXT, WIDE, WITHDRAWN, Form, Slot
 from recon.records.columns import Blocks, Column, Rows, measures_of, names
-from recon.records.ranges import Bools, Ints, Words, before, filled, halves, ranges
+from recon.records.ranges import Bools, Ints, Words, before, filled, halves, ranges, summed
 
 
 class Decoder:
     """Decodes the records that begin at ``start`` in ``words``."""
 
     def __init__(self, form: Form, words: Words, start: Ints) -> None:
-        self._form, self._words, self._start = form, words, start
+        self._form, self.words, self._start = form, words, start
         self.kept, self.ids = halves(words[start])
         self.key_bytes, rest = halves(words[start + 1])
         self.status, self.flags = rest & 0xFFFF, rest >> 16
@@ -40,23 +40,27 @@ class Decoder:
         """The word at ``at`` of the records with a flag, 0 for others."""
         found = np.zeros(len(at), np.int64)
         some = np.flatnonzero(self.flags & flag)
-        found[some] = self._words[at[some]].view(np.int64)
+        found[some] = self.words[at[some]].view(np.int64)
         return found
 
     def contributions(self) -> tuple[Ints, Ints, Ints, Ints]:
         """Window (minutes since 1970), n, d and number of ids of each contribution; -1 ids for no list."""
-        window, n = halves(self._words[self._at])
-        count, _ = halves(self._words[self._at + 1])
+        window, n = halves(self.words[self._at])
+        count, _ = halves(self.words[self._at + 1])
         d = np.zeros(len(self._at), np.int64)
         some = np.flatnonzero(self.suppressed[self._of])
-        d[some] = self._words[self._at[some] + 2].view(np.int64)
+        d[some] = self.words[self._at[some] + 2].view(np.int64)
         return window.astype(np.int32).astype(np.int64), n, d, np.where(count == IDS_ABSENT, -1, count)
+
+    def events(self) -> Ints:
+        """Events that count, over all contributions of each record."""
+        return summed(halves(self.words[self._at])[1], self.kept)
 
     def contribution_slots(self) -> list[Column]:
         """The slots of each contribution."""
-        _, near = halves(self._words[self._at + 1])
+        _, near = halves(self.words[self._at + 1])
         at = self._at + 2 + self.suppressed[self._of]
-        bits = [near, *(self._words[at + place].view(np.int64) for place in range(self._form.far_words))]
+        bits = [near, *(self.words[at + place].view(np.int64) for place in range(self._form.far_words))]
         borders = [0, *range(NEAR_BITS, NEAR_BITS + 64 * self._form.far_words, 64)]
         valid = [(bits[k] >> n) & 1 > 0 for k, n in (_bit(number, borders) for number in range(len(self._form.measures)))]
         return self._slots(at + self._form.far_words, self._of, valid)
@@ -64,40 +68,44 @@ class Decoder:
     def header_slots(self) -> list[Column]:
         """The slots of each header."""
         form, at = self._form, self._start + 2
-        bits = [self._words[at + place].view(np.int64) for place in range(form.valid_words)]
+        bits = [self.words[at + place].view(np.int64) for place in range(form.valid_words)]
         valid = [(bits[number // 64] >> (number % 64)) & 1 > 0 for number in range(len(form.slots))]
         rows, at = np.arange(len(self._start)), at + form.valid_words
         return [self._column(item, at + number * self.width, rows, valid[number]) for number, item in enumerate(form.slots)]
 
     def all_ids(self) -> Words:
         """The ids of all contributions."""
-        return self._words[ranges(self.ids_at, self.ids)]
+        return self.words[ranges(self.ids_at, self.ids)]
 
     def gone(self) -> Ints:
         """The withdrawn windows of all records, minutes since 1970."""
-        return self._words.view(np.int32)[ranges(2 * self._gone_at, self.withdrawn)].astype(np.int64)
+        return self.words.view(np.int32)[ranges(2 * self._gone_at, self.withdrawn)].astype(np.int64)
 
     def blocks(self) -> Blocks:
         """The blocks of the records that have one."""
         rows = np.flatnonzero(self.flags & BLOCK)
         form, at = self._form, self._block_at[rows]
-        first, last = (half.astype(np.int32).astype(np.int64) for half in halves(self._words[at]))
-        windows, runs = halves(self._words[at + 1])
-        n, d = (self._words[at + place].view(np.int64) for place in (2, 3))
-        bits = [self._words[at + 4 + place].view(np.int64) for place in range(form.block_valid_words)]
+        first, last = (half.astype(np.int32).astype(np.int64) for half in halves(self.words[at]))
+        windows, runs = halves(self.words[at + 1])
+        n, d = (self.words[at + place].view(np.int64) for place in (2, 3))
+        bits = [self.words[at + 4 + place].view(np.int64) for place in range(form.block_valid_words)]
         valid = [(bits[number // 64] >> (number % 64)) & 1 > 0 for number in range(len(form.measures))]
         at = at + 4 + form.block_valid_words
         slots = self._slots(at, rows, valid)
-        lengths = self._words[ranges(at + form.contribution_slots * self.width[rows], runs)].view(np.int64)
+        lengths = self.words[ranges(at + form.contribution_slots * self.width[rows], runs)].view(np.int64)
         return Blocks(rows, (first, last, windows, n, d), slots, runs, lengths)
 
-    def keys(self) -> pa.StringArray:
-        """The keys. They end the records, and no part lies behind them."""
+    def key_at(self) -> Ints:
+        """Where each key begins."""
         at = self._block_at.copy()
         rows = np.flatnonzero(self.flags & BLOCK)
-        runs = halves(self._words[at[rows] + 1])[1]
+        runs = halves(self.words[at[rows] + 1])[1]
         at[rows] += 4 + self._form.block_valid_words + self._form.contribution_slots * self.width[rows] + runs
-        return self._texts(8 * at, self.key_bytes).cast(pa.string())
+        return at
+
+    def keys(self) -> pa.StringArray:
+        """The keys."""
+        return self._texts(8 * self.key_at(), self.key_bytes).cast(pa.string())
 
     def rows(self) -> Rows:
         """All columns."""
@@ -130,19 +138,19 @@ class Decoder:
         return found
 
     def _column(self, item: Slot, at: Ints, of: Ints, valid: Bools) -> Column:
-        low = self._words[at].view(np.int64)
+        low = self.words[at].view(np.int64)
         if item.type == "text":
-            offset, size = halves(self._words[at])
+            offset, size = halves(self.words[at])
             return Column(np.zeros(len(at), np.int64), None, valid, self._texts(8 * (self.text_at[of] + 1) + offset, size))
         if item.scale is None:
             return Column(low, None, valid)
         high, some = low >> 63, np.flatnonzero(self.width[of] > 1)
-        high[some] = self._words[at[some] + 1].view(np.int64)
+        high[some] = self.words[at[some] + 1].view(np.int64)
         return Column(low, high, valid)
 
     def _texts(self, at: Ints, size: Ints) -> pa.LargeStringArray:
         """Texts of ``size`` bytes at ``at``, in bytes."""
-        content = self._words.view(np.uint8)[ranges(at, size)]
+        content = self.words.view(np.uint8)[ranges(at, size)]
         bounds = np.zeros(len(size) + 1, np.int64)
         np.cumsum(size, out=bounds[1:])
         return pa.Array.from_buffers(pa.large_string(), len(size), [None, pa.py_buffer(bounds), pa.py_buffer(content)])
@@ -155,8 +163,8 @@ def _bit(number: int, borders: Sequence[int]) -> tuple[int, int]:
 
 
 def decode(form: Form, words: Words, start: Ints) -> pa.Table:
-    """Records as a table: key, status, ``c`` (a list of w, n, d, u if events have a currency, ids, m), withdrawn, and block, null where there is
-    none. Windows are names. Measures and derived values of the header, which follow from the contributions, are left out."""
+    """Records as a table: key, status, ``c`` (a list of w, n, d, u if events have a currency, ids, m), withdrawn, and block, null where there
+    is none. Windows are names. Measures and derived values of the header are left out: they follow from the contributions."""
     decoder = Decoder(form, words, start)
     columns = {
         "key": decoder.keys(),

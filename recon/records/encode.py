@@ -18,8 +18,8 @@ _NUMBER_MAX = (1 << 32) - 1
 
 @dataclass
 class Layout:
-    """Where the parts of records lie, in words from the start of each: ``listed`` (contributions), ``ids``, ``text``, ``withdrawn``, ``block``
-    and ``key``. ``width``: words of a slot. ``stride``: words of a contribution."""
+    """Where the parts of each record lie, in words from its start: ``listed`` (contributions), ``ids``, ``text``, ``withdrawn``, ``block`` and
+    ``key``. ``width``: words of a slot. ``stride``: words of a contribution."""
 
     width: Ints
     suppressed: Ints
@@ -80,8 +80,8 @@ class Encoder:
         return wide
 
     def write(self, out: Words, start: Ints) -> None:
-        """Writes each record at its ``start`` in ``out``, which is zero there. Raises WrongInput where a number of events needs more than 32
-        bits."""
+        """Writes each record at its ``start`` in ``out``, which is zero there. Raises WrongInput where a number of events needs more than
+        32 bits."""
         rows, at = self._rows, self._layout
         if len(rows.n) and int(rows.n.max()) > _NUMBER_MAX:
             raise WrongInput("a key has more than 4,294,967,295 events in one window; choose shorter windows, or a finer key")
@@ -92,8 +92,8 @@ class Encoder:
             flags[rows.blocks.rows] |= BLOCK
         out[start] = paired(rows.kept, self._ids)
         out[start + 1] = paired(self._key_bytes, rows.status | flags << 16)
-        _put_bits(out, start + 2, rows.slots, 0, len(rows.slots))
-        _put_slots(out, start + 2 + self._form.valid_words, at.width, rows.slots, self._texts.header)
+        put_bits(out, start + 2, rows.slots, 0, len(rows.slots))
+        put_slots(out, start + 2 + self._form.valid_words, at.width, rows.slots, self._texts.header)
         self._write_contributions(out, start)
         out[ranges(start + at.ids, self._ids)] = rows.ids
         self._texts.write(out, start + at.text)
@@ -111,22 +111,22 @@ class Encoder:
         first = start + layout.listed - before(rows.kept) * layout.stride
         at = first[of] + np.arange(len(of)) * layout.stride[of]
         out[at] = paired(rows.window, rows.n)
-        measured = _measured(form, rows.c_slots)
-        out[at + 1] = paired(np.where(rows.c_ids < 0, IDS_ABSENT, rows.c_ids), _bits(measured[:NEAR_BITS]))
+        values = measured(form, rows.c_slots)
+        out[at + 1] = paired(np.where(rows.c_ids < 0, IDS_ABSENT, rows.c_ids), bits_of(values[:NEAR_BITS]))
         some = np.flatnonzero(layout.suppressed[of])
         out[at[some] + 2] = rows.d[some].view(np.uint64)
         at = at + 2 + layout.suppressed[of]
-        _put_bits(out, at, measured, NEAR_BITS, len(measured))
-        _put_slots(out, at + form.far_words, layout.width[of], rows.c_slots, self._texts.listed)
+        put_bits(out, at, values, NEAR_BITS, len(values))
+        put_slots(out, at + form.far_words, layout.width[of], rows.c_slots, self._texts.listed)
 
     def _write_blocks(self, out: Words, at: Ints, blocks: Blocks) -> None:
         first, last, windows, n, d = blocks.spans
         for place, word in enumerate((paired(first, last), paired(windows, blocks.runs), n.view(np.uint64), d.view(np.uint64))):
             out[at + place] = word
-        measured, width = _measured(self._form, blocks.slots), self._layout.width[blocks.rows]
-        _put_bits(out, at + 4, measured, 0, len(measured))
+        values, width = measured(self._form, blocks.slots), self._layout.width[blocks.rows]
+        put_bits(out, at + 4, values, 0, len(values))
         at = at + 4 + self._form.block_valid_words
-        _put_slots(out, at, width, blocks.slots, self._texts.blocks)
+        put_slots(out, at, width, blocks.slots, self._texts.blocks)
         out[ranges(at + self._form.contribution_slots * width, blocks.runs)] = blocks.lengths.view(np.uint64)
 
 
@@ -139,7 +139,7 @@ def encode(form: Form, rows: Rows) -> tuple[Words, Ints, Ints]:
     return out, start, encoder.length
 
 
-def _measured(form: Form, slots: Sequence[Column]) -> list[Column]:
+def measured(form: Form, slots: Sequence[Column]) -> list[Column]:
     """The columns of measures' values among the slots of contributions."""
     found, at = [], int(form.currency)
     for item in form.measures:
@@ -149,20 +149,22 @@ def _measured(form: Form, slots: Sequence[Column]) -> list[Column]:
     return found
 
 
-def _bits(columns: Sequence[Column]) -> Ints:
+def bits_of(columns: Sequence[Column]) -> Ints:
+    """The bits of validity of up to 64 columns, as one number a row."""
     bits = np.zeros(len(columns[0].low) if columns else 0, np.int64)
     for number, column in enumerate(columns):
         bits |= column.valid.astype(np.int64) << number
     return bits
 
 
-def _put_bits(out: Words, at: Ints, columns: Sequence[Column], first: int, end: int) -> None:
+def put_bits(out: Words, at: Ints, columns: Sequence[Column], first: int, end: int) -> None:
     """The bits of validity of the columns from ``first`` on, 64 in a word."""
     for place, number in enumerate(range(first, end, 64)):
-        out[at + place] = _bits(columns[number : number + 64]).view(np.uint64)
+        out[at + place] = bits_of(columns[number : number + 64]).view(np.uint64)
 
 
-def _put_slots(out: Words, at: Ints, width: Ints, columns: Sequence[Column], texts: Sequence[Words | None]) -> None:
+def put_slots(out: Words, at: Ints, width: Ints, columns: Sequence[Column], texts: Sequence[Words | None]) -> None:
+    """The slots from ``at`` on, of ``width`` words each. ``texts``: for slots of texts, the words that refer to them."""
     some = np.flatnonzero(width > 1)
     for number, (column, places) in enumerate(zip(columns, texts, strict=True)):
         to = at + number * width
@@ -173,8 +175,8 @@ def _put_slots(out: Words, at: Ints, width: Ints, columns: Sequence[Column], tex
 
 
 class _Texts:
-    """The texts of records, in the order of their slots: header, contributions, block. ``bytes``: of all texts of a record. ``header``, ``listed``
-    and ``blocks``: for each slot the words that refer to its texts, None for a slot of numbers."""
+    """The texts of records, in the order of their slots: header, contributions, block. ``bytes``: of all texts of a record. ``header``,
+    ``listed`` and ``blocks``: for each slot the words that refer to its texts, None for a slot of numbers."""
 
     def __init__(self, rows: Rows) -> None:
         count = len(rows.kept)
@@ -213,11 +215,11 @@ class _Texts:
         some = np.flatnonzero(self.bytes)
         out[at[some]] = self.bytes[some].view(np.uint64)
         for of, offset, size, text in self._content:
-            content, bounds = _buffers(text)
+            content, bounds = bytes_of(text)
             out.view(np.uint8)[ranges(8 * (at[of] + 1) + offset, size)] = content[ranges(bounds[:-1], size)]
 
 
-def _buffers(array: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], Ints]:
+def bytes_of(array: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], Ints]:
     """The bytes of an array of texts, and where each text begins and ends in them."""
     _, offsets, content = array.buffers()
     if not len(array):
@@ -228,11 +230,11 @@ def _buffers(array: pa.LargeStringArray | pa.LargeBinaryArray) -> tuple[np.ndarr
 
 def _lengths(array: pa.LargeStringArray | pa.LargeBinaryArray | None) -> Ints:
     assert array is not None
-    return np.diff(_buffers(array)[1])
+    return np.diff(bytes_of(array)[1])
 
 
 def _content(array: pa.LargeBinaryArray) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    content, bounds = _buffers(array)
+    content, bounds = bytes_of(array)
     return content[int(bounds[0]) : int(bounds[-1])]
 
 

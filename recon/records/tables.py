@@ -28,7 +28,7 @@ def merged_rows(form: Form, table: pa.Table) -> Rows:
         **_counts(each),
         c_slots=_contribution_slots(form, each),
         c_ids=np.where(valid_of(ids), numbers(pc.list_value_length(ids)), -1),
-        ids=_ids(ids),
+        ids=ids_of(ids),
         withdrawn=numbers(pc.list_value_length(gone)),
         gone=minutes(gone.flatten()),
         blocks=_blocks(form, flat(table.column("block"))),
@@ -50,7 +50,7 @@ def reduced_rows(form: Form, table: pa.Table, window: int) -> Rows:
         d=zeros,
         c_slots=reduced_slots(form, table),
         c_ids=numbers(pc.list_value_length(ids)),
-        ids=_ids(ids),
+        ids=ids_of(ids),
         withdrawn=zeros,
         gone=np.zeros(0, np.int64),
     )
@@ -96,7 +96,8 @@ def _contribution_slots(form: Form, each: Any) -> list[Column]:
     return contribution_columns(form, currencies, [pc.struct_field(each, ["m", item.name]) for item in form.measures])
 
 
-def _ids(lists: Any) -> Words:
+def ids_of(lists: Any) -> Words:
+    """All ids of an array of lists."""
     return np.asarray(lists.flatten().cast(pa.uint64()).to_numpy(zero_copy_only=False), np.uint64)
 
 

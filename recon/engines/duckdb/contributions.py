@@ -148,8 +148,8 @@ def folded(
 
 
 def judged(config: Config, query: str, some: str = "true", mixed: str = "") -> str:
-    """SELECT that adds x_<name> per derived value and ``status`` to ``query``, which has the columns m_<name>. ``some``: SQL of whether there
-    are contributions; ``mixed``: of whether they have several currencies, "" where events have none."""
+    """SELECT that adds x_<name> per derived value and ``status`` to ``query``, which has the columns m_<name>. ``some``: SQL of whether
+    there are contributions; ``mixed``: of whether they have several currencies, "" where events have none."""
     names = {item.name: measure(item.name) for item in config.measures}
     alike = f"{some} AND NOT {mixed}" if mixed else some
     for item in config.derived:

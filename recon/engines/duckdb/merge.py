@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pyarrow import array as pa_array
+import pyarrow as pa
 
 from recon.config import Config
 from recon.config.form import form_of
-from recon.engines.duckdb import carried_forward, conflicts, contributions, duplicates, reduce
+from recon.engines.duckdb import append, carried_forward, conflicts, contributions, duplicates, reduce
 from recon.engines.duckdb.reduce import measure
 from recon.engines.port import Moved, Recount, Slice, Sources
 from recon.logic.call import after_merge
 from recon.model.conflicts import Pairs
 from recon.model.form import Form
 from recon.model.totals import Totals, as_totals
-from recon.records.columns import binary_of, words_of
-from recon.records.decode import decode
+from recon.records.columns import binary_of
 from recon.records.encode import encode
-from recon.records.ranges import Bools, Ints, Words, before, ranges, summed
+from recon.records.ranges import Bools, before, ranges
+from recon.records.stored import Stored
 from recon.records.tables import merged_rows
 from recon.state.runs import checks_of
 from recon.state.runs.entries import hash_order
@@ -31,7 +31,6 @@ from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 
 _SETTLED = "hi, lo, key, old, old_status, old_c, appended, fresh, withdrawn"
@@ -47,11 +46,16 @@ def merge_slice(
     bounds: tuple[int, int],
 ) -> Slice:
     """Merges the keys with ``bounds[0]`` ≤ hi < ``bounds[1]``. ``existing``: hi, lo, record of exactly these keys."""
-    windows, stored = sorted(sources.artifacts), Stored.of(existing)
+    windows, stored, form = sorted(sources.artifacts), Stored.of(existing), form_of(config)
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    connection.register("existing_records", stored.table(form_of(config)))
-    arriving = _arriving(config, sources.artifacts, bounds)
+    quick = append.find(connection, config, sources.artifacts, stored, bounds) if append.is_quick(config, len(windows)) else None
+    places = np.arange(len(stored.hi)) if quick is None else quick.places
+    connection.register("existing_records", stored.table(form, places))
+    if quick is not None:
+        connection.register("arriving_artifacts", quick.arriving)
+        connection.register("quick_artifacts", quick.arrived)
+    arriving = _arriving(config, sources.artifacts, bounds, quick is not None)
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _EXISTING, arriving, windows)}")
     if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
         carried_forward.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
@@ -59,52 +63,20 @@ def merge_slice(
     connection.unregister("existing_records")
     moved: dict[str, Moved] = {}
     recounted: dict[str, Recount] = {}
-    before: Pairs = {}
-    after: Pairs = {}
+    earlier: Pairs = {}
+    later: Pairs = {}
     settled = f"(SELECT {_SETTLED}, {_CARRIED} FROM merged WHERE NOT entangled)"
     if _any(connection, "SELECT 1 FROM merged WHERE entangled"):
         moved, recounted = duplicates.untangle(connection, config, sources, windows)
-        before, after = conflicts.find(connection, config, sources, windows)
+        earlier, later = conflicts.find(connection, config, sources, windows)
         settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
-    counted, suppressed, measures = _window_sums(connection, config, windows, settled)
-    merged = _in_order(connection.sql(_written(_finals(connection, config, settled))).to_arrow_table())
-    records, changed = _changed(form_of(config), merged, stored)
-    statuses = _status_changes(connection, merged.filter(pa_array(changed)))
-    return Slice(records, statuses, counted, suppressed, measures, moved, recounted, before, after)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The existing records of a slice: their words one behind another, and where each begins."""
-
-    hi: Any
-    lo: Any
-    words: Words
-    start: Ints
-    length: Ints
-
-    @staticmethod
-    def of(existing: pa.Table) -> Stored:
-        """``existing``: hi, lo, record."""
-        hi, lo = (existing.column(name).to_numpy() for name in ("hi", "lo"))
-        return Stored(hi, lo, *words_of(existing.column("record")))
-
-    def equal(self, places: Ints, words: Words, start: Ints, length: Ints) -> Bools:
-        """Whether each of the records at ``start`` in ``words`` is equal to that at its place; False for the place -1."""
-        same = places >= 0
-        same[same] = self.length[places[same]] == length[same]
-        rows = np.flatnonzero(same)
-        differ = self.words[ranges(self.start[places[rows]], length[rows])] != words[ranges(start[rows], length[rows])]
-        same[rows] = summed(differ, length[rows]) == 0
-        return same
-
-    def table(self, form: Form) -> pa.Table:
-        """The records as a table for DuckDB: hi, lo, ``place`` (their number), and the columns of ``recon.records.decode``."""
-        decoded = decode(form, self.words, self.start)
-        columns = {"hi": self.hi, "lo": self.lo, "place": np.arange(len(self.hi))}
-        for name, column in columns.items():
-            decoded = decoded.append_column(name, pa_array(column))
-        return decoded
+    counted, suppressed, measures = _window_sums(connection, config, windows, settled, quick is not None)
+    merged = connection.sql(_written(_finals(connection, config, settled))).to_arrow_table()
+    records, changed = _records(form, merged, stored, quick)
+    statuses = _status_changes(connection, merged.filter(pa.array(changed)))
+    if quick is not None:
+        statuses = _added(statuses, quick.statuses)
+    return Slice(records, statuses, counted, suppressed, measures, moved, recounted, earlier, later)
 
 
 @dataclass(frozen=True)
@@ -116,12 +88,14 @@ class _Arriving:
     contributions: str
 
 
-def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, int]) -> _Arriving:
+def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, int], read: bool) -> _Arriving:
+    """``read``: the arriving keys are in the view ``arriving_artifacts``, without those that took the fast way."""
     part = f"WHERE hi >= {bounds[0]} AND hi < {bounds[1]}"
     made = {window: contributions.from_artifact(config, literal(window)) for window in artifacts}
     if len(artifacts) == 1:
         ((window, path),) = artifacts.items()
-        return _Arriving(f"SELECT * FROM {parquet.scan(path)} {part}", f"[{made[window]}]")
+        source = "arriving_artifacts" if read else f"{parquet.scan(path)} {part}"
+        return _Arriving(f"SELECT * FROM {source}", f"[{made[window]}]")
     scans = [f"SELECT hi, lo, key, {made[window]} AS x FROM {parquet.scan(path)} {part}" for window, path in artifacts.items()]
     listed = "any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS arrived"
     return _Arriving(f"SELECT {listed} FROM ({' UNION ALL '.join(scans)}) GROUP BY key", "arrived")
@@ -247,46 +221,52 @@ def _written(finals: str) -> str:
     return f"SELECT * EXCLUDE (old_c, fresh, appended), {listed}, {counted} FROM {finals}"
 
 
-def _in_order(merged: pa.Table) -> pa.Table:
-    """The rows in order of hash."""
-    hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
-    return merged.take(pa_array(hash_order(hi, lo)))
-
-
-def _changed(form: Form, merged: pa.Table, stored: Stored) -> tuple[pa.Table, Any]:
-    """hi, lo, length (bytes), check and record of the artifacts that changed, and whether each of ``merged`` did."""
-    import pyarrow as pa
-
+def _records(form: Form, merged: pa.Table, stored: Stored, quick: append.Quick | None) -> tuple[pa.Table, Bools]:
+    """hi, lo, length (bytes), check and record of the artifacts that changed, in order of hash; and whether each of ``merged`` did."""
     words, start, length = encode(form, merged_rows(form, merged))
     hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
-    old = merged.column("old").fill_null(-1).to_numpy()
-    changed = (old < 0) | ~stored.equal(old, words, start, length)
-    # By the invariant of runs the records of one hash are written together.
-    twin = np.zeros(len(hi), bool)
-    twin[1:] = hi[1:] == hi[:-1]
-    twin[:-1] |= twin[1:]
-    changed |= twin
+    changed = _twins(hi) | ~stored.equal(merged.column("old").fill_null(-1).to_numpy(), words, start, length)
     rows = np.flatnonzero(changed)
-    if len(rows) < len(start):
-        words, length = words[ranges(start[rows], length[rows])], length[rows]
-        start = before(length)
-    records = binary_of(words, start, length)
-    columns = {"hi": hi[rows], "lo": lo[rows], "length": (8 * length).astype(np.uint32), "check": checks_of(records)}
+    hi, lo, start, length = hi[rows], lo[rows], start[rows], length[rows]
+    lengths = length
+    if quick is not None:
+        hi, lo, lengths = (np.concatenate(both) for both in ((hi, quick.hi), (lo, quick.lo), (length, quick.length)))
+    order = hash_order(hi, lo)
+    place = np.empty(len(order), np.int64)
+    place[order] = before(lengths[order])
+    out = np.zeros(int(lengths.sum()), np.uint64)
+    out[ranges(place[: len(rows)], length)] = words[ranges(start, length)]
+    if quick is not None:
+        quick.write(out, place[len(rows) :])
+    records = binary_of(out, place[order], lengths[order])
+    columns = {"hi": hi[order], "lo": lo[order], "length": (8 * lengths[order]).astype(np.uint32), "check": checks_of(records)}
     return pa.table({**columns, "record": records}), changed
 
 
+def _twins(hi: Any) -> Bools:
+    """Which rows share their ``hi`` with another: by the invariant of runs the records of one hash are written together."""
+    _, place, counts = np.unique(hi, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place] > 1)
+
+
 def _window_sums(
-    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str
+    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str, quick: bool
 ) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
-    """Per window of the range, sums over its new contributions: rows counted, rows suppressed, additive measures.
+    """Per window of the range, sums over its new contributions: rows counted, rows suppressed, additive measures. ``quick``: also over the
+    view ``quick_artifacts``.
 
     Where ``fresh`` is not the complete list, the contributions before it are of other windows."""
     additive = [item for item in config.measures if item.kind in ("sum", "count")]
-    sums = "".join(f", sum(x.m.{quoted(item.name)})" for item in additive)
+    values = ["x.n AS n", "x.d AS d", *(f"x.m.{quoted(item.name)} AS {measure(item.name)}" for item in additive)]
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
-    rows = connection.execute(f"""
-        SELECT x.w, sum(x.n), sum(x.d){sums}
-        FROM (SELECT unnest(list_filter(fresh, lambda x: list_contains({ranged}, x.w))) AS x FROM {settled}) GROUP BY 1""").fetchall()
+    source = f"""
+        SELECT x.w AS w, {", ".join(values)}
+        FROM (SELECT unnest(list_filter(fresh, lambda x: list_contains({ranged}, x.w))) AS x FROM {settled})"""
+    if quick:
+        own = "".join(f", {measure(item.name)}" for item in additive)
+        source += f" UNION ALL BY NAME SELECT {literal(windows[0])} AS w, n, 0 AS d{own} FROM quick_artifacts"
+    sums = "".join(f", sum({measure(item.name)})" for item in additive)
+    rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM ({source}) GROUP BY w").fetchall()
     names = [item.name for item in additive]
     return (
         {row[0]: Totals(int(row[1])) for row in rows},
@@ -306,6 +286,12 @@ def _status_changes(connection: duckdb.DuckDBPyConnection, written: pa.Table) ->
         ) GROUP BY 1 HAVING sum(change) <> 0""").fetchall()
     connection.unregister("written_records")
     return {status: int(change) for status, change in rows}
+
+
+def _added(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Sums by name, without zeros."""
+    total = {name: some.get(name, 0) + others.get(name, 0) for name in {**some, **others}}
+    return {name: count for name, count in total.items() if count}
 
 
 def _any(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
