@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from recon.config import Config
 from recon.config.model import Measure
-from recon.vocabulary.duckdb import literal, quoted
+from recon.verification.texts import block_text
+from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import duckdb
 
 FOLD_MIN = 512
@@ -29,13 +28,10 @@ def make_borders(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
         FROM contributed GROUP BY key""")
 
 
-def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: Callable[[Measure], str]) -> None:
-    """Creates the table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``. ``text``: gives the SQL of a measure
-    in the form of a contribution, from m_<name>."""
+def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Creates the table ``expected_blocks`` (key, body: JSON text) from ``contributed`` and ``named``."""
     folds = "".join(f", {_over_windows(item)} AS {quoted('m_' + item.name)}" for item in config.measures)
-    united, member = (", list_sort(list_distinct(flatten(list(u)))) AS u", "'u': u, ") if config.events.currency else ("", "")
-    measures = ", ".join(f"{literal(item.name)}: {text(item)}" for item in config.measures)
-    body = f"{{'first': f.name, 'last': l.name, 'windows': windows, 'runs': runs, 'n': n, 'd': d, {member}'m': {{{measures}}}}}"
+    united = ", list_sort(list_distinct(flatten(list(u)))) AS u" if config.events.currency else ""
     # Within a run of consecutive windows, a window's number minus its rank among the key's windows is constant.
     connection.execute(f"""
         CREATE TABLE expected_blocks AS
@@ -50,7 +46,7 @@ def expect_blocks(connection: duckdb.DuckDBPyConnection, config: Config, text: C
             SELECT key, min(w) AS first, max(w) AS last, count(*) AS windows, sum(n) AS n, sum(d) AS d{united}{folds}
             FROM folded GROUP BY key
         )
-        SELECT key, CAST(json_merge_patch('{{}}', to_json({body})) AS VARCHAR) AS body
+        SELECT key, {block_text(config, "f.name", "l.name")} AS body
         FROM sums JOIN named_runs USING (key) JOIN named f ON f.w = sums.first JOIN named l ON l.w = sums.last""")
 
 

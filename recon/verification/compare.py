@@ -6,37 +6,44 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recon.config import Config
 from recon.state import reduced
 from recon.storage import parquet
 from recon.storage.port import NotFound
 from recon.storage.scratch import local_copy
 from recon.verification.carried_forward import windows_in_blocks
 from recon.verification.proof import Proof
-from recon.vocabulary.duckdb import literal
+from recon.verification.texts import artifact_texts, block_text, contribution_text, time_text
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-_RECORD = json.dumps({"k": "VARCHAR", "s": "VARCHAR", "m": "JSON", "v": "JSON", "c": ["JSON"], "gone": ["VARCHAR"], "carried": "JSON"})
 _NEXT = "'recon replay' its windows"
 _SHOWN_MAX = 6
 """Number of differences that the line of a key shows."""
 
 
 def start_stored(connection: duckdb.DuckDBPyConnection) -> None:
-    """Creates the table ``stored`` that ``keep_stored`` fills."""
+    """Creates the tables that ``keep_stored`` fills. ``body``, ``measures`` and ``derived``: JSON, see ``recon.verification.texts``."""
+    connection.execute("""
+        CREATE TABLE stored (key VARCHAR, status VARCHAR, measures VARCHAR, derived VARCHAR, windows BIGINT, withdrawn VARCHAR[]);
+        CREATE TABLE stored_parts (key VARCHAR, w VARCHAR, body VARCHAR);
+        CREATE TABLE stored_blocks (key VARCHAR, first VARCHAR, runs BIGINT[], body VARCHAR)""")
+
+
+def keep_stored(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
+    """Adds the records of the views ``artifacts``, ``contributions`` and ``blocks``: see ``recon.verification.words.Decoded``."""
+    timed = [quoted(f"m_{item.name}") for item in config.measures if item.kind in ("first", "last")]
+    texts = ", ".join(f"CASE WHEN {m} IS NOT NULL THEN {{'t': {time_text(m + '.t')}, 'v': {m}.v}} END AS {m}" for m in timed)
+    columns = f"* REPLACE ({texts})" if texts else "*"
+    block = block_text(config, "first", "last")
+    connection.execute(f"INSERT INTO stored SELECT key, status, {artifact_texts(config)}, windows, withdrawn FROM artifacts")
     connection.execute(
-        "CREATE TABLE stored (key VARCHAR, hi UBIGINT, lo UBIGINT, status VARCHAR, measures VARCHAR, derived VARCHAR, "
-        "contributions VARCHAR[], withdrawn VARCHAR[], carried VARCHAR)"
+        f"INSERT INTO stored_parts SELECT key, w, {contribution_text(config, 'w', 'ids')} FROM (SELECT {columns} FROM contributions)"
     )
-
-
-def keep_stored(connection: duckdb.DuckDBPyConnection) -> None:
-    """Adds the records of the view ``batch`` (hi, lo, record)."""
     connection.execute(
-        "INSERT INTO stored SELECT r.k, hi, lo, r.s, r.m::VARCHAR, r.v::VARCHAR, "
-        f"r.c::VARCHAR[], coalesce(r.gone, []), r.carried::VARCHAR "
-        f"FROM (SELECT hi, lo, from_json(record, {literal(_RECORD)}) AS r FROM batch)"
+        f"INSERT INTO stored_blocks SELECT key, first, TRY_CAST(runs AS BIGINT[]), {block} FROM (SELECT {columns} FROM blocks)"
     )
 
 
@@ -44,13 +51,10 @@ def compare(proof: Proof, unread: Sequence[str]) -> None:
     """Adds one problem for each key whose stored artifact differs from the recomputed artifact. Skips keys with unreadable records or
     windows, which have a finding already. ``unread``: windows whose events could not be read."""
     connection, findings = proof.connection, proof.findings
-    connection.execute(
-        "CREATE VIEW stored_parts AS SELECT key, body ->> '$.w' AS w, body FROM (SELECT key, unnest(contributions) AS body FROM stored)"
-    )
     _skip(proof, unread)
     _withdrawn(proof, unread)
     # A key whose contributions are all gone keeps its record, with nothing in it.
-    bare = "len(s.contributions) = 0 AND s.status IS NULL AND s.measures = '{}'"
+    bare = "s.windows = 0 AND s.status IS NULL AND s.measures = '{}'"
     connection.execute(f"""
         CREATE TABLE differing AS SELECT DISTINCT key FROM (
             SELECT coalesce(s.key, e.key) AS key FROM stored s FULL JOIN expected e ON s.key = e.key
@@ -61,8 +65,8 @@ def compare(proof: Proof, unread: Sequence[str]) -> None:
             SELECT coalesce(s.key, e.key) FROM stored_parts s FULL JOIN expected_parts e ON s.key = e.key AND s.w = e.w
             WHERE s.body IS DISTINCT FROM e.body
             UNION ALL
-            SELECT coalesce(s.key, e.key) FROM (SELECT key, carried FROM stored WHERE carried IS NOT NULL) s
-            FULL JOIN expected_blocks e ON s.key = e.key WHERE s.carried IS DISTINCT FROM e.body
+            SELECT coalesce(s.key, e.key) FROM stored_blocks s FULL JOIN expected_blocks e ON s.key = e.key
+            WHERE s.body IS DISTINCT FROM e.body
             UNION ALL
             SELECT key FROM stored GROUP BY key HAVING count(*) > 1
             UNION ALL
@@ -85,14 +89,12 @@ def _skip(proof: Proof, unread: Sequence[str]) -> None:
     connection.register("lost", pa.table({"hi": pa.array(hi, pa.uint64()), "lo": pa.array(lo, pa.uint64())}))
     windows = f"CAST([{', '.join(literal(name) for name in unread)}] AS VARCHAR[])"
     numbers = f"CAST([{', '.join(str(proof.number(name)) for name in unread)}] AS BIGINT[])"
-    runs = "from_json(carried -> '$.runs', '[\"BIGINT\"]')"
-    stored_blocks = f"(SELECT key, carried ->> '$.first' AS first, {runs} AS runs FROM stored WHERE carried IS NOT NULL)"
     connection.execute(f"""
         CREATE TABLE skipped AS
         SELECT DISTINCT key FROM contributed SEMI JOIN lost USING (hi, lo)
         UNION SELECT DISTINCT key FROM stored_parts WHERE list_contains({windows}, w)
         UNION SELECT key FROM stored WHERE list_has_any(withdrawn, {windows})
-        UNION SELECT DISTINCT key FROM ({windows_in_blocks(proof.config, stored_blocks)}) WHERE list_contains({numbers}, w)""")
+        UNION SELECT DISTINCT key FROM ({windows_in_blocks(proof.config, "stored_blocks")}) WHERE list_contains({numbers}, w)""")
     connection.unregister("lost")
 
 
@@ -136,7 +138,7 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
         return connection.execute(query, [key]).fetchall()
 
     shown = json.dumps(key, ensure_ascii=False)
-    stored = rows("SELECT status, measures, derived, withdrawn, carried FROM stored WHERE key = ?")
+    stored = rows("SELECT status, measures, derived, withdrawn FROM stored WHERE key = ?")
     expected = rows("SELECT status, measures, derived FROM expected WHERE key = ?")
     if len(stored) > 1:
         return f"key {shown}: {len(stored)} live records have it, one is expected; {_NEXT}"
@@ -152,9 +154,8 @@ def _line(connection: duckdb.DuckDBPyConnection, key: str) -> str:
         found += _differences("", {"status": status}, {"status": status_again})
         found += _differences("", json.loads(measures), json.loads(measures_again))
         found += _differences("", json.loads(derived), json.loads(derived_again))
-    blocks = [stored[0][4], *(body for (body,) in rows("SELECT body FROM expected_blocks WHERE key = ?"))]
-    block, block_again = (_flat(json.loads(body)) if body else {} for body in (*blocks, None)[:2])
-    found += _differences("carried ", block, block_again)
+    blocks = [rows(f"SELECT body FROM {name} WHERE key = ?") for name in ("stored_blocks", "expected_blocks")]
+    found += _differences("carried ", *(_flat(json.loads(body[0][0])) if body else {} for body in blocks))
     for window in sorted({*parts, *parts_again}):
         if window in parts and window in parts_again:
             found += _differences(f"{window} ", _flat(parts[window]), _flat(parts_again[window]))

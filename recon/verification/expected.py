@@ -9,9 +9,9 @@ from recon.config import Config
 from recon.config.model import Measure
 from recon.logic.call import after_merge, after_reduce
 from recon.verification.carried_forward import expect_blocks, make_borders
+from recon.verification.texts import artifact_texts, contribution_text, time_text
 from recon.vocabulary import emit_duckdb
 from recon.vocabulary.duckdb import literal, quoted
-from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 IDS_MAX = 4096
 """Number of ids of an artifact up to which its contributions hold them."""
 _LOGIC_ROWS = 200_000
-_TIME_TEXT = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 
 
 def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
@@ -32,10 +31,8 @@ def compute(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     _contributed(connection, config)
     _expected(connection, config)
     make_borders(connection, config)
-    expect_blocks(connection, config, _part_text)
-    parts = [f"{literal(item.name)}: {_part_text(item)}" for item in config.measures]
-    currencies = "'u': u, " if config.events.currency else ""
-    body = without_nulls(f"{{'w': name, 'n': n, 'd': d, {currencies}'ids': kept_ids, 'm': {_object(parts)}}}")
+    expect_blocks(connection, config)
+    body = contribution_text(config, "name", "kept_ids")
     # Beyond the limit no contribution of the key holds ids, whichever order the windows came in.
     ids = f"CASE WHEN sum(n + d) OVER (PARTITION BY key) > {IDS_MAX} THEN NULL ELSE ids END" if config.events.id else "ids"
     connection.execute(
@@ -113,9 +110,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, config: Config) -> None:
     cases = f"WHEN {mixed} THEN 'MIXED_CURRENCY' {cases}" if cases or config.events.currency else ""
     status = f"CASE {cases} END" if cases else "CAST(NULL AS VARCHAR)"
     query = f"SELECT *, {status} AS status FROM ({query})"
-    measures = _object([f"{literal(m.name)}: {_text(m.type, quoted('m_' + m.name))}" for m in config.measures])
-    derived = _object([f"{literal(x.name)}: {_text(x.expression.type, quoted('x_' + x.name))}" for x in config.derived])
-    texts = f"SELECT key, status, {without_nulls(measures)} AS measures, {without_nulls(derived)} AS derived"
+    texts = f"SELECT key, status, {artifact_texts(config)}"
     if config.logic is None:
         connection.execute(f"CREATE TABLE expected AS {texts} FROM ({query})")
         return
@@ -179,7 +174,7 @@ def _within_window(config: Config, item: Measure) -> str:
     """SQL of a measure over the counted events of a key in one window; first and last with the time, file and line that decide."""
     if item.kind not in ("first", "last"):
         return _plain(config, item)
-    value = f"{{'t': strftime(time, {_TIME_TEXT}), 'f': file, 'l': line, 'v': {_column(item)}}}"
+    value = f"{{'t': {time_text('time')}, 'f': file, 'l': line, 'v': {_column(item)}}}"
     order = "row(time, file, line)"
     return f"arg_{'min' if item.kind == 'first' else 'max'}({value}, {order}) {_condition(config, item)}"
 
@@ -192,31 +187,3 @@ def _over_parts(config: Config, item: Measure) -> str:
         return f"arg_{'min' if item.kind == 'first' else 'max'}({chosen}) FILTER (WHERE {value} IS NOT NULL)"
     fold = "sum" if item.kind == "count" else item.kind
     return f"CAST({fold}({value}) AS {item.type.duckdb})"
-
-
-def without_nulls(value: str) -> str:
-    """SQL of the JSON text of a struct without its null members: a merge patch of an empty object leaves them out (RFC 7396)."""
-    return f"CAST(json_merge_patch('{{}}', to_json({value})) AS VARCHAR)"
-
-
-def _object(parts: list[str]) -> str:
-    return f"{{{', '.join(parts)}}}" if parts else "CAST('{}' AS JSON)"
-
-
-def _text(kind: Type, value: str) -> str:
-    """SQL of a value in the form of decision 001: decimals, dates and times as text, other values unchanged."""
-    if kind.kind == "timestamp":
-        return f"strftime({value}, {_TIME_TEXT})"
-    text = f"CAST({value} AS VARCHAR)"
-    if kind.kind == "decimal" and kind.precision == kind.scale:
-        # DuckDB leaves out the zero before the point of such a decimal.
-        text = f"replace(replace(' ' || {text}, ' .', ' 0.'), ' -.', ' -0.')[2:]"
-    return text if kind.kind in ("decimal", "date") else value
-
-
-def _part_text(item: Measure) -> str:
-    value = quoted(f"m_{item.name}")
-    if item.kind not in ("first", "last"):
-        return _text(item.type, value)
-    inner = f"{{'t': {value}.t, 'v': {_text(item.type, value + '.v')}}}"
-    return f"CASE WHEN {value} IS NULL THEN NULL ELSE {inner} END"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recon.config.form import form_of
 from recon.errors import Damaged
+from recon.model.form import Form, read_head
+from recon.state.forms import head_of_part
 from recon.state.runs import Entries, RecordAddresses, Run, check_of, find_many, open_run, read_records
 from recon.state.timeline import RunRef
 from recon.storage.documents import RESTORE
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from recon.verification.words import Decoded
+
 BATCH_RECORDS = 200_000
 # A damaged batch is halved down to this number of records, which are then read one by one.
 _ONE_BY_ONE = 1024
@@ -29,13 +34,12 @@ _ONE_BY_ONE = 1024
 Rows = npt.NDArray[np.int64]
 
 
-def live_records(proof: Proof, progress: Callable[[float], None]) -> Iterator[pa.Table]:
-    """Checks every entry of every live run, and fills ``proof.records``. Yields the sound live records, each once: hi, lo, record (JSON
-    line)."""
-    import pyarrow as pa
+def live_records(proof: Proof, progress: Callable[[float], None]) -> Iterator[Decoded]:
+    """Checks every entry of every live run, and fills ``proof.records``. Yields the sound live records, each once.
 
-    store, state, findings, read = proof.store, proof.history.state, proof.findings, proof.records
-    runs = [_open(store, ref, findings) for ref in state.runs]
+    Raises JsonLines where the part-files are of an earlier version."""
+    store, state, read = proof.store, proof.history.state, proof.records
+    runs = [_open(store, ref, proof.findings) for ref in state.runs]
     read.runs_lost = sum(run is None for run in runs)
     total, done = sum(ref.entries for ref in state.runs), 0
     for number, (ref, run) in enumerate(zip(state.runs, runs, strict=True)):
@@ -43,24 +47,27 @@ def live_records(proof: Proof, progress: Callable[[float], None]) -> Iterator[pa
             continue
         newer = [other for other in runs[:number] if other is not None]
         entries = run.entries()
-        for batch in _batches(store, ref, entries, findings):
+        for batch in _batches(proof, ref, entries):
             hi, lo = entries.hi[batch.taken], entries.lo[batch.taken]
             live = np.ones(len(batch.taken), dtype=bool)
             live[find_many(newer, hi, lo).query] = False
             read.live += int(live.sum())
-            sound = _sound(proof, _found(entries, batch), hi, lo)
             lost = np.ones(len(live), dtype=bool)
-            lost[sound.column("row").to_numpy()] = False
+            if batch.form is not None:
+                sound = _sound(proof, batch.form, _found(entries, batch), hi, lo)
+                lost[sound.artifacts.column("row").to_numpy()] = False
+                yield sound.only(live)
             read.lost += zip(hi[lost & live].tolist(), lo[lost & live].tolist(), strict=True)
-            yield sound.filter(pa.array(live[sound.column("row").to_numpy()])).drop_columns(["row"])
             done += len(live)
             progress(done / max(total, 1))
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of a run's entries in one part-file, by offset. ``readable``: whether the part-file is long enough for them."""
+    """Rows of a run's entries in one part-file, by offset. ``readable``: whether the part-file is long enough for them. ``form``: None
+    where the head cannot be read."""
 
+    form: Form | None
     taken: Rows
     readable: npt.NDArray[np.bool_]
 
@@ -80,49 +87,77 @@ def _open(store: ObjectStore, ref: RunRef, findings: Findings) -> Run | None:
     return run
 
 
-def _batches(store: ObjectStore, ref: RunRef, entries: Entries, findings: Findings) -> Iterator[_Batch]:
-    """All entries of a run in the order of their bytes, after checking them against the part-files' sizes."""
+def _batches(proof: Proof, ref: RunRef, entries: Entries) -> Iterator[_Batch]:
+    """All entries of a run in the order of their bytes, after checking part-files' heads and sizes."""
+    findings = proof.findings
     order = np.lexsort((entries.offset, entries.file))
     borders = np.searchsorted(entries.file[order], np.arange(len(entries.part_files) + 1))
-    written = 0
+    written: int | None = 0
     for number, path in enumerate(entries.part_files):
         rows = order[borders[number] : borders[number + 1]]
         offset, length = entries.offset[rows], entries.length[rows]
+        form, size, head = None, 0, 0
         try:
-            size = store.size(path)
+            size = proof.store.size(path)
+            form, head = _head(proof, path)
         except NotFound:
             findings.add(f"{path}: the part-file is gone, and with it {len(rows)} records of {ref.path}; {RESTORE}")
-            size = 0
+        except Damaged as error:
+            findings.add(f"{error}; {len(rows)} records of {ref.path} cannot be decoded without its head")
+            written = None
         else:
-            written += size
-            _check_cover(path, ref, offset, length, size, findings)
+            written = None if written is None else written + size - head
+            _check_cover(path, ref, _Cover(head, offset, offset + length, size), findings)
         readable = offset + length <= size
         for start in range(0, len(rows), BATCH_RECORDS):
             span = slice(start, start + BATCH_RECORDS)
-            yield _Batch(rows[span], readable[span])
-    if ref.part_bytes and written != ref.part_bytes:
-        findings.add(f"{ref.path}: its part-files have {written} bytes, its commit says {ref.part_bytes}; {RESTORE}")
+            yield _Batch(form, rows[span], readable[span])
+    if ref.part_bytes and written is not None and written != ref.part_bytes:
+        findings.add(f"{ref.path}: the records in its part-files have {written} bytes, its commit says {ref.part_bytes}; {RESTORE}")
 
 
-def _check_cover(path: str, ref: RunRef, offset: Any, length: Any, size: int, findings: Findings) -> None:
-    """Checks the entries of a part-file, by offset, against its size: no overlap, and no gap if the run was written with it."""
-    ends = offset + length
+def _head(proof: Proof, path: str) -> tuple[Form, int]:
+    """The form in the head of a part-file, and its bytes, after comparing it with the rules. Raises NotFound, JsonLines and Damaged."""
+    head, state, config = head_of_part(proof.store, path), proof.history.state, proof.config
+    form = read_head(head)
+    if form.rules != state.rules:
+        raise Damaged(f"{path}: its head is of the rules version {form.rules}, the newest commit of {state.rules}; {RESTORE}")
+    expected = form_of(config) if state.rules == config.rules_version else form
+    if head != expected.head():
+        wrong = ", ".join(field.name for field in fields(Form) if getattr(form, field.name) != getattr(expected, field.name))
+        raise Damaged(f"{path}: its head differs from what the rules give ({wrong or 'the form of its JSON'}); {RESTORE}")
+    return form, len(head)
+
+
+@dataclass(frozen=True)
+class _Cover:
+    """The bytes of a part-file: of its head, and of the entries' records from ``offset`` to ``ends``, by offset."""
+
+    head: int
+    offset: Any
+    ends: Any
+    size: int
+
+
+def _check_cover(path: str, ref: RunRef, cover: _Cover, findings: Findings) -> None:
+    """Checks the entries of a part-file against its size: no overlap, and no gap if the run was written with it."""
+    offset, ends, size = cover.offset, cover.ends, cover.size
     beyond = int((ends > size).sum())
     if beyond:
         findings.add(
             f"{path}: cut short: it has {size} bytes, {int(ends[-1])} are expected; {beyond} records from offset "
             f"{int(offset[ends > size][0])} on cannot be read; {RESTORE}"
         )
-    overlaps = np.flatnonzero(offset[1:] < ends[:-1])
+    before = np.append(np.uint64(cover.head), ends)
+    overlaps = np.flatnonzero(offset < before[:-1])
     if len(overlaps):
-        at = int(offset[overlaps[0] + 1])
-        findings.add(f"{path}: two entries of {ref.path} overlap at offset {at}; {RESTORE}")
+        at = int(offset[overlaps[0]])
+        findings.add(f"{path}: the entry of {ref.path} for offset {at} overlaps the entry before it, or the head; {RESTORE}")
     if not ref.part_bytes:
         return  # a merged tier leaves out entries that newer runs supersede
-    gaps = np.flatnonzero(np.append(offset, max(size, int(ends[-1]))) > np.append(0, ends))
+    gaps = np.flatnonzero(np.append(offset, max(size, int(ends[-1]))) > before)
     if len(gaps):
-        at = int(np.append(0, ends)[gaps[0]])
-        findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {at} on; {RESTORE}")
+        findings.add(f"{path}: no entry of {ref.path} leads to the bytes from offset {int(before[gaps[0]])} on; {RESTORE}")
 
 
 def _found(entries: Entries, batch: _Batch) -> RecordAddresses:
@@ -131,36 +166,39 @@ def _found(entries: Entries, batch: _Batch) -> RecordAddresses:
     return RecordAddresses(entries.part_files, np.flatnonzero(batch.readable), *place)
 
 
-def _sound(proof: Proof, found: RecordAddresses, hi: Any, lo: Any) -> pa.Table:
-    """row, hi, lo, record of the records whose bytes, form and key agree with their entries. ``row``: position in ``hi``."""
+def _sound(proof: Proof, form: Form, found: RecordAddresses, hi: Any, lo: Any) -> Decoded:
+    """The records whose bytes, form and key agree with their entries. ``row``: position in ``hi``."""
     import pyarrow as pa
 
-    connection = proof.connection
-    pieces = [
-        pa.table({"row": part.query, "hi": hi[part.query], "lo": lo[part.query], "record": records.cast(pa.large_string())})
-        for part, records in _readable(proof.store, found, proof.findings)
-    ]
-    schema = pa.schema([("row", pa.int64()), ("hi", pa.uint64()), ("lo", pa.uint64()), ("record", pa.large_string())])
-    table = pa.concat_tables([schema.empty_table(), *pieces])
-    connection.register("unchecked", table)
-    wrong = connection.execute("""
-        SELECT "row", key IS NULL FROM (
-            SELECT "row", hi, lo,
-                   CASE WHEN json_valid(record) AND right(record, 1) = chr(10) THEN record ->> '$.k' END AS key
-            FROM unchecked)
-        WHERE key IS NULL OR key_hash(key) <> (hi::UHUGEINT << 64) + lo ORDER BY "row" """).fetchall()
-    connection.unregister("unchecked")
-    if not wrong:
-        return table
+    from recon.verification.words import decode
+
+    pieces = list(_readable(proof.store, found, proof.findings))
+    rows = np.concatenate([np.zeros(0, np.int64), *(part.query for part, _ in pieces)])
+    records = pa.concat_arrays([pa.array([], pa.large_binary()), *(read.cast(pa.large_binary()) for _, read in pieces)])
+    decoded = decode(form, records).numbered(rows)
     places = dict(zip(found.query.tolist(), range(len(found)), strict=True))
-    for row, formless in wrong:
+
+    def add(row: int, what: str) -> None:
         path, offset = _place(found, places[row])
-        what = "is no JSON line with a key" if formless else "is of another key than its run entry's hash"
         proof.findings.add(f"{path}: the record at offset {offset} {what}; {RESTORE}")
-    return table.filter(pa.array(~np.isin(table.column("row").to_numpy(), [row for row, _ in wrong])))
+
+    for row, reason in sorted(decoded.broken.items()):
+        add(row, f"is no record of its part-file's form ({reason})")
+    for row, reason in sorted(decoded.odd.items()):
+        add(row, f"is written in another form than expected ({reason})")
+    own = decoded.artifacts.column("row").to_numpy()
+    keyed = decoded.artifacts.select(["row", "key"]).append_column("hi", pa.array(hi[own])).append_column("lo", pa.array(lo[own]))
+    proof.connection.register("unchecked", keyed)
+    wrong = proof.connection.execute('SELECT "row" FROM unchecked WHERE key_hash(key) <> (hi::UHUGEINT << 64) + lo ORDER BY 1').fetchall()
+    proof.connection.unregister("unchecked")
+    keep = np.ones(len(hi), bool)
+    for (row,) in wrong:
+        keep[row] = False
+        add(row, "is of another key than its run entry's hash")
+    return decoded.only(keep)
 
 
-def _readable(store: ObjectStore, found: RecordAddresses, findings: Findings) -> Iterator[tuple[RecordAddresses, pa.StringViewArray]]:
+def _readable(store: ObjectStore, found: RecordAddresses, findings: Findings) -> Iterator[tuple[RecordAddresses, pa.BinaryViewArray]]:
     """The records whose bytes match their check, in pieces. A piece with a damaged record is halved until the record is found."""
     if not len(found):
         return

@@ -46,7 +46,8 @@ class Faults:
 
 @dataclass
 class Place:
-    """The slots of many headers, contributions or blocks. ``of``: their records. ``at``: the word of the next slot of each; reading a slot moves it on."""
+    """The slots of many headers, contributions or blocks. ``of``: their records. ``at``: the word of the next slot of each; reading a slot
+    moves it on."""
 
     of: Ints
     at: Ints
@@ -118,7 +119,9 @@ class Slots:
             raw = found.view(pa.large_binary()).to_pylist()
             good = np.array([one is None or _is_text(one) for one in raw], bool)
             self._faults.add(self._row[of[~good]], "a text is not UTF-8", broken=True)
-            return pa.array([one.decode() if fine and one is not None else None for one, fine in zip(raw, good, strict=True)], pa.large_string())
+            return pa.array(
+                [one.decode() if fine and one is not None else None for one, fine in zip(raw, good, strict=True)], pa.large_string()
+            )
 
     def check_texts(self) -> None:
         """Checks that the texts lie one behind another, in the order of the slots that refer to them, and that there are no others."""

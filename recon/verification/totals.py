@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -42,23 +41,13 @@ def start_sums(connection: duckdb.DuckDBPyConnection, measures: Sequence[Measure
 
 
 def add_sums(connection: duckdb.DuckDBPyConnection, config: Config, measures: Sequence[Measure]) -> None:
-    """Adds the records of the view ``batch`` (column record: JSON lines)."""
-    sums_of = {"n": "BIGINT", "d": "BIGINT", **({"m": {item.name: item.type.duckdb for item in measures}} if measures else {})}
-    block = {"first": "VARCHAR", "runs": ["BIGINT"], **sums_of}
-    record = {"k": "VARCHAR", "s": "VARCHAR", "c": [{"w": "VARCHAR", **sums_of}], "carried": block}
-    structure = json.dumps(record, ensure_ascii=False)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT from_json(record, {literal(structure)}) AS r FROM batch")
-    sums = "".join(f", {exact_sum_of(f'x.m.{quoted(item.name)}', item.type)}" for item in measures)
-    connection.execute(
-        f"INSERT INTO window_sums SELECT x.w, sum(x.n), sum(x.d){sums} FROM (SELECT unnest(r.c) AS x FROM parsed) GROUP BY x.w"
-    )
-    connection.execute(
-        f"INSERT INTO window_sums SELECT {literal(_CARRIED)}, sum(x.n), sum(x.d){sums} "
-        "FROM (SELECT r.carried AS x FROM parsed WHERE r.carried IS NOT NULL) HAVING count(*) > 0"
-    )
-    blocks = "(SELECT r.k AS key, r.carried.first AS first, r.carried.runs AS runs FROM parsed WHERE r.carried IS NOT NULL)"
+    """Adds the records of the views ``artifacts``, ``contributions`` and ``blocks``: see ``recon.verification.words.Decoded``."""
+    sums = "".join(f", {exact_sum_of(quoted('m_' + item.name), item.type)}" for item in measures)
+    connection.execute(f"INSERT INTO window_sums SELECT w, sum(n), sum(d){sums} FROM contributions GROUP BY w")
+    connection.execute(f"INSERT INTO window_sums SELECT {literal(_CARRIED)}, sum(n), sum(d){sums} FROM blocks HAVING count(*) > 0")
+    blocks = "(SELECT key, first, TRY_CAST(runs AS BIGINT[]) AS runs FROM blocks)"
     connection.execute(f"INSERT INTO carried SELECT DISTINCT w FROM ({windows_in_blocks(config, blocks)}) ANTI JOIN carried USING (w)")
-    connection.execute("INSERT INTO statuses SELECT coalesce(r.s, ''), count(*) FROM parsed WHERE len(r.c) > 0 GROUP BY 1")
+    connection.execute("INSERT INTO statuses SELECT coalesce(status, ''), count(*) FROM artifacts WHERE windows > 0 GROUP BY 1")
 
 
 def check_sums(

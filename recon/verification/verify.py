@@ -128,11 +128,10 @@ def _check_records(proof: Proof, full: bool, progress: Callable[[str, float], No
     start_sums(connection, measures)
     start_stored(connection)
     for batch in live_records(proof, lambda share: progress("", share)):
-        connection.register("batch", batch)
-        add_sums(connection, config, measures)
-        if full:
-            keep_stored(connection)
-        connection.unregister("batch")
+        with batch.registered(connection):
+            add_sums(connection, config, measures)
+            if full and state.rules == config.rules_version:
+                keep_stored(connection, config)
     # An unreadable record has a finding already; sums without it would repeat that for every window.
     if proof.records.complete:
         check_sums(connection, config, proof.history, measures, proof.findings)

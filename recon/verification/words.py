@@ -6,9 +6,10 @@ mistake cannot be on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,10 @@ import pyarrow as pa
 from recon.model.form import BLOCK, IDS_ABSENT, NEAR_BITS, NO_IDS, SUPPRESSED, TEXT, WIDE, WITHDRAWN, WORD, Form
 from recon.verification.slots import FIRST_MINUTE, Bools, Faults, Ints, Place, Slots, Words, ranges, table_of
 
+if TYPE_CHECKING:
+    import duckdb
+
+_TABLES = ("artifacts", "contributions", "blocks")
 _SHORTEST = 3 * WORD
 _FLAGS = WIDE | SUPPRESSED | TEXT | WITHDRAWN | BLOCK | NO_IDS
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -39,8 +44,30 @@ class Decoded:
 
     def only(self, keep: Bools) -> Decoded:
         """The records for whose rows ``keep`` is true."""
-        tables = (table.filter(pa.array(keep[table.column("row").to_numpy()])) for table in (self.artifacts, self.contributions, self.blocks))
-        return Decoded(*tables, self.broken, self.odd)
+        return self._changed(lambda table, row: table.filter(pa.array(keep[row])))
+
+    def numbered(self, rows: Ints) -> Decoded:
+        """The same with ``rows[row]`` for each row."""
+        broken, odd = ({int(rows[row]): reason for row, reason in found.items()} for found in (self.broken, self.odd))
+        return replace(self._changed(lambda table, row: table.set_column(0, "row", pa.array(rows[row]))), broken=broken, odd=odd)
+
+    def _changed(self, change: Callable[[pa.Table, Ints], pa.Table]) -> Decoded:
+        tables = {name: getattr(self, name) for name in _TABLES}
+        return replace(self, **{name: change(table, table.column("row").to_numpy()) for name, table in tables.items()})
+
+    @contextmanager
+    def registered(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Makes the tables the views ``artifacts``, ``contributions`` and ``blocks``, with the records' keys in each."""
+        keys, rows = self.artifacts.column("key"), self.artifacts.column("row").to_numpy()
+        connection.register("artifacts", self.artifacts)
+        for name, table in (("contributions", self.contributions), ("blocks", self.blocks)):
+            place = np.searchsorted(rows, table.column("row").to_numpy())
+            connection.register(name, table.append_column("key", keys.take(pa.array(place))))
+        try:
+            yield
+        finally:
+            for name in _TABLES:
+                connection.unregister(name)
 
 
 def decode(form: Form, records: pa.Array) -> Decoded:
@@ -137,7 +164,7 @@ class _Batch:
         )
 
     def _shape(self, row: Ints, base: Ints, size: Ints) -> tuple[_Shape, Bools]:
-        """The shape of each record, and whether its parts end where the record does. Lengths only add up, so that then each part is in it."""
+        """The shape of each record, and whether its parts end where the record does. Lengths only add up, so then each part is in it."""
         form, words, end = self._form, self._words, base + size
 
         def word(at: Ints, present: Bools) -> Words:
@@ -164,7 +191,9 @@ class _Batch:
 
     def _heads(self, shape: _Shape) -> _Heads:
         of = np.repeat(np.arange(len(shape.row)), shape.contributions)
-        at = np.repeat(shape.parts_at, shape.contributions) + shape.stride[of] * ranges(np.zeros(len(shape.row), np.int64), shape.contributions)
+        at = np.repeat(shape.parts_at, shape.contributions) + shape.stride[of] * ranges(
+            np.zeros(len(shape.row), np.int64), shape.contributions
+        )
         window, n = _halves(self._words[at])
         listed, near = _halves(self._words[at + 1])
         suppressed = shape.has(SUPPRESSED)[of]

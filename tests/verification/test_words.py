@@ -165,7 +165,10 @@ ODD = {
     "currencies": ("currencies", lambda content: content.replace(b'["EUR","USD"]', b'["USD","EUR"]', 1)),
     "blanks in a set": ("currencies", lambda content: content.replace(b'["EUR","USD"]', b'["EUR", "US"]', 1)),
     "one text for two slots": ("texts", lambda content: content.replace(place(13, 13), place(0, 13))),
-    "texts that no slot refers to": ("texts", lambda content: content.replace(place(13, 13), place(13, 12)).replace(SETS, SETS[:13] + b'["EUR","US"]x')),
+    "texts that no slot refers to": (
+        "texts",
+        lambda content: content.replace(place(13, 13), place(13, 12)).replace(SETS, SETS[:13] + b'["EUR","US"]x'),
+    ),
 }
 
 
