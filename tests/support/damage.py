@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from plain_words import encoded
 from verified_store import window
 
 from recon.api import Reconciliation
+from recon.config.form import form_of
+from recon.model.record import full, key_of
 from recon.state.runs import check_of, entries_of, open_run, write_run
 from recon.storage.hashing import hash_of, salt_of
 from recon.storage.sealing import SEAL, sealed
@@ -23,20 +27,40 @@ def store_of(r: Reconciliation) -> Path:
     return r.config.path.parent / "data"
 
 
-def rewrite(r: Reconciliation, change: Callable[[bytes], bytes], key: str = "A") -> None:
-    """Rewrites the part-file that holds a key, and its run so that every check is right again."""
-    ref = next(ref for ref in r.state().runs if open_run(r.store(), ref.path).find(*hash_of(key, salt_of(r.store()))))
+def rewrite(r: Reconciliation, change: Callable[[dict[str, Any]], object], key: str = "A") -> None:
+    """Changes the records in the part-file that holds a key, as the dictionaries of ``recon.model.record.full``, and makes every check
+    right again."""
+    form = form_of(r.config)
+
+    def changed(data: bytes) -> bytes:
+        record = full(form, data)
+        change(record)
+        return encoded(form, record)
+
+    rewrite_bytes(r, changed, key)
+
+
+def rewrite_bytes(r: Reconciliation, change: Callable[[bytes], bytes], key: str = "A", rehash: bool = False) -> None:
+    """Changes the bytes of the records in the part-file that holds a key, and rewrites its run so that every check is right again.
+    ``rehash``: with the hashes of the new records' keys."""
+    salt = salt_of(r.store())
+    ref = next(ref for ref in r.state().runs if open_run(r.store(), ref.path).find(*hash_of(key, salt)))
     entries = open_run(r.store(), ref.path).entries()
     (path,) = entries.part_files
     order = np.argsort(entries.offset)
-    hi, lo = np.array(entries.hi[order]), np.array(entries.lo[order])
-    lines = [change(line) for line in (store_of(r) / path).read_bytes().splitlines(keepends=True)]
+    content = (store_of(r) / path).read_bytes()
+    head = content[: int(entries.offset.min())]
+    places = zip(entries.offset[order].tolist(), entries.length[order].tolist(), strict=True)
+    written = [change(content[at : at + length]) for at, length in places]
+    hashes = np.stack([entries.hi[order], entries.lo[order]], axis=1)
+    if rehash:
+        hashes = np.array([hash_of(key_of(data)[0], salt) for data in written], np.uint64)
     for name in (path, ref.path):
         (store_of(r) / name).unlink()
-    r.store().put_new(path, lines)
-    lengths = np.array([len(line) for line in lines], np.uint32)
-    checks = np.array([check_of(line) for line in lines], np.uint32)
-    write_run(r.store(), ref.path, entries_of(path, hi, lo, lengths, checks))
+    r.store().put_new(path, [head, *written])
+    lengths = np.array([len(data) for data in written], np.uint32)
+    checks = np.array([check_of(data) for data in written], np.uint32)
+    write_run(r.store(), ref.path, entries_of(path, hashes[:, 0], hashes[:, 1], lengths, checks, len(head)))
 
 
 def only(r: Reconciliation, pattern: str) -> Path:

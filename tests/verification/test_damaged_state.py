@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from damage import edit, flip, named, of_timeline_and_certificates, part_files, rewrite, store_of
+from damage import edit, flip, named, of_timeline_and_certificates, part_files, rewrite, rewrite_bytes, store_of
 from verified_store import begin, land, row, window
 
 from recon.api import Reconciliation
+from recon.config.form import form_of
+from recon.model.form import Form
+from recon.model.record import key_of
 from recon.state import checkpoints
-from recon.state.runs import check_of, entries_of, open_run, write_run
+from recon.state.runs import open_run
 from recon.storage import layout
-from recon.storage.hashing import hash_of, salt_of
 from recon.verification.findings import LISTED_MAX
+
+
+def starts(r: Reconciliation, file: Path) -> list[int]:
+    """Where the records of a part-file begin."""
+    runs = [open_run(r.store(), ref.path).entries() for ref in r.state().runs]
+    return sorted(int(at) for found in runs if [store_of(r) / path for path in found.part_files] == [file] for at in found.offset)
 
 
 def test_a_flipped_byte_in_a_part_file_is_named_by_its_record(damaged: Reconciliation) -> None:
     file = part_files(damaged)[-1]
-    content = file.read_bytes()
-    second = content.index(b"\n") + 1
+    second = starts(damaged, file)[1]
     flip(file, second + 12)
     verified = damaged.verify(full=True)
     assert named(verified, file.name, f"offset {second} ")
@@ -35,13 +42,39 @@ def test_every_damaged_record_of_a_large_part_file_is_found_and_counted(tmp_path
     r.run()
     (file,) = part_files(r)
     content = bytearray(file.read_bytes())
-    starts = [0, *(int(at) + 1 for at in np.flatnonzero(np.frombuffer(content, np.uint8) == 10))][:-1]
-    for start in starts[100:2500:20]:
+    for start in starts(r, file)[100:2500:20]:
         content[start + 8] ^= 1
     file.write_bytes(content)
     verified = r.verify()
     assert len(verified.problems) == LISTED_MAX + 1
     assert verified.problems[-1].startswith(f"and {120 - LISTED_MAX} more")
+
+
+@pytest.mark.parametrize("at", [0, 8, 12, 16, 20, 24, 80, -1])
+def test_a_flipped_byte_in_a_head_is_one_problem(damaged: Reconciliation, at: int) -> None:
+    file = part_files(damaged)[-1]
+    flip(file, at if at >= 0 else starts(damaged, file)[0] - 1)
+    verified = damaged.verify(full=True)
+    assert named(verified, file.name, "restore it from a copy of the store")
+    assert len(verified.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda form: replace(form, statuses=("MATCHED", "BREAK", "UNPAID")), "what the rules give (statuses)"),
+        (lambda form: replace(form, rules="0" * 16), "of the rules version 0000000000000000"),
+        (lambda form: replace(form, measures=form.measures[::-1]), "what the rules give (measures)"),
+    ],
+)
+def test_a_head_of_another_form_under_a_right_check_is_found(damaged: Reconciliation, change: Callable[[Form], Form], words: str) -> None:
+    file = part_files(damaged)[-1]
+    content, form = file.read_bytes(), form_of(damaged.config)
+    assert content.startswith(form.head())
+    file.write_bytes(change(form).head() + content[len(form.head()) :])
+    verified = damaged.verify(full=True)
+    assert named(verified, file.name, words)
+    assert len(verified.problems) == 1
 
 
 def test_a_part_file_that_is_cut_is_named_with_what_is_lost(damaged: Reconciliation) -> None:
@@ -59,7 +92,7 @@ def test_a_part_file_that_is_gone_is_one_problem(damaged: Reconciliation) -> Non
 
 def test_bytes_that_no_entry_leads_to_are_found(damaged: Reconciliation) -> None:
     file = part_files(damaged)[-1]
-    file.write_bytes(file.read_bytes() + b'{"key": "Z"}\n')
+    file.write_bytes(file.read_bytes() + bytes(24))
     assert named(damaged.verify(), file.name, "no entry")
 
 
@@ -77,7 +110,12 @@ def test_a_run_that_is_gone_is_found(damaged: Reconciliation) -> None:
 
 
 def test_a_wrong_amount_under_a_right_check_is_found_by_its_windows_sums(damaged: Reconciliation) -> None:
-    rewrite(damaged, lambda line: line.replace(b'"paid":"96.25"', b'"paid":"97.25"'), "A005")
+    def change(record: dict[str, Any]) -> None:
+        for part in record["contributions"]:
+            if part["m"].get("paid") == "96.25":
+                part["m"]["paid"] = "97.25"
+
+    rewrite(damaged, change, "A005")
     assert named(damaged.verify(), window(1), "paid 97.25 ≠ 96.25")
 
 
@@ -90,10 +128,11 @@ def test_two_wrong_amounts_that_cancel_out_are_found_by_full_alone(tmp_path: Pat
         [row("A", "a", "INVOICE", "10", 0), row("B", "b", "INVOICE", "20", 0), row("C", "c", "INVOICE", "7", 0)],
     )
     r.run()
-    swapped = {b'"A"': (b"10.00", b"11.00"), b'"B"': (b"20.00", b"19.00")}
+    amounts = {"A": "11.00", "B": "19.00"}
 
-    def change(line: bytes) -> bytes:
-        return next((line.replace(*amounts) for key, amounts in swapped.items() if b'"k":' + key in line), line)
+    def change(record: dict[str, Any]) -> None:
+        for m in (record["measures"], record["contributions"][0]["m"]):
+            m["billed"] = amounts.get(record["key"], m["billed"])
 
     rewrite(r, change)
     assert r.verify().ok
@@ -104,46 +143,37 @@ def test_two_wrong_amounts_that_cancel_out_are_found_by_full_alone(tmp_path: Pat
 
 
 def test_full_names_what_is_wrong_in_each_record(tmp_path: Path) -> None:
-    wrong = {
-        "A0": (b'"s":"UNPAID"', b'"s":"UNPAIX"', "status UNPAIX ≠ UNPAID"),
-        "A1": (b'"balance":"10.00"', b'"balance":"10.01"', "balance 10.01 ≠ 10.00"),
-        "A2": (b'"opened":"INVOICE"', b'"opened":"INVOICX"', "opened INVOICX ≠ INVOICE"),
-        "A3": (b'"t":"2026-11-01T00:05:00', b'"t":"2026-11-01T00:05:01', "opened"),
-        "A4": (b'"ids":[', b'"ids":[1', "ids"),
-        "A5": (b"]}\n", b'],"gone":["2026-11-01T00:00Z"]}\n', "withdrawn"),
-        "A6": (b'"n":1,"d":0', b'"n":0,"d":1', "n 0 ≠ 1"),
-        "A7": (b'"w":"2026-11-01T00:00Z"', b'"w":"2026-11-01T01:00Z"', "2026-11-01T00:00Z is not stored"),
+    def part(record: dict[str, Any]) -> Any:
+        return record["contributions"][0]
+
+    wrong: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+        "A0": (lambda x: x.update(status="BREAK"), "status BREAK ≠ UNPAID"),
+        "A1": (lambda x: x["derived"].update(balance="10.01"), "balance 10.01 ≠ 10.00"),
+        "A2": (lambda x: part(x)["m"]["opened"].update(v="INVOICX"), "opened"),
+        "A3": (lambda x: part(x)["m"]["opened"].update(t="2026-11-01T00:05:01.000000Z"), "opened"),
+        "A4": (lambda x: part(x)["ids"].insert(0, 1), "ids"),
+        "A5": (lambda x: x["withdrawn"].append(window(0)), "withdrawn"),
+        "A6": (lambda x: part(x).update(n=0, d=1), "n 0 ≠ 1"),
+        "A7": (lambda x: part(x).update(w=window(1)), "2026-11-01T00:00Z is not stored"),
+        "A8": (lambda x: part(x).update(ids=None), "ids null ≠ ["),
+        "B0": (lambda x: x["measures"].pop("due"), "due null ≠ 2026-12-01"),
+        "B1": (lambda x: x["measures"].update(billed="1" + "0" * 30 + ".00"), "billed 1000000000000000000000000000000.00 ≠ 10.00"),
     }
     r = begin(tmp_path)
-    land(r, 0, "one.csv", [row(f"A{n}", f"e{n}", "INVOICE", "10", 0) for n in range(9)])
+    land(r, 0, "one.csv", [row(key, f"e{key}", "INVOICE", "10", 0) for key in [*wrong, "C"]])
     r.run()
-
-    def change(line: bytes) -> bytes:
-        old, new, _ = wrong.get(json.loads(line)["k"], (b"", b"", ""))
-        assert old in line
-        return line.replace(old, new)
-
-    rewrite(r, change, "A0")
+    rewrite(r, lambda record: wrong.get(record["key"], (lambda _: None, ""))[0](record), "A0")
     verified = r.verify(full=True)
-    for key, (_, _, words) in wrong.items():
+    for key, (_, words) in wrong.items():
         assert named(verified, f'key "{key}"', words)
-    assert not named(verified, 'key "A8"')
+    assert not named(verified, 'key "C"')
 
 
 def test_full_names_records_that_are_missing_and_that_should_not_be(tmp_path: Path) -> None:
     r = begin(tmp_path)
     land(r, 0, "one.csv", [row("A", "a", "INVOICE", "10", 0), row("B", "b", "INVOICE", "10", 0)])
     r.run()
-    ref = r.state().runs[0]
-    entries = open_run(r.store(), ref.path).entries()
-    lines = (store_of(r) / entries.part_files[0]).read_bytes().splitlines(keepends=True)
-    lines = [line.replace(b'"k":"B"', b'"k":"C"') for line in lines]
-    hashes = np.array([hash_of(json.loads(line)["k"], salt_of(r.store())) for line in lines], np.uint64)
-    for name in (entries.part_files[0], ref.path):
-        (store_of(r) / name).unlink()
-    r.store().put_new(entries.part_files[0], lines)
-    sizes, checks = np.array([len(x) for x in lines], np.uint32), np.array([check_of(x) for x in lines], np.uint32)
-    write_run(r.store(), ref.path, entries_of(entries.part_files[0], hashes[:, 0], hashes[:, 1], sizes, checks))
+    rewrite_bytes(r, lambda data: data[:-8] + b"C".ljust(8, b"\0") if key_of(data)[0] == "B" else data, "A", rehash=True)
     verified = r.verify(full=True)
     assert named(verified, 'key "B"', "none is stored")
     assert named(verified, 'key "C"', "the landed events give none")
@@ -151,14 +181,26 @@ def test_full_names_records_that_are_missing_and_that_should_not_be(tmp_path: Pa
 
 
 def test_a_record_under_the_hash_of_another_key_is_found(damaged: Reconciliation) -> None:
-    rewrite(damaged, lambda line: line.replace(b'"k":"A005"', b'"k":"A999"'), "A005")
+    rewrite(damaged, lambda record: record.update(key=record["key"].replace("A005", "A999")), "A005")
     verified = damaged.verify(full=True)
     assert named(verified, "is of another key than its run entry's hash")
 
 
-def test_a_record_that_is_no_json_is_found(damaged: Reconciliation) -> None:
-    rewrite(damaged, lambda line: line.replace(b'{"k":"A005"', b'["k":"A005"'), "A005")
-    assert named(damaged.verify(), "is no JSON line with a key")
+def test_a_record_that_is_none_of_its_form_is_found(damaged: Reconciliation) -> None:
+    rewrite_bytes(damaged, lambda data: data[:8] + b"\xff" + data[9:] if key_of(data)[0] == "A005" else data, "A005")
+    verified = damaged.verify(full=True)
+    assert named(verified, "is no record of its part-file's form")
+    assert len(verified.problems) == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_record_that_says_the_same_in_other_bytes_is_found(damaged: Reconciliation, full: bool) -> None:
+    """The bytes behind the key, which nothing reads."""
+    rewrite_bytes(damaged, lambda data: data[:-1] + b"\1" if key_of(data)[0] == "A005" else data, "A005")
+    assert damaged.show("A005")["measures"]["paid"] == "96.25"
+    verified = damaged.verify(full=full)
+    assert named(verified, "is written in another form than expected", "offset")
+    assert len(verified.problems) == 1
 
 
 def test_a_timeline_entry_that_cannot_be_read_is_named(damaged: Reconciliation) -> None:
