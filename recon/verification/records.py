@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from recon.verification.words import Decoded
 
 BATCH_RECORDS = 200_000
+BATCH_BYTES = 1 << 27
+"""Records that are decoded at once, and their bytes: at most so many, or one record. The decoded tables need about three times as much."""
 # A damaged batch is halved down to this number of records, which are then read one by one.
 _ONE_BY_ONE = 1024
 
@@ -109,11 +111,21 @@ def _batches(proof: Proof, ref: RunRef, entries: Entries) -> Iterator[_Batch]:
             written = None if written is None else written + size - head
             _check_cover(path, ref, _Cover(head, offset, offset + length, size), findings)
         readable = offset + length <= size
-        for start in range(0, len(rows), BATCH_RECORDS):
-            span = slice(start, start + BATCH_RECORDS)
+        for span in _spans(length):
             yield _Batch(form, rows[span], readable[span])
     if ref.part_bytes and written is not None and written != ref.part_bytes:
         findings.add(f"{ref.path}: the records in its part-files have {written} bytes, its commit says {ref.part_bytes}; {RESTORE}")
+
+
+def _spans(length: Any) -> Iterator[slice]:
+    """Records of these lengths in batches."""
+    ends = np.cumsum(length, dtype=np.uint64)
+    first = 0
+    while first < len(ends):
+        within = int(np.searchsorted(ends, int(ends[first]) - int(length[first]) + BATCH_BYTES, side="right"))
+        until = min(first + BATCH_RECORDS, max(first + 1, within))
+        yield slice(first, until)
+        first = until
 
 
 def _head(proof: Proof, path: str) -> tuple[Form, int]:

@@ -45,6 +45,15 @@ def test_a_store_with_duplicates_corrections_replays_and_withdrawn_files_is_prov
     assert {path: path.read_bytes() for path in store_of(r).rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(("name", "most"), [("BATCH_BYTES", 1), ("BATCH_BYTES", 1500), ("BATCH_RECORDS", 7)])
+def test_records_are_decoded_in_batches_of_bounded_size(healthy: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    r = recon.open(healthy / "recon.yaml")
+    at_once = r.verify(full=True)
+    monkeypatch.setattr(f"recon.verification.records.{name}", most)
+    assert r.verify(full=True) == at_once
+    assert at_once.ok
+
+
 def test_runs_merged_into_tiers_are_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recon.state.tiers.choose_tiers", lambda sizes: slice(0, 2) if len(sizes) == 2 else None)
     r = begin(tmp_path)
