@@ -76,6 +76,18 @@ def test_a_store_without_ids_and_without_derived_values_is_proved(tmp_path: Path
     assert (verified.problems, r.show("A1")["measures"]["lines"]) == ([], 4)
 
 
+def test_a_store_with_decimals_on_either_side_of_64_bits_is_proved(tmp_path: Path) -> None:
+    amounts = ["0", "-1", str(2**63 - 1), str(2**63), str(-(2**63)), str(-(2**63) - 1), "9" * 36, "-" + "9" * 36]
+    config = CONFIG.replace("18,2", "38,0")
+    config = config[: config.index("derived:")] + 'status: [{LARGE: "billed > 1"}, {SMALL: "true"}]\n'
+    r = begin(tmp_path, config)
+    for hour in (0, 1):
+        land(r, hour, f"{hour}.csv", [row(f"A{n}", f"{hour}-{n}", "INVOICE", amount, hour) for n, amount in enumerate(amounts)])
+        r.run()
+    assert [r.show(f"A{n}")["measures"]["closed_by"] for n in range(len(amounts))] == amounts
+    assert r.verify(full=True).problems == []
+
+
 def test_user_logic_is_applied_where_the_pipeline_applies_it(tmp_path: Path) -> None:
     tmp_path.joinpath("own_rules.py").write_text(
         "import pyarrow as pa, pyarrow.compute as pc\n"
