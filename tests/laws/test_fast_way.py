@@ -32,7 +32,9 @@ derived: {span: "most - least", huge: "billed * 1000000000000000"}
 status: [{FLAT: "span = 0"}, {LARGE: "billed > 10"}]
 control: {rows: {count: "*"}}
 """
-CURRENCIES = EXTREMES.replace("  id: event_id", "  currency: currency\n  id: event_id").replace("id: event_id, time", "id: event_id, currency: currency, time")
+CURRENCIES = EXTREMES.replace("  id: event_id", "  currency: currency\n  id: event_id").replace(
+    "id: event_id, time", "id: event_id, currency: currency, time"
+)
 """Rules whose keys take the fast way: sums, counts, least and greatest; a derived value that may need more than 64 bits."""
 
 

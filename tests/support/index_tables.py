@@ -39,7 +39,7 @@ def in_runs(r: Reconciliation, state: State) -> dict[str, tuple[Any, ...]]:
         for hi, lo in zip(run.column("hi", 0, run.count).tolist(), run.column("lo", 0, run.count).tolist(), strict=True):
             newest = next(hits for other in state.runs if (hits := open_run(r.store(), other.path).find(hi, lo)))
             for hit in newest:
-                key, lives = read_key(r.store().get_range(hit.part_file, hit.offset, hit.length).decode())
+                key, lives = read_key(r.store().get_range(hit.part_file, hit.offset, hit.length))
                 assert key is not None
                 assert hash_of(key, salt_of(r.store())) == (hi, lo)
                 found[key] = (hit.part_file, hit.offset, hit.length, hit.check) if lives else ()
