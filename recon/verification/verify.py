@@ -61,8 +61,8 @@ def verify(store: ObjectStore, config: Config, *, full: bool, progress: Progress
     """Proves the store at its newest commit. Damage is listed, never raised; nothing is changed. ``head``: a digest that ``recon head``
     printed earlier, which an entry must still have.
 
-    Raises TryAgain (the store or DynamoDB is unavailable, the disk is full) and WrongUsage (the user's logic breaks its contract, or
-    ``head`` is no digest)."""
+    Raises TryAgain (the store or DynamoDB is unavailable, the disk is full) and WrongUsage (the user's logic breaks its contract, ``head``
+    is no digest, or the records are JSON lines of an earlier version)."""
     kept = None if head is None else digest_given(head)
     store = uncached(store)  # the bytes in the store are what is proved
     findings, events, items = Findings(), 0, 0

@@ -75,7 +75,7 @@ def test_a_new_store_has_a_salt_of_its_own_and_the_published_pair_does_not_meet(
         (tmp_path / name).mkdir()
         r = open_in(tmp_path / name, RULES)
         told = json.loads((tmp_path / name / "data" / "store.json").read_text())
-        assert told["format"] == 4
+        assert told["format"] == open.FORMAT
         salts.append(told["salt"])
         assert hashing.salt_of(r.store()) == told["salt"] == hashing.salt_of(recon.open(r.config.path).store())
         assert hashing.hash_of(ONE, told["salt"]) != hashing.hash_of(OTHER, told["salt"])
