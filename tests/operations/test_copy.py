@@ -570,14 +570,17 @@ def test_events_reductions_and_records_that_are_read_otherwise_than_they_were_wr
         assert held(target).keys() <= held(r.store()).keys()
 
 
-def test_a_source_that_is_damaged_is_said_to_be(memory: Path) -> None:
+@pytest.mark.parametrize(("at", "what"), [(40, "damaged (its head is cut or changed)"), (-9, "the record at offset")])
+def test_a_source_that_is_damaged_is_said_to_be(memory: Path, at: int, what: str) -> None:
     r, _ = here(memory, windows=2)
     path = next(path for path in sorted(needed(r.store(), r.state())) if path.endswith(".words"))
     file = r.store().local(path)
     assert file is not None
     body = file.read_bytes()
-    file.write_bytes(body[:40] + bytes([body[40] ^ 1]) + body[41:])
-    with pytest.raises(Damaged, match=f"{path}: the record at offset"):
+    changed = bytearray(body)
+    changed[at] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(Damaged, match=re.escape(f"{path}: {what}")):
         r.copy(memory / "copy")
     file.unlink()
     with pytest.raises(Damaged, match="the source is not whole: run 'recon verify' on it"):

@@ -95,7 +95,7 @@ def test_a_store_of_format_3_hashes_as_before(tmp_path: Path, unsalted: None) ->
 
 
 @pytest.mark.parametrize("salt", [None, "", 7, "short", "x" * 23, "'; DROP TABLE x; --xxx"])
-def test_a_store_of_format_4_without_a_sound_salt_is_damaged(tmp_path: Path, salt: object) -> None:
+def test_a_store_without_a_sound_salt_is_damaged(tmp_path: Path, salt: object) -> None:
     r = open_in(tmp_path, RULES)
     file = tmp_path / "data" / "store.json"
     held = json.loads(file.read_text())
