@@ -320,7 +320,7 @@ class _Batch:
         for flag, reason in needed.items():
             wrong |= shape.has(flag) != reason
         if self._form.statuses is None:
-            wrong |= shape.status > 0
+            self._odd(np.flatnonzero(shape.status > 0), "it has a code of a status, which is a text in its form")
         self._odd(np.flatnonzero(wrong), "it has a flag without need")
         self._pads(shape.text_at, shape.text_bytes)
 

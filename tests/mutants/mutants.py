@@ -55,6 +55,10 @@ _CHAIN = (
 _WATERMARK = ("state/test_timeline.py::test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap",)
 _REBUILT = ("state/test_timeline.py::test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_there",)
 _CARRIED = ("laws/test_regressions.py::test_verify_adds_up_what_is_carried_forward_beyond_38_digits",)
+_WORDS = tuple(
+    f"verification/test_words.py::test_{name}"
+    for name in ("bytes_that_say_the_same_in_another_way_are_odd", "flags_and_values_without_need_are_odd")
+)
 _DIGITS = ("laws/test_regressions.py::test_sums_of_more_than_28_digits_tie_to_the_last_cent",)
 
 MUTANTS = (
@@ -316,6 +320,34 @@ MUTANTS = (
         _REBUILT,
     ),
     # What verify sees
+    Mutant(
+        "recon/verification/slots.py",
+        "verify does not look at the slots of nulls",
+        "        wrong = ~valid & ((low != 0) | (high != 0))",
+        "        wrong = valid & False",
+        _WORDS,
+    ),
+    Mutant(
+        "recon/verification/slots.py",
+        "verify does not look at the order of texts",
+        "        wrong = np.concatenate([of[offset != before - before[first]], np.flatnonzero(total != self._text_bytes)])",
+        "        wrong = np.flatnonzero(total < 0)",
+        _WORDS,
+    ),
+    Mutant(
+        "recon/verification/words.py",
+        "verify does not look for flags without need",
+        "            wrong |= shape.has(flag) != reason",
+        "            pass",
+        _WORDS,
+    ),
+    Mutant(
+        "recon/verification/records.py",
+        "verify takes the form of records from any head",
+        "    expected = form_of(config) if state.rules == config.rules_version else form",
+        "    expected = form",
+        ("verification/test_damaged_state.py::test_a_head_of_another_form_under_a_right_check_is_found",),
+    ),
     Mutant(
         "recon/verification/chain.py",
         "verify does not compare links",

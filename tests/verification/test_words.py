@@ -195,3 +195,69 @@ def test_bytes_that_say_the_same_in_another_way_are_odd(what: str) -> None:
     assert (set(found.odd), found.broken) == ({1}, {})
     assert reason in found.odd[1]
     assert full(FORM, changed)["key"] == "A"
+
+
+NAMELESS = Form(("id",), FORM.grid, (Slot("n", "integer", "count"),), (), None, False, "r1")
+BARE: dict[str, Any] = {"key": "A", "status": None, "measures": {}, "derived": {}, "contributions": [], "withdrawn": []}
+ONE = {"w": "2026-11-01T00:00Z", "n": 1, "d": 0, "ids": [], "m": {"n": 1}}
+LISTED = BARE | {"contributions": [ONE]}
+
+
+def flagged(record: dict[str, Any], flag: int, at: int | None = None) -> bytes:
+    """A record with one more flag, and a word of zeros at a place."""
+    content = bytearray(encoded(NAMELESS, record))
+    content[14] |= flag
+    return bytes(content if at is None else content[:at] + bytes(8) + content[at:])
+
+
+UNNEEDED = {
+    "suppressed": (flagged(LISTED, 2, 56), "flag"),
+    "no ids": (flagged(LISTED, 32), "flag"),
+    "texts": (flagged(BARE, 4, 40), "flag"),
+    "withdrawn": (flagged(BARE, 8, 40), "flag"),
+    "a code beside a status": (encoded(NAMELESS, LISTED)[:12] + b"\1" + encoded(NAMELESS, LISTED)[13:], "code"),
+    "a value of nothing": (encoded(NAMELESS, BARE | {"measures": {"n": 1}}), "no contributions and a value"),
+    "a status of nothing": (encoded(NAMELESS, BARE | {"status": "OPEN"}), "no contributions and a value"),
+}
+
+
+@pytest.mark.parametrize("what", UNNEEDED)
+def test_flags_and_values_without_need_are_odd(what: str) -> None:
+    content, reason = UNNEEDED[what]
+    found = decoded(NAMELESS, [content])
+    assert found.broken == {}
+    assert reason in found.odd[0]
+
+
+def typed(kind: str, number: int) -> tuple[Form, bytes]:
+    """A record whose measure has this number, which its type does not allow."""
+    form = Form(("id",), FORM.grid, (Slot("v", kind, "max"),), (), (), False, "r1")
+    right = {"boolean": True, "date": "1970-01-02", "timestamp": "1970-01-01T00:00:00.000001Z", "text": "A"}.get(kind, "1")
+    content = encoded(form, BARE | {"contributions": [ONE | {"m": {"v": right}}]})
+    return form, content[:48] + number.to_bytes(8, "little", signed=True) + content[56:]  # behind 4 words of header and 2 of contribution
+
+
+BROKEN = {
+    "no boolean": (*typed("boolean", 2), "boolean"),
+    "a date before the year 1": (*typed("date", -(10**9)), "date"),
+    "a time after the year 9999": (*typed("timestamp", 1 << 62), "timestamp"),
+    "too many digits": (*typed("decimal(2,0)", 100), "more digits than decimal(2,0)"),
+    "a text outside": (*typed("text", 2 << 32), "outside"),
+    "a code of no status": (FORM, encoded(FORM, RECORD)[:12] + b"\2" + encoded(FORM, RECORD)[13:], "code of none"),
+    "a key that is no text": (FORM, encoded(FORM, RECORD)[:-8] + b"\xff" + bytes(7), "not UTF-8"),
+    "a text that is none": (FORM, encoded(FORM, RECORD).replace(b"EUR", b"E\xffR", 1), "not UTF-8"),
+    "no set": (FORM, encoded(FORM, RECORD).replace(b'["EUR","USD"]', b'["EUR","USD" ', 1), "set of currencies"),
+    "a window before the year 1": (FORM, encoded(FORM, RECORD).replace(minutes("2026-11-01T00:00Z"), b"\0\0\0\x80"), "year 1"),
+    "other ids": (FORM, encoded(FORM, RECORD).replace(b"\3\0\0\0\1\0\0\0", b"\2\0\0\0\1\0\0\0", 1), "other ids"),
+    "other contributions": (FORM, b"\3" + encoded(FORM, RECORD)[1:], "other lengths"),
+    "no whole words": (FORM, encoded(FORM, RECORD) + b"\0", "multiple of 8"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_record_that_cannot_be_decoded_is_named_with_the_reason(what: str) -> None:
+    form, content, reason = BROKEN[what]
+    found = decoded(form, [content, content])
+    assert list(found.broken) == [0, 1]
+    assert reason in found.broken[1]
+    assert found.artifacts.num_rows == found.contributions.num_rows == 0
