@@ -18,6 +18,7 @@ import faulty_store
 import numpy as np
 import pytest
 import strategies as s
+from damage import flip_records
 from histories import carry_out, check_store, records, run_range, slow
 from hypothesis import given
 from hypothesis import strategies as st
@@ -310,7 +311,7 @@ def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothin
     figures, prefetched = reduced_and_prefetched(r, 1)
     before = r.state().commit
     (part,) = (tmp_path / "data" / "state").rglob("part-*.words")
-    part.write_bytes(part.read_bytes().replace(b'"c":', b'"x":'))
+    flip_records(r)
     with pytest.raises(Damaged, match=part.name):
         merged_late(again(r), figures, prefetched)
     assert r.state().commit == before

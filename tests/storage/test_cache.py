@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import strategies as s
 from cli_calls import Call
+from damage import flip_records
 from histories import open_in, records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from recon.errors import WrongUsage
 from recon.metering.usage import Tally, requests_of
 from recon.model.record import RecordAddress
 from recon.state.lookup import find_record
-from recon.state.runs import RecordAddresses, check_of, open_run, read_record, read_records
+from recon.state.runs import RecordAddresses, check_of, read_record, read_records
 from recon.storage import layout
 from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.storage.local import LocalStore
@@ -467,11 +468,7 @@ def test_verify_proves_what_lies_in_the_store_whatever_the_cache_still_has(redis
     r._store = store = cached(r.store(), redis.url)
     live = list(r.artifacts()["key"].to_pylist())  # now the cache has all of them
     assert redis.client().dbsize() == len(live) == 6
-    (part_file,) = tmp_path.glob("data/state/*/part-*.words")
-    body, run = bytearray(part_file.read_bytes()), open_run(store, r.state().runs[0].path)
-    for offset in run.column("offset", 0, run.count).tolist():
-        body[offset] ^= 1
-    part_file.write_bytes(body)
+    flip_records(r)
     assert find_record(store, r.state(), live[0]) is not None
     assert not r.verify().ok
 
