@@ -36,11 +36,11 @@ SHARES = [0.15] * 4
 
 def state_of(folder: Path, count: int, shares: list[float]) -> None:
     """A store of ``count`` records, and commits that each rewrite a share of them."""
-    import duckdb
     import pyarrow as pa
 
     import recon
-    from recon.state.runs import entries_of, merge_entries, write_run
+    from recon.config.form import form_of
+    from recon.state.runs import checks_of, entries_of, merge_entries, write_run
     from recon.state.timeline import Entry, RunRef, Timeline
     from recon.storage import layout
 
@@ -48,32 +48,28 @@ def state_of(folder: Path, count: int, shares: list[float]) -> None:
     r = recon.open(folder / "recon.yaml")
     store = r.store(create=True)
     timeline, draw = Timeline(store), np.random.default_rng(5)
+    head = form_of(r.config).head()
     hi = np.sort(draw.integers(0, 1 << 64, count, dtype=np.uint64))
     lo = draw.integers(0, 1 << 64, count, dtype=np.uint64)
-    with duckdb.connect() as connection:
-        for number, share in enumerate([1.0, *shares]):
-            rows = np.arange(count) if share == 1 else np.flatnonzero(draw.random(count) < share)
-            attempt, parts = layout.new_attempt(), []
-            for first in range(0, len(rows), PART_RECORDS):
-                part = rows[first : first + PART_RECORDS]
-                content = np.full((len(part), RECORD_BYTES), ord("."), np.uint8)
-                content[:, :16] = np.stack([hi[part] + np.uint64(number), lo[part]], 1).view(np.uint8) % 64 + 32
-                content[:, -1] = 10
-                offsets = pa.py_buffer(np.arange(len(part) + 1, dtype=np.int64) * RECORD_BYTES)
-                records = pa.LargeStringArray.from_buffers(len(part), offsets, pa.py_buffer(content))
-                batch = pa.table({"r": records})
-                check = connection.execute("SELECT (md5_number(r) & 4294967295)::UINTEGER AS c FROM batch").fetchnumpy()["c"]
-                del batch
-                path = layout.part_file(attempt, len(parts))
-                store.put_new(path, [memoryview(content).cast("B")])
-                parts.append(entries_of(path, hi[part], lo[part], np.full(len(part), RECORD_BYTES, np.uint32), np.asarray(check)))
-            entries = merge_entries(parts)
-            write_run(store, layout.merge_run(attempt), entries)
-            written = len(rows) * RECORD_BYTES
-            held = timeline.head().totals.get("bytes", {"parts": 0})["parts"]
-            totals = {"bytes": {"parts": held + written, "live": count * RECORD_BYTES}}
-            run = RunRef(layout.merge_run(attempt), len(entries), written)
-            timeline.commit(Entry("merge", attempt, r.config.rules_version, runs_added=(run,), totals=totals), onto=timeline.head())
+    for number, share in enumerate([1.0, *shares]):
+        rows = np.arange(count) if share == 1 else np.flatnonzero(draw.random(count) < share)
+        attempt, parts = layout.new_attempt(), []
+        for first in range(0, len(rows), PART_RECORDS):
+            part = rows[first : first + PART_RECORDS]
+            content = np.full((len(part), RECORD_BYTES), ord("."), np.uint8)
+            content[:, :16] = np.stack([hi[part] + np.uint64(number), lo[part]], 1).view(np.uint8)
+            offsets = pa.py_buffer(np.arange(len(part) + 1, dtype=np.int64) * RECORD_BYTES)
+            check = checks_of(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(part), [None, offsets, pa.py_buffer(content)]))
+            path = layout.part_file(attempt, len(parts))
+            store.put_new(path, [head, memoryview(content).cast("B")])
+            parts.append(entries_of(path, hi[part], lo[part], np.full(len(part), RECORD_BYTES, np.uint32), check, len(head)))
+        entries = merge_entries(parts)
+        write_run(store, layout.merge_run(attempt), entries)
+        written = len(rows) * RECORD_BYTES
+        held = timeline.head().totals.get("bytes", {"parts": 0})["parts"]
+        totals = {"bytes": {"parts": held + written, "live": count * RECORD_BYTES}}
+        run = RunRef(layout.merge_run(attempt), len(entries), written)
+        timeline.commit(Entry("merge", attempt, r.config.rules_version, runs_added=(run,), totals=totals), onto=timeline.head())
 
 
 def compacted(folder: Path) -> dict[str, Any]:
