@@ -52,7 +52,7 @@ class Encoder:
     def _laid_out(self) -> Layout:
         form, rows = self._form, self._rows
         width = 1 + self._wide().astype(np.int64)
-        suppressed = (summed(rows.d, rows.kept) > 0).astype(np.int64)
+        suppressed = (summed(rows.d > 0, rows.kept) > 0).astype(np.int64)
         stride = 2 + suppressed + form.far_words + form.contribution_slots * width
         listed = 2 + form.valid_words + len(form.slots) * width
         ids = listed + rows.kept * stride

@@ -133,19 +133,19 @@ def as_table(form: Form, records: Sequence[Mapping[str, Any]]) -> pa.Table:
         {"key": r["key"], "status": r["status"], "c": r["contributions"], "withdrawn": r["withdrawn"], "block": r.get("carried")}
         for r in records
     ]
-    return pa.Table.from_pylist([_typed(row, schema) for row in rows], schema)
+    return pa.Table.from_pylist([typed(row, schema) for row in rows], schema)
 
 
 def _timed(kind: pa.DataType) -> pa.DataType:
     return pa.struct([("t", pa.string()), ("v", kind)])
 
 
-def _typed(value: Any, kind: Any) -> Any:
+def typed(value: Any, kind: Any) -> Any:
     """A value of a record's dictionary as Python's value of an Arrow type: texts of decimals, dates and times are parsed."""
     if value is None:
         return None
     if isinstance(kind, pa.Schema) or pa.types.is_struct(kind):
-        return {item.name: _typed(value.get(item.name), item.type) for item in kind}
+        return {item.name: typed(value.get(item.name), item.type) for item in kind}
     if pa.types.is_list(kind):
-        return [_typed(item, kind.value_type) for item in value]
+        return [typed(item, kind.value_type) for item in value]
     return pa.scalar(value, pa.string()).cast(kind).as_py() if isinstance(value, str) and not pa.types.is_string(kind) else value

@@ -12,7 +12,6 @@ from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,9 +22,11 @@ from hypothesis import strategies as st
 
 from recon.api import Reconciliation
 from recon.cli import main
-from recon.engines.duckdb.contributions import json_text
 from recon.intake.files import key_text
-from recon.vocabulary.types import Type
+from recon.model.form import Form, Slot
+from recon.model.record import full
+from recon.records.encode import encode
+from recon.records.tables import reduced_rows
 
 WINDOWS = ("2026-11-01T00:00Z", "2026-11-01T01:00Z")
 COLUMNS = ("order_id", "event_id", "event_type", "amount", "currency", "booked_at")
@@ -157,9 +158,12 @@ def test_keys_of_several_columns_never_run_into_each_other(name: str, pairs: lis
 
 @pytest.mark.parametrize("scale", [0, 2, 17, 18, 19, 37])
 def test_a_decimal_in_a_record_has_all_its_digits_on_either_side_of_64_bits(scale: int) -> None:
-    kind = Type("decimal", 38, scale)
-    digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890"]
+    slot = Slot("v", f"decimal(38,{scale})", "max")
+    form = Form(("k",), ("2026-11-01T00:00+00:00", 3600, ""), (slot,), (), (), False, "")
+    digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890", str((1 << 63) - 1), str(1 << 63)]
     for value in [Decimal(f"{sign}{each}").scaleb(-scale, Context(prec=38)) for each in digits for sign in ("", "-")]:
         shown = f"{value:.{scale}f}".removeprefix("-") if value == 0 else f"{value:.{scale}f}"
-        found = duckdb.execute(f"SELECT {json_text(kind, 'v')} FROM (SELECT CAST(? AS {kind.duckdb}) AS v)", [shown]).fetchall()
-        assert found == [(f'"{shown}"',)]
+        columns = {"key": ["A"], "status": pa.array([None], pa.string()), "n": [1], "ids": pa.array([[]], pa.list_(pa.uint64()))}
+        table = pa.table({**columns, "m_v": pa.array([value], pa.decimal128(38, scale))})
+        record = full(form, encode(form, reduced_rows(form, table, 0))[0].tobytes())
+        assert record["measures"] == record["contributions"][0]["m"] == {"v": shown}
