@@ -119,8 +119,8 @@ def last_at(old: Decoder) -> Ints:
 
 
 def sharing_ids(old: Decoder, arriving: Arriving) -> Bools:
-    """Which records have an id twice, among old and arriving ones. Compares mixtures of id and record of 64 bits: a record without such an id
-    may be among them, but none is missed."""
+    """Which records have an id twice, among old and arriving ones. Compares mixtures of id and record of 64 bits: a record without such
+    an id may be among them, but none is missed."""
     count = len(old.kept)
     step = np.uint64(0x9E3779B97F4A7C15)
     record = np.concatenate([np.repeat(np.arange(count), old.ids), np.repeat(np.arange(count), arriving.counts)])

@@ -43,8 +43,8 @@ class Column:
 
 @dataclass
 class Rows:
-    """Records as columns. ``kept``: contributions of each record; ``window`` (minutes since 1970), ``n``, ``d``, ``c_slots`` and ``c_ids`` are
-    of contributions, in order of records and windows. ``c_ids``: number of ids, -1 for no list of ids; ``ids``: all of them.
+    """Records as columns. ``kept``: contributions of each record; ``window`` (minutes since 1970), ``n``, ``d``, ``c_slots`` and ``c_ids``
+    are of contributions, in order of records and windows. ``c_ids``: number of ids, -1 for no list of ids; ``ids``: all of them.
     ``withdrawn``: number of withdrawn windows of each record; ``gone``: all of them."""
 
     key: pa.LargeBinaryArray
@@ -116,10 +116,10 @@ def column_of(item: Slot, array: Any) -> Column:
 
 
 def contribution_columns(form: Form, currencies: Any, measures: Sequence[Any]) -> list[Column]:
-    """The slots of contributions from the arrays of their sets of currencies (lists of texts, unused without currency) and of each measure."""
-    found = (
-        [Column(np.zeros(len(currencies), np.int64), None, np.ones(len(currencies), bool), _set_texts(currencies))] if form.currency else []
-    )
+    """The slots of contributions from arrays: sets of currencies (lists of texts, unused where events have none), and each measure."""
+    found, count = [], len(currencies)
+    if form.currency:
+        found.append(Column(np.zeros(count, np.int64), None, np.ones(count, bool), _set_texts(currencies)))
     for item, array in zip(form.measures, measures, strict=True):
         value = array
         if item.is_timed:

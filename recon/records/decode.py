@@ -163,8 +163,8 @@ def _bit(number: int, borders: Sequence[int]) -> tuple[int, int]:
 
 
 def decode(form: Form, words: Words, start: Ints) -> pa.Table:
-    """Records as a table: key, status, ``c`` (a list of w, n, d, u if events have a currency, ids, m), withdrawn, and block, null where there
-    is none. Windows are names. Measures and derived values of the header are left out: they follow from the contributions."""
+    """Records as a table: key, status, ``c`` (a list of w, n, d, u if events have a currency, ids, m), withdrawn, and block, null where
+    there is none. Windows are names. Measures and derived values of the header are left out: they follow from the contributions."""
     decoder = Decoder(form, words, start)
     columns = {
         "key": decoder.keys(),

@@ -18,8 +18,8 @@ _NUMBER_MAX = (1 << 32) - 1
 
 @dataclass
 class Layout:
-    """Where the parts of each record lie, in words from its start: ``listed`` (contributions), ``ids``, ``text``, ``withdrawn``, ``block`` and
-    ``key``. ``width``: words of a slot. ``stride``: words of a contribution."""
+    """Where the parts of each record lie, in words from its start: ``listed`` (contributions), ``ids``, ``text``, ``withdrawn``, ``block``
+    and ``key``. ``width``: words of a slot. ``stride``: words of a contribution."""
 
     width: Ints
     suppressed: Ints

@@ -22,7 +22,7 @@ from recon.storage.sealing import SEAL, digest_of, sealed, unsealed
 
 @dataclass(frozen=True)
 class RunRef:
-    """A run in a store: its path, its entries, and the bytes of the records in the part-files written with it, without the part-files' heads
+    """A run in a store: its path, its entries, and the bytes of the records in the part-files written with it, without their heads
     (0 for a merged tier)."""
 
     path: str

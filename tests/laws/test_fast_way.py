@@ -50,7 +50,7 @@ def stored(r: Reconciliation) -> dict[tuple[int, int], bytes]:
 
 @st.composite
 def windows_of(draw: st.DrawFn) -> list[tuple[int, s.File]]:
-    """Windows with their files, in the order in which they are processed. Ids seldom meet, since keys whose ids meet take the general way."""
+    """Windows with their files, in the order in which they are processed. Ids seldom meet: such keys take the general way."""
     found = []
     for number in draw(st.permutations(range(draw(st.integers(2, 5)))) | st.just([0, 1, 2, 3])):
         file = draw(s.files(f"w{number}"))
@@ -65,7 +65,8 @@ def windows_of(draw: st.DrawFn) -> list[tuple[int, s.File]]:
 def test_both_ways_give_equal_bytes_after_every_window(windows: list[tuple[int, s.File]], rules: str, data: st.DataObject) -> None:
     with fresh(rules) as quick, fresh(rules) as general, patch.object(reduce, "IDS_MAX", 5), patch.object(carried_forward, "FOLD_MIN", 4):
         # Hashes are salted per store; equal salts make them comparable.
-        assert quick.config.store_path is not None and general.config.store_path is not None
+        assert quick.config.store_path is not None
+        assert general.config.store_path is not None
         (general.config.store_path / "store.json").write_bytes((quick.config.store_path / "store.json").read_bytes())
         for number, file in windows:
             operations = [s.Land(number, file), s.Close(number), s.Run((number,))]

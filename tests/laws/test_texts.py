@@ -160,7 +160,7 @@ def test_keys_of_several_columns_never_run_into_each_other(name: str, pairs: lis
 def test_a_decimal_in_a_record_has_all_its_digits_on_either_side_of_64_bits(scale: int) -> None:
     slot = Slot("v", f"decimal(38,{scale})", "max")
     form = Form(("k",), ("2026-11-01T00:00+00:00", 3600, ""), (slot,), (), (), False, "")
-    digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890", str((1 << 63) - 1), str(1 << 63)]
+    digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890", str(2**63 - 1), str(2**63)]
     for value in [Decimal(f"{sign}{each}").scaleb(-scale, Context(prec=38)) for each in digits for sign in ("", "-")]:
         shown = f"{value:.{scale}f}".removeprefix("-") if value == 0 else f"{value:.{scale}f}"
         columns = {"key": ["A"], "status": pa.array([None], pa.string()), "n": [1], "ids": pa.array([[]], pa.list_(pa.uint64()))}

@@ -60,7 +60,7 @@ class Quick:
 
 
 def is_quick(config: Config, windows: int) -> bool:
-    """Whether keys can take the fast way: a single window arrives, and the rules have no user logic and no values that need texts or times."""
+    """Whether keys can take the fast way: a single window arrives, and the rules have no user logic, text or time."""
     return windows == 1 and not config.logic and can_append(form_of(config))
 
 
@@ -147,8 +147,8 @@ class _Keys:
         return Append(self._form, self._stored.words, decoder, self._contributions.take(rows))
 
     def _paired(self) -> tuple[Ints, Ints, Ints]:
-        """Places of existing records with the rows of the same hash, and the rows of other hashes. Leaves out each ``hi`` that occurs twice on
-        one side, or with two ``lo``."""
+        """Places of existing records with the rows of the same hash, and the rows of other hashes. Leaves out each ``hi`` that occurs
+        twice on one side, or with two ``lo``."""
         at = np.searchsorted(self._stored.hi, self.hi)
         near = np.minimum(at, max(len(self._stored.hi) - 1, 0))
         same = self._stored.hi[near] == self.hi if len(self._stored.hi) else np.zeros(len(self.hi), bool)
