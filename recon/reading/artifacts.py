@@ -122,7 +122,8 @@ def fold_record(
 
 def _folded(connection: duckdb.DuckDBPyConnection, config: Config, last: str | None, opens: str, files: Files) -> str:
     """SELECT over the view ``records`` (``recon.records.decode``, and hi): key, withdrawn, block, c, m_*, x_*, status, with the
-    contributions up to ``last``. If there is a ``block``, the first element of ``c`` is its sum. ``opens``: SQL condition for blocks to open."""
+    contributions up to ``last``. If there is a ``block``, the first element of ``c`` is its sum. ``opens``: SQL condition for blocks to
+    open."""
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE blocks AS SELECT hi, key, block FROM records WHERE block IS NOT NULL AND ({opens})""")
     parsed = "SELECT key, withdrawn, c, block FROM records"

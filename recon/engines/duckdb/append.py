@@ -191,7 +191,7 @@ def _equal_texts(words: Words, at: Ints, size: Ints, texts: Any) -> Bools:
     rows = np.flatnonzero(equal)
     differ = words.view(np.uint8)[ranges(at[rows], size[rows])] != content[ranges(bounds[rows], size[rows])]
     equal[rows] = summed(differ, size[rows]) == 0
-    return equal
+    return np.asarray(equal)
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, config: Config, form: Form, new: pa.Table, totals: list[Column]) -> pa.Table:
