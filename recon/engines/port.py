@@ -96,7 +96,7 @@ class Recount:
 
 @dataclass(frozen=True)
 class Slice:
-    """The result of merging one slice. ``records``: hi, lo, length (bytes), check and record (its words), in order of hash."""
+    """The result of merging one slice. ``records``: hi, lo, length (bytes) and record (its words), in order of hash."""
 
     records: pa.Table
     statuses: dict[str, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from recon.config import Config
 from recon.engines.duckdb import window
@@ -35,11 +36,16 @@ class Embedded:
         rows = sum(figures.keys for figures in task.todo) + len(existing)
         slices = hash_slices(max(1, -(-rows // SLICE_ROWS), -(-existing.bytes // SLICE_BYTES)))
         parts: list[Part] = []
-        with merging_slices(store, config, task) as merger:
+        with merging_slices(store, config, task) as merger, ThreadPoolExecutor(1) as beside:
+            writing: Future[Part] | None = None
             for number, bounds in enumerate(slices):
+                merged = merger.merge(existing, bounds)
+                # One slice is written while the next is merged: memory holds the records of two.
+                parts += [writing.result()] if writing else []
                 path = layout.part_file(task.writer, sum(part.entries is not None for part in parts))
-                parts.append(merger.write(existing, bounds, path))
+                writing = beside.submit(merger.write, merged, path)
                 progress((number + 1) / len(slices))
+            parts += [writing.result()] if writing else []
         entries = merge_entries([part.entries for part in parts if part.entries is not None])
         run = None
         if len(entries.hi):

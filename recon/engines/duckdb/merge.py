@@ -24,7 +24,6 @@ from recon.records.encode import encode
 from recon.records.ranges import Bools, before, ranges
 from recon.records.stored import Stored
 from recon.records.tables import merged_rows
-from recon.state.runs import checks_of
 from recon.state.runs.entries import hash_order
 from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
@@ -222,7 +221,7 @@ def _written(finals: str) -> str:
 
 
 def _records(form: Form, merged: pa.Table, stored: Stored, quick: append.Quick | None) -> tuple[pa.Table, Bools]:
-    """hi, lo, length (bytes), check and record of the artifacts that changed, in order of hash; and whether each of ``merged`` did."""
+    """hi, lo, length (bytes) and record of the artifacts that changed, in order of hash; and whether each of ``merged`` did."""
     words, start, length = encode(form, merged_rows(form, merged))
     hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
     changed = _twins(hi) | ~stored.equal(merged.column("old").fill_null(-1).to_numpy(), words, start, length)
@@ -239,7 +238,7 @@ def _records(form: Form, merged: pa.Table, stored: Stored, quick: append.Quick |
     if quick is not None:
         quick.write(out, place[len(rows) :])
     records = binary_of(out, place[order], lengths[order])
-    columns = {"hi": hi[order], "lo": lo[order], "length": (8 * lengths[order]).astype(np.uint32), "check": checks_of(records)}
+    columns = {"hi": hi[order], "lo": lo[order], "length": (8 * lengths[order]).astype(np.uint32)}
     return pa.table({**columns, "record": records}), changed
 
 

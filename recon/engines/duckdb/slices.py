@@ -18,7 +18,7 @@ from recon.engines.existing import ExistingRecords, find_existing, touched_keys
 from recon.engines.port import MergeTask, Slice, Sources
 from recon.engines.prefetched import open_prefetched
 from recon.state import reduced
-from recon.state.runs import Entries, among, entries_of
+from recon.state.runs import Entries, among, checks_of, entries_of
 from recon.state.timeline import Timeline
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import scratch_folder
@@ -83,6 +83,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """A slice whose records are not written yet. ``superseded``: bytes of the existing records that they replace."""
+
+    slice: Slice
+    superseded: int
+
+
+@dataclass(frozen=True)
 class SliceMerger:
     """Merges the slices of one task in one DuckDB connection; made by ``merging_slices``."""
 
@@ -92,17 +100,22 @@ class SliceMerger:
     connection: duckdb.DuckDBPyConnection
     sources: Sources
 
-    def write(self, existing: ExistingRecords, bounds: tuple[int, int], path: str) -> Part:
-        """Merges the keys with bounds[0] ≤ hi < bounds[1] and writes the records that change as the part-file ``path``."""
+    def merge(self, existing: ExistingRecords, bounds: tuple[int, int]) -> Merged:
+        """Merges the keys with bounds[0] ≤ hi < bounds[1]."""
         records = self._read(existing, bounds)
         found = merge_slice(self.connection, self.config, self.sources, records, bounds)
-        if not found.records.num_rows:
+        return Merged(found, _superseded(records, found.records))
+
+    def write(self, merged: Merged, path: str) -> Part:
+        """Writes the records that change as the part-file ``path``. May run while the next slice is merged."""
+        found, changed = merged.slice, merged.slice.records
+        if not changed.num_rows:
             return Part(found)
-        head = form_of(self.config).head()
-        written = self.store.put_new(path, chain([head], _buffers(found.records.column("record")))) - len(head)
-        hi, lo, length, check = (found.records.column(name).to_numpy() for name in ("hi", "lo", "length", "check"))
-        entries = entries_of(path, hi, lo, length, check, len(head))
-        return Part(_without_records(found), entries, written, _superseded(records, found.records))
+        head, record = form_of(self.config).head(), changed.column("record")
+        written = self.store.put_new(path, chain([head], _buffers(record))) - len(head)
+        hi, lo, length = (changed.column(name).to_numpy() for name in ("hi", "lo", "length"))
+        check = np.concatenate([checks_of(chunk) for chunk in record.chunks])
+        return Part(_without_records(found), entries_of(path, hi, lo, length, check, len(head)), written, merged.superseded)
 
     def _read(self, existing: ExistingRecords, bounds: tuple[int, int]) -> pa.Table:
         # A part-file that is gone was compacted, and swept, since it was found.

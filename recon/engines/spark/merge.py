@@ -85,7 +85,8 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int,
     task, number, bounds = item
     attempt = layout.new_attempt()
     with merging_slices(store, config, task) as merger:
-        part = merger.write(existing_at(store, task, bounds), bounds, layout.part_file(task.writer, number, attempt))
+        merged = merger.merge(existing_at(store, task, bounds), bounds)
+        part = merger.write(merged, layout.part_file(task.writer, number, attempt))
     # The records are in the part-file; their buffers must not be sent to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:
