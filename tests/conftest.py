@@ -50,8 +50,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.ByFi
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Takes back what an earlier test left in this process: boto3's default session, which keeps the credentials of the test that began it, and
-    the scratch folder that a task of Spark chooses for its process."""
+    """Takes back what an earlier test left in this process: boto3's default session, which keeps the credentials of the test that began it,
+    and the scratch folder that a task of Spark chooses for its process."""
     os.environ.pop("RECON_SCRATCH", None)
     if (boto3 := sys.modules.get("boto3")) is not None:
         boto3.DEFAULT_SESSION = None  # type: ignore[attr-defined]
