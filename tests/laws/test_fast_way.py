@@ -66,13 +66,9 @@ def windows_of(draw: st.DrawFn) -> list[tuple[int, s.File]]:
 
 @contextmanager
 def both(rules: str) -> Iterator[tuple[Reconciliation, Reconciliation]]:
-    """Two stores, of which the second takes the general way, with small limits. Hashes are salted per store; equal salts make them
-    comparable."""
-    limits = [patch.object(reduce, "IDS_MAX", 5), patch.object(carried_forward, "FOLD_MIN", 4), patch.object(carried_forward, "STEP", 1)]
+    """Two stores, of which the second takes the general way, with small limits."""
+    limits = [patch.object(reduce, "IDS_MAX", 9), patch.object(carried_forward, "FOLD_MIN", 4), patch.object(carried_forward, "STEP", 1)]
     with fresh(rules) as quick, fresh(rules) as general, limits[0], limits[1], limits[2]:
-        assert quick.config.store_path is not None
-        assert general.config.store_path is not None
-        (general.config.store_path / "store.json").write_bytes((quick.config.store_path / "store.json").read_bytes())
         yield quick, general
 
 
@@ -104,11 +100,11 @@ CASES: dict[str, tuple[str, list[tuple[int, list[s.Row]]]]] = {
     "two currencies in a later window": (CURRENCIES, [(0, [bill()]), (1, [bill(), bill(currency="USD")]), (2, [bill()])]),
     "a window before the newest": (EXTREMES, [(0, [bill()]), (2, [bill("2.00")]), (1, [bill("3.00")]), (3, [bill()])]),
     "more windows than a record keeps": (EXTREMES, [(number, [bill()]) for number in range(12)]),
-    "many ids in one window": (EXTREMES, [(0, [bill(event_id=f"{number}") for number in range(6)]), (1, [bill()])]),
-    "many ids in all": (EXTREMES, [(n, [bill(event_id=f"{n}-{each}") for each in range(2)]) for n in range(3)]),
+    "many ids in one window": (EXTREMES, [(0, [bill(event_id=f"{number}") for number in range(10)]), (1, [bill()])]),
+    "many ids in all": (EXTREMES, [(n, [bill(event_id=f"{n}-{each}") for each in range(4)]) for n in range(3)]),
     "a sum beyond 64 bits": (EXTREMES, [(0, [bill("50000000000000000.00")]), (1, [bill("50000000000000000.00")]), (2, [bill()])]),
     "an amount beyond 64 bits": (
-        EXTREMES,
+        NARROW,
         [(0, [bill()]), (1, [bill("100000000000000000000.00")]), (2, [bill("-100000000000000000000.00")])],
     ),
     "a derived value beyond 64 bits": (EXTREMES, [(0, [bill("1.00")]), (1, [bill("100.00")]), (2, [bill("-100.00")])]),

@@ -55,6 +55,7 @@ _CHAIN = (
 _WATERMARK = ("state/test_timeline.py::test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap",)
 _REBUILT = ("state/test_timeline.py::test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_there",)
 _CARRIED = ("laws/test_regressions.py::test_verify_adds_up_what_is_carried_forward_beyond_38_digits",)
+_FAST = ("laws/test_fast_way.py::test_both_ways_give_equal_bytes_where_the_fast_way_has_a_limit",)
 _WORDS = tuple(
     f"verification/test_words.py::test_{name}"
     for name in ("bytes_that_say_the_same_in_another_way_are_odd", "flags_and_values_without_need_are_odd")
@@ -432,5 +433,40 @@ MUTANTS = (
         "            todo = [*(_cut(work.config, good, carry_out) if len(good) < len(part) else _halves(part)), *todo]",
         "            todo = [*_cut(work.config, good, carry_out), *todo] if len(good) < len(part) else todo",
         _OTHERS,
+    ),
+    Mutant(
+        "recon/records/append.py",
+        "a sum that needs more than 64 bits is appended",
+        "            if (found_wide := new.is_wide) is not None:\n                wide |= found_wide\n",
+        "",
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/append.py",
+        "a window that shares ids with the record is appended",
+        " & ~sharing_ids(old, arriving)",
+        "",
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/append.py",
+        "a window is appended behind a later one",
+        "np.asarray(some & (newest < self.window))",
+        "np.asarray(some)",
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/append.py",
+        "a record of two currencies is appended to",
+        "(old.status != mixed) & _equal_texts(",
+        "_equal_texts(",
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/append.py",
+        "a record with as many windows as it keeps is appended to",
+        "(old.kept < carried_forward.FOLD_MIN)",
+        "(old.kept > 0)",
+        _FAST,
     ),
 )
