@@ -44,8 +44,8 @@ def test_the_example_is_what_the_code_beside_it_decodes() -> None:
     assert encoded(form, SHOWN) == record
 
 
-def test_the_code_has_at_most_fifty_lines() -> None:
-    assert len([line for line in CODE.splitlines() if line.strip()]) <= 50
+def test_the_code_has_at_most_sixty_lines() -> None:
+    assert len([line for line in CODE.splitlines() if line.strip()]) <= 60
     assert set(re.findall(r"import (\w+(?:, \w+)*)", CODE)) <= {"json, struct", "datetime, timedelta"}
 
 
