@@ -43,7 +43,7 @@ PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 NEEDING := server or daemon or spark or process
 
 check: lint           ## for the inner loop: lint, types, and each room's tests that need no server, Dagster daemon, Spark or other process
-	RECON_LAW_EXAMPLES=2 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(CORES) --dist loadfile
+	RECON_LAW_EXAMPLES=1 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(CORES) --dist loadfile
 
 test: lint chromium services  ## lint, types, then all tests but the long ones
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25

@@ -159,7 +159,7 @@ def _enter(group: str | None) -> Any:
 
 
 def _postgresql(stack: ExitStack) -> dict[str, Any]:
-    sys.path.append("tests/support")
+    sys.path += ["tests", "tests/support"]
     import postgres
 
     settings = {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB", "maintenance_work_mem": "1GB", "work_mem": "256MB"}

@@ -37,9 +37,10 @@ _READERS = 8
 _PIECE_RECORDS = 16_384
 _SAMPLED = 64
 # From this share of uncached pages on, records are read with O_DIRECT: a page fault costs about 25 µs of CPU, and several times that where
-# memory is short; a direct read costs 7 µs (docs/benchmarks.md).
+# memory is short; a direct read costs 7 to 11 µs whatever its size, and a megabyte more 60 µs (docs/benchmarks.md). So gaps up to the bytes
+# that a disk delivers in the time of a request or two are read, too.
 _DIRECT_FROM = 0.3
-_DIRECT = ReadCost(gap_max_bytes=8192, request_max_bytes=1 << 20, requests_at_once=16)
+_DIRECT = ReadCost(gap_max_bytes=32_768, request_max_bytes=1 << 20, requests_at_once=16)
 _DIRECT_PIECE = 2048
 _BLOCK_BYTES = 4096
 """The alignment of direct reads, in the file and in memory: a multiple of what disks require."""
