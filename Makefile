@@ -40,10 +40,10 @@ WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
 # Tests start many processes, each of which would compile the library anew where Python was told to keep no bytecode.
 PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 
-NEEDING := server or daemon or spark or process
+NEEDING := server or daemon or spark or process or oracle
 
-check: lint           ## for the inner loop: lint, types, and each room's tests that need no server, Dagster daemon, Spark or other process
-	RECON_LAW_EXAMPLES=1 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(CORES) --dist loadfile
+check: lint           ## for the inner loop: lint, types, and each room's tests without server, Dagster daemon, Spark, other process or oracle
+	$(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(WORKERS) --dist loadfile
 
 test: lint chromium services  ## lint, types, then all tests but the long ones
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25

@@ -1,4 +1,5 @@
-"""What a test needs beside this process: a server, a Dagster daemon, Spark, other processes. It is read from the test's own code.
+"""What a test needs beside this process: a server, a Dagster daemon, Spark, other processes; and whether it compares all records of
+a store, which takes long. It is read from the test's own code.
 
 From the test function and its fixtures we follow every name to the functions and classes of the tests' own modules. A test that can reach
 one of ``STARTERS`` gets the marker of that name, and ``make check`` leaves it out.
@@ -22,6 +23,7 @@ STARTERS = {
     "spark": {"cluster.cluster", "open_session", "kind: spark"},
     "server": {"loopback.running", "postgres.server", "ThreadingHTTPServer", "ThreadedMotoServer", "mock_aws"},
     "process": {"subprocess.run", "subprocess.Popen", "os.fork"},
+    "oracle": {"histories.follow", "histories.check_store", "histories.records"},
 }
 """Marker → functions, names in the tests' code, and engines in their configurations."""
 
