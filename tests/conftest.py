@@ -6,7 +6,6 @@ import gc
 import os
 import secrets
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,10 +30,6 @@ MEMORY, MEMORY_MIN_BYTES = Path("/dev/shm"), 4 << 30
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
     # A test waits for the disk about a hundred times, 3 ms each, which is as long as it works. Durability is tested in test_store.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As a shell's background jobs inherit it. A Dagster run leaves SIGTERM with the handler of SIGINT, so this process, and all that later
-    # tests start, would ignore SIGTERM too.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -256,6 +256,7 @@ def test_help_and_look_ups_load_no_engine(here: Path) -> None:
 def test_ctrl_c_ends_a_command_with_one_line(here: Path) -> None:
     code = (
         "import os, signal, sys, recon.api; from recon.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs inherit that it is ignored
         "recon.api.Reconciliation.status = lambda *a: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.exit(main(['status']))"
     )

@@ -133,7 +133,7 @@ def test_any_text_comes_back_from_csv_and_none_is_a_formula(tmp_path_factory: py
 # Whole or not at all
 
 WRITING = """
-import resource, sys
+import resource, signal, sys
 from pathlib import Path
 import duckdb
 from recon.config import load_config
@@ -141,6 +141,7 @@ from recon.engines.duckdb.session import connect
 from recon.cli import main
 from recon.reading.exports import write_rows
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 rows, limit, file, config = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), load_config(Path(sys.argv[4]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
