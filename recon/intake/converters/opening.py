@@ -1,0 +1,17 @@
+"""Opens a received file with the converter of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recon.config.settings import Limits
+from recon.errors import WrongUsage
+from recon.intake.converters.layouts import AnyLayout
+from recon.intake.converters.port import Conversion, Received
+
+
+def open_conversion(received: Received, layout: AnyLayout, declared: Sequence[str] | None, limits: Limits) -> Conversion:
+    """``declared``: without a header the columns of the file, in order; with one (or where the format names the columns) those that must be
+    there, each once; None asks for nothing. Raises WrongInput, naming the file and the place, for a file that can't be read so, and
+    WrongUsage where ``declared`` is needed and None."""
+    raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")
