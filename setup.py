@@ -45,6 +45,8 @@ setup(
         "pydantic>=2.13,<3",
         "PyYAML>=6",
         "sqlglot>=30,<31",
+        "SQLAlchemy>=2.1,<3",
+        "alembic>=1.18",
         "tenacity>=9,<10",
         "typer>=0.29",
         "rich>=14",

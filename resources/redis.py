@@ -11,7 +11,7 @@ from recon.config import load_place
 from recon.errors import WrongUsage
 from recon.storage.cache import RecordCache, cache_of
 from recon.storage.open import open_for
-from recon.storage.redis import ReadSecret
+from recon.storage.secrets import ReadSecret
 
 
 def dagster_secret(arn: str) -> str:

@@ -101,6 +101,7 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
         index=sections.index.of(sections.name),
         shared=sections.permissions == "shared",
         cleaning=sections.cleaning,
+        database=sections.database,
     )
 
 

@@ -12,6 +12,7 @@ from recon.config.settings import (
     Caps,
     Closing,
     Compaction,
+    DatabaseSettings,
     Engine,
     Index,
     Limits,
@@ -20,6 +21,7 @@ from recon.config.settings import (
     Retention,
     S3Settings,
     Workers,
+    database_url,
 )
 from recon.model.cleaning import STEPS
 from recon.model.windows import Grid, is_local, local_midnight, parse_instant, zone_of
@@ -134,6 +136,7 @@ class Sections(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
+    database: Annotated[DatabaseSettings, BeforeValidator(database_url)] = DatabaseSettings()
     key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: WindowsSection
     events: EventsSection = EventsSection()

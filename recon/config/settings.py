@@ -29,6 +29,15 @@ def _memory_limit(text: str) -> str:
     return text
 
 
+def _no_password(secret: str) -> str:
+    if not _SECRET.match(secret):
+        # The value may be the password itself, so the message does not repeat it.
+        raise mistake("write the name of an environment variable, or the ARN of a secret in Secrets Manager")
+    return secret
+
+
+Secret = Annotated[str, AfterValidator(_no_password)]
+"""The name of a secret: an environment variable, or an ARN in Secrets Manager."""
 MemoryLimit = Annotated[str, AfterValidator(_memory_limit)]
 """What DuckDB may use, in its own spelling: bytes do not survive its rounding."""
 Requests = Annotated[int, Field(ge=1, le=256)]
@@ -179,7 +188,7 @@ class Cache(Section):
     url: Annotated[str, OrEmpty] = written(None)
     ttl: Duration = written("1d")
     user: Text | None = None
-    secret: Text | None = None
+    secret: Secret | None = None
     namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     certificates: Text | None = None
     timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
@@ -189,14 +198,6 @@ class Cache(Section):
     def address(self) -> str:
         """Host and port, for messages."""
         return self.url.partition("://")[2].partition("/")[0]
-
-    @field_validator("secret")
-    @classmethod
-    def _no_password(cls, secret: str | None) -> str | None:
-        if secret is not None and not _SECRET.match(secret):
-            # The value may be the password itself, so the message does not repeat it.
-            raise mistake("write the name of an environment variable, or the ARN of a secret in Secrets Manager")
-        return secret
 
     @field_validator("certificates")
     @classmethod
@@ -217,6 +218,29 @@ class Cache(Section):
         elif not _CACHE_URL.match(self.url):
             raise mistake(f"{self.url[:60]!r} is no address of a Redis; {example}", "url")
         return self
+
+
+class DatabaseSettings(Section):
+    """The SQL database of a site. ``url``: a file of SQLite, or ``postgresql://host:port/name`` without credentials; None is
+    ``.recon/recon.sqlite`` beside the configuration. ``secret``: see ``Cache``."""
+
+    url: Text | None = None
+    user: Text | None = None
+    secret: Secret | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url:
+            raise mistake("user and password do not belong here; write postgresql://host:5432/name, database.user and database.secret")
+        if url is not None and "://" in url and not url.startswith("postgresql://"):
+            raise mistake(f"{url[:60]!r} is no database; write a file such as ./recon.sqlite, or postgresql://host:5432/name")
+        return url
+
+
+def database_url(value: object) -> object:
+    """``database: URL`` is a section with the url alone."""
+    return {"url": value} if isinstance(value, str) else value
 
 
 class OwnPrices(Section):

@@ -23,7 +23,8 @@ from recon.errors import Damaged, WrongUsage
 from recon.metering.meter import Meter
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.storage.redis import ReadSecret, boto3_secret, connected
+from recon.storage.redis import connected
+from recon.storage.secrets import ReadSecret, boto3_secret
 
 if TYPE_CHECKING:
     from recon.config.settings import Cache

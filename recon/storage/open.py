@@ -17,7 +17,7 @@ from recon.storage.cache import in_front_of
 from recon.storage.hashing import SALT, new_salt, remember
 from recon.storage.local import LocalStore
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.storage.redis import ReadSecret, boto3_secret
+from recon.storage.secrets import ReadSecret, boto3_secret
 
 if TYPE_CHECKING:
     from recon.config.settings import S3Settings

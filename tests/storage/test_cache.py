@@ -32,7 +32,7 @@ from recon.storage import layout
 from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.storage.local import LocalStore
 from recon.storage.port import ReadCost
-from recon.storage.redis import credentials
+from recon.storage.secrets import credentials
 from resources.redis import ReconciliationCache, dagster_secret
 
 PART = "state/0123456789abcdef/part-0000.words"
@@ -376,7 +376,7 @@ def test_the_secret_is_read_from_secrets_manager_in_its_own_region(monkeypatch: 
     with mock_aws():
         there = boto3.client("secretsmanager", region_name="eu-central-1")
         arn = there.create_secret(Name="orders", SecretString=json.dumps({"username": "recon", "password": PASSWORD}))["ARN"]
-        found = credentials(Cache(kind="redis", url="rediss://127.0.0.1:1/0", secret=arn))
+        found = credentials("cache", None, arn)
     assert (found.user, found.password) == ("recon", PASSWORD)
     assert PASSWORD not in repr(found)
 
@@ -390,7 +390,7 @@ def test_in_a_run_of_dagster_the_secret_comes_through_dagster_aws(monkeypatch: p
     with mock_aws():
         there = boto3.client("secretsmanager", region_name="eu-central-1")
         arn = there.create_secret(Name="orders", SecretString=PASSWORD)["ARN"]
-        assert credentials(Cache(kind="redis", url="rediss://127.0.0.1:1/0", user="recon", secret=arn), dagster_secret).password == PASSWORD
+        assert credentials("cache", "recon", arn, dagster_secret).password == PASSWORD
     open_in(tmp_path)
     assert ReconciliationCache(config_file=str(tmp_path / "recon.yaml")).open() is None  # a folder
 

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,3 +105,16 @@ def _wait_for(process: subprocess.Popen[bytes], made: Server, log: Path) -> None
             time.sleep(0.1)
         else:
             return
+
+
+def new_database(server: Server) -> str:
+    """Makes an empty database on the server and returns its name, so that tests can share one server."""
+    import psycopg2
+
+    name = f"recon_{secrets.token_hex(6)}"
+    with closing(
+        psycopg2.connect(host=server.host, port=server.port, user=server.user, password=server.password, dbname="postgres")
+    ) as made:
+        made.autocommit = True
+        made.cursor().execute(f"CREATE DATABASE {name}")
+    return name

@@ -1,0 +1,65 @@
+"""Opens the database: SQLite with the settings that several processes need, or PostgreSQL; and brings its tables up to date."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from recon.config.model import Place
+from recon.database.migrate import migrate
+from recon.database.transactions import Database, passing
+from recon.errors import WrongUsage
+from recon.storage.secrets import ReadSecret, boto3_secret, credentials
+
+if TYPE_CHECKING:
+    from recon.config.settings import DatabaseSettings
+
+FOLDER = ".recon"
+FILE = "recon.sqlite"
+_BUSY_S = 60
+
+
+def open_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Database:
+    """The database of a configuration, its tables made or migrated. Each process and location has one.
+
+    Raises WrongUsage where a library or a secret is missing, or the tables are newer than this version; TryAgain where it is away."""
+    settings = place.database
+    if settings.url is None or not settings.url.startswith("postgresql://"):
+        path = (place.path.parent / (settings.url or f"{FOLDER}/{FILE}")).resolve()
+        return _opened(f"sqlite:///{path}", str(path))
+    return _opened(_postgres(settings, read_secret), settings.url)
+
+
+def _postgres(settings: DatabaseSettings, read_secret: ReadSecret) -> str:
+    given = credentials("database", settings.user, settings.secret, read_secret)
+    url = sa.engine.make_url(settings.url or "").set(drivername="postgresql+psycopg2", username=given.user, password=given.password)
+    return url.render_as_string(hide_password=False)
+
+
+@lru_cache(maxsize=16)
+def _opened(url: str, shown: str) -> Database:
+    parsed = sa.engine.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = Path(str(parsed.database))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+        sa.event.listen(engine, "connect", _configure)
+    else:
+        try:
+            engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8)
+        except ImportError:
+            raise WrongUsage("database: PostgreSQL needs the postgres extra: pip install 'dagster-recon[postgres]'") from None
+    database = Database(engine, shown)
+    with passing(shown):
+        migrate(database)
+    return database
+
+
+def _configure(connection: Any, _record: object) -> None:
+    """WAL lets readers go on beside the writer; FULL syncs each commit, so that a state once told survives a power cut."""
+    connection.isolation_level = None  # transactions begin where Database says so
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_S * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
