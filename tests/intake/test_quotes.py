@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loaded_files import (
-    load,
-    reasons,
-)
+from loaded_files import load, reasons
+from plain_records import plain_records
 
 from recon.intake.files import EventSpec, formats, quoting
 from recon.vocabulary.types import Type
@@ -51,59 +49,11 @@ def test_a_quoted_field_longer_than_a_record_may_be_is_a_reject_and_the_next_lin
     content = b'k,v\na,1\nb,"' + b"2\nx," * 100_000 + b'"\nc,3\n'
     path = tmp_path / "landed"
     path.write_bytes(content)
-    source = quoting.Records("a.csv", formats.text_blocks("a.csv", path, None), ",", 1 << 16)
+    source = quoting.Records("a.csv", formats.text_blocks("a.csv", path, None), quoting.Dialect(), 1 << 16)
     given = b"".join(source)
     assert list(source.faults.items()) == [(3, OPEN), (100_003, OPEN)]
     assert given.endswith(b"x,2\n" + quoting.PLACEHOLDER + b"c,3\n")
     assert source.line_feeds == content.count(b"\n")
-
-
-def plain_records(text: str, delimiter: str, width: int) -> list[tuple[int, list[str] | None]]:
-    """What CSV text holds, character by character: the line of each record, and its fields, or None for a line that begins no record."""
-    found: list[tuple[int, list[str] | None]] = []
-    line, rest = 1, text if text.endswith("\n") else text + "\n"
-    while rest:
-        fields, taken = plain_record(rest, delimiter)
-        if taken is None:
-            taken = rest.index("\n") + 1
-        blank = rest[:taken] in ("\n", "\r\n") or (
-            width > 1 and fields is not None and len(fields) == 1 and not rest[:taken].strip(" \t\r\n")
-        )
-        if not blank:
-            found.append((line, fields))
-        line += rest.count("\n", 0, taken)
-        rest = rest[taken:]
-    return found
-
-
-def plain_record(text: str, delimiter: str) -> tuple[list[str] | None, int | None]:
-    """The fields of the record that ``text`` begins with, and its length; None where its quotes or carriage returns are not right."""
-    fields, field, place = [], "", 0
-    while True:
-        quoted = text[place] == '"'
-        place += quoted
-        while True:
-            if place == len(text):
-                return None, None
-            character, following = text[place], text[place + 1 : place + 2]
-            if quoted and character == '"' and following == '"':
-                field, place = field + '"', place + 2
-            elif quoted and character == '"':
-                place += 1
-                break
-            elif not quoted and (character in (delimiter, "\n") or (character, following) == ("\r", "\n")):
-                break
-            elif not quoted and character == "\r":
-                return None, None
-            else:
-                field, place = field + character, place + 1
-        fields, field = [*fields, field], ""
-        if text[place : place + 1] == delimiter:
-            place += 1
-        elif text[place : place + 1] == "\n" or text[place : place + 2] == "\r\n":
-            return fields, place + (1 if text[place] == "\n" else 2)
-        else:
-            return None, None
 
 
 PIECES = [

@@ -39,7 +39,7 @@ class Delimited(Section):
     @field_validator("delimiter")
     @classmethod
     def _no_line_end(cls, delimiter: str) -> str:
-        if delimiter in '\r\n"\0' or not delimiter.isascii():
+        if delimiter in '\r\n"\0' or not delimiter.isascii() or delimiter.isalnum():
             raise mistake(f"{delimiter!r} can't be a delimiter; write one ASCII character such as ',', ';', '|' or \"\\t\"")
         return delimiter
 

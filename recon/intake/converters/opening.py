@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 from recon.config.settings import Limits
 from recon.errors import WrongUsage
-from recon.intake.converters.layouts import AnyLayout
+from recon.intake.converters import layouts
+from recon.intake.converters.delimited import DelimitedRows
 from recon.intake.converters.port import Conversion, Received
 
 
-def open_conversion(received: Received, layout: AnyLayout, declared: Sequence[str] | None, limits: Limits) -> Conversion:
+def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Sequence[str] | None, limits: Limits) -> Conversion:
     """``declared``: without a header the columns of the file, in order; with one (or where the format names the columns) those that must be
     there, each once; None asks for nothing. Raises WrongInput, naming the file and the place, for a file that can't be read so, and
     WrongUsage where ``declared`` is needed and None."""
-    raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")
+    match layout:
+        case layouts.Delimited():
+            return DelimitedRows(received, layout, declared, limits)
+        case _:
+            raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")

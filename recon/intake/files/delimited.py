@@ -1,16 +1,17 @@
-"""Reads CSV and TSV as Arrow batches of text columns, with the line on which each record starts."""
+"""Reads CSV, TSV and other delimited text as Arrow batches of text columns, with the line on which each record starts."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
 from recon.intake.files.formats import BLOCK_BYTES, BROKEN, BROKEN_UTF8, BlockStream, format_of, head_text, one_line, text_blocks
-from recon.intake.files.quoting import Records
+from recon.intake.files.quoting import Dialect, Records
 from recon.intake.files.spec import SourceFile
 
 HEADER_AGAIN = "the header again"
@@ -24,18 +25,25 @@ def delimiter_of(kind: str) -> str:
 def header_of(file: SourceFile) -> list[str]:
     """The column names in a CSV or TSV file's first record; none in an empty file."""
     form = format_of(file.name)
-    text = _first_record(head_text(file.name, file.path, form.codec))
+    return header_in(file.name, head_text(file.name, file.path, form.codec), Dialect(delimiter_of(form.kind)))
+
+
+def header_in(name: str, head: str, dialect: Dialect) -> list[str]:
+    """The column names in the first record of delimited text, after ``dialect.skip`` lines."""
+    for _ in range(dialect.skip):
+        head = head.partition("\n")[2]
+    text = _first_record(head, dialect.quotes)
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(form.kind)), [])
+        return next(dialect.fields(io.StringIO(text, newline="")), [])
     except csv.Error as error:
-        raise WrongInput(f"{file.name}: line 1: the header can't be read ({error}); write plain names") from None
+        raise WrongInput(f"{name}: line {dialect.skip + 1}: the header can't be read ({error}); write plain names") from None
 
 
-def _first_record(text: str) -> str:
-    """CSV text up to the first line end outside quotes."""
+def _first_record(text: str, quotes: bool) -> str:
+    """Delimited text up to the first line end outside quotes."""
     quoted = False
     for position, character in enumerate(text):
-        if character == '"':
+        if character == '"' and quotes:
             quoted = not quoted
         elif character in "\r\n" and not quoted:
             return text[:position]
@@ -48,33 +56,42 @@ def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> It
     ``names`` are in the header. Blank lines are left out. A line with faulty quotes is one record with a problem. Raises WrongInput
     for a line longer than ``limits.line``.
     """
+    form = format_of(file.name)
+    header = header_of(file)
+    source = Records(file.name, text_blocks(file.name, file.path, form.codec, limits=limits), Dialect(delimiter_of(form.kind)), limits.line)
+    yield from batches_of(source, header, [header.index(name) for name in names], limits)
+
+
+def batches_of(source: Records, columns: list[str], picked: Sequence[int], limits: Limits) -> Iterator[Any]:
+    """The same for any dialect: the texts of ``columns`` at the positions ``picked``. ``columns``: the header, or the declared names."""
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    form = format_of(file.name)
-    header = header_of(file)
-    text = text_blocks(file.name, file.path, form.codec, limits=limits)
-    source = Records(file.name, text, delimiter_of(form.kind), limits.line)
-    records = _Records(file.name, header, [header.index(name) for name in names], source)
+    dialect = source.dialect
+    records = _Records(source, columns, picked)
+    blocks = iter(source)
+    if (first := next(blocks, None)) is None:
+        return  # blank lines only, and no header
 
     def on_invalid(row: Any) -> str:
         records.invalid.append((row.number, row.actual_columns, row.text))
         return "skip"
 
     # Columns are named by position, as a header may hold any text. All are read, since any may contain line feeds.
-    columns = [str(position) for position in range(len(header))]
+    positions = [str(position) for position in range(len(columns))]
     try:
         reader = pc.open_csv(
-            BlockStream(source),
-            read_options=pc.ReadOptions(use_threads=False, block_size=2 * limits.line + BLOCK_BYTES, column_names=columns),
+            BlockStream(itertools.chain([first], blocks)),
+            read_options=pc.ReadOptions(use_threads=False, block_size=2 * limits.line + BLOCK_BYTES, column_names=positions),
             parse_options=pc.ParseOptions(
-                delimiter=delimiter_of(form.kind),
-                newlines_in_values=True,
+                delimiter=dialect.delimiter,
+                quote_char='"' if dialect.quotes else False,
+                newlines_in_values=dialect.quotes,
                 ignore_empty_lines=False,
                 invalid_row_handler=on_invalid,
             ),
             convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
+                column_types=dict.fromkeys(positions, pa.string()),
                 strings_can_be_null=False,
                 quoted_strings_can_be_null=False,
             ),
@@ -82,7 +99,7 @@ def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> It
         for batch in reader:
             yield from records.place(batch)
     except pa.ArrowInvalid as error:
-        raise WrongInput(f"{file.name}: line {records.next_line}: can't be read as CSV: {one_line(error)}") from None
+        raise WrongInput(f"{source.name}: line {records.next_line}: can't be read as CSV: {one_line(error)}") from None
     yield from records.place(pa.RecordBatch.from_pylist([], schema=reader.schema))
     records.tie()
 
@@ -94,13 +111,13 @@ class _Records:
     feed in it.
     """
 
-    def __init__(self, name: str, header: list[str], picked: list[int], source: Records) -> None:
+    def __init__(self, source: Records, columns: list[str], picked: Sequence[int]) -> None:
         self.invalid: list[tuple[int, int, str]] = []  # (record number, fields, text), by number
         self.next_line = 1  # as the source counts lines
-        self._name = name
-        self._header = header
+        self._columns = columns
         self._picked = picked
         self._source = source
+        self._header_line = source.dialect.skip + 1 if source.dialect.header else None
         self._next_record = 1
 
     def place(self, batch: Any) -> Iterator[Any]:
@@ -117,8 +134,8 @@ class _Records:
         if not len(spans):
             return
         starts = self._source.lines_of(self.next_line + np.cumsum(spans) - spans)
-        if 1 in self._source.faults:
-            raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
+        if self._header_line in self._source.faults:
+            raise self._no_header()
         is_invalid = np.zeros(len(spans), bool)
         is_invalid[before[:taken] + np.arange(taken)] = True
         self._next_record += len(spans)
@@ -138,15 +155,15 @@ class _Records:
         if self._source.broken:
             for column in batch.columns:
                 problem[pc.match_substring(column, BROKEN).to_numpy(zero_copy_only=False)] = BROKEN_UTF8
-        like_header = pc.equal(batch.column(0), self._header[0]).to_numpy(zero_copy_only=False)
+        like_header = pc.equal(batch.column(0), self._columns[0]).to_numpy(zero_copy_only=False)
         drop = np.zeros(count, bool)
         for row in np.flatnonzero(like_header).tolist():
-            if [column[row].as_py() for column in batch.columns] == self._header:
+            if [column[row].as_py() for column in batch.columns] == self._columns:
                 problem[row] = HEADER_AGAIN
-                drop[row] = starts[row] == 1
-        if starts[0] == 1 and not drop[0]:
-            raise WrongInput(f"{self._name}: line 1: the header's quotes can't be read; write plain names")
-        if len(self._header) == 1:  # a placeholder has as many fields
+                drop[row] = starts[row] == self._header_line
+        if starts[0] == self._header_line and not drop[0]:
+            raise self._no_header()
+        if len(self._columns) == 1:  # a placeholder has as many fields
             for row, line in enumerate(starts.tolist()):
                 problem[row] = self._source.faults.get(line, problem[row])
         texts = [batch.column(position) for position in self._picked]
@@ -155,20 +172,24 @@ class _Records:
     def _invalid(self, invalid: list[tuple[int, int, str]], starts: Any, spans: Any) -> Any:
         import pyarrow as pa
 
-        width, faults = len(self._header), self._source.faults
+        width, faults = len(self._columns), self._source.faults
+        expected = f"the header has {width}" if self._header_line else f"{width} are declared"
         keep = [fields != 1 or bool(text.strip(" \t")) for _, fields, text in invalid]
         problem = [
-            faults.get(line) or (BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, the header has {width}")
+            faults.get(line) or (BROKEN_UTF8 if BROKEN in text else f"{fields} field{'s' * (fields != 1)}, {expected}")
             for line, (_, fields, text) in zip(starts.tolist(), invalid, strict=True)
         ]
         texts = [pa.nulls(len(invalid), pa.string())] * len(self._picked)
         return _batch(starts, spans, pa.array(problem, pa.string()), texts).filter(pa.array(keep))
 
+    def _no_header(self) -> WrongInput:
+        return WrongInput(f"{self._source.name}: line {self._header_line}: the header's quotes can't be read; write plain names")
+
     def tie(self) -> None:
         """Raises WrongInput if the lines of the records are not the lines of the file."""
         if self.next_line - 1 != self._source.line_feeds:
             raise WrongInput(
-                f"{self._name}: its records take {self.next_line - 1} of {self._source.line_feeds} lines, so none can be named; "
+                f"{self._source.name}: its records take {self.next_line - 1} of {self._source.line_feeds} lines, so none can be named; "
                 "report this with the file"
             )
 

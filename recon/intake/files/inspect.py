@@ -15,6 +15,7 @@ from recon.intake.files.delimited import delimiter_of, header_of
 from recon.intake.files.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, line_too_long, refuse_expansion
 from recon.intake.files.jsonlines import absent_members
 from recon.intake.files.parquet import is_text, open_parquet, refuse_inexact, refuse_nested
+from recon.intake.files.quoting import Dialect
 from recon.intake.files.spec import EventSpec, SourceFile
 
 _MAGIC = {
@@ -43,7 +44,7 @@ def inspect(name: str, path: Path, spec: EventSpec) -> None:
         raise WrongInput(f"{name}: can't be read from {path}: {error.strerror}") from None
     if not start:
         raise WrongInput(f"{name}: the file is empty (0 bytes); expected at least a header, or land no file")
-    _check_magic(name, start, "Parquet" if form.kind == "parquet" else form.codec)
+    check_magic(name, start, "Parquet" if form.kind == "parquet" else form.codec)
     if form.kind != "parquet":
         _check_lines(name, path, form, spec.limits)
         _check_text(name, path, form)
@@ -63,7 +64,8 @@ def _check_lines(name: str, path: Path, form: Format, limits: Limits) -> None:
         since = since + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
 
 
-def _check_magic(name: str, start: bytes, expected: str | None) -> None:
+def check_magic(name: str, start: bytes, expected: str | None) -> None:
+    """Raises WrongInput if a file that begins with ``start`` is not of the format ``expected``; None: text, or any other."""
     found = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), None)
     if start[1:4] == _SKIPPABLE and start[0] >> 4 == 5:
         found = "zstd"
@@ -78,12 +80,11 @@ def _check_magic(name: str, start: bytes, expected: str | None) -> None:
 def _check_text(name: str, path: Path, form: Format) -> None:
     """Checks the first lines, after decompression."""
     first_block = next(blocks(name, path, form.codec, 8), b"")
-    _check_magic(name, first_block, None)
+    check_magic(name, first_block, None)
     text = head_text(name, path, form.codec)
     lines = (line.strip() for line in text.splitlines())
     first = next((line for line in lines if line), "")
-    if "\n" not in text and "\r" in text.rstrip("\r\n"):
-        raise WrongInput(f"{name}: lines end with carriage returns only; end them with line feeds")
+    refuse_carriage_returns(name, text)
     if form.kind != "json":
         if first.startswith('{"'):
             raise WrongInput(f"{name}: line 1 is a JSON object, the name says {form.kind.upper()}; name the file .jsonl")
@@ -99,6 +100,12 @@ def _check_text(name: str, path: Path, form: Format) -> None:
         raise WrongInput(f"{name}: line 1 is no JSON object; expected JSON lines, or the file is CSV and needs the name .csv")
 
 
+def refuse_carriage_returns(name: str, head: str) -> None:
+    """Raises WrongInput for text whose lines end with carriage returns only."""
+    if "\n" not in head and "\r" in head.rstrip("\r\n"):
+        raise WrongInput(f"{name}: lines end with carriage returns only; end them with line feeds")
+
+
 def require_columns(file: SourceFile, spec: EventSpec) -> None:
     """Raises WrongInput if the header, the Parquet schema or all objects of JSON lines lack a column of ``spec``, if a header or schema has
     it twice, or if a Parquet file has more rows than ``spec.limits`` or a column of an unusable type."""
@@ -106,40 +113,56 @@ def require_columns(file: SourceFile, spec: EventSpec) -> None:
     if form.kind == "json":
         absent, members = ([], []) if file.partial else absent_members(file, spec.names, spec.limits)
         if absent:
-            raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {_what_is_there(absent[0], members, form)}")
+            raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {_what_is_there(absent[0], members)}")
         return
     opened = open_parquet(file) if form.kind == "parquet" else None
-    there = opened.schema_arrow.names if opened is not None else header_of(file)
-    where = "the schema" if form.kind == "parquet" else "line 1: the header"
-    counts = Counter(there)
+    if opened is None:
+        there = header_of(file)
+        if not set(spec.names) <= set(there) and (hint := _header_below(file, spec.names)):
+            raise WrongInput(f"{file.name}: {hint}")
+        require_names(file.name, "line 1: the header", there, spec.names, delimiter_of(form.kind))
+        return
+    require_names(file.name, "the schema", opened.schema_arrow.names, spec.names)
+    _check_size(file, opened, spec)
     for column in spec.names:
+        _check_type(f"{file.name}: column {column!r}", opened.schema_arrow.field(column).type, column, spec)
+
+
+def require_names(file: str, where: str, there: Sequence[str], needed: Sequence[str], delimiter: str | None = None) -> None:
+    """Raises WrongInput for the first ``needed`` name that is not ``there``, or there twice. ``where``: what has the names, in ``file``.
+    ``delimiter``: between the names, where they are text."""
+    counts = Counter(there)
+    for column in needed:
         if counts[column] > 1:
-            raise WrongInput(f"{file.name}: {where} has column {column!r} twice; give each column its own name")
-        if column not in there:
-            hint = _header_elsewhere(file, spec.names) if opened is None else None
-            raise WrongInput(f"{file.name}: {hint or f'{where} has no column {column!r}; {_what_is_there(column, there, form)}'}")
-    if opened is not None:
-        _check_size(file, opened, spec)
-        for column in spec.names:
-            _check_type(f"{file.name}: column {column!r}", opened.schema_arrow.field(column).type, column, spec)
+            raise WrongInput(f"{file}: {where} has column {column!r} twice; give each column its own name")
+        if column not in counts:
+            raise WrongInput(f"{file}: {where} has no column {column!r}; {_what_is_there(column, there, delimiter)}")
 
 
 _LINES_ABOVE_MAX = 100
-"""A header that is not in line 1 is searched for up to this line."""
+"""A header that is not in the first line is searched for up to this line."""
 
 
-def _header_elsewhere(file: SourceFile, columns: Sequence[str]) -> str | None:
-    """The advice where the header is not line 1 but a later one, after blank lines or a title."""
-    form = format_of(file.name)
-    lines = head_text(file.name, file.path, form.codec).split("\n")[:_LINES_ABOVE_MAX]
-    readable = enumerate(csv.reader((line.rstrip("\r") for line in lines), delimiter=delimiter_of(form.kind)), 1)
+def header_elsewhere(head: str, columns: Sequence[str], dialect: Dialect) -> int | None:
+    """The first line after the one where the header is expected that has all the columns, as where a title or blank lines are above it."""
+    lines = head.split("\n")[:_LINES_ABOVE_MAX]
+    readable = dialect.fields(line.rstrip("\r") for line in lines)
     try:
-        number = next((number for number, fields in readable if number > 1 and set(columns) <= set(fields)), None)
+        return next(
+            (number for number, fields in enumerate(readable, 1) if number > dialect.skip + 1 and set(columns) <= set(fields)), None
+        )
     except csv.Error:
         return None
+
+
+def _header_below(file: SourceFile, columns: Sequence[str]) -> str | None:
+    """The advice where the header is not line 1 but a later one."""
+    form = format_of(file.name)
+    head = head_text(file.name, file.path, form.codec)
+    number = header_elsewhere(head, columns, Dialect(delimiter_of(form.kind)))
     if number is None:
         return None
-    first = lines[0].strip()
+    first = head.split("\n")[0].strip()
     above = "line 1 is blank" if not first else f"line 1 is {first[:40]!r}"
     which = "that line" if number == 2 else f"lines 1 to {number - 1}"
     return f"{above} and the header is line {number}; remove {which}, so that the header is the first line"
@@ -176,12 +199,12 @@ def _check_type(place: str, kind: Any, column: str, spec: EventSpec) -> None:
         )
 
 
-def _what_is_there(column: str, there: Sequence[str], form: Format) -> str:
+def _what_is_there(column: str, there: Sequence[str], delimiter: str | None = None) -> str:
     shown = ", ".join(there[:20])[:300] + (" …" if len(there) > 20 else "")
-    if len(there) == 1 and form.kind in ("csv", "tsv"):
+    if len(there) == 1 and delimiter is not None:
         other = next((mark for mark in (";", "\t", ",", "|") if mark in there[0]), None)
         if other:
-            return f"it is {shown!r}, which is separated by {other!r}; expected {delimiter_of(form.kind)!r}"
+            return f"it is {shown!r}, which is separated by {other!r}; expected {delimiter!r}"
     by_folded = {name.strip().casefold(): name for name in there}
     near = difflib.get_close_matches(column.casefold(), by_folded, n=2)
     hint = f"did you mean {' or '.join(repr(by_folded[name]) for name in near)}? " if near else ""

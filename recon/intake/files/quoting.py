@@ -1,4 +1,4 @@
-"""Splits CSV and TSV text into records with strict quoting, since the parser after it is lenient.
+"""Splits delimited text into records with strict quoting, since the parser after it is lenient.
 
 A quoted field ends with a quote before the delimiter or the line end. If it does not, the line on which its record begins is rejected
 alone, and the next line begins a record. So an open quote swallows no other row.
@@ -6,8 +6,10 @@ alone, and the next line begins a record. So an open quote swallows no other row
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import WrongInput
@@ -20,30 +22,58 @@ PLACEHOLDER = b"x\n"
 """Replaces a faulty line, so that the parser counts a record there."""
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How delimited text is written. ``delimiter``: one ASCII character. ``quotes``: whether a field may be in double quotes; otherwise a
+    quote is a character like any other. ``header``: whether the first record has the columns' names. ``skip``: physical lines before it."""
+
+    delimiter: str = ","
+    quotes: bool = True
+    header: bool = True
+    skip: int = 0
+
+    def fields(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """The fields of each record, by Python's lenient parser. For headers only."""
+        return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE)
+
+
 class Records:
     """Blocks of complete records for a parser.
 
-    ``faults``: line → why it is no record; the parser gets ``PLACEHOLDER`` there. Blank lines between records are left out: ``lines_of``
-    returns a record's line in the file. ``line_feeds``: the number given to the parser. ``broken``: whether ``BROKEN`` occurred.
+    ``faults``: line → why it is no record; the parser gets ``PLACEHOLDER`` there. Blank lines between records, and lines that the dialect
+    skips, are left out: ``lines_of`` returns a record's line in the file. ``line_feeds``: the number given to the parser. ``broken``:
+    whether ``BROKEN`` occurred.
     """
 
-    def __init__(self, name: str, source: Iterator[bytes], delimiter: str, longest: int) -> None:
+    def __init__(self, name: str, source: Iterator[bytes], dialect: Dialect, longest: int) -> None:
+        self.name, self.dialect = name, dialect
         self.faults: dict[int, str] = {}
         self.line_feeds = 0
         self.broken = False
-        self._name, self._source, self._longest = name, source, longest
-        self._grammar = _Grammar(delimiter)
-        self._left_out = 0  # blank lines so far
+        self._source, self._longest = source, longest
+        self._grammar = _Grammar(dialect)
+        self._left_out = dialect.skip  # skipped and blank lines so far
         self._skips: list[tuple[int, int]] = []  # (line as the parser counts, blank lines left out before it)
-        self._skipped = 0  # blank lines before the lines of the last call of ``lines_of``
+        self._skipped = dialect.skip  # those before the lines of the last call of ``lines_of``
 
     def __iter__(self) -> Iterator[bytes]:
         rest = b""
-        for block in self._source:
+        for block in self._after_skipped():
             self.broken = self.broken or BROKEN.encode() in block
             rest = yield from self._given(rest + block, final=False)
         if rest:
             yield from self._given(rest if rest.endswith(b"\n") else rest + b"\n", final=True)
+
+    def _after_skipped(self) -> Iterator[bytes]:
+        """The blocks after the lines that the dialect skips."""
+        left = self.dialect.skip
+        for block in self._source:
+            while left and block:
+                feed = block.find(b"\n") + 1
+                left -= bool(feed)
+                block = block[feed:] if feed else b""
+            if block:
+                yield block
 
     def lines_of(self, lines: Any) -> Any:
         """Lines of the file for lines as the parser counts them (ascending, and after those of the last call)."""
@@ -92,23 +122,25 @@ class Records:
 
     def _too_long(self) -> WrongInput:
         line = self.line_feeds + self._left_out + 1
-        return line_too_long(self._name, line, self._longest)
+        return line_too_long(self.name, line, self._longest)
 
 
 class _Grammar:
     """Patterns of records, over bytes."""
 
-    def __init__(self, delimiter: str) -> None:
-        plain = rf'[^"{delimiter}\r\n][^{delimiter}\r\n]*'
-        quoted, record_start = r'"[^"]*+(?:""[^"]*+)*+"', rf"(?!\r?\n|{BOM.decode()})".encode()
-        field = f"(?:{quoted}|{plain}+|)"
-        record = record_start + rf"{field}(?:{delimiter}{field})*+\r?\n".encode()
+    def __init__(self, dialect: Dialect) -> None:
+        self._quotes = dialect.quotes
+        delimiter, quote = rf"\x{ord(dialect.delimiter):02x}", '"' if dialect.quotes else ""
+        plain = rf"[^{quote}{delimiter}\r\n][^{delimiter}\r\n]*"
+        quoted = r'"[^"]*+(?:""[^"]*+)*+"|' if quote else ""
+        field = f"(?:{quoted}{plain}+|)"
+        record = rf"(?!\r?\n|{BOM.decode()}){field}(?:{delimiter}{field})*+\r?\n".encode()
         self._record, self._records = re.compile(record), re.compile(b"(?:" + record + b")++")
         self._blanks = re.compile(rb"(?:\r?\n)++")
-        tail = rf'(?:"[^"]*+(?:""[^"]*+)*+"?\r?|{plain}+\r?|\r?)'
-        self._begun = re.compile(rf"(?:{field}{delimiter})*+{tail}\Z".encode())
+        begun = r'"[^"]*+(?:""[^"]*+)*+"?\r?|' if quote else ""
+        self._begun = re.compile(rf"(?:{field}{delimiter})*+(?:{begun}{plain}+\r?|\r?)\Z".encode())
         # For RE2, which takes a third of the time for a block.
-        simple = rf'(?:"(?:[^"]|"")*"|{plain})?'
+        simple = rf'(?:"(?:[^"]|"")*"|{plain})?' if quote else f"(?:{plain})?"
         self._clean = rf"\A(?:{simple}(?:{delimiter}{simple})*\r?\n)*\z"
         self._bare_return = re.compile(rb"\r(?!\n)")
 
@@ -117,7 +149,7 @@ class _Grammar:
         if text.startswith((b"\n", b"\r\n", BOM)) or any(odd in text for odd in (b"\n\n", b"\n\r\n", b"\n" + BOM)):
             return 0
         cut = text.rfind(b"\n") + 1
-        if b'"' not in text:
+        if not self._quotes or b'"' not in text:
             return cut if b"\r" not in text or text.count(b"\r", 0, cut) == text.count(b"\r\n", 0, cut) else 0
         odd = text.count(b'"', 0, cut) % 2
         while cut and odd:  # the last line feed is inside quotes: cut before the line that opens them
@@ -145,6 +177,6 @@ class _Grammar:
         """Why a record cannot begin with this line."""
         if line.startswith(BOM):
             return BOM_INSIDE
-        if b'"' not in line and self._bare_return.search(line):
+        if (not self._quotes or b'"' not in line) and self._bare_return.search(line):
             return CARRIAGE_RETURN
         return OPEN_QUOTE

@@ -19,25 +19,26 @@ def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
     if format_of(file.name).kind == "parquet":
         yield from _parquet_rows(file, lines)
     else:
-        yield from _text_rows(file, lines, spans)
+        yield from text_rows(blocks(file.name, file.path, format_of(file.name).codec), lines, spans)
 
 
-def _text_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
+def text_rows(source: Iterator[bytes], lines: Any, spans: Any) -> Iterator[Any]:
+    """The same of a text file, from its decompressed bytes."""
     import numpy as np
 
     done = 0
     first_line = 1  # the line at which `block` starts
     rest = b""
-    for block in _with_end(blocks(file.name, file.path, format_of(file.name).codec)):
+    for block in _with_end(source):
         block = rest + block
         feeds = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
         starts = np.concatenate([[0], feeds + 1])
         complete = int(np.searchsorted(lines + spans, first_line + len(feeds), side="right"))
         found = []
         for start, stop in zip(lines[done:complete] - first_line, (lines + spans)[done:complete] - first_line, strict=True):
-            found.append(_shown(block[starts[start] : starts[stop]]))
+            found.append(shown(block[starts[start] : starts[stop]]))
         if found:
-            yield _table(lines[done:complete], found)
+            yield raw_table(lines[done:complete], found)
         done = complete
         if done == len(lines):
             return
@@ -53,7 +54,7 @@ def _with_end(source: Iterator[bytes]) -> Iterator[bytes]:
     yield b"\n"
 
 
-def _shown(raw: bytes) -> str:
+def shown(raw: bytes) -> str:
     text = raw.rstrip(b"\r\n")[:RAW_BYTES_MAX].decode("utf-8", "replace").replace("\x00", "\ufffd")
     return text.encode("utf-8")[:RAW_BYTES_MAX].decode("utf-8", "ignore")
 
@@ -66,11 +67,11 @@ def _parquet_rows(file: SourceFile, lines: Any) -> Iterator[Any]:
         start, stop = np.searchsorted(lines, [first_row, first_row + batch.num_rows])
         if start < stop:
             rows = batch.take(lines[start:stop] - first_row).to_pylist()
-            yield _table(lines[start:stop], [_shown(json.dumps(row, ensure_ascii=False).encode()) for row in rows])
+            yield raw_table(lines[start:stop], [shown(json.dumps(row, ensure_ascii=False).encode()) for row in rows])
         first_row += batch.num_rows
 
 
-def _table(lines: Any, texts: list[str]) -> Any:
+def raw_table(lines: Any, texts: list[str]) -> Any:
     import pyarrow as pa
 
     return pa.table({"line": pa.array(lines, pa.int64()), "raw": pa.array(texts, pa.string())})
