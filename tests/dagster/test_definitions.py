@@ -187,17 +187,19 @@ def test_our_own_packages_are_not_foreign() -> None:
     definitions.refuse_foreign_modules()
 
 
-def validated(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Loads workspace.yaml in a process of its own, with ``folder`` as working directory and first on the path."""
-    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", str(ROOT / "workspace.yaml")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def validated(folder: Path) -> tuple[int, str]:
+    """Loads workspace.yaml in a process of its own, with ``folder`` as working directory and first on the path. Returns its exit status and
+    all that it printed."""
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "--verbose", "-w", str(ROOT / "workspace.yaml")]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
 
 
 def test_workspace_yaml_loads_from_any_folder(orders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECON_CONFIG", str(orders))
-    done = validated(orders.parent)
-    assert "Validation successful for code location recon" in done.stdout + done.stderr
-    assert done.returncode == 0
+    status, printed = validated(orders.parent)
+    assert "Validation successful for code location recon" in printed, printed
+    assert status == 0, printed
 
 
 def test_workspace_yaml_beside_a_foreign_package_is_refused(orders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +207,6 @@ def test_workspace_yaml_beside_a_foreign_package_is_refused(orders: Path, monkey
     foreign = orders.parent / "jobs"
     foreign.mkdir()
     (foreign / "__init__.py").write_text("")
-    done = validated(orders.parent)
-    assert f"{foreign}/__init__.py: a foreign package 'jobs' is imported in place of" in done.stdout + done.stderr
-    assert done.returncode == 1
+    status, printed = validated(orders.parent)
+    assert f"{foreign}/__init__.py: a foreign package 'jobs' is imported in place of" in printed, printed
+    assert status == 1, printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,11 +18,22 @@ START_S_MAX = 120.0
 STOP_S_MAX = 20.0
 
 
+PORTS = range(10_000, 32_000)
+"""Below the ports that Linux gives to connections and to servers that ask for any port."""
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on just now. Another process may take it first: whoever starts a server tries again."""
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
+    """A port of 127.0.0.1 on which no process listens. It is chosen at random: a server binds it seconds later, and tests that run at the
+    same time must not choose the same port meanwhile."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager

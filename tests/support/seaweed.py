@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import socket
 import sys
 import tempfile
 import uuid
@@ -16,14 +14,12 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from loopback import running
+from loopback import free_port, running
 
 KEY, SECRET = "test", "testtest"
 ACCOUNT = "000000000000"
 """Another access key with the same secret: what ministack gives the functions that it runs."""
 _SERVERS = ("master", "volume", "filer", "s3")
-# Below the ports that the system gives to whoever asks for any.
-_PORTS = range(12_000, 30_000)
 _STARTS_MAX = 5
 
 
@@ -87,17 +83,10 @@ def server() -> Iterator[Seaweed]:
 
 def _free_ports() -> dict[str, int]:
     names = [*_SERVERS, *(f"{name}.grpc" for name in _SERVERS)]
-    found: dict[str, int] = {}
-    for port in random.sample(_PORTS, 200):
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found[names[len(found)]] = port
-        if len(found) == len(names):
-            return found
-    raise AssertionError("no free ports for SeaweedFS")
+    found = set[int]()
+    while len(found) < len(names):
+        found.add(free_port())
+    return dict(zip(names, found, strict=True))
 
 
 def _command(folder: Path, ports: Mapping[str, int]) -> list[str]:

@@ -13,15 +13,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from daemons import end_with_parent
 from folders import ROOT
+from loopback import free_port
 
-from jobs.ui import free_port
 from recon.api import Reconciliation
 
 PATIENCE_S = 300
+LOG_CHARS = 8000
+"""Of the end of a server's log, in the error of a request that fails."""
+_logs: dict[str, Path] = {}
+"""Address of a server → its log, with those of its webserver, daemon, code server and runs."""
 _LAUNCH = """mutation($given: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $given) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename ... on PartitionBackfill { status } } }"
@@ -31,20 +36,23 @@ _STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __t
 def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
     """The address of ``dagster dev`` over the reconciliation, whose sensors look once an hour unless they are wanted. It ends with the
     block, or with this process."""
-    folder, port = opened.config.path.parent, free_port(3100)
+    folder, port = opened.config.path.parent, free_port()
+    address, log_file = f"http://127.0.0.1:{port}", folder / "ui.log"
+    _logs[address] = log_file
     (folder / ".dagster").mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", folder / ".dagster")
     options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
     home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": str(ROOT)}
     home["RECON_TICK_S"] = "10" if sensors else "3600"
-    with (folder / "ui.log").open("w+") as log:
+    with log_file.open("w") as log:
         settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
         server = subprocess.Popen([sys.executable, *options], **settings, start_new_session=True, preexec_fn=end_with_parent)
         try:
-            waited_for(f"the UI on port {port}", lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}"))
-            assert server.poll() is None, log.seek(0) or log.read()
-            yield f"http://127.0.0.1:{port}"
+            waited_for(f"the UI on port {port}", lambda: server.poll() is not None or _answers(address))
+            assert server.poll() is None, f"dagster dev ended with status {server.returncode}\n{_end_of_log(address)}"
+            yield address
         finally:
+            del _logs[address]
             server.send_signal(signal.SIGINT)  # dagster dev ends its children then
             try:
                 server.wait(20)
@@ -59,15 +67,20 @@ def waited_for(what: str, happened: Callable[[], Any]) -> Any:
         if answer := happened():
             return answer
         time.sleep(0.5)
-    raise AssertionError(f"waited {PATIENCE_S} s in vain for {what}")
+    logs = "\n".join(map(_end_of_log, _logs))
+    raise AssertionError(f"waited {PATIENCE_S} s in vain for {what}\n{logs}")
 
 
 def asked(address: str, query: str, **variables: Any) -> Any:
-    """One GraphQL request, as the UI itself makes it."""
+    """One GraphQL request, as the UI itself makes it. An error shows the end of the server's log."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["data"]
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+    except OSError as error:
+        error.add_note(_end_of_log(address))
+        raise
 
 
 def backfilled(address: str, keys: list[dict[str, Any]], windows: list[str]) -> tuple[str, str]:
@@ -81,6 +94,10 @@ def backfilled(address: str, keys: list[dict[str, Any]], windows: list[str]) -> 
         return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else ""
 
     return backfill, waited_for("the backfill to finish", finished)
+
+
+def _end_of_log(address: str) -> str:
+    return f"log of dagster dev at {address}:\n{_logs[address].read_text(errors='replace')[-LOG_CHARS:]}"
 
 
 def _answers(address: str) -> bool:
