@@ -19,6 +19,7 @@ from typing import Any
 
 import dagster as dg
 import histories
+import psutil
 import strategies as s
 from folders import ROOT, SUPPORT
 
@@ -33,7 +34,10 @@ from resources.dagster_instance import open_instance
 
 HEARTBEAT_S = 6
 UNTIL_S = 400.0
+STOP_S_MAX = 20.0
 KEYS = 7
+PATH = os.pathsep.join([str(SUPPORT / "fault_site"), str(ROOT)])
+"""PYTHONPATH of Dagster's processes."""
 _LOGIC = '''
 import time
 from pathlib import Path
@@ -49,7 +53,12 @@ def judge(table, stage):
 
 
 def end_with_parent() -> None:
-    """To be called in a process that was just forked: where Linux can, it ends when its parent does, even a parent that was killed."""
+    """Call this in a process that was just forked. Where Linux can, the process ends when its parent does, even a parent that was killed.
+
+    SIGINT and SIGTERM get their default actions, as in a terminal. A shell's background job ignores SIGINT, a Dagster run gives SIGTERM the
+    handler of SIGINT, and a process inherits what its parent ignores."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
@@ -109,7 +118,7 @@ class Site:
             "RECON_HEARTBEAT_S": str(HEARTBEAT_S),
             "RECON_WAIT_S": "1",
             "RECON_TEST_FAULTS": str(self.folder / "faults"),
-            "PYTHONPATH": os.pathsep.join([str(SUPPORT / "fault_site"), str(ROOT)]),
+            "PYTHONPATH": PATH,
             **self.env,
         }
 
@@ -134,13 +143,19 @@ class Site:
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
+        """Signals the whole group and returns when no process of it is left: the code server and runs may outlive the daemon. After
+        STOP_S_MAX what is left is killed."""
         assert self._daemon is not None
-        os.killpg(self._daemon.pid, how)
-        try:
-            self._daemon.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._daemon.pid, signal.SIGKILL)
-            self._daemon.wait()
+        group, end = self._daemon.pid, time.monotonic() + STOP_S_MAX
+        os.killpg(group, how)
+        with suppress(subprocess.TimeoutExpired):
+            self._daemon.wait(STOP_S_MAX)
+        while (left := _processes_of(group)) and time.monotonic() < end:
+            time.sleep(0.1)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._daemon.wait()
         self._daemon = None
 
     def python(self, *arguments: str) -> subprocess.Popen[str]:
@@ -225,6 +240,16 @@ class Site:
         """The store's result is the oracle's over all that has landed."""
         self.state = s.apply(self.state, s.Run(tuple(self.state.files)))
         histories.check_store(self.r, self.state)
+
+
+def _processes_of(group: int) -> list[psutil.Process]:
+    """The processes of a group that have not ended."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group:
+                found.append(process)
+    return found
 
 
 @contextmanager

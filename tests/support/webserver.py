@@ -12,11 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from daemons import end_with_parent
+from daemons import PATH, end_with_parent
 from folders import ROOT
 from loopback import free_port
 
@@ -42,7 +42,7 @@ def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
     (folder / ".dagster").mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", folder / ".dagster")
     options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
-    home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": str(ROOT)}
+    home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": PATH}
     home["RECON_TICK_S"] = "10" if sensors else "3600"
     with log_file.open("w") as log:
         settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
@@ -53,11 +53,9 @@ def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
             yield address
         finally:
             del _logs[address]
-            server.send_signal(signal.SIGINT)  # dagster dev ends its children then
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # with its children; asked politely they take up to 20 s
+            server.wait()
 
 
 def waited_for(what: str, happened: Callable[[], Any]) -> Any:
@@ -79,7 +77,8 @@ def asked(address: str, query: str, **variables: Any) -> Any:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)["data"]
     except OSError as error:
-        error.add_note(_end_of_log(address))
+        if address in _logs:
+            error.add_note(_end_of_log(address))
         raise
 
 
