@@ -8,6 +8,8 @@ from recon.config.settings import Limits
 from recon.errors import WrongUsage
 from recon.intake.converters import layouts
 from recon.intake.converters.delimited import DelimitedRows
+from recon.intake.converters.fixed import FixedRows
+from recon.intake.converters.nacha import NachaRows
 from recon.intake.converters.port import Conversion, Received
 
 
@@ -18,5 +20,9 @@ def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Seq
     match layout:
         case layouts.Delimited():
             return DelimitedRows(received, layout, declared, limits)
+        case layouts.Fixed():
+            return FixedRows(received, layout, declared, limits)
+        case layouts.Nacha():
+            return NachaRows(received, declared, limits)
         case _:
             raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")
