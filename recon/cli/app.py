@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copy, doctor, files, index_table, maintenance, queries, run, set_aside, start
+from recon.cli import breaks, copy, dead_letters, doctor, files, index_table, maintenance, queries, run, set_aside, start
 
 
 class Command(TyperCommand):
@@ -80,3 +80,6 @@ for _command in (
 for _command in (index_table.update, index_table.rebuild, index_table.status):
     index_table.app.command(cls=Command)(_command)
 app.add_typer(index_table.app, name="index", rich_help_panel=None)
+for _name, _command in dead_letters.COMMANDS.items():
+    dead_letters.app.command(name=_name, cls=Command)(_command)
+app.add_typer(dead_letters.app, name="dlq", rich_help_panel=None)

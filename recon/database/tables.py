@@ -56,3 +56,78 @@ FILE_RUNS = sa.Table(
 sa.Index("files_identity", FILES.c.reconciliation, FILES.c.source, FILES.c.digest)
 sa.Index("files_window", FILES.c.reconciliation, FILES.c.window, FILES.c.source)
 sa.Index("files_state", FILES.c.reconciliation, FILES.c.state)
+
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+RECORD_FILES = sa.Table(
+    "record_files",
+    METADATA,
+    sa.Column("file", sa.String(200), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cleaned_to", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cleaned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("began_at", Instant, nullable=False),
+)
+"""Files whose records go through the queue. ``file``: reconciliation/source/digest. ``rows``: records sent so far, up to line
+``cleaned_to``. ``cleaned``: whether these are all."""
+
+RECORD_PARCELS = sa.Table(
+    "record_parcels",
+    METADATA,
+    sa.Column("file", sa.String(200), nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("names", sa.Text),
+    sa.Column("records", sa.Text),
+    sa.PrimaryKeyConstraint("file", "first"),
+)
+"""Records of a file from line ``first`` to ``last``, and their common state: open, finished, dead or discarded. ``round``: how often they
+were redriven. ``names``, ``records``: the columns and texts, of the result once finished; see recon.intake.queues.parcels."""
+
+RECORD_ACTIONS = sa.Table(
+    "record_actions",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("file", sa.String(200), nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.String(10), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("before", sa.Text),
+)
+"""What people did to dead letters: edit, redrive, discard. ``before``: the records before an edit."""
+
+QUEUE_MESSAGES = sa.Table(
+    "queue_messages",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("queue", sa.String(100), nullable=False),
+    sa.Column("visible_at", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("receipt", sa.String(32), nullable=False, server_default=""),
+    sa.Column("sent_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+"""Messages of the embedded queues. Times are microseconds since 1970. ``received``: how often; ``receipt``: of the last time."""
+
+QUEUE_DEAD_LETTERS = sa.Table(
+    "queue_dead_letters",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("queue", sa.String(100), nullable=False),
+    sa.Column("received", sa.Integer, nullable=False),
+    sa.Column("sent_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+"""Messages that were received too often."""
+
+sa.Index("record_parcels_state", RECORD_PARCELS.c.state, RECORD_PARCELS.c.file)
+sa.Index("record_actions_parcel", RECORD_ACTIONS.c.file, RECORD_ACTIONS.c.first)
+sa.Index("queue_messages_next", QUEUE_MESSAGES.c.queue, QUEUE_MESSAGES.c.visible_at)
+sa.Index("queue_dead_letters_queue", QUEUE_DEAD_LETTERS.c.queue)

@@ -38,7 +38,7 @@ COMMANDS = [
     ),
     *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "doctor"),
 ]
-GROUPS = {"index": ["update", "rebuild", "status"]}
+GROUPS = {"index": ["update", "rebuild", "status"], "dlq": ["list", "show", "edit", "redrive", "discard"]}
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 
 
