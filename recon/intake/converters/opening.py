@@ -11,6 +11,7 @@ from recon.intake.converters.delimited import DelimitedRows
 from recon.intake.converters.fixed import FixedRows
 from recon.intake.converters.nacha import NachaRows
 from recon.intake.converters.port import Conversion, Received
+from recon.intake.converters.sheets import SheetRows
 
 
 def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Sequence[str] | None, limits: Limits) -> Conversion:
@@ -24,5 +25,7 @@ def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Seq
             return FixedRows(received, layout, declared, limits)
         case layouts.Nacha():
             return NachaRows(received, declared, limits)
+        case layouts.Sheet():
+            return SheetRows(received, layout, declared, limits)
         case _:
             raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")

@@ -87,7 +87,7 @@ class _Unpacking:
     def _zip(self, received: Received) -> Iterator[Received]:
         try:
             with received.path.open("rb") as file:
-                _refuse_long_directory(received, file)
+                refuse_long_directory(received, file)
                 with zipfile.ZipFile(file) as archive:
                     members = [member for member in archive.infolist() if not member.is_dir()]
                     _refuse_members(received, members)
@@ -137,7 +137,7 @@ def _refuse_members(received: Received, members: list[zipfile.ZipInfo]) -> None:
         seen.add(member.filename)
 
 
-def _refuse_long_directory(received: Received, file: IO[bytes]) -> None:
+def refuse_long_directory(received: Received, file: IO[bytes]) -> None:
     """Raises WrongInput for a list of members that would take too much memory: by the archive's last record, as zipfile reads it."""
     size = file.seek(0, 2)
     file.seek(max(0, size - (1 << 16) - 22 - 76))
