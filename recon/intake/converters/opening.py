@@ -9,7 +9,9 @@ from recon.errors import WrongUsage
 from recon.intake.converters import layouts
 from recon.intake.converters.delimited import DelimitedRows
 from recon.intake.converters.fixed import FixedRows
+from recon.intake.converters.jsonrows import JsonLineRows, JsonRows
 from recon.intake.converters.nacha import NachaRows
+from recon.intake.converters.parquetrows import ParquetRows
 from recon.intake.converters.port import Conversion, Received
 from recon.intake.converters.sheets import SheetRows
 
@@ -27,5 +29,11 @@ def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Seq
             return NachaRows(received, declared, limits)
         case layouts.Sheet():
             return SheetRows(received, layout, declared, limits)
+        case layouts.Json():
+            return JsonRows(received, layout, declared, limits)
+        case layouts.JsonLines():
+            return JsonLineRows(received, declared, limits)
+        case layouts.Parquet():
+            return ParquetRows(received, declared, limits)
         case _:
             raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")

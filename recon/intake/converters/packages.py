@@ -11,7 +11,6 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.converters.cells import Workbook
 from recon.intake.converters.port import Received
 from recon.intake.converters.unpacking import refuse_long_directory
 from recon.intake.files.formats import one_line, refuse_expansion
@@ -62,14 +61,3 @@ class _Counted(io.RawIOBase):
         self._given += len(found)
         refuse_expansion(self._name, self._stored, self._given, self._limits)
         return len(found)
-
-
-def open_package(received: Received, limits: Limits) -> Workbook:
-    package = Package(received, limits)
-    if "content.xml" in package.parts:
-        from recon.intake.converters.ods import Ods
-
-        return Ods(package)
-    from recon.intake.converters.xlsx import Xlsx
-
-    return Xlsx(package)

@@ -10,8 +10,12 @@ from recon.config.settings import Limits
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.converters.cells import ROWS_MAX, Cell, Workbook, address
 from recon.intake.converters.layouts import Sheet
+from recon.intake.converters.ods import Ods
+from recon.intake.converters.packages import Package
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import not_empty
+from recon.intake.converters.xls import Xls
+from recon.intake.converters.xlsx import Xlsx
 from recon.intake.files.delimited import HEADER_AGAIN
 from recon.intake.files.inspect import require_names
 from recon.intake.files.raw import raw_table, shown
@@ -23,14 +27,11 @@ def open_workbook(received: Received, limits: Limits) -> Workbook:
     """By the file's content, since many workbooks have another's name."""
     start = not_empty(received)
     if start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        from recon.intake.converters.xls import Xls
-
         return Xls(received)
     if not start.startswith(b"PK"):
         raise WrongInput(f"{received.shown}: no workbook of Excel or OpenDocument; declare the kind that it is, such as delimited")
-    from recon.intake.converters.packages import open_package
-
-    return open_package(received, limits)
+    package = Package(received, limits)
+    return Ods(package) if "content.xml" in package.parts else Xlsx(package)
 
 
 class SheetRows:

@@ -10,7 +10,7 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.files.formats import BLOCK_BYTES, BROKEN, BROKEN_UTF8, BlockStream, format_of, head_text, one_line, text_blocks
+from recon.intake.files.formats import BLOCK_BYTES, BROKEN, BROKEN_UTF8, BlockStream, head_text, one_line, text_blocks
 from recon.intake.files.quoting import Dialect, Records
 from recon.intake.files.spec import SourceFile
 
@@ -24,7 +24,7 @@ def delimiter_of(kind: str) -> str:
 
 def header_of(file: SourceFile) -> list[str]:
     """The column names in a CSV or TSV file's first record; none in an empty file."""
-    form = format_of(file.name)
+    form = file.format
     return header_in(file.name, head_text(file.name, file.path, form.codec), Dialect(delimiter_of(form.kind)))
 
 
@@ -56,7 +56,7 @@ def record_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> It
     ``names`` are in the header. Blank lines are left out. A line with faulty quotes is one record with a problem. Raises WrongInput
     for a line longer than ``limits.line``.
     """
-    form = format_of(file.name)
+    form = file.format
     header = header_of(file)
     source = Records(file.name, text_blocks(file.name, file.path, form.codec, limits=limits), Dialect(delimiter_of(form.kind)), limits.line)
     yield from batches_of(source, header, [header.index(name) for name in names], limits)

@@ -109,11 +109,11 @@ def refuse_carriage_returns(name: str, head: str) -> None:
 def require_columns(file: SourceFile, spec: EventSpec) -> None:
     """Raises WrongInput if the header, the Parquet schema or all objects of JSON lines lack a column of ``spec``, if a header or schema has
     it twice, or if a Parquet file has more rows than ``spec.limits`` or a column of an unusable type."""
-    form = format_of(file.name)
+    form = file.format
     if form.kind == "json":
         absent, members = ([], []) if file.partial else absent_members(file, spec.names, spec.limits)
         if absent:
-            raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {_what_is_there(absent[0], members)}")
+            raise WrongInput(f"{file.name}: no line has a member {absent[0]!r}; {what_is_there(absent[0], members)}")
         return
     opened = open_parquet(file) if form.kind == "parquet" else None
     if opened is None:
@@ -136,7 +136,7 @@ def require_names(file: str, where: str, there: Sequence[str], needed: Sequence[
         if counts[column] > 1:
             raise WrongInput(f"{file}: {where} has column {column!r} twice; give each column its own name")
         if column not in counts:
-            raise WrongInput(f"{file}: {where} has no column {column!r}; {_what_is_there(column, there, delimiter)}")
+            raise WrongInput(f"{file}: {where} has no column {column!r}; {what_is_there(column, there, delimiter)}")
 
 
 _LINES_ABOVE_MAX = 100
@@ -157,7 +157,7 @@ def header_elsewhere(head: str, columns: Sequence[str], dialect: Dialect) -> int
 
 def _header_below(file: SourceFile, columns: Sequence[str]) -> str | None:
     """The advice where the header is not line 1 but a later one."""
-    form = format_of(file.name)
+    form = file.format
     head = head_text(file.name, file.path, form.codec)
     number = header_elsewhere(head, columns, Dialect(delimiter_of(form.kind)))
     if number is None:
@@ -199,7 +199,8 @@ def _check_type(place: str, kind: Any, column: str, spec: EventSpec) -> None:
         )
 
 
-def _what_is_there(column: str, there: Sequence[str], delimiter: str | None = None) -> str:
+def what_is_there(column: str, there: Sequence[str], delimiter: str | None = None) -> str:
+    """What a file has in place of a column that it lacks."""
     shown = ", ".join(there[:20])[:300] + (" …" if len(there) > 20 else "")
     if len(there) == 1 and delimiter is not None:
         other = next((mark for mark in (";", "\t", ",", "|") if mark in there[0]), None)

@@ -9,9 +9,10 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
-from recon.intake.files.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, format_of, matches, text_blocks
+from recon.intake.files.formats import BOM_INSIDE, BROKEN, BROKEN_UTF8, matches, text_blocks
 from recon.intake.files.jsonexact import NOT_JSON, exact_members, is_nested_deeper, member_names
 from recon.intake.files.spec import SourceFile
+from recon.vocabulary.duckdb import literal
 
 # Numbers of up to 15 digits are exact as doubles, so only longer ones, exponents and very small ones need Python; so do texts that DuckDB
 # accepts although they are not JSON. Matches inside strings only cost time.
@@ -29,7 +30,7 @@ def line_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iter
 
     Blank lines are left out. Raises WrongInput for a line longer than ``limits.line``.
     """
-    line, reader = 1, _Lines(names, limits)
+    line, reader = 1, ObjectLines(names, limits)
     try:
         for block in _line_blocks(file, limits):
             batch = reader.batch(block, line)
@@ -40,6 +41,17 @@ def line_batches(file: SourceFile, names: Sequence[str], limits: Limits) -> Iter
         raise WrongInput(
             f"{file.name}: line {line + error.lines} is longer than {limits.line:,} bytes; expected one JSON object a line"
         ) from None
+
+
+def members_sql(relation: str, names: Sequence[str]) -> str:
+    """SQL that turns the batches of ``line_batches`` into text columns t0, t1, …; a text that DuckDB can't parse becomes a problem, not an
+    error."""
+    structure = literal(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
+    texts = "".join(f", struct_extract(j, {literal(name)}) AS t{position}" for position, name in enumerate(names))
+    return (
+        f"(SELECT line, span, coalesce(problem, CASE WHEN j IS NULL THEN {literal(NOT_JSON)} END) AS problem{texts} "
+        f"FROM (SELECT line, span, problem, try(from_json(text, {structure})) AS j FROM {relation}))"
+    )
 
 
 class _TooLong(Exception):
@@ -53,7 +65,7 @@ class _TooLong(Exception):
 def _line_blocks(file: SourceFile, limits: Limits) -> Iterator[bytes]:
     """Blocks of complete lines, each ending with a line feed."""
     rest, longest = b"", limits.line
-    for block in text_blocks(file.name, file.path, format_of(file.name).codec, _BLOCK_BYTES, limits):
+    for block in text_blocks(file.name, file.path, file.format.codec, _BLOCK_BYTES, limits):
         if len(rest) + max(block.find(b"\n"), 0) > longest:
             raise _TooLong
         block = rest + block
@@ -70,22 +82,27 @@ def _line_blocks(file: SourceFile, limits: Limits) -> Iterator[bytes]:
 def absent_members(file: SourceFile, names: Sequence[str], limits: Limits) -> tuple[list[str], list[str]]:
     """The ``names`` that no object has, and the members of the first objects. Nothing is absent from a file without objects. Reads only up
     to the line with the last of ``names``."""
-    absent, there = list(names), dict[str, None]()
-    patterns = {name: re.compile(json.dumps(name, ensure_ascii=False).encode() + rb"[ \t\r]*:") for name in names}
     try:
-        for block in _line_blocks(file, limits):
-            if not there:
-                there = _first_members(block)
-            for name in [name for name in absent if _has_member(block, name, patterns[name])]:
-                absent.remove(name)
-            if not absent:
-                break
+        return absent_from(_line_blocks(file, limits), names)
     except _TooLong:
         return [], []  # the reader reports the line
+
+
+def absent_from(source: Iterator[bytes], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The same for blocks of whole lines."""
+    absent, there = list(names), dict[str, None]()
+    patterns = {name: re.compile(json.dumps(name, ensure_ascii=False).encode() + rb"[ \t\r]*:") for name in names}
+    for block in source:
+        if not there:
+            there = first_members(block)
+        for name in [name for name in absent if _has_member(block, name, patterns[name])]:
+            absent.remove(name)
+        if not absent:
+            break
     return (absent, list(there)) if there else ([], [])
 
 
-def _first_members(block: bytes, lines: int = 100) -> dict[str, None]:
+def first_members(block: bytes, lines: int = 100) -> dict[str, None]:
     there: dict[str, None] = {}
     for line in block.decode("utf-8").split("\n"):
         there |= dict.fromkeys(member_names(line))
@@ -112,8 +129,8 @@ def _has_member(block: bytes, name: str, pattern: re.Pattern[bytes]) -> bool:
 _ESCAPED_NAME = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)++"[ \t\r]*:')
 
 
-class _Lines:
-    """Turns blocks of lines into batches."""
+class ObjectLines:
+    """Turns blocks of lines, one object each, into batches; see ``line_batches``."""
 
     def __init__(self, names: Sequence[str], limits: Limits) -> None:
         self._names, self._nesting, self._longest = names, limits.nesting, limits.line

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import WrongInput
 from recon.intake.files.checks import Checks, checks
 from recon.intake.files.delimited import record_batches
-from recon.intake.files.formats import format_of
 from recon.intake.files.inspect import require_columns
-from recon.intake.files.jsonexact import NOT_JSON
-from recon.intake.files.jsonlines import line_batches
+from recon.intake.files.jsonlines import line_batches, members_sql
 from recon.intake.files.parquet import direct_scan, row_batches
 from recon.intake.files.raw import raw_rows
 from recon.intake.files.spec import EventSpec, FileRows, SourceFile
 from recon.storage.hashing import halves
-from recon.vocabulary.duckdb import literal, quoted
+from recon.vocabulary.duckdb import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,7 +87,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
     import pyarrow as pa
 
     require_columns(file, spec)
-    kind = format_of(file.name).kind
+    kind = file.format.kind
     if kind == "parquet" and (direct := direct_scan(file, spec.names, spec.texts)) is not None:
         # After a failure (bytes that are not UTF-8, a damaged page) the file is read again below, which reports it row by row.
         with contextlib.suppress(duckdb.Error):
@@ -101,7 +98,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, number: int, file: SourceF
     counted = _Counted(_batches_of(file, kind, spec), file.name, spec.limits.rows)
     view = "recon_intake_batches"
     connection.register(view, pa.RecordBatchReader.from_batches(schema, counted))
-    source = _members(view, spec.names) if kind == "json" else view
+    source = members_sql(view, spec.names) if kind == "json" else view
     try:
         connection.execute(f"INSERT INTO {table} {_select(number, source, spec, sql)}")
     except duckdb.Error:
@@ -117,16 +114,6 @@ def _batches_of(file: SourceFile, kind: str, spec: EventSpec) -> Iterator[Any]:
     if kind == "json":
         return line_batches(file, spec.names, spec.limits)
     return row_batches(file, spec.names, spec.texts) if kind == "parquet" else record_batches(file, spec.names, spec.limits)
-
-
-def _members(view: str, names: Sequence[str]) -> str:
-    """SQL that turns JSON texts into the text columns t0, t1, …; a text that DuckDB can't parse becomes a problem, not an error."""
-    structure = literal(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
-    texts = "".join(f", struct_extract(j, {literal(name)}) AS t{position}" for position, name in enumerate(names))
-    return (
-        f"(SELECT line, span, coalesce(problem, CASE WHEN j IS NULL THEN {literal(NOT_JSON)} END) AS problem{texts} "
-        f"FROM (SELECT line, span, problem, try(from_json(text, {structure})) AS j FROM {view}))"
-    )
 
 
 def _select(number: int, source: str, spec: EventSpec, sql: Checks) -> str:

@@ -72,7 +72,7 @@ def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] =
     import pyarrow as pa
 
     row = 1
-    for batch in _batches(file, list(names)):
+    for batch in arrow_batches(file, list(names)):
         count = batch.num_rows
         columns, problem = [], pa.nulls(count, pa.string())
         for name in names:
@@ -93,12 +93,13 @@ def refuse_inexact(file: SourceFile, texts: Collection[str]) -> None:
 
     floats = [field.name for field in open_parquet(file).schema_arrow if field.name in texts and pa.types.is_floating(field.type)]
     if floats:
-        for batch in _batches(file, floats):
+        for batch in arrow_batches(file, floats):
             for name in floats:
                 as_text(batch.column(name), f"{file.name}: column {name!r}", True)
 
 
-def _batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
+def arrow_batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
+    """Record batches of the columns ``names``, or of all; 96-bit times are text. Raises WrongInput for a damaged file."""
     import pyarrow as pa
 
     opened = open_parquet(file)
@@ -180,9 +181,7 @@ def _whole_numbers(column: Any, what: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    power = _FLOAT_DIGITS[column.type.bit_width]
-    wide = column.cast(pa.float64())
-    whole = pc.and_(pc.equal(wide, pc.round(wide)), pc.less(pc.abs(wide), float(2**power)))
+    power, wide, whole = _FLOAT_DIGITS[column.type.bit_width], column.cast(pa.float64()), whole_numbers(column)
     if pc.any(pc.invert(whole)).as_py():
         wrong = wide.filter(pc.invert(whole).fill_null(False))[0].as_py()
         raise WrongInput(
@@ -190,6 +189,15 @@ def _whole_numbers(column: Any, what: str) -> Any:
             "write the column as text or as whole numbers"
         )
     return wide.cast(pa.int64())
+
+
+def whole_numbers(column: Any) -> Any:
+    """Which floats are whole numbers, small enough to be exact."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wide = column.cast(pa.float64())
+    return pc.and_(pc.equal(wide, pc.round(wide)), pc.less(pc.abs(wide), float(2 ** _FLOAT_DIGITS[column.type.bit_width])))
 
 
 def refuse_nested(kind: Any, what: str) -> None:
@@ -244,7 +252,7 @@ def texts_of_all(file: SourceFile) -> Iterator[Any]:
     """Batches of all columns as text, nested ones in Python's notation, for showing rows."""
     import pyarrow as pa
 
-    for batch in _batches(file, None):
+    for batch in arrow_batches(file, None):
         columns = []
         for column in batch.columns:
             nested = pa.types.is_nested(column.type)

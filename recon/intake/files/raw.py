@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from recon.intake.files.formats import blocks, format_of
+from recon.intake.files.formats import blocks
 from recon.intake.files.parquet import texts_of_all
 from recon.intake.files.spec import RAW_BYTES_MAX, SourceFile
 
@@ -16,10 +16,10 @@ def raw_rows(file: SourceFile, lines: Any, spans: Any) -> Iterator[Any]:
 
     A row of Parquet becomes JSON. Each raw text is cut at 64 KiB; bytes that are not UTF-8 become U+FFFD.
     """
-    if format_of(file.name).kind == "parquet":
+    if file.format.kind == "parquet":
         yield from _parquet_rows(file, lines)
     else:
-        yield from text_rows(blocks(file.name, file.path, format_of(file.name).codec), lines, spans)
+        yield from text_rows(blocks(file.name, file.path, file.format.codec), lines, spans)
 
 
 def text_rows(source: Iterator[bytes], lines: Any, spans: Any) -> Iterator[Any]:

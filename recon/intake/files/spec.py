@@ -10,6 +10,7 @@ from pathlib import Path
 from recon.config import Config
 from recon.config.settings import Limits
 from recon.errors import WrongUsage
+from recon.intake.files.formats import Format, format_of
 from recon.vocabulary.types import Type
 
 KEY_BYTES_MAX = 4096
@@ -70,12 +71,17 @@ def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A landed file: ``name`` as landed, which shows its format, and the local ``path`` of its bytes. ``partial``: it may lack members that
-    the rules use, as corrections do."""
+    """A file: ``name`` as landed, which shows its format unless that is ``declared``, and the local ``path`` of its bytes. ``partial``: it
+    may lack members that the rules use, as corrections do."""
 
     name: str
     path: Path
     partial: bool = False
+    declared: Format | None = None
+
+    @property
+    def format(self) -> Format:
+        return self.declared or format_of(self.name)
 
 
 @dataclass(frozen=True)
