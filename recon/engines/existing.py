@@ -124,7 +124,7 @@ def touched_keys(
     hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
     lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])
     if len(columns) > 1:  # a single column was written in order
-        order = np.lexsort((lo, hi))
+        order = hash_order(hi, lo)
         hi, lo = hi[order], lo[order]
     # Two keys of a window may have the same hash, whose records must not be read twice.
     fresh = np.ones(len(hi), bool)

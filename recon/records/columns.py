@@ -74,6 +74,15 @@ class Blocks:
     lengths: Ints
 
 
+def concatenated(columns: Sequence[Column]) -> Column:
+    """The values of one slot, of one part after another."""
+    highs = [column.low >> 63 if column.high is None else column.high for column in columns]
+    high = None if all(column.high is None for column in columns) else np.concatenate(highs)
+    texts = [column.text for column in columns if column.text is not None]
+    low, valid = (np.concatenate([getattr(column, name) for column in columns]) for name in ("low", "valid"))
+    return Column(low, high, valid, pa.concat_arrays(texts) if texts else None)
+
+
 def flat(column: Any) -> Any:
     """A chunked column as one array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -35,27 +35,6 @@ def merged_rows(form: Form, table: pa.Table) -> Rows:
     )
 
 
-def reduced_rows(form: Form, table: pa.Table, window: int) -> Rows:
-    """The rows of reduced artifacts (key, n, u if events have a currency, ids, ``m_<name>``) as records of the single ``window``, with
-    ``status`` and ``x_<name>``."""
-    count, ids = table.num_rows, flat(table.column("ids"))
-    zeros = np.zeros(count, np.int64)
-    return Rows(
-        key=flat(table.column("key")).cast(pa.large_string()).cast(pa.large_binary()),
-        status=status_codes(form, table.column("status")),
-        slots=header_columns(form, table),
-        kept=np.ones(count, np.int64),
-        window=np.full(count, window),
-        n=numbers(flat(table.column("n"))),
-        d=zeros,
-        c_slots=reduced_slots(form, table),
-        c_ids=numbers(pc.list_value_length(ids)),
-        ids=ids_of(ids),
-        withdrawn=zeros,
-        gone=np.zeros(0, np.int64),
-    )
-
-
 def reduced_slots(form: Form, table: pa.Table) -> list[Column]:
     """The slots of the contributions in reduced artifacts."""
     currencies = flat(table.column("u")) if form.currency else pa.nulls(table.num_rows)

@@ -26,7 +26,7 @@ from recon.intake.files import key_text
 from recon.model.form import Form, Slot
 from recon.model.record import full
 from recon.records.encode import encode
-from recon.records.tables import reduced_rows
+from recon.records.tables import as_table, merged_rows
 
 WINDOWS = ("2026-11-01T00:00Z", "2026-11-01T01:00Z")
 COLUMNS = ("order_id", "event_id", "event_type", "amount", "currency", "booked_at")
@@ -163,7 +163,8 @@ def test_a_decimal_in_a_record_has_all_its_digits_on_either_side_of_64_bits(scal
     digits = ["0", "1", "9" * 17, "1" + "0" * 17, "9" * 18, "1" + "0" * 18, "9" * 38, "12345678901234567890", str(2**63 - 1), str(2**63)]
     for value in [Decimal(f"{sign}{each}").scaleb(-scale, Context(prec=38)) for each in digits for sign in ("", "-")]:
         shown = f"{value:.{scale}f}".removeprefix("-") if value == 0 else f"{value:.{scale}f}"
-        columns = {"key": ["A"], "status": pa.array([None], pa.string()), "n": [1], "ids": pa.array([[]], pa.list_(pa.uint64()))}
-        table = pa.table({**columns, "m_v": pa.array([value], pa.decimal128(38, scale))})
-        record = full(form, encode(form, reduced_rows(form, table, 0))[0].tobytes())
+        listed = {"w": "2026-11-01T00:00Z", "n": 1, "d": 0, "ids": [], "m": {"v": str(value)}}
+        table = as_table(form, [{"key": "A", "status": None, "contributions": [listed], "withdrawn": []}])
+        table = table.append_column("m_v", pa.array([value], pa.decimal128(38, scale)))
+        record = full(form, encode(form, merged_rows(form, table))[0].tobytes())
         assert record["measures"] == record["contributions"][0]["m"] == {"v": shown}

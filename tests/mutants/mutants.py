@@ -55,7 +55,14 @@ _CHAIN = (
 _WATERMARK = ("state/test_timeline.py::test_the_watermark_reaches_as_far_as_windows_are_closed_without_a_gap",)
 _REBUILT = ("state/test_timeline.py::test_a_generation_takes_the_place_of_all_that_stood_and_commits_go_on_from_there",)
 _CARRIED = ("laws/test_regressions.py::test_verify_adds_up_what_is_carried_forward_beyond_38_digits",)
-_FAST = ("laws/test_fast_way.py::test_both_ways_give_equal_bytes_where_the_fast_way_has_a_limit",)
+_FAST = tuple(
+    f"laws/test_fast_way.py::test_{name}"
+    for name in (
+        "both_ways_give_equal_bytes_where_the_fast_way_has_a_limit",
+        "both_ways_give_equal_bytes_where_a_key_is_gone_from_one_of_two_corrected_windows",
+        "these_keys_take_the_fast_way",
+    )
+)
 _WORDS = tuple(
     f"verification/test_words.py::test_{name}"
     for name in ("bytes_that_say_the_same_in_another_way_are_odd", "flags_and_values_without_need_are_odd")
@@ -435,38 +442,52 @@ MUTANTS = (
         _OTHERS,
     ),
     Mutant(
-        "recon/records/append.py",
-        "a sum that needs more than 64 bits is appended",
-        "            if (found_wide := new.is_wide) is not None:\n                wide |= found_wide\n",
+        "recon/records/contributions.py",
+        "a sum that needs more than 64 bits is added up",
+        "            wide |= _overflowing(column.low, kept, first)\n",
         "",
         _FAST,
     ),
     Mutant(
-        "recon/engines/duckdb/append.py",
-        "a window that shares ids with the record is appended",
-        " & ~sharing_ids(old, arriving)",
+        "recon/records/contributions.py",
+        "contributions are not in order of windows",
+        'np.argsort(both.place, kind="stable")',
+        'np.argsort(both.of, kind="stable")',
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/fast.py",
+        "keys with an id in two windows take the fast way",
+        "        wrong |= sharing_ids(found, len(usual))\n",
         "",
         _FAST,
     ),
     Mutant(
-        "recon/engines/duckdb/append.py",
-        "a window is appended behind a later one",
-        "np.asarray(some & (newest < self.window))",
-        "np.asarray(some)",
+        "recon/engines/duckdb/fast.py",
+        "keys of two currencies take the fast way",
+        "(code[1:] != code[:-1])",
+        "(code[1:] < 0)",
         _FAST,
     ),
     Mutant(
-        "recon/engines/duckdb/append.py",
-        "a record of two currencies is appended to",
-        "(old.status != mixed) & _equal_texts(",
-        "_equal_texts(",
+        "recon/engines/duckdb/fast.py",
+        "keys with more windows than a record keeps take the fast way",
+        "    wrong |= np.bincount(found.of, minlength=len(usual)) > carried_forward.FOLD_MIN\n",
+        "",
         _FAST,
     ),
     Mutant(
-        "recon/engines/duckdb/append.py",
-        "a record with as many windows as it keeps is appended to",
-        "(old.kept < carried_forward.FOLD_MIN)",
-        "(old.kept > 0)",
+        "recon/engines/duckdb/fast.py",
+        "a window that no longer contributes is not listed",
+        "        wrong[old.of[replaced][~_among(old.place[replaced], new.place)]] = True\n",
+        "        pass\n",
+        _FAST,
+    ),
+    Mutant(
+        "recon/engines/duckdb/fast.py",
+        "records that are equal are written again",
+        "    if equal.any():",
+        "    if False:",
         _FAST,
     ),
 )

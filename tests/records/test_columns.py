@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from any_record import forms, records
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_words import encoded
 
-from recon.model.form import Form
-from recon.records.append import Append, Arriving, can_append
-from recon.records.columns import arrow_type, binary_of, words_of
+from recon.model.form import Form, Slot
+from recon.records.columns import Column, arrow_type, binary_of, words_of
+from recon.records.contributions import Contributions, joined, of_records, sharing_ids, totals
 from recon.records.decode import Decoder, decode
 from recon.records.encode import encode
-from recon.records.ranges import before
 from recon.records.tables import as_table, merged_rows, typed
 
 MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -66,23 +66,56 @@ def test_columns_are_decoded_as_they_were_encoded(case: tuple[Form, list[dict[st
 
 
 @MANY
-@given(several(), st.booleans())
-def test_appending_the_last_contribution_gives_the_bytes_of_the_whole_record(case: tuple[Form, list[dict[str, Any]]], ids: bool) -> None:
+@given(several(), st.data())
+def test_contributions_that_are_joined_give_the_bytes_of_the_whole_record(
+    case: tuple[Form, list[dict[str, Any]]], data: st.DataObject
+) -> None:
     form, found = case
-    assume(can_append(form))
-    plain = [r for r in found if r["contributions"] and "carried" not in r and not r["withdrawn"]]
-    for record in plain:
-        for part in record["contributions"]:
-            part["d"], part["ids"] = 0, (part["ids"] or []) if ids else []
-    small = [r for r in plain if len(encoded(form, r)) and not int.from_bytes(encoded(form, r)[14:16], "little") & 1]
-    without = [r | {"contributions": r["contributions"][:-1]} for r in small]
-    words, start, _ = words_of(pa.array([encoded(form, r) for r in without], pa.large_binary()))
-    whole = Decoder(form, *words_of(pa.array([encoded(form, r) for r in small], pa.large_binary()))[:2])
-    rows, last = whole.rows(), np.cumsum(whole.kept) - 1
-    windows = set(rows.window[last].tolist())
-    assume(len(windows) == 1)
-    arriving = Arriving(windows.pop(), rows.n, rows.c_ids, rows.ids, rows.c_slots).take(last)
-    append = Append(form, words, Decoder(form, words, start), arriving)
-    out, at = np.zeros(int(append.length.sum()), np.uint64), before(append.length)
-    append.write(out, at, rows.status, rows.slots)
-    assert [data.as_py() for data in binary_of(out, at, append.length)] == [encoded(form, record) for record in small]
+    whole = [r for r in found if r["contributions"] and "carried" not in r]
+    for part in [part for record in whole for part in record["contributions"]]:
+        part["d"], part["ids"] = 0, part["ids"] or []
+    bytes_of = [encoded(form, record) for record in whole]
+    decoder = Decoder(form, *words_of(pa.array(bytes_of, pa.large_binary()))[:2])
+    every = of_records(decoder, np.arange(len(whole)))
+    sides = np.array(data.draw(st.lists(st.booleans(), min_size=len(every.of), max_size=len(every.of))), bool)
+    some, others = (every.take(np.flatnonzero(side)) for side in (sides, ~sides))
+    again = joined(others, some)
+    rows = replace(decoder.rows(), kept=again.kept, window=again.window, n=again.n, c_slots=again.slots, c_ids=again.counts, ids=again.ids)
+    words, start, length = encode(form, rows)
+    assert [each.as_py() for each in binary_of(words, start, length)] == bytes_of
+
+
+NUMBERS = st.none() | st.integers(-9, 9) | st.integers(-(1 << 63), (1 << 63) - 1)
+
+
+@MANY
+@given(st.lists(st.lists(NUMBERS, min_size=1, max_size=5), max_size=5))
+def test_totals_are_those_of_python_and_sums_beyond_64_bits_are_named(records: list[list[int | None]]) -> None:
+    kinds = ("sum", "min", "max")
+    form = Form(("k",), ("", 3600, ""), tuple(Slot(kind, "integer", kind) for kind in kinds), (), (), False, "")
+    values = [value for record in records for value in record]
+    slot = Column(np.array([value or 0 for value in values], np.int64), None, np.array([value is not None for value in values], bool))
+    of = np.repeat(np.arange(len(records)), [len(record) for record in records])
+    zeros = np.zeros(len(values), np.int64)
+    found = Contributions(of, zeros, zeros, zeros, np.zeros(0, np.uint64), [slot] * 3)
+    totalled, wide = totals(form, found, found.kept)
+    some = [[value for value in record if value is not None] for record in records]
+    assert wide.tolist() == [not -(1 << 63) <= sum(record) < 1 << 63 for record in some]
+    for kind, column in zip(kinds, totalled, strict=True):
+        fold = {"sum": sum, "min": min, "max": max}[kind]
+        expected = [fold(record) if record else None for record in some]
+        shown = [low if valid else None for low, valid in zip(column.low.tolist(), column.valid.tolist(), strict=True)]
+        assert [one for one, beyond in zip(shown, wide, strict=True) if not (beyond and kind == "sum")] == [
+            one for one, beyond in zip(expected, wide, strict=True) if not (beyond and kind == "sum")
+        ]
+
+
+@MANY
+@given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 6) | st.just((1 << 64) - 1), max_size=3, unique=True)), max_size=6))
+def test_records_with_an_id_twice_are_found(parts: list[tuple[int, list[int]]]) -> None:
+    parts.sort(key=lambda part: part[0])
+    of, counts = np.array([part[0] for part in parts], np.int64), np.array([len(part[1]) for part in parts], np.int64)
+    ids = [one * 0xD6E8FEB86659FD93 % (1 << 64) for part in parts for one in part[1]]  # scattered, as hashes are
+    found = Contributions(of, of, of, counts, np.array(ids, np.uint64), [])
+    listed = [[one for number, some in parts if number == record for one in some] for record in range(4)]
+    assert sharing_ids(found, 4).tolist() == [len(some) > len(set(some)) for some in listed]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recon.config import Config
 from recon.config.form import form_of
-from recon.engines.duckdb import append, carried_forward, conflicts, contributions, duplicates, reduce
+from recon.engines.duckdb import carried_forward, conflicts, contributions, duplicates, fast, reduce
 from recon.engines.duckdb.reduce import measure
 from recon.engines.port import Moved, Recount, Slice, Sources
 from recon.logic.call import after_merge
@@ -48,13 +48,13 @@ def merge_slice(
     windows, stored, form = sorted(sources.artifacts), Stored.of(existing), form_of(config)
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
-    quick = append.find(connection, config, sources.artifacts, stored, bounds) if append.is_quick(config, len(windows)) else None
-    places = np.arange(len(stored.hi)) if quick is None else quick.places
+    taken = fast.find(connection, config, sources.artifacts, stored, bounds) if fast.is_fast(config) else None
+    places = np.arange(len(stored.hi)) if taken is None else taken.places
     connection.register("existing_records", stored.table(form, places))
-    if quick is not None:
-        connection.register("arriving_artifacts", quick.arriving)
-        connection.register("quick_artifacts", quick.arrived)
-    arriving = _arriving(config, sources.artifacts, bounds, quick is not None)
+    if taken is not None:
+        connection.register("arriving_artifacts", taken.arriving)
+        connection.register("fast_artifacts", taken.arrived)
+    arriving = _arriving(config, sources.artifacts, bounds, taken is not None)
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _EXISTING, arriving, windows)}")
     if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
         carried_forward.open_blocks(connection, config, sources.artifacts_old, sources.events_old)
@@ -69,12 +69,12 @@ def merge_slice(
         moved, recounted = duplicates.untangle(connection, config, sources, windows)
         earlier, later = conflicts.find(connection, config, sources, windows)
         settled = f"({settled} UNION ALL BY NAME SELECT {_SETTLED}, {_CARRIED} FROM untangled)"
-    counted, suppressed, measures = _window_sums(connection, config, windows, settled, quick is not None)
+    counted, suppressed, measures = _window_sums(connection, config, windows, settled, taken is not None)
     merged = connection.sql(_written(_finals(connection, config, settled))).to_arrow_table()
-    records, changed = _records(form, merged, stored, quick)
+    records, changed = _records(form, merged, stored, taken)
     statuses = _status_changes(connection, merged.filter(pa.array(changed)))
-    if quick is not None:
-        statuses = _added(statuses, quick.statuses)
+    if taken is not None:
+        statuses = _added(statuses, taken.statuses)
     return Slice(records, statuses, counted, suppressed, measures, moved, recounted, earlier, later)
 
 
@@ -89,15 +89,13 @@ class _Arriving:
 
 def _arriving(config: Config, artifacts: Mapping[str, Path], bounds: tuple[int, int], read: bool) -> _Arriving:
     """``read``: the arriving keys are in the view ``arriving_artifacts``, without those that took the fast way."""
-    part = f"WHERE hi >= {bounds[0]} AND hi < {bounds[1]}"
-    made = {window: contributions.from_artifact(config, literal(window)) for window in artifacts}
+    source, made = "arriving_artifacts", contributions.from_artifact(config, "w")
+    if not read:
+        source = f"(FROM {parquet.scan_windows(artifacts)} WHERE hi >= {bounds[0]} AND hi < {bounds[1]})"
     if len(artifacts) == 1:
-        ((window, path),) = artifacts.items()
-        source = "arriving_artifacts" if read else f"{parquet.scan(path)} {part}"
-        return _Arriving(f"SELECT * FROM {source}", f"[{made[window]}]")
-    scans = [f"SELECT hi, lo, key, {made[window]} AS x FROM {parquet.scan(path)} {part}" for window, path in artifacts.items()]
+        return _Arriving(f"SELECT * FROM {source}", f"[{made}]")
     listed = "any_value(hi) AS hi, any_value(lo) AS lo, key, list(x ORDER BY x.w) AS arrived"
-    return _Arriving(f"SELECT {listed} FROM ({' UNION ALL '.join(scans)}) GROUP BY key", "arrived")
+    return _Arriving(f"SELECT {listed} FROM (SELECT hi, lo, key, {made} AS x FROM {source}) GROUP BY key", "arrived")
 
 
 def _each(value: str) -> str:
@@ -220,7 +218,7 @@ def _written(finals: str) -> str:
     return f"SELECT * EXCLUDE (old_c, fresh, appended), {listed}, {counted} FROM {finals}"
 
 
-def _records(form: Form, merged: pa.Table, stored: Stored, quick: append.Quick | None) -> tuple[pa.Table, Bools]:
+def _records(form: Form, merged: pa.Table, stored: Stored, taken: fast.Fast | None) -> tuple[pa.Table, Bools]:
     """hi, lo, length (bytes) and record of the artifacts that changed, in order of hash; and whether each of ``merged`` did."""
     words, start, length = encode(form, merged_rows(form, merged))
     hi, lo = (merged.column(name).to_numpy() for name in ("hi", "lo"))
@@ -228,15 +226,15 @@ def _records(form: Form, merged: pa.Table, stored: Stored, quick: append.Quick |
     rows = np.flatnonzero(changed)
     hi, lo, start, length = hi[rows], lo[rows], start[rows], length[rows]
     lengths = length
-    if quick is not None:
-        hi, lo, lengths = (np.concatenate(both) for both in ((hi, quick.hi), (lo, quick.lo), (length, quick.length)))
+    if taken is not None:
+        hi, lo, lengths = (np.concatenate(both) for both in ((hi, taken.hi), (lo, taken.lo), (length, taken.records.length)))
     order = hash_order(hi, lo)
     place = np.empty(len(order), np.int64)
     place[order] = before(lengths[order])
     out = np.zeros(int(lengths.sum()), np.uint64)
     out[ranges(place[: len(rows)], length)] = words[ranges(start, length)]
-    if quick is not None:
-        quick.write(out, place[len(rows) :])
+    if taken is not None:
+        taken.records.write(out, place[len(rows) :])
     records = binary_of(out, place[order], lengths[order])
     columns = {"hi": hi[order], "lo": lo[order], "length": (8 * lengths[order]).astype(np.uint32)}
     return pa.table({**columns, "record": records}), changed
@@ -249,10 +247,10 @@ def _twins(hi: Any) -> Bools:
 
 
 def _window_sums(
-    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str, quick: bool
+    connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str, taken: bool
 ) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
-    """Per window of the range, sums over its new contributions: rows counted, rows suppressed, additive measures. ``quick``: also over the
-    view ``quick_artifacts``.
+    """Per window of the range, sums over its new contributions: rows counted, rows suppressed, additive measures. ``taken``: also over the
+    view ``fast_artifacts``.
 
     Where ``fresh`` is not the complete list, the contributions before it are of other windows."""
     additive = [item for item in config.measures if item.kind in ("sum", "count")]
@@ -261,9 +259,9 @@ def _window_sums(
     source = f"""
         SELECT x.w AS w, {", ".join(values)}
         FROM (SELECT unnest(list_filter(fresh, lambda x: list_contains({ranged}, x.w))) AS x FROM {settled})"""
-    if quick:
+    if taken:
         own = "".join(f", {measure(item.name)}" for item in additive)
-        source += f" UNION ALL BY NAME SELECT {literal(windows[0])} AS w, n, 0 AS d{own} FROM quick_artifacts"
+        source += f" UNION ALL BY NAME SELECT w, n, 0 AS d{own} FROM fast_artifacts"
     sums = "".join(f", sum({measure(item.name)})" for item in additive)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM ({source}) GROUP BY w").fetchall()
     names = [item.name for item in additive]
