@@ -11,7 +11,7 @@ from recon.database import Database
 from recon.intake.queues.port import VISIBILITY_S, DeadLetterQueue, Process
 from recon.intake.queues.sql_queue import AT_ONCE, SqlQueue
 from recon.intake.queues.sql_store import SqlRecordStore
-from recon.intake.queues.steps import Step, bury_messages, finish_messages, process_messages, store_messages
+from recon.intake.queues.steps import Step, bury_messages, bury_unstored, finish_messages, process_messages, store_messages
 
 _AGAIN_S = 1.0
 _LOOK_S = 0.2
@@ -59,7 +59,8 @@ def drain(
     ]
     while left_s() > 0:
         worked = [_work(queue, step, again_s) for queue, step in steps]
-        worked += [_bury(queue.dead, partial(bury_messages, records)) for queue in queues.queues]
+        worked += [_bury(queue.dead, partial(bury_messages, records)) for queue in (queues.finish_queue, queues.process_queue)]
+        worked.append(_bury(queues.store_queue.dead, partial(bury_unstored, records)))
         if not any(worked):
             waits = [wait for queue in queues.queues if (wait := queue.next_s()) is not None]
             if not waits:

@@ -18,6 +18,8 @@ from recon.errors import Damaged, WrongInput
 RECORDS_MAX = 500
 BYTES_MAX = 240 * 1024
 """Of a message. An item of DynamoDB has at most 400 KB, and a Lambda function is given ten messages in at most 6 MB."""
+ALONE_MAX = 20
+"""Records that one split sets apart: a transaction of DynamoDB has at most 100 writes."""
 Text = str | None
 Record = dict[str, Text]
 
@@ -124,9 +126,10 @@ def parcels_of(file: str, records: Records) -> Iterator[Parcel]:
 
 
 def split(parcel: Parcel, at: Sequence[int] = ()) -> list[Parcel]:
-    """A parcel's parts: halves, or the records at the positions ``at`` alone and the stretches between them."""
+    """A parcel's parts: the records at the positions ``at`` alone and the stretches between them; halves if none or too many are named."""
     records = records_of(parcel)
-    borders = sorted({0, parcel.count, *at, *(one + 1 for one in at)}) if at else [0, parcel.count // 2, parcel.count]
+    alone = 0 < len(at) <= ALONE_MAX
+    borders = sorted({0, parcel.count, *at, *(one + 1 for one in at)}) if alone else [0, parcel.count // 2, parcel.count]
     parts = (records[first:end] for first, end in pairwise(borders))
     return [Parcel(parcel.file, one.lines[0], one.lines[-1], len(one.lines), parcel.round, one.encoded()) for one in parts]
 

@@ -70,8 +70,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Counts:
-    """Records of a file. ``rows``: from the cleaner, who may not be ``complete``. ``waiting``: on their way to the store. ``open``: being
-    processed. ``dead`` includes ``discarded``."""
+    """Records of a file. ``rows``: sent by the cleaner, which may not be ``complete``. ``open``: known to be in process. ``dead`` includes
+    ``discarded``."""
 
     rows: int
     complete: bool
@@ -81,12 +81,9 @@ class Counts:
     discarded: int
 
     @property
-    def waiting(self) -> int:
-        return self.rows - self.open - self.finished - self.dead
-
-    @property
     def in_progress(self) -> int:
-        return self.waiting + self.open
+        """Neither finished nor dead: open, or on their way to the store."""
+        return self.rows - self.finished - self.dead
 
     @property
     def done(self) -> bool:

@@ -55,7 +55,10 @@ class SqlRecordStore:
         query = sa.select(FILES.c.rows, FILES.c.cleaned, *states).select_from(joined).where(FILES.c.file == file)
         with self._database.read() as connection:
             found = connection.execute(query.group_by(FILES.c.file, FILES.c.rows, FILES.c.cleaned)).one_or_none()
-        return Counts(0, False, 0, 0, 0, 0) if found is None else Counts(*found)
+        if found is None:
+            return Counts(0, False, 0, 0, 0, 0)
+        rows, cleaned, opened, done, dead, discarded = found
+        return Counts(max(rows, opened + done + dead), cleaned, opened, done, dead, discarded)
 
     # ---- parcels ----
 

@@ -35,8 +35,18 @@ def bury_messages(store: RecordStore, deliveries: Sequence[Delivery]) -> list[De
 
     def bury(parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
-            store.put([parcel])  # a dead letter of the store queue is not there yet
             store.bury(parcel, DIED)
+
+    return _together("bury", bury, deliveries)
+
+
+def bury_unstored(store: RecordStore, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Stores parcels of the store queue's dead letters, dead."""
+
+    def bury(parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            store.put([parcel])
+            store.bury(parcel, "it could not be stored; redrive it")
 
     return _together("bury", bury, deliveries)
 

@@ -5,31 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 from cli_calls import Call
 
-from recon.config.load import load_place
-from recon.database import Database, open_database
+from recon.database import Database
 from recon.intake.queues.clean import clean
 from recon.intake.queues.embedded import RecordQueues, drain, record_queues
 from recon.intake.queues.finished import finished
 from recon.intake.queues.parcels import Record, file_of
 
-YAML = """
-name: orders
-store: ./data
-key: order_id
-windows: {start: 2026-11-01T00:00Z, every: 1h}
-measures: {lines: {count: "*"}}
-"""
 FILE = file_of("orders", "bank", "ab" * 32)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    path = tmp_path / "recon.yaml"
-    path.write_text(YAML)
-    return open_database(load_place(path))
 
 
 def upper(records: list[Record]) -> list[Record]:

@@ -1,0 +1,88 @@
+"""Record queues for tests: the embedded queue and SQS, the SQL store and DynamoDB, behind the same two ports.
+
+What the stack makes on AWS is made here by calls: queues with their redrive policy, the table with its index and its stream.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+import seaweed
+
+from recon.intake.queues.aws_queue import SqsQueue
+from recon.intake.queues.aws_store import DEAD, parcel_inserted
+from recon.intake.queues.port import TRIES, Queue
+
+
+def sqs_queue(client: Any, visibility_s: int) -> SqsQueue:
+    """A new queue with its queue of dead letters."""
+    name = f"records-{uuid.uuid4().hex[:12]}"
+    dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": TRIES})
+    attributes = {"VisibilityTimeout": str(visibility_s), "RedrivePolicy": redrive}
+    return SqsQueue(client, client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"], dead)
+
+
+def dynamodb(endpoint: str, service: str = "dynamodb") -> Any:
+    """A client of DynamoDB Local."""
+    known = {"aws_access_key_id": seaweed.KEY, "aws_secret_access_key": seaweed.SECRET, "region_name": "us-east-1"}
+    return boto3.client(service, endpoint_url=endpoint, **known)
+
+
+def records_table(client: Any) -> str:
+    """A new table of records."""
+    name = f"records-{uuid.uuid4().hex[:12]}"
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": one, "AttributeType": "S"} for one in ("file", "at", "dead", "place")],
+        KeySchema=[{"AttributeName": "file", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": DEAD,
+                "KeySchema": [{"AttributeName": "dead", "KeyType": "HASH"}, {"AttributeName": "place", "KeyType": "RANGE"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )
+    return name
+
+
+class Stream:
+    """Passes what a table's stream has on to the process queue, as the event source mapping and the pass step do: INSERTs of parcels."""
+
+    def __init__(self, endpoint: str, table: str, queue: Queue) -> None:
+        self._client, self._queue = dynamodb(endpoint, "dynamodbstreams"), queue
+        self._stream = dynamodb(endpoint).describe_table(TableName=table)["Table"]["LatestStreamArn"]
+        self._iterators: dict[str, str | None] = {}
+        self.events: list[tuple[str, str]] = []
+
+    def pump(self) -> int:
+        """Passes on what is new; how many messages."""
+        sent = 0
+        for shard in self._client.describe_stream(StreamArn=self._stream)["StreamDescription"]["Shards"]:
+            name = shard["ShardId"]
+            if name not in self._iterators:
+                first = self._client.get_shard_iterator(StreamArn=self._stream, ShardId=name, ShardIteratorType="TRIM_HORIZON")
+                self._iterators[name] = first["ShardIterator"]
+            while (iterator := self._iterators[name]) is not None:
+                page = self._client.get_records(ShardIterator=iterator)
+                self._iterators[name] = page.get("NextShardIterator")
+                sent += sum(self._pass(record) for record in page["Records"])
+                if not page["Records"]:
+                    break
+        return sent
+
+    def _pass(self, record: Mapping[str, Any]) -> bool:
+        image = record["dynamodb"]["NewImage"]
+        self.events.append((record["eventName"], image["at"]["S"].split("#")[0]))
+        parcel = parcel_inserted(image) if record["eventName"] == "INSERT" else None
+        if parcel is not None:
+            self._queue.send([parcel.body()])
+        return parcel is not None
