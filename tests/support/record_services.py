@@ -6,12 +6,14 @@ What the stack makes on AWS is made here by calls: queues with their redrive pol
 from __future__ import annotations
 
 import json
+import random
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 import seaweed
+from botocore.exceptions import ClientError
 
 from recon.intake.queues.aws_queue import SqsQueue
 from recon.intake.queues.aws_store import DEAD, parcel_inserted
@@ -86,3 +88,29 @@ class Stream:
         if parcel is not None:
             self._queue.send([parcel.body()])
         return parcel is not None
+
+
+class Throttling:
+    """A client of DynamoDB that leaves parts of batches unprocessed and refuses some requests, as a table with too much to do does."""
+
+    def __init__(self, client: Any, choose: random.Random) -> None:
+        self._client, self._choose = client, choose
+        self.refused = 0
+
+    def __getattr__(self, operation: str) -> Any:
+        call = getattr(self._client, operation)
+
+        def throttled(**given: Any) -> Any:
+            if self._choose.random() < 0.1:
+                self.refused += 1
+                raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, operation)
+            if operation == "batch_write_item" and self._choose.random() < 0.5:
+                ((table, items),) = given["RequestItems"].items()
+                done = self._choose.randint(0, len(items) - 1)
+                self.refused += len(items) - done
+                if done:
+                    call(RequestItems={table: items[:done]})
+                return {"UnprocessedItems": {table: items[done:]}}
+            return call(**given)
+
+        return throttled

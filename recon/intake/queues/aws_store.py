@@ -95,7 +95,16 @@ class DynamoRecordStore:
         writes = [self._change(parcel, ("open",), _state_of(parts[0], "open"))]
         for part in parts[1:]:
             new = {**_key(part.file, _state_at(part.first)), **_state_of(part, "open")}
-            writes.append({"Put": {"TableName": self._table, "Item": new, "ConditionExpression": "attribute_not_exists(#at)", "ExpressionAttributeNames": {"#at": "at"}}})
+            writes.append(
+                {
+                    "Put": {
+                        "TableName": self._table,
+                        "Item": new,
+                        "ConditionExpression": "attribute_not_exists(#at)",
+                        "ExpressionAttributeNames": {"#at": "at"},
+                    }
+                }
+            )
         writes += [self._put(_opened(part)) for part in parts]
         return self._transact(writes)
 
@@ -182,7 +191,14 @@ class DynamoRecordStore:
     def _put_refused(self, parcel: Parcel) -> None:
         kept = {**_key(parcel.file, _at("kept", parcel)), "records": {"S": parcel.records}}
         state = {**_key(parcel.file, _state_at(parcel.first)), **_dead(parcel, "dead", parcel.refused)}
-        new = {"Put": {"TableName": self._table, "Item": state, "ConditionExpression": "attribute_not_exists(#at)", "ExpressionAttributeNames": {"#at": "at"}}}
+        new = {
+            "Put": {
+                "TableName": self._table,
+                "Item": state,
+                "ConditionExpression": "attribute_not_exists(#at)",
+                "ExpressionAttributeNames": {"#at": "at"},
+            }
+        }
         self._transact([new, self._put(kept)])
 
     def _put_all(self, items: Sequence[Item]) -> None:
@@ -246,6 +262,10 @@ class DynamoRecordStore:
 
     def _put(self, item: Item) -> Item:
         return {"Put": {"TableName": self._table, "Item": item}}
+
+    def _put_new(self, item: Item) -> Item:
+        only = {"ConditionExpression": "attribute_not_exists(#at)", "ExpressionAttributeNames": {"#at": "at"}}
+        return {"Put": {"TableName": self._table, "Item": item, **only}}
 
     def _transact(self, writes: Sequence[Item]) -> bool:
         """All of the writes, or False where a condition is not met. The token makes a repeated request the same one."""

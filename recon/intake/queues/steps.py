@@ -56,6 +56,8 @@ def process_messages(
 ) -> list[Delivery]:
     """Calls the user's function and sends its results to be finished. ``process_of``: a source's function."""
     failed, done = [], []
+    if not deliveries:
+        return []
     parcels = [parcel_of(one.body) for one in deliveries]
     for delivery, parcel, is_open in zip(deliveries, parcels, store.are_open(parcels), strict=True):
         if not is_open:
