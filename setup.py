@@ -58,7 +58,6 @@ setup(
         "dbfread>=2.0.7,<3",
         "charset-normalizer>=3.5,<4",
         "mt-940>=5.1,<6",
-        "bai2>=0.15,<0.16",
         "lxml>=6.1,<7",
         "tzdata",
         "dagster>=1.13.27,<2",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recon.config.settings import Limits
-from recon.errors import WrongUsage
 from recon.intake.converters import layouts
+from recon.intake.converters.bai2 import BAI2Rows
+from recon.intake.converters.camt053 import Camt053Rows
+from recon.intake.converters.dbase import DBaseRows
 from recon.intake.converters.delimited import DelimitedRows
 from recon.intake.converters.fixed import FixedRows
 from recon.intake.converters.jsonrows import JsonLineRows, JsonRows
+from recon.intake.converters.mt940 import MT940Rows
 from recon.intake.converters.nacha import NachaRows
 from recon.intake.converters.parquetrows import ParquetRows
 from recon.intake.converters.port import Conversion, Received
@@ -35,5 +38,11 @@ def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Seq
             return JsonLineRows(received, declared, limits)
         case layouts.Parquet():
             return ParquetRows(received, declared, limits)
-        case _:
-            raise WrongUsage(f"{received.shown}: files of kind {layout.kind} can't be read yet")
+        case layouts.DBase():
+            return DBaseRows(received, layout, declared, limits)
+        case layouts.MT940():
+            return MT940Rows(received, declared, limits)
+        case layouts.Camt053():
+            return Camt053Rows(received, declared, limits)
+        case layouts.BAI2():
+            return BAI2Rows(received, declared, limits)

@@ -1,0 +1,210 @@
+"""Bank statements of ISO 20022 (camt.053; camt.052 and camt.054 too): a row is an entry (Ntry).
+
+Opening balance + booked entries = closing balance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from recon.config.settings import Limits
+from recon.errors import WrongInput
+from recon.intake.converters.port import Control, Received
+from recon.intake.converters.text import not_empty
+from recon.intake.converters.tied import Row, Tie, tied_batches
+from recon.intake.converters.xmlstream import children, elements, local, text_at
+from recon.intake.files.inspect import require_names
+from recon.intake.files.raw import raw_table, shown
+
+NAMES = (
+    "account",
+    "statement",
+    "currency",
+    "amount",
+    "status",
+    "booking_date",
+    "value_date",
+    "entry_reference",
+    "servicer_reference",
+    "end_to_end_id",
+    "counterparty",
+    "remittance",
+    "code",
+    "information",
+    "transactions",
+)
+_AMOUNT = re.compile(r"[0-9]{1,18}(\.[0-9]{1,17})?\Z")
+_STATEMENTS = ("Stmt", "Rpt", "Ntfctn")
+_TAGS = (*_STATEMENTS, "Acct", "Bal", "TxsSummry", "Ntry")
+_DETAILS = ("NtryDtls", "TxDtls")
+
+
+@dataclass
+class _Statement:
+    number: int
+    id: str = ""
+    account: str = ""
+    currency: str = ""
+    balances: list[tuple[str, Decimal, str]] = field(default_factory=list)  # type, amount, its text
+    summary: Any = None
+    booked: Decimal = field(default_factory=Decimal)
+    total: Decimal = field(default_factory=Decimal)
+    entries: int = 0
+    unreadable: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"statement {self.id} of account {self.account}"
+
+    def ties(self, kind: str) -> Iterator[Tie]:
+        opening = next((each for code in ("OPBD", "PRCD", "ITBD") for each in self.balances if each[0] == code), None)
+        closing = next(
+            (each for code in ("CLBD", "ITBD") for each in reversed(self.balances) if each[0] == code and each is not opening), None
+        )
+        if kind == "Stmt" or (opening and closing):
+            missing = None if opening and closing else f"no {'closing balance (CLBD)' if opening else 'opening balance (OPBD or PRCD)'}"
+            amount = (opening[1] if opening else Decimal(0)) + self.booked
+            yield self._tie("closing balance", closing[1] if closing else None, amount, missing)
+        if self.summary is not None:
+            count, total = text_at(self.summary, "TtlNtries", "NbOfNtries"), text_at(self.summary, "TtlNtries", "Sum")
+            if count is not None:
+                yield self._tie("number of entries", Decimal(count) if count.isdigit() else None, Decimal(self.entries), None)
+            if total is not None:
+                yield self._tie("sum of entries", Decimal(total) if _AMOUNT.match(total) else None, self.total, None)
+
+    def _tie(self, what: str, declared: Decimal | None, computed: Decimal, missing: str | None) -> Tie:
+        rest = f" and {self.unreadable} unreadable entries" * bool(self.unreadable)
+        same = declared is not None and declared == computed and not rest
+        shown_as = "missing" if missing else "unreadable" if declared is None else f"{declared:f}"
+        control = Control(self.subject, what, shown_as, shown_as if same else f"{computed:f}{rest}")
+        return Tie(self.number, self.subject, control, missing)
+
+
+class Camt053Rows:
+    """A line is the number of an entry in the file. ``amount`` is signed: negative for DBIT. The details of an entry's transactions are
+    joined by line feeds."""
+
+    def __init__(self, received: Received, declared: Sequence[str] | None, limits: Limits) -> None:
+        self.name, self._received, self._limits = received.shown, received, limits
+        self.controls: list[Control] = []
+        self.names: Sequence[str] = NAMES
+        require_names(self.name, "a camt.053 file", NAMES, declared or ())
+        not_empty(received)
+        if next(self._elements(_STATEMENTS), None) is None:
+            raise WrongInput(f"{self.name}: the XML has no statement (Stmt), report (Rpt) or notification (Ntfctn); is it a camt.053 file?")
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with self._received.path.open("rb") as stream:
+                yield stream
+        except OSError as error:
+            raise WrongInput(f"{self.name}: can't be read: {error.strerror}") from None
+
+    def _elements(self, tags: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        with self._opened() as stream:
+            yield from elements(self.name, stream, tags)
+
+    def batches(self) -> Iterator[Any]:
+        return tied_batches(self._events(), self._events(), len(NAMES), self.controls)
+
+    def _events(self) -> Iterator[Row | Tie]:
+        statement, statements, entries = _Statement(0), 0, 0
+        for event, element in self._elements(_TAGS):
+            kind = local(element)
+            if kind in _STATEMENTS:
+                if event == "end":
+                    yield from statement.ties(kind)
+                else:
+                    statements += 1
+                    statement = _Statement(statements)
+            elif event == "end" and local(element.getparent()) in _STATEMENTS:
+                statement.id = statement.id or text_at(element.getparent(), "Id") or ""
+                if kind == "Ntry":
+                    entries += 1
+                    yield _entry(element, entries, statement)
+                else:
+                    _take(element, kind, statement)
+
+    def raw(self, lines: Any, spans: Any) -> Iterator[Any]:
+        import numpy as np
+        from lxml import etree
+
+        wanted, number = iter(lines.tolist()), 0
+        line = next(wanted, None)
+        for event, element in self._elements(("Ntry",)):
+            if line is None:
+                return
+            counted = event == "end" and local(element.getparent()) in _STATEMENTS
+            number += counted
+            if counted and number == line:
+                yield raw_table(np.array([line], np.int64), [shown(etree.tostring(element, encoding="utf-8", with_tail=False))])
+                line = next(wanted, None)
+
+    def place(self, line: int) -> str:
+        return f"entry {line}"
+
+
+def _take(element: Any, kind: str, statement: _Statement) -> None:
+    """Takes on what an element below a statement says of it."""
+    if kind == "Acct":
+        statement.account = text_at(element, "Id", "IBAN") or text_at(element, "Id", "Othr", "Id") or ""
+        statement.currency = text_at(element, "Ccy") or ""
+    elif kind == "TxsSummry":
+        statement.summary = deepcopy(element)
+    elif kind == "Bal":
+        amount = text_at(element, "Amt") or ""
+        if _AMOUNT.match(amount):
+            sign = -1 if text_at(element, "CdtDbtInd") == "DBIT" else 1
+            code = text_at(element, "Tp", "CdOrPrtry", "Cd") or ""
+            statement.balances.append((code, sign * Decimal(amount), amount))
+
+
+def _entry(element: Any, number: int, statement: _Statement) -> Row:
+    statement.entries += 1
+    amount, direction = text_at(element, "Amt") or "", text_at(element, "CdtDbtInd")
+    if not _AMOUNT.match(amount) or direction not in ("CRDT", "DBIT"):
+        statement.unreadable += 1
+        return Row(
+            number, 1, (), f"an entry whose amount {amount[:40]!r} {direction or 'without CdtDbtInd'} can't be read", (statement.number,)
+        )
+    status = text_at(element, "Sts", "Cd") or text_at(element, "Sts")
+    signed = Decimal(amount) * (-1 if direction == "DBIT" else 1)
+    statement.total += Decimal(amount)
+    statement.booked += signed if status in (None, "BOOK") else 0
+    other = "Dbtr" if direction == "CRDT" else "Cdtr"
+    names = _details(element, "RltdPties", other, "Nm") or _details(element, "RltdPties", other, "Pty", "Nm")
+    values = (
+        statement.account,
+        statement.id,
+        next((each.get("Ccy") for each in children(element, "Amt")), None) or statement.currency,
+        f"-{amount}" if direction == "DBIT" else amount,
+        status,
+        text_at(element, "BookgDt", "Dt") or text_at(element, "BookgDt", "DtTm"),
+        text_at(element, "ValDt", "Dt") or text_at(element, "ValDt", "DtTm"),
+        text_at(element, "NtryRef"),
+        text_at(element, "AcctSvcrRef"),
+        _details(element, "Refs", "EndToEndId"),
+        names,
+        _details(element, "RmtInf", "Ustrd"),
+        _code(element),
+        text_at(element, "AddtlNtryInf"),
+        str(len(children(element, *_DETAILS))),
+    )
+    return Row(number, 1, values, None, (statement.number,))
+
+
+def _details(element: Any, *path: str) -> str | None:
+    """The texts at ``path`` of all its transactions."""
+    texts = ["".join(found.itertext()).strip() for found in children(element, *_DETAILS, *path)]
+    return "\n".join(filter(None, texts)) or None
+
+
+def _code(element: Any) -> str | None:
+    domain = [text_at(element, "BkTxCd", "Domn", *path) for path in (("Cd",), ("Fmly", "Cd"), ("Fmly", "SubFmlyCd"))]
+    return "/".join(filter(None, domain)) or text_at(element, "BkTxCd", "Prtry", "Cd")
