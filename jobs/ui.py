@@ -51,14 +51,20 @@ def workspace_file(home: Path) -> Path:
 def free_port(first: int) -> int:
     """The first free port from ``first`` on. Raises WrongUsage if none of the next 50 is free."""
     for port in range(first, first + PORTS_TRIED):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise WrongUsage(f"no free port from {first} to {first + PORTS_TRIED - 1}; stop another server first")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import dagster as dg
 from recon.config import Config
 from recon.intake.manifests import Manifest
 from recon.model import conflicts
-from recon.model.totals import Totals
+from recon.model.totals import Totals, groups_of
 from recon.stages.request import Numbers
 from recon.state.reduced import Figures
 
@@ -192,7 +192,7 @@ def of_completeness(found: Mapping[str, Any]) -> Metadata:
     }
     sides = {side: None if found[side]["rows"] is None else Totals.from_json(_totals(found[side])) for side in files}
     lines = [("files", files), ("rows", {side: totals and totals.rows for side, totals in sides.items()})]
-    groups = sorted({(name, by) for totals in sides.values() if totals for name, amounts in totals.money.items() for by in amounts})
+    groups = groups_of(totals for totals in sides.values() if totals)
     lines += [
         (_total(name, by), {side: totals and totals.money.get(name, {}).get(by) for side, totals in sides.items()}) for name, by in groups
     ]
@@ -275,7 +275,7 @@ def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
     """Rows as numbers, which the UI plots; money as text, ``amount EUR 124.25, amount USD 154.90``, and again as numbers for plots, such as
     ``money_accepted_amount_EUR``."""
     found: Metadata = {f"rows_{side}": totals.rows for side, totals in sides.items()}
-    names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
+    names = groups_of(sides.values())
     for side, totals in sides.items():
         found[f"money_{side}"] = _money(totals)
         for name, by in names[:_PLOTTED_MAX]:
@@ -285,14 +285,15 @@ def _rows_and_money(sides: Mapping[str, Totals]) -> Metadata:
 
 
 def _money(totals: Totals) -> str:
-    amounts = [f"{_total(name, by)} {amount}" for name, groups in sorted(totals.money.items()) for by, amount in sorted(groups.items())]
+    amounts = [f"{_total(name, by)} {totals.money[name][by]}" for name, by in groups_of([totals])]
     return ", ".join(amounts) or "none"
 
 
 def _table(sides: Mapping[str, Totals]) -> list[dg.TableRecord]:
-    names = sorted({(name, by) for totals in sides.values() for name, groups in totals.money.items() for by in groups})
     lines: list[tuple[str, list[Any]]] = [("rows", [totals.rows for totals in sides.values()])]
-    lines += [(_total(name, by), [totals.money.get(name, {}).get(by, 0) for totals in sides.values()]) for name, by in names]
+    lines += [
+        (_total(name, by), [totals.money.get(name, {}).get(by, 0) for totals in sides.values()]) for name, by in groups_of(sides.values())
+    ]
     return [dg.TableRecord({"total": name, **dict(zip(sides, _aligned(line), strict=True)), "ties": _ties(line)}) for name, line in lines]
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from recon.cli.screen import amount, count, number, say, table
-from recon.model.totals import Totals
+from recon.model.totals import Totals, groups_of
 
 CONFLICTS_SHOWN = 10
 PARTS = ("in", "accepted", "duplicates", "rejected")
@@ -36,8 +36,7 @@ def say_totals(totals: Mapping[str, Totals], unreadable: Mapping[str, int] | Non
     rows without a readable amount, which no total can include; a note below the table counts them."""
     unknown = {name: rows for name, rows in (unreadable or {}).items() if rows}
     lines: list[tuple[str, str, list[Decimal]]] = [("", "rows", [Decimal(totals[part].rows) for part in PARTS])]
-    groups = {(name, by) for part in PARTS for name, by_group in totals[part].money.items() for by in by_group}
-    for name, by in sorted(groups):
+    for name, by in groups_of(totals[part] for part in PARTS):
         values = [totals[part].money.get(name, {}).get(by, Decimal(0)) for part in PARTS]
         # A part without a group is written in the scale of the others: 0.00 below 12.50.
         scale = min(int(value.as_tuple().exponent) for value in values)
@@ -62,7 +61,7 @@ def say_completeness(answer: Mapping[str, Any]) -> None:
         say(f"closed by {closed['by']}, {closed['time']}, revision {number(closed['revision'])}{why}")
     parts = ("expected", "received", "late", "duplicates", "rejected")
     totals = {name: Totals.from_json(_controls(answer[name])) for name in parts if answer[name]["rows"] is not None}
-    groups = sorted({(name, by) for total in totals.values() for name, by_group in total.money.items() for by in by_group})
+    groups = groups_of(totals.values())
     labels = {"late": "of those late"}
     rows = [[labels.get(name, name), _files(answer, name), *_cells(totals.get(name), groups)] for name in parts]
     columns = ["files", "rows", *(f"{name} {by}".strip() for name, by in groups)]

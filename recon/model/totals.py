@@ -98,6 +98,11 @@ def plain(amount: Decimal) -> str:
     return format(amount, "f")
 
 
+def groups_of(parts: Iterable[Totals]) -> list[tuple[str, str]]:
+    """Every control name and group of the parts, in order."""
+    return sorted({(name, by) for part in parts for name, groups in part.money.items() for by in groups})
+
+
 def total_of(parts: Iterable[Totals]) -> Totals:
     """The sum."""
     return sum(parts, Totals())

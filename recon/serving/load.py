@@ -44,10 +44,6 @@ class Loaded:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    @staticmethod
-    def from_json(body: dict[str, Any]) -> Loaded:
-        return Loaded(**body)
-
 
 def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
     """Loads a share. Loading it again, or in two processes at once, changes nothing. ``beat`` is called between updates and between

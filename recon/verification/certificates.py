@@ -30,8 +30,6 @@ _WINDOW = re.compile(r"\d{4}-\d\d-\d\dT\d{4}Z\Z")
 _FILE = re.compile(r"\d{6,}\.json\Z")
 _ELSEWHERE = {"window", "number", "ties", "previous", "files"}
 """Members of a certificate that have checks of their own."""
-_FILES = {"expected_files": "expected", "received_files": "received", "short": "short"}
-"""Member of a certificate → figure of its commit; early commits lack them."""
 
 
 def check_certificates(

@@ -65,9 +65,7 @@ def test_a_section_that_is_switched_on_later_fills_the_table_and_each_run_brings
 
 
 def test_an_update_reports_what_it_cost_and_its_requests_are_counted(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(1))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(1))
     index_tables.add_window(r, 1, index_tables.rows_of(1, 5))
     tally = Tally()
     done = index_tables.kept(r, open_client(4, meter=tally))
@@ -126,9 +124,7 @@ def test_a_table_kept_now_and_then_through_compactions_in_races_and_sweeps_never
 def test_a_compaction_that_lost_a_race_does_not_move_pointers_behind_the_merge_that_came_between(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r)
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables)
     passed = iter([True])
 
     def meanwhile(call: faulty_store.Call) -> None:
@@ -150,9 +146,7 @@ def test_a_compaction_that_lost_a_race_does_not_move_pointers_behind_the_merge_t
 def test_a_table_that_was_not_kept_while_its_section_was_off_and_runs_were_swept_is_filled_anew(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(2))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(2))
     first = index_tables.the_table(r)
     off = open_in(tmp_path, index_tables.YAML)
     index_tables.story(off, range(2, 5))
@@ -289,9 +283,7 @@ def test_a_filler_that_was_suspended_comes_back_to_a_table_that_nobody_reads(
 
 
 def test_a_rebuild_of_the_state_has_a_table_of_its_own_and_until_it_is_full_the_runs_answer(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r)
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables)
     old = index_tables.the_table(r)
     r.rebuild()
     assert builds.current(r.store(), r.state()) is None
@@ -310,9 +302,7 @@ def test_a_rebuild_of_the_state_has_a_table_of_its_own_and_until_it_is_full_the_
 
 
 def test_a_rebuild_of_the_index_switches_to_a_new_table_and_the_old_one_goes_after_the_grace(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r)
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables)
     old = index_tables.the_table(r)
     rebuilt = r.rebuild_index()
     assert (rebuilt.filled, rebuilt.items) == (True, 10)

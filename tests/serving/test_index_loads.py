@@ -62,9 +62,7 @@ def test_what_is_already_there_is_refused_and_billed(tables: TableClient) -> Non
 def test_a_key_whose_events_were_all_taken_back_becomes_a_tombstone_and_comes_back_with_new_ones(
     tables: TableClient, tmp_path: Path
 ) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(2))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(2))
     for operation in (s.Replace(0, "w0.csv", s.File("w0-corrected", index_tables.rows_of(0, 1))), s.Run((0,))):
         carry_out(r, operation)
     assert index_tables.kept(r, tables).tombstones == 3
@@ -120,9 +118,7 @@ def test_no_two_keys_have_one_item_and_every_item_has_a_name_that_dynamodb_takes
 
 
 def test_a_worker_that_comes_back_late_with_an_old_share_moves_nothing(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(1))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(1))
     index_tables.add_window(r, 1)
     timeline, table = Timeline(r.store()), index_tables.the_table(r).table
     (old,) = shares_of(r.store(), timeline, table, r.state().commit - 1, r.state().commit)
@@ -145,7 +141,7 @@ def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: 
         shares = [Share.from_json(json.loads(json.dumps(replace(share, fresh=False).to_json()))) for share in given]
         carried.extend(share.share for share in shares)
         for share in reversed(shares):
-            yield Loaded.from_json(load_share(r.store(), tables, share).to_json())
+            yield Loaded(**load_share(r.store(), tables, share).to_json())
 
     assert index_tables.kept(r, tables, load=carry).filled
     index_tables.add_window(r, 4)
@@ -155,9 +151,7 @@ def test_shares_that_others_carry_out_in_any_order_fill_a_table_as_well(tables: 
 
 
 def test_a_worker_can_say_between_any_two_updates_that_it_lives_and_stops_where_it_is_told_to(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(1))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(1))
     index_tables.add_window(r, 1, index_tables.rows_of(1, 100))
     timeline, table = Timeline(r.store()), index_tables.the_table(r).table
     (share,) = shares_of(r.store(), timeline, table, 1, 2)
@@ -244,9 +238,7 @@ def test_what_does_not_pass_in_time_is_told_by_its_kind_and_what_was_loaded_stan
     tables: TableClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[Exception]
 ) -> None:
     monkeypatch.setattr("recon.serving.dynamodb._WAIT_S", 0.0001)
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(1))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(1))
     index_tables.add_window(r, 1)
     moody = Moody(tables._client, chain(["fine"] * 4, repeat(code)))
     with pytest.raises(kind) as told:

@@ -65,9 +65,7 @@ PLANTED: list[tuple[str, Callable[[Pointer], Pointer | None], str]] = [
 def test_verify_finds_an_item_that_is_wrong_or_missing_and_show_is_right_all_the_same(
     tables: TableClient, tmp_path: Path, what: str, change: Callable[[Pointer], Pointer | None], told: str
 ) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r)
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables)
     table = index_tables.the_table(r).table
     pointer = tables.get(table, "K3")
     assert pointer is not None
@@ -87,9 +85,7 @@ def test_verify_finds_an_item_that_is_wrong_or_missing_and_show_is_right_all_the
 
 
 def test_verify_finds_a_superseded_pointer_an_extra_item_and_what_is_no_item_at_all(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(1))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(1))
     table = index_tables.the_table(r).table
     old = tables.get(table, "K3")
     assert old is not None
@@ -106,9 +102,7 @@ def test_verify_finds_a_superseded_pointer_an_extra_item_and_what_is_no_item_at_
 
 
 def test_a_table_that_is_behind_or_half_way_through_later_commits_verifies(tables: TableClient, tmp_path: Path) -> None:
-    r = index_tables.indexed(tmp_path)
-    index_tables.story(r, range(2))
-    index_tables.kept(r, tables)
+    r = index_tables.brought_up(tmp_path, tables, range(2))
     index_tables.add_window(r, 2, tuple(s.Row(order_id=key, event_id=f"2-{key}", amount="1.00") for key in ("K1", "K2", "new")))
     table = index_tables.the_table(r).table
     assert not r.verify().problems

@@ -41,7 +41,9 @@ from recon.state.lookup import find_record
 from recon.state.timeline import Timeline
 
 QUICK = Timing(limit_s=60, silence_s=10, beat_s=1e-6, look_s=0.1, backoff_s=0.05, attempts=100)
-WAIT_S_MAX = 90.0
+PATIENT = replace(QUICK, limit_s=900, silence_s=900)
+"""However slow the machine is, no share is given away."""
+WAIT_S_MAX = 600.0
 
 
 @dataclass
@@ -246,8 +248,10 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_goes_on_where_it_had_co
     assert held.reached.is_set()
     assert site.updates() < 560 + 500, "the first 500 were not done again"
     if kind == "lambda":
-        assert site.function.all_over()[0] == "died"
-        assert sorted(site.function.all_over()) == ["died", "done", "given_away"]
+        first, *others = site.function.all_over()
+        assert first == "died"
+        assert others.count("done") == 1
+        assert set(others) == {"done", "given_away"}, "how many are given away depends on how soon a worker begins"
 
 
 def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its_last_write_comes_late(by_lambda: Site) -> None:
@@ -267,8 +271,8 @@ def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its
 
 
 def test_a_worker_hands_back_what_is_left_before_lambda_ends_it(by_lambda: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    # However slow the machine is, nothing but the time that the first worker is told of makes it stop.
-    monkeypatch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: replace(QUICK, limit_s=900, silence_s=900))
+    # Nothing but the time that the first worker is told of makes it stop.
+    monkeypatch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: PATIENT)
     by_lambda.function.timeout_s, by_lambda.function.told_s = 900, [4]
     by_lambda.commit(0, 800)
 
@@ -347,7 +351,10 @@ def test_a_function_that_is_throttled_for_good_leaves_the_runs_to_answer_and_a_l
     assert by_lambda.r.show("K0007", index="dynamodb")["served_by"] == "dynamodb"
 
 
-def test_a_coordinator_that_is_killed_leaves_its_worker_at_work_and_the_next_one_invokes_nobody_again(by_lambda: Site) -> None:
+def test_a_coordinator_that_is_killed_leaves_its_worker_at_work_and_the_next_one_invokes_nobody_again(
+    by_lambda: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recon.serving.workers.dispatch.timing_of", lambda workers: PATIENT)
     by_lambda.commit(0, 20)
     by_lambda.check(by_lambda.r.update_index(), 20)
     by_lambda.commit(1, 300)

@@ -33,7 +33,10 @@ from recon_assets.partitions import RANGE_END, RANGE_START
 from resources.dagster_instance import open_instance
 
 HEARTBEAT_S = 6
-UNTIL_S = 400.0
+LOOKS_MAX = 1200
+"""Looks of a daemon at its sensors while a test waits in vain, at most six in two seconds. As a count it gives a slow machine more time."""
+SILENT_S_MAX = 300.0
+"""Longer without a line in its log, a daemon hangs."""
 STOP_S_MAX = 20.0
 KEYS = 7
 PATH = os.pathsep.join([str(SUPPORT / "fault_site"), str(ROOT)])
@@ -165,13 +168,20 @@ class Site:
 
     # ---- looking on
 
-    def wait_for(self, what: Callable[[], Any], told: str, until_s: float = UNTIL_S) -> Any:
-        end = time.monotonic() + until_s
+    def wait_for(self, what: Callable[[], Any], told: str) -> Any:
+        """The first true answer. Fails once the daemon has ended, hangs, or has looked at its sensors LOOKS_MAX times since the call."""
+        first, logged, heard = _looks(self._logged()), b"", time.monotonic()
         while not (found := what()):
-            assert time.monotonic() < end, f"waited {until_s:g} s in vain for {told}\n{self.story()}"
+            if (now := self._logged()) != logged:
+                logged, heard = now, time.monotonic()
+            waits = _looks(logged) < first + LOOKS_MAX and time.monotonic() - heard < SILENT_S_MAX
+            assert waits, f"waited in vain for {told}\n{self.story()}"
             assert self._daemon is None or self._daemon.poll() is None, f"the daemon ended by itself\n{self.log.read_text()[-4000:]}"
             time.sleep(0.4)
         return found
+
+    def _logged(self) -> bytes:
+        return self.log.read_bytes() if self.log.exists() else b""
 
     def start_and_wait_in_reduce(self, window: int) -> LeaseHolder:
         """Starts the daemon on windows 0 and 1. Its first run then waits in reduce, until ``window`` is released there."""
@@ -240,6 +250,10 @@ class Site:
         """The store's result is the oracle's over all that has landed."""
         self.state = s.apply(self.state, s.Run(tuple(self.state.files)))
         histories.check_store(self.r, self.state)
+
+
+def _looks(logged: bytes) -> int:
+    return logged.count(b"Checking for new runs for sensor")
 
 
 def _processes_of(group: int) -> list[psutil.Process]:

@@ -88,6 +88,14 @@ def kept(r: Reconciliation, tables: TableClient, **more: Any) -> Synced:
     return done
 
 
+def brought_up(folder: Path, tables: TableClient, windows: range = range(4)) -> Reconciliation:
+    """A reconciliation whose index table has the artifacts of these windows."""
+    r = indexed(folder)
+    story(r, windows)
+    kept(r, tables)
+    return r
+
+
 def the_table(r: Reconciliation) -> builds.TableBuild:
     filling = builds.current(r.store(), r.state())
     assert filling is not None

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from daemons import end_with_parent
 
+from jobs.ui import is_free
+
 START_S_MAX = 120.0
 STOP_S_MAX = 20.0
 
@@ -25,15 +27,9 @@ PORTS = range(10_000, 32_000)
 def free_port() -> int:
     """A port of 127.0.0.1 on which no process listens. It is chosen at random: a server binds it seconds later, and tests that run at the
     same time must not choose the same port meanwhile."""
-    while True:
-        port = random.SystemRandom().choice(PORTS)
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+    while not is_free(port := random.SystemRandom().choice(PORTS)):
+        pass
+    return port
 
 
 @contextmanager

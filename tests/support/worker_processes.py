@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from folders import SUPPORT
@@ -15,6 +16,8 @@ from recon.storage.local import LocalStore
 CHILD = SUPPORT / "worker_child.py"
 TABLE = "orders"
 QUICK = Timing(limit_s=30, silence_s=1.0, beat_s=0.01, look_s=0.05, backoff_s=0.05, attempts=3)
+PATIENT = replace(QUICK, limit_s=900, silence_s=900)
+"""However slow the machine is, no share is given away."""
 ROWS = 100
 """Of a share."""
 

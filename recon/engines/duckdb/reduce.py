@@ -37,16 +37,21 @@ def measure(name: str) -> str:
     return quoted(f"m_{name}")
 
 
+def filter_of(item: Measure, value: str, condition: str) -> str:
+    """The FILTER clause of a measure, in the SQL of every engine. ``value``: its column as SQL; ``condition``: its ``where`` as SQL."""
+    conditions = [f"({condition})"] if condition else []
+    if item.kind in ("first", "last"):
+        conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
+    return f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+
+
 def aggregate(config: Config, item: Measure) -> str:
     """The SQL aggregate of one measure over events.
 
     First and last are chosen by (time, file, line), where ``file`` is the place in the order of landing."""
     names = {name: column(config, name) for name in config.columns}
-    conditions = [] if item.where is None else [f"({emit_duckdb(item.where, names)})"]
     value = "" if item.column is None else column(config, item.column)
-    if item.kind in ("first", "last"):
-        conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
-    where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    where = filter_of(item, value, "" if item.where is None else emit_duckdb(item.where, names))
     if item.kind == "count":
         return f"count({value or '*'}){where}"
     if item.kind == "sum":

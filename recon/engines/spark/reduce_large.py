@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from recon import errors
 from recon.config import Config, model
 from recon.config.model import Measure
+from recon.engines.duckdb.reduce import filter_of
 from recon.engines.spark.partition import parted
 from recon.engines.spark.pieces import ARTIFACTS, DUPLICATES, EVENTS, Pieces, Read, join_pieces, read_file, write_pieces
 from recon.engines.spark.session import open_session
@@ -196,13 +197,9 @@ def _artifacts(config: Config, events: DataFrame) -> DataFrame:
 
 def aggregate(config: Config, item: Measure) -> str:
     """Spark's aggregate of one measure over events; equals recon.engines.duckdb.reduce.aggregate."""
-    conditions = []
-    if item.where is not None:
-        conditions.append(f"({emit_spark(item.where, {name: _column(config, name) for name in config.columns})})")
+    names = {name: _column(config, name) for name in config.columns}
     value = "" if item.column is None else _column(config, item.column)
-    if item.kind in ("first", "last"):
-        conditions += [f"{value} IS NOT NULL", "time IS NOT NULL"]
-    where = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    where = filter_of(item, value, "" if item.where is None else emit_spark(item.where, names))
     if item.kind == "count":
         return f"count({value or '*'}){where}"
     if item.kind == "sum":
