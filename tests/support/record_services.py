@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -67,7 +66,13 @@ class Stream:
 
     def pump(self) -> int:
         """Passes on what is new; how many messages."""
-        sent = 0
+        bodies = [parcel.body() for one in self.take() if (parcel := parcel_inserted(one["dynamodb"]["NewImage"])) is not None]
+        self._queue.send(bodies)
+        return len(bodies)
+
+    def take(self) -> list[dict[str, Any]]:
+        """The INSERTs of parcels that are new in the stream, as the mapping's filter lets them through."""
+        found = []
         for shard in self._client.describe_stream(StreamArn=self._stream)["StreamDescription"]["Shards"]:
             name = shard["ShardId"]
             if name not in self._iterators:
@@ -76,18 +81,11 @@ class Stream:
             while (iterator := self._iterators[name]) is not None:
                 page = self._client.get_records(ShardIterator=iterator)
                 self._iterators[name] = page.get("NextShardIterator")
-                sent += sum(self._pass(record) for record in page["Records"])
+                found += page["Records"]
                 if not page["Records"]:
                     break
-        return sent
-
-    def _pass(self, record: Mapping[str, Any]) -> bool:
-        image = record["dynamodb"]["NewImage"]
-        self.events.append((record["eventName"], image["at"]["S"].split("#")[0]))
-        parcel = parcel_inserted(image) if record["eventName"] == "INSERT" else None
-        if parcel is not None:
-            self._queue.send([parcel.body()])
-        return parcel is not None
+        self.events += [(one["eventName"], one["dynamodb"]["Keys"]["at"]["S"].split("#")[0]) for one in found]
+        return [one for one in found if one["eventName"] == "INSERT" and one["dynamodb"]["Keys"]["at"]["S"].startswith("in#")]
 
 
 class Throttling:

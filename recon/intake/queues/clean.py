@@ -19,24 +19,23 @@ _BYTES_AT_ONCE = 8 << 20
 def clean(
     store: RecordStore, queue: Queue, file: str, name: str, batches: Iterable[pa.RecordBatch], left_s: Callable[[], float] | None = None
 ) -> Progress:
-    """Sends a file's records to the store queue. ``batches``: line BIGINT, ascending, and texts; from the beginning of the file.
+    """Sends a file's records to the store queue. ``batches``: the line, BIGINT and ascending, then texts; lines that are done are skipped.
 
-    Returns how far it is: not complete if ``left_s``, the seconds that are left, are too few. Call it again then; nothing is sent twice
-    but what was not committed, and that in the same parcels."""
+    Returns how far it is: not complete if ``left_s``, the seconds that are left, are too few. Call it again then. Only records that were
+    sent and not committed are sent twice, in the same parcels."""
     progress = store.begin(file, name)
     if progress.complete:
         return progress
     waiting: list[Parcel] = []
-    size = 0
     for records in windows(batches, progress.line):
         waiting += parcels_of(file, records)
-        size = sum(len(one.records) for one in waiting)
         progress = Progress(records.lines[-1], progress.rows + len(records.lines), False)
-        if size >= _BYTES_AT_ONCE or (left_s and left_s() < HAND_OVER_S):
+        is_late = left_s is not None and left_s() < HAND_OVER_S
+        if is_late or sum(len(one.records) for one in waiting) >= _BYTES_AT_ONCE:
             _send(store, queue, file, waiting, progress)
             waiting = []
-            if left_s and left_s() < HAND_OVER_S:
-                return progress
+        if is_late:
+            return progress
     progress = Progress(progress.line, progress.rows, True)
     _send(store, queue, file, waiting, progress)
     return progress
@@ -55,8 +54,8 @@ def windows(batches: Iterable[pa.RecordBatch], after: int = 0) -> Iterator[Recor
 
     kept: pa.Table | None = None
     for batch in batches:
-        if batch.num_rows and batch.column("line")[0].as_py() <= after:
-            batch = batch.filter(pc.greater(batch.column("line"), after))
+        if batch.num_rows and batch.column(0)[0].as_py() <= after:
+            batch = batch.filter(pc.greater(batch.column(0), after))
         table = pa.Table.from_batches([batch])
         kept = table if kept is None else pa.concat_tables([kept, table])
         whole = kept.num_rows - kept.num_rows % RECORDS_MAX
@@ -68,6 +67,7 @@ def windows(batches: Iterable[pa.RecordBatch], after: int = 0) -> Iterator[Recor
 
 
 def _cut(table: pa.Table) -> Iterator[Records]:
-    names = tuple(name for name in table.column_names if name != "line")
+    names = tuple(table.column_names[1:])
     for batch in table.combine_chunks().to_batches(max_chunksize=RECORDS_MAX):
-        yield Records(names, tuple(batch.column("line").to_pylist()), tuple(batch.column(name).to_pylist() for name in names))
+        lines, *columns = (column.to_pylist() for column in batch.columns)
+        yield Records(names, tuple(lines), tuple(columns))
