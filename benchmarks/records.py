@@ -106,11 +106,10 @@ def run(folder: Path, records: int) -> dict[str, Any]:
         conversion = open_conversion(Received("records.csv", path), Delimited(kind="delimited", header=True), None, Limits())
         clean.clean(queues.records, queues.store_queue, file, path.name, batches(conversion))
     with measured(figures, "store"):
-        while embedded._work(queues.store_queue, partial(steps.store_messages, queues.records), 0):
-            pass
+        embedded.store_all(queues)
     with measured(figures, "process"):
         step = partial(steps.process_messages, queues.records, queues.finish_queue, lambda source: process)
-        while embedded._work(queues.process_queue, step, 0):
+        while embedded._work(queues.process_queue, step, embedded.PROCESSED_AT_ONCE, 0):
             pass
     with measured(figures, "finish"):
         assert embedded.drain(queues, lambda source: process, again_s=0)

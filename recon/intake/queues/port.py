@@ -12,7 +12,7 @@ from recon.intake.queues.parcels import Parcel, Record, Text
 TRIES = 3
 """How often a message is received before it is a dead letter."""
 VISIBILITY_S = 360.0
-"""How long a received message is invisible: six times the limit of a function that works on ten of them."""
+"""How long a received message is invisible: six times as long as a step may take."""
 Process = Callable[[list[Record]], Sequence[object]]
 """The user's function: records → as many results; each a dict of texts, or an exception for a record that failed."""
 
