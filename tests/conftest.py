@@ -20,6 +20,7 @@ from _pytest.terminal import TerminalReporter
 from alembic.script import ScriptDirectory
 from botocore.loaders import Loader
 from cli_calls import FIRST, HEADER, SECOND, Answer, Call
+from folders import ROOT
 
 from recon.cli import main
 from recon.operations.packaging import lambda_zip
@@ -30,6 +31,8 @@ MEMORY, MEMORY_MIN_BYTES = Path("/dev/shm"), 4 << 30
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES:
     # A test waits for the disk about a hundred times, 3 ms each, which is as long as it works. Durability is tested in test_store.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+# Processes that tests start import this tree, whichever tree the virtual environment has installed.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @pytest.hookimpl(tryfirst=True)
