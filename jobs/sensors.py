@@ -41,9 +41,9 @@ from resources.stores import resource_key
 
 BLOCK_TAG = ".dagster/recon_block"
 """Tag of a run that a sensor started: the digest of its block."""
-TICK = "RECON_TICK_S"
+TICK = "RECONTICK_S"
 """Environment variable: seconds between two ticks of a sensor."""
-_TICK_S = 10
+TICK_S = 10
 _EARLIER_MAX = 500
 _TIME_OF_DAY = re.compile(r"(\d+ d )?(?<![T\d])\d\d:\d\d(:\d\d)?(Z| h)?")
 _CLOSED_MAX = 500
@@ -78,7 +78,7 @@ def _sensor(config: Config, stage: str, job: str | None, description: str, tick:
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
         job_name=job,
-        minimum_interval_seconds=seconds_of(TICK, _TICK_S),
+        minimum_interval_seconds=seconds_of(TICK, TICK_S),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
         required_resource_keys={store},

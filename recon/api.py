@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from recon.intake import batches
     from recon.intake.manifests import Manifest
+    from recon.intake.sources.deliver import Delivered
+    from recon.intake.sources.process import Intake
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
     from recon.reading.breaks import Chosen, Scope
@@ -118,6 +120,21 @@ class Reconciliation:
 
         options = batches.LandOptions(close, self.config.closing.files, replace, expect or {})
         return batches.land(store, start, list(map(Path, files)), check, options)
+
+    def intake(self, run: str = "python") -> Intake:
+        """The sources of this reconciliation with the store and the database, for ``recon.intake.sources``. ``run``: the id that the trace
+        of a file names."""
+        from recon.database import open_database
+        from recon.intake.sources.load import load_sources
+        from recon.intake.sources.process import Intake
+
+        return Intake(self.config, self.store(create=True), open_database(self.place), load_sources(self.place), run)
+
+    def deliver(self, folder: str | Path, run: str = "python") -> Delivered:
+        """Takes the new files of a folder through their sources into their windows; see recon.intake.sources.deliver."""
+        from recon.intake.sources.deliver import deliver
+
+        return deliver(self.intake(run), Path(folder))
 
     def unland(self, file: str, window: str, reason: str) -> Manifest:
         """Takes a file (its name as landed) back out of a window."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,15 +112,22 @@ def stage_tag(reconciliation: str, stage: str) -> dict[str, str]:
     return {"recon/stage": f"{reconciliation}.{stage}"}
 
 
-def reconciliation_assets(config: Config) -> list[dg.AssetsDefinition]:
-    """The six assets of a reconciliation, which share one partitions definition."""
+def reconciliation_assets(config: Config, first: tuple[str, ...] = ()) -> list[dg.AssetsDefinition]:
+    """The six assets of a reconciliation, which share one partitions definition. ``first``: names of assets in front of the first."""
     partitions, columns = partitions_of(config.grid), column_schemas(config)
     with warnings.catch_warnings():
         # `backfill_policy` is in beta; without it a range would become one run per window.
         warnings.simplefilter("ignore", dg.BetaWarning)
         engine = engine_resources(config)
         return [
-            _asset(config, spec, partitions, columns[spec.name], engine if spec.stage in ENGINE_STAGES else {}) for spec in STAGE_ASSETS
+            _asset(
+                config,
+                replace(spec, deps=spec.deps or first),
+                partitions,
+                columns[spec.name],
+                engine if spec.stage in ENGINE_STAGES else {},
+            )
+            for spec in STAGE_ASSETS
         ]
 
 

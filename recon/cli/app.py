@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copy, dead_letters, doctor, files, index_table, maintenance, queries, run, set_aside, start
+from recon.cli import breaks, copy, dead_letters, doctor, files, index_table, maintenance, queries, run, set_aside, sources, start
 
 
 class Command(TyperCommand):
@@ -80,6 +80,11 @@ for _command in (
 for _command in (index_table.update, index_table.rebuild, index_table.status):
     index_table.app.command(cls=Command)(_command)
 app.add_typer(index_table.app, name="index", rich_help_panel=None)
-for _name, _command in dead_letters.COMMANDS.items():
-    dead_letters.app.command(name=_name, cls=Command)(_command)
-app.add_typer(dead_letters.app, name="dlq", rich_help_panel=None)
+for _group, _app, _commands in (
+    ("source", sources.source_app, sources.SOURCE_COMMANDS),
+    ("files", sources.files_app, sources.FILES_COMMANDS),
+    ("dlq", dead_letters.app, dead_letters.COMMANDS),
+):
+    for _name, _command in _commands.items():
+        _app.command(name=_name, cls=Command)(_command)
+    app.add_typer(_app, name=_group, rich_help_panel=None)

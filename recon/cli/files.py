@@ -13,6 +13,7 @@ import typer
 from recon.cli.options import Common, Key, Reason, Window, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say
+from recon.cli.sources import deliver
 from recon.errors import WrongUsage
 from recon.model.totals import declared_text
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Destination:
     """The options that say where and how files land."""
 
-    window: Window
+    window: Annotated[str | None, typer.Option("--window", "-w", metavar="W", help="The window, named by its start in UTC.")] = None
     close: Annotated[bool, typer.Option("--close", help="Close the window: it is complete.")] = False
     replace: Annotated[str | None, typer.Option("--replace", metavar="OLD", help="Replace this file (its name as landed).")] = None
     expect: Annotated[
@@ -37,11 +38,15 @@ class Destination:
 
 @flat
 def land(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")],
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER", help="Take the folder's new files through their sources into their windows.")
+    ] = None,
+    *,
     to: Destination,
     common: Common,
-) -> None:
-    """Put files into a window.
+) -> int:
+    """Put files into a window, or a folder's files through their sources into theirs.
 
     Landing the same file again changes nothing and says so; any other file is added. A file that cannot be read is refused. A file
     whose bytes are in another window already is refused without --again.
@@ -50,7 +55,14 @@ def land(
     recon land erp.csv psp.jsonl.gz --window 2026-11-01T00:00Z --close
     recon land psp-fixed.jsonl --window 2026-11-01T00:00Z --replace psp.jsonl
     recon land bank.csv -w 2026-11-01T00:00Z --expect rows=3 --expect amount:EUR=12.00
+    recon land --from inbox
     """
+    if from_ is not None:
+        if files or to != Destination():
+            raise WrongUsage("--from: the sources say which files go where; leave FILE, --window and the other options out")
+        return deliver(from_, common)
+    if not files or to.window is None:
+        raise WrongUsage("name files and their window ('recon land FILE --window W'), or a folder: 'recon land --from FOLDER'")
     reconciliation = common.opened()
     controls = {control.name: control.by for control in reconciliation.config.control}
     declared = declared_totals(to.expect or [], controls)
@@ -62,8 +74,9 @@ def land(
     if common.json:
         already = [{"file": file, "as": name} for file, name in landing.already]
         as_json({**_manifest(landing.manifest), "added": landing.added, "already": already})
-        return
+        return 0
     _say_landing(landing, to.replace, common.suffix)
+    return 0
 
 
 def declared_totals(texts: list[str], controls: Mapping[str, str | None]) -> dict[str, Any]:

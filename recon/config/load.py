@@ -110,7 +110,7 @@ class _RuleReader:
 
     def __init__(self, path: Path) -> None:
         self.file = yaml_file.read(path)
-        self.sections = mistakes.validated(self.file)
+        self.sections = mistakes.validated(self.file, Sections)
 
     @contextmanager
     def field(self, *path: str | int) -> Iterator[str]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from recon.config.fields import MISTAKE
-from recon.config.sections import Sections
 from recon.config.yaml_file import FieldPath, File, dotted
 from recon.errors import WrongUsage
 
+S = TypeVar("S", bound=BaseModel)
 
-def validated(file: File) -> Sections:
-    """The file's sections. Raises WrongUsage for the first mistake."""
+
+def validated(file: File, model: type[S]) -> S:
+    """The file's sections, as ``model`` has them. Raises WrongUsage for the first mistake."""
     try:
-        return Sections.model_validate(file.content, context={"folder": file.path.parent})
+        return model.model_validate(file.content, context={"folder": file.path.parent})
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         field = tuple(part for part in first["loc"] if part in _parts(file.content) or isinstance(part, int)) or tuple(first["loc"])
         if first["type"] == MISTAKE:
             field += first["ctx"]["field"]
-        raise WrongUsage(f"{file.place(field)}: {dotted(field)}: {_reason(dict(first), field)}") from None
+        raise WrongUsage(f"{file.place(field)}: {dotted(field)}: {_reason(model, dict(first), field)}") from None
 
 
 def _parts(content: object) -> set[str]:
@@ -32,12 +33,12 @@ def _parts(content: object) -> set[str]:
     return set().union(*map(_parts, content)) if isinstance(content, list) else set()
 
 
-def _reason(error: dict[str, Any], field: FieldPath) -> str:
+def _reason(model: type[BaseModel], error: dict[str, Any], field: FieldPath) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == MISTAKE:
         return str(context["reason"])
     if kind == "extra_forbidden":
-        known = _known(field[:-1])
+        known = _known(model, field[:-1])
         near = difflib.get_close_matches(str(field[-1]), known, 1)
         return f"not known here; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
     if kind == "missing":
@@ -49,7 +50,7 @@ def _reason(error: dict[str, Any], field: FieldPath) -> str:
         return f"{error['input']!r} does not fit; {example}"
     shown = str(error["input"])[:60]
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        names = _known(field)
+        names = _known(model, field)
         such = f", with names such as {', '.join(names[:6])}" if names else ""
         return f"{shown!r} is no section; write {{{names[0] if names else 'a name of your own'}: …}}{such}"
     if kind in ("list_type", "string_type", "time_delta_type"):
@@ -107,9 +108,9 @@ _EXAMPLES = {
 }
 
 
-def _known(path: FieldPath) -> list[str]:
+def _known(model: type[BaseModel], path: FieldPath) -> list[str]:
     """The names that the section at ``path`` may have; none where they are the user's."""
-    section: type[BaseModel] | None = Sections
+    section: type[BaseModel] | None = model
     of_the_user = False
     for part in path:
         if of_the_user or isinstance(part, int):

@@ -53,6 +53,19 @@ FILE_RUNS = sa.Table(
 )
 """The runs that worked on a file, and at which step."""
 
+DELIVERIES = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("stamp", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.PrimaryKeyConstraint("reconciliation", "place"),
+)
+"""Where received files came from, so that a folder is read again only where something changed. ``place``: a path, or a URL. ``stamp``: size
+and time of change, or an ETag."""
+
 sa.Index("files_identity", FILES.c.reconciliation, FILES.c.source, FILES.c.digest)
 sa.Index("files_window", FILES.c.reconciliation, FILES.c.window, FILES.c.source)
 sa.Index("files_state", FILES.c.reconciliation, FILES.c.state)

@@ -32,12 +32,14 @@ _BLOCK_BYTES = 1 << 20
 @dataclass(frozen=True)
 class LandOptions:
     """``close``: closes the window. ``expected``: the number of files that a window should hold, recorded when it is closed.
-    ``replacing``: the file (name as landed) that the one given file replaces. ``expect``: totals that the sender declared for each file."""
+    ``replacing``: the file (name as landed) that the one given file replaces. ``expect``: totals that the sender declared for each file.
+    ``origin``: of a source's clean file; see LandedFile."""
 
     close: bool = False
     expected: int | None = None
     replacing: str | None = None
     expect: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def land(
             continue
         path = layout.landed_file(window, digest, layout.new_attempt(), file.name)
         size = _copy(store, file, path, digest)
-        stored[digest] = LandedFile(file.name, digest, size, path, dict(options.expect))
+        stored[digest] = LandedFile(file.name, digest, size, path, dict(options.expect), origin=dict(options.origin))
         known[digest] = file.name
     manifest, changed = revise(store, window, partial(_with_files, stored=stored, given=given, options=options))
     added = tuple(landed.name for landed in manifest.files if landed.digest in stored)

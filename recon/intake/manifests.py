@@ -21,7 +21,8 @@ CORRECTION = "correction-"
 @dataclass(frozen=True)
 class LandedFile:
     """One file of a window. ``name``: as landed. ``digest``: SHA-256. ``path``: of its bytes in the store. ``expect``: totals that the
-    sender declared. ``reason`` and ``by``: of a correction, why it was made and by which user."""
+    sender declared. ``reason`` and ``by``: of a correction, why it was made and by which user. ``origin``: of a source's clean file, the
+    received file: source, file, digest, rows and rejected rows."""
 
     name: str
     digest: str
@@ -30,6 +31,7 @@ class LandedFile:
     expect: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     by: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def declared_rows(self) -> int | None:

@@ -69,5 +69,5 @@ def newest_manifest(store: ObjectStore, window: datetime, allow_lost: bool = Fal
 def _only_in_manifest(before: LandedFile | None, file: LandedFile) -> dict[str, Any]:
     """The fields of a file that only manifests hold: declared totals, and a correction's reason and maker."""
     if before is not None and before.digest == file.digest:
-        return {"expect": before.expect, "reason": before.reason, "by": before.by}
+        return {"expect": before.expect, "reason": before.reason, "by": before.by, "origin": before.origin}
     return {"reason": "the manifest that said why is lost"} if file.name.startswith(CORRECTION) else {}

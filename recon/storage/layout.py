@@ -4,6 +4,8 @@
     copying.json                                           the source of an unfinished copy; there is no store.json then
     events/<window>/manifests/<revision>.json              the list of files of a window's revision
     events/<window>/files/<digest>-<attempt>/<name>        landed files, unchanged
+    received/<digest>/<attempt>/<name>                     files as received by a source, before they are converted
+    received/rejects/<attempt>.parquet                     rows that a source rejected: line, place, reason, raw
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   an empty note that a window's revision is about to be put
     clock/<attempt>                                        put and removed to read the storage's clock
     corrections/<digest>.json                              a correction that was begun; removed once it has landed
@@ -55,6 +57,7 @@ PREFETCHED = "prefetched/"
 CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
 STEPS = "steps/"
+RECEIVED = "received/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -72,6 +75,19 @@ def folder_name(window: datetime) -> str:
 def window_name(folder: str) -> str:
     """The name of the window of a folder: ``2026-11-01T0000Z`` → ``2026-11-01T00:00Z``."""
     return f"{folder[:13]}:{folder[13:]}"
+
+
+def received(digest: str) -> str:
+    """The prefix of all copies of received bytes of this SHA-256; one is enough."""
+    return f"{RECEIVED}{digest}/"
+
+
+def received_file(digest: str, attempt: str, name: str) -> str:
+    return f"{received(digest)}{attempt}/{_UNSAFE.sub('_', name)[-100:]}"
+
+
+def received_rejects(attempt: str) -> str:
+    return f"{RECEIVED}rejects/{attempt}.parquet"
 
 
 def manifests(window: datetime) -> str:

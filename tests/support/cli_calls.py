@@ -38,7 +38,12 @@ COMMANDS = [
     ),
     *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "doctor"),
 ]
-GROUPS = {"index": ["update", "rebuild", "status"], "dlq": ["list", "show", "edit", "redrive", "discard"]}
+GROUPS = {
+    "index": ["update", "rebuild", "status"],
+    "source": ["list", "try", "reconvert"],
+    "files": ["list", "show", "retry"],
+    "dlq": ["list", "show", "edit", "redrive", "discard"],
+}
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 
 

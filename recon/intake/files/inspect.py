@@ -14,7 +14,7 @@ from recon.errors import WrongInput
 from recon.intake.files.delimited import delimiter_of, header_of
 from recon.intake.files.formats import BLOCK_BYTES, BROKEN, Format, blocks, format_of, head_text, line_too_long, refuse_expansion
 from recon.intake.files.jsonlines import absent_members
-from recon.intake.files.parquet import is_text, open_parquet, refuse_inexact, refuse_nested
+from recon.intake.files.parquet import is_text, open_parquet, refuse_inexact, refuse_nested, refuse_repeated_lines
 from recon.intake.files.quoting import Dialect
 from recon.intake.files.spec import EventSpec, SourceFile
 
@@ -51,6 +51,7 @@ def inspect(name: str, path: Path, spec: EventSpec) -> None:
     require_columns(SourceFile(name, path), spec)
     if form.kind == "parquet":
         refuse_inexact(SourceFile(name, path), spec.texts)
+        refuse_repeated_lines(SourceFile(name, path))
 
 
 def _check_lines(name: str, path: Path, form: Format, limits: Limits) -> None:

@@ -11,6 +11,10 @@ from recon.intake.files.spec import SourceFile
 from recon.storage import parquet
 from recon.vocabulary.duckdb import quoted
 
+LINE = "recon.line"
+"""The column of a clean file of a source with the line of each row in the received file."""
+SOURCE_METADATA = "recon.source"
+"""The metadata that says a file is the clean file of a source, whose rows have the lines in ``LINE``."""
 _BATCH_ROWS = 65_536
 _FAR_DATE = "a day beyond the year 9999"
 
@@ -46,7 +50,8 @@ def direct_scan(file: SourceFile, names: Sequence[str], texts: Collection[str] =
             return None
     columns = "".join(f", {_sql_text(name, kinds[name], name in texts)} AS t{position}" for position, name in enumerate(names))
     scan = parquet.scan(file.path, "file_row_number = true")
-    query = f"(SELECT file_row_number + 1 AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{columns} FROM {scan})"
+    line = quoted(LINE) if has_lines(opened) else "file_row_number + 1"
+    query = f"(SELECT {line} AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{columns} FROM {scan})"
     return query, opened.metadata.num_rows
 
 
@@ -71,8 +76,8 @@ def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] =
     import numpy as np
     import pyarrow as pa
 
-    row = 1
-    for batch in arrow_batches(file, list(names)):
+    row, own = 1, [LINE] if has_lines(open_parquet(file)) else []
+    for batch in arrow_batches(file, [*names, *own]):
         count = batch.num_rows
         columns, problem = [], pa.nulls(count, pa.string())
         for name in names:
@@ -80,11 +85,34 @@ def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] =
             columns.append(column)
             if broken is not None:
                 problem = pa.array(np.where(broken, BROKEN_UTF8, problem.to_numpy(zero_copy_only=False)), pa.string())
-        line = pa.array(np.arange(row, row + count, dtype=np.int64))
+        line = batch.column(LINE) if own else pa.array(np.arange(row, row + count, dtype=np.int64))
         span = pa.array(np.ones(count, np.int32))
         labels = ["line", "span", "problem", *(f"t{position}" for position in range(len(columns)))]
         yield pa.record_batch([line, span, problem, *columns], names=labels)
         row += count
+
+
+def has_lines(opened: Any) -> bool:
+    """Whether an opened file is the clean file of a source. Its rows then have the lines of the received file."""
+    import pyarrow as pa
+
+    schema = opened.schema_arrow
+    marked = SOURCE_METADATA.encode() in (schema.metadata or {})
+    return marked and LINE in schema.names and schema.field(LINE).type == pa.int64()
+
+
+def refuse_repeated_lines(file: SourceFile) -> None:
+    """Raises WrongInput where a source's clean file has lines that do not ascend: a line is part of what identifies an event."""
+    import numpy as np
+
+    if not has_lines(open_parquet(file)):
+        return
+    before = 0
+    for batch in arrow_batches(file, [LINE]):
+        lines = np.concatenate([[before], batch.column(LINE).fill_null(0).to_numpy(zero_copy_only=False)])
+        if not np.all(np.diff(lines) > 0):
+            raise WrongInput(f"{file.name}: column {LINE!r} does not ascend; land the received file through its source again")
+        before = int(lines[-1])
 
 
 def refuse_inexact(file: SourceFile, texts: Collection[str]) -> None:

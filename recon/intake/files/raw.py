@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recon.intake.files.formats import blocks
-from recon.intake.files.parquet import texts_of_all
+from recon.intake.files.parquet import LINE, has_lines, open_parquet, texts_of_all
 from recon.intake.files.spec import RAW_BYTES_MAX, SourceFile
 
 
@@ -62,12 +62,16 @@ def shown(raw: bytes) -> str:
 def _parquet_rows(file: SourceFile, lines: Any) -> Iterator[Any]:
     import numpy as np
 
-    first_row = 1
+    first_row, own = 1, has_lines(open_parquet(file))
     for batch in texts_of_all(file):
-        start, stop = np.searchsorted(lines, [first_row, first_row + batch.num_rows])
-        if start < stop:
-            rows = batch.take(lines[start:stop] - first_row).to_pylist()
-            yield raw_table(lines[start:stop], [shown(json.dumps(row, ensure_ascii=False).encode()) for row in rows])
+        numbers = np.arange(first_row, first_row + batch.num_rows)
+        if own:
+            numbers = np.array([int(line) for line in batch.column(LINE).to_pylist()], np.int64)
+            batch = batch.drop_columns([LINE])
+        found = np.flatnonzero(np.isin(numbers, lines))
+        if len(found):
+            rows = batch.take(found).to_pylist()
+            yield raw_table(numbers[found], [shown(json.dumps(row, ensure_ascii=False).encode()) for row in rows])
         first_row += batch.num_rows
 
 

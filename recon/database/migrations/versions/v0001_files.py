@@ -50,3 +50,12 @@ def upgrade() -> None:
         sa.Column("at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("file", "run", "step"),
     )
+    op.create_table(
+        "deliveries",
+        sa.Column("reconciliation", sa.String(64), nullable=False),
+        sa.Column("place", sa.Text, nullable=False),
+        sa.Column("stamp", sa.String(64), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("reconciliation", "place"),
+    )

@@ -1,0 +1,71 @@
+"""The sensor that starts a delivery run when files have arrived in a source's folder."""
+
+import hashlib
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from jobs.next_block import seconds_of
+from jobs.sensors import TICK, TICK_S
+from recon.config import Config
+from recon.errors import ReconError
+from recon.intake.sources.load import FOLDER
+from recon.intake.sources.process import Intake
+from recon.intake.sources.receive import stamp_of, waiting
+from recon.intake.sources.tracking import OPEN
+from recon_assets.intake import missing_now
+from resources.database import SiteDatabase, database_key
+
+SETTLED_S = 2.0
+"""A file that changed within this time may still be written; it is taken at a later tick."""
+_RUNNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+
+def has_sources(config: Config) -> bool:
+    """Whether files of ``sources/`` may feed the reconciliation."""
+    return any((config.path.parent / FOLDER).glob("*.yaml"))
+
+
+def delivery_sensor(config: Config) -> dg.SensorDefinition:
+    """``<name>_deliver_sensor``."""
+    database, job = database_key(config.name), f"{config.name}_deliver"
+
+    @dg.sensor(
+        name=f"{config.name}_deliver_sensor",
+        job_name=job,
+        minimum_interval_seconds=seconds_of(TICK, TICK_S),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run that takes new files from the sources' folders to their windows.",
+        required_resource_keys={database},
+    )
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            opened: SiteDatabase = getattr(context.resources, database)
+            intake = opened.intake(config, "sensor")
+            if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_RUNNING)):
+                return dg.SkipReason("a delivery is running")
+            found = _arrived(intake)
+            if not found:
+                return dg.SkipReason(f"no new files; {missing_now(intake, datetime.now(UTC))}")
+            digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"{config.name}:deliver:{digest}")])
+        except ReconError as error:
+            return dg.SkipReason(str(error))
+
+    return evaluate
+
+
+def _arrived(intake: Intake) -> list[str]:
+    """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had."""
+    inboxes = {source.inbox for source in intake.sources.values() if source.inbox is not None and source.inbox.is_dir()}
+    new = [path for inbox in sorted(inboxes) for path in waiting(intake.tracking, intake.sources, inbox) if _settled(path)]
+    return [
+        *(f"{path} {stamp_of(path)}" for path in new),
+        *(f"{file.id} {file.state} {file.tries}" for file in intake.tracking.files(state=OPEN)),
+    ]
+
+
+def _settled(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime >= SETTLED_S

@@ -1,0 +1,112 @@
+"""Receives and processes the files of a folder, and closes the windows that are complete then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recon.errors import ReconError, WrongInput, WrongUsage
+from recon.intake import batches
+from recon.intake.manifests import Manifest
+from recon.intake.sources.arrivals import Arrival, arrivals, complete
+from recon.intake.sources.load import FOLDER, refuse_missing_columns
+from recon.intake.sources.process import Intake, process
+from recon.intake.sources.receive import receive, waiting
+from recon.intake.sources.tracking import OPEN, Tracked
+from recon.model.progress import Progress, silent
+from recon.model.windows import name_of
+
+
+@dataclass
+class Delivered:
+    """What became of a delivery. ``again``: files received before. ``unknown``: names that no source matches. ``closed``: windows closed
+    since their expected files are there. ``open``: window → what is missing. ``failed``: (name, reason) of what may be tried again."""
+
+    files: list[Tracked] = field(default_factory=list)
+    again: list[Tracked] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    open: dict[str, list[Arrival]] = field(default_factory=dict)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def __add__(self, other: Delivered) -> Delivered:
+        """Both deliveries together."""
+        return Delivered(
+            self.files + other.files,
+            self.again + other.again,
+            self.unknown + other.unknown,
+            self.closed + other.closed,
+            self.open | other.open,
+            self.failed + other.failed,
+        )
+
+
+def deliver(intake: Intake, folder: Path, progress: Progress = silent) -> Delivered:
+    """Takes every new or changed file of a folder to its window, in order of name.
+
+    Raises WrongUsage where the folder or the sources are missing, or a source lacks a column that the rules use."""
+    if not folder.is_dir():
+        raise WrongUsage(f"{folder}: no such folder; name the folder that files arrive in")
+    _refuse_no_sources(intake)
+    found = Delivered()
+    fresh = list(waiting(intake.tracking, intake.sources, folder))
+    found.unknown = [path.name for path in sorted(folder.iterdir()) if _unknown(intake, path)]
+    for number, path in enumerate(fresh):
+        progress("receive", path.name, number / len(fresh))
+        try:
+            receipts = receive(intake.tracking, intake.store, intake.sources, path, intake.run)
+        except ReconError as error:
+            found.failed.append((path.name, str(error)))
+            continue
+        found.again += [receipt.file for receipt in receipts if not receipt.new and receipt.file.state not in OPEN]
+    process_open(intake, found, progress)
+    return found
+
+
+def process_open(intake: Intake, found: Delivered, progress: Progress = silent) -> None:
+    """Processes every file that is not done yet, those of earlier deliveries too, and closes the windows that are complete then."""
+    todo = intake.tracking.files(state=OPEN)
+    for number, file in enumerate(todo):
+        progress("convert", file.shown, number / len(todo))
+        try:
+            found.files.append(process(intake, file))
+        except ReconError as error:
+            found.failed.append((file.shown, str(error)))
+            continue
+        source = intake.sources.get(file.source)
+        if found.files[-1].state == "rejected" and source is not None and source.section.rejects == "stop":
+            reason = f"source {source.name} stops at a file with a rejected row: {found.files[-1].reason}"
+            raise WrongInput(f"{reason}; 'recon files retry {file.id}' takes it up again")
+    close_complete(intake, found, {file.window for file in found.files if file.window is not None})
+
+
+def close_complete(intake: Intake, found: Delivered, windows: Iterable[str]) -> None:
+    """Closes those of the windows whose expected files have all landed, and notes what is missing in the others."""
+    tracked = intake.tracking.files()
+    for name in sorted(set(windows)):
+        window = intake.config.grid.parse(name)
+        expected = arrivals(intake.config.grid, intake.sources, window, tracked)
+        if not complete(expected):
+            found.open[name] = [arrival for arrival in expected if arrival.file is None]
+            continue
+        why = f"all {len(expected)} expected files are here"
+
+        def reason(_: Manifest, why: str = why) -> str:
+            return why
+
+        if batches.close_if(intake.store, window, reason, len(expected))[1]:
+            found.closed.append(name_of(window))
+
+
+def _refuse_no_sources(intake: Intake) -> None:
+    if not intake.sources:
+        folder = intake.config.path.parent / FOLDER
+        raise WrongUsage(f"{folder}: no source feeds {intake.config.name}; describe one in {FOLDER}/NAME.yaml, see docs/intake.md")
+    for source in intake.sources.values():
+        refuse_missing_columns(source, intake.config)
+
+
+def _unknown(intake: Intake, path: Path) -> bool:
+    regular = path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    return regular and not any(source.match(path.name) for source in intake.sources.values())

@@ -1,0 +1,101 @@
+"""Loads ``sources/*.yaml`` beside a configuration, and finds the source of a file by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.config import mistakes, yaml_file
+from recon.config.model import Config, Place
+from recon.errors import WrongUsage
+from recon.intake.sources.names import NamePattern
+from recon.intake.sources.sections import Column, SourceSection
+from recon.vocabulary.types import TEXT, Type, parse_type
+
+FOLDER = "sources"
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class Source:
+    """``types``: of the kept columns. ``rules``: digest of the file's content; a change of it does not touch files that have landed."""
+
+    name: str
+    path: Path
+    section: SourceSection
+    types: Mapping[str, Type]
+    rules: str
+
+    @property
+    def inbox(self) -> Path | None:
+        """The folder that files arrive in, None where a person delivers them."""
+        return None if self.section.inbox is None else (self.path.parent.parent / self.section.inbox).resolve()
+
+    @property
+    def kept(self) -> dict[str, Column]:
+        """The columns of the clean file, in order."""
+        return {name: column for name, column in self.section.columns.items() if not column.drop}
+
+    @property
+    def declared(self) -> list[str]:
+        """Without a header, the file's columns in order, dropped ones too; otherwise the names that the kept columns have in the file."""
+        columns = self.section.columns if getattr(self.section.layout, "header", True) is False else self.kept
+        return [column.column or name for name, column in columns.items()]
+
+    def match(self, name: str) -> tuple[NamePattern, dict[str, str]] | None:
+        """The first pattern that a file's name matches, and the parts of the name."""
+        for pattern in self.section.patterns:
+            if (parts := pattern.match(name)) is not None:
+                return pattern, parts
+        return None
+
+
+def load_sources(place: Place) -> dict[str, Source]:
+    """The sources of a reconciliation by name: those that feed it, or name no reconciliation. Raises WrongUsage with file, line, field."""
+    folder = place.path.parent / FOLDER
+    loaded = [load_source(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
+    return {source.name: source for source in loaded if source.section.feeds in (None, place.name)}
+
+
+def load_source(path: Path) -> Source:
+    """One source from its file. Raises WrongUsage with file, line and field."""
+    if not _NAME.match(path.stem):
+        raise WrongUsage(f"{path}: a source is named by its file, in lower-case letters, digits and _; rename the file")
+    file = yaml_file.read(path)
+    section = mistakes.validated(file, SourceSection)
+    types: dict[str, Type] = {}
+    for name, column in section.columns.items():
+        if column.drop:
+            continue
+        try:
+            types[name] = TEXT if column.type == "text" else parse_type(column.type, f"columns.{name}.type")
+        except WrongUsage as error:
+            raise WrongUsage(f"{file.place(('columns', name))}: {error}") from None
+        if (column.min is not None or column.max is not None) and not (types[name].is_number or types[name].kind in ("date", "timestamp")):
+            raise WrongUsage(f"{file.place(('columns', name))}: columns.{name}: min and max compare numbers and times; declare its type")
+    digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
+    return Source(path.stem, path, section, types, digest)
+
+
+def source_of(sources: Mapping[str, Source], name: str) -> Source | None:
+    """The source whose pattern a file's name matches; None where there is none. Raises WrongUsage where several match."""
+    found = [source for source in sources.values() if source.match(name)]
+    if len(found) > 1:
+        raise WrongUsage(
+            f"{name}: matches the sources {' and '.join(source.name for source in found)}; make their patterns under files differ"
+        )
+    return found[0] if found else None
+
+
+def refuse_missing_columns(source: Source, config: Config) -> None:
+    """Raises WrongUsage where the rules of the reconciliation use a column that the source does not have."""
+    from recon.intake.files import spec_of
+
+    for column in spec_of(config, config.columns).names:
+        if column not in source.kept:
+            there = ", ".join(source.kept)
+            raise WrongUsage(f"{source.path}: {config.path.name} uses column {column!r}, which is not under columns; there are {there}")

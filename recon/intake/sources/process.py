@@ -1,0 +1,163 @@
+"""Takes a received file to its window: opens it, converts it, finds its window, and lands it, or says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recon.config.model import Config
+from recon.database import Database
+from recon.errors import ReconError, TryAgain, WrongInput, transient_kind
+from recon.intake import batches
+from recon.intake.converters.port import Received
+from recon.intake.files import inspect, spec_of
+from recon.intake.manifests import LandedFile, read_manifest
+from recon.intake.sources.convert import Converted, convert
+from recon.intake.sources.load import Source
+from recon.intake.sources.receive import kept
+from recon.intake.sources.tracking import Tracked, Tracking
+from recon.intake.sources.window import window_of
+from recon.model.windows import name_of
+from recon.storage import clock, layout
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import file_digest, local_copy, scratch_folder
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What processing needs. ``run``: the id of the run that works, for the trace of a file."""
+
+    config: Config
+    store: ObjectStore
+    database: Database
+    sources: Mapping[str, Source]
+    run: str
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return Tracking(self.database, self.config.name)
+
+
+def process(intake: Intake, file: Tracked) -> Tracked:
+    """Takes one file as far as it goes and returns it in its new state.
+
+    A file that is wrong is rejected with the reason. A failure that may pass is tried ``TRIES`` times, then the file is rejected. Raises
+    TryAgain where a try failed and others are left."""
+    source = intake.sources.get(file.source)
+    try:
+        if source is None:
+            raise WrongInput(f"{file.shown}: its source {file.source!r} is gone; restore sources/{file.source}.yaml")
+        with scratch_folder(intake.store) as folder:
+            return _taken(intake, source, file, folder)
+    except Exception as error:
+        if isinstance(error, ReconError) and not isinstance(error, TryAgain) and transient_kind(error) is None:
+            return intake.tracking.move(_current(intake, file), "rejected", intake.run, reason=str(error))
+        reason = str(error) if isinstance(error, ReconError) else f"unexpected {type(error).__name__}: {error}"
+        failed = intake.tracking.failed(file, reason)
+        if failed.tries < TRIES:
+            raise TryAgain(f"{file.shown}: try {failed.tries} of {TRIES} failed: {reason}; run the same again") from error
+        return intake.tracking.move(failed, "rejected", intake.run, reason=f"after {TRIES} tries: {reason}")
+
+
+def _current(intake: Intake, file: Tracked) -> Tracked:
+    return intake.tracking.files(id=file.id)[0]
+
+
+def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Tracked:
+    path = local_copy(intake.store, kept(intake.store, file.digest), folder)
+    received = Received(file.name, path, file.parent)
+    if file.state == "received":
+        file = intake.tracking.move(file, "validated", intake.run, reason="", rules=source.rules)
+    made = convert(intake.config, source, received, file.digest, folder)
+    counts = _counts(intake, made)
+    if made.fault is not None:
+        return intake.tracking.move(file, "rejected", intake.run, reason=made.fault, **counts)
+    window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
+    file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)
+    return _landed(intake, source, file, window, made)
+
+
+def _counts(intake: Intake, made: Converted) -> dict[str, Any]:
+    """The figures of a conversion as columns of the database. Keeps its rejected rows in the store."""
+    figures, rejects = made.figures, None
+    if figures.rejected:
+        rejects = layout.received_rejects(layout.new_attempt())
+        intake.store.copy_in(rejects, made.rejects)
+    counts = {"rows": figures.rows, "kept": figures.kept, "rejected_rows": figures.rejected}
+    return {**counts, "rejects": rejects, "figures": dataclasses.asdict(figures)}
+
+
+def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, made: Converted) -> Tracked:
+    """Lands the clean file. The newest version of a snapshot takes the place of an older one; an older version is superseded."""
+    others = [] if source.section.delivery == "delta" else _versions(intake, file)
+    if newer := [other for other in others if other.order > file.order]:
+        reason = f"{newer[-1].shown}, file {newer[-1].id}, is newer"
+        return intake.tracking.move(file, "superseded", intake.run, reason=reason)
+    landed_as = _landed_before(intake, window, file)
+    if landed_as is None:
+        replacing = others[-1].landed_as if others else None
+        landed_as = _land(intake, file, window, made, replacing)
+    for older in others:
+        intake.tracking.move(older, "superseded", intake.run, reason=f"{file.shown}, file {file.id}, is newer")
+    return intake.tracking.move(file, "landed", intake.run, landed_as=landed_as, reason="")
+
+
+def _versions(intake: Intake, file: Tracked) -> list[Tracked]:
+    """The landed files of the same series and window, oldest first."""
+    same = intake.tracking.files(source=file.source, series=file.series, window=file.window, state="landed")
+    return sorted((other for other in same if other.id != file.id), key=lambda other: other.order)
+
+
+def _landed_before(intake: Intake, window: datetime, file: Tracked) -> str | None:
+    """The name under which this file landed in an earlier try, which was stopped before it said so."""
+    manifest = read_manifest(intake.store, window)
+    return next((landed.name for landed in manifest.files if _is_from(landed, file)), None) if manifest else None
+
+
+def _is_from(landed: LandedFile, file: Tracked) -> bool:
+    return landed.origin.get("digest") == file.digest and landed.origin.get("file") == file.shown
+
+
+def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, replacing: str | None) -> str:
+    spec = spec_of(intake.config, intake.config.columns)
+
+    def check(name: str, path: Path) -> None:
+        inspect(name, path, spec)
+        batches.refuse_unbegun(intake.config.grid, window, clock.now(intake.store))
+
+    origin: dict[str, Any] = {"source": file.source, "file": file.shown, "digest": file.digest}
+    origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected}
+    options = batches.LandOptions(replacing=replacing, expect={"rows": made.figures.kept}, origin=origin)
+    landing = batches.land(intake.store, window, [made.clean], check, options)
+    return landing.added[0] if landing.added else landing.already[0][1]
+
+
+def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
+    """Converts a landed file again and puts the result in its place; None where its clean rows did not change. Raises WrongInput where the
+    rules reject it now; it stays as it landed."""
+    with scratch_folder(intake.store) as folder:
+        path = local_copy(intake.store, kept(intake.store, file.digest), folder)
+        made = convert(intake.config, source, Received(file.name, path, file.parent), file.digest, folder)
+        if made.fault is not None:
+            raise WrongInput(made.fault)
+        window = intake.config.grid.parse(str(file.window))
+        moved = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
+        if moved != window:
+            raise WrongInput(
+                f"it would move to window {name_of(moved)}; take it out of {file.window} with 'recon unland', then deliver it again"
+            )
+        counts = _counts(intake, made)
+        manifest = read_manifest(intake.store, window)
+        landed = next((other for other in manifest.files if other.name == file.landed_as), None) if manifest else None
+        if landed is not None and landed.digest == file_digest(made.clean):
+            intake.tracking.move(file, "landed", intake.run, rules=source.rules, **counts)
+            return None
+        landed_as = _land(intake, file, window, made, file.landed_as)
+        return intake.tracking.move(file, "landed", intake.run, rules=source.rules, landed_as=landed_as, **counts)

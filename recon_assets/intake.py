@@ -1,0 +1,180 @@
+"""The assets in front of ``event_batches``: the files received from sources, and their clean rows, on the same grid of windows."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from recon.config import Config
+from recon.errors import NotReady
+from recon.intake.sources.arrivals import arrivals
+from recon.intake.sources.deliver import Delivered, deliver, process_open
+from recon.intake.sources.process import Intake
+from recon.intake.sources.tracking import Tracked
+from recon.model.windows import name_of
+from recon.stages.work import Windows, Work
+from recon_assets.assets import STAGE_ASSETS, asset_key
+from recon_assets.intake_metadata import of_clean, of_received
+from recon_assets.partitions import key_of, partitions_of, windows_asked
+from recon_assets.reporting import Reporting, tag
+from recon_assets.retries import COMPUTE, errors_as_failures
+from recon_assets.stages import PerWindow
+from resources.database import SiteDatabase, database_key
+from resources.stores import resource_key
+
+RECEIVED, CLEAN = "received_files", "clean_files"
+DESCRIPTIONS = {
+    RECEIVED: "The files of each window as their senders delivered them, kept under their digest. Materializing a window takes what has "
+    "arrived in the sources' folders.",
+    CLEAN: "The rows of a window's received files after their sources' cleaning rules and checks, landed as Parquet of text. Every row of "
+    "a file is landed, rejected with file, line and reason, or superseded by a newer delivery.",
+}
+Figures = Callable[[Intake, datetime, Sequence[Tracked]], dict[str, Any]]
+
+
+def intake_assets(config: Config) -> list[dg.AssetsDefinition]:
+    """``received_files`` and ``clean_files`` of a reconciliation that has sources."""
+    return [_asset(config, RECEIVED, [], of_received), _asset(config, CLEAN, [asset_key(config.name, RECEIVED)], of_clean)]
+
+
+def _asset(config: Config, name: str, deps: list[dg.AssetKey], figures: Figures) -> dg.AssetsDefinition:
+    every = [asset_key(config.name, other) for other in (RECEIVED, CLEAN, *(spec.name for spec in STAGE_ASSETS))]
+    store, database = resource_key(config.name), database_key(config.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # as for the six assets of the stages
+
+        @dg.asset(
+            key=asset_key(config.name, name),
+            deps=deps,
+            partitions_def=partitions_of(config.grid),
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            pool=f"{config.name}_intake",
+            group_name=config.name,
+            owners=[f"team:{config.name}"],
+            kinds={"file"} if name == RECEIVED else {"parquet"},
+            tags={"recon/reconciliation": config.name},
+            description=DESCRIPTIONS[name],
+            required_resource_keys={store, database},
+        )
+        def intake(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+            tag(context)
+            with errors_as_failures(context, COMPUTE):
+                windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
+                opened: SiteDatabase = getattr(context.resources, database)
+                made = opened.intake(config, context.run.run_id)
+                work: Work = getattr(context.resources, store).work(config)
+                take_inboxes(made) if name == RECEIVED else process_open(made, Delivered())
+                with work.noting_errors():
+                    Reporting(context, work, every).carry_out(lambda _, asked: _per_window(made, asked, figures), windows)
+            return dg.MaterializeResult()
+
+        return intake
+
+
+def _per_window(intake: Intake, windows: Windows, figures: Figures) -> PerWindow:
+    """Raises NotReady for windows without a received file, before anything is reported."""
+    tracked = intake.tracking.files()
+    by_window = {name_of(window): [file for file in tracked if file.window == name_of(window)] for window in windows}
+    if empty := [name for name, files in by_window.items() if not files]:
+        raise NotReady(f"window {empty[0]}: no file was received for it", empty)
+    return _each(intake, windows, by_window, figures)
+
+
+def _each(intake: Intake, windows: Windows, files: dict[str, list[Tracked]], figures: Figures) -> Iterator[tuple[str, dict[str, Any]]]:
+    for window in windows:
+        yield name_of(window), figures(intake, window, files[name_of(window)])
+
+
+def take_inboxes(intake: Intake) -> Delivered:
+    """Takes the new files of every source's folder to their windows."""
+    found = Delivered()
+    for inbox in sorted({source.inbox for source in intake.sources.values() if source.inbox is not None}):
+        if inbox.is_dir():
+            found = found + deliver(intake, inbox)
+    return found
+
+
+def delivery_job(config: Config) -> dg.JobDefinition:
+    """``<name>_deliver``: takes what has arrived to its windows, and reports each window that it touched."""
+    store, database = resource_key(config.name), database_key(config.name)
+
+    @dg.op(name=f"{config.name}_deliver_files", required_resource_keys={store, database}, pool=f"{config.name}_intake")
+    def deliver_files(context: dg.OpExecutionContext) -> None:
+        with errors_as_failures(context, COMPUTE):
+            opened: SiteDatabase = getattr(context.resources, database)
+            intake = opened.intake(config, context.run_id)
+            found = take_inboxes(intake)
+            tracked = intake.tracking.files()
+            for name in sorted({file.window for file in found.files if file.window is not None}):
+                window, files = config.grid.parse(name), [file for file in tracked if file.window == name]
+                for asset, figures in ((RECEIVED, of_received), (CLEAN, of_clean)):
+                    metadata = {"window": name, **figures(intake, window, files)}
+                    key, partition = asset_key(config.name, asset), key_of(config.grid, name)
+                    context.log_event(dg.AssetMaterialization(key, metadata=metadata, partition=partition))
+            for file in found.files:
+                context.log.info(f"{file.shown}: {file.state}" + (f": {file.reason}" if file.reason else ""))
+            for shown, reason in found.failed:
+                context.log.warning(f"{shown}: {reason}")
+
+    @dg.job(
+        name=f"{config.name}_deliver",
+        description="Takes the files that have arrived in the sources' folders to their windows.",
+        executor_def=dg.in_process_executor,
+        tags={"recon/reconciliation": config.name, "dagster/max_retries": "0"},
+    )
+    def deliver_job() -> None:
+        deliver_files()
+
+    return deliver_job
+
+
+ARRIVED = "files_have_arrived"
+
+
+def arrival_check(config: Config) -> dg.AssetChecksDefinition:
+    """The check that no expected file is late."""
+    store, database = resource_key(config.name), database_key(config.name)
+
+    @dg.asset_check(
+        asset=asset_key(config.name, CLEAN),
+        name=ARRIVED,
+        description="Every file that a source expects by now has landed. The metadata names the late ones.",
+        required_resource_keys={store, database},
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with errors_as_failures(context, COMPUTE):
+            opened: SiteDatabase = getattr(context.resources, database)
+            return arrival_verdict(opened.intake(config, context.run.run_id), datetime.now(UTC))
+
+    return check
+
+
+_WINDOWS_MAX = 400
+
+
+def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
+    """Looks at the newest windows from the first received file on."""
+    grid, tracked = intake.config.grid, intake.tracking.files()
+    known = sorted({file.window for file in tracked if file.window is not None})
+    late: list[str] = []
+    if known:
+        last = grid.index(now)
+        for index in range(max(grid.index(grid.parse(known[0])), last - _WINDOWS_MAX), last + 1):
+            expected = arrivals(grid, intake.sources, grid.at(index), tracked)
+            late += [f"{name_of(grid.at(index))}: {arrival.missing}" for arrival in expected if arrival.late(now)]
+    description = f"{len(late)} expected files are late, first {late[0]}" if late else "no expected file is late"
+    metadata = {"late": dg.MetadataValue.json(late[:100])}
+    return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
+
+
+def missing_now(intake: Intake, now: datetime) -> str:
+    """The expected files that the newest begun window still lacks, for the reason of a sensor that starts nothing."""
+    window = intake.config.grid.last_begun(now)
+    expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files())
+    missing = [arrival.missing for arrival in expected if arrival.file is None]
+    if not expected:
+        return "no file is expected by name"
+    lacking = f", missing {', '.join(missing[:5])}" if missing else ""
+    return f"window {name_of(window)}: {len(expected) - len(missing)} of {len(expected)} files{lacking}"

@@ -1,0 +1,34 @@
+"""The SQL database of a site as a Dagster resource."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from recon.config import Config, load_place
+from recon.database import Database, open_database
+from recon.intake.sources.load import load_sources
+from recon.intake.sources.process import Intake
+from recon.storage.open import open_for
+from resources.redis import dagster_secret
+
+
+class SiteDatabase(dg.ConfigurableResource[Database]):
+    """The database of a ``recon.yaml``. ``config_file``: the file's absolute path."""
+
+    config_file: str
+
+    def open(self) -> Database:
+        """Opens the database, and makes its tables where there are none."""
+        return open_database(load_place(Path(self.config_file)), dagster_secret)
+
+    def intake(self, config: Config, run: str) -> Intake:
+        """The sources of a reconciliation with its store and database. Makes the store where there is none, as a landing does."""
+        store = open_for(config, create=True, read_secret=dagster_secret)
+        return Intake(config, store, self.open(), load_sources(config), run)
+
+
+def database_key(reconciliation: str) -> str:
+    """The key of a reconciliation's database among the resources, such as ``orders_database``."""
+    return f"{reconciliation}_database"

@@ -1,0 +1,126 @@
+"""Received and clean files in Dagster: a sensor, a delivery run, the two assets before ``event_batches``, and the check of late files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from folders import EXAMPLES
+from small_reconciliation import QUIET
+
+import recon
+from jobs.arrivals import delivery_sensor
+from jobs.build import build_definitions
+from recon_assets.intake_metadata import masked
+from resources.database import SiteDatabase
+
+WINDOW = "2016-06-01T00:00Z"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "franchise"
+    shutil.copytree(EXAMPLES / "franchise", folder, ignore=shutil.ignore_patterns("data"))
+    (folder / "inbox").mkdir()
+    return folder
+
+
+def arrive(site: Path, names: list[str], age_s: float = 60) -> None:
+    for name in names:
+        path = site / "inbox" / name
+        shutil.copy(EXAMPLES / "franchise" / "data" / name, path)
+        os.utime(path, (time.time() - age_s,) * 2)
+
+
+NAMES = sorted(path.name for path in (EXAMPLES / "franchise" / "data").iterdir())
+
+
+class Site:
+    """The definitions of a site, with an instance of Dagster in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config, self.instance = folder / "recon.yaml", dg.DagsterInstance.ephemeral()
+        self.definitions = build_definitions(self.config)
+
+    def tick(self) -> dg.RunRequest | str:
+        sensor = delivery_sensor(recon.open(self.config).config)
+        resources = {"franchise_database": SiteDatabase(config_file=str(self.config))}
+        with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
+            answer = sensor.evaluate_tick(context)
+        (request,) = answer.run_requests or (None,)
+        return request or str(answer.skip_message)
+
+    def deliver(self) -> dg.ExecuteInProcessResult:
+        return self.definitions.resolve_job_def("franchise_deliver").execute_in_process(instance=self.instance, run_config=QUIET)
+
+    def metadata(self, asset: str) -> dict[str, object]:
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(["franchise", asset]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def test_files_that_arrive_start_one_run_that_takes_them_to_their_window(site: Path) -> None:
+    dagster = Site(site)
+    assert "no new files" in str(dagster.tick())
+    arrive(site, NAMES[:-1])
+    first, second = dagster.tick(), dagster.tick()
+    assert isinstance(first, dg.RunRequest)
+    assert isinstance(second, dg.RunRequest)
+    assert first.run_key == second.run_key
+    assert dagster.deliver().success
+    assert "no new files" in str(dagster.tick())
+    received, clean = dagster.metadata("received_files"), dagster.metadata("clean_files")
+    assert "12 of 13 expected files" in str(received["arrivals"])
+    assert NAMES[-1] in str(received["arrivals"])
+    assert (clean["rows"], clean["dagster/row_count"], clean["rejected_rows"]) == (98, 96, 2)
+    assert "v000" not in str(clean["sample"])
+    assert "x000" in str(clean["sample"])
+
+
+def test_a_file_that_is_still_written_is_left_for_a_later_tick(site: Path) -> None:
+    dagster = Site(site)
+    arrive(site, NAMES[:1], age_s=0)
+    assert "no new files" in str(dagster.tick())
+
+
+def test_the_assets_come_before_event_batches_and_skip_windows_without_files(site: Path) -> None:
+    dagster = Site(site)
+    graph = dagster.definitions.resolve_asset_graph()
+    assert dg.AssetKey(["franchise", "clean_files"]) in graph.get(dg.AssetKey(["franchise", "event_batches"])).parent_keys
+    arrive(site, NAMES)
+    chosen = dg.AssetSelection.assets(*(dg.AssetKey(["franchise", name]) for name in ("received_files", "clean_files", "event_batches")))
+    job = dg.define_asset_job("chosen", selection=chosen, executor_def=dg.in_process_executor)
+    built = dg.Definitions.merge(dagster.definitions, dg.Definitions(jobs=[job])).resolve_job_def("chosen")
+    tags = {"dagster/asset_partition_range_start": WINDOW, "dagster/asset_partition_range_end": "2016-06-02T00:00Z"}
+    done = built.execute_in_process(instance=dagster.instance, tags=tags, run_config=QUIET, raise_on_error=False)
+    assert done.success
+    for name in ("received_files", "clean_files", "event_batches"):
+        assert dagster.instance.get_materialized_partitions(dg.AssetKey(["franchise", name])) == {WINDOW}, name
+
+
+def test_a_file_that_is_late_fails_the_check_and_is_named(site: Path) -> None:
+    dagster = Site(site)
+    arrive(site, NAMES[1:])
+    assert dagster.deliver().success
+    graph = dagster.definitions.resolve_asset_graph()
+    (key,) = [key for key in graph.asset_check_keys if key.name == "files_have_arrived"]
+    job = dg.define_asset_job("checked", selection=dg.AssetSelection.checks(key), executor_def=dg.in_process_executor)
+    built = dg.Definitions.merge(dagster.definitions, dg.Definitions(jobs=[job])).resolve_job_def("checked")
+    (found,) = built.execute_in_process(instance=dagster.instance, run_config=QUIET).get_asset_check_evaluations()
+    assert not found.passed
+    assert NAMES[0] in str(found.metadata["late"].value)
+
+
+def test_a_masked_value_shows_its_form_only() -> None:
+    assert masked("Ärger-42 €") == "xxxxx-00 €"
+
+
+def test_a_site_without_sources_has_no_intake(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "seed-batch", tmp_path / "seed")
+    built = build_definitions(tmp_path / "seed" / "recon.yaml")
+    assert not [key for key in built.resolve_asset_graph().get_all_asset_keys() if key.path[-1] in ("received_files", "clean_files")]

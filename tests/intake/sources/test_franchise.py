@@ -1,0 +1,135 @@
+"""The franchise's files from a folder to certified figures: complete, replaced by longer deliveries, unchanged by repeated ones."""
+
+from __future__ import annotations
+
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from folders import EXAMPLES
+
+import recon
+from recon.api import Reconciliation
+from recon.intake.sources.details import details, original
+
+WINDOW = "2016-06-01T00:00Z"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A copy of the example without its files."""
+    folder = tmp_path / "franchise"
+    shutil.copytree(EXAMPLES / "franchise", folder, ignore=shutil.ignore_patterns("data"))
+    (folder / "inbox").mkdir()
+    return folder
+
+
+def arrive(site: Path, *names: str) -> None:
+    for path in sorted((EXAMPLES / "franchise" / "data").iterdir()):
+        if not names or path.name in names:
+            shutil.copy(path, site / "inbox" / path.name)
+
+
+def opened(site: Path) -> Reconciliation:
+    return recon.open(site / "recon.yaml")
+
+
+def sums(r: Reconciliation) -> dict[str, Decimal]:
+    table = r.artifacts()
+    return {name: sum(filter(None, table[name].to_pylist()), Decimal(0)) for name in ("sale", "tax", "discount")}
+
+
+ALL = {"sale": Decimal("11550.00"), "tax": Decimal("10020.00"), "discount": Decimal("11220.00")}
+
+
+def test_thirteen_files_close_their_window_and_come_to_the_known_figures(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    found = r.deliver(site / "inbox")
+    assert (len(found.files), found.failed, found.closed) == (13, [], [WINDOW])
+    assert {file.state for file in found.files} == {"landed"}
+    assert sum(file.rows or 0 for file in found.files) == 106
+    assert sum(file.kept or 0 for file in found.files) == 104
+    r.run()
+    assert sums(r) == ALL
+    statuses = r.artifacts()["status"].to_pylist()
+    assert (statuses.count("COMPLETE"), statuses.count("IGNORED")) == (38, 1)
+    assert r.certificate(WINDOW) is not None
+
+
+def test_junk_lines_are_rejected_with_line_and_text_and_a_foreign_vendor_is_reported(site: Path) -> None:
+    arrive(site, "IL-311.tdf", "IL-1033.tdf")
+    intake = opened(site).intake()
+    r = opened(site)
+    r.deliver(site / "inbox")
+    junk = details(intake, intake.tracking.file("IL-311.tdf"))["rejects"]
+    assert [(row["line"], row["raw"]) for row in junk] == [
+        (3, "------ additional invalid data"),
+        (4, "------ additional invalid data "),
+    ]
+    assert all("'------'" in row["reason"] for row in junk)
+    foreign = intake.tracking.file("IL-1033.tdf")
+    assert (foreign.kept, foreign.figures["reported"]["vendor: equals"]["rows"]) == (8, 8)
+    assert "'v1023' is not v1033" in foreign.figures["reported"]["vendor: equals"]["first"][0]["message"]
+    assert original(intake, foreign, 1).startswith("v1023\t")
+
+
+def test_the_first_row_and_a_row_that_begins_with_a_minus_are_kept(site: Path) -> None:
+    path = site / "sources" / "stores.yaml"
+    path.write_text(path.read_text().replace("  vendor: {", "  change: drop\n  vendor: {"))
+    (site / "inbox" / "IL-101.tdf").write_text(
+        "-5.00\tv101\t-5.00\t4\ti1\t2016-06-01\ta\tb\tc\n2.00\tv101\t7.50\t4\ti1\t2016-06-01\ta\tb\tc\n"
+    )
+    r = opened(site)
+    assert [(file.kept, file.rejected_rows) for file in r.deliver(site / "inbox").files] == [(2, 0)]
+    r.close(WINDOW)
+    r.run()
+    assert sums(r)["sale"] == Decimal("2.50")
+
+
+def test_a_longer_delivery_replaces_the_first_and_the_first_sent_again_changes_nothing(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.run()
+    path = site / "inbox" / "IL-101.tdf"
+    first = path.read_bytes()
+    path.write_bytes(first + b"v101\t1000.00\t4\ti999\t2016-06-01\ta\tb\tc\n")
+    again = r.deliver(site / "inbox")
+    assert [(file.name, file.state, file.kept) for file in again.files] == [("IL-101.tdf", "landed", 9)]
+    r.run()
+    longer = {**ALL, "sale": ALL["sale"] + 1000}
+    assert sums(r) == longer
+    tracking = r.intake().tracking
+    assert [file.state for file in tracking.files(name="IL-101.tdf")] == ["superseded", "landed"]
+    commit = r.status()["commit"]
+    path.write_bytes(first)
+    repeated = r.deliver(site / "inbox")
+    assert (repeated.files, [file.state for file in repeated.again]) == ([], ["superseded"])
+    r.run()
+    assert (sums(r), r.status()["commit"]) == (longer, commit)
+
+
+def test_a_missing_file_keeps_the_window_open_and_is_named(site: Path) -> None:
+    arrive(site)
+    (site / "inbox" / "IL-911.tdf").unlink()
+    r = opened(site)
+    found = r.deliver(site / "inbox")
+    assert found.closed == []
+    assert [arrival.name for arrival in found.open[WINDOW]] == ["IL-911.tdf"]
+    assert r.run().windows == []
+    arrive(site, "IL-911.tdf")
+    assert r.deliver(site / "inbox").closed == [WINDOW]
+
+
+def test_rows_are_traced_to_the_lines_of_the_received_file(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.run()
+    shown: dict[str, Any] = r.show("v311", "i201", "2016-06-01", events=True)
+    found = {(event["file"], event["line"]) for part in shown["contributions"] for event in part["event_list"]}
+    assert ("IL-311.tdf.parquet", 5) in found
+    assert all(line not in (3, 4) for _, line in found)
