@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recon.intake.sources.deliver import Delivered
     from recon.intake.sources.tracking import Tracked
 
-source_app = typer.Typer(help="Sources: what senders' files are, and how they are cleaned.", no_args_is_help=True)
+source_app = typer.Typer(help="Sources: how senders' files are cleaned.", no_args_is_help=True)
 files_app = typer.Typer(help="Received files: what became of each.", no_args_is_help=True)
 SHOWN_MAX = 20
 

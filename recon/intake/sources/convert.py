@@ -87,17 +87,17 @@ def convert(config: Config, source: Source, received: Received, digest: str, fol
 def _connected(config: Config, plan: Plan) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection in memory, with the reference tables of a plan."""
     import duckdb
-    import pyarrow.csv as pc
+    import pyarrow as pa
 
     settings: dict[str, Any] = {"threads": config.threads, "memory_limit": config.memory_limit, "autoinstall_known_extensions": False}
     with duckdb.connect(config=settings) as connection:
         for table, path, column in plan.references:
-            options = pc.ConvertOptions(include_columns=[column], column_types={column: "string"})
-            try:
-                values = pc.read_csv(str(path), convert_options=options)
-            except (OSError, KeyError, ValueError) as error:
-                raise WrongInput(f"{path}: column {column!r} of the reference can't be read ({str(error).splitlines()[0]})") from None
-            connection.register(table, values.rename_columns(["v"]))
+            if not path.is_file():
+                raise WrongInput(f"{path}: this reference is not there; see 'reference' in the source")
+            read = open_conversion(Received(path.name, path), Delimited(kind="delimited", header=True), [column], config.limits)
+            place = 3 + list(read.names).index(column)
+            values = pa.chunked_array([batch.column(place) for batch in read.batches()], pa.string())
+            connection.register(table, pa.table({"v": values.drop_null()}))
         yield connection
 
 
