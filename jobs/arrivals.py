@@ -12,8 +12,8 @@ from jobs.sensors import TICK, TICK_S
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.load import FOLDER
-from recon.intake.sources.process import Intake
 from recon.intake.sources.receive import stamp_of, waiting
+from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN
 from recon_assets.intake import missing_now
 from resources.database import SiteDatabase, database_key
@@ -60,7 +60,7 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
 def _arrived(intake: Intake) -> list[str]:
     """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had."""
     inboxes = {source.inbox for source in intake.sources.values() if source.inbox is not None and source.inbox.is_dir()}
-    new = [path for inbox in sorted(inboxes) for path in waiting(intake.tracking, intake.sources, inbox) if _settled(path)]
+    new = [path for inbox in sorted(inboxes) for path in waiting(intake, inbox) if _settled(path)]
     return [
         *(f"{path} {stamp_of(path)}" for path in new),
         *(f"{file.id} {file.state} {file.tries}" for file in intake.tracking.files(state=OPEN)),

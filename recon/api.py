@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from recon.intake import batches
     from recon.intake.manifests import Manifest
     from recon.intake.sources.deliver import Delivered
-    from recon.intake.sources.process import Intake
+    from recon.intake.sources.site import Intake
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
     from recon.reading.breaks import Chosen, Scope
@@ -126,7 +126,7 @@ class Reconciliation:
         of a file names."""
         from recon.database import open_database
         from recon.intake.sources.load import load_sources
-        from recon.intake.sources.process import Intake
+        from recon.intake.sources.site import Intake
 
         return Intake(self.config, self.store(create=True), open_database(self.place), load_sources(self.place), run)
 

@@ -11,7 +11,7 @@ from recon.config import Config
 from recon.errors import NotReady
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
-from recon.intake.sources.process import Intake
+from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work

@@ -12,7 +12,7 @@ import dagster as dg
 
 from recon.intake.manifests import read_manifest
 from recon.intake.sources.arrivals import arrivals, last_seen
-from recon.intake.sources.process import Intake
+from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
 from recon.storage import parquet
 from recon.storage.scratch import local_copy, scratch_folder

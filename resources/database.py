@@ -9,7 +9,7 @@ import dagster as dg
 from recon.config import Config, load_place
 from recon.database import Database, open_database
 from recon.intake.sources.load import load_sources
-from recon.intake.sources.process import Intake
+from recon.intake.sources.site import Intake
 from recon.storage.open import open_for
 from resources.redis import dagster_secret
 

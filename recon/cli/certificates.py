@@ -151,7 +151,13 @@ def say_certificate(certificate: Mapping[str, Any]) -> None:
     reduced = certificate["stages"]["reduce"]
     say_totals(totals_of([certificate]), reduced["unreadable"])
     lines = [*_without_amount(reduced.get("without_amount", {})), *_conflicts(certificate), *_unusual(certificate)]
-    if reduced["rejected"]["rows"]:
+    lines += [
+        f"{file['origin']['file']}: source {file['origin']['source']} received {count(file['origin']['rows'], 'row')}, "
+        f"rejected {number(file['origin']['rejected'])} of them before they landed"
+        for file in certificate["files"]
+        if file.get("origin", {}).get("rejected")
+    ]
+    if reduced["rejected"]["rows"] or any(file.get("origin", {}).get("rejected") for file in certificate["files"]):
         lines.append(f"rejected rows, with file, line and reason: recon rejects {certificate['window']}")
     if lines:
         say()

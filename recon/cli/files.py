@@ -46,7 +46,7 @@ def land(
     to: Destination,
     common: Common,
 ) -> int:
-    """Put files into a window, or a folder's files through their sources into theirs.
+    """Put files into a window, or take a folder to its sources.
 
     Landing the same file again changes nothing and says so; any other file is added. A file that cannot be read is refused. A file
     whose bytes are in another window already is refused without --again.

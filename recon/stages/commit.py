@@ -99,6 +99,7 @@ def _committed(config: Config, figures: Figures, suppressed: Totals, counted: To
         "two_keys": figures.two_keys,
         "unusual": figures.unusual,
         "rejected": figures.rejected.to_json(),
+        **({"source_rejected": figures.source_rejected} if figures.source_rejected else {}),
         "unreadable": figures.unreadable,
         "without_amount": figures.without_amount,
         "suppressed": suppressed.to_json(),

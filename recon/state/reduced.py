@@ -66,6 +66,11 @@ class Figures:
     stored: str = ""
     """Digest of the figures as they were read; it is not stored."""
 
+    @property
+    def source_rejected(self) -> int:
+        """The number of rows that sources rejected before their files landed; they are not among the arrived rows."""
+        return sum(int(file.get("origin", {}).get("rejected", 0)) for file in self.files)
+
     def to_json(self) -> dict[str, Any]:
         body = {name: value.to_json() if isinstance(value, Totals) else value for name, value in self.__dict__.items()}
         body.pop("stored")

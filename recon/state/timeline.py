@@ -39,7 +39,7 @@ class Mark(IntFlag):
     SHORT = 1
     """It was closed with fewer files than expected."""
     REJECTED = 2
-    """At least one row was rejected."""
+    """At least one row was rejected, by the rules or by a source before its file landed."""
     ALL_REJECTED = 4
     """It holds rows, and every one was rejected."""
     CONFLICTS = 8
@@ -65,7 +65,7 @@ class CommittedWindow(NamedTuple):
         """The window, from its figures in the entry of a commit."""
         arrived, rejected = (figures.get(name, {}).get("rows", 0) for name in ("arrived", "rejected"))
         marks = Mark.SHORT if figures.get("short") else Mark(0)
-        marks |= Mark.REJECTED if rejected else Mark(0)
+        marks |= Mark.REJECTED if rejected or figures.get("source_rejected") else Mark(0)
         marks |= Mark.ALL_REJECTED if rejected and rejected == arrived else Mark(0)
         conflicts = figures.get("conflicting") or figures.get("two_keys") or any(figures.get("conflicts", {}).values())
         marks |= Mark.CONFLICTS if conflicts else Mark(0)

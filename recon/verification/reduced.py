@@ -92,6 +92,7 @@ def check_stateless(proof: Proof, progress: Callable[[str, float], None]) -> Non
         raw = figures.to_json()
         expected = {**raw, "two_keys": 0, "unusual": {}, "without_amount": {}, **committed}  # earlier versions did not count all of them
         wrong = [field for field in (*_FIGURES, *_COMPLETE, "two_keys", "unusual", "without_amount") if raw[field] != expected[field]]
+        wrong += ["source_rejected"] if committed.get("source_rejected", 0) != figures.source_rejected else []
         if wrong or committed.get("reduced", figures.digest) != figures.digest:
             findings.add(
                 f"{path}: window {name}: the figures differ from those of its commit in {', '.join(wrong) or 'their digest'}; "
@@ -140,8 +141,8 @@ def _check_manifest_of(proof: Proof, figures: Figures) -> None:
     if figures.manifest and figures.manifest != manifest.digest:
         path = layout.manifest(window, figures.revision)
         findings.add(f"{path}: window {figures.window}: the manifest is not the one that was reduced; {RESTORE}")
-    landed = sorted((file.name, file.digest, file.bytes) for file in manifest.files)
-    of_figures = sorted((file["name"], file["digest"], file["bytes"]) for file in figures.files)
+    landed = sorted((file.name, file.digest, file.bytes, str(file.origin)) for file in manifest.files)
+    of_figures = sorted((file["name"], file["digest"], file["bytes"], str(file.get("origin", {}))) for file in figures.files)
     complete = (manifest.expected, len(manifest.received), manifest.short)
     counted = figures.received is not None
     if landed != of_figures or (counted and complete != tuple(getattr(figures, name) for name in _COMPLETE)):

@@ -134,7 +134,8 @@ def figures_of(
 
 
 def _file_figures(file: LandedFile, rows: FileRows) -> dict[str, Any]:
-    return {"name": file.name, "digest": file.digest, "bytes": file.bytes, "rows": rows.rows, "rejected": rows.rejected}
+    origin = {"origin": file.origin} if file.origin else {}
+    return {"name": file.name, "digest": file.digest, "bytes": file.bytes, "rows": rows.rows, "rejected": rows.rejected, **origin}
 
 
 def refuse_if_configured(connection: duckdb.DuckDBPyConnection, config: Config, manifest: Manifest, files: Sequence[LandedFile]) -> None:

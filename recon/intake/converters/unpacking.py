@@ -24,6 +24,8 @@ MEMBERS_MAX = 10_000
 DIRECTORY_BYTES_MAX = 8 << 20
 """Of a zip archive's list of members, which is read into memory."""
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
+ARCHIVES = frozenset({".zip", *_CODECS})
+"""The suffixes of files that are unpacked."""
 _OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|\Z)", re.DOTALL)
 """A member's path that is absolute, or leads out of the folder that it is unpacked into."""
 

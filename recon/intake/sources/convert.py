@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config.model import Config
 from recon.errors import WrongInput
-from recon.intake.converters.layouts import Delimited
+from recon.intake.converters.decoding import decode
+from recon.intake.converters.layouts import DBase, Delimited
 from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import DELETED, Conversion, Received
 from recon.intake.files.parquet import LINE, SOURCE_METADATA
 from recon.intake.sources.load import Source
-from recon.intake.sources.plan import ROWS, Plan, plan_of
+from recon.intake.sources.plan import APART, ROWS, Plan, plan_of
 from recon.storage import parquet
-from recon.vocabulary.duckdb import quoted
+from recon.vocabulary.duckdb import literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,13 +52,15 @@ class Figures:
 @dataclass
 class Converted:
     """``clean``: the Parquet file of kept rows. ``rejects``: Parquet of line, place, reason, raw. ``windows``: the distinct texts of the
-    column that tells the window. ``fault``: why the whole file is rejected, None where it is not."""
+    column that tells the window. ``fault``: why the whole file is rejected, None where it is not. ``sums``:
+    column → sum of its readable numbers, and the number of others; for the columns that a trailer sums."""
 
     clean: Path
     rejects: Path
     figures: Figures
     windows: set[str] = field(default_factory=set)
     fault: str | None = None
+    sums: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
 
 def convert(config: Config, source: Source, received: Received, digest: str, folder: Path) -> Converted:
@@ -66,7 +69,7 @@ def convert(config: Config, source: Source, received: Received, digest: str, fol
 
     found = source.match(received.name)
     assert found is not None, "the caller has matched the name"
-    conversion = open_conversion(received, source.section.layout, source.declared, config.limits)
+    conversion = opened(config, source, received, folder)
     plan = plan_of(source, found[1], config.events.zone)
     made = Converted(folder / f"{received.name}.parquet", folder / "rejects.parquet", Figures())
     rejected: list[Any] = []
@@ -81,6 +84,14 @@ def convert(config: Config, source: Source, received: Received, digest: str, fol
     _write_rejects(made, source, conversion, rejected)
     made.fault = _fault(made, source, conversion)
     return made
+
+
+def opened(config: Config, source: Source, received: Received, folder: Path) -> Conversion:
+    """The converter of a received file, decoded into ``folder`` where the source declares an encoding. Raises WrongInput."""
+    encoding = getattr(source.section.layout, "encoding", None)
+    if encoding is not None and not isinstance(source.section.layout, DBase):
+        received = decode(received, encoding, folder, config.limits)
+    return open_conversion(received, source.section.layout, source.declared, config.limits)
 
 
 @contextmanager
@@ -160,6 +171,11 @@ def _count(made: Converted, plan: Plan, source: Source, result: Any, kept: Any, 
             entry["rows"] += failing.num_rows
             for row in failing.slice(0, REPORTED_MAX - len(entry["first"])).select(["line", report.message]).to_pylist():
                 entry["first"].append({"place": conversion.place(row["line"]), "message": row[report.message]})
+    for name in source.section.trailer.sums if source.section.trailer else ():
+        total, unreadable = made.sums.get(name, (Decimal(0), 0))
+        numbers = result.column(f"s{list(source.kept).index(name)}")
+        rows = numbers.filter(pc.not_equal(result.column("reason").fill_null(""), APART))
+        made.sums[name] = total + (pc.sum(rows).as_py() or 0), unreadable + rows.null_count
     if (column := source.section.window.column) is not None:
         made.windows.update(pc.unique(kept.column(f"c{list(source.kept).index(column)}")).to_pylist())
 
@@ -248,18 +264,24 @@ def _with_raw(conversion: Conversion, table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _trailer_totals(source: Source, place: str, raw: str) -> list[dict[str, str]]:
-    """The totals that a trailer line declares; ``computed`` is filled in when the file has been read."""
+    """The totals that a trailer line declares, cleaned as the columns are; ``computed`` is filled in when the file has been read."""
+    import duckdb
+
     trailer = source.section.trailer
     assert trailer is not None
     layout = source.section.layout
-    delimiter = layout.delimiter if isinstance(layout, Delimited) else None
-    fields = next(csv.reader([raw], delimiter=delimiter)) if delimiter else raw.split()
-    wanted = [("rows", trailer.rows), *trailer.sums.items()]
+    fields = next(csv.reader([raw], delimiter=layout.delimiter)) if isinstance(layout, Delimited) else raw.split()
     found = []
-    for what, position in wanted:
-        if position is not None:
-            declared = fields[position - 1].strip() if position <= len(fields) else ""
-            found.append({"where": place, "what": what, "declared": declared, "computed": ""})
+    for what, position in [("rows", trailer.rows), *trailer.sums.items()]:
+        if position is None:
+            continue
+        declared = fields[position - 1].strip() if position <= len(fields) else ""
+        if what != "rows":
+            sql = literal(declared)
+            for step in source.kept[what].clean:
+                sql = step.sql(sql)
+            declared = str(duckdb.execute(f"SELECT {sql}").fetchall()[0][0] or "")
+        found.append({"where": place, "what": what, "declared": declared, "computed": ""})
     return found
 
 
@@ -284,17 +306,12 @@ def _fault(made: Converted, source: Source, conversion: Conversion) -> str | Non
 
 
 def _computed(made: Converted, what: str) -> str:
-    """The number of rows, kept and rejected alike, or the exact sum of a column of the kept rows."""
+    """The number of rows, or the exact sum of a column; of kept and rejected rows alike, since the sender counted both."""
     if what == "rows":
         return str(made.figures.rows)
-    total = Decimal(0)
-    for batch in parquet.open_file(made.clean).iter_batches(columns=[what]):
-        for text in batch.column(0).to_pylist():
-            try:
-                total += Decimal(text) if text else 0
-            except InvalidOperation:
-                return f"no sum, since {text[:40]!r} is no number"
-    return str(total)
+    total, unreadable = made.sums[what]
+    exact = f"{total.normalize():f}"
+    return f"{exact} and {unreadable} without a readable number" if unreadable else exact
 
 
 def _equal(declared: str, computed: str) -> bool:

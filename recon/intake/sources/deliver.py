@@ -11,8 +11,9 @@ from recon.intake import batches
 from recon.intake.manifests import Manifest
 from recon.intake.sources.arrivals import Arrival, arrivals, complete
 from recon.intake.sources.load import FOLDER, refuse_missing_columns
-from recon.intake.sources.process import Intake, process
-from recon.intake.sources.receive import receive, waiting
+from recon.intake.sources.process import process
+from recon.intake.sources.receive import arrived, is_wanted, receive, waiting
+from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN, Tracked
 from recon.model.progress import Progress, silent
 from recon.model.windows import name_of
@@ -50,15 +51,16 @@ def deliver(intake: Intake, folder: Path, progress: Progress = silent) -> Delive
         raise WrongUsage(f"{folder}: no such folder; name the folder that files arrive in")
     _refuse_no_sources(intake)
     found = Delivered()
-    fresh = list(waiting(intake.tracking, intake.sources, folder))
-    found.unknown = [path.name for path in sorted(folder.iterdir()) if _unknown(intake, path)]
+    fresh = list(waiting(intake, folder))
+    found.unknown = [path.name for path in arrived(folder) if not is_wanted(intake, path.name)]
     for number, path in enumerate(fresh):
         progress("receive", path.name, number / len(fresh))
         try:
-            receipts = receive(intake.tracking, intake.store, intake.sources, path, intake.run)
+            receipts, unknown = receive(intake, path)
         except ReconError as error:
             found.failed.append((path.name, str(error)))
             continue
+        found.unknown += unknown
         found.again += [receipt.file for receipt in receipts if not receipt.new and receipt.file.state not in OPEN]
     process_open(intake, found, progress)
     return found
@@ -105,8 +107,3 @@ def _refuse_no_sources(intake: Intake) -> None:
         raise WrongUsage(f"{folder}: no source feeds {intake.config.name}; describe one in {FOLDER}/NAME.yaml, see docs/intake.md")
     for source in intake.sources.values():
         refuse_missing_columns(source, intake.config)
-
-
-def _unknown(intake: Intake, path: Path) -> bool:
-    regular = path.is_file() and not path.is_symlink() and not path.name.startswith(".")
-    return regular and not any(source.match(path.name) for source in intake.sources.values())

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongInput, WrongUsage
-from recon.intake.converters.opening import open_conversion
-from recon.intake.converters.port import Received
-from recon.intake.sources.process import Intake
-from recon.intake.sources.receive import kept
+from recon.intake.sources.convert import opened
+from recon.intake.sources.site import Intake, received_file
 from recon.intake.sources.tracking import STATES, Tracked
 from recon.storage import parquet
 from recon.storage.scratch import local_copy, scratch_folder
@@ -48,8 +46,7 @@ def original(intake: Intake, file: Tracked, line: int) -> str:
     if source is None:
         raise WrongInput(f"{file.shown}: its source {file.source!r} is gone; restore sources/{file.source}.yaml")
     with scratch_folder(intake.store) as folder:
-        received = Received(file.name, local_copy(intake.store, kept(intake.store, file.digest), folder), file.parent)
-        conversion = open_conversion(received, source.section.layout, source.declared, intake.config.limits)
+        conversion = opened(intake.config, source, received_file(intake, file, folder), folder)
         for batch in conversion.batches():
             lines = batch.column(0).to_numpy()
             place = int(np.searchsorted(lines, line))

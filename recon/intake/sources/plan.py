@@ -14,6 +14,8 @@ from recon.intake.sources.sections import Column, filled
 from recon.vocabulary.duckdb import literal, quoted
 from recon.vocabulary.types import Type
 
+SUM = "DECIMAL(38, 9)"
+"""The type in which a trailer's sums are taken."""
 ROWS = "recon_source_rows"
 """The view that a batch is registered as: line, span, problem, then the file's columns that are used, as t0, t1, …"""
 
@@ -38,7 +40,8 @@ class Report:
 @dataclass(frozen=True)
 class Plan:
     """``query`` over ``ROWS`` gives line, span, reason, the clean texts c0, c1, … in the order of the source's columns, the flags of
-    ``changes`` and the messages of ``reports``. ``references``: (table with the column ``v``, file, column) that it needs."""
+    ``changes``, the messages of ``reports``, and for a column 2 that a trailer sums its number s2. ``references``: (table with the column
+    ``v``, file, column) that it needs."""
 
     query: str
     changes: tuple[Change, ...]
@@ -62,7 +65,9 @@ def plan_of(source: Source, parts: Mapping[str, str], zone: str | None) -> Plan:
     reason = f"coalesce({', '.join([f'({sql.reason})', *found.rejecting])})"
     texts = ", ".join(f"t{position} AS c{position}" for position in range(len(names)))
     reports = ", ".join(f"{sql_text} AS {report.message}" for report, sql_text in found.reporting)
-    columns = ", ".join(filter(None, ["line", "span", f"{reason} AS reason", texts, *flags, reports]))
+    summed = source.section.trailer.sums if source.section.trailer else {}
+    sums = [f"try_cast(t{names.index(name)} AS {SUM}) AS s{names.index(name)}" for name in summed]
+    columns = ", ".join(filter(None, ["line", "span", f"{reason} AS reason", texts, *flags, *sums, reports]))
     return Plan(f"SELECT {columns} FROM {steps}", tuple(changes), tuple(report for report, _ in found.reporting), tuple(found.references))
 
 

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recon.config.model import Config
-from recon.database import Database
 from recon.errors import ReconError, TryAgain, WrongInput, transient_kind
 from recon.intake import batches
-from recon.intake.converters.port import Received
 from recon.intake.files import inspect, spec_of
 from recon.intake.manifests import LandedFile, read_manifest
 from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.load import Source
-from recon.intake.sources.receive import kept
-from recon.intake.sources.tracking import Tracked, Tracking
+from recon.intake.sources.site import Intake, received_file
+from recon.intake.sources.tracking import Tracked
 from recon.intake.sources.window import window_of
 from recon.model.windows import name_of
 from recon.storage import clock, layout
-from recon.storage.port import ObjectStore
-from recon.storage.scratch import file_digest, local_copy, scratch_folder
+from recon.storage.scratch import file_digest, scratch_folder
 
 TRIES = 3
-
-
-@dataclass(frozen=True)
-class Intake:
-    """What processing needs. ``run``: the id of the run that works, for the trace of a file."""
-
-    config: Config
-    store: ObjectStore
-    database: Database
-    sources: Mapping[str, Source]
-    run: str
-
-    @cached_property
-    def tracking(self) -> Tracking:
-        return Tracking(self.database, self.config.name)
 
 
 def process(intake: Intake, file: Tracked) -> Tracked:
@@ -62,7 +40,7 @@ def process(intake: Intake, file: Tracked) -> Tracked:
         reason = str(error) if isinstance(error, ReconError) else f"unexpected {type(error).__name__}: {error}"
         failed = intake.tracking.failed(file, reason)
         if failed.tries < TRIES:
-            raise TryAgain(f"{file.shown}: try {failed.tries} of {TRIES} failed: {reason}; run the same again") from error
+            raise TryAgain(f"try {failed.tries} of {TRIES} failed: {reason}; run the same again") from error
         return intake.tracking.move(failed, "rejected", intake.run, reason=f"after {TRIES} tries: {reason}")
 
 
@@ -71,8 +49,7 @@ def _current(intake: Intake, file: Tracked) -> Tracked:
 
 
 def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Tracked:
-    path = local_copy(intake.store, kept(intake.store, file.digest), folder)
-    received = Received(file.name, path, file.parent)
+    received = received_file(intake, file, folder)
     if file.state == "received":
         file = intake.tracking.move(file, "validated", intake.run, reason="", rules=source.rules)
     made = convert(intake.config, source, received, file.digest, folder)
@@ -91,7 +68,7 @@ def _counts(intake: Intake, made: Converted) -> dict[str, Any]:
         rejects = layout.received_rejects(layout.new_attempt())
         intake.store.copy_in(rejects, made.rejects)
     counts = {"rows": figures.rows, "kept": figures.kept, "rejected_rows": figures.rejected}
-    return {**counts, "rejects": rejects, "figures": dataclasses.asdict(figures)}
+    return {**counts, "rejects": rejects, "figures": asdict(figures)}
 
 
 def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, made: Converted) -> Tracked:
@@ -133,7 +110,7 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
         batches.refuse_unbegun(intake.config.grid, window, clock.now(intake.store))
 
     origin: dict[str, Any] = {"source": file.source, "file": file.shown, "digest": file.digest}
-    origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected}
+    origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected, "rejects": file.rejects}
     options = batches.LandOptions(replacing=replacing, expect={"rows": made.figures.kept}, origin=origin)
     landing = batches.land(intake.store, window, [made.clean], check, options)
     return landing.added[0] if landing.added else landing.already[0][1]
@@ -143,8 +120,7 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
     """Converts a landed file again and puts the result in its place; None where its clean rows did not change. Raises WrongInput where the
     rules reject it now; it stays as it landed."""
     with scratch_folder(intake.store) as folder:
-        path = local_copy(intake.store, kept(intake.store, file.digest), folder)
-        made = convert(intake.config, source, Received(file.name, path, file.parent), file.digest, folder)
+        made = convert(intake.config, source, received_file(intake, file, folder), file.digest, folder)
         if made.fault is not None:
             raise WrongInput(made.fault)
         window = intake.config.grid.parse(str(file.window))
@@ -159,5 +135,5 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
         if landed is not None and landed.digest == file_digest(made.clean):
             intake.tracking.move(file, "landed", intake.run, rules=source.rules, **counts)
             return None
-        landed_as = _land(intake, file, window, made, file.landed_as)
+        landed_as = _land(intake, replace(file, rejects=counts["rejects"]), window, made, file.landed_as)
         return intake.tracking.move(file, "landed", intake.run, rules=source.rules, landed_as=landed_as, **counts)

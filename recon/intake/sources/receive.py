@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from recon.errors import TryAgain, WrongInput
+from recon.intake.converters.port import Received
+from recon.intake.converters.unpacking import ARCHIVES, unpack
 from recon.intake.sources.load import Source, source_of
-from recon.intake.sources.tracking import Tracked, Tracking
+from recon.intake.sources.site import Intake
+from recon.intake.sources.tracking import Tracked
 from recon.storage import layout
 from recon.storage.port import ObjectStore
-from recon.storage.scratch import file_digest
+from recon.storage.scratch import file_digest, scratch_folder
+
+_VERSION_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -22,35 +28,56 @@ class Receipt:
     new: bool
 
 
-def receive(tracking: Tracking, store: ObjectStore, sources: Mapping[str, Source], path: Path, run: str) -> list[Receipt]:
-    """Receives a local file; none where no source's pattern matches its name.
+def receive(intake: Intake, path: Path) -> tuple[list[Receipt], list[str]]:
+    """Receives a local file, or each file in it if it is an archive. Returns the receipts, and the names that no source's pattern matches.
 
-    Raises TryAgain for a file that changes while it is read: its writer is not done."""
-    source = source_of(sources, path.name)
-    if source is None:
-        return []
+    Raises TryAgain for a file that changes while it is read: its writer is not done; WrongInput for an archive that is refused."""
     before = stamp_of(path)
     digest = _digest(path)
-    keep(store, path, digest)
+    with scratch_folder(intake.store) as folder:
+        receipts, unknown = _files_in(intake, unpack(path.name, path, intake.config.limits, folder))
+        if receipts and receipts[0].file.parent is not None:
+            keep(intake.store, path, digest)
     if stamp_of(path) != before:
         raise TryAgain(f"{path}: it changed while it was read, and was not received; run the same again when its writer is done")
-    receipt = _tracked(tracking, source, path.name, digest, path.stat().st_size, run)
-    tracking.note_delivery(str(path.absolute()), before, digest)
-    return [receipt]
+    if receipts:
+        intake.tracking.note_delivery(str(path.absolute()), before, digest)
+    return receipts, unknown
 
 
-def _tracked(tracking: Tracking, source: Source, name: str, digest: str, size: int, run: str) -> Receipt:
+def _files_in(intake: Intake, files: Sequence[Received]) -> tuple[list[Receipt], list[str]]:
+    receipts, unknown = [], []
+    for received in files:
+        name = PurePosixPath(received.name).name
+        source = source_of(intake.sources, name)
+        if source is None:
+            unknown.append(received.shown)
+            continue
+        digest = _digest(received.path)
+        keep(intake.store, received.path, digest)
+        fields = {**_version_of(source, name), "parent": _folder_of(received), "digest": digest, "size": received.path.stat().st_size}
+        receipts.append(Receipt(*intake.tracking.add({"source": source.name, "name": name, **fields}, intake.run)))
+    return receipts, unknown
+
+
+def _folder_of(received: Received) -> str | None:
+    """The archive of a file, and its folder in it."""
+    folders = PurePosixPath(received.name).parent
+    if received.parent is None:
+        return None
+    return received.parent if str(folders) == "." else f"{received.parent}/{folders}"
+
+
+def _version_of(source: Source, name: str) -> dict[str, Any]:
+    """``series`` and ``version`` of a file, from its name."""
     found = source.match(name)
     assert found is not None, "source_of has matched the name"
     pattern, parts = found
-    part, version = source.section.version, None
-    if part is not None:
-        if not parts[part].isdecimal() or len(parts[part]) > 18:
-            raise WrongInput(f"{name}: its version {parts[part]!r} is no number; see {source.path}: version")
-        version = int(parts[part])
-    series = name if part is None else pattern.without(name, part)
-    fields = {"source": source.name, "name": name, "series": series, "version": version, "digest": digest, "size": size}
-    return Receipt(*tracking.add(fields, run))
+    if (part := source.section.version) is None:
+        return {"series": name, "version": None}
+    if not parts[part].isdecimal() or len(parts[part]) > _VERSION_DIGITS:
+        raise WrongInput(f"{name}: its version {parts[part]!r} is no number; see {source.path}: version")
+    return {"series": pattern.without(name, part), "version": int(parts[part])}
 
 
 def _digest(path: Path) -> str:
@@ -66,14 +93,6 @@ def keep(store: ObjectStore, path: Path, digest: str) -> None:
         store.copy_in(layout.received_file(digest, layout.new_attempt(), path.name), path)
 
 
-def kept(store: ObjectStore, digest: str) -> str:
-    """The path of kept bytes. Raises WrongInput where they are gone."""
-    found = next(iter(store.list(layout.received(digest))), None)
-    if found is None:
-        raise WrongInput(f"received bytes {digest[:16]} are gone from the store; restore them from a copy, or deliver the file again")
-    return found
-
-
 def stamp_of(path: Path) -> str:
     """Size and time of change of a local file: equal stamps mean equal bytes. Raises WrongInput where it is gone."""
     try:
@@ -83,12 +102,20 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def waiting(tracking: Tracking, sources: Mapping[str, Source], folder: Path) -> Iterator[Path]:
-    """The files of a folder that match a source and are new there or have changed, in order of name. Folders in it, links and hidden files
-    are left out."""
-    stamps = tracking.stamps()
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_symlink() or not path.is_file():
-            continue
-        if stamps.get(str(path.absolute())) != stamp_of(path) and source_of(sources, path.name) is not None:
+def waiting(intake: Intake, folder: Path) -> Iterator[Path]:
+    """The archives and the files of sources in a folder that are new there or have changed, in order of name. Folders in it, links and
+    hidden files are left out."""
+    stamps = intake.tracking.stamps()
+    for path in arrived(folder):
+        if stamps.get(str(path.absolute())) != stamp_of(path) and is_wanted(intake, path.name):
             yield path
+
+
+def arrived(folder: Path) -> list[Path]:
+    """The files of a folder in order of name, without links and hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_symlink() and path.is_file())
+
+
+def is_wanted(intake: Intake, name: str) -> bool:
+    """Whether a file is an archive, or a source's pattern matches its name."""
+    return PurePosixPath(name).suffix.lower() in ARCHIVES or source_of(intake.sources, name) is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recon.errors import ReconError, WrongUsage
-from recon.intake.sources.process import Intake, land_again
+from recon.intake.sources.process import land_again
+from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
 from recon.model.progress import Progress, silent
 

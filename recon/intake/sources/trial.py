@@ -10,11 +10,12 @@ from typing import Any
 
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.converters.port import Received
+from recon.intake.converters.unpacking import ARCHIVES
 from recon.intake.sources.convert import convert
 from recon.intake.sources.details import rejected_rows
 from recon.intake.sources.load import Source, source_of
-from recon.intake.sources.process import Intake
 from recon.intake.sources.receive import stamp_of
+from recon.intake.sources.site import Intake
 from recon.intake.sources.window import window_of
 from recon.model.windows import name_of
 from recon.storage import parquet
@@ -25,6 +26,8 @@ def attempt(intake: Intake, path: Path, name: str | None, rows: int) -> dict[str
     """The figures of converting a file, with its first clean rows and rejects (``rows`` of each), its window and why it would be rejected
     (``fault``). Raises WrongUsage where no source fits, WrongInput for a file that can't be read."""
     stamp_of(path)
+    if path.suffix.lower() in ARCHIVES:
+        raise WrongUsage(f"{path}: this is an archive; unpack it, and try one of its files")
     source = _chosen(intake, path.name, name)
     with tempfile.TemporaryDirectory(prefix="recon-try-") as folder:
         made = convert(intake.config, source, Received(path.name, path), file_digest(path), Path(folder))

@@ -1,0 +1,46 @@
+"""What the intake works with: configuration, store, database and sources; and the bytes of a received file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from recon.config.model import Config
+from recon.database import Database
+from recon.errors import WrongInput
+from recon.intake.converters.port import Received
+from recon.intake.sources.load import Source
+from recon.intake.sources.tracking import Tracked, Tracking
+from recon.storage import layout
+from recon.storage.port import ObjectStore
+from recon.storage.scratch import local_copy
+
+
+@dataclass(frozen=True)
+class Intake:
+    """``run``: the id of the run that works, for the trace of a file."""
+
+    config: Config
+    store: ObjectStore
+    database: Database
+    sources: Mapping[str, Source]
+    run: str
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return Tracking(self.database, self.config.name)
+
+
+def received_file(intake: Intake, file: Tracked, folder: Path) -> Received:
+    """The bytes of a file as received, as a local file. Raises WrongInput where they are gone."""
+    return Received(file.name, local_copy(intake.store, kept(intake.store, file.digest), folder), file.parent)
+
+
+def kept(store: ObjectStore, digest: str) -> str:
+    """The path of kept bytes. Raises WrongInput where they are gone."""
+    found = next(iter(store.list(layout.received(digest))), None)
+    if found is None:
+        raise WrongInput(f"received bytes {digest[:16]} are gone from the store; restore them from a copy, or deliver the file again")
+    return found
