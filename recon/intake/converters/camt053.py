@@ -17,7 +17,7 @@ from recon.errors import WrongInput
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import not_empty
 from recon.intake.converters.tied import Row, Tie, tied_batches
-from recon.intake.converters.xmlstream import children, elements, local, text_at
+from recon.intake.converters.xmlstream import children, elements, local, text_at, texts_below
 from recon.intake.files.inspect import require_names
 from recon.intake.files.raw import raw_table, shown
 
@@ -166,45 +166,50 @@ def _take(element: Any, kind: str, statement: _Statement) -> None:
 
 
 def _entry(element: Any, number: int, statement: _Statement) -> Row:
+    found = texts_below(element)
     statement.entries += 1
-    amount, direction = text_at(element, "Amt") or "", text_at(element, "CdtDbtInd")
+    amount, direction = _one(found, "Amt") or "", _one(found, "CdtDbtInd")
     if not _AMOUNT.match(amount) or direction not in ("CRDT", "DBIT"):
         statement.unreadable += 1
         return Row(
             number, 1, (), f"an entry whose amount {amount[:40]!r} {direction or 'without CdtDbtInd'} can't be read", (statement.number,)
         )
-    status = text_at(element, "Sts", "Cd") or text_at(element, "Sts")
+    status = _one(found, "Sts/Cd") or _one(found, "Sts")
     signed = Decimal(amount) * (-1 if direction == "DBIT" else 1)
     statement.total += Decimal(amount)
     statement.booked += signed if status in (None, "BOOK") else 0
-    other = "Dbtr" if direction == "CRDT" else "Cdtr"
-    names = _details(element, "RltdPties", other, "Nm") or _details(element, "RltdPties", other, "Pty", "Nm")
+    party = f"RltdPties/{'Dbtr' if direction == 'CRDT' else 'Cdtr'}"
     values = (
         statement.account,
         statement.id,
         next((each.get("Ccy") for each in children(element, "Amt")), None) or statement.currency,
         f"-{amount}" if direction == "DBIT" else amount,
         status,
-        text_at(element, "BookgDt", "Dt") or text_at(element, "BookgDt", "DtTm"),
-        text_at(element, "ValDt", "Dt") or text_at(element, "ValDt", "DtTm"),
-        text_at(element, "NtryRef"),
-        text_at(element, "AcctSvcrRef"),
-        _details(element, "Refs", "EndToEndId"),
-        names,
-        _details(element, "RmtInf", "Ustrd"),
-        _code(element),
-        text_at(element, "AddtlNtryInf"),
+        _one(found, "BookgDt/Dt") or _one(found, "BookgDt/DtTm"),
+        _one(found, "ValDt/Dt") or _one(found, "ValDt/DtTm"),
+        _one(found, "NtryRef"),
+        _one(found, "AcctSvcrRef"),
+        _details(found, "Refs/EndToEndId"),
+        _details(found, f"{party}/Nm") or _details(found, f"{party}/Pty/Nm"),
+        _details(found, "RmtInf/Ustrd"),
+        _code(found),
+        _one(found, "AddtlNtryInf"),
         str(len(children(element, *_DETAILS))),
     )
     return Row(number, 1, values, None, (statement.number,))
 
 
-def _details(element: Any, *path: str) -> str | None:
-    """The texts at ``path`` of all its transactions."""
-    texts = ["".join(found.itertext()).strip() for found in children(element, *_DETAILS, *path)]
-    return "\n".join(filter(None, texts)) or None
+def _one(found: dict[str, list[str]], path: str) -> str | None:
+    texts = found.get(path)
+    return texts[0] if texts else None
 
 
-def _code(element: Any) -> str | None:
-    domain = [text_at(element, "BkTxCd", "Domn", *path) for path in (("Cd",), ("Fmly", "Cd"), ("Fmly", "SubFmlyCd"))]
-    return "/".join(filter(None, domain)) or text_at(element, "BkTxCd", "Prtry", "Cd")
+def _details(found: dict[str, list[str]], path: str) -> str | None:
+    """The texts at ``path`` of all transactions of an entry."""
+    texts = found.get(f"{'/'.join(_DETAILS)}/{path}")
+    return "\n".join(texts) if texts else None
+
+
+def _code(found: dict[str, list[str]]) -> str | None:
+    domain = [_one(found, f"BkTxCd/Domn/{path}") for path in ("Cd", "Fmly/Cd", "Fmly/SubFmlyCd")]
+    return "/".join(filter(None, domain)) or _one(found, "BkTxCd/Prtry/Cd")

@@ -15,6 +15,7 @@ from recon.intake.converters.packages import Package
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import not_empty
 from recon.intake.converters.xls import Xls
+from recon.intake.converters.xlsb import Xlsb
 from recon.intake.converters.xlsx import Xlsx
 from recon.intake.files.delimited import HEADER_AGAIN
 from recon.intake.files.inspect import require_names
@@ -31,7 +32,9 @@ def open_workbook(received: Received, limits: Limits) -> Workbook:
     if not start.startswith(b"PK"):
         raise WrongInput(f"{received.shown}: no workbook of Excel or OpenDocument; declare the kind that it is, such as delimited")
     package = Package(received, limits)
-    return Ods(package) if "content.xml" in package.parts else Xlsx(package)
+    if "content.xml" in package.parts:
+        return Ods(package)
+    return Xlsb(package) if package.main.endswith(".bin") else Xlsx(package)
 
 
 class SheetRows:

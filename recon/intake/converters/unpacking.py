@@ -23,11 +23,18 @@ DEPTH_MAX = 2
 MEMBERS_MAX = 10_000
 DIRECTORY_BYTES_MAX = 8 << 20
 """Of a zip archive's list of members, which is read into memory."""
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, struct.error, ValueError, RuntimeError)
+"""What zipfile raises for a damaged or encrypted archive."""
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 ARCHIVES = frozenset({".zip", *_CODECS})
 """The suffixes of files that are unpacked."""
 _OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|\Z)", re.DOTALL)
 """A member's path that is absolute, or leads out of the folder that it is unpacked into."""
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether one of ``ZIP_ERRORS`` is no fault of the archive, such as a full disk."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 @contextmanager
@@ -95,9 +102,9 @@ class _Unpacking:
                     _refuse_members(received, members)
                     for member in members:
                         yield self._member(received, archive, member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, struct.error, ValueError, RuntimeError) as error:
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-                raise  # of the machine, such as a full disk
+        except ZIP_ERRORS as error:
+            if of_the_machine(error):
+                raise
             reason = f"its zip archive can't be read ({one_line(error)}); transfer it again, or write it with the usual compression"
             raise WrongInput(f"{received.shown}: {reason}") from None
 

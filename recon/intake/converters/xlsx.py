@@ -6,7 +6,6 @@ turns numbers into doubles (docs/decisions).
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -38,11 +37,10 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 class Xlsx:
     def __init__(self, package: Package) -> None:
         self._package = package
-        self._main = next((target for kind, target in self._related("").values() if kind == "officeDocument"), "xl/workbook.xml")
-        self._parts = self._related(self._main)
+        self._parts = package.related(package.main)
         self._infos: dict[str, tuple[SheetInfo, str]] = {}
         self._from_1904 = False
-        with package.part(self._main) as stream:
+        with package.part(package.main) as stream:
             for event, element in elements(package.name, stream, ("workbookPr", "sheet")):
                 if event == "start" and local(element) == "workbookPr":
                     self._from_1904 = element.get("date1904") in ("1", "true")
@@ -162,24 +160,11 @@ class Xlsx:
                     formats[element.get("numFmtId", "")] = element.get("formatCode", "")
                 elif event == "end":
                     found = [xf.get("numFmtId", "0") for xf in children(element, "xf")]
-        return {str(place): kind for place, number in enumerate(found) if (kind := _shown_as(number, formats)) != "number"}
-
-    def _related(self, part: str) -> dict[str, tuple[str, str]]:
-        """The relationships of a part: id → kind, target."""
-        folder, name = posixpath.split(part)
-        rels = posixpath.join(folder, "_rels", f"{name}.rels")
-        found = {}
-        if rels in self._package.parts:
-            with self._package.part(rels) as stream:
-                for event, element in elements(self._package.name, stream, ("Relationship",)):
-                    if event == "end":
-                        target = element.get("Target", "")
-                        whole = target.lstrip("/") if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
-                        found[element.get("Id", "")] = (element.get("Type", "").rpartition("/")[2], whole)
-        return found
+        return {str(place): kind for place, number in enumerate(found) if (kind := style_of(number, formats)) != "number"}
 
 
-def _shown_as(number: str, formats: dict[str, str]) -> str:
+def style_of(number: str, formats: dict[str, str]) -> str:
+    """What a number format shows, by its number and the workbook's own formats: number, date or duration."""
     code = formats.get(number)
     if code is None:
         kind = int(number) if number.isdigit() else 0

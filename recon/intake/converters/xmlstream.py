@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any
 
 from recon.errors import WrongInput
@@ -47,7 +48,11 @@ def _free(element: Any) -> None:
 
 def local(element: Any) -> str:
     """The name without its namespace; "" for comments and instructions."""
-    tag = element.tag
+    return _bare(element.tag)
+
+
+@lru_cache(1024)
+def _bare(tag: object) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
@@ -74,3 +79,17 @@ def text_at(element: Any, *path: str) -> str | None:
         if text:
             return text
     return None
+
+
+def texts_below(element: Any) -> dict[str, list[str]]:
+    """The texts of all elements below, stripped and not empty, by the path of local names from ``element``, joined by slashes."""
+    found: dict[str, list[str]] = {}
+    stack = [(child, _bare(child.tag)) for child in reversed(element)]
+    while stack:
+        each, path = stack.pop()
+        text = each.text
+        if text and (text := text.strip()):
+            found.setdefault(path, []).append(text)
+        if len(each):
+            stack += [(child, f"{path}/{_bare(child.tag)}") for child in reversed(each)]
+    return found
