@@ -162,6 +162,8 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
     ("example", "figures"),
     [
         ("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"]),
+        ("bank", ["6 rows = 5 landed + 1 rejected", "reference: the value is missing", "it ties", "all is as it should be"]),
+        ("franchise", ["38 rows: sale 11,550.00, tax 10,020.00, discount 11,220.00", "all is as it should be"]),
         ("logic", ["two digits swapped", "decimal point slipped", "unexplained", "all is as it should be"]),
         pytest.param("ach", ["no breaks: everything is matched", "1 break"], marks=pytest.mark.soak),
         pytest.param("transactions", ["33,827 breaks", "all is as it should be"], marks=pytest.mark.soak),
