@@ -239,12 +239,6 @@ class Reconciliation:
 
         return open_client(1, tries=3, meter=meter_of(self.store()))
 
-    def key_text(self, values: Sequence[str]) -> str:
-        """The text of a key from its values, or from its text; cleaned as the rules clean it."""
-        from recon.config.key import key_asked
-
-        return key_asked(self.place, values)
-
     def artifacts(self, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> pa.Table:
         """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key. See ``show``."""
         from recon.reading.artifacts import artifacts

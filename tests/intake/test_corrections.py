@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.cli import main
+from recon.config.key import key_asked
 from recon.errors import WrongUsage
 from recon.intake import manifests
 from recon.intake.corrections import correct
@@ -167,7 +168,7 @@ def test_any_key_and_amount_come_out_as_they_were_given(
     tmp_path_factory: pytest.TempPathFactory, customer: str, invoice: str, amount: Decimal, as_shown: bool
 ) -> None:
     r = open_in(tmp_path_factory.mktemp("two"), TWO_COLUMNS)
-    key = (r.key_text([customer, invoice]),) if as_shown else (customer, invoice)
+    key = (key_asked(r.place, [customer, invoice]),) if as_shown else (customer, invoice)
     correct(r.store(), r.config, key, {"amount": f"{amount:f}"}, "a test", NOW)
     for window in range(3):
         carry_out(r, s.Close(window))
