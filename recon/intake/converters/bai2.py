@@ -16,6 +16,7 @@ from recon.errors import WrongInput
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import TextFile
 from recon.intake.converters.tied import Row, Tie, tied_batches
+from recon.intake.files.formats import line_too_long
 from recon.intake.files.inspect import require_names
 
 NAMES = (
@@ -207,6 +208,8 @@ class BAI2Rows(TextFile):
                     continue
                 if text.startswith("88,") and begun is not None:
                     begun.add(line, text[3:])
+                    if begun.size > self.limits.line:
+                        raise line_too_long(self.name, begun.line, self.limits.line)
                     continue
                 if begun is not None:
                     yield begun.split()
@@ -223,11 +226,12 @@ class _Record:
     parts: list[str]
     last: int = 0
     count: int = 1
+    size: int = 0
 
     def add(self, line: int, text: str) -> None:
         self.parts += [",", text] if self.parts[-1].endswith("/") else ["\n", text]
         self.parts[-3] = self.parts[-3].removesuffix("/")
-        self.last, self.count = line, self.count + 1
+        self.last, self.count, self.size = line, self.count + 1, self.size + len(text)
 
     def split(self) -> tuple[int, int, int, str, list[str]]:
         self.parts[-1] = self.parts[-1].removesuffix("/")

@@ -19,6 +19,7 @@ from recon.errors import WrongInput
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import TextFile
 from recon.intake.converters.tied import Row, Tie, tied_batches
+from recon.intake.files.formats import line_too_long
 from recon.intake.files.inspect import require_names
 
 NAMES = (
@@ -38,7 +39,9 @@ NAMES = (
 )
 _FIELD = re.compile(r":([0-9]{2}[A-Z]?|NS):(.*)", re.DOTALL)
 _STRUCTURE = {"13", "13D", "20", "21", "25", "25P", "28", "28C", "34F", "60F", "60M", "62F", "62M", "64", "65", "90C", "90D", "NS"}
-_ENVELOPE = re.compile(r"(\{.*|-\}?.*|\s*)\Z", re.DOTALL)
+_END = re.compile(r"-\s*\Z|-\}|\{[1-5]:")
+"""What ends a field, besides the next one: the end of the message, or the next message's first block."""
+_ENVELOPE = re.compile(r"(\{[1-5]:.*|-\s*|-\}(\{.*)?|\s*)\Z", re.DOTALL)
 """Lines around messages: blocks of SWIFT, and the end of a message."""
 _NEGATIVE = ("D", "RC")
 
@@ -46,7 +49,6 @@ _NEGATIVE = ("D", "RC")
 @dataclass
 class _Statement:
     number: int
-    line: int
     reference: str = ""
     account: str = ""
     page: str = ""
@@ -92,7 +94,7 @@ class MT940Rows(TextFile):
                 if statement is not None:
                     yield statement.tie(line - 1)
                 number += 1
-                statement = _Statement(number, line, text.strip())
+                statement = _Statement(number, text.strip())
             elif tag == "86":
                 if pending is not None:
                     pending = (pending[0], line + span - pending[0], pending[2], text)
@@ -127,19 +129,22 @@ class MT940Rows(TextFile):
     def _fields(self) -> Iterator[tuple[int, int, str, str]]:
         """Line, span, tag and text of each field. A line outside a field has the tag ""."""
         begun: tuple[int, int, str, list[str]] | None = None
+        size = 0
         for first, block in self.line_blocks():
             for line, raw in enumerate(block.decode("utf-8").split("\n")[:-1], first):
                 text = raw.removesuffix("\r")
                 found = _FIELD.match(text)
-                ended = begun is not None and found is None and re.match(r"-\}?\s*\Z|\{", text)
-                if begun is not None and (found or ended):
+                if begun is not None and (found or _END.match(text)):
                     yield begun[0], begun[1], begun[2], "\n".join(begun[3])
                     begun = None
                 if found:
-                    begun = (line, 1, found[1], [found[2]])
+                    begun, size = (line, 1, found[1], [found[2]]), 0
                 elif begun is not None:
                     begun[3].append(text)
                     begun = (begun[0], line - begun[0] + 1, begun[2], begun[3])
+                    size += len(text)
+                    if size > self.limits.line:
+                        raise line_too_long(self.name, begun[0], self.limits.line)
                 elif not _ENVELOPE.match(text):
                     yield line, 1, "", text
         if begun is not None:

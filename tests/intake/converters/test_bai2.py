@@ -118,7 +118,7 @@ def test_what_was_written_is_read_and_ties(groups: list[list[list[tuple[int, lis
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_gives_rows_or_an_error_and_loses_no_transaction(data: st.DataObject) -> None:
     text = list(SAMPLE)

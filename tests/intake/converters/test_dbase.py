@@ -88,7 +88,7 @@ def test_what_was_written_is_read(records: list[tuple[bytes, Any, str]]) -> None
     assert found.problems == {number: DELETED for number, (mark, _, _) in enumerate(records, 1) if mark == b"*"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_table_gives_rows_or_an_error_with_its_name(data: st.DataObject) -> None:
     content = bytearray(dbf(FIELDS, [(b" ", [b"007", b"1.50", b"0.1", b"20261101", b"T"])] * 3))

@@ -98,7 +98,7 @@ PIECES = [
 # fmt: on
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
     delimiter=st.sampled_from([",", "|", "\t", " ", "^", "\\", "]", "-"]),

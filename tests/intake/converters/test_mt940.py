@@ -68,8 +68,9 @@ def test_a_statement_that_does_not_tie_is_rejected_with_both_figures(tmp_path: P
 
 
 def test_what_is_no_field_is_a_reject_by_its_line(tmp_path: Path) -> None:
-    found = convert(tmp_path, ("lost\n" + SAMPLE.replace(":25:", ":99X:what\n:25:")).encode(), "mt940")
+    found = convert(tmp_path, ("-5,00 lost\n" + SAMPLE.replace(":25:", ":99X:what\n:25:").replace("more", "{more")).encode(), "mt940")
     assert found.problems[1] == "text outside a field of MT940"
+    assert found.raw[8].splitlines()[1] == "{more"
     assert found.problems[4] == "no field of MT940 in a statement (:99X:)"
 
 
@@ -131,7 +132,7 @@ def test_what_was_written_is_read_and_ties(statements: list[list[Line]], opening
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_gives_rows_or_an_error_and_loses_no_line(data: st.DataObject) -> None:
     text = list(SAMPLE)

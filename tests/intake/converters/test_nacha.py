@@ -110,7 +110,7 @@ def converted(lines: list[str], end: str, size: int) -> Converted:
         nacha._BLOCK_BYTES = original
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(batches=BATCHES, end=st.sampled_from(["\n", "\r\n"]), strip=st.booleans(), size=st.sampled_from([95, 200, 1 << 20]))
 def test_what_was_written_is_read_and_all_controls_tie(batches: list[list[Entry]], end: str, strip: bool, size: int) -> None:
     lines = written(batches)
@@ -147,7 +147,7 @@ def raw_of(lines: list[str]) -> list[list[str]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(batches=BATCHES, data=st.data(), size=st.sampled_from([95, 1 << 20]))
 def test_a_changed_digit_of_a_tied_figure_rejects_its_batch_alone(batches: list[list[Entry]], data: st.DataObject, size: int) -> None:
     lines = written(batches)

@@ -329,7 +329,7 @@ PARTS = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_workbook_gives_rows_or_an_error_with_its_name(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content, parts = PARTS[data.draw(st.integers(0, 2))]

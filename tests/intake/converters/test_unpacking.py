@@ -146,7 +146,7 @@ def test_a_file_that_is_still_being_written_is_taken_later(tmp_path: Path) -> No
         path.unlink()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_damaged_archive_gives_its_files_or_an_error_with_its_name(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray(zipped({"a.csv": b"k,v\na,1\n" * 20, "b.csv.gz": gzip.compress(b"k,v\n")}))

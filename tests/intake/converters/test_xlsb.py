@@ -129,7 +129,7 @@ def test_calamine_reads_the_same(tmp_path_factory: pytest.TempPathFactory, rows:
     assert ours == theirs[1:]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_a_damaged_workbook_gives_rows_or_an_error_with_its_name(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = xlsb({1: [text(0, "k")], 2: [cell(0, 7, struct.pack("<L", 0))], 3: [real(0, 1.5, DATE)]}, ("a",))
