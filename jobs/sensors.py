@@ -28,6 +28,7 @@ from recon.planning.candidates import candidates, ready, why_nothing
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness
 from recon.serving import builds
+from recon.state.earlier import refuse_earlier_records
 from recon.state.kept_rules import refuse_other_rules
 from recon.state.timeline import State, Timeline
 from recon.storage import clock
@@ -132,6 +133,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
             in_flight.take_over(instance, store, EVERYTHING, found_dead)
         state = timeline.head()
         refuse_other_rules(config, state)
+        refuse_earlier_records(store, state)
         waiting = candidates(store, state, config, stage, kept.get("followed"))
         after = json.dumps({"followed": waiting.cursor, "unheard": found_dead.unheard}, separators=(",", ":"))
         if found_dead.busy:

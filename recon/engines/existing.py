@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.model.form import refuse_json_lines
 from recon.state import reduced
+from recon.state.earlier import refuse_part_files
 from recon.state.reduced import Figures
 from recon.state.runs import RecordAddresses, among, find_many, open_runs, read_records
 from recon.state.runs.entries import hash_order
@@ -136,8 +136,8 @@ def find_existing(store: ObjectStore, run_paths: Sequence[str], hi: Any, lo: Any
     """Every entry of the runs (newest first) for these sorted hashes. Raises JsonLines where one of their part-files has JSON lines: a
     merge must not add records of another form to them."""
     runs = open_runs(store, run_paths)
-    for part_file in (part_file for run in runs for part_file in run.part_files):
-        refuse_json_lines(part_file)
+    for run in runs:
+        refuse_part_files(run)
     found = find_many(runs, hi, lo)
     return ExistingPlaces(hi[found.query], lo[found.query], found)
 

@@ -16,6 +16,7 @@ from recon.model.windows import name_of
 from recon.planning import quarantine
 from recon.stages.report import RunReport
 from recon.stages.request import Numbers, StageRequest, StageResult
+from recon.state.earlier import refuse_earlier_records
 from recon.state.kept_rules import refuse_other_rules
 from recon.state.reduced import Figures
 from recon.state.timeline import State, Timeline
@@ -55,9 +56,10 @@ class Work:
     cluster: RunOnCluster | None = None
 
     def head(self) -> State:
-        """The newest state. Raises WrongUsage where its rules differ from the configuration's."""
+        """The newest state. Raises WrongUsage where its rules differ from the configuration's, or its records are of an earlier version."""
         state = self.timeline.head()
         refuse_other_rules(self.config, state)
+        refuse_earlier_records(self.store, state)
         return state
 
     @contextmanager

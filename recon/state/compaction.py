@@ -14,6 +14,7 @@ import numpy as np
 
 from recon.config import Config
 from recon.state.amplification import StoredBytes, allows
+from recon.state.earlier import refuse_earlier_records
 from recon.state.forms import head_of_part
 from recon.state.rewrite import LiveRun, Rewritten, rewrite, write_live_run
 from recon.state.runs import ENTRY_BYTES, MergePlan, Run, merged_plan, open_run, open_runs
@@ -80,6 +81,7 @@ def compact(
     """Rewrites the part-files with the smallest live share, if that is due and ``compaction.writes`` allows it, or ``always``."""
     while True:
         begun = timeline.head()
+        refuse_earlier_records(store, begun)
         if not begun.runs or not (always or is_due(config, begun)):
             return Compacted()
         done = _attempt(store, config, timeline, begun, progress, always)

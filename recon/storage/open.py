@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 from recon.config import Place
 from recon.errors import TryAgain, WrongUsage
@@ -28,7 +29,15 @@ FORMAT = 5
 """The format of new stores. In formats 3 and 4 part-files contain JSON lines until 'recon rebuild' has made them again; the store keeps its
 number. Format 3 also has no salt, and its older objects have no seals and links."""
 READ = (3, 4, FORMAT)
+_formats: WeakKeyDictionary[ObjectStore, int] = WeakKeyDictionary()
 _NONE = "there is no store; land a first file ('recon land FILE --window W'), or bring back the one that was there"
+
+
+def format_of(store: ObjectStore) -> int:
+    """The number of a store's format, read once. Raises NotFound where there is no store, and Damaged."""
+    if store not in _formats:
+        _formats[store] = documents.read(store, layout.STORE, dict[str, Any], documents.RESTORE)["format"]
+    return _formats[store]
 
 
 def open_for(place: Place, create: bool = False, meter: Meter | None = None, read_secret: ReadSecret = boto3_secret) -> ObjectStore:
@@ -53,6 +62,7 @@ def open_for(place: Place, create: bool = False, meter: Meter | None = None, rea
             f"{place.store}: a store of format {made!r}, and this recon reads formats {READ[0]} to {FORMAT}; use the one that made it"
         )
     remember(store, found)
+    _formats[store] = made
     for field, expected in identity.items():
         there = found.get(field, "" if field == "windows.zone" else None)
         if there != expected:

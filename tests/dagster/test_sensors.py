@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_with_other_rules_the_tick_says_so(tmp_path: Path, instance: dg.DagsterI
     opened.run()
     opened.config.path.write_text(opened.config.path.read_text().replace("balance = 0", "balance = 1"))
     assert "the rules changed since commit 1" in str(Sensors(opened, instance).tick("merge"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_with_records_of_an_earlier_version_the_tick_says_so(tmp_path: Path, instance: dg.DagsterInstance, stage: str) -> None:
+    with tarfile.open(Path(__file__).parents[1] / "data" / "store-of-format-4.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    said = str(Sensors(recon.open(tmp_path / "recon.yaml"), instance).tick(stage))
+    assert said.endswith(
+        "its records are JSON lines of an earlier version of Recon; run 'recon rebuild', which makes them again from the landed events"
+    )
 
 
 # ---- in flight -------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def part_files(folder: Path) -> list[str]:
 
 COMMANDS = (
     *("show A1", "show A1 --events", f"show A1 --through {FIRST}", "breaks", "export all.csv"),
-    *("run", "compact --always", "verify", "verify --full", "copy ../copied", "correct A1 --event amount=1.00 --reason wrong"),
+    *("run", "compact", "compact --always", "verify", "verify --full", "copy ../copied", "correct A1 --event amount=1.00 --reason wrong"),
 )
 
 
@@ -52,6 +52,7 @@ def test_what_needs_records_says_in_one_line_what_to_do_and_changes_nothing(reco
     assert answer.status == 2
     assert answer.line.endswith(LINE)
     assert part_files(earlier) == ["part-0000.jsonl"] * 2
+    assert not list(earlier.glob("data/stateless/2026-11-01T02*")), "nor is the third window reduced"
 
 
 def test_a_rebuild_makes_the_records_again_and_everything_goes_on_from_there(recon: Call, earlier: Path) -> None:
