@@ -10,10 +10,10 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui check test soak mutants chromium services browser e2e arrivals benchmark benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui check test soak mutants chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(TESTED)       ## install into .venv what this repository needs
 
@@ -98,6 +98,11 @@ benchmark: $(TESTED)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object ea
 	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
 	$(BIN)/python benchmarks/compaction.py --records 3000000,10000000,30000000 --out docs/benchmarks/compaction.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
+	$(BIN)/python benchmarks/words.py --out docs/benchmarks/words.json
+	$(BIN)/python benchmarks/ranges.py --out docs/benchmarks/ranges.json
+
+benchmark-memory: $(TESTED)  ## 10 M and 60 M artifacts in 4 GB of memory, pages of files included, beside DuckDB; root, control groups v1, 60 GB of disk; about an hour
+	$(BIN)/python -m benchmarks.peers --sizes 10,60 --batches 1 --peers 'DuckDB ON CONFLICT' --leagues same --memory-gb 4 --out docs/benchmarks/memory.json
 
 benchmark-spark: $(TESTED)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
 	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json

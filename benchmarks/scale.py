@@ -1,6 +1,6 @@
 """What a load costs on Spark, from what was measured here and a user's own numbers: cores, minutes, requests, dollars.
 
-    python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 450] [--merges 1] [--cores 128]
+    python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 200] [--merges 1] [--cores 128]
 
 Per hour. Every formula stands in ``figures``, with its units; docs/scale.md explains them. Measured costs come from
 docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments.
@@ -89,7 +89,7 @@ def main() -> None:
         "keys": (33e6, "keys touched an hour"),
         "found": (0.5, "share of these keys that stand already"),
         "artifacts": (1e9, "in the state"),
-        "record": (450, "bytes of a record"),
+        "record": (200, "bytes of a record: of those that a batch of docs/benchmarks/peers-words.json writes"),
         "windows": (1, "an hour"),
         "merges": (1, "an hour: each a range of windows that becomes visible by one commit"),
         "files": (400, "landed an hour"),

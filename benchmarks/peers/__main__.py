@@ -1,4 +1,4 @@
-"""python -m benchmarks.peers [--sizes 1,10,30] [--batches 10] [--peers NAME,…] [--leagues raw,same] [--out FILE.json] [--work DIR]
+"""python -m benchmarks.peers [--sizes 1,10,30] [--batches 10] [--peers NAME,…] [--leagues raw,same] [--memory-gb 2] [--out FILE.json]
 
 Per size: the state is made by recon and loaded into each peer; then batch by batch, every peer takes it in, in an order that turns round
 by one place a batch; then maintenance, look-ups, sums, and in the league ``same`` the last window once more. Results are written after
@@ -35,8 +35,8 @@ Contender = tuple[str, str]
 
 
 class Runner:
-    def __init__(self, workload: Workload, contenders: list[Contender], work: Path) -> None:
-        self._workload, self._contenders, self._work = workload, contenders, work
+    def __init__(self, workload: Workload, contenders: list[Contender], work: Path, memory_gb: int) -> None:
+        self._workload, self._contenders, self._work, self._memory_gb = workload, contenders, work, memory_gb
         self._server: dict[str, Any] = {}
         self.result: dict[str, Any] = {"workload": asdict(workload), "contenders": {}, "reduce": []}
 
@@ -86,21 +86,41 @@ class Runner:
         self._in_little_memory(batches + 1)
 
     def _in_little_memory(self, number: int) -> None:
-        """One more batch, from reduce to a compaction that is not due yet, in 2 GB of the kernel's, pages of files included."""
-        group = Path("/sys/fs/cgroup/memory/recon-benchmark")
+        """One more batch in a control group, whose memory counts pages of files: recon's from reduce to a compaction that is not due yet, and
+        that of each contender whose work is done by its own process. DuckDB may use three quarters of it."""
+        group, name = Path("/sys/fs/cgroup/memory/recon-benchmark"), f"in {self._memory_gb} GB"
         try:
             group.mkdir(exist_ok=True)
-            (group / "memory.limit_in_bytes").write_text(str(2 << 30))
+            (group / "memory.limit_in_bytes").write_text(str(self._memory_gb << 30))
         except OSError as error:
-            self.result["in 2 GB"] = f"not run: {error}"
+            self.result[name] = f"not run: {error}"
             return
+        os.environ["PEER_MEMORY"] = f"{768 * self._memory_gb}MB"
+        found = self.result.setdefault(name, {})
         try:
-            steps = {what: self._step((OURS, SAME), what, number=number, group=str(group)) for what in ("reduce", "batch", "compact")}
-            self.result["in 2 GB"] = {what: {"stages": step["stages"], "memory": step["memory"]} for what, step in steps.items()}
-            self.result["in 2 GB"]["peak_gb"] = int((group / "memory.max_usage_in_bytes").read_text()) / 1e9
-            self.result["in 2 GB"]["killed"] = "oom_kill 0" not in (group / "memory.oom_control").read_text()
+            artifacts = self._limited(group, found, (OURS, SAME), "reduce", number).get("artifacts")
+            for contender in self._contenders:
+                if contender[0] not in PEERS[-2:]:
+                    self._limited(group, found, contender, "batch", number, artifacts=artifacts)
+            self._limited(group, found, (OURS, SAME), "compact", number)
         finally:
+            del os.environ["PEER_MEMORY"]
             group.rmdir()
+
+    def _limited(self, group: Path, found: dict[str, Any], contender: Contender, what: str, number: int, **more: Any) -> dict[str, Any]:
+        """A step in the group, which does not have the pages that others have read."""
+        measure.drop_caches()
+        (group / "memory.force_empty").write_text("0")
+        (group / "memory.max_usage_in_bytes").write_text("0")
+        try:
+            step = self._step(contender, what, number=number, group=str(group), **more)
+            figures = {"stages": step["stages"], "memory": step["memory"]}
+        except SystemExit as error:
+            step, figures = {}, {"failed": str(error)}
+        figures["peak_gb"] = int((group / "memory.max_usage_in_bytes").read_text()) / 1e9
+        found[f"{' / '.join(contender)}: {what}"] = figures
+        print(f"  in {self._memory_gb} GB: {' / '.join(contender)}: {what}: {figures}", flush=True)
+        return step
 
     def _compare(self) -> None:
         """Sums and looked-up rows of every contender beside recon's."""
@@ -175,6 +195,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2_000_000, help="events of a batch; keys go with them")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--leagues", default=f"{RAW},{SAME}")
+    parser.add_argument("--memory-gb", type=int, default=2, help="of the control group in which one more batch is measured")
     parser.add_argument(
         "--work", type=Path, help="a folder for states and scratch files; without it, one under the system's temporary folder"
     )
@@ -197,7 +218,7 @@ def main() -> None:
         work = given.work or Path(tempfile.mkdtemp(prefix="recon-peers-"))
         work.mkdir(parents=True, exist_ok=True)
         try:
-            held["sizes"][size] = Runner(workload, contenders, work).run(given.batches)
+            held["sizes"][size] = Runner(workload, contenders, work, given.memory_gb).run(given.batches)
         finally:
             shutil.rmtree(work)
         given.out.parent.mkdir(parents=True, exist_ok=True)

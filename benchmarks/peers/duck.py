@@ -8,6 +8,7 @@ key, they are a list in the row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ class _Duck:
         self._file, self._league, self._temp = folder / "totals.duckdb", league, folder / "tmp"
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(self._file, config={"threads": 2, "memory_limit": "8GB", "temp_directory": str(self._temp)})
+        limit = os.environ.get("PEER_MEMORY", "8GB")
+        return duckdb.connect(self._file, config={"threads": 2, "memory_limit": limit, "temp_directory": str(self._temp)})
 
     def maintain(self, meter: Meter) -> None:
         """Nothing is asked for beyond the checkpoint that every batch ends with."""
