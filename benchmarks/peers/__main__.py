@@ -86,8 +86,8 @@ class Runner:
         self._in_little_memory(batches + 1)
 
     def _in_little_memory(self, number: int) -> None:
-        """One more batch in a control group, whose memory counts pages of files: recon's from reduce to a compaction that is not due yet, and
-        that of each contender whose work is done by its own process. DuckDB may use three quarters of it."""
+        """One more batch in a control group, whose memory counts pages of files: recon's from reduce to a compaction that is not due yet,
+        and that of each contender whose own process does the work. DuckDB may use three quarters of it."""
         group, name = Path("/sys/fs/cgroup/memory/recon-benchmark"), f"in {self._memory_gb} GB"
         try:
             group.mkdir(exist_ok=True)
