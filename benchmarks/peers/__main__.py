@@ -51,7 +51,7 @@ class Runner:
         return self.result
 
     def _load(self) -> None:
-        made = self._step((OURS, SAME), "load")
+        made = self._step((OURS, SAME), "load", alone=len(self._contenders) == 1)
         self.result["worn"] = made["worn"]
         for contender in self._contenders:
             if contender[0] != OURS:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1", help="artifacts to begin with, in millions; may have a fraction")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--events", type=int, default=2_000_000, help="events of a batch; keys go with them")
-    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--peers", default=",".join(PEERS), help="'' for recon alone")
     parser.add_argument("--leagues", default=f"{RAW},{SAME}")
     parser.add_argument("--memory-gb", type=int, default=2, help="of the control group in which one more batch is measured")
     parser.add_argument(
@@ -201,7 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/peers.json"))
     given = parser.parse_args()
-    contenders = [(OURS, SAME)] + [(peer, league) for league in given.leagues.split(",") for peer in given.peers.split(",")]
+    contenders = [(OURS, SAME)] + [(peer, league) for league in given.leagues.split(",") for peer in given.peers.split(",") if peer]
     held: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {"sizes": {}}
     held["machine"] = {
         "cores": os.cpu_count(),

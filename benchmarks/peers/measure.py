@@ -38,13 +38,22 @@ class Meter:
             return own
         # Sessions and vacuums that ended are counted in their parent.
         ended = self._server.cpu_times()
-        return own + ended.children_user + ended.children_system + sum(t.user + t.system for t in (p.cpu_times() for p in self._family()))
+        return own + ended.children_user + ended.children_system + sum(_spent(process) for process in self._family())
 
     def _written(self) -> int:
         return sum(_io(pid) for pid in ("self", *(str(p.pid) for p in self._family())))
 
     def _family(self) -> list[psutil.Process]:
         return [] if self._server is None else [self._server, *self._server.children(recursive=True)]
+
+
+def _spent(process: psutil.Process) -> float:
+    """CPU seconds of a process; 0 where it has ended meanwhile."""
+    try:
+        spent = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(spent.user + spent.system)
 
 
 def _io(pid: str) -> int:

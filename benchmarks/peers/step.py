@@ -64,7 +64,7 @@ def _do(asked: dict[str, Any], peer: Any, ours: bool, scratch: Path, meter: Mete
     match asked["do"]:
         case "load" if ours:
             worn = peer.load(workload, scratch)
-            return {"worn": worn, "slices": [str(file) for file in peer.slices(workload, scratch)]}
+            return {"worn": worn, "slices": [] if asked["alone"] else [str(file) for file in peer.slices(workload, scratch)]}
         case "load":
             peer.load([Path(file) for file in asked["slices"]])
         case "reduce":

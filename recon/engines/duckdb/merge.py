@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recon.config import Config
 from recon.config.form import form_of
+from recon.config.model import Measure
 from recon.engines.duckdb import carried_forward, conflicts, contributions, duplicates, fast, reduce
 from recon.engines.duckdb.reduce import measure
 from recon.engines.port import Moved, Recount, Slice, Sources
@@ -49,11 +50,13 @@ def merge_slice(
     for table in ("merged", "judging"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     taken = fast.find(connection, config, sources.artifacts, stored, bounds) if fast.is_fast(config) else None
+    if taken is not None:
+        connection.register("fast_artifacts", taken.arrived)
+        if not len(taken.places) and not taken.arriving.num_rows:
+            return _all_fast(connection, config, taken)
+        connection.register("arriving_artifacts", taken.arriving)
     places = np.arange(len(stored.hi)) if taken is None else taken.places
     connection.register("existing_records", stored.table(form, places))
-    if taken is not None:
-        connection.register("arriving_artifacts", taken.arriving)
-        connection.register("fast_artifacts", taken.arrived)
     arriving = _arriving(config, sources.artifacts, bounds, taken is not None)
     connection.execute(f"CREATE TEMP TABLE merged AS {_merged(config, _EXISTING, arriving, windows)}")
     if _any(connection, "SELECT 1 FROM merged WHERE blocked") and carried_forward.outdated(connection, config, windows):
@@ -246,6 +249,15 @@ def _twins(hi: Any) -> Bools:
     return np.asarray(counts[place] > 1)
 
 
+def _all_fast(connection: duckdb.DuckDBPyConnection, config: Config, taken: fast.Fast) -> Slice:
+    """The result of a slice of which all keys took the fast way. The general way's SQL takes time without any row, too."""
+    length = taken.records.length
+    out, start = np.zeros(int(length.sum()), np.uint64), before(length)
+    taken.records.write(out, start)
+    columns = {"hi": taken.hi, "lo": taken.lo, "length": (8 * length).astype(np.uint32), "record": binary_of(out, start, length)}
+    return Slice(pa.table(columns), taken.statuses, *_sums(connection, config, _fast_rows(config)))
+
+
 def _window_sums(
     connection: duckdb.DuckDBPyConnection, config: Config, windows: Sequence[str], settled: str, taken: bool
 ) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
@@ -253,18 +265,30 @@ def _window_sums(
     view ``fast_artifacts``.
 
     Where ``fresh`` is not the complete list, the contributions before it are of other windows."""
-    additive = [item for item in config.measures if item.kind in ("sum", "count")]
-    values = ["x.n AS n", "x.d AS d", *(f"x.m.{quoted(item.name)} AS {measure(item.name)}" for item in additive)]
+    values = ["x.n AS n", "x.d AS d", *(f"x.m.{quoted(item.name)} AS {measure(item.name)}" for item in _additive(config))]
     ranged = f"[{', '.join(literal(window) for window in windows)}]"
     source = f"""
         SELECT x.w AS w, {", ".join(values)}
         FROM (SELECT unnest(list_filter(fresh, lambda x: list_contains({ranged}, x.w))) AS x FROM {settled})"""
-    if taken:
-        own = "".join(f", {measure(item.name)}" for item in additive)
-        source += f" UNION ALL BY NAME SELECT w, n, 0 AS d{own} FROM fast_artifacts"
-    sums = "".join(f", sum({measure(item.name)})" for item in additive)
+    return _sums(connection, config, f"{source} UNION ALL BY NAME {_fast_rows(config)}" if taken else source)
+
+
+def _fast_rows(config: Config) -> str:
+    """SELECT of w, n, d and additive measures of the artifacts that took the fast way, of which no event is suppressed."""
+    return f"SELECT w, n, 0 AS d{''.join(f', {measure(item.name)}' for item in _additive(config))} FROM fast_artifacts"
+
+
+def _additive(config: Config) -> list[Measure]:
+    return [item for item in config.measures if item.kind in ("sum", "count")]
+
+
+def _sums(
+    connection: duckdb.DuckDBPyConnection, config: Config, source: str
+) -> tuple[dict[str, Totals], dict[str, int], dict[str, dict[str, str | int]]]:
+    """Sums by window over ``source``: w, n, d, additive measures."""
+    names = [item.name for item in _additive(config)]
+    sums = "".join(f", sum({measure(name)})" for name in names)
     rows = connection.execute(f"SELECT w, sum(n), sum(d){sums} FROM ({source}) GROUP BY w").fetchall()
-    names = [item.name for item in additive]
     return (
         {row[0]: Totals(int(row[1])) for row in rows},
         {row[0]: int(row[2]) for row in rows},
