@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recon.intake import landing_log
-from recon.intake.manifests import Manifest, landed_windows
+from recon.intake.manifests import LandedFile, Manifest, landed_windows
 from recon.model.windows import parse_instant
 from recon.storage import layout
 from recon.storage.documents import RESTORE
@@ -53,6 +53,8 @@ def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], finding
         if file.path in seen:
             continue
         seen.add(file.path)
+        if file.origin:
+            _check_origin(store, manifest, file, findings)
         try:
             size, digest = store.size(file.path), object_digest(store, file.path)
             wrong = f"has {size} bytes, its manifest says {file.bytes}" if size != file.bytes else ""
@@ -64,3 +66,16 @@ def _check_files(store: ObjectStore, manifest: Manifest, seen: set[str], finding
             damaged.add(file.path)
             findings.add(f"{file.path}: window {manifest.window}: the landed file {file.name} {wrong}; {RESTORE}")
     return damaged
+
+
+def _check_origin(store: ObjectStore, manifest: Manifest, file: LandedFile, findings: Findings) -> None:
+    """Checks that the received bytes that a source made a landed file of are there, and the rows that it rejected."""
+    digest, rejects = str(file.origin.get("digest", "")), file.origin.get("rejects")
+    kept = layout.received(digest)
+    if not any(object_digest(store, path) == digest for path in store.list(kept)):
+        findings.add(
+            f"{kept}: window {manifest.window}: the bytes of {file.origin.get('file')} as received are gone or damaged; {RESTORE}, or "
+            "deliver the file again"
+        )
+    if rejects is not None and not store.exists(str(rejects)):
+        findings.add(f"{rejects}: window {manifest.window}: the rows that were rejected of {file.origin.get('file')} are gone; {RESTORE}")

@@ -13,6 +13,8 @@ from folders import EXAMPLES
 import recon
 from recon.api import Reconciliation
 from recon.intake.sources.details import details, original
+from recon.intake.sources.reconvert import reconvert
+from recon.storage import layout
 
 WINDOW = "2016-06-01T00:00Z"
 
@@ -133,3 +135,50 @@ def test_rows_are_traced_to_the_lines_of_the_received_file(site: Path) -> None:
     found = {(event["file"], event["line"]) for part in shown["contributions"] for event in part["event_list"]}
     assert ("IL-311.tdf.parquet", 5) in found
     assert all(line not in (3, 4) for _, line in found)
+
+
+def test_verify_names_received_bytes_and_rejected_rows_that_are_gone(site: Path) -> None:
+    arrive(site, "IL-311.tdf")
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.close(WINDOW)
+    r.run()
+    assert r.verify().problems == []
+    file = r.intake().tracking.file("IL-311.tdf")
+    (path,) = r.store().list(layout.received(file.digest))
+    r.store().delete(path)
+    r.store().delete(str(file.rejects))
+    problems = "\n".join(r.verify().problems)
+    assert "IL-311.tdf as received are gone" in problems
+    assert "rejected of IL-311.tdf are gone" in problems
+
+
+def test_a_copy_has_the_received_bytes_and_the_rejected_rows(site: Path, tmp_path: Path) -> None:
+    arrive(site, "IL-311.tdf")
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.close(WINDOW)
+    r.run()
+    r.copy(tmp_path / "copy")
+    (site / "recon.yaml").write_text((site / "recon.yaml").read_text().replace("./store", str(tmp_path / "copy")))
+    copied = opened(site)
+    assert copied.verify().problems == []
+    assert [row["line"] for row in copied.rejects().to_pylist()] == [3, 4]
+    assert original(copied.intake(), copied.intake().tracking.file("IL-311.tdf"), 3).startswith("------")
+
+
+def test_changed_rules_convert_landed_files_again_from_the_received_bytes(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.run()
+    shutil.rmtree(site / "inbox")
+    rules = site / "sources" / "stores.yaml"
+    rules.write_text(rules.read_text().replace("item: {required: true}", 'item: {required: true, values: ["i101", "i201"]}'))
+    done = reconvert(opened(site).intake(), "stores")
+    assert (len(done.changed), done.same, done.failed) == (13, 0, [])
+    r = opened(site)
+    r.run()
+    assert set(r.artifacts()["key"].to_pylist()) == {key for key in r.artifacts()["key"].to_pylist() if "i301" not in key}
+    assert all("i301" in row["raw"] for row in r.rejects().to_pylist() if not row["raw"].startswith("---"))
+    assert reconvert(opened(site).intake(), "stores").same == 13
