@@ -11,8 +11,9 @@ from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S
 from recon.config import Config
 from recon.errors import ReconError
+from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
 from recon.intake.sources.load import FOLDER
-from recon.intake.sources.receive import stamp_of, waiting
+from recon.intake.sources.receive import fresh
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN
 from recon_assets.intake import missing_now
@@ -59,13 +60,17 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
 
 def _arrived(intake: Intake) -> list[str]:
     """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had."""
-    inboxes = {source.inbox for source in intake.sources.values() if source.inbox is not None and source.inbox.is_dir()}
-    new = [path for inbox in sorted(inboxes) for path in waiting(intake, inbox) if _settled(path)]
-    return [
-        *(f"{path} {stamp_of(path)}" for path in new),
-        *(f"{file.id} {file.state} {file.tries}" for file in intake.tracking.files(state=OPEN)),
-    ]
+    found = [f"{file.id} {file.state} {file.tries}" for file in intake.tracking.files(state=OPEN)]
+    for location in intake.inboxes:
+        inbox = open_inbox(intake.config, location)
+        if isinstance(inbox, QueueInbox):
+            # A message has no name before it is received: as long as some wait, each minute may start a run.
+            found += [f"{location} {datetime.now(UTC):%Y-%m-%dT%H:%M}"] if inbox.waiting() else []
+        else:
+            found += [f"{item.place} {item.stamp}" for item in fresh(intake, inbox.items()) if _settled(item)]
+    return found
 
 
-def _settled(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime >= SETTLED_S
+def _settled(item: Item) -> bool:
+    """Whether a local file has not changed for a while; an object in S3 is whole as soon as it is listed."""
+    return item.place.startswith("s3://") or time.time() - Path(item.place).stat().st_mtime >= SETTLED_S

@@ -130,11 +130,12 @@ class Reconciliation:
 
         return Intake(self.config, self.store(create=True), open_database(self.place), load_sources(self.place), run)
 
-    def deliver(self, folder: str | Path, run: str = "python") -> Delivered:
-        """Takes the new files of a folder through their sources into their windows; see recon.intake.sources.deliver."""
+    def deliver(self, inbox: str | Path, run: str = "python") -> Delivered:
+        """Takes the new files of an inbox (a folder, ``s3://bucket/prefix``, the URL of a queue of S3's events) through their sources into
+        their windows; see recon.intake.sources.deliver."""
         from recon.intake.sources.deliver import deliver
 
-        return deliver(self.intake(run), Path(folder))
+        return deliver(self.intake(run), str(inbox))
 
     def unland(self, file: str, window: str, reason: str) -> Manifest:
         """Takes a file (its name as landed) back out of a window."""

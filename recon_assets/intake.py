@@ -88,11 +88,10 @@ def _each(intake: Intake, windows: Windows, files: dict[str, list[Tracked]], fig
 
 
 def take_inboxes(intake: Intake) -> Delivered:
-    """Takes the new files of every source's folder to their windows."""
+    """Takes the new files of every source's inbox to their windows."""
     found = Delivered()
-    for inbox in sorted({source.inbox for source in intake.sources.values() if source.inbox is not None}):
-        if inbox.is_dir():
-            found = found + deliver(intake, inbox)
+    for inbox in intake.inboxes:
+        found = found + deliver(intake, inbox)
     return found
 
 
@@ -115,6 +114,8 @@ def delivery_job(config: Config) -> dg.JobDefinition:
                     context.log_event(dg.AssetMaterialization(key, metadata=metadata, partition=partition))
             for file in found.files:
                 context.log.info(f"{file.shown}: {file.state}" + (f": {file.reason}" if file.reason else ""))
+            for name in found.unknown:
+                context.log.warning(f"{name}: no source's pattern matches this name")
             for shown, reason in found.failed:
                 context.log.warning(f"{shown}: {reason}")
 

@@ -40,7 +40,7 @@ class Destination:
 def land(
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="csv, tsv, jsonl (plain, .gz, .zst) or parquet.")] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="FOLDER", help="Take the folder's new files through their sources into their windows.")
+        str | None, typer.Option("--from", metavar="INBOX", help="Take new files of a folder, s3://… or a queue's URL to their windows.")
     ] = None,
     *,
     to: Destination,

@@ -246,12 +246,12 @@ def files_retry(
     return say_delivered(found, common)
 
 
-def deliver(folder: str, common: Common) -> int:
+def deliver(inbox: str, common: Common) -> int:
     """What ``recon land --from`` does."""
-    from recon.intake.sources.deliver import deliver as deliver_folder
+    from recon.intake.sources.deliver import deliver as deliver_from
 
-    with Bar(f"land {folder}") as bar:
-        found = deliver_folder(common.opened().intake(run_id()), Path(folder), bar)
+    with Bar(f"land {inbox}") as bar:
+        found = deliver_from(common.opened().intake(run_id()), inbox, bar)
     return say_delivered(found, common)
 
 

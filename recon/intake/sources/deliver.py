@@ -1,18 +1,18 @@
-"""Receives and processes the files of a folder, and closes the windows that are complete then."""
+"""Receives and processes the files of an inbox, and closes the windows that are complete then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.intake import batches
 from recon.intake.manifests import Manifest
 from recon.intake.sources.arrivals import Arrival, arrivals, complete
+from recon.intake.sources.inbox import Inbox, Item, QueueInbox, open_inbox
 from recon.intake.sources.load import FOLDER, refuse_missing_columns
 from recon.intake.sources.process import process
-from recon.intake.sources.receive import arrived, is_wanted, receive, waiting
+from recon.intake.sources.receive import fresh, is_wanted, receive
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN, Tracked
 from recon.model.progress import Progress, silent
@@ -43,27 +43,35 @@ class Delivered:
         )
 
 
-def deliver(intake: Intake, folder: Path, progress: Progress = silent) -> Delivered:
-    """Takes every new or changed file of a folder to its window, in order of name.
+def deliver(intake: Intake, location: str, progress: Progress = silent) -> Delivered:
+    """Takes every new or changed file of an inbox to its window. ``location``: see recon.intake.sources.inbox.open_inbox.
 
     Raises WrongUsage where the folder or the sources are missing, or a source lacks a column that the rules use."""
-    if not folder.is_dir():
-        raise WrongUsage(f"{folder}: no such folder; name the folder that files arrive in")
+    inbox, found = open_inbox(intake.config, location), Delivered()
     _refuse_no_sources(intake)
-    found = Delivered()
-    fresh = list(waiting(intake, folder))
-    found.unknown = [path.name for path in arrived(folder) if not is_wanted(intake, path.name)]
-    for number, path in enumerate(fresh):
-        progress("receive", path.name, number / len(fresh))
+    while items := inbox.items():
+        _receive(intake, inbox, items, found, progress)
+        if not isinstance(inbox, QueueInbox):
+            break
+    process_open(intake, found, progress)
+    return found
+
+
+def _receive(intake: Intake, inbox: Inbox, items: Sequence[Item], found: Delivered, progress: Progress) -> None:
+    new = fresh(intake, items)
+    for item in items:
+        if not is_wanted(intake, item.name):
+            found.unknown.append(item.name)
+            inbox.received(item)
+    for number, item in enumerate(new):
+        progress("receive", item.name, number / len(new))
         try:
-            receipts, unknown = receive(intake, path)
+            receipts, unknown = receive(intake, inbox, item)
         except ReconError as error:
-            found.failed.append((path.name, str(error)))
+            found.failed.append((item.name, str(error)))
             continue
         found.unknown += unknown
         found.again += [receipt.file for receipt in receipts if not receipt.new and receipt.file.state not in OPEN]
-    process_open(intake, found, progress)
-    return found
 
 
 def process_open(intake: Intake, found: Delivered, progress: Progress = silent) -> None:

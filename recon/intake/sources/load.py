@@ -31,11 +31,6 @@ class Source:
     rules: str
 
     @property
-    def inbox(self) -> Path | None:
-        """The folder that files arrive in, None where a person delivers them."""
-        return None if self.section.inbox is None else (self.path.parent.parent / self.section.inbox).resolve()
-
-    @property
     def kept(self) -> dict[str, Column]:
         """The columns of the clean file, in order."""
         return {name: column for name, column in self.section.columns.items() if not column.drop}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from recon.errors import TryAgain, WrongInput
 from recon.intake.converters.port import Received
 from recon.intake.converters.unpacking import ARCHIVES, unpack
+from recon.intake.sources.inbox import Inbox, Item, stamp_of
 from recon.intake.sources.load import Source, source_of
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
@@ -28,20 +29,22 @@ class Receipt:
     new: bool
 
 
-def receive(intake: Intake, path: Path) -> tuple[list[Receipt], list[str]]:
-    """Receives a local file, or each file in it if it is an archive. Returns the receipts, and the names that no source's pattern matches.
+def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], list[str]]:
+    """Receives a file of an inbox, or each file in it if it is an archive. Returns the receipts, and the names that no source matches.
 
     Raises TryAgain for a file that changes while it is read: its writer is not done; WrongInput for an archive that is refused."""
-    before = stamp_of(path)
-    digest = _digest(path)
     with scratch_folder(intake.store) as folder:
-        receipts, unknown = _files_in(intake, unpack(path.name, path, intake.config.limits, folder))
+        path = inbox.local(item, folder)
+        before = stamp_of(path)
+        receipts, unknown = _files_in(intake, unpack(item.name, path, intake.config.limits, folder))
+        digest = _digest(path)
         if receipts and receipts[0].file.parent is not None:
             keep(intake.store, path, digest)
-    if stamp_of(path) != before:
-        raise TryAgain(f"{path}: it changed while it was read, and was not received; run the same again when its writer is done")
+        if stamp_of(path) != before:
+            raise TryAgain(f"{path}: it changed while it was read, and was not received; run the same again when its writer is done")
     if receipts:
-        intake.tracking.note_delivery(str(path.absolute()), before, digest)
+        intake.tracking.note_delivery(item.place, item.stamp, digest)
+    inbox.received(item)
     return receipts, unknown
 
 
@@ -93,27 +96,10 @@ def keep(store: ObjectStore, path: Path, digest: str) -> None:
         store.copy_in(layout.received_file(digest, layout.new_attempt(), path.name), path)
 
 
-def stamp_of(path: Path) -> str:
-    """Size and time of change of a local file: equal stamps mean equal bytes. Raises WrongInput where it is gone."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise WrongInput(f"{path}: {error.strerror}; name a file that can be read") from None
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def waiting(intake: Intake, folder: Path) -> Iterator[Path]:
-    """The archives and the files of sources in a folder that are new there or have changed, in order of name. Folders in it, links and
-    hidden files are left out."""
+def fresh(intake: Intake, items: Iterable[Item]) -> list[Item]:
+    """The archives and the files of sources that are new in their place or have changed."""
     stamps = intake.tracking.stamps()
-    for path in arrived(folder):
-        if stamps.get(str(path.absolute())) != stamp_of(path) and is_wanted(intake, path.name):
-            yield path
-
-
-def arrived(folder: Path) -> list[Path]:
-    """The files of a folder in order of name, without links and hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_symlink() and path.is_file())
+    return [item for item in items if is_wanted(intake, item.name) and (item.message or stamps.get(item.place) != item.stamp)]
 
 
 def is_wanted(intake: Intake, name: str) -> bool:

@@ -119,7 +119,8 @@ class Expect(Section):
 
 
 class SourceSection(Section):
-    """The content of ``sources/NAME.yaml``. ``inbox``: the folder, relative to the configuration, that a sensor watches for new files."""
+    """The content of ``sources/NAME.yaml``. ``inbox``: what a sensor watches for new files: a folder relative to the
+    configuration, ``s3://bucket/prefix``, or the URL of an SQS queue of S3's events."""
 
     files: Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
     inbox: Text | None = None

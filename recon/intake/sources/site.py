@@ -11,6 +11,7 @@ from recon.config.model import Config
 from recon.database import Database
 from recon.errors import WrongInput
 from recon.intake.converters.port import Received
+from recon.intake.sources.inbox import locations
 from recon.intake.sources.load import Source
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
@@ -27,6 +28,11 @@ class Intake:
     database: Database
     sources: Mapping[str, Source]
     run: str
+
+    @property
+    def inboxes(self) -> list[str]:
+        """The distinct inboxes of the sources."""
+        return locations([source.section.inbox for source in self.sources.values()], self.config.path.parent)
 
     @cached_property
     def tracking(self) -> Tracking:

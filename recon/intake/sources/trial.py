@@ -13,8 +13,8 @@ from recon.intake.converters.port import Received
 from recon.intake.converters.unpacking import ARCHIVES
 from recon.intake.sources.convert import convert
 from recon.intake.sources.details import rejected_rows
+from recon.intake.sources.inbox import stamp_of
 from recon.intake.sources.load import Source, source_of
-from recon.intake.sources.receive import stamp_of
 from recon.intake.sources.site import Intake
 from recon.intake.sources.window import window_of
 from recon.model.windows import name_of
