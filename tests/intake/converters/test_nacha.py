@@ -91,7 +91,7 @@ def written(batches: list[list[Entry]]) -> list[str]:
 
 ENTRIES = st.builds(
     Entry,
-    code=st.sampled_from([22, 23, 27, 32, 37, 52, 55]),
+    code=st.sampled_from([21, 22, 23, 24, 25, 27, 29, 32, 37, 52, 55]),
     bank=st.integers(0, 10**8 - 1),
     cents=st.integers(0, 10**10 - 1),
     name=st.sampled_from(["Ann", "Zoë Ü", "Łukasz", ""]),
@@ -126,11 +126,12 @@ def test_what_was_written_is_read_and_all_controls_tie(batches: list[list[Entry]
             str(Decimal(entry.cents).scaleb(-2)),
             entry.name,
             "\n".join(entry.addenda),
+            "credit" if entry.code % 10 < 5 else "debit",
         )
         for number, entries in enumerate(batches, 1)
         for entry in entries
     ]
-    columns = ("batch", "company_name", "transaction_code", "routing_number", "amount", "individual_name", "addenda")
+    columns = ("batch", "company_name", "transaction_code", "routing_number", "amount", "individual_name", "addenda", "direction")
     assert [tuple(row[column] for column in columns) for row in found.dicts] == [
         (*row[:4], f"{Decimal(row[4]):.2f}", *row[5:]) for row in expected
     ]
