@@ -85,7 +85,7 @@ def main() -> None:
     arriving = Contributions(number, np.full(asked.records, 100), new.n, new.c_ids, new.ids, new.c_slots)
 
     def with_a_window() -> int:
-        found = joined(of_records(Decoder(FORM, words, start), number), arriving)
+        found = joined(of_records(Decoder(FORM, words, start), number).narrow(), arriving.narrow())
         sums, wide = totals(FORM, found, found.kept)
         if wide.any() or sharing_ids(found, asked.records).any():
             raise SystemExit("the sample has values beyond 64 bits, or ids that meet")

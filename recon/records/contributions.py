@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class Contributions:
             if (found := column.is_wide) is not None:
                 wide |= found
         return wide
+
+    def narrow(self) -> Contributions:
+        """The same without the upper words of decimals: less to join, where none is wide or those that are wide will be left out."""
+        return replace(self, slots=[replace(column, high=None) for column in self.slots])
 
 
 def of_records(decoder: Decoder, numbers: Ints) -> Contributions:

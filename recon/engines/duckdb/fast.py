@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +202,9 @@ def _contributions(config: Config, form: Form, keys: _Keys, ranged: Ints) -> Con
         # The record lists a window that contributed and no longer does: the general way.
         wrong[old.of[replaced][~_among(old.place[replaced], new.place)]] = True
         old = old.take(np.flatnonzero(~replaced))
-    found = joined(old, new)
-    wrong[found.of[found.is_wide]] = True
+    for side in (old, new):
+        wrong[side.of[side.is_wide]] = True
+    found = joined(old.narrow(), new.narrow())
     wrong |= np.bincount(found.of, minlength=len(usual)) > carried_forward.FOLD_MIN
     if form.currency:
         code = pc.dictionary_encode(found.slots[0].text).indices.to_numpy()
@@ -211,9 +212,7 @@ def _contributions(config: Config, form: Form, keys: _Keys, ranged: Ints) -> Con
     if config.events.id:
         wrong |= np.bincount(found.of, found.n, minlength=len(usual)) > reduce.IDS_MAX
         wrong |= sharing_ids(found, len(usual))
-    if wrong.any():
-        found = found.take(np.flatnonzero(~wrong[found.of]))
-    return replace(found, slots=[replace(column, high=None) for column in found.slots])  # no value needs more than 64 bits
+    return found.take(np.flatnonzero(~wrong[found.of])) if wrong.any() else found
 
 
 def _among(values: Ints, others: Ints) -> Bools:
