@@ -122,17 +122,13 @@ class Reconciliation:
         return batches.land(store, start, list(map(Path, files)), check, options)
 
     def intake(self, run: str = "python") -> Intake:
-        """The sources of this reconciliation with the store and the database, for ``recon.intake.sources``. ``run``: the id that the trace
-        of a file names."""
-        from recon.database import open_database
-        from recon.intake.sources.load import load_sources
-        from recon.intake.sources.site import Intake
+        """The sources with the store and the database, for ``recon.intake.sources``. ``run``: the id that the trace of a file names."""
+        from recon.intake.sources.site import open_intake
 
-        return Intake(self.config, self.store(create=True), open_database(self.place), load_sources(self.place), run)
+        return open_intake(self.config, self.store(create=True), run)
 
     def deliver(self, inbox: str | Path, run: str = "python") -> Delivered:
-        """Takes the new files of an inbox (a folder, ``s3://bucket/prefix``, the URL of a queue of S3's events) through their sources into
-        their windows; see recon.intake.sources.deliver."""
+        """Takes the new files of an inbox to their windows: of a folder, ``s3://bucket/prefix``, or a queue of S3's events, by its URL."""
         from recon.intake.sources.deliver import deliver
 
         return deliver(self.intake(run), str(inbox))
@@ -154,8 +150,7 @@ class Reconciliation:
         return close_by_hand(self.store(create=True), self.config, start, reason)
 
     def correct(self, *key: str, event: Mapping[str, str], reason: str, yes: bool = False) -> Manifest:
-        """Lands one event of a key in the current window; see recon.intake.corrections. Its author is the operating system's user. A key
-        or a text that no event had before is refused unless ``yes``."""
+        """Lands one event of a key in the current window; see recon.intake.corrections. ``yes`` accepts a key or text that is new."""
         from recon.intake.corrections import correct, written_key
 
         if not yes:
@@ -298,8 +293,7 @@ class Reconciliation:
         return rejects(self.store(), self.config, self.state(), start)
 
     def duplicates(self, window: str | None = None) -> pa.Table:
-        """Suppressed rows of one window or of all, each with the row that counts; conflicts first: window, file, line, kind, key, id,
-        differs, counting_window, counting_file, counting_line."""
+        """Suppressed rows of one window or of all, each with the row that counts; conflicts first. Columns: recon.reading.duplicates."""
         from recon.reading.duplicates import duplicates
 
         start = None if window is None else self.config.grid.parse(window)
@@ -351,8 +345,7 @@ class Reconciliation:
         return compact_and_sweep(self.store(), self.config, progress or silent, always)
 
     def copy(self, to: str | Path, progress: Progress | None = None) -> Copied:
-        """Copies the store as of its newest commit, or brings a copy up to date; see recon.operations.copy.copy. ``to``: a folder or
-        ``s3://bucket/prefix``, to which the section ``s3`` applies, too."""
+        """Copies the store as of its newest commit, or updates a copy. ``to``: a folder or ``s3://bucket/prefix``, used as ``s3`` says."""
         from recon.operations.copy.copy import copy
         from recon.storage.cache import uncached
         from recon.storage.open import open_store

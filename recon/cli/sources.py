@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,30 +196,7 @@ def files_show(
     if common.json:
         as_json(found)
         return
-    say(f"file {tracked.id}, {tracked.shown}, source {tracked.source}: {tracked.state}" + (f": {tracked.reason}" if tracked.reason else ""))
-    say(f"{count(tracked.size, 'byte')}, sha256 {tracked.digest}")
-    if tracked.window:
-        say(f"window {tracked.window}" + (f", landed as {tracked.landed_as}" if tracked.landed_as else ""))
-    if tracked.rows is not None:
-        rows = f"{count(tracked.rows, 'row')} = {number(tracked.kept or 0)} landed + {number(tracked.rejected_rows or 0)} rejected"
-        say(
-            rows
-            if tracked.state == "landed"
-            else f"{count(tracked.rows, 'row')}, {number(tracked.rejected_rows or 0)} rejected by a rule or check"
-        )
-    for state, at in found["times"].items():
-        say(f"  {state:<11} {at:%Y-%m-%dT%H:%M:%SZ}")
-    for column, steps in found["figures"].get("changes", {}).items():
-        say(f"cleaned {column}: " + ", ".join(f"{step} ({count(values, 'value')})" for step, values in steps.items()))
-    for check, reported in found["figures"].get("reported", {}).items():
-        first = reported["first"][0]
-        say(f"reported {check}: {count(reported['rows'], 'row')}, first {first['place']}: {first['message']}")
-    for run in found["runs"]:
-        say(f"  {run['step']:<11} by run {run['run']}")
-    if found["rejects"]:
-        table(("place", "reason", "row"), [(row["place"], row["reason"], row["raw"][:80]) for row in found["rejects"][:SHOWN_MAX]])
-        if len(found["rejects"]) > SHOWN_MAX:
-            say(f"… {number(len(found['rejects']) - SHOWN_MAX)} more; all of them with --json")
+    _say_details(tracked, found)
 
 
 @flat
@@ -244,6 +222,34 @@ def files_retry(
     with Bar("retry") as bar:
         process_open(intake, found, bar)
     return say_delivered(found, common)
+
+
+def _say_details(tracked: Tracked, found: Mapping[str, Any]) -> None:
+    """Prints all of a received file."""
+    say(f"file {tracked.id}, {tracked.shown}, source {tracked.source}: {tracked.state}" + (f": {tracked.reason}" if tracked.reason else ""))
+    say(f"{count(tracked.size, 'byte')}, sha256 {tracked.digest}")
+    if tracked.window:
+        say(f"window {tracked.window}" + (f", landed as {tracked.landed_as}" if tracked.landed_as else ""))
+    if tracked.rows is not None:
+        rows = f"{count(tracked.rows, 'row')} = {number(tracked.kept or 0)} landed + {number(tracked.rejected_rows or 0)} rejected"
+        say(
+            rows
+            if tracked.state == "landed"
+            else f"{count(tracked.rows, 'row')}, {number(tracked.rejected_rows or 0)} rejected by a rule or check"
+        )
+    for state, at in found["times"].items():
+        say(f"  {state:<11} {at:%Y-%m-%dT%H:%M:%SZ}")
+    for column, steps in found["figures"].get("changes", {}).items():
+        say(f"cleaned {column}: " + ", ".join(f"{step} ({count(values, 'value')})" for step, values in steps.items()))
+    for check, reported in found["figures"].get("reported", {}).items():
+        first = reported["first"][0]
+        say(f"reported {check}: {count(reported['rows'], 'row')}, first {first['place']}: {first['message']}")
+    for run in found["runs"]:
+        say(f"  {run['step']:<11} by run {run['run']}")
+    if found["rejects"]:
+        table(("place", "reason", "row"), [(row["place"], row["reason"], row["raw"][:80]) for row in found["rejects"][:SHOWN_MAX]])
+        if len(found["rejects"]) > SHOWN_MAX:
+            say(f"… {number(len(found['rejects']) - SHOWN_MAX)} more; all of them with --json")
 
 
 def deliver(inbox: str, common: Common) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 
 import postgres
@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from daemons import end_with_parent
 
 from recon.config.load import load_place
 from recon.database import open as opening
@@ -54,15 +55,19 @@ def config(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return configuration(tmp_path, f"database: {{url: '{url}', user: {running.user}, secret: RECON_TEST_PASSWORD}}\n")
 
 
-def revision_of(path: Path) -> str:
-    with open_database(load_place(path)).read() as connection:
-        return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one())
+OPEN = """
+import sys, pathlib
+from recon.config.load import load_place
+from recon.database import open_database
+open_database(load_place(pathlib.Path(sys.argv[1])))
+"""
 
 
 def test_processes_that_open_it_at_once_make_its_tables_once(config: Path) -> None:
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        assert set(pool.map(revision_of, [config] * 4)) == {HEAD}
+    opening_it = [subprocess.Popen([sys.executable, "-c", OPEN, str(config)], preexec_fn=end_with_parent) for _ in range(3)]
+    assert [process.wait(120) for process in opening_it] == [0, 0, 0]
     with open_database(load_place(config)).read() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 

@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 from recon.config.model import Config
-from recon.database import Database
+from recon.database import Database, open_database
 from recon.errors import WrongInput
 from recon.intake.converters.port import Received
 from recon.intake.sources.inbox import locations
-from recon.intake.sources.load import Source
+from recon.intake.sources.load import Source, load_sources
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy
+from recon.storage.secrets import ReadSecret, boto3_secret
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Intake:
     @cached_property
     def tracking(self) -> Tracking:
         return Tracking(self.database, self.config.name)
+
+
+def open_intake(config: Config, store: ObjectStore, run: str, read_secret: ReadSecret = boto3_secret) -> Intake:
+    """Loads the sources and opens the database of a configuration. Raises WrongUsage with file, line and field."""
+    return Intake(config, store, open_database(config, read_secret), load_sources(config), run)
 
 
 def received_file(intake: Intake, file: Tracked, folder: Path) -> Received:
