@@ -194,6 +194,12 @@ def test_an_error_cell_is_a_reject(tmp_path: Path, content: bytes) -> None:
     assert found.raw[3] == '["b", "an error cell, #N/A"]'
 
 
+def test_an_error_of_libreoffice_is_one_in_any_language(tmp_path: Path) -> None:
+    cell = '<table:table-cell office:value-type="string" calcext:value-type="error"><text:p>#NV</text:p></table:table-cell>'
+    found = convert(tmp_path, ods({"A": [["k"], [cell]]}, cell=lambda value: value if value[:1] == "<" else ods_cell(value)), LAYOUT)
+    assert found.problems == {2: "A2 is an error cell, #NV"}
+
+
 @pytest.mark.parametrize("write", [xlsx, ods])
 def test_a_formula_that_was_saved_without_a_value_is_a_reject(tmp_path: Path, write: Any) -> None:
     found = convert(tmp_path, write({"A": [["k"], ["=1+1"], ["b"]]}), LAYOUT)
