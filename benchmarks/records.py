@@ -145,7 +145,7 @@ def faulty(folder: Path, clean_file: Path, records: int) -> dict[str, Any]:
         worker.join()
     assert embedded.drain(opened(folder), lambda source: process, again_s=0)
     rows = sum(batch.num_rows for batch in finished(queues.records, FILE))
-    lines = {line for batch in finished(queues.records, FILE) for line in batch.column("line").to_pylist()}
+    lines = {line for batch in finished(queues.records, FILE) for line in batch.column(0).to_pylist()}
     assert len(lines) == rows, "each record once"
     figures = {"kills": kills, "workers": WORKERS, "sent_twice": TWICE, "throttled": THROTTLED, "wall_s": round(time.monotonic() - began)}
     figures |= checked(queues, records, rows, exactly=False)

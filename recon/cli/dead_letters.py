@@ -151,11 +151,10 @@ def discard(names: Letters = None, every: Every = False, source: OnlySource = No
 
 def _opened(common: Common) -> tuple[RecordStore, str]:
     """The record store, and the reconciliation's name."""
-    from recon.database import open_database
-    from recon.intake.queues.embedded import record_queues
+    from recon.intake.queues.opening import open_records
 
     place = common.located().place
-    return record_queues(open_database(place), place.name).records, place.name
+    return open_records(place), place.name
 
 
 def _chosen(store: RecordStore, reconciliation: str, names: list[str] | None, every: bool, source: str | None) -> Iterator[DeadLetter]:

@@ -102,6 +102,7 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
         shared=sections.permissions == "shared",
         cleaning=sections.cleaning,
         database=sections.database,
+        records=sections.records,
     )
 
 

@@ -8,7 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from recon.config.settings import Cache, Caps, Closing, Compaction, DatabaseSettings, Engine, Index, Limits, Retention, S3Settings, Workers
+from recon.config.settings import (
+    Cache,
+    Caps,
+    Closing,
+    Compaction,
+    DatabaseSettings,
+    Engine,
+    Index,
+    Limits,
+    RecordSettings,
+    Retention,
+    S3Settings,
+    Workers,
+)
 from recon.metering.prices import Prices
 from recon.model.windows import Grid
 from recon.vocabulary import Expression
@@ -110,6 +123,7 @@ class Place:
     shared: bool
     cleaning: Mapping[str, tuple[str, ...]]
     database: DatabaseSettings
+    records: RecordSettings
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from recon.config.settings import (
     Limits,
     MemoryLimit,
     OwnPrices,
+    RecordSettings,
     Retention,
     S3Settings,
     Workers,
@@ -137,6 +138,7 @@ class Sections(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
     database: Annotated[DatabaseSettings, BeforeValidator(database_url)] = DatabaseSettings()
+    records: RecordSettings = RecordSettings()
     key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: WindowsSection
     events: EventsSection = EventsSection()

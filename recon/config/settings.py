@@ -243,6 +243,19 @@ def database_url(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 
+class RecordSettings(Section):
+    """Where records go through a queue on AWS. ``table``: of DynamoDB; None is the database. ``queue``: URL of the clean step's queue."""
+
+    table: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")] | None = None
+    queue: Annotated[str, Field(pattern=r"^https?://")] | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> RecordSettings:
+        if (self.table is None) != (self.queue is None):
+            raise mistake("name both table and queue, or neither: without them records go through a queue in the database")
+        return self
+
+
 class OwnPrices(Section):
     """Prices in US dollars that replace those of ``recon.metering.prices``."""
 

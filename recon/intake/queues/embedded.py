@@ -17,7 +17,7 @@ from recon.intake.queues.steps import Step, bury_messages, bury_unstored, finish
 
 PROCESSED_AT_ONCE = 1
 """Messages whose records are given to the user's function within one visibility timeout."""
-_AGAIN_S = 1.0
+AGAIN_S = 1.0
 _LOOK_S = 0.2
 
 
@@ -49,7 +49,7 @@ def store_all(queues: RecordQueues) -> None:
     """Stores what is on the store queue, which drain() would do, too: for a run that does one step at a time."""
     step = partial(store_messages, queues.records)
     while (wait := queues.store_queue.next_s()) is not None:
-        if not _work(queues.store_queue, step, AT_ONCE, _AGAIN_S) and not _bury(
+        if not _work(queues.store_queue, step, AT_ONCE, AGAIN_S) and not _bury(
             queues.store_queue.dead, partial(bury_unstored, queues.records)
         ):
             time.sleep(min(_LOOK_S, wait))
@@ -59,7 +59,7 @@ def drain(
     queues: RecordQueues,
     process_of: Callable[[str], Process],
     left_s: Callable[[], float] = lambda: float("inf"),
-    again_s: float = _AGAIN_S,
+    again_s: float = AGAIN_S,
 ) -> bool:
     """Works on messages until none is left, or the time is up. Several processes may do this at once.
 

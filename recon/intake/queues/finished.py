@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from recon.intake.files.parquet import LINE
 from recon.intake.queues.parcels import records_of
 from recon.intake.queues.port import RecordStore
 
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def finished(store: RecordStore, file: str) -> Iterator[pa.RecordBatch]:
-    """Batches of line BIGINT and the results' texts, in the order of lines. All have the columns of all results; null where a result lacks
+    """Batches of ``LINE`` and the results' texts, in the order of lines. All have the columns of all results; null where a result lacks
     a column. ``store.counts(file)`` says whether these are all."""
     import pyarrow as pa
 
     names = store.result_names(file)
-    schema = pa.schema([("line", pa.int64()), *((name, pa.string()) for name in names)])
+    schema = pa.schema([(LINE, pa.int64()), *((name, pa.string()) for name in names)])
     for parcel in store.results(file):
         records = records_of(parcel)
         columns = dict(zip(records.names, records.columns, strict=True))
