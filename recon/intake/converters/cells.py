@@ -69,7 +69,7 @@ _SHORT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?\Z")
 def number_cell(column: int, text: str) -> Cell:
     """A number from its text in the file, or from a double's ``repr``."""
     if len(text) <= DIGITS and _SHORT.match(text):
-        return Cell(column, text)
+        return Cell(column, _without_zeros(text))
     value = float(text) if _NUMBER.match(text) else nan
     if not isfinite(value):
         return Cell(column, None, f"{text[:40]!r}, which is no number")
@@ -77,7 +77,13 @@ def number_cell(column: int, text: str) -> Cell:
     if float(digits) != value:
         wrong = f"{text[:40]}, which has more than {DIGITS} significant digits; round it in the sheet, or write it as text"
         return Cell(column, None, wrong)
-    return Cell(column, f"{Decimal(digits):f}")
+    return Cell(column, _without_zeros(f"{Decimal(digits):f}"))
+
+
+def _without_zeros(text: str) -> str:
+    """A number without zeros at the end of its fraction, as a sheet shows it: some programs write 1001 as 1001.0."""
+    shorter = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if shorter == "-0" else shorter
 
 
 def date_cell(column: int, serial: str, from_1904: bool) -> Cell:

@@ -318,7 +318,7 @@ def shown(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return str(value).upper()
-    return value.isoformat() if isinstance(value, date) else f"{Decimal(repr(value)).normalize():f}"
+    return value.isoformat() if isinstance(value, date) else f"{Decimal(repr(value)).normalize() + 0:f}"
 
 
 @settings(max_examples=40, deadline=None)
@@ -356,6 +356,13 @@ def test_a_damaged_workbook_gives_rows_or_an_error_with_its_name(tmp_path_factor
 @pytest.mark.parametrize(("column", "shown"), [(0, "A7"), (25, "Z7"), (26, "AA7"), (16383, "XFD7")])
 def test_addresses(column: int, shown: str) -> None:
     assert address(7, column) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("1001.0", "1001"), ("1.50", "1.5"), ("-0.0", "0"), ("1.5E3", "1500"), ("100", "100"), (".5", "0.5")]
+)
+def test_a_number_is_as_a_sheet_shows_it(text: str, shown: str) -> None:
+    assert number_cell(0, text).text == shown
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
