@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,6 +48,22 @@ class Database:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield connection
             connection.rollback()
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Waits until no other process or thread is in a block of the same ``what``. The lock ends with the block, or with its process.
+
+        Raises TryAgain where the database is away."""
+        if not self.is_sqlite:
+            with passing(self.shown), self.engine.connect() as connection:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(what))))
+                yield
+                connection.rollback()
+            return
+        name = hashlib.sha256(what.encode()).hexdigest()[:16]
+        with open(f"{self.engine.url.database}.{name}.lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def close(self) -> None:
         """Closes its connections."""

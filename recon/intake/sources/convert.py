@@ -20,7 +20,7 @@ from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import DELETED, Conversion, Received
 from recon.intake.files.parquet import LINE, SOURCE_METADATA
 from recon.intake.sources.load import Source
-from recon.intake.sources.plan import APART, ROWS, Plan, plan_of
+from recon.intake.sources.plan import ROWS, Plan, line_prefixes, plan_of
 from recon.storage import parquet
 from recon.vocabulary.duckdb import literal, quoted
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _REJECTS_BLOCK = 10_000
+_APART_COLUMNS = ["line", "span", "reason", "prefix", "broken"]
+"""Of the rows that are set apart; see recon.intake.sources.plan.Plan."""
 REPORTED_MAX = 100
 """Rows that the figures list for each check that only reports."""
 
@@ -35,12 +37,14 @@ REPORTED_MAX = 100
 @dataclass
 class Figures:
     """What conversion counted. ``rows`` = ``kept`` + ``rejected``. ``changes``: column → step → values. ``reasons``: rejected rows by
-    reason, each with its first place. ``reported``: check → rows, with the first of them. ``trailers``: lines that state totals.
-    ``deleted``: records that the file marks as deleted; neither is a row. ``controls``: the totals that the file carries."""
+    reason, each with its first place. ``dropped``: of the rejected, lines that the source drops. ``reported``: check → rows, with the first
+    of them. ``trailers``: lines that state totals. ``deleted``: records that the file marks as deleted; neither is a row. ``controls``: the
+    totals that the file carries."""
 
     rows: int = 0
     kept: int = 0
     rejected: int = 0
+    dropped: int = 0
     changes: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     reported: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -77,10 +81,13 @@ def convert(config: Config, source: Source, received: Received, digest: str, fol
         with pq.ParquetWriter(made.clean, _schema(source, received, digest), compression="zstd") as writer:
             for result in _results(connection, conversion, source, plan):
                 kept = result.filter(_null(result, "reason"))
-                rejected.append(result.filter(_not_null(result, "reason")).select(["line", "span", "reason"]))
+                rejected.append(result.filter(_not_null(result, "reason")).select(_APART_COLUMNS))
                 _count(made, plan, source, result, kept, conversion)
                 writer.write_table(_clean(kept, writer.schema))
-        rejected.append(_repeats(connection, made.clean, source))
+        repeats = _repeats(connection, made.clean, source)
+        rejected.append(repeats)
+        made.figures.kept -= repeats.num_rows
+        made.windows = _windows(connection, made.clean, source)
     _write_rejects(made, source, conversion, rejected)
     made.fault = _fault(made, source, conversion)
     return made
@@ -120,12 +127,12 @@ def _results(connection: duckdb.DuckDBPyConnection, conversion: Conversion, sour
 
 
 def _picked(batch: Any, conversion: Conversion, source: Source) -> Any:
-    """A batch with the kept columns alone, in the source's order, as t0, t1, …"""
+    """A batch with its first column as f0, and the kept columns in the source's order as t0, t1, …"""
     import pyarrow as pa
 
     places = [list(conversion.names).index(column.column or name) for name, column in source.kept.items()]
-    columns = [batch.column(position) for position in (0, 1, 2)] + [batch.column(3 + place) for place in places]
-    return pa.table(columns, names=["line", "span", "problem", *(f"t{position}" for position in range(len(places)))])
+    columns = [batch.column(position) for position in (0, 1, 2, 3)] + [batch.column(3 + place) for place in places]
+    return pa.table(columns, names=["line", "span", "problem", "f0", *(f"t{position}" for position in range(len(places)))])
 
 
 def _schema(source: Source, received: Received, digest: str) -> Any:
@@ -173,15 +180,19 @@ def _count(made: Converted, plan: Plan, source: Source, result: Any, kept: Any, 
                 entry["first"].append({"place": conversion.place(row["line"]), "message": row[report.message]})
     for name in source.section.trailer.sums if source.section.trailer else ():
         total, unreadable = made.sums.get(name, (Decimal(0), 0))
-        numbers = result.column(f"s{list(source.kept).index(name)}")
-        rows = numbers.filter(pc.not_equal(result.column("reason").fill_null(""), APART))
+        rows = result.filter(pc.invert(result.column("broken"))).column(f"s{list(source.kept).index(name)}")
         made.sums[name] = total + (pc.sum(rows).as_py() or 0), unreadable + rows.null_count
-    if (column := source.section.window.column) is not None:
-        made.windows.update(pc.unique(kept.column(f"c{list(source.kept).index(column)}")).to_pylist())
+
+
+def _windows(connection: duckdb.DuckDBPyConnection, clean: Path, source: Source) -> set[str]:
+    """The distinct texts of the column that tells the window; none where no column does."""
+    if (column := source.section.window.column) is None:
+        return set()
+    return {text for (text,) in connection.execute(f"SELECT DISTINCT {quoted(column)} FROM {parquet.scan(clean)}").fetchall()}
 
 
 def _repeats(connection: duckdb.DuckDBPyConnection, clean: Path, source: Source) -> Any:
-    """The rows that repeat a value of a unique column, as line, span, reason. They are taken out of the clean file."""
+    """The rows that repeat a value of a unique column, as the rows set apart. They are taken out of the clean file."""
     import pyarrow as pa
 
     found: dict[int, str] = {}
@@ -196,11 +207,9 @@ def _repeats(connection: duckdb.DuckDBPyConnection, clean: Path, source: Source)
                 found.setdefault(line, f"{name}: {value[:60]!r} is in line {first} already; each value may be there once")
     if found:
         _without_lines(clean, set(found))
-    lines = sorted(found)
-    reasons = [found[line] for line in lines]
-    return pa.table(
-        {"line": pa.array(lines, pa.int64()), "span": pa.array([1] * len(lines), pa.int32()), "reason": pa.array(reasons, pa.string())}
-    )
+    rows = [{"line": line, "span": 1, "reason": found[line], "prefix": None, "broken": False} for line in sorted(found)]
+    types = (pa.int64(), pa.int32(), pa.string(), pa.string(), pa.bool_())
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(zip(_APART_COLUMNS, types, strict=True))))
 
 
 def _without_lines(clean: Path, lines: set[int]) -> None:
@@ -228,39 +237,47 @@ def _write_rejects(made: Converted, source: Source, conversion: Conversion, reje
     rows = _with_raw(conversion, table) if table is not None and table.num_rows else iter(())
     with pq.ParquetWriter(made.rejects, schema, compression="zstd") as writer:
         while block := list(islice(rows, _REJECTS_BLOCK)):
-            kept = [row for row in block if _is_reject(row, figures, source, conversion)]
-            reasons.update(row["reason"] for row in kept)
-            writer.write_table(pa.Table.from_pylist(kept, schema=schema))
+            bad = [row for row in block if _is_reject(row, made, source, conversion)]
+            reasons.update(row["reason"] for row in bad)
+            writer.write_table(pa.Table.from_pylist(bad, schema=schema))
     figures.rejected = reasons.total()
     figures.rows = figures.kept + figures.rejected
     figures.reasons = dict(reasons.most_common(REPORTED_MAX))
 
 
-def _is_reject(row: dict[str, Any], figures: Figures, source: Source, conversion: Conversion) -> bool:
+def _is_reject(row: dict[str, Any], made: Converted, source: Source, conversion: Conversion) -> bool:
     """Whether a row that was set apart is a reject, not a deleted record or a trailer, which are counted here. Adds its place, and for a
     line that the source drops the reason."""
+    figures, trailer = made.figures, source.section.trailer
     row["place"] = conversion.place(row["line"])
-    trailer = source.section.trailer
     if row["reason"] == DELETED:
         figures.deleted += 1
         return False
-    if trailer is not None and row["raw"].startswith(trailer.prefix):
+    prefix = row["prefix"] or next((prefix for prefix in line_prefixes(source) if row["raw"].startswith(prefix)), None)
+    if trailer is not None and prefix == trailer.prefix:
         figures.trailers += 1
         figures.controls += _trailer_totals(source, row["place"], row["raw"])
         return False
-    if (prefix := next((prefix for prefix in source.section.drop if row["raw"].startswith(prefix)), None)) is not None:
+    if prefix is not None:
+        figures.dropped += 1
         row["reason"] = f"the line begins with {prefix!r}, which the source drops"
+    elif row["broken"]:
+        for name in trailer.sums if trailer else ():
+            total, unreadable = made.sums.get(name, (Decimal(0), 0))
+            made.sums[name] = total, unreadable + 1
     return True
 
 
 def _with_raw(conversion: Conversion, table: Any) -> Iterator[dict[str, Any]]:
     """The rejected rows in order, each with its raw text."""
-    reasons = dict(zip(table.column("line").to_pylist(), table.column("reason").to_pylist(), strict=True))
+    columns = [table.column(name).to_pylist() for name in ("reason", "prefix", "broken")]
+    apart = dict(zip(table.column("line").to_pylist(), zip(*columns, strict=True), strict=True))
     for raws in conversion.raw(table.column("line").to_numpy(), table.column("span").to_numpy()):
         for line, raw in zip(raws.column("line").to_pylist(), raws.column("raw").to_pylist(), strict=True):
-            yield {"line": line, "reason": reasons.pop(line), "raw": raw}
-    if reasons:
-        raise WrongInput(f"{conversion.place(min(reasons))} is gone on the second reading; the file has changed, deliver it again")
+            reason, prefix, broken = apart.pop(line)
+            yield {"line": line, "reason": reason, "prefix": prefix, "broken": broken, "raw": raw}
+    if apart:
+        raise WrongInput(f"{conversion.place(min(apart))} is gone on the second reading; the file has changed, deliver it again")
 
 
 def _trailer_totals(source: Source, place: str, raw: str) -> list[dict[str, str]]:
@@ -297,18 +314,21 @@ def _fault(made: Converted, source: Source, conversion: Conversion) -> str | Non
             declared = control["declared"] or "nothing"
             return f"{control['where']}: the trailer declares {control['what']} {declared}, the rows have {control['computed']}"
     figures.controls += [{**control.__dict__} for control in conversion.controls]
-    rejected = f"{figures.rejected:,} of {figures.rows:,} rows are rejected"
-    if section.rejects != "row" and figures.rejected:
+    rows, bad = figures.rows - figures.dropped, figures.rejected - figures.dropped
+    rejected = f"{bad:,} of {rows:,} rows are rejected"
+    if section.rejects != "row" and bad:
         return f"{rejected}, and the source takes no file with a rejected row"
-    if figures.rejected > section.most_rejects * figures.rows:
+    if bad > section.most_rejects * rows:
         return f"{rejected}, more than {section.most_rejects * 100:f}%"
-    return f"{rejected}; nothing is left of the file" if figures.rows and not figures.kept else None
+    nothing = f"{figures.rejected:,} of {figures.rows:,} rows are rejected; nothing is left of the file"
+    return nothing if figures.rows and not figures.kept else None
 
 
 def _computed(made: Converted, what: str) -> str:
-    """The number of rows, or the exact sum of a column; of kept and rejected rows alike, since the sender counted both."""
+    """The number of rows, or the exact sum of a column; of kept and rejected rows alike, since the sender counted both. Lines that the
+    source drops are no rows."""
     if what == "rows":
-        return str(made.figures.rows)
+        return str(made.figures.rows - made.figures.dropped)
     total, unreadable = made.sums[what]
     exact = f"{total.normalize():f}"
     return f"{exact} and {unreadable} without a readable number" if unreadable else exact

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from recon.errors import ReconError, WrongInput, WrongUsage
-from recon.intake import batches
-from recon.intake.manifests import Manifest
 from recon.intake.sources.arrivals import Arrival, arrivals, complete
+from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.inbox import Inbox, Item, QueueInbox, open_inbox
 from recon.intake.sources.load import FOLDER, refuse_missing_columns
 from recon.intake.sources.process import process
@@ -99,13 +98,7 @@ def close_complete(intake: Intake, found: Delivered, windows: Iterable[str]) -> 
         expected = arrivals(intake.config.grid, intake.sources, window, tracked)
         if not complete(expected):
             found.open[name] = [arrival for arrival in expected if arrival.file is None]
-            continue
-        why = f"all {len(expected)} expected files are here"
-
-        def reason(_: Manifest, why: str = why) -> str:
-            return why
-
-        if batches.close_if(intake.store, window, reason, len(expected))[1]:
+        elif close_if_complete(intake, window):
             found.closed.append(name_of(window))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from recon.config.model import Place
-from recon.errors import WrongInput, WrongUsage, transient_kind
+from recon.errors import TryAgain, WrongInput, WrongUsage, transient_kind
 from recon.storage.open import open_store
 from recon.storage.port import NotFound, ObjectStore
 
@@ -40,7 +42,8 @@ class Inbox(Protocol):
         ...
 
     def local(self, item: Item, scratch: Path) -> Path:
-        """The file as a local one. Raises WrongInput where it is gone."""
+        """A copy of the file in ``scratch``, which its sender can't change. Raises WrongInput where it is gone, TryAgain where it has
+        changed since it was listed: its writer is not done."""
         ...
 
     def received(self, item: Item) -> None:
@@ -80,7 +83,14 @@ class FolderInbox:
         return [Item(path.name, str(path.absolute()), stamp_of(path)) for path in sorted(found)]
 
     def local(self, item: Item, scratch: Path) -> Path:
-        return Path(item.place)
+        local = _scratch_file(item, scratch)
+        try:
+            shutil.copyfile(item.place, local)
+        except OSError as error:
+            raise (TryAgain if error.errno == errno.ENOSPC else WrongInput)(f"{item.place}: can't be copied: {error.strerror}") from None
+        if stamp_of(Path(item.place)) != item.stamp:
+            raise TryAgain(f"{item.place}: it changes, and was not received; run the same again when its writer is done")
+        return local
 
     def received(self, item: Item) -> None:
         return None
@@ -180,14 +190,18 @@ def objects_in(body: str) -> list[Item]:
 
 def copied(store: ObjectStore, path: str, item: Item, scratch: Path) -> Path:
     """An object as a local file of the item's name. Raises WrongInput where it is gone."""
-    folder = scratch / "inbox"
-    folder.mkdir(exist_ok=True)
-    local = folder / item.name
+    local = _scratch_file(item, scratch)
     try:
         store.copy_out(path, local)
     except NotFound:
         raise WrongInput(f"{item.place}: the object is gone; upload it again") from None
     return local
+
+
+def _scratch_file(item: Item, scratch: Path) -> Path:
+    folder = scratch / "inbox"
+    folder.mkdir(exist_ok=True)
+    return folder / item.name
 
 
 def _asked(url: str, operation: str, **arguments: Any) -> dict[str, Any]:

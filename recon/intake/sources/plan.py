@@ -17,7 +17,7 @@ from recon.vocabulary.types import Type
 SUM = "DECIMAL(38, 9)"
 """The type in which a trailer's sums are taken."""
 ROWS = "recon_source_rows"
-"""The view that a batch is registered as: line, span, problem, then the file's columns that are used, as t0, t1, …"""
+"""The view that a batch is registered as: line, span, problem, f0 (the file's first column), then the kept columns as t0, t1, …"""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """``query`` over ``ROWS`` gives line, span, reason, the clean texts c0, c1, … in the order of the source's columns, the flags of
-    ``changes``, the messages of ``reports``, and for a column 2 that a trailer sums its number s2. ``references``: (table with the column
-    ``v``, file, column) that it needs."""
+    """``query`` over ``ROWS`` gives line, span, reason, prefix, broken, the clean texts c0, c1, … in the order of the source's columns, the
+    flags of ``changes``, the messages of ``reports``, and for a column 2 that a trailer sums its number s2. prefix: of a dropped line or a
+    trailer, if the first field begins with it, else null. broken: whether the row has a problem before it is cleaned. ``references``:
+    (table with the column ``v``, file, column) that it needs."""
 
     query: str
     changes: tuple[Change, ...]
@@ -57,7 +58,7 @@ def plan_of(source: Source, parts: Mapping[str, str], zone: str | None) -> Plan:
     sql = checks(typed)
     flags = [change.flag for change in changes]
     steps = cleaned
-    for step in (("line", "span", "problem", *flags, *sql.attempts), ("*", *sql.plain), ("*", *sql.values)):
+    for step in (("line", "span", "problem", "prefix", *flags, *sql.attempts), ("*", *sql.plain), ("*", *sql.values)):
         steps = f"(SELECT {', '.join(step)} FROM {steps})"
     found = _Checks(source, parts)
     for position, (name, column) in enumerate(source.kept.items()):
@@ -67,19 +68,18 @@ def plan_of(source: Source, parts: Mapping[str, str], zone: str | None) -> Plan:
     reports = ", ".join(f"{sql_text} AS {report.message}" for report, sql_text in found.reporting)
     summed = source.section.trailer.sums if source.section.trailer else {}
     sums = [f"try_cast(t{names.index(name)} AS {SUM}) AS s{names.index(name)}" for name in summed]
-    columns = ", ".join(filter(None, ["line", "span", f"{reason} AS reason", texts, *flags, *sums, reports]))
+    apart = f"line, span, {reason} AS reason, prefix, problem IS NOT NULL AS broken"
+    columns = ", ".join(filter(None, [apart, texts, *flags, *sums, reports]))
     return Plan(f"SELECT {columns} FROM {steps}", tuple(changes), tuple(report for report, _ in found.reporting), tuple(found.references))
 
 
 def _cleaned(source: Source, rows: str) -> tuple[list[Change], str]:
     """The flags of the cleaning steps, and SQL of the rows after them: a select for the first step of every column, one for the second …"""
     changes: list[Change] = []
-    relation = rows
-    drops = " OR ".join(f"starts_with(t0, {literal(prefix)})" for prefix in _line_prefixes(source))
-    if drops:
-        relation = (
-            f"(SELECT * REPLACE (CASE WHEN problem IS NULL AND ({drops}) THEN {literal(APART)} ELSE problem END AS problem) FROM {rows})"
-        )
+    begins = " ".join(f"WHEN starts_with(f0, {literal(prefix)}) THEN {literal(prefix)}" for prefix in line_prefixes(source))
+    prefix = f"CASE {begins} END" if begins else "CAST(NULL AS VARCHAR)"
+    apart = f"CASE WHEN problem IS NULL AND {prefix} IS NOT NULL THEN {literal(APART)} ELSE problem END AS problem"
+    relation = f"(SELECT * REPLACE ({apart}), {prefix} AS prefix FROM {rows})"
     depth = max(len(column.clean) for column in source.kept.values())
     for level in range(depth):
         replaced, flags = [], []
@@ -96,12 +96,13 @@ def _cleaned(source: Source, rows: str) -> tuple[list[Change], str]:
 
 
 APART = "set apart"
-"""The problem of a line that begins as a dropped line or a trailer; its raw text decides which it is."""
+"""The problem of a line that begins as a dropped line or a trailer."""
 
 
-def _line_prefixes(source: Source) -> list[str]:
+def line_prefixes(source: Source) -> list[str]:
+    """How the lines begin that are no rows: the trailer, then the dropped lines."""
     trailer = source.section.trailer
-    return [*source.section.drop, *([trailer.prefix] if trailer else [])]
+    return [*([trailer.prefix] if trailer else []), *source.section.drop]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +12,11 @@ from recon.errors import ReconError, TryAgain, WrongInput, transient_kind
 from recon.intake import batches
 from recon.intake.files import inspect, spec_of
 from recon.intake.manifests import LandedFile, read_manifest
+from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.load import Source
 from recon.intake.sources.site import Intake, received_file
-from recon.intake.sources.tracking import Tracked
+from recon.intake.sources.tracking import OPEN, Tracked
 from recon.intake.sources.window import window_of
 from recon.model.windows import name_of
 from recon.storage import clock, layout
@@ -24,10 +26,23 @@ TRIES = 3
 
 
 def process(intake: Intake, file: Tracked) -> Tracked:
-    """Takes one file as far as it goes and returns it in its new state.
+    """Takes one file as far as it goes and returns it in its new state; a file that another process has finished, as it is.
+
+    One process at a time works on a file of a source, so that two versions of a snapshot do not both land as the first.
 
     A file that is wrong is rejected with the reason. A failure that may pass is tried ``TRIES`` times, then the file is rejected. Raises
     TryAgain where a try failed and others are left."""
+    with alone(intake, file.source):
+        current = _current(intake, file)
+        return _processed(intake, current) if current.state in OPEN else current
+
+
+def alone(intake: Intake, source: str) -> AbstractContextManager[None]:
+    """A block in which no other process converts or lands a file of this source."""
+    return intake.database.alone(f"intake {intake.config.name} {source}")
+
+
+def _processed(intake: Intake, file: Tracked) -> Tracked:
     source = intake.sources.get(file.source)
     try:
         if source is None:
@@ -83,6 +98,7 @@ def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, mad
         landed_as = _land(intake, file, window, made, replacing)
     for older in others:
         intake.tracking.move(older, "superseded", intake.run, reason=f"{file.shown}, file {file.id}, is newer")
+    close_if_complete(intake, window, file)
     return intake.tracking.move(file, "landed", intake.run, landed_as=landed_as, reason="")
 
 
@@ -119,7 +135,9 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
 def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
     """Converts a landed file again and puts the result in its place; None where its clean rows did not change. Raises WrongInput where the
     rules reject it now; it stays as it landed."""
-    with scratch_folder(intake.store) as folder:
+    with alone(intake, source.name), scratch_folder(intake.store) as folder:
+        if (file := _current(intake, file)).state != "landed":
+            return None
         made = convert(intake.config, source, received_file(intake, file, folder), file.digest, folder)
         if made.fault is not None:
             raise WrongInput(made.fault)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from recon.errors import TryAgain, WrongInput
+from recon.errors import WrongInput
 from recon.intake.converters.port import Received
 from recon.intake.converters.unpacking import ARCHIVES, unpack
-from recon.intake.sources.inbox import Inbox, Item, stamp_of
+from recon.intake.sources.inbox import Inbox, Item
 from recon.intake.sources.load import Source, source_of
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
@@ -32,16 +32,14 @@ class Receipt:
 def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], list[str]]:
     """Receives a file of an inbox, or each file in it if it is an archive. Returns the receipts, and the names that no source matches.
 
-    Raises TryAgain for a file that changes while it is read: its writer is not done; WrongInput for an archive that is refused."""
+    Raises TryAgain for a file that changes while it is copied: its writer is not done; WrongInput for an archive that is refused, of which
+    nothing is received."""
     with scratch_folder(intake.store) as folder:
         path = inbox.local(item, folder)
-        before = stamp_of(path)
         receipts, unknown = _files_in(intake, unpack(item.name, path, intake.config.limits, folder))
         digest = _digest(path)
         if receipts and receipts[0].file.parent is not None:
             keep(intake.store, path, digest)
-        if stamp_of(path) != before:
-            raise TryAgain(f"{path}: it changed while it was read, and was not received; run the same again when its writer is done")
     if receipts:
         intake.tracking.note_delivery(item.place, item.stamp, digest)
     inbox.received(item)
@@ -49,18 +47,29 @@ def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], li
 
 
 def _files_in(intake: Intake, files: Sequence[Received]) -> tuple[list[Receipt], list[str]]:
-    receipts, unknown = [], []
+    unknown: list[str] = []
+    wanted: dict[tuple[str, str, str], tuple[Received, dict[str, Any]]] = {}
     for received in files:
         name = PurePosixPath(received.name).name
         source = source_of(intake.sources, name)
         if source is None:
             unknown.append(received.shown)
             continue
-        digest = _digest(received.path)
-        keep(intake.store, received.path, digest)
-        fields = {**_version_of(source, name), "parent": _folder_of(received), "digest": digest, "size": received.path.stat().st_size}
-        receipts.append(Receipt(*intake.tracking.add({"source": source.name, "name": name, **fields}, intake.run)))
-    return receipts, unknown
+        identity = (source.name, name, _digest(received.path))
+        if identity in wanted:
+            raise WrongInput(
+                f"{received.parent}: {wanted[identity][0].name} and {received.name} have the same name and bytes, which make them one file; "
+                "ask the sender for names that differ, or take one of them out"
+            )
+        size = received.path.stat().st_size
+        wanted[identity] = received, {**_version_of(source, name), "parent": _folder_of(received), "size": size}
+    return [_receipt(intake, identity, *rest) for identity, rest in wanted.items()], unknown
+
+
+def _receipt(intake: Intake, identity: tuple[str, str, str], received: Received, fields: dict[str, Any]) -> Receipt:
+    source, name, digest = identity
+    keep(intake.store, received.path, digest)
+    return Receipt(*intake.tracking.add({"source": source, "name": name, "digest": digest, **fields}, intake.run))
 
 
 def _folder_of(received: Received) -> str | None:

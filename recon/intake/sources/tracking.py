@@ -17,6 +17,8 @@ from recon.errors import WrongUsage
 State = Literal["received", "validated", "converted", "landed", "rejected", "superseded"]
 OPEN: tuple[State, ...] = ("received", "validated", "converted")
 """The states of a file that is still to be processed."""
+_ID_DIGITS = 9
+"""More digits are a name; so the number fits each database's integer."""
 STATES: tuple[State, ...] = (*OPEN, "landed", "rejected", "superseded")
 
 
@@ -119,9 +121,15 @@ class Tracking:
         with self.database.read() as connection:
             return [_tracked(row) for row in connection.execute(query)]
 
+    def landed_names(self, window: str) -> set[tuple[str, str]]:
+        """(source, name) of the files that have landed in a window."""
+        here = (FILES.c.reconciliation == self.reconciliation, FILES.c.window == window, FILES.c.state == "landed")
+        with self.database.read() as connection:
+            return {(row.source, row.name) for row in connection.execute(sa.select(FILES.c.source, FILES.c.name).where(*here))}
+
     def file(self, named: str) -> Tracked:
         """A file by its number, or by its name where one file has it. Raises WrongUsage."""
-        found = self.files(id=int(named)) if named.isdecimal() else self.files(name=named)
+        found = self.files(id=int(named)) if named.isdecimal() and len(named) <= _ID_DIGITS else self.files(name=named)
         if len(found) == 1:
             return found[0]
         if not found:

@@ -1,0 +1,97 @@
+"""Two deliveries at the same time, files that change while they are read, and members of an archive that look like one file."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from sources_site import deliver_one, inbox, site
+
+import recon
+from recon.intake import batches
+from recon.intake.sources import deliver, process
+from recon.intake.sources import inbox as inboxes
+from recon.intake.sources.tracking import Tracking
+
+WINDOW = "2026-11-01T00:00Z"
+SNAPSHOT = "delivery: snapshot\nversion: part"
+
+
+def test_two_versions_taken_by_two_processes_at_once_land_once(tmp_path: Path) -> None:
+    r = site(tmp_path, extra=SNAPSHOT)
+    for part in (1, 2):
+        (inbox(r) / f"bank_20261101_{part}.csv").write_text(f"Konto;Betrag\na;{part}\n")
+    with patch.object(deliver, "process_open"):
+        r.deliver(inbox(r))
+    files, meeting, real = r.intake().tracking.files(), Barrier(2), batches.land
+
+    def land(*args: Any) -> Any:
+        with suppress(BrokenBarrierError):
+            meeting.wait(1)  # both have looked for other versions
+        return real(*args)
+
+    with patch.object(batches, "land", land), ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda file: process.process(recon.open(tmp_path / "recon.yaml").intake(), file), files))
+    assert [file.state for file in r.intake().tracking.files()] == ["superseded", "landed"]
+    r.close(WINDOW)
+    r.run()
+    assert [row["total"] for row in r.artifacts().to_pylist()] == [Decimal(2)]
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_received(tmp_path: Path) -> None:
+    r = site(tmp_path)
+    path, real = inbox(r) / "bank_20261101_1.csv", shutil.copyfile
+    path.write_text("Konto;Betrag\na;1\n")
+
+    def copyfile(source: str, target: Path) -> None:
+        real(source, target)
+        with path.open("a") as file:
+            file.write("b;2\n")
+
+    with patch.object(inboxes.shutil, "copyfile", copyfile):
+        found = r.deliver(inbox(r))
+    assert (found.files, [name for name, _ in found.failed]) == ([], [path.name])
+    assert "run the same again when its writer is done" in found.failed[0][1]
+    assert r.intake().tracking.files() == []
+    assert [file.kept for file in r.deliver(inbox(r)).files] == [2]
+
+
+def test_members_of_the_same_name_and_bytes_in_two_folders_are_refused_together(tmp_path: Path) -> None:
+    r = site(tmp_path)
+    for second, message in (("a;1", "a/bank_20261101_1.csv and b/bank_20261101_1.csv have the same name and bytes"), ("a;2", None)):
+        with zipfile.ZipFile(inbox(r) / "stores.zip", "w") as archive:
+            archive.writestr("a/bank_20261101_1.csv", "Konto;Betrag\na;1\n")
+            archive.writestr("b/bank_20261101_1.csv", f"Konto;Betrag\n{second}\n")
+        found = r.deliver(inbox(r))
+        assert (len(found.files), len(found.failed)) == ((0, 1) if message else (2, 0))
+        if message:
+            assert message in found.failed[0][1]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_process_that_dies_before_it_closes_the_window_leaves_that_to_the_next(tmp_path: Path, place: str) -> None:
+    r, real = site(tmp_path, extra='expect: {files: ["bank_{window:%Y%m%d}_1.csv"]}'), Tracking.move
+
+    class Killed(BaseException):
+        pass
+
+    def move(self: Tracking, file: Any, state: Any, run: str, **fields: Any) -> Any:
+        if state == "landed" and place == "before":
+            raise Killed
+        moved = real(self, file, state, run, **fields)
+        if state == "landed":
+            raise Killed
+        return moved
+
+    with patch.object(Tracking, "move", move), pytest.raises(Killed):
+        deliver_one(r, "Konto;Betrag\na;1\n")
+    r.deliver(inbox(r))
+    assert r.run().windows == [WINDOW]
