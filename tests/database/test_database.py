@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +70,37 @@ def test_processes_that_open_it_at_once_make_its_tables_once(config: Path) -> No
     with open_database(load_place(config)).read() as connection:
         assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+ALONE = """
+import sys, pathlib, time
+from recon.config.load import load_place
+from recon.database import open_database
+with open_database(load_place(pathlib.Path(sys.argv[1]))).alone("intake"):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_is_waited_for_and_ends_with_its_process(config: Path) -> None:
+    arguments = [sys.executable, "-c", ALONE, str(config)]
+    first = subprocess.Popen(arguments, stdout=subprocess.PIPE, preexec_fn=end_with_parent)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"in\n"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with open_database(load_place(config)).alone("intake"):
+            entered.set()
+
+    waiting = threading.Thread(target=enter, daemon=True)
+    waiting.start()
+    with open_database(load_place(config)).alone("other"):
+        assert not entered.wait(1)
+    first.kill()
+    assert entered.wait(20)
+    waiting.join()
+    first.communicate()
 
 
 def test_times_come_back_as_they_were_and_sort_by_time(config: Path) -> None:

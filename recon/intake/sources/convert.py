@@ -207,9 +207,9 @@ def _repeats(connection: duckdb.DuckDBPyConnection, clean: Path, source: Source)
                 found.setdefault(line, f"{name}: {value[:60]!r} is in line {first} already; each value may be there once")
     if found:
         _without_lines(clean, set(found))
-    rows = [{"line": line, "span": 1, "reason": found[line], "prefix": None, "broken": False} for line in sorted(found)]
+    repeats = [{"line": line, "span": 1, "reason": found[line], "prefix": None, "broken": False} for line in sorted(found)]
     types = (pa.int64(), pa.int32(), pa.string(), pa.string(), pa.bool_())
-    return pa.Table.from_pylist(rows, schema=pa.schema(list(zip(_APART_COLUMNS, types, strict=True))))
+    return pa.Table.from_pylist(repeats, schema=pa.schema(list(zip(_APART_COLUMNS, types, strict=True))))
 
 
 def _without_lines(clean: Path, lines: set[int]) -> None:

@@ -58,7 +58,7 @@ def _files_in(intake: Intake, files: Sequence[Received]) -> tuple[list[Receipt],
         identity = (source.name, name, _digest(received.path))
         if identity in wanted:
             raise WrongInput(
-                f"{received.parent}: {wanted[identity][0].name} and {received.name} have the same name and bytes, which make them one file; "
+                f"{received.parent}: {wanted[identity][0].name} and {received.name} have equal names and bytes, so they count as one file; "
                 "ask the sender for names that differ, or take one of them out"
             )
         size = received.path.stat().st_size

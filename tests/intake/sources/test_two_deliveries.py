@@ -66,7 +66,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_received(tmp_path: Path) 
 
 def test_members_of_the_same_name_and_bytes_in_two_folders_are_refused_together(tmp_path: Path) -> None:
     r = site(tmp_path)
-    for second, message in (("a;1", "a/bank_20261101_1.csv and b/bank_20261101_1.csv have the same name and bytes"), ("a;2", None)):
+    for second, message in (("a;1", "a/bank_20261101_1.csv and b/bank_20261101_1.csv have equal names and bytes"), ("a;2", None)):
         with zipfile.ZipFile(inbox(r) / "stores.zip", "w") as archive:
             archive.writestr("a/bank_20261101_1.csv", "Konto;Betrag\na;1\n")
             archive.writestr("b/bank_20261101_1.csv", f"Konto;Betrag\n{second}\n")
