@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S
+from jobs.sensors import TICK, TICK_S, shown
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
@@ -16,7 +16,8 @@ from recon.intake.sources.load import FOLDER
 from recon.intake.sources.receive import fresh
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN
-from recon_assets.intake import missing_now
+from recon_assets.assets import asset_key
+from recon_assets.intake import ARRIVED, CLEAN, arrival_verdict, missing_now
 from resources.database import SiteDatabase, database_key
 
 SETTLED_S = 2.0
@@ -38,13 +39,14 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
         job_name=job,
         minimum_interval_seconds=seconds_of(TICK, TICK_S),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts a run that takes new files from the sources' folders to their windows.",
+        description="Starts a run that takes new files from the inboxes to their windows. Reports late files as a failed check.",
         required_resource_keys={database},
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             opened: SiteDatabase = getattr(context.resources, database)
             intake = opened.intake(config, "sensor")
+            _report_late(context.instance, config, arrival_verdict(intake, datetime.now(UTC)))
             if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_RUNNING)):
                 return dg.SkipReason("a delivery is running")
             found = _arrived(intake)
@@ -56,6 +58,22 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
 
     return evaluate
+
+
+def _report_late(instance: dg.DagsterInstance, config: Config, verdict: dg.AssetCheckResult) -> None:
+    """Reports the check of late files where its result changes, since no run may come for a file that does not."""
+    key = asset_key(config.name, CLEAN)
+    if shown(instance, dg.AssetCheckKey(key, ARRIVED)) is not verdict.passed:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=ARRIVED,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.description,
+                metadata=verdict.metadata,
+            )
+        )
 
 
 def _arrived(intake: Intake) -> list[str]:

@@ -167,7 +167,7 @@ def _freshness_tick(config: Config) -> Tick:
         found = freshness(store, config, state, datetime.now(UTC))
         verdict = freshness_verdict(found, key)
         # Runs report results too, so this compares with what the UI shows.
-        if _shown(instance, dg.AssetCheckKey(key, FRESHNESS)) is not found.fresh:
+        if shown(instance, dg.AssetCheckKey(key, FRESHNESS)) is not found.fresh:
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=FRESHNESS,
@@ -194,7 +194,7 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
     return state.commit - (0 if table is None else builds.frontier(store, table))
 
 
-def _shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
+def shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
     """Whether the newest evaluation of the check passed; None without an evaluation."""
     for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=1):
         event = record.event.dagster_event if record.event else None

@@ -12,7 +12,7 @@ from recon.errors import NotReady
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
 from recon.intake.sources.site import Intake
-from recon.intake.sources.tracking import Tracked
+from recon.intake.sources.tracking import Tracked, by_window
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
@@ -75,11 +75,10 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey], figures: Figures)
 
 def _per_window(intake: Intake, windows: Windows, figures: Figures) -> PerWindow:
     """Raises NotReady for windows without a received file, before anything is reported."""
-    tracked = intake.tracking.files()
-    by_window = {name_of(window): [file for file in tracked if file.window == name_of(window)] for window in windows}
-    if empty := [name for name, files in by_window.items() if not files]:
+    files = by_window(intake.tracking.files(window=tuple(map(name_of, windows))))
+    if empty := [name for name in map(name_of, windows) if name not in files]:
         raise NotReady(f"window {empty[0]}: no file was received for it", empty)
-    return _each(intake, windows, by_window, figures)
+    return _each(intake, windows, files, figures)
 
 
 def _each(intake: Intake, windows: Windows, files: dict[str, list[Tracked]], figures: Figures) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,9 +104,9 @@ def delivery_job(config: Config) -> dg.JobDefinition:
             opened: SiteDatabase = getattr(context.resources, database)
             intake = opened.intake(config, context.run_id)
             found = take_inboxes(intake)
-            tracked = intake.tracking.files()
-            for name in sorted({file.window for file in found.files if file.window is not None}):
-                window, files = config.grid.parse(name), [file for file in tracked if file.window == name]
+            touched = sorted({file.window for file in found.files if file.window is not None})
+            for name, files in by_window(intake.tracking.files(window=tuple(touched))).items():
+                window = config.grid.parse(name)
                 for asset, figures in ((RECEIVED, of_received), (CLEAN, of_clean)):
                     metadata = {"window": name, **figures(intake, window, files)}
                     key, partition = asset_key(config.name, asset), key_of(config.grid, name)
@@ -156,15 +155,16 @@ _WINDOWS_MAX = 400
 
 
 def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
-    """Looks at the newest windows from the first received file on."""
-    grid, tracked = intake.config.grid, intake.tracking.files()
-    known = sorted({file.window for file in tracked if file.window is not None})
+    """Looks at the newest windows, from that of the first received file on."""
+    grid = intake.config.grid
+    first, last = intake.tracking.first_window(), grid.index(now)
+    begin = max(grid.index(grid.parse(first)), last - _WINDOWS_MAX) if first is not None else last + 1
+    windows = [grid.at(index) for index in range(begin, last + 1)]
+    landed = by_window(intake.tracking.files(state="landed", window=tuple(map(name_of, windows))))
     late: list[str] = []
-    if known:
-        last = grid.index(now)
-        for index in range(max(grid.index(grid.parse(known[0])), last - _WINDOWS_MAX), last + 1):
-            expected = arrivals(grid, intake.sources, grid.at(index), tracked)
-            late += [f"{name_of(grid.at(index))}: {arrival.missing}" for arrival in expected if arrival.late(now)]
+    for window in windows:
+        expected = arrivals(grid, intake.sources, window, landed.get(name_of(window), []))
+        late += [f"{name_of(window)}: {arrival.missing}" for arrival in expected if arrival.late(now)]
     description = f"{len(late)} expected files are late, first {late[0]}" if late else "no expected file is late"
     metadata = {"late": dg.MetadataValue.json(late[:100])}
     return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
@@ -173,7 +173,7 @@ def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
 def missing_now(intake: Intake, now: datetime) -> str:
     """The expected files that the newest begun window still lacks, for the reason of a sensor that starts nothing."""
     window = intake.config.grid.last_begun(now)
-    expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files())
+    expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files(window=name_of(window)))
     missing = [arrival.missing for arrival in expected if arrival.file is None]
     if not expected:
         return "no file is expected by name"

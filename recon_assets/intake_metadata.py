@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from recon.intake.files.parquet import LINE
 from recon.intake.manifests import read_manifest
 from recon.intake.sources.arrivals import arrivals, last_seen
 from recon.intake.sources.site import Intake
@@ -73,7 +74,7 @@ def _sample(intake: Intake, window: datetime, file: Tracked) -> str:
     with scratch_folder(intake.store) as folder:
         opened = parquet.open_file(local_copy(intake.store, landed.path, folder))
         batch = next(opened.iter_batches(_SAMPLE_ROWS), None)
-        rows = [] if batch is None else batch.to_pylist()
+        rows = [] if batch is None else batch.drop_columns([LINE]).to_pylist()
     if not rows:
         return ""
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]

@@ -15,6 +15,7 @@ from small_reconciliation import QUIET
 import recon
 from jobs.arrivals import delivery_sensor
 from jobs.build import build_definitions
+from jobs.sensors import shown
 from recon_assets.intake_metadata import masked
 from resources.database import SiteDatabase
 
@@ -107,6 +108,8 @@ def test_a_file_that_is_late_fails_the_check_and_is_named(site: Path) -> None:
     dagster = Site(site)
     arrive(site, NAMES[1:])
     assert dagster.deliver().success
+    dagster.tick()
+    assert shown(dagster.instance, dg.AssetCheckKey(dg.AssetKey(["franchise", "clean_files"]), "files_have_arrived")) is False
     graph = dagster.definitions.resolve_asset_graph()
     (key,) = [key for key in graph.asset_check_keys if key.name == "files_have_arrived"]
     job = dg.define_asset_job("checked", selection=dg.AssetSelection.checks(key), executor_def=dg.in_process_executor)

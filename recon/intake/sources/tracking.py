@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -127,6 +127,14 @@ class Tracking:
         with self.database.read() as connection:
             return {(row.source, row.name) for row in connection.execute(sa.select(FILES.c.source, FILES.c.name).where(*here))}
 
+    def first_window(self) -> str | None:
+        """The earliest window of a received file; None without files."""
+        with self.database.read() as connection:
+            found: str | None = connection.scalar(
+                sa.select(sa.func.min(FILES.c.window)).where(FILES.c.reconciliation == self.reconciliation)
+            )
+            return found
+
     def file(self, named: str) -> Tracked:
         """A file by its number, or by its name where one file has it. Raises WrongUsage."""
         found = self.files(id=int(named)) if named.isdecimal() and len(named) <= _ID_DIGITS else self.files(name=named)
@@ -168,3 +176,12 @@ class Tracking:
         noted = connection.execute(sa.select(FILE_RUNS.c.file).where(*(FILE_RUNS.c[name] == value for name, value in key.items()))).first()
         if noted is None:
             connection.execute(FILE_RUNS.insert().values(**key, at=datetime.now(UTC)))
+
+
+def by_window(files: Iterable[Tracked]) -> dict[str, list[Tracked]]:
+    """Window → its files, in order of the windows."""
+    found: dict[str, list[Tracked]] = {}
+    for file in files:
+        if file.window is not None:
+            found.setdefault(file.window, []).append(file)
+    return dict(sorted(found.items()))
