@@ -15,6 +15,7 @@ from recon.intake.manifests import read_manifest
 from recon.intake.sources.arrivals import arrivals, last_seen
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
+from recon.model.windows import name_of
 from recon.storage import parquet
 from recon.storage.scratch import local_copy, scratch_folder
 
@@ -56,13 +57,15 @@ def of_clean(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dict
 
 def arrival_chart(intake: Intake, window: datetime) -> str:
     """A bar of how many expected files have landed, and the missing ones; "" where none is expected."""
-    expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files())
+    expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files(window=name_of(window)))
     if not expected:
         return ""
+    missing = tuple(arrival.name for arrival in expected if arrival.file is None)
+    earlier = {file.name: file for file in intake.tracking.files(name=missing)} if missing else {}
     here = sum(arrival.file is not None for arrival in expected)
     filled = _BAR * here // len(expected)
     lines = [f"`{'█' * filled}{'░' * (_BAR - filled)}` {here} of {len(expected)} expected files"]
-    lines += [f"- missing: {arrival.missing}{last_seen(arrival)}" for arrival in expected if arrival.file is None]
+    lines += [f"- missing: {arrival.missing}{last_seen(earlier.get(arrival.name))}" for arrival in expected if arrival.file is None]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from recon.intake.sources.load import Source
 from recon.intake.sources.sections import Expected
@@ -18,13 +18,12 @@ _WINDOW = re.compile(r"\{window:([^}]*)\}")
 @dataclass(frozen=True)
 class Arrival:
     """One expected file of a window. ``file``: the landed file; None where it is missing. ``due``: the end of the time in which it should
-    arrive, None where the source names none. ``last``: when a file of this name last landed, in any window."""
+    arrive, None where the source names none."""
 
     source: str
     name: str
     file: Tracked | None
     due: datetime | None
-    last: Tracked | None = None
 
     def late(self, now: datetime) -> bool:
         """Whether it is missing after it was due."""
@@ -37,9 +36,8 @@ class Arrival:
 
 
 def arrivals(grid: Grid, sources: Mapping[str, Source], window: datetime, files: Sequence[Tracked]) -> list[Arrival]:
-    """The expected files of a window, over all sources, in the order in which the sources list them. ``files``: of any window."""
+    """The expected files of a window, over all sources, in the order in which the sources list them. ``files``: of the window, perhaps of others, too."""
     landed = {(file.source, file.name): file for file in files if file.state == "landed" and file.window == name_of(window)}
-    last = {(file.source, file.name): file for file in files if file.landed_at is not None}
     found = []
     for source in sources.values():
         if (expect := source.section.expect) is None:
@@ -48,7 +46,7 @@ def arrivals(grid: Grid, sources: Mapping[str, Source], window: datetime, files:
         for entry in expect.files:
             if _asked(entry, grid, window):
                 name = expected_name(entry.name, grid, window)
-                found.append(Arrival(source.name, name, landed.get((source.name, name)), due, last.get((source.name, name))))
+                found.append(Arrival(source.name, name, landed.get((source.name, name)), due))
     return found
 
 
@@ -75,9 +73,8 @@ def _local(grid: Grid, window: datetime) -> datetime:
     return window.astimezone(ZoneInfo(grid.zone)) if grid.zone else window
 
 
-def last_seen(arrival: Arrival) -> str:
-    """``; the last one came 2026-11-01T07:12Z``; "" where none ever landed."""
-    if arrival.last is None or arrival.last.landed_at is None:
+def last_seen(file: Tracked | None) -> str:
+    """``; the last one landed 2026-11-01T07:12Z``, of the newest file of a name."""
+    if file is None or file.landed_at is None:
         return "; none has ever landed"
-    landed: datetime = arrival.last.landed_at.replace(second=0, microsecond=0) + timedelta(0)
-    return f"; the last one landed {name_of(landed)}"
+    return f"; the last one landed {name_of(file.landed_at)}"

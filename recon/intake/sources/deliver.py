@@ -92,10 +92,9 @@ def process_open(intake: Intake, found: Delivered, progress: Progress = silent) 
 
 def close_complete(intake: Intake, found: Delivered, windows: Iterable[str]) -> None:
     """Closes those of the windows whose expected files have all landed, and notes what is missing in the others."""
-    tracked = intake.tracking.files()
     for name in sorted(set(windows)):
         window = intake.config.grid.parse(name)
-        expected = arrivals(intake.config.grid, intake.sources, window, tracked)
+        expected = arrivals(intake.config.grid, intake.sources, window, intake.tracking.files(window=name))
         if not complete(expected):
             found.open[name] = [arrival for arrival in expected if arrival.file is None]
         elif close_if_complete(intake, window):
