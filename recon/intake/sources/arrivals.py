@@ -36,7 +36,8 @@ class Arrival:
 
 
 def arrivals(grid: Grid, sources: Mapping[str, Source], window: datetime, files: Sequence[Tracked]) -> list[Arrival]:
-    """The expected files of a window, over all sources, in the order in which the sources list them. ``files``: of the window, perhaps of others, too."""
+    """The expected files of a window, over all sources, in the order in which the sources list them. ``files``: of the window, perhaps of
+    others, too."""
     landed = {(file.source, file.name): file for file in files if file.state == "landed" and file.window == name_of(window)}
     found = []
     for source in sources.values():
