@@ -134,10 +134,16 @@ class Reconciliation:
         return deliver(self.intake(run), str(inbox))
 
     def unland(self, file: str, window: str, reason: str) -> Manifest:
-        """Takes a file (its name as landed) back out of a window."""
+        """Takes a file (its name as landed) back out of a window. A source's file is rejected then, with the reason."""
+        from recon.database import open_database
         from recon.intake import batches
+        from recon.intake.sources.load import FOLDER
+        from recon.intake.sources.tracking import Tracking
 
-        return batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
+        manifest = batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
+        if any((self.config.path.parent / FOLDER).glob("*.yaml")):
+            Tracking(open_database(self.place), self.config.name).take_back(manifest.window, file, reason)
+        return manifest
 
     def close(self, window: str, reason: str = "") -> tuple[Manifest, bool]:
         """Closes a window. Returns its manifest, and whether it was open. With fewer files than ``closing.files`` it needs a reason."""

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.errors import NotReady
+from recon.errors import NotReady, WrongInput
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
 from recon.intake.sources.site import Intake
@@ -115,8 +115,7 @@ def delivery_job(config: Config) -> dg.JobDefinition:
                 context.log.info(f"{file.shown}: {file.state}" + (f": {file.reason}" if file.reason else ""))
             for name in found.unknown:
                 context.log.warning(f"{name}: no source's pattern matches this name")
-            for shown, reason in found.failed:
-                context.log.warning(f"{shown}: {reason}")
+            refuse_rejected(found)
 
     @dg.job(
         name=f"{config.name}_deliver",
@@ -130,6 +129,16 @@ def delivery_job(config: Config) -> dg.JobDefinition:
     return deliver_job
 
 
+def refuse_rejected(found: Delivered) -> None:
+    """Raises WrongInput, after everything else was done, where files of a delivery were rejected or failed: as ``recon land --from``, which
+    exits with 1."""
+    bad = [(file.shown, file.reason) for file in (*found.files, *found.again) if file.state == "rejected"] + found.failed
+    if bad:
+        listed = "; ".join(f"{shown}: {reason}" for shown, reason in bad[:_NAMED_MAX])
+        raise WrongInput(f"{len(bad)} files of this delivery are not in their window: {listed}; 'recon files list' has all of them")
+
+
+_NAMED_MAX = 20
 ARRIVED = "files_have_arrived"
 
 

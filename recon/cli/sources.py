@@ -263,7 +263,7 @@ def deliver(inbox: str, common: Common) -> int:
 
 def say_delivered(found: Delivered, common: Common) -> int:
     """Prints what became of delivered files. Returns 1 where one was rejected or failed."""
-    rejected = [file for file in found.files if file.state == "rejected"]
+    rejected = [file for file in (*found.files, *found.again) if file.state == "rejected"]
     if common.json:
         as_json(
             {
@@ -278,7 +278,9 @@ def say_delivered(found: Delivered, common: Common) -> int:
     else:
         _say_delivered(found, common)
     for file in rejected:
-        warn(f"{file.shown}: rejected: {file.reason.removeprefix(f'{file.shown}: ')}; 'recon files show {file.id}' has the rows")
+        reason = file.reason.removeprefix(f"{file.shown}: ")
+        next_step = f"'recon files show {file.id}' has the rows, 'recon files retry {file.id}' takes it up again"
+        warn(f"{file.shown}: rejected: {reason}; {next_step}")
     for name, reason in found.failed:
         warn(f"{name}: {reason}")
     for name in found.unknown:

@@ -119,6 +119,19 @@ def test_a_file_that_is_late_fails_the_check_and_is_named(site: Path) -> None:
     assert NAMES[0] in str(found.metadata["late"].value)
 
 
+def test_a_run_that_rejects_a_file_fails_after_it_took_the_others(site: Path) -> None:
+    dagster = Site(site)
+    arrive(site, NAMES[:1])
+    (site / "inbox" / NAMES[1]).write_bytes(b"")
+    job = dagster.definitions.resolve_job_def("franchise_deliver")
+    done = job.execute_in_process(instance=dagster.instance, run_config=QUIET, raise_on_error=False)
+    assert not done.success
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    assert NAMES[1] in str(failure.event_specific_data)
+    assert "1 of 13 expected files" in str(dagster.metadata("received_files")["arrivals"])
+    assert dagster.metadata("clean_files")["dagster/row_count"]
+
+
 def test_a_masked_value_shows_its_form_only() -> None:
     assert masked("Ärger-42 €") == "xxxxx-00 €"
 

@@ -145,7 +145,8 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
         moved = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
         if moved != window:
             raise WrongInput(
-                f"it would move to window {name_of(moved)}; take it out of {file.window} with 'recon unland', then deliver it again"
+                f"it would move to window {name_of(moved)}; take it out of {file.window} with 'recon unland', "
+                f"then 'recon files retry {file.id}'"
             )
         counts = _counts(intake, made)
         manifest = read_manifest(intake.store, window)

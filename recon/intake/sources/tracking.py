@@ -114,6 +114,13 @@ class Tracking:
             connection.execute(FILES.update().where(FILES.c.id == file.id, FILES.c.state == file.state).values(back))
             return _tracked(connection.execute(sa.select(FILES).where(FILES.c.id == file.id)).one())
 
+    def take_back(self, window: str, landed_as: str, reason: str) -> None:
+        """Notes that a landed file was taken back out of its window: it is rejected. Changes nothing where no source's file landed so."""
+        change = {"state": "rejected", "rejected_at": datetime.now(UTC), "reason": f"taken back out of {window}: {reason}"}
+        here = {"reconciliation": self.reconciliation, "window": window, "landed_as": landed_as, "state": "landed"}
+        with self.database.write() as connection:
+            connection.execute(FILES.update().where(*(FILES.c[name] == value for name, value in here.items())).values(change))
+
     def files(self, **equal: Any) -> list[Tracked]:
         """The files whose columns have these values (a tuple: one of them), in order of arrival."""
         conditions = [FILES.c[name].in_(value) if isinstance(value, tuple) else FILES.c[name] == value for name, value in equal.items()]

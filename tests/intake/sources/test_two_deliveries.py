@@ -16,6 +16,7 @@ import pytest
 from sources_site import deliver_one, inbox, site
 
 import recon
+from recon.cli import main
 from recon.intake import batches
 from recon.intake.sources import deliver, process
 from recon.intake.sources import inbox as inboxes
@@ -95,3 +96,16 @@ def test_a_process_that_dies_before_it_closes_the_window_leaves_that_to_the_next
         deliver_one(r, "Konto;Betrag\na;1\n")
     r.deliver(inbox(r))
     assert r.run().windows == [WINDOW]
+
+
+def test_a_file_that_was_taken_back_is_rejected_until_it_is_taken_up_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    r = site(tmp_path)
+    file = deliver_one(r, "Konto;Betrag\na;1\n")
+    r.unland(str(file.landed_as), WINDOW, "sent by mistake")
+    again = ["land", "--from", str(inbox(r)), "--config", str(tmp_path / "recon.yaml")]
+    (inbox(r) / file.name).touch()
+    assert main(again) == 1
+    assert f"taken back out of {WINDOW}: sent by mistake" in capsys.readouterr().err
+    assert main(["files", "retry", str(file.id), *again[3:]]) == 0
+    assert [landed.state for landed in r.intake().tracking.files()] == ["landed"]
+    assert [landed.name for landed in r.close(WINDOW)[0].files] == [file.landed_as]
