@@ -159,7 +159,7 @@ def live_through(site: Site, files: dict[str, list[str]], rounds: int) -> None:
     for _ in range(rounds):
         file = choose.choice(list(files))
         site.clean(file, the_file(files[file], choose.randint(1, 700)))
-        for _ in range(choose.randint(1, 8)):
+        for _ in range(choose.randint(5, 60)):
             site.step(choose.choice(STEPS))
             if choose.random() < 0.3:
                 site.pump()
@@ -294,6 +294,28 @@ class _DiesAt(Weather):
     @property
     def died(self) -> bool:
         return self._left < 0
+
+
+def test_a_message_whose_failure_cannot_be_noted_comes_again(database: Database) -> None:
+    """The store is throttled at the very calls that a failing record needs: its message is not done."""
+    file = file_of("orders", "bank", "ab" * 32)
+    queues = {name: SqlQueue(database, f"orders/{name}", 0) for name in ("store", "process", "finish")}
+    site = Site(SqlRecordStore(database, queues["process"]), queues, lambda: None, lambda: None, Weather(random.Random(1), 0, 0, True))
+    rows = ["fine", "poison", "deadly"]
+    site.clean(file, the_file(rows, 10))
+    site.step("store")
+    for name in ("split", "note"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SqlRecordStore, name, _throttled)
+            site.step("process")
+        assert queues["process"].next_s() == 0, f"{name}: the message is still there"
+        site.step("process")
+    site.settle()
+    check(site, {file: rows}, only_poison=True)
+
+
+def _throttled(*_: object) -> None:
+    raise Throttled("too many requests")
 
 
 @pytest.mark.parametrize("seed", range(1, 2 + EXAMPLES // 50))
