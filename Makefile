@@ -98,6 +98,7 @@ benchmark: $(TESTED)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object ea
 	$(BIN)/python benchmarks/big_keys.py --out docs/benchmarks/big-keys.json
 	$(BIN)/python benchmarks/compaction.py --records 3000000,10000000,30000000 --out docs/benchmarks/compaction.json
 	$(BIN)/python benchmarks/startup.py --out docs/benchmarks/startup.json
+	$(BIN)/python benchmarks/records.py --out docs/benchmarks/records.json
 	$(BIN)/python benchmarks/words.py --out docs/benchmarks/words.json
 	$(BIN)/python benchmarks/ranges.py --out docs/benchmarks/ranges.json
 
