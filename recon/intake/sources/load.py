@@ -72,8 +72,18 @@ def load_source(path: Path) -> Source:
             raise WrongUsage(f"{file.place(('columns', name))}: {error}") from None
         if (column.min is not None or column.max is not None) and not (types[name].is_number or types[name].kind in ("date", "timestamp")):
             raise WrongUsage(f"{file.place(('columns', name))}: columns.{name}: min and max compare numbers and times; declare its type")
+        for bound, text in (("min", column.min), ("max", column.max)):
+            if text is not None and not _is_value(text, types[name]):
+                raise WrongUsage(f"{file.place(('columns', name, bound))}: columns.{name}.{bound}: {text!r} is no {column.type}")
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     return Source(path.stem, path, section, types, digest)
+
+
+def _is_value(text: str, kind: Type) -> bool:
+    import duckdb
+
+    found = duckdb.execute(f"SELECT try_cast(? AS {kind.duckdb}) IS NOT NULL", [text]).fetchone()
+    return bool(found and found[0])
 
 
 def source_of(sources: Mapping[str, Source], name: str) -> Source | None:

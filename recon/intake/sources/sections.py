@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -32,11 +33,24 @@ def _steps(value: object) -> object:
 
 
 def _pattern(text: str) -> str:
+    """DuckDB matches the values, by RE2: it has no look-around and no references."""
+    import duckdb
+
     try:
-        re.compile(text)
-    except re.error as error:
+        duckdb.execute("SELECT regexp_full_match('', ?)", [text]).fetchall()
+    except duckdb.Error as error:
         raise mistake(f"{text!r} is no regular expression ({error})") from None
     return text
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise mistake(f"{text!r} is no day; write it as 2026-11-01") from None
+
+
+Day = Annotated[Text, AfterValidator(_day)]
 
 
 class Reference(Section):
@@ -103,8 +117,8 @@ class Expected(Section):
     """A file that each window should get, by name, from a day on and until (without) a day: sources open and close."""
 
     name: Text
-    from_: Annotated[Text | None, Field(alias="from")] = None
-    until: Text | None = None
+    from_: Annotated[Day | None, Field(alias="from")] = None
+    until: Day | None = None
 
 
 def _expected(value: object) -> object:
@@ -161,6 +175,10 @@ class SourceSection(Section):
         for name, column in kept.items():
             if column.equals is not None and (unknown := _parts_of(column.equals) - parts):
                 raise mistake(f"{{{min(unknown)}}} is no part of every pattern under files; {known}", "columns", name, "equals")
+        separator = getattr(self.layout, "delimiter", None)
+        for field, prefix in [("drop", text) for text in self.drop] + ([("trailer", self.trailer.prefix)] if self.trailer else []):
+            if separator and separator in prefix:
+                raise mistake(f"{prefix!r} has the delimiter in it; a line is known by the beginning of its first field", field)
         for name in self.trailer.sums if self.trailer else ():
             if name not in kept:
                 raise mistake(f"column {name!r} is not among the columns that are kept", "trailer", "sums")

@@ -1,0 +1,27 @@
+"""Mistakes in ``sources/NAME.yaml`` are found when it is read, and named with line and field; not by the first file that arrives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sources_site import site
+
+from recon.errors import WrongUsage
+
+
+@pytest.mark.parametrize(
+    ("account", "extra", "says"),
+    [
+        ("pattern: '(?=a)a'", "", "columns.account.pattern: '(?=a)a' is no regular expression"),
+        ("min: x, type: 'decimal(5,2)'", "", "columns.account.min: 'x' is no decimal(5,2)"),
+        ("max: 2026-13-01, type: date", "", "columns.account.max: '2026-13-01' is no date"),
+        ("required: true", "drop: 'a;b'", "drop: 'a;b' has the delimiter in it"),
+        ("required: true", "trailer: {prefix: 'Sum;'}", "trailer: 'Sum;' has the delimiter in it"),
+        ("required: true", "expect: {files: [{name: x, from: '2026-13-01'}]}", "'2026-13-01' is no day; write it as 2026-11-01"),
+    ],
+)
+def test_a_mistake_is_named_with_line_and_field(tmp_path: Path, account: str, extra: str, says: str) -> None:
+    with pytest.raises(WrongUsage, match=r"bank\.yaml:\d+: ") as raised:
+        site(tmp_path, account, extra).intake()
+    assert says in str(raised.value)
