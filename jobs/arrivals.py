@@ -22,6 +22,10 @@ from resources.database import SiteDatabase, database_key
 
 SETTLED_S = 2.0
 """A file that changed within this time may still be written; it is taken at a later tick."""
+ATTEMPTS = 3
+"""Runs for the same arrivals."""
+ARRIVED_TAG = ".dagster/recon_arrived"
+"""Tag of a delivery run: the digest of what had arrived."""
 _RUNNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
@@ -53,11 +57,20 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
             if not found:
                 return dg.SkipReason(f"no new files; {missing_now(intake, datetime.now(UTC))}")
             digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
-            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"{config.name}:deliver:{digest}")])
+            return _request(context.instance, job, digest)
         except ReconError as error:
             return dg.SkipReason(str(error))
 
     return evaluate
+
+
+def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.SensorResult | dg.SkipReason:
+    """A run for what has arrived, of this ``digest``: again where earlier ones died or could not take it, up to ``ATTEMPTS``."""
+    earlier = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={ARRIVED_TAG: digest}))
+    if earlier >= ATTEMPTS:
+        return dg.SkipReason(f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand")
+    request = dg.RunRequest(run_key=f"{job}:{digest}:attempt {earlier + 1}", tags={ARRIVED_TAG: digest})
+    return dg.SensorResult(run_requests=[request])
 
 
 def _report_late(instance: dg.DagsterInstance, config: Config, verdict: dg.AssetCheckResult) -> None:

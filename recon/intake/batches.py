@@ -103,8 +103,11 @@ def _with_files(current: Manifest, stored: Mapping[str, LandedFile], given: Coll
     kept = [landed for landed in current.files if landed.name != replacing]
     if replacing is not None and len(kept) == len(current.files):
         raise WrongUsage(_no_such_file(current, replacing))
-    # Totals declared for a file that has landed before replace its earlier ones.
-    kept = [replace(file, expect=declared) if declared and file.digest in given else file for file in kept]
+    # Totals declared for a file that has landed before replace its earlier ones, and so does its origin.
+    kept = [
+        replace(file, expect=declared or file.expect, origin=dict(options.origin) or file.origin) if file.digest in given else file
+        for file in kept
+    ]
     here = {landed.digest for landed in kept}
     # The order of landing decides between rows of equal time: a corrected file takes the place of the file that it replaces.
     place = [landed.name for landed in current.files].index(replacing) if replacing is not None else len(kept)

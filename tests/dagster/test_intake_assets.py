@@ -83,6 +83,21 @@ def test_files_that_arrive_start_one_run_that_takes_them_to_their_window(site: P
     assert "x000" in str(clean["sample"])
 
 
+def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> None:
+    dagster = Site(site)
+    arrive(site, NAMES[:1])
+    keys = []
+    for _ in range(3):
+        request = dagster.tick()
+        assert isinstance(request, dg.RunRequest)
+        keys.append(request.run_key)
+        dagster.instance.create_run_for_job(
+            dagster.definitions.resolve_job_def("franchise_deliver"), tags=request.tags, status=dg.DagsterRunStatus.FAILURE
+        )
+    assert len(set(keys)) == 3
+    assert "3 runs did not take what has arrived" in str(dagster.tick())
+
+
 def test_a_file_that_is_still_written_is_left_for_a_later_tick(site: Path) -> None:
     dagster = Site(site)
     arrive(site, NAMES[:1], age_s=0)

@@ -133,7 +133,8 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
 
 
 def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
-    """Converts a landed file again and puts the result in its place; None where its clean rows did not change. Raises WrongInput where the
+    """Converts a landed file again and puts the result in its place; None where neither its clean rows nor its
+    rejects changed. Raises WrongInput where the
     rules reject it now; it stays as it landed."""
     with alone(intake, source.name), scratch_folder(intake.store) as folder:
         if (file := _current(intake, file)).state != "landed":
@@ -151,8 +152,10 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
         counts = _counts(intake, made)
         manifest = read_manifest(intake.store, window)
         landed = next((other for other in manifest.files if other.name == file.landed_as), None) if manifest else None
-        if landed is not None and landed.digest == file_digest(made.clean):
-            intake.tracking.move(file, "landed", intake.run, rules=source.rules, **counts)
+        same = landed is not None and landed.digest == file_digest(made.clean)
+        if same and file.figures == asdict(made.figures):
+            intake.tracking.move(file, "landed", intake.run, rules=source.rules)
             return None
-        landed_as = _land(intake, replace(file, rejects=counts["rejects"]), window, made, file.landed_as)
+        # The same rows with other rejects are a new revision, too: certificates name the rejects.
+        landed_as = _land(intake, replace(file, rejects=counts["rejects"]), window, made, None if same else file.landed_as)
         return intake.tracking.move(file, "landed", intake.run, rules=source.rules, landed_as=landed_as, **counts)

@@ -113,4 +113,4 @@ def fresh(intake: Intake, items: Iterable[Item]) -> list[Item]:
 
 def is_wanted(intake: Intake, name: str) -> bool:
     """Whether a file is an archive, or a source's pattern matches its name."""
-    return PurePosixPath(name).suffix.lower() in ARCHIVES or source_of(intake.sources, name) is not None
+    return PurePosixPath(name).suffix.lower() in ARCHIVES or any(source.match(name) for source in intake.sources.values())

@@ -22,13 +22,18 @@ from recon.storage.secrets import ReadSecret, boto3_secret
 
 @dataclass(frozen=True)
 class Intake:
-    """``run``: the id of the run that works, for the trace of a file."""
+    """``run``: the id of the run that works, for the trace of a file. The sources are loaded when they are first needed: what became of a
+    file can be read though a source has a mistake."""
 
     config: Config
     store: ObjectStore
     database: Database
-    sources: Mapping[str, Source]
     run: str
+
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        """The sources by name. Raises WrongUsage with file, line and field."""
+        return load_sources(self.config)
 
     @property
     def inboxes(self) -> list[str]:
@@ -41,8 +46,8 @@ class Intake:
 
 
 def open_intake(config: Config, store: ObjectStore, run: str, read_secret: ReadSecret = boto3_secret) -> Intake:
-    """Loads the sources and opens the database of a configuration. Raises WrongUsage with file, line and field."""
-    return Intake(config, store, open_database(config, read_secret), load_sources(config), run)
+    """Opens the database of a configuration."""
+    return Intake(config, store, open_database(config, read_secret), run)
 
 
 def received_file(intake: Intake, file: Tracked, folder: Path) -> Received:

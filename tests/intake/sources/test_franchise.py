@@ -12,6 +12,7 @@ from folders import EXAMPLES
 
 import recon
 from recon.api import Reconciliation
+from recon.errors import WrongUsage
 from recon.intake.sources.details import details, original
 from recon.intake.sources.reconvert import reconvert
 from recon.storage import layout
@@ -182,3 +183,37 @@ def test_changed_rules_convert_landed_files_again_from_the_received_bytes(site: 
     assert set(r.artifacts()["key"].to_pylist()) == {key for key in r.artifacts()["key"].to_pylist() if "i301" not in key}
     assert all("i301" in row["raw"] for row in r.rejects().to_pylist() if not row["raw"].startswith("---"))
     assert reconvert(opened(site).intake(), "stores").same == 13
+
+
+def test_rules_that_change_only_the_rejects_are_in_the_next_certificate(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.run()
+    rules = site / "sources" / "stores.yaml"
+    rules.write_text(rules.read_text().replace('drop: "------"', 'drop: "------ additional"'))
+    done = reconvert(opened(site).intake(), "stores")
+    assert [file.name for file in done.changed] == ["IL-311.tdf"]
+    r = opened(site)
+    r.run()
+    assert {row["reason"] for row in r.rejects().to_pylist()} == {"the line begins with '------ additional', which the source drops"}
+    assert sums(r) == ALL
+
+
+def test_what_became_of_a_file_can_be_read_though_a_source_has_a_mistake(site: Path) -> None:
+    arrive(site, "IL-101.tdf")
+    opened(site).deliver(site / "inbox")
+    (site / "sources" / "other.yaml").write_text("files: x\n")
+    assert [file.name for file in opened(site).intake().tracking.files()] == ["IL-101.tdf"]
+    with pytest.raises(WrongUsage, match=r"other\.yaml"):
+        opened(site).deliver(site / "inbox")
+
+
+def test_a_name_that_two_sources_match_fails_alone(site: Path) -> None:
+    arrive(site)
+    text = (site / "sources" / "stores.yaml").read_text()
+    (site / "sources" / "first.yaml").write_text(text.replace('"IL-{store}.tdf"', '"IL-1{store}.tdf"').partition("expect:")[0])
+    found = opened(site).deliver(site / "inbox")
+    assert {name for name, _ in found.failed} == {"IL-101.tdf", "IL-1011.tdf", "IL-1022.tdf", "IL-1033.tdf", "IL-1044.tdf", "IL-111.tdf"}
+    assert all("matches the sources first and stores" in reason for _, reason in found.failed)
+    assert len(found.files) == 7
