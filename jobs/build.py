@@ -19,7 +19,7 @@ from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
-from recon_assets.intake import CLEAN, arrival_check, delivery_job, intake_assets
+from recon_assets.intake import arrival_check, delivery_job, intake_assets, intake_names
 from resources.dagster_instance import configuration_path
 from resources.database import SiteDatabase, database_key
 from resources.stores import ReconciliationStore, resource_key
@@ -44,7 +44,11 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
     return dg.Definitions(
         assets=[
             *(asset for config in fed for asset in intake_assets(config)),
-            *(asset for config in found.good for asset in reconciliation_assets(config, (CLEAN,) if config in fed else ())),
+            *(
+                asset
+                for config in found.good
+                for asset in reconciliation_assets(config, intake_names(config)[-1:] if config in fed else ())
+            ),
             *(_marker(file, error) for file, error in found.broken.items()),
         ],
         asset_checks=[

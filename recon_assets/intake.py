@@ -8,15 +8,16 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.errors import NotReady, WrongInput
+from recon.errors import NotReady, ReconError, WrongInput
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
+from recon.intake.sources.load import load_sources
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked, by_window
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
-from recon_assets.intake_metadata import of_clean, of_received
+from recon_assets.intake_metadata import of_clean, of_processed, of_received, of_stored
 from recon_assets.partitions import key_of, partitions_of, windows_asked
 from recon_assets.reporting import Reporting, tag
 from recon_assets.retries import COMPUTE, errors_as_failures
@@ -24,23 +25,40 @@ from recon_assets.stages import PerWindow
 from resources.database import SiteDatabase, database_key
 from resources.stores import resource_key
 
-RECEIVED, CLEAN = "received_files", "clean_files"
+RECEIVED, CLEAN, STORED, PROCESSED = "received_files", "clean_files", "records_stored", "records_processed"
 DESCRIPTIONS = {
     RECEIVED: "The files of each window as their senders delivered them, kept under their digest. Materializing a window takes what has "
-    "arrived in the sources' folders.",
+    "arrived in the sources' inboxes.",
     CLEAN: "The rows of a window's received files after their sources' cleaning rules and checks, landed as Parquet of text. Every row of "
     "a file is landed, rejected with file, line and reason, or superseded by a newer delivery.",
+    STORED: "The clean rows of sources whose function works on each record, in the record store. A file's records are there once, however "
+    "often its messages are delivered.",
+    PROCESSED: "The records that a source's function has finished, which land in their window, and those that it could not process: dead "
+    "letters, which 'recon dlq' lists, edits and sends again.",
 }
 Figures = Callable[[Intake, datetime, Sequence[Tracked]], dict[str, Any]]
+FIGURES: dict[str, Figures] = {RECEIVED: of_received, CLEAN: of_clean, STORED: of_stored, PROCESSED: of_processed}
+
+
+def intake_names(config: Config) -> tuple[str, ...]:
+    """The names of the assets in front of ``event_batches``, each downstream of the one before."""
+    try:
+        by_record = any(source.process is not None for source in load_sources(config).values())
+    except ReconError:
+        by_record = False  # the sensor and every command name the mistake
+    return (RECEIVED, CLEAN, STORED, PROCESSED) if by_record else (RECEIVED, CLEAN)
 
 
 def intake_assets(config: Config) -> list[dg.AssetsDefinition]:
-    """``received_files`` and ``clean_files`` of a reconciliation that has sources."""
-    return [_asset(config, RECEIVED, [], of_received), _asset(config, CLEAN, [asset_key(config.name, RECEIVED)], of_clean)]
+    """The assets of a reconciliation that has sources."""
+    names = intake_names(config)
+    return [
+        _asset(config, name, [asset_key(config.name, before) for before in names[max(0, at - 1) : at]]) for at, name in enumerate(names)
+    ]
 
 
-def _asset(config: Config, name: str, deps: list[dg.AssetKey], figures: Figures) -> dg.AssetsDefinition:
-    every = [asset_key(config.name, other) for other in (RECEIVED, CLEAN, *(spec.name for spec in STAGE_ASSETS))]
+def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
+    every = [asset_key(config.name, other) for other in (*intake_names(config), *(spec.name for spec in STAGE_ASSETS))]
     store, database = resource_key(config.name), database_key(config.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # as for the six assets of the stages
@@ -67,7 +85,7 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey], figures: Figures)
                 work: Work = getattr(context.resources, store).work(config)
                 take_inboxes(made) if name == RECEIVED else process_open(made, Delivered())
                 with work.noting_errors():
-                    Reporting(context, work, every).carry_out(lambda _, asked: _per_window(made, asked, figures), windows)
+                    Reporting(context, work, every).carry_out(lambda _, asked: _per_window(made, asked, FIGURES[name]), windows)
             return dg.MaterializeResult()
 
         return intake
@@ -107,8 +125,8 @@ def delivery_job(config: Config) -> dg.JobDefinition:
             touched = sorted({file.window for file in found.files if file.window is not None})
             for name, files in by_window(intake.tracking.files(window=tuple(touched))).items():
                 window = config.grid.parse(name)
-                for asset, figures in ((RECEIVED, of_received), (CLEAN, of_clean)):
-                    metadata = {"window": name, **figures(intake, window, files)}
+                for asset in intake_names(config):
+                    metadata = {"window": name, **FIGURES[asset](intake, window, files)}
                     key, partition = asset_key(config.name, asset), key_of(config.grid, name)
                     context.log_event(dg.AssetMaterialization(key, metadata=metadata, partition=partition))
             for file in found.files:

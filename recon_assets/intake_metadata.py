@@ -13,6 +13,7 @@ import dagster as dg
 from recon.intake.files.parquet import LINE
 from recon.intake.manifests import read_manifest
 from recon.intake.sources.arrivals import arrivals, last_seen
+from recon.intake.sources.records import record_counts
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
 from recon.model.windows import name_of
@@ -53,6 +54,24 @@ def of_clean(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dict
     if landed and (sample := _sample(intake, window, landed[0])):
         shown["sample"] = dg.MetadataValue.md(sample)
     return shown
+
+
+def of_stored(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dict[str, Any]:
+    """Files and records in the record store."""
+    counts = record_counts(intake, files)
+    return {"files": len(counts), "dagster/row_count": sum(each.rows for each in counts)}
+
+
+def of_processed(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dict[str, Any]:
+    """Records in = finished + dead + in progress."""
+    counts = record_counts(intake, files)
+    return {
+        "records": sum(each.rows for each in counts),
+        "dagster/row_count": sum(each.finished for each in counts),
+        "dead": sum(each.dead for each in counts),
+        "discarded": sum(each.discarded for each in counts),
+        "in_progress": sum(each.in_progress for each in counts),
+    }
 
 
 def arrival_chart(intake: Intake, window: datetime) -> str:

@@ -44,7 +44,7 @@ def _call(source: LogicSource | None, place: str, table: pa.Table, stage: str) -
     assert source is not None, "callers check that there is logic"
     name = f"{source.module.name}:{source.function}"
     try:
-        function = _function(source)
+        function = function_of(source)
     except ReconError as error:
         raise type(error)(f"{place}: {error}") from None
     except Exception as error:  # the module may raise anything while it is loaded
@@ -64,7 +64,7 @@ def _call(source: LogicSource | None, place: str, table: pa.Table, stage: str) -
 
 
 @lru_cache(maxsize=64)
-def _function(source: LogicSource) -> Callable[[pa.Table, str], pa.Table]:
+def function_of(source: LogicSource) -> Callable[[pa.Table, str], pa.Table]:
     """The function, made from the text that the rules version is a digest of, even if the file has changed since."""
     name = source.module.name
     with _loading:

@@ -155,3 +155,24 @@ def test_a_site_without_sources_has_no_intake(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES / "seed-batch", tmp_path / "seed")
     built = build_definitions(tmp_path / "seed" / "recon.yaml")
     assert not [key for key in built.resolve_asset_graph().get_all_asset_keys() if key.path[-1] in ("received_files", "clean_files")]
+
+
+def test_records_through_a_function_have_assets_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "recon.yaml").write_text(
+        'name: franchise\nstore: ./store\nkey: account\nwindows: {start: 2026-11-01T00:00Z, every: 1d}\nmeasures: {lines: {count: "*"}}\n'
+    )
+    (tmp_path / "accounts.py").write_text("def look_up(records):\n    return [{**record, 'account': 'A'} for record in records]\n")
+    (tmp_path / "sources" / "payments.yaml").write_text(
+        'files: "payments_{day}.csv"\ninbox: ./inbox\nwindow: {part: day, format: "%Y%m%d"}\nformat: {kind: delimited, header: true}\n'
+        "columns: {number: text}\nprocess: accounts:look_up\n"
+    )
+    (tmp_path / "inbox" / "payments_20261102.csv").write_text("number\n1\n2\n3\n")
+    dagster = Site(tmp_path)
+    graph = dagster.definitions.resolve_asset_graph()
+    assert dg.AssetKey(["franchise", "records_processed"]) in graph.get(dg.AssetKey(["franchise", "event_batches"])).parent_keys
+    assert dagster.deliver().success
+    assert dagster.metadata("records_stored")["dagster/row_count"] == 3
+    processed = dagster.metadata("records_processed")
+    assert (processed["records"], processed["dagster/row_count"], processed["dead"], processed["in_progress"]) == (3, 3, 0, 0)

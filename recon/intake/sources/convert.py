@@ -36,14 +36,15 @@ REPORTED_MAX = 100
 
 @dataclass
 class Figures:
-    """What conversion counted. ``rows`` = ``kept`` + ``rejected``. ``changes``: column → step → values. ``reasons``: rejected rows by
-    reason, each with its first place. ``dropped``: of the rejected, lines that the source drops. ``reported``: check → rows, with the first
-    of them. ``trailers``: lines that state totals. ``deleted``: records that the file marks as deleted; neither is a row. ``controls``: the
-    totals that the file carries."""
+    """What conversion counted. ``rows`` = ``kept`` + ``rejected`` + ``dead``: records that the source's function could not process.
+    ``dropped``: of the rejected, lines that the source drops. ``changes``: column → step → values. ``reasons``: rejected rows by reason.
+    ``reported``: check → rows, with the first of them. ``trailers``: lines that state totals; ``deleted``: records that the file marks as
+    deleted; neither is a row. ``controls``: the totals that the file carries."""
 
     rows: int = 0
     kept: int = 0
     rejected: int = 0
+    dead: int = 0
     dropped: int = 0
     changes: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from recon.config.model import Config, Place
 from recon.errors import WrongUsage
 from recon.intake.sources.names import NamePattern
 from recon.intake.sources.sections import Column, SourceSection
+from recon.logic.source import LogicSource, find
 from recon.vocabulary.types import TEXT, Type, parse_type
 
 FOLDER = "sources"
@@ -22,13 +23,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 @dataclass(frozen=True)
 class Source:
-    """``types``: of the kept columns. ``rules``: digest of the file's content; a change of it does not touch files that have landed."""
+    """``types``: of the kept columns. ``rules``: digest of the file's content and of its function; a change of it does not touch files that
+    have landed. ``process``: the function that works on each record, None where the source names none."""
 
     name: str
     path: Path
     section: SourceSection
     types: Mapping[str, Type]
     rules: str
+    process: LogicSource | None = None
 
     @property
     def kept(self) -> dict[str, Column]:
@@ -62,6 +65,25 @@ def load_source(path: Path) -> Source:
         raise WrongUsage(f"{path}: a source is named by its file, in lower-case letters, digits and _; rename the file")
     file = yaml_file.read(path)
     section = mistakes.validated(file, SourceSection)
+    types, process = _types(file, section), _process(file, section)
+    meaning = [file.content, *(process.meaning() if process else [])]
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+    return Source(path.stem, path, section, types, digest, process)
+
+
+def _process(file: yaml_file.File, section: SourceSection) -> LogicSource | None:
+    """The function that works on each record, found without executing it, beside the configuration."""
+    if section.process is None:
+        return None
+    module, _, function = section.process.partition(":")
+    try:
+        return find(module, function, file.path.parent.parent, "process")
+    except WrongUsage as error:
+        raise WrongUsage(f"{file.place(('process',))}: {error}") from None
+
+
+def _types(file: yaml_file.File, section: SourceSection) -> dict[str, Type]:
+    """The types of the kept columns. Raises WrongUsage for a type or a bound that is none."""
     types: dict[str, Type] = {}
     for name, column in section.columns.items():
         if column.drop:
@@ -75,8 +97,7 @@ def load_source(path: Path) -> Source:
         for bound, text in (("min", column.min), ("max", column.max)):
             if text is not None and not _is_value(text, types[name]):
                 raise WrongUsage(f"{file.place(('columns', name, bound))}: columns.{name}.{bound}: {text!r} is no {column.type}")
-    digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
-    return Source(path.stem, path, section, types, digest)
+    return types
 
 
 def _is_value(text: str, kind: Type) -> bool:
@@ -100,6 +121,8 @@ def refuse_missing_columns(source: Source, config: Config) -> None:
     """Raises WrongUsage where the rules of the reconciliation use a column that the source does not have."""
     from recon.intake.files import spec_of
 
+    if source.process is not None:
+        return  # its function may add columns; landing checks them
     for column in spec_of(config, config.columns).names:
         if column not in source.kept:
             there = ", ".join(source.kept)

@@ -15,6 +15,7 @@ from recon.intake.manifests import LandedFile, read_manifest
 from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.load import Source
+from recon.intake.sources.records import worked_on
 from recon.intake.sources.site import Intake, received_file
 from recon.intake.sources.tracking import OPEN, Tracked
 from recon.intake.sources.window import window_of
@@ -73,6 +74,11 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
         return intake.tracking.move(file, "rejected", intake.run, reason=made.fault, **counts)
     window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
     file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)
+    if source.process is not None:
+        made = worked_on(intake, source, file, made, folder)
+        file = intake.tracking.move(file, "converted", intake.run, **{**_figures(made), "rejects": file.rejects})
+        if not made.figures.kept:
+            return intake.tracking.move(file, "rejected", intake.run, reason="every record is a dead letter; see 'recon dlq list'")
     return _landed(intake, source, file, window, made)
 
 
@@ -82,8 +88,13 @@ def _counts(intake: Intake, made: Converted) -> dict[str, Any]:
     if figures.rejected:
         rejects = layout.received_rejects(layout.new_attempt())
         intake.store.copy_in(rejects, made.rejects)
-    counts = {"rows": figures.rows, "kept": figures.kept, "rejected_rows": figures.rejected}
-    return {**counts, "rejects": rejects, "figures": asdict(figures)}
+    return {**_figures(made), "rejects": rejects}
+
+
+def _figures(made: Converted) -> dict[str, Any]:
+    figures = made.figures
+    counts = {"rows": figures.rows, "kept": figures.kept, "rejected_rows": figures.rejected + figures.dead}
+    return {**counts, "figures": asdict(figures)}
 
 
 def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, made: Converted) -> Tracked:
@@ -126,7 +137,7 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
         batches.refuse_unbegun(intake.config.grid, window, clock.now(intake.store))
 
     origin: dict[str, Any] = {"source": file.source, "file": file.shown, "digest": file.digest}
-    origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected, "rejects": file.rejects}
+    origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected + made.figures.dead, "rejects": file.rejects}
     options = batches.LandOptions(replacing=replacing, expect={"rows": made.figures.kept}, origin=origin)
     landing = batches.land(intake.store, window, [made.clean], check, options)
     return landing.added[0] if landing.added else landing.already[0][1]
@@ -149,6 +160,7 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
                 f"it would move to window {name_of(moved)}; take it out of {file.window} with 'recon unland', "
                 f"then 'recon files retry {file.id}'"
             )
+        made = worked_on(intake, source, file, made, folder)
         counts = _counts(intake, made)
         manifest = read_manifest(intake.store, window)
         landed = next((other for other in manifest.files if other.name == file.landed_as), None) if manifest else None

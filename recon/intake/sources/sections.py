@@ -149,6 +149,7 @@ class SourceSection(Section):
     rejects: Literal["row", "file", "stop"] = "row"
     most_rejects: Share = Field(default="100%", validate_default=True)
     expect: Expect | None = None
+    process: Annotated[Text, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")] | None = None
 
     @property
     def layout(self) -> AnyLayout:
