@@ -135,14 +135,11 @@ class Reconciliation:
 
     def unland(self, file: str, window: str, reason: str) -> Manifest:
         """Takes a file (its name as landed) back out of a window. A source's file is rejected then, with the reason."""
-        from recon.database import open_database
         from recon.intake import batches
-        from recon.intake.sources.load import FOLDER
-        from recon.intake.sources.tracking import Tracking
+        from recon.intake.sources.site import take_back
 
         manifest = batches.unland(self.store(), self.config.grid.parse(window, "--window"), file, reason)
-        if any((self.config.path.parent / FOLDER).glob("*.yaml")):
-            Tracking(open_database(self.place), self.config.name).take_back(manifest.window, file, reason)
+        take_back(self.config, manifest.window, file, reason)
         return manifest
 
     def close(self, window: str, reason: str = "") -> tuple[Manifest, bool]:

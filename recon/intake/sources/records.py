@@ -56,8 +56,8 @@ def record_counts(intake: Intake, files: Sequence[Tracked]) -> list[Counts]:
 def _tie(counts: Counts, made: Converted) -> None:
     if counts.rows != made.figures.kept or counts.finished + counts.dead != counts.rows:
         raise WrongInput(
-            f"{made.clean.name}: {made.figures.kept:,} clean rows, but the queue had {counts.rows:,} records, {counts.finished:,} finished and "
-            f"{counts.dead:,} dead; report this with the file"
+            f"{made.clean.name}: {made.figures.kept:,} clean rows, but the queue had {counts.rows:,} records, {counts.finished:,} finished "
+            f"and {counts.dead:,} dead; report this with the file"
         )
 
 

@@ -12,7 +12,7 @@ from recon.database import Database, open_database
 from recon.errors import WrongInput
 from recon.intake.converters.port import Received
 from recon.intake.sources.inbox import locations
-from recon.intake.sources.load import Source, load_sources
+from recon.intake.sources.load import FOLDER, Source, load_sources
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
 from recon.storage.port import ObjectStore
@@ -48,6 +48,12 @@ class Intake:
 def open_intake(config: Config, store: ObjectStore, run: str, read_secret: ReadSecret = boto3_secret) -> Intake:
     """Opens the database of a configuration."""
     return Intake(config, store, open_database(config, read_secret), run)
+
+
+def take_back(config: Config, window: str, landed_as: str, reason: str) -> None:
+    """Tracks that a file was taken out of its window, where the site has sources."""
+    if any((config.path.parent / FOLDER).glob("*.yaml")):
+        Tracking(open_database(config), config.name).take_back(window, landed_as, reason)
 
 
 def received_file(intake: Intake, file: Tracked, folder: Path) -> Received:
