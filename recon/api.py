@@ -174,8 +174,7 @@ class Reconciliation:
     def run(
         self, first: str | None = None, last: str | None = None, progress: Progress | None = None, way: CarryOut | None = None
     ) -> RunReport:
-        """Processes every window from ``first`` to ``last`` that is closed and not committed. ``way``: what carries the stages out, plain
-        calls by default; the command line gives Dagster runs."""
+        """Processes every window from ``first`` to ``last`` that is closed and not committed. ``way``: plain calls by default."""
         from recon.stages import pipeline
 
         low = None if first is None else self.config.grid.parse(first, "--from")
@@ -196,8 +195,7 @@ class Reconciliation:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput if the key is unknown.
 
         ``as_of``: a time with zone; the windows that ended by then count. ``through``: a window; it and all earlier windows count.
-        ``known_at``: a time with zone; what was known then. ``index``: ``dynamodb`` looks the key up in the index
-        table; ``served_by`` is what answered, ``served_why`` why not the table."""
+        ``known_at``: a time with zone; what was known then. ``index``: ``dynamodb`` asks the index table; ``served_by`` is what answered."""
         from recon.reading.show import Lookup
 
         lookup = Lookup(self.store(), self.place, self._rules, key, self._upto(as_of, through), events)
@@ -259,8 +257,7 @@ class Reconciliation:
         return caveats(self.store(), self.config, self.state())
 
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
-        """The artifacts that are not matched: columns of ``artifacts``, ``since``, ``age_days``; by status, age and key unless ``chosen``
-        says otherwise. ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``. Ages: recon.reading.breaks."""
+        """The artifacts that are not matched; see recon.reading.breaks. ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``."""
         from recon.reading.breaks import Chosen, breaks
 
         return breaks(self._scope(**moment), chosen or Chosen())
