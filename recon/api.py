@@ -195,7 +195,7 @@ class Reconciliation:
         """One artifact; several ``key`` values for a key of several columns. Raises WrongInput if the key is unknown.
 
         ``as_of``: a time with zone; the windows that ended by then count. ``through``: a window; it and all earlier windows count.
-        ``known_at``: a time with zone; what was known then. ``index``: ``dynamodb`` asks the index table; ``served_by`` is what answered."""
+        ``known_at``: a time with zone; known then. ``index``: ``dynamodb`` asks the index table; ``served_by`` says what answered."""
         from recon.reading.show import Lookup
 
         lookup = Lookup(self.store(), self.place, self._rules, key, self._upto(as_of, through), events)
@@ -257,7 +257,7 @@ class Reconciliation:
         return caveats(self.store(), self.config, self.state())
 
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
-        """The artifacts that are not matched; see recon.reading.breaks. ``moment``: ``as_of``, ``through``, ``known_at`` as for ``show``."""
+        """Artifacts that are not matched; see recon.reading.breaks. ``moment``: ``as_of``, ``through``, ``known_at`` as in ``show``."""
         from recon.reading.breaks import Chosen, breaks
 
         return breaks(self._scope(**moment), chosen or Chosen())
