@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 
 from recon.config import load_place
+from recon.config.secrets import ReadSecret
 from recon.errors import WrongUsage
 from recon.storage.cache import RecordCache, cache_of
 from recon.storage.open import open_for
-from recon.storage.secrets import ReadSecret
 
 
 def dagster_secret(arn: str) -> str:

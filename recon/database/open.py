@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from recon.config.model import Place
+from recon.config.secrets import ReadSecret, boto3_secret, credentials
 from recon.database.migrate import migrate
 from recon.database.transactions import Database, passing
 from recon.errors import WrongUsage
-from recon.storage.secrets import ReadSecret, boto3_secret, credentials
 
 if TYPE_CHECKING:
     from recon.config.settings import DatabaseSettings

@@ -19,12 +19,12 @@ from hmac import compare_digest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from recon.config.secrets import ReadSecret, boto3_secret
 from recon.errors import Damaged, WrongUsage
 from recon.metering.meter import Meter
 from recon.storage import layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 from recon.storage.redis import connected
-from recon.storage.secrets import ReadSecret, boto3_secret
 
 if TYPE_CHECKING:
     from recon.config.settings import Cache

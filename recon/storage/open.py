@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from recon.config import Place
+from recon.config.secrets import ReadSecret, boto3_secret
 from recon.errors import TryAgain, WrongUsage
 from recon.metering.meter import Meter
 from recon.metering.usage import Tally
@@ -18,7 +19,6 @@ from recon.storage.cache import in_front_of
 from recon.storage.hashing import SALT, new_salt, remember
 from recon.storage.local import LocalStore
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
-from recon.storage.secrets import ReadSecret, boto3_secret
 
 if TYPE_CHECKING:
     from recon.config.settings import S3Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from recon.config.secrets import ReadSecret, boto3_secret, credentials
 from recon.errors import WrongUsage
-from recon.storage.secrets import ReadSecret, boto3_secret, credentials
 
 if TYPE_CHECKING:
     from recon.config.settings import Cache

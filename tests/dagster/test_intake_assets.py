@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from folders import EXAMPLES
+from franchise import NAMES, WINDOW, arrive, made
 from small_reconciliation import QUIET
 
 import recon
@@ -19,25 +18,10 @@ from jobs.sensors import shown
 from recon_assets.intake_metadata import masked
 from resources.database import SiteDatabase
 
-WINDOW = "2016-06-01T00:00Z"
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    folder = tmp_path / "franchise"
-    shutil.copytree(EXAMPLES / "franchise", folder, ignore=shutil.ignore_patterns("data"))
-    (folder / "inbox").mkdir()
-    return folder
-
-
-def arrive(site: Path, names: list[str], age_s: float = 60) -> None:
-    for name in names:
-        path = site / "inbox" / name
-        shutil.copy(EXAMPLES / "franchise" / "data" / name, path)
-        os.utime(path, (time.time() - age_s,) * 2)
-
-
-NAMES = sorted(path.name for path in (EXAMPLES / "franchise" / "data").iterdir())
+    return made(tmp_path)
 
 
 class Site:
@@ -68,7 +52,7 @@ class Site:
 def test_files_that_arrive_start_one_run_that_takes_them_to_their_window(site: Path) -> None:
     dagster = Site(site)
     assert "no new files" in str(dagster.tick())
-    arrive(site, NAMES[:-1])
+    arrive(site, *NAMES[:-1])
     first, second = dagster.tick(), dagster.tick()
     assert isinstance(first, dg.RunRequest)
     assert isinstance(second, dg.RunRequest)
@@ -85,7 +69,7 @@ def test_files_that_arrive_start_one_run_that_takes_them_to_their_window(site: P
 
 def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> None:
     dagster = Site(site)
-    arrive(site, NAMES[:1])
+    arrive(site, *NAMES[:1])
     keys = []
     for _ in range(3):
         request = dagster.tick()
@@ -100,7 +84,7 @@ def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> 
 
 def test_a_file_that_is_still_written_is_left_for_a_later_tick(site: Path) -> None:
     dagster = Site(site)
-    arrive(site, NAMES[:1], age_s=0)
+    arrive(site, *NAMES[:1], age_s=0)
     assert "no new files" in str(dagster.tick())
 
 
@@ -108,7 +92,7 @@ def test_the_assets_come_before_event_batches_and_skip_windows_without_files(sit
     dagster = Site(site)
     graph = dagster.definitions.resolve_asset_graph()
     assert dg.AssetKey(["franchise", "clean_files"]) in graph.get(dg.AssetKey(["franchise", "event_batches"])).parent_keys
-    arrive(site, NAMES)
+    arrive(site)
     chosen = dg.AssetSelection.assets(*(dg.AssetKey(["franchise", name]) for name in ("received_files", "clean_files", "event_batches")))
     job = dg.define_asset_job("chosen", selection=chosen, executor_def=dg.in_process_executor)
     built = dg.Definitions.merge(dagster.definitions, dg.Definitions(jobs=[job])).resolve_job_def("chosen")
@@ -121,7 +105,7 @@ def test_the_assets_come_before_event_batches_and_skip_windows_without_files(sit
 
 def test_a_file_that_is_late_fails_the_check_and_is_named(site: Path) -> None:
     dagster = Site(site)
-    arrive(site, NAMES[1:])
+    arrive(site, *NAMES[1:])
     assert dagster.deliver().success
     dagster.tick()
     assert shown(dagster.instance, dg.AssetCheckKey(dg.AssetKey(["franchise", "clean_files"]), "files_have_arrived")) is False
@@ -136,7 +120,7 @@ def test_a_file_that_is_late_fails_the_check_and_is_named(site: Path) -> None:
 
 def test_a_run_that_rejects_a_file_fails_after_it_took_the_others(site: Path) -> None:
     dagster = Site(site)
-    arrive(site, NAMES[:1])
+    arrive(site, *NAMES[:1])
     (site / "inbox" / NAMES[1]).write_bytes(b"")
     job = dagster.definitions.resolve_job_def("franchise_deliver")
     done = job.execute_in_process(instance=dagster.instance, run_config=QUIET, raise_on_error=False)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from valkey_server import Valkey, behind_tls, self_made, valkey
 
 from recon.config import load_config, load_place
+from recon.config.secrets import credentials
 from recon.config.settings import Cache
 from recon.errors import WrongUsage
 from recon.metering.usage import Tally, requests_of
@@ -32,7 +33,6 @@ from recon.storage import layout
 from recon.storage.cache import FAILURES_MAX, CachedStore, RecordCache, in_front_of, seal_of
 from recon.storage.local import LocalStore
 from recon.storage.port import ReadCost
-from recon.storage.secrets import credentials
 from resources.redis import ReconciliationCache, dagster_secret
 
 PART = "state/0123456789abcdef/part-0000.words"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from recon.config.model import Config
+from recon.config.secrets import ReadSecret, boto3_secret
 from recon.database import Database, open_database
 from recon.errors import WrongInput
 from recon.intake.converters.port import Received
@@ -17,7 +18,6 @@ from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy
-from recon.storage.secrets import ReadSecret, boto3_secret
 
 
 @dataclass(frozen=True)

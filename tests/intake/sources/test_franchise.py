@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import EXAMPLES
+from franchise import WINDOW, arrive, made
 
 import recon
 from recon.api import Reconciliation
@@ -17,22 +17,10 @@ from recon.intake.sources.details import details, original
 from recon.intake.sources.reconvert import reconvert
 from recon.storage import layout
 
-WINDOW = "2016-06-01T00:00Z"
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A copy of the example without its files."""
-    folder = tmp_path / "franchise"
-    shutil.copytree(EXAMPLES / "franchise", folder, ignore=shutil.ignore_patterns("data"))
-    (folder / "inbox").mkdir()
-    return folder
-
-
-def arrive(site: Path, *names: str) -> None:
-    for path in sorted((EXAMPLES / "franchise" / "data").iterdir()):
-        if not names or path.name in names:
-            shutil.copy(path, site / "inbox" / path.name)
+    return made(tmp_path)
 
 
 def opened(site: Path) -> Reconciliation:
