@@ -123,9 +123,9 @@ class Reconciliation:
 
     def intake(self, run: str = "python") -> Intake:
         """The sources with the store and the database, for ``recon.intake.sources``. ``run``: the id that the trace of a file names."""
-        from recon.intake.sources.site import open_intake
+        from recon.intake.sources.site import Intake
 
-        return open_intake(self.config, self.store(create=True), run)
+        return Intake(self.config, run)
 
     def deliver(self, inbox: str | Path, run: str = "python") -> Delivered:
         """Takes the new files of an inbox to their windows: of a folder, ``s3://bucket/prefix``, or a queue of S3's events, by its URL."""

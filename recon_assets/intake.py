@@ -82,8 +82,8 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefin
                 windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
                 opened: SiteDatabase = getattr(context.resources, database)
                 made = opened.intake(config, context.run.run_id)
-                work: Work = getattr(context.resources, store).work(config)
                 take_inboxes(made) if name == RECEIVED else process_open(made, Delivered())
+                work: Work = getattr(context.resources, store).work(config)
                 with work.noting_errors():
                     Reporting(context, work, every).carry_out(lambda _, asked: _per_window(made, asked, FIGURES[name]), windows)
             return dg.MaterializeResult()

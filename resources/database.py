@@ -8,8 +8,7 @@ import dagster as dg
 
 from recon.config import Config, load_place
 from recon.database import Database, open_database
-from recon.intake.sources.site import Intake, open_intake
-from recon.storage.open import open_for
+from recon.intake.sources.site import Intake
 from resources.redis import dagster_secret
 
 
@@ -23,9 +22,8 @@ class SiteDatabase(dg.ConfigurableResource[Database]):
         return open_database(load_place(Path(self.config_file)), dagster_secret)
 
     def intake(self, config: Config, run: str) -> Intake:
-        """The sources of a reconciliation with its store and database. Makes the store where there is none, as a landing does."""
-        store = open_for(config, create=True, read_secret=dagster_secret)
-        return open_intake(config, store, run, dagster_secret)
+        """The sources of a reconciliation with its store and database."""
+        return Intake(config, run, dagster_secret)
 
 
 def database_key(reconciliation: str) -> str:

@@ -56,14 +56,15 @@ class Figures:
 
 @dataclass
 class Converted:
-    """``clean``: the Parquet file of kept rows. ``rejects``: Parquet of line, place, reason, raw. ``windows``: the distinct texts of the
-    column that tells the window. ``fault``: why the whole file is rejected, None where it is not. ``sums``:
+    """``clean``: the Parquet file of kept rows. ``rejects``: Parquet of line, place, reason, raw. ``windows``, ``versions``: the distinct
+    texts of the columns that tell the window and the version. ``fault``: why the whole file is rejected, None where it is not. ``sums``:
     column → sum of its readable numbers, and the number of others; for the columns that a trailer sums."""
 
     clean: Path
     rejects: Path
     figures: Figures
     windows: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
     fault: str | None = None
     sums: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
@@ -88,7 +89,8 @@ def convert(config: Config, source: Source, received: Received, digest: str, fol
         repeats = _repeats(connection, made.clean, source)
         rejected.append(repeats)
         made.figures.kept -= repeats.num_rows
-        made.windows = _windows(connection, made.clean, source)
+        made.windows = _distinct(connection, made.clean, source.section.window.column)
+        made.versions = _distinct(connection, made.clean, source.section.version.column)
     _write_rejects(made, source, conversion, rejected)
     made.fault = _fault(made, source, conversion)
     return made
@@ -185,9 +187,9 @@ def _count(made: Converted, plan: Plan, source: Source, result: Any, kept: Any, 
         made.sums[name] = total + (pc.sum(rows).as_py() or 0), unreadable + rows.null_count
 
 
-def _windows(connection: duckdb.DuckDBPyConnection, clean: Path, source: Source) -> set[str]:
-    """The distinct texts of the column that tells the window; none where no column does."""
-    if (column := source.section.window.column) is None:
+def _distinct(connection: duckdb.DuckDBPyConnection, clean: Path, column: str | None) -> set[str]:
+    """The distinct texts of the column that tells the window or the version; none where no column does."""
+    if column is None:
         return set()
     return {text for (text,) in connection.execute(f"SELECT DISTINCT {quoted(column)} FROM {parquet.scan(clean)}").fetchall()}
 

@@ -15,6 +15,7 @@ from recon.intake.manifests import LandedFile, read_manifest
 from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.load import Source
+from recon.intake.sources.receive import VERSION_DIGITS
 from recon.intake.sources.records import worked_on
 from recon.intake.sources.site import Intake, received_file
 from recon.intake.sources.tracking import OPEN, Tracked
@@ -73,6 +74,7 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
     if made.fault is not None:
         return intake.tracking.move(file, "rejected", intake.run, reason=made.fault, **counts)
     window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
+    counts |= _version(source, file, made)
     file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)
     if source.process is not None:
         made = worked_on(intake, source, file, made, folder)
@@ -80,6 +82,16 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
         if not made.figures.kept:
             return intake.tracking.move(file, "rejected", intake.run, reason="every record is a dead letter; see 'recon dlq list'")
     return _landed(intake, source, file, window, made)
+
+
+def _version(source: Source, file: Tracked, made: Converted) -> dict[str, int]:
+    """The version of a file whose rows tell it. Raises WrongInput unless all rows have one whole number."""
+    if (column := source.section.version.column) is None:
+        return {}
+    texts = sorted(map(str, made.versions))
+    if len(texts) != 1 or not texts[0].isdecimal() or len(texts[0]) > VERSION_DIGITS:
+        raise WrongInput(f"{file.shown}: its version, column {column!r}, is {', '.join(texts[:5])}; expected one whole number in all rows")
+    return {"version": int(texts[0])}
 
 
 def _counts(intake: Intake, made: Converted) -> dict[str, Any]:

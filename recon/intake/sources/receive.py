@@ -18,7 +18,7 @@ from recon.storage import layout
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import file_digest, scratch_folder
 
-_VERSION_DIGITS = 18
+VERSION_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def _version_of(source: Source, name: str) -> dict[str, Any]:
     found = source.match(name)
     assert found is not None, "source_of has matched the name"
     pattern, parts = found
-    if (part := source.section.version) is None:
+    if (part := source.section.version.part) is None:
         return {"series": name, "version": None}
-    if not parts[part].isdecimal() or len(parts[part]) > _VERSION_DIGITS:
+    if not parts[part].isdecimal() or len(parts[part]) > VERSION_DIGITS:
         raise WrongInput(f"{name}: its version {parts[part]!r} is no number; see {source.path}: version")
     return {"series": pattern.without(name, part), "version": int(parts[part])}
 

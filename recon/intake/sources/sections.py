@@ -105,6 +105,19 @@ def _window(value: object) -> object:
     return {} if value == "arrival" else value
 
 
+class VersionOf(Section):
+    """Where the number of a snapshot's delivery comes from: a ``part`` of its name or a ``column``, equal in all rows. Neither: its
+    arrival."""
+
+    part: Text | None = None
+    column: Text | None = None
+
+
+def _version(value: object) -> object:
+    """``version: number`` is a part of the name."""
+    return {"part": value} if isinstance(value, str) else value
+
+
 class Trailer(Section):
     """A last line that states totals: how it begins, and the fields (counted from 1) with the number of rows and with sums of columns."""
 
@@ -140,7 +153,7 @@ class SourceSection(Section):
     inbox: Text | None = None
     feeds: Text | None = None
     delivery: Literal["delta", "snapshot"] = "delta"
-    version: Text | None = None
+    version: Annotated[VersionOf, BeforeValidator(_version)] = VersionOf()
     window: Annotated[WindowOf, BeforeValidator(_window)] = WindowOf()
     format: Layout
     columns: Annotated[dict[Text, Annotated[Column, BeforeValidator(_column)]], Field(min_length=1)]
@@ -163,16 +176,17 @@ class SourceSection(Section):
     def _fits_together(self) -> SourceSection:
         parts = frozenset.intersection(*(pattern.parts for pattern in self.patterns))
         known = f"the parts are {', '.join(sorted(parts))}" if parts else "the patterns under files have none, such as {day}"
-        for field, part in (("version", self.version), ("window", self.window.part)):
+        for field, part in (("version", self.version.part), ("window", self.window.part)):
             if part is not None and part not in parts:
                 raise mistake(f"{part!r} is no part of every pattern under files; {known}", field)
-        if self.version is not None and self.delivery != "snapshot":
+        if self.version != VersionOf() and self.delivery != "snapshot":
             raise mistake("orders the deliveries of a snapshot; write delivery: snapshot, or leave it out", "version")
         kept = {name: column for name, column in self.columns.items() if not column.drop}
         if not kept:
             raise mistake("every column is dropped; keep at least one", "columns")
-        if self.window.column is not None and self.window.column not in kept:
-            raise mistake(f"column {self.window.column!r} is not among the columns that are kept", "window")
+        for field, told_by in (("version", self.version.column), ("window", self.window.column)):
+            if told_by is not None and told_by not in kept:
+                raise mistake(f"column {told_by!r} is not among the columns that are kept", field)
         for name, column in kept.items():
             if column.equals is not None and (unknown := _parts_of(column.equals) - parts):
                 raise mistake(f"{{{min(unknown)}}} is no part of every pattern under files; {known}", "columns", name, "equals")

@@ -16,19 +16,29 @@ from recon.intake.sources.inbox import locations
 from recon.intake.sources.load import FOLDER, Source, load_sources
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
+from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy
 
 
 @dataclass(frozen=True)
 class Intake:
-    """``run``: the id of the run that works, for the trace of a file. The sources are loaded when they are first needed: what became of a
-    file can be read though a source has a mistake."""
+    """``run``: the id of the run that works, for the trace of a file. All else is opened when it is first needed: trying a source makes
+    neither store nor database, and what became of a file can be read though a source has a mistake."""
 
     config: Config
-    store: ObjectStore
-    database: Database
     run: str
+    read_secret: ReadSecret = boto3_secret
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The store; made where there is none, as a landing does."""
+        return open_for(self.config, create=True, read_secret=self.read_secret)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database; its tables are made where there are none."""
+        return open_database(self.config, self.read_secret)
 
     @cached_property
     def sources(self) -> Mapping[str, Source]:
@@ -43,11 +53,6 @@ class Intake:
     @cached_property
     def tracking(self) -> Tracking:
         return Tracking(self.database, self.config.name)
-
-
-def open_intake(config: Config, store: ObjectStore, run: str, read_secret: ReadSecret = boto3_secret) -> Intake:
-    """Opens the database of a configuration."""
-    return Intake(config, store, open_database(config, read_secret), run)
 
 
 def take_back(config: Config, window: str, landed_as: str, reason: str) -> None:

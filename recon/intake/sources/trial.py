@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongInput, WrongUsage
+from recon.intake.converters.decoding import propose_encoding
 from recon.intake.converters.port import Received
 from recon.intake.converters.unpacking import ARCHIVES
-from recon.intake.sources.convert import convert
+from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.details import rejected_rows
 from recon.intake.sources.inbox import stamp_of
 from recon.intake.sources.load import Source, source_of
@@ -30,7 +31,7 @@ def attempt(intake: Intake, path: Path, name: str | None, rows: int) -> dict[str
         raise WrongUsage(f"{path}: this is an archive; unpack it, and try one of its files")
     source = _chosen(intake, path.name, name)
     with tempfile.TemporaryDirectory(prefix="recon-try-") as folder:
-        made = convert(intake.config, source, Received(path.name, path), file_digest(path), Path(folder))
+        made = _converted(intake, source, path, Path(folder))
         window, fault = None, made.fault
         try:
             window = name_of(window_of(intake.config.grid, source, path.name, datetime.now(UTC), made.windows))
@@ -46,6 +47,18 @@ def attempt(intake: Intake, path: Path, name: str | None, rows: int) -> dict[str
             "first": [] if first is None else first.rename_columns(["line", *source.kept]).to_pylist(),
             "rejects": rejected_rows(made.rejects)[:rows],
         }
+
+
+def _converted(intake: Intake, source: Source, path: Path, folder: Path) -> Converted:
+    """The converted file. An error of a file that does not decode proposes an encoding, which a person should confirm."""
+    declared = getattr(source.section.layout, "encoding", None)
+    try:
+        return convert(intake.config, source, Received(path.name, path), file_digest(path), folder)
+    except WrongInput as error:
+        proposed = propose_encoding(path) if declared is not None and "byte" in str(error) else None
+        if proposed is None or proposed == declared:
+            raise
+        raise WrongInput(f"{error}; it looks like encoding: {proposed}") from None
 
 
 def _chosen(intake: Intake, file: str, name: str | None) -> Source:

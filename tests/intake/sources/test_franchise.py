@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from franchise import WINDOW, arrive, made
+from franchise import DATA, WINDOW, arrive, made
 
 import recon
 from recon.api import Reconciliation
-from recon.errors import WrongUsage
+from recon.errors import WrongInput, WrongUsage
 from recon.intake.sources.details import details, original
 from recon.intake.sources.reconvert import reconvert
+from recon.intake.sources.trial import attempt
 from recon.storage import layout
 
 
@@ -205,3 +206,31 @@ def test_a_name_that_two_sources_match_fails_alone(site: Path) -> None:
     assert {name for name, _ in found.failed} == {"IL-101.tdf", "IL-1011.tdf", "IL-1022.tdf", "IL-1033.tdf", "IL-1044.tdf", "IL-111.tdf"}
     assert all("matches the sources first and stores" in reason for _, reason in found.failed)
     assert len(found.files) == 7
+
+
+def test_trying_a_source_makes_neither_store_nor_database_and_proposes_an_encoding(site: Path) -> None:
+    path = site / "IL-101.tdf"
+    path.write_bytes("v101\t5.00\t4\tGebühr für Müller\t2016-06-01\ta\tb\tc\n".encode("cp1252") * 30)
+    with pytest.raises(WrongInput, match=r"byte 15.*looks like encoding: cp125"):
+        attempt(opened(site).intake(), path, None, 5)
+    path.write_bytes((DATA / "IL-101.tdf").read_bytes())
+    assert attempt(opened(site).intake(), path, None, 5)["kept"] == 8
+    assert not (site / "store").exists()
+    assert not (site / ".recon").exists()
+
+
+def test_the_version_may_be_in_a_column(site: Path) -> None:
+    rules = site / "sources" / "stores.yaml"
+    text = rules.read_text().replace("delivery: snapshot", "delivery: snapshot\nversion: {column: delivery}").partition("expect:")[0]
+    rules.write_text(text.replace("filler1: drop", "delivery: text"))
+    r = opened(site)
+    states = []
+    for version, amount in (("2", "7.00"), ("10", "9.00"), ("9", "8.00")):
+        (site / "inbox" / "IL-101.tdf").write_text(f"v101\t{amount}\t4\ti1\t2016-06-01\t{version}\tb\tc\n")
+        states += [file.state for file in r.deliver(site / "inbox").files]
+    assert states == ["landed", "landed", "superseded"]
+    r.close(WINDOW)
+    r.run()
+    assert sums(r)["sale"] == Decimal("9.00")
+    (site / "inbox" / "IL-111.tdf").write_text("v111\t1.00\t4\ti1\t2016-06-01\tx\tb\tc\n")
+    assert "expected one whole number" in r.deliver(site / "inbox").files[0].reason
