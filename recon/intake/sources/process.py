@@ -74,7 +74,7 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
     if made.fault is not None:
         return intake.tracking.move(file, "rejected", intake.run, reason=made.fault, **counts)
     window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
-    counts |= _version(source, file, made)
+    counts |= {**_version(source, file, made), "rules": source.rules}
     file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)
     if source.process is not None:
         made = worked_on(intake, source, file, made, folder)
@@ -156,9 +156,8 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
 
 
 def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
-    """Converts a landed file again and puts the result in its place; None where neither its clean rows nor its
-    rejects changed. Raises WrongInput where the
-    rules reject it now; it stays as it landed."""
+    """Converts a landed file again and puts the result in its place; None where neither its clean rows nor its rejects changed. Raises
+    WrongInput where the rules reject it now; it stays as it landed."""
     with alone(intake, source.name), scratch_folder(intake.store) as folder:
         if (file := _current(intake, file)).state != "landed":
             return None
