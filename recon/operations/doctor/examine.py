@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from recon.config import Config
 from recon.errors import ReconError, WrongUsage
-from recon.operations.doctor import aws
+from recon.operations.doctor import aws, intake
 from recon.operations.doctor.finding import Finding
 from recon.remote.emr.calls import INSTALL_AWS
 from recon.storage.roles import role_of
@@ -38,6 +38,7 @@ def examine(config: Config | None) -> list[Finding]:
         ),
         _cache(config) if config else None,
         *(aws.examine(config) if config else ()),
+        *(intake.examine(config) if config else ()),
         _installed("dagster", "dagster", needed=True, mend="pip install dagster-recon"),
         _installed("dagster on PostgreSQL", "dagster-postgres", needed=False, mend="pip install 'dagster-recon[postgres]'"),
     ]

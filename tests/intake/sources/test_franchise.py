@@ -12,10 +12,12 @@ from franchise import DATA, WINDOW, arrive, made
 
 import recon
 from recon.api import Reconciliation
+from recon.database import open as opening
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.sources.details import details, original
 from recon.intake.sources.reconvert import reconvert
 from recon.intake.sources.trial import attempt
+from recon.operations.doctor.intake import examine
 from recon.storage import layout
 
 
@@ -234,3 +236,22 @@ def test_the_version_may_be_in_a_column(site: Path) -> None:
     assert sums(r)["sale"] == Decimal("9.00")
     (site / "inbox" / "IL-111.tdf").write_text("v111\t1.00\t4\ti1\t2016-06-01\tx\tb\tc\n")
     assert "expected one whole number" in r.deliver(site / "inbox").files[0].reason
+
+
+def test_doctor_says_how_the_database_and_the_store_differ(site: Path) -> None:
+    arrive(site)
+    r = opened(site)
+    r.deliver(site / "inbox")
+    assert [finding.there for finding in examine(r.config)] == [True]
+    shutil.copytree(site / ".recon", site / "backup")
+    (site / "inbox" / "IL-101.tdf").write_bytes((DATA / "IL-101.tdf").read_bytes() + b"v101\t1.00\t4\ti9\t2016-06-01\ta\tb\tc\n")
+    r.deliver(site / "inbox")
+    opening._opened.cache_clear()
+    shutil.rmtree(site / ".recon")
+    shutil.copytree(site / "backup", site / ".recon")
+    (finding,) = examine(opened(site).config)
+    assert not finding.there
+    assert "IL-101.tdf landed in 2016-06-01T00:00Z, but its window lacks it" in finding.told
+    assert "IL-101.tdf is in window 2016-06-01T00:00Z, but not tracked" in finding.told
+    opened(site).deliver(site / "inbox")
+    assert [finding.there for finding in examine(opened(site).config)] == [True]
