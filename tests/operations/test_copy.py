@@ -242,6 +242,7 @@ COPIED = {
     "generations",
     "indexed",
     "certificates",
+    "received",
 }
 OF_ITS_OWN = {"clock", "copying.json", "corrections", "leases", "prefetched", "frontiers", "serving", "cache", "shares", "steps"}
 
@@ -260,7 +261,7 @@ def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
     r.copy(memory / "copy")
     found = {path.partition("/")[0] for path in LocalStore(memory / "copy").list("")}
     assert found <= COPIED | {"frontiers"}
-    assert found >= COPIED - {"quarantine", "generations", "indexed"}
+    assert found >= COPIED - {"quarantine", "generations", "indexed", "received"}
 
 
 def test_quarantine_and_notes_of_the_index_come_along(memory: Path) -> None:
