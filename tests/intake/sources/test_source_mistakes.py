@@ -23,5 +23,5 @@ from recon.errors import WrongUsage
 )
 def test_a_mistake_is_named_with_line_and_field(tmp_path: Path, account: str, extra: str, says: str) -> None:
     with pytest.raises(WrongUsage, match=r"bank\.yaml:\d+: ") as raised:
-        site(tmp_path, account, extra).intake()
+        _ = site(tmp_path, account, extra).intake().sources
     assert says in str(raised.value)
