@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import WrongUsage
-from recon.vocabulary.duckdb import literal
 
 _SPECIAL = re.compile(r"[*?\[]")
 
@@ -28,6 +27,8 @@ def scan(paths: Path | Iterable[Path], options: str = "") -> str:
 
 def scan_windows(files: Mapping[str, Path]) -> str:
     """SQL of one scan over a file of each window, with the window's name as the column ``w``."""
+    from recon.vocabulary.duckdb import literal
+
     named = ", ".join(f"({literal(os.path.abspath(path))}, {literal(window)})" for window, path in files.items())
     return f"(SELECT * FROM {scan(files.values(), 'filename = true')} JOIN (VALUES {named}) names(filename, w) USING (filename))"
 
@@ -50,6 +51,8 @@ def open_file(path: Path, int96: str = "us") -> Any:
 
 def _exactly(path: Path) -> str:
     """A path as an SQL literal that DuckDB's glob matches with this path alone: special characters as classes of one character."""
+    from recon.vocabulary.duckdb import literal  # the parser, which functions on Lambda do without
+
     text = os.path.abspath(path)
     if not _SPECIAL.search(text):
         return literal(text)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 NOT_JSON = "not a JSON object"
+_ESCAPE = re.compile(r"\\(?:u(00[0-9a-f]{2})|.)")
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
@@ -96,4 +97,5 @@ def _compact(value: Any) -> str:
         return "{" + ",".join(f"{_compact(name)}:{_compact(member)}" for name, member in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_compact, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    # DuckDB, which reads most lines, writes the digits of a control character in upper case.
+    return _ESCAPE.sub(lambda found: f"\\u{found[1].upper()}" if found[1] else found[0], json.dumps(value, ensure_ascii=False))

@@ -113,9 +113,9 @@ def process_of(source: str) -> Process:
 
 def clean_batches(path: Path, after: int) -> Iterator[pa.RecordBatch]:
     """The row groups of a clean file that have lines after ``after``. The first column is the line."""
-    import pyarrow.parquet as pq
+    from recon.storage import parquet
 
-    with pq.ParquetFile(path) as file:
+    with parquet.open_file(path) as file:
         for number in range(file.metadata.num_row_groups):
             statistics = file.metadata.row_group(number).column(0).statistics
             if statistics is None or not statistics.has_min_max or statistics.max > after:

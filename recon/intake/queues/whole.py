@@ -9,6 +9,7 @@ from recon.intake.queues.clean import clean
 from recon.intake.queues.embedded import AGAIN_S, RecordQueues, drain
 from recon.intake.queues.finished import finished
 from recon.intake.queues.port import Counts, Process
+from recon.storage import parquet
 
 
 def through_queue(
@@ -20,9 +21,7 @@ def through_queue(
 
     Goes on where an earlier call was stopped: what is finished is not processed again. Returns the counts: dead records are not in
     ``out``, and ``done`` is false where another process still works on some. Raises TryAgain where the database is away."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(clean_file) as source:
+    with parquet.open_file(clean_file) as source:
         metadata = source.schema_arrow.metadata
         clean(queues.records, queues.store_queue, file, clean_file.name, source.iter_batches())
     drain(queues, process_of, again_s=again_s)

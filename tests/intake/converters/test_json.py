@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from converted import convert
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recon.config.settings import Limits
@@ -87,6 +88,7 @@ VALUES = (
     size=st.sampled_from([1, 5, 64, formats.BLOCK_BYTES]),
     kind=st.sampled_from(["json", "jsonl", "at"]),
 )
+@example(rows=[{"k": ["\U0005ab57", "\x1e"]}], indent=None, ascii_only=False, size=formats.BLOCK_BYTES, kind="json")
 def test_what_pythons_json_writes_is_read_back(rows: list[dict[str, Any]], indent: Any, ascii_only: bool, size: int, kind: str) -> None:
     names = sorted({name for row in rows for name in row})
     options: dict[str, Any] = {"ensure_ascii": ascii_only}
@@ -110,7 +112,9 @@ def shown(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        # as DuckDB writes control characters
+        return re.sub(r"\\(?:u(00[0-9a-f]{2})|.)", lambda found: f"\\u{found[1].upper()}" if found[1] else found[0], text)
     return json.dumps(value)
 
 
