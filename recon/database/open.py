@@ -59,7 +59,7 @@ def _opened(url: str, shown: str) -> Database:
 
 
 def _configure(connection: Any, _record: object) -> None:
-    """WAL lets readers go on beside the writer; FULL syncs each commit, so that a state once told survives a power cut."""
+    """WAL lets readers go on beside the writer; FULL syncs each commit, so that a state that was reported survives a power cut."""
     connection.isolation_level = None  # transactions begin where Database says so
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_S * 1000}"):
         connection.execute(f"PRAGMA {pragma}")

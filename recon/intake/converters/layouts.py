@@ -1,4 +1,4 @@
-"""The ``format:`` section of a source: one section per kind of file, told apart by ``kind``."""
+"""The ``format:`` section of a source: one section per kind of file, chosen by ``kind``."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from recon.intake.sources.details import details, original
 from recon.intake.sources.reconvert import reconvert
 from recon.intake.sources.trial import attempt
 from recon.operations.doctor.intake import examine
+from recon.state.reduced import Figures
 from recon.storage import layout
 
 
@@ -255,3 +256,14 @@ def test_doctor_says_how_the_database_and_the_store_differ(site: Path) -> None:
     assert "IL-101.tdf is in window 2016-06-01T00:00Z, but not tracked" in finding.told
     opened(site).deliver(site / "inbox")
     assert [finding.there for finding in examine(opened(site).config)] == [True]
+
+
+def test_verify_names_a_commit_that_leaves_out_what_a_source_rejected(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrive(site, "IL-311.tdf")
+    r = opened(site)
+    r.deliver(site / "inbox")
+    r.close(WINDOW)
+    with monkeypatch.context() as lying:
+        lying.setattr(Figures, "source_rejected", 0)
+        r.run()
+    assert any("source_rejected" in problem for problem in r.verify().problems)
