@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S, shown
+from jobs.sensors import TICK, TICK_S, at_start, shown
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
@@ -42,7 +42,7 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
         name=f"{config.name}_deliver_sensor",
         job_name=job,
         minimum_interval_seconds=seconds_of(TICK, TICK_S),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at_start(),
         description="Starts a run that takes new files from the inboxes to their windows. Reports late files as a failed check.",
         required_resource_keys={database},
     )

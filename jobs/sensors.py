@@ -8,6 +8,7 @@ does not delay later windows.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -42,9 +43,11 @@ from resources.stores import resource_key
 
 BLOCK_TAG = ".dagster/recon_block"
 """Tag of a run that a sensor started: the digest of its block."""
-TICK = "RECONTICK_S"
+TICK = "RECON_TICK_S"
 """Environment variable: seconds between two ticks of a sensor."""
 TICK_S = 10
+SENSORS = "RECON_SENSORS"
+"""Environment variable: ``stopped``, if sensors are not to look before somebody starts them in the UI."""
 _EARLIER_MAX = 500
 _TIME_OF_DAY = re.compile(r"(\d+ d )?(?<![T\d])\d\d:\d\d(:\d\d)?(Z| h)?")
 _CLOSED_MAX = 500
@@ -80,7 +83,7 @@ def _sensor(config: Config, stage: str, job: str | None, description: str, tick:
         name=f"{config.name}_{stage}_sensor",
         job_name=job,
         minimum_interval_seconds=seconds_of(TICK, TICK_S),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at_start(),
         description=description,
         required_resource_keys={store},
     )
@@ -98,6 +101,14 @@ def _sensor(config: Config, stage: str, job: str | None, description: str, tick:
         return dg.SensorResult(skip_reason=answer, cursor=cursor)
 
     return evaluate
+
+
+def at_start() -> dg.DefaultSensorStatus:
+    """The status of a sensor that nobody has started or stopped yet. Raises WrongUsage if RECON_SENSORS has another value."""
+    text = os.environ.get(SENSORS) or "running"
+    if text not in ("running", "stopped"):
+        raise WrongUsage(f"{SENSORS}: {text!r} is neither 'running' nor 'stopped'")
+    return dg.DefaultSensorStatus[text.upper()]
 
 
 class _LastTick:

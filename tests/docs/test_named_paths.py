@@ -18,6 +18,7 @@ PAGES = sorted(
 FOLDERS = "recon|recon_assets|resources|jobs|tests|docs|infra|examples|benchmarks"
 PATH = re.compile(rf"`((?:{FOLDERS})/(?:[\w./-]*/|[\w./-]*\.\w+)?|(?:CONTRIBUTING|CHANGELOG|SECURITY)\.md|pyproject\.toml)`")
 MODULE = re.compile(r"`((?:recon\.(?!yaml|env|open\b)|recon_assets\.|resources\.|jobs\.)[a-z_]\w*(?:\.\w+)*)(?:\(…?[^`]*\))?`")
+PROGRAMS = [*(f"{folder}/**/*.py" for folder in ("recon", "recon_assets", "resources", "jobs")), "Makefile", "compose.yaml"]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -40,6 +41,16 @@ def test_every_heading_that_a_page_links_to_exists(page: str) -> None:
 def test_every_module_that_a_page_names_exists(page: str) -> None:
     for name in MODULE.findall((ROOT / page).read_text(encoding="utf-8")):
         assert pkgutil.resolve_name(name) is not None
+
+
+READ = set(
+    re.findall(r"\bRECON_[A-Z_]+\b", "\n".join(path.read_text(encoding="utf-8") for pattern in PROGRAMS for path in ROOT.glob(pattern)))
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_environment_variable_that_a_page_names_is_read_by_a_program(page: str) -> None:
+    assert set(re.findall(r"\bRECON_[A-Z_]+\b", (ROOT / page).read_text(encoding="utf-8"))) - READ == set()
 
 
 def test_the_guide_names_every_room() -> None:

@@ -255,9 +255,8 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_goes_on_where_it_had_co
 
 
 def test_a_worker_that_lambda_ends_at_its_timeout_is_followed_by_another_and_its_last_write_comes_late(by_lambda: Site) -> None:
-    by_lambda.function.timeout_s = 3
     by_lambda.commit(0, 120)
-    held = Held()
+    held = Held(by_lambda.function.time_out)
     by_lambda.services.table.harm(is_update, held)
     kept = by_lambda.r.update_index()
     by_lambda.check(kept, 120)

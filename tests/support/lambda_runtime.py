@@ -94,6 +94,12 @@ class Function:
             one.wait()
         return self.outcomes
 
+    def time_out(self) -> None:
+        """The time of all that are at work is up."""
+        for environment in list(self.environments):
+            if environment.current is not None:
+                environment.time_out(environment.current)
+
 
 class Lambda:
     """The functions of an account. ``logs``: a folder, to which each execution environment writes ``<function>.log``."""
@@ -225,7 +231,7 @@ class _Environment(threading.Thread):
             self.current = self.function.waiting.popleft()
             assert self._process is not None
             self.current.pid = self._process.pid
-            self._timer = threading.Timer(self.function.timeout_s, self._time_out, [self.current])
+            self._timer = threading.Timer(self.function.timeout_s, self.time_out, [self.current])
             self._timer.daemon = True
             self._timer.start()
             return self.current
@@ -243,7 +249,7 @@ class _Environment(threading.Thread):
             if self.function.waiting:
                 self.account.is_over(self.function, self.function.waiting.popleft(), "error", error)
 
-    def _time_out(self, invocation: Invocation) -> None:
+    def time_out(self, invocation: Invocation) -> None:
         with self.account.changed:
             if self.current is invocation:
                 self._over("timed out", None)

@@ -34,8 +34,7 @@ _STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { __t
 
 @contextmanager
 def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
-    """The address of ``dagster dev`` over the reconciliation, whose sensors look once an hour unless they are wanted. It ends with the
-    block, or with this process."""
+    """The address of ``dagster dev`` over the reconciliation. It ends with the block, or with this process."""
     folder, port = opened.config.path.parent, free_port()
     address, log_file = f"http://127.0.0.1:{port}", folder / "ui.log"
     _logs[address] = log_file
@@ -43,7 +42,7 @@ def served(opened: Reconciliation, sensors: bool = True) -> Iterator[str]:
     shutil.copy(ROOT / "dagster.yaml", folder / ".dagster")
     options = ["-m", "dagster", "dev", "--workspace", str(ROOT / "workspace.yaml"), "--port", str(port)]
     home = {"DAGSTER_HOME": str(folder / ".dagster"), "RECON_CONFIG": str(opened.config.path), "PYTHONPATH": PATH}
-    home["RECON_TICK_S"] = "10" if sensors else "3600"
+    home["RECON_SENSORS"] = "running" if sensors else "stopped"
     with log_file.open("w") as log:
         settings: dict[str, Any] = {"env": os.environ | home, "cwd": folder, "stdout": log, "stderr": subprocess.STDOUT}
         server = subprocess.Popen([sys.executable, *options], **settings, start_new_session=True, preexec_fn=end_with_parent)
