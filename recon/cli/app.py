@@ -8,7 +8,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from recon.cli import breaks, copy, dead_letters, doctor, files, index_table, maintenance, queries, run, set_aside, sources, start
+from recon.cli import (
+    aggregations,
+    breaks,
+    copy,
+    dead_letters,
+    doctor,
+    files,
+    index_table,
+    maintenance,
+    queries,
+    run,
+    set_aside,
+    sources,
+    start,
+)
 
 
 class Command(TyperCommand):
@@ -84,6 +98,7 @@ for _group, _app, _commands in (
     ("source", sources.source_app, sources.SOURCE_COMMANDS),
     ("files", sources.files_app, sources.FILES_COMMANDS),
     ("dlq", dead_letters.app, dead_letters.COMMANDS),
+    ("aggregation", aggregations.app, aggregations.COMMANDS),
 ):
     for _name, _command in _commands.items():
         _app.command(name=_name, cls=Command)(_command)

@@ -41,13 +41,18 @@ class _EventColumns(dict[str, Type]):
 def load_place(path: Path) -> Place:
     """The part of a ``recon.yaml`` that a look-up needs. It does not parse expressions, which saves loading their parser. Raises WrongUsage
     like ``load_config``."""
-    reader = _RuleReader(path.absolute())
+    reader = _RuleReader(yaml_file.read(path.absolute()))
     return _place(reader, reader.types())
 
 
 def load_config(path: Path) -> Config:
     """Reads a ``recon.yaml``. Raises WrongUsage: one line that names file, line and field."""
-    reader = _RuleReader(path.absolute())
+    return config_of(yaml_file.read(path.absolute()))
+
+
+def config_of(file: yaml_file.File) -> Config:
+    """The configuration in a file's content, which is that of a ``recon.yaml``. Raises WrongUsage like ``load_config``."""
+    reader = _RuleReader(file)
     sections, types = reader.sections, reader.types()
     measures = tuple(reader.measure(name, types) for name in sections.measures)
     known: dict[str, Type] = {measure.name: measure.type for measure in measures}
@@ -102,6 +107,7 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
         shared=sections.permissions == "shared",
         cleaning=sections.cleaning,
         database=sections.database,
+        warehouse=sections.warehouse,
         records=sections.records,
     )
 
@@ -109,8 +115,8 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
 class _RuleReader:
     """Turns the sections of one file into rules. Every method raises WrongUsage with the line of the field that is wrong."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = yaml_file.read(path)
+    def __init__(self, file: yaml_file.File) -> None:
+        self.file = file
         self.sections = mistakes.validated(self.file, Sections)
 
     @contextmanager

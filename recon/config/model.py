@@ -20,6 +20,7 @@ from recon.config.settings import (
     RecordSettings,
     Retention,
     S3Settings,
+    WarehouseSettings,
     Workers,
 )
 from recon.metering.prices import Prices
@@ -123,6 +124,7 @@ class Place:
     shared: bool
     cleaning: Mapping[str, tuple[str, ...]]
     database: DatabaseSettings
+    warehouse: WarehouseSettings
     records: RecordSettings
 
 

@@ -21,6 +21,7 @@ from recon.config.settings import (
     RecordSettings,
     Retention,
     S3Settings,
+    WarehouseSettings,
     Workers,
     database_url,
 )
@@ -138,6 +139,7 @@ class Sections(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     store: Text
     database: Annotated[DatabaseSettings, BeforeValidator(database_url)] = DatabaseSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
     records: RecordSettings = RecordSettings()
     key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: WindowsSection

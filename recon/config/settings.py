@@ -243,6 +243,25 @@ def database_url(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 
+class WarehouseSettings(Section):
+    """Where aggregations are loaded. ``file``: of DuckDB. ``url``: ``postgresql://host:port/name`` without credentials. ``secret``: see
+    ``Cache``."""
+
+    kind: Literal["duckdb", "postgresql"] = "duckdb"
+    file: Text = "./warehouse.duckdb"
+    url: Text | None = None
+    user: Text | None = None
+    secret: Secret | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> WarehouseSettings:
+        if self.url is not None and ("@" in self.url or not self.url.startswith("postgresql://")):
+            raise mistake("write postgresql://host:5432/name; user and password belong under warehouse.user and warehouse.secret", "url")
+        if (self.kind == "postgresql") != (self.url is not None):
+            raise mistake("kind: postgresql needs url: postgresql://host:5432/name, and only it has one")
+        return self
+
+
 class RecordSettings(Section):
     """Where records go through a queue on AWS. ``table``: of DynamoDB; None is the database. ``queue``: URL of the clean step's queue."""
 

@@ -36,11 +36,16 @@ FILES = sa.Table(
     sa.Column("figures", sa.Text, nullable=False, server_default="{}"),
     sa.Column("rules", sa.String(64), nullable=False, server_default=""),
     sa.Column("landed_as", sa.Text),
+    sa.Column("landed_path", sa.Text),
+    sa.Column("landed_digest", sa.String(64)),
+    sa.Column("landings", sa.Integer, nullable=False, server_default="0"),
     sa.Column("rejects", sa.Text),
 )
 """Received files. ``series``: what a newer version replaces; ``version``: the order within it, None where arrival orders. ``parent``: the
 archive that the file was in. ``rows`` = ``kept`` + ``rejected_rows``. ``figures``: JSON of counts, see recon.intake.sources.convert.
-``rules``: digest of the source's rules. ``landed_as``: the name in the window. ``rejects``: path of the rejected rows in the store."""
+``rules``: digest of the source's rules. ``landed_as``: the name in the window. ``landed_path``, ``landed_digest``: of the clean rows in
+the store. ``landings``: how often they landed: once, and again each time that other rules made other rows of the same bytes. ``rejects``:
+path of the rejected rows in the store."""
 
 FILE_RUNS = sa.Table(
     "file_runs",
@@ -144,3 +149,101 @@ sa.Index("record_parcels_state", RECORD_PARCELS.c.state, RECORD_PARCELS.c.file)
 sa.Index("record_actions_parcel", RECORD_ACTIONS.c.file, RECORD_ACTIONS.c.first)
 sa.Index("queue_messages_next", QUEUE_MESSAGES.c.queue, QUEUE_MESSAGES.c.visible_at)
 sa.Index("queue_dead_letters_queue", QUEUE_DEAD_LETTERS.c.queue)
+
+AGGREGATIONS = sa.Table(
+    "aggregations",
+    METADATA,
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("files", sa.Text),
+    sa.Column("per", sa.Text, nullable=False, server_default="window"),
+    sa.Column("expect", sa.Text),
+    sa.Column("input", sa.Text, nullable=False, server_default="any"),
+    sa.Column("least_rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("least_bytes", sa.Text),
+    sa.Column("needs", sa.Text),
+    sa.Column("criteria", sa.Text),
+    sa.Column("time_zone", sa.Text),
+    sa.Column("deadline", sa.Text),
+    sa.Column("engine", sa.Text, nullable=False, server_default="configured"),
+    sa.Column("filter", sa.Text),
+    sa.Column("keys", sa.Text, nullable=False),
+    sa.Column("measures", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("synced", sa.Text),
+    sa.PrimaryKeyConstraint("reconciliation", "name"),
+)
+"""Definitions, see recon.aggregations.definitions.sections. ``expect``, ``needs``, ``keys`` and ``measures`` are JSON. ``synced``: the
+columns as JSON when ``aggregations/NAME.yaml`` was last written here; null for a definition without a file."""
+
+AGGREGATION_EVALUATIONS = sa.Table(
+    "aggregation_evaluations",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+    sa.Column("aggregation", sa.String(64), nullable=False),
+    sa.Column("scope", sa.String(20), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("due", sa.Boolean, nullable=False),
+    sa.Column("answers", sa.Text, nullable=False),
+    sa.Column("versions", sa.Text, nullable=False),
+    sa.Column("rules", sa.String(64), nullable=False),
+)
+"""Evaluations whose answers differ from those before. ``answers``: JSON of condition → holds and why. ``versions``: numbers of files, with
+commas between. ``rules``: digest of the definition."""
+
+AGGREGATION_RUNS = sa.Table(
+    "aggregation_runs",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+    sa.Column("aggregation", sa.String(64), nullable=False),
+    sa.Column("scope", sa.String(20), nullable=False),
+    sa.Column("evaluation", _ID, sa.ForeignKey("aggregation_evaluations.id"), nullable=False),
+    sa.Column("replays", _ID),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("worker", sa.String(200), nullable=False, server_default=""),
+    sa.Column("lease_until", Instant, nullable=False),
+    sa.Column("claimed_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("versions", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("load", sa.String(64), nullable=False),
+    sa.Column("figures", sa.Text, nullable=False, server_default="{}"),
+)
+"""Runs of aggregations: claimed → running → completed, failed or cancelled. ``replays``: the run whose versions it takes again.
+``worker``: the process, or the run of Dagster, that works. ``lease_until``: in the database's clock. ``load``: the id of its entry in the
+warehouse's ledger."""
+
+AGGREGATION_OVERRIDES = sa.Table(
+    "aggregation_overrides",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+    sa.Column("aggregation", sa.String(64), nullable=False),
+    sa.Column("scope", sa.String(20), nullable=False),
+    sa.Column("condition", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("run", _ID),
+)
+"""Conditions that a person has set aside, once: ``run`` is the run that used it."""
+
+sa.Index("files_versions", FILES.c.reconciliation, FILES.c.state, FILES.c.source, FILES.c.window, FILES.c.id)
+sa.Index("aggregation_evaluations_scope", *(AGGREGATION_EVALUATIONS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
+sa.Index("aggregation_runs_scope", *(AGGREGATION_RUNS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
+_ACTIVE = AGGREGATION_RUNS.c.state.in_(("claimed", "running"))
+sa.Index(
+    "aggregation_runs_active",
+    *(AGGREGATION_RUNS.c[name] for name in ("reconciliation", "aggregation", "scope")),
+    unique=True,
+    sqlite_where=_ACTIVE,
+    postgresql_where=_ACTIVE,
+)
+sa.Index("aggregation_overrides_scope", *(AGGREGATION_OVERRIDES.c[name] for name in ("reconciliation", "aggregation", "scope")))

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -48,6 +49,13 @@ class Database:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield connection
             connection.rollback()
+
+    def clock(self, connection: sa.Connection) -> datetime:
+        """The time that all processes agree on: PostgreSQL's, for the whole transaction one; for SQLite that of this machine."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        found: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
+        return found.astimezone(UTC)
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -6,6 +6,7 @@
     events/<window>/files/<digest>-<attempt>/<name>        landed files, unchanged
     received/<digest>/<attempt>/<name>                     files as received by a source, before they are converted
     received/rejects/<attempt>.parquet                     rows that a source rejected: line, place, reason, raw
+    received/reference/<attempt>.parquet                   clean rows of reference data, which belong to no window's batch
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   an empty note that a window's revision is about to be put
     clock/<attempt>                                        put and removed to read the storage's clock
     corrections/<digest>.json                              a correction that was begun; removed once it has landed
@@ -23,6 +24,7 @@
     serving/tables/<number>/begun.json, outcome.json, retired   an index table: its start, its outcome, a rebuild replaced it
     indexed/<window>/<commit>                              an empty note that the index holds a window's commit
     certificates/<window>/<number>.json
+    loads/<aggregation>/<scope>/<run>.json                 the certificate of a load into the warehouse
     cache/seal                                             the secret that marks cache entries as this store's
     shares/<table>/<plan>/plan.json, finished.json         the shares that workers load into an index table; their sums
     shares/<table>/<plan>/<share>/<attempt>/<entry>, done  one attempt at a share; the counts of the share
@@ -58,6 +60,7 @@ CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
 STEPS = "steps/"
 RECEIVED = "received/"
+LOADS = "loads/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -88,6 +91,10 @@ def received_file(digest: str, attempt: str, name: str) -> str:
 
 def received_rejects(attempt: str) -> str:
     return f"{RECEIVED}rejects/{attempt}.parquet"
+
+
+def received_reference(attempt: str) -> str:
+    return f"{RECEIVED}reference/{attempt}.parquet"
 
 
 def manifests(window: datetime) -> str:
@@ -132,6 +139,14 @@ def correction(digest: str) -> str:
 
 def clock(attempt: str) -> str:
     return f"{CLOCK}{attempt}"
+
+
+def loads(aggregation: str, scope: str) -> str:
+    return f"{LOADS}{aggregation}/{scope.replace(':', '')}/"
+
+
+def load_certificate(aggregation: str, scope: str, run: int) -> str:
+    return f"{loads(aggregation, scope)}{run:09d}.json"
 
 
 def lease(name: str) -> str:

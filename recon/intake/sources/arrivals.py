@@ -45,7 +45,7 @@ def arrivals(grid: Grid, sources: Mapping[str, Source], window: datetime, files:
             continue
         due = None if expect.by is None else grid.after(window) + expect.by
         for entry in expect.files:
-            if _asked(entry, grid, window):
+            if expected_here(entry, grid, window):
                 name = expected_name(entry.name, grid, window)
                 found.append(Arrival(source.name, name, landed.get((source.name, name)), due))
     return found
@@ -63,7 +63,8 @@ def expected_name(template: str, grid: Grid, window: datetime) -> str:
     return _WINDOW.sub(lambda found: local.strftime(found[1]), template)
 
 
-def _asked(entry: Expected, grid: Grid, window: datetime) -> bool:
+def expected_here(entry: Expected, grid: Grid, window: datetime) -> bool:
+    """Whether a file is expected in a window: its days ``from`` and ``until`` contain it."""
     day = _local(grid, window).strftime("%Y-%m-%d")
     return (entry.from_ is None or entry.from_ <= day) and (entry.until is None or day < entry.until)
 

@@ -87,7 +87,8 @@ def process_open(intake: Intake, found: Delivered, progress: Progress = silent) 
         if found.files[-1].state == "rejected" and source is not None and source.section.rejects == "stop":
             reason = f"source {source.name} stops at a file with a rejected row: {found.files[-1].reason}"
             raise WrongInput(f"{reason}; 'recon files retry {file.id}' takes it up again")
-    close_complete(intake, found, {file.window for file in found.files if file.window is not None})
+    of_batches = (file for file in found.files if not (file.source in intake.sources and intake.sources[file.source].section.reference))
+    close_complete(intake, found, {file.window for file in of_batches if file.window is not None})
 
 
 def close_complete(intake: Intake, found: Delivered, windows: Iterable[str]) -> None:

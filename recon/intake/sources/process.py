@@ -115,14 +115,14 @@ def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, mad
     if newer := [other for other in others if other.order > file.order]:
         reason = f"{newer[-1].shown}, file {newer[-1].id}, is newer"
         return intake.tracking.move(file, "superseded", intake.run, reason=reason)
-    landed_as = _landed_before(intake, window, file)
-    if landed_as is None:
-        replacing = others[-1].landed_as if others else None
-        landed_as = _land(intake, file, window, made, replacing)
+    landed = _landed_before(intake, source, window, file)
+    if landed is None:
+        landed = _put(intake, source, file, window, made, others[-1].landed_as if others else None)
     for older in others:
         intake.tracking.move(older, "superseded", intake.run, reason=f"{file.shown}, file {file.id}, is newer")
-    close_if_complete(intake, window, file)
-    return intake.tracking.move(file, "landed", intake.run, landed_as=landed_as, reason="")
+    if not source.section.reference:
+        close_if_complete(intake, window, file)
+    return intake.tracking.move(file, "landed", intake.run, **landed, landings=1, reason="")
 
 
 def _versions(intake: Intake, file: Tracked) -> list[Tracked]:
@@ -131,17 +131,31 @@ def _versions(intake: Intake, file: Tracked) -> list[Tracked]:
     return sorted((other for other in same if other.id != file.id), key=lambda other: other.order)
 
 
-def _landed_before(intake: Intake, window: datetime, file: Tracked) -> str | None:
-    """The name under which this file landed in an earlier try, which was stopped before it said so."""
-    manifest = read_manifest(intake.store, window)
-    return next((landed.name for landed in manifest.files if _is_from(landed, file)), None) if manifest else None
+def _landed_before(intake: Intake, source: Source, window: datetime, file: Tracked) -> dict[str, Any] | None:
+    """Where this file landed in an earlier try, which was stopped before it said so."""
+    manifest = None if source.section.reference else read_manifest(intake.store, window)
+    return next((_place(landed) for landed in manifest.files if _is_from(landed, file)), None) if manifest else None
+
+
+def _place(landed: LandedFile) -> dict[str, Any]:
+    """Where a file landed, as columns of the database."""
+    return {"landed_as": landed.name, "landed_path": landed.path, "landed_digest": landed.digest}
 
 
 def _is_from(landed: LandedFile, file: Tracked) -> bool:
     return landed.origin.get("digest") == file.digest and landed.origin.get("file") == file.shown
 
 
-def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, replacing: str | None) -> str:
+def _put(intake: Intake, source: Source, file: Tracked, window: datetime, made: Converted, replacing: str | None) -> dict[str, Any]:
+    """Puts the clean rows into their window, those of reference data into a file of their own. Returns the columns of the database."""
+    if not source.section.reference:
+        return _place(_land(intake, file, window, made, replacing))
+    path = layout.received_reference(layout.new_attempt())
+    intake.store.copy_in(path, made.clean)
+    return {"landed_path": path, "landed_digest": file_digest(made.clean)}
+
+
+def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, replacing: str | None) -> LandedFile:
     spec = spec_of(intake.config, intake.config.columns)
 
     def check(name: str, path: Path) -> None:
@@ -152,7 +166,8 @@ def _land(intake: Intake, file: Tracked, window: datetime, made: Converted, repl
     origin |= {"rows": made.figures.rows, "rejected": made.figures.rejected + made.figures.dead, "rejects": file.rejects}
     options = batches.LandOptions(replacing=replacing, expect={"rows": made.figures.kept}, origin=origin)
     landing = batches.land(intake.store, window, [made.clean], check, options)
-    return landing.added[0] if landing.added else landing.already[0][1]
+    name = landing.added[0] if landing.added else landing.already[0][1]
+    return next(landed for landed in landing.manifest.files if landed.name == name)
 
 
 def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
@@ -173,12 +188,11 @@ def land_again(intake: Intake, source: Source, file: Tracked) -> Tracked | None:
             )
         made = worked_on(intake, source, file, made, folder)
         counts = _counts(intake, made)
-        manifest = read_manifest(intake.store, window)
-        landed = next((other for other in manifest.files if other.name == file.landed_as), None) if manifest else None
-        same = landed is not None and landed.digest == file_digest(made.clean)
+        same = file.landed_digest == file_digest(made.clean)
         if same and file.figures == asdict(made.figures):
             intake.tracking.move(file, "landed", intake.run, rules=source.rules)
             return None
         # The same rows with other rejects are a new revision, too: certificates name the rejects.
-        landed_as = _land(intake, replace(file, rejects=counts["rejects"]), window, made, None if same else file.landed_as)
-        return intake.tracking.move(file, "landed", intake.run, rules=source.rules, landed_as=landed_as, **counts)
+        landed = _put(intake, source, replace(file, rejects=counts["rejects"]), window, made, None if same else file.landed_as)
+        counts |= {**landed, "rules": source.rules, "landings": file.landings + (not same)}
+        return intake.tracking.move(file, "landed", intake.run, **counts)

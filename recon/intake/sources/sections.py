@@ -147,11 +147,13 @@ class Expect(Section):
 
 class SourceSection(Section):
     """The content of ``sources/NAME.yaml``. ``inbox``: what a sensor watches for new files: a folder relative to the
-    configuration, ``s3://bucket/prefix``, or the URL of an SQS queue of S3's events."""
+    configuration, ``s3://bucket/prefix``, or the URL of an SQS queue of S3's events. ``reference``: its rows are no events; aggregations
+    may wait for its files, which belong to no batch."""
 
     files: Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
     inbox: Text | None = None
     feeds: Text | None = None
+    reference: bool = False
     delivery: Literal["delta", "snapshot"] = "delta"
     version: Annotated[VersionOf, BeforeValidator(_version)] = VersionOf()
     window: Annotated[WindowOf, BeforeValidator(_window)] = WindowOf()
@@ -179,6 +181,10 @@ class SourceSection(Section):
         for field, part in (("version", self.version.part), ("window", self.window.part)):
             if part is not None and part not in parts:
                 raise mistake(f"{part!r} is no part of every pattern under files; {known}", field)
+        if self.reference:
+            for field, is_set in (("process", self.process is not None), ("expect", self.expect is not None)):
+                if is_set:
+                    raise mistake("is not for reference data, which is no part of a batch; leave it out", field)
         if self.version != VersionOf() and self.delivery != "snapshot":
             raise mistake("orders the deliveries of a snapshot; write delivery: snapshot, or leave it out", "version")
         kept = {name: column for name, column in self.columns.items() if not column.drop}

@@ -51,6 +51,9 @@ class Tracked:
     figures: Mapping[str, Any]
     rules: str
     landed_as: str | None
+    landed_path: str | None
+    landed_digest: str | None
+    landings: int
     rejects: str | None
 
     @property

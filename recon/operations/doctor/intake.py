@@ -32,7 +32,8 @@ def examine(config: Config) -> list[Finding]:
 
 def differing(intake: Intake) -> list[str]:
     """What the database or the store has alone: files that landed, by window, source and digest of the received bytes."""
-    tracked = {(file.window, file.source, file.digest): file.shown for file in intake.tracking.files(state="landed")}
+    landed = [file for file in intake.tracking.files(state="landed") if file.landed_as is not None]  # the others are reference data
+    tracked = {(file.window, file.source, file.digest): file.shown for file in landed}
     stored: dict[tuple[str | None, str, str], str] = {}
     for name in landed_windows(intake.store):
         manifest = read_manifest(intake.store, intake.config.grid.parse(name))

@@ -1,0 +1,146 @@
+"""All definitions of a reconciliation, from the files and the table; each mistake disables one definition only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recon.aggregations.definitions import table
+from recon.aggregations.definitions.load import Definition, definition_of, files_in
+from recon.config import yaml_file
+from recon.config.model import Config
+from recon.database import Database
+from recon.errors import WrongUsage
+from recon.intake.sources.load import Source
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """``good``: by name, the enabled ones. ``disabled``: names. ``broken``: name → mistake. ``changes``: what the sync found."""
+
+    good: Mapping[str, Definition]
+    disabled: tuple[str, ...]
+    broken: Mapping[str, str]
+    changes: tuple[table.Change, ...] = ()
+
+
+@dataclass
+class Reader:
+    """Reads definitions again and again, and builds only those that changed: building one takes milliseconds, and a sensor reads all."""
+
+    config: Config
+    sources: Mapping[str, Source]
+    _made: dict[tuple[str, Path], tuple[str, Definition | str]] = field(default_factory=dict)
+
+    def read(self, database: Database, take: table.Take | None = None, write: bool = True) -> Definitions:
+        """Syncs the files with the table, and reads the table. Without ``write`` the table stays as it is."""
+        files, broken = self._files()
+        contents = {name: file.content for name, file in files.items()}
+        if write:
+            found = table.sync(database, self.config.name, contents, broken.keys(), take)
+        else:
+            found = table.differences(database, self.config.name, contents, broken.keys())
+        with database.read() as connection:
+            rows = table.rows(connection, self.config.name)
+        conflicts = {change.name for change in found if change.action == "conflict"} if take is None else set()
+        good: dict[str, Definition] = {}
+        for name, row in rows.items():
+            if name in broken or not row["enabled"]:
+                continue
+            if name in conflicts:
+                broken[name] = (
+                    f"{files[name].path if name in files else name}: the file and its row in the table 'aggregations' both changed; "
+                    f"'recon aggregation sync --preview' shows how, and --take file or --take table decides"
+                )
+                continue
+            made = self._definition(name, row, files.get(name))
+            if isinstance(made, str):
+                broken[name] = made
+            else:
+                good[name] = made
+        _refuse_shared_targets(good, broken)
+        _refuse_circles(good, broken)
+        disabled = tuple(name for name, row in rows.items() if not row["enabled"] and name not in broken)
+        return Definitions(good, disabled, dict(sorted(broken.items())), tuple(found))
+
+    def _files(self) -> tuple[dict[str, yaml_file.File], dict[str, str]]:
+        """The files without mistakes by name, and the mistakes of the others."""
+        good: dict[str, yaml_file.File] = {}
+        broken: dict[str, str] = {}
+        for path in files_in(self.config.path.parent):
+            try:
+                file = yaml_file.read(path)
+                if not table.NAME.match(path.stem):
+                    raise WrongUsage(f"{path}: an aggregation is named by its file, in lower-case letters, digits and _; rename the file")
+                made = self._built(path.stem, file)
+                if isinstance(made, str):
+                    raise WrongUsage(made)
+                good[path.stem] = file
+            except WrongUsage as error:
+                broken[path.stem] = str(error)
+        return good, broken
+
+    def _definition(self, name: str, row: Mapping[str, Any], file: yaml_file.File | None) -> Definition | str:
+        columns = table.own_columns(row)
+        if file is not None and columns == table.said(table.columns_of(file.content)):
+            return self._built(name, file)  # the same, and its mistakes have lines
+        place = Path(f"table aggregations, row {name}")
+        try:
+            return self._built(name, table.content_of(columns, place))
+        except WrongUsage as error:
+            return str(error)
+
+    def _built(self, name: str, file: yaml_file.File) -> Definition | str:
+        """The definition, or its mistake; that of the last call where the content is the same."""
+        key, content = (name, file.path), json.dumps(file.content)
+        if key in self._made and self._made[key][0] == content:
+            return self._made[key][1]
+        made: Definition | str
+        try:
+            made = definition_of(name, file, self.config, self.sources)
+        except WrongUsage as error:
+            made = str(error)
+        self._made[key] = (content, made)
+        return made
+
+
+def _refuse_shared_targets(good: dict[str, Definition], broken: dict[str, str]) -> None:
+    """Of the definitions that write one table, the first by name stays."""
+    first: dict[str, str] = {}
+    for name in sorted(good):
+        target = good[name].section.target
+        if target in first:
+            broken[name] = (
+                f"{good[name].file.place(('target',))}: target: the aggregation {first[target]} writes {target}; choose another table"
+            )
+            del good[name]
+        else:
+            first[target] = name
+
+
+def _refuse_circles(good: dict[str, Definition], broken: dict[str, str]) -> None:
+    """Takes out the definitions that wait for themselves, in a circle, or for one that is not there."""
+    while lost := {
+        name: sorted(need.aggregation for need in made.section.needs if need.aggregation is not None and need.aggregation not in good)
+        for name, made in good.items()
+        if any(need.aggregation is not None and need.aggregation not in good for need in made.section.needs)
+    }:
+        for name, missing in lost.items():
+            broken[name] = (
+                f"{good[name].file.place(('needs',))}: needs: there is no aggregation {missing[0]!r} that is enabled and without mistakes"
+            )
+            del good[name]
+    free = {name for name, made in good.items() if not any(need.aggregation for need in made.section.needs)}
+    while grown := {
+        name
+        for name, made in good.items()
+        if name not in free and all(need.aggregation is None or need.aggregation in free for need in made.section.needs)
+    }:
+        free |= grown
+    circle = sorted(good.keys() - free)
+    for name in circle:
+        broken[name] = f"{good[name].file.place(('needs',))}: needs: {' and '.join(circle)} wait for each other; take one need out"
+        del good[name]

@@ -1,0 +1,186 @@
+"""The conditions of a scope: each is answered with whether it holds, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from recon.aggregations.definitions.load import Definition
+from recon.aggregations.definitions.sections import ExpectedNumber, Need
+from recon.aggregations.preconditions.history import Past
+from recon.aggregations.preconditions.snapshot import ALL, Version
+from recon.intake.sources.arrivals import expected_here, expected_name
+from recon.model.windows import Grid, name_of
+
+NOT_RUNNING, TRIES, NEW_INPUT, FILES, ROWS, BYTES, CRITERIA = "not running", "tries", "new input", "files", "rows", "bytes", "criteria"
+FIRM = (NOT_RUNNING, NEW_INPUT)
+"""Conditions that nobody can set aside."""
+ATTEMPTS = 3
+"""Runs of the same input that may fail before a person or new input is waited for."""
+WAIT = timedelta(minutes=1)
+"""Before the second attempt; doubled before the third."""
+_NAMED_MAX = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``why``: in words, whether it holds or not. ``set_aside``: who set the condition aside, and why; "" where it counts."""
+
+    condition: str
+    holds: bool
+    why: str
+    set_aside: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the condition keeps nothing from starting."""
+        return self.holds or bool(self.set_aside)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``versions``: its files. ``text``: the same, joined."""
+
+    definition: Definition
+    name: str
+    versions: Sequence[Version]
+    text: str
+    past: Past
+    now: datetime
+
+    @property
+    def grid(self) -> Grid:
+        return self.definition.config.grid
+
+    @property
+    def window(self) -> datetime | None:
+        """The start of its window; None for ``all``."""
+        return None if self.name == ALL else self.grid.parse(self.name)
+
+    @property
+    def load(self) -> str:
+        return self.definition.load_id(self.name, self.text)
+
+
+def not_running(scope: Scope) -> Answer:
+    """One run at a time works on a scope."""
+    run = scope.past.newest
+    if run is None or not scope.past.active:
+        return Answer(NOT_RUNNING, True, "no run is at work")
+    return Answer(NOT_RUNNING, False, f"run {run['id']} is {run['state']}" + (f" by {run['worker']}" if run["worker"] else ""))
+
+
+def tries(scope: Scope) -> Answer:
+    """The input has not failed too often, and the last failure is long enough ago."""
+    run = scope.past.newest
+    if run is None or run["state"] != "failed" or run["load"] != scope.load:
+        return Answer(TRIES, True, "this input has not failed")
+    failed = f"run {run['id']} failed, attempt {run['attempt']} of {ATTEMPTS}: {run['reason']}"
+    if run["attempt"] >= ATTEMPTS:
+        return Answer(TRIES, False, f"{failed}; it waits for new input, or for 'recon aggregation run {scope.definition.name}'")
+    again = run["ended_at"] + WAIT * 2 ** (run["attempt"] - 1)
+    return Answer(TRIES, scope.now >= again, f"{failed}; tried again from {again:%Y-%m-%dT%H:%M:%SZ} on")
+
+
+def new_input(scope: Scope) -> Answer:
+    """The versions, or the definition's rules, differ from those of the last completed run."""
+    done = scope.past.completed
+    if not scope.text:
+        return Answer(NEW_INPUT, False, "no file has landed")
+    if done is None:
+        return Answer(NEW_INPUT, True, f"{len(scope.versions)} files, and no run has completed")
+    if done["load"] == scope.load:
+        return Answer(NEW_INPUT, False, f"the same files as in run {done['id']}")
+    before = set(filter(None, done["versions"].split(",")))
+    new = [version for version in scope.versions if version.text not in before]
+    if not new:
+        gone = len(before) - len(scope.versions)
+        return Answer(
+            NEW_INPUT, True, f"{gone} files less than in run {done['id']}" if gone else f"the definition changed since run {done['id']}"
+        )
+    if scope.definition.section.input == "all" and (old := [version for version in scope.versions if version.text in before]):
+        return Answer(NEW_INPUT, False, f"{len(new)} new files since run {done['id']}, but {_listed([v.name for v in old])} not yet anew")
+    return Answer(NEW_INPUT, True, f"{len(new)} new files since run {done['id']}: {_listed([version.name for version in new])}")
+
+
+def files(scope: Scope) -> Answer:
+    """As many files as expected have landed, or those of the expected names."""
+    expect = scope.definition.section.expect
+    if isinstance(expect, ExpectedNumber):
+        return Answer(FILES, len(scope.versions) >= expect.number, f"{len(scope.versions)} of {expect.number} files")
+    names, missing = expected_names(scope), missing_names(scope)
+    if not names:
+        return Answer(FILES, False, "no file is expected on this day")
+    told = f": {_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
+    return Answer(FILES, not missing, f"{len(names) - len(missing)} of {len(names)} files{told}")
+
+
+def expected_names(scope: Scope) -> list[str]:
+    """The names of the files that complete the scope; none where only their number is expected. For ``all``: those of the current
+    window."""
+    expect, window = scope.definition.section.expect, scope.window or scope.grid.last_begun(scope.now)
+    if isinstance(expect, ExpectedNumber):
+        return []
+    return [expected_name(entry.name, scope.grid, window) for entry in expect if expected_here(entry, scope.grid, window)]
+
+
+def missing_names(scope: Scope) -> list[str]:
+    """Those of the expected files that are not there."""
+    there = {version.name for version in scope.versions}
+    return [name for name in expected_names(scope) if name not in there]
+
+
+def size(scope: Scope) -> list[Answer]:
+    """There are as many rows, and as many received bytes, as the definition asks for."""
+    section, found = scope.definition.section, []
+    if section.least_rows:
+        rows = sum(version.rows for version in scope.versions)
+        found.append(Answer(ROWS, rows >= section.least_rows, f"{rows:,} of at least {section.least_rows:,} rows"))
+    if section.least_bytes is not None:
+        received = sum(version.bytes for version in scope.versions)
+        found.append(Answer(BYTES, received >= section.least_bytes, f"{received:,} of at least {int(section.least_bytes):,} bytes"))
+    return found
+
+
+def needed_files(scope: Scope, need: Need, there: Sequence[Version]) -> Answer:
+    """A file of another source is there, and fresh enough."""
+    what = need.files or "a file"
+    if not there:
+        return Answer(need.name, False, f"{what} of {need.source} has never landed")
+    last = max(there, key=lambda version: version.received_at)
+    came = f"{last.name} came at {last.received_at:%Y-%m-%dT%H:%MZ}"
+    if need.since == "ever":
+        return Answer(need.name, True, came)
+    begin = _day_begin(scope, need.since)
+    return Answer(need.name, last.received_at >= begin, f"{came}, the business day began at {begin:%Y-%m-%dT%H:%MZ}")
+
+
+def needed_run(scope: Scope, need: Need, past: Past) -> Answer:
+    """Another aggregation has completed this scope, and has nothing new to do."""
+    if past.completed is None:
+        return Answer(need.name, False, f"{need.aggregation} has not completed {scope.name}")
+    if past.newest is not None and past.newest["id"] != past.completed["id"]:
+        return Answer(need.name, False, f"run {past.newest['id']} of {need.aggregation} is {past.newest['state']}")
+    return Answer(need.name, True, f"{need.aggregation} completed {scope.name} in run {past.completed['id']}")
+
+
+def deadline_passed(scope: Scope) -> str:
+    """Why missing files are no longer waited for; "" while they are, or where there is no deadline."""
+    after, window = scope.definition.section.deadline, scope.window
+    if after is None or window is None:
+        return ""
+    end = scope.grid.after(window) + after
+    return f"the deadline {name_of(end)} has passed" if scope.now >= end else ""
+
+
+def _day_begin(scope: Scope, since: str) -> datetime:
+    """The start of the business day, in the definition's time zone: of now, or of the window's start."""
+    instant = scope.now if since == "today" or scope.window is None else scope.window
+    zone = ZoneInfo(scope.definition.section.time_zone or "UTC")
+    return instant.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else "")

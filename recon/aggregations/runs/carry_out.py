@@ -1,0 +1,121 @@
+"""Carries out a claimed run: computes, loads, and ends it, with signs of life meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from recon.aggregations.definitions.load import ROWS, Definition, from_record
+from recon.aggregations.runs.certificate import put_certificate
+from recon.aggregations.runs.compute import Computed, compute
+from recon.aggregations.runs.site import Aggregations
+from recon.aggregations.runs.tracking import LEASE, Run
+from recon.aggregations.warehouse.port import Load, Loaded
+from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, transient_kind
+from recon.model.progress import Progress, silent
+from recon.storage.scratch import scratch_folder
+
+_BEATS = 4
+"""Signs of life in the time of a lease."""
+
+
+def carry_out(site: Aggregations, run: Run, worker: str, progress: Progress = silent) -> Run:
+    """Carries out a claimed run and returns it completed. Raises what it failed with, after the run was ended as failed or cancelled.
+
+    A process that dies leaves the run to ``recon.aggregations.runs.monitor``."""
+    run = site.runs.start(run, worker)
+    try:
+        with _beating(site, run):
+            figures = _figures(site, run, progress)
+    except BaseException as error:
+        site.runs.end(run, "cancelled" if _is_cancel(error) else "failed", _reason(error))
+        raise
+    return site.runs.end(run, "completed", figures=figures)
+
+
+def _figures(site: Aggregations, run: Run, progress: Progress) -> dict[str, Any]:
+    definition = from_record(run.aggregation, run.definition, site.config, site.intake.sources)
+    files = site.runs.files(run)
+    wanted, found = run.versions.split(","), {f"{file['id']}.{file['landings']}" for file in files}
+    if lost := [version for version in wanted if version not in found]:
+        raise WrongInput(
+            f"{run.aggregation}, {run.scope}: the clean rows of file {lost[0].partition('.')[0]} were made anew since then; the next "
+            "evaluation takes the new ones"
+        )
+    with scratch_folder(site.intake.store) as folder:
+        progress("aggregate", f"{len(files)} files", 0.0)
+        computed = compute(site.intake.store, definition, files, run.id, folder)
+        progress("load", definition.section.target, 0.5)
+        loaded = site.warehouse.load(_load(run, definition, computed))
+    figures = _told(definition, computed, loaded)
+    put_certificate(site, run, definition, files, figures)
+    return figures
+
+
+def _load(run: Run, definition: Definition, computed: Computed) -> Load:
+    kinds = {measure.name: measure.type for measure in definition.config.measures if measure.name != ROWS}
+    return Load(
+        id=run.load,
+        run=run.id,
+        aggregation=run.aggregation,
+        target=definition.section.target,
+        scope=run.scope,
+        keys=definition.key_types,
+        measures=kinds,
+        rows=computed.rows,
+        count=computed.count,
+        totals=computed.totals,
+    )
+
+
+def _told(definition: Definition, computed: Computed, loaded: Loaded) -> dict[str, Any]:
+    return {
+        "rows_in": computed.rows_in,
+        "rows_used": computed.rows_used,
+        "rows_left_out": computed.rows_in - computed.rows_used,
+        "totals": dict(computed.totals),
+        "target": definition.section.target,
+        **asdict(loaded),
+    }
+
+
+@contextmanager
+def _beating(site: Aggregations, run: Run) -> Iterator[None]:
+    """Extends the run's lease from a thread of its own until the block ends. Raises Cancelled at the end where the run was ended
+    meanwhile."""
+    over, lost = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        while not over.wait(LEASE.total_seconds() / _BEATS):
+            try:
+                if not site.runs.beat(run):
+                    lost.set()
+                    return
+            except TryAgain:
+                continue  # the lease outlasts some lost signs of life
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if lost.is_set():
+        raise Cancelled(f"run {run.id} of {run.aggregation} was ended by another process")
+
+
+def _is_cancel(error: BaseException) -> bool:
+    return isinstance(error, Cancelled | KeyboardInterrupt) or type(error).__name__ == "DagsterExecutionInterruptedError"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ReconError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    passing = " (it may pass)" if transient_kind(error) is not None else ""
+    return f"unexpected {type(error).__name__}: {error}{passing}"

@@ -1,0 +1,120 @@
+"""The embedded warehouse: a DuckDB file, which one process at a time opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from recon.aggregations.warehouse import load as steps
+from recon.aggregations.warehouse import statements
+from recon.aggregations.warehouse.port import Load, Loaded
+from recon.errors import TryAgain, WrongInput
+from recon.storage import parquet
+from recon.vocabulary.types import Type
+
+if TYPE_CHECKING:
+    import duckdb
+
+LOCK_S = 30
+"""Seconds that another process's lock on the file is waited for."""
+
+
+class DuckDBWarehouse:
+    """A DuckDB file; made by its first load."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.shown = path, str(path)
+
+    def load(self, load: Load) -> Loaded:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as session:
+            return steps.carry_out(session, load)
+
+    def find(self, target: str, run: int) -> Loaded | None:
+        if not self.path.exists():
+            return None
+        with self._transaction() as session:
+            return steps.found(session, target, run)
+
+    def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
+        with self._transaction() as session:
+            return steps.sums(session, target, scope, measures)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[_Session]:
+        import duckdb
+
+        connection = _connected(self.path)
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("BEGIN")
+            yield _Session(connection)
+            connection.execute("COMMIT")
+        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.ConstraintException) as error:
+            raise WrongInput(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
+        except duckdb.TransactionException as error:
+            raise TryAgain(f"warehouse {self.shown}: {_line(error)}; run the same again") from error
+        finally:
+            connection.close()  # rolls back what was not committed
+
+
+@retry(
+    retry=retry_if_exception_type(TryAgain),
+    stop=stop_after_delay(LOCK_S),
+    wait=wait_random_exponential(multiplier=0.05, max=1),
+    reraise=True,
+)
+def _connected(path: Path) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    try:
+        return duckdb.connect(str(path))
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise TryAgain(f"warehouse {path}: another process has it open; run the same again") from None
+        raise WrongInput(f"warehouse {path}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+class _Session:
+    dialect = statements.DUCKDB
+    now = "now()"
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str) -> int:
+        row = self._connection.execute(statement).fetchone()
+        return int(row[0]) if row else 0
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement).fetchall()
+
+    def lock(self, target: str) -> None:
+        """The file's lock is enough."""
+
+    def columns(self, target: str) -> list[tuple[str, str, int | None, int | None]]:
+        schema, _, table = target.rpartition(".")
+        if schema:
+            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {statements.quoted(schema)}")
+        query = (
+            "SELECT column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns "
+            f"WHERE table_schema = {statements.text(schema or 'main')} AND table_name = {statements.text(table)} ORDER BY ordinal_position"
+        )
+        return self._connection.execute(query).fetchall()
+
+    def widen(self, target: str, column: str, kind: Type) -> None:
+        alter = f"ALTER TABLE {statements.quoted(target)} ALTER COLUMN {statements.quoted(column)}"
+        self._connection.execute(f"{alter} SET DATA TYPE {self.dialect.column_type(kind)}")
+
+    def stage(self, load: Load) -> None:
+        columns = statements.listed(load.columns)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {statements.STAGE} AS SELECT {columns} FROM {parquet.scan(load.rows)}")

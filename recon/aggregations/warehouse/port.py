@@ -1,0 +1,67 @@
+"""The port of a warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+
+from recon.vocabulary.types import Type
+
+SCOPE, RUN, LEDGER = "recon_scope", "recon_run", "recon_loads"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is loaded. ``id``: equal for equal input by equal rules. ``run``: ascending; a load of an earlier run than the last of its
+    scope is refused. ``keys``, ``measures``: columns of the table and of ``rows``, a local Parquet file with one row per key. ``totals``:
+    of the measures that can be added up, as text."""
+
+    id: str
+    run: int
+    aggregation: str
+    target: str
+    scope: str
+    keys: Mapping[str, Type]
+    measures: Mapping[str, Type]
+    rows: Path
+    count: int
+    totals: Mapping[str, str]
+
+    @property
+    def columns(self) -> dict[str, Type]:
+        return {**self.keys, **self.measures}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did. ``again``: whether it had happened before, so that this time nothing was done."""
+
+    rows: int
+    inserted: int
+    updated: int
+    deleted: int
+    again: bool = False
+
+
+class Warehouse(Protocol):
+    """A warehouse. Its methods raise WrongInput where rows or table do not fit, and TryAgain where it is locked or away."""
+
+    shown: str
+    """Its location for messages, without credentials."""
+
+    def load(self, load: Load) -> Loaded:
+        """Makes the rows of the load's scope those of its file, in one transaction with the ledger's entry. Does nothing where the ledger
+        has the load. Raises WrongInput, with nothing changed, for a key that is twice there or in another scope, a value that does not fit,
+        sums that differ, a table of others, or a later run in the ledger."""
+        ...
+
+    def find(self, target: str, run: int) -> Loaded | None:
+        """The ledger's entry of a run; None where its load never committed."""
+        ...
+
+    def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
+        """The number of rows of a scope, and the sums of measures over them."""
+        ...
