@@ -136,15 +136,14 @@ def run(
     recon aggregation run
     recon aggregation run daily_sales --window 2026-11-01T00:00Z --override files --reason "store 911 is closed today"
     """
-    from recon.aggregations.tick import tick
+    from recon.aggregations.tick import ask, tick
     from recon.intake.manifests import operator
 
     if (override is None) != (reason is None) or (override is not None and (name is None or window is None)):
         raise WrongUsage("--override needs NAME, --window and --reason: one condition is set aside for one scope, with the reason kept")
     site = _opened(common)
     if name is not None:
-        _definition(site, name)
-        _ask(site, name, window, operator())
+        ask(site, _definition(site, name), window, operator())
     if name is not None and window is not None and override is not None and reason is not None:
         _check_condition(site, name, window, override)
         site.runs.override(name, window, override, reason, operator())
@@ -162,15 +161,6 @@ def run(
     for broken in found.definitions.broken.values():
         warn(broken)
     return 1 if failed or found.definitions.broken or (name is not None and found.waiting) else 0
-
-
-def _ask(site: Aggregations, name: str, window: str | None, by: str) -> None:
-    """Sets the count of failed tries aside: a person asks for the run."""
-    from recon.aggregations.preconditions.conditions import TRIES
-
-    for one in site.evaluator.evaluate([_definition(site, name)]):
-        if (window is None or one.scope == window) and any(answer.condition == TRIES and not answer.holds for answer in one.answers):
-            site.runs.override(name, one.scope, TRIES, "asked to run again", by)
 
 
 def _check_condition(site: Aggregations, name: str, window: str, condition: str) -> None:

@@ -4,7 +4,7 @@ The object store is the truth about events and artifacts; the database is the tr
 ``.recon/`` beside the configuration unless ``database`` names another, such as PostgreSQL. ``migrations`` makes and changes its tables.
 """
 
-from recon.database.open import open_database
+from recon.database.open import open_database, present_database
 from recon.database.transactions import Database
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "open_database", "present_database"]

@@ -16,7 +16,7 @@ _LOCK = 0x7265636F6E  # a PostgreSQL advisory lock: "recon"
 
 def migrate(database: Database) -> None:
     """Upgrades the tables to ``HEAD``. Raises WrongUsage where a newer version of Recon made them."""
-    if _revision(database) == HEAD:
+    if is_current(database):
         return  # the usual case needs no Alembic, which takes a third of a second to load
     from alembic import command
     from alembic.config import Config
@@ -34,6 +34,11 @@ def migrate(database: Database) -> None:
             raise WrongUsage(
                 f"database {database.shown}: its tables were made by another version of recon ({error}); use that one"
             ) from None
+
+
+def is_current(database: Database) -> bool:
+    """Whether the tables are there, of this version."""
+    return _revision(database) == HEAD
 
 
 def _revision(database: Database) -> str | None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from recon.config.model import Place
 from recon.config.secrets import ReadSecret, boto3_secret, credentials
-from recon.database.migrate import migrate
+from recon.database.migrate import is_current, migrate
 from recon.database.transactions import Database, passing
 from recon.errors import WrongUsage
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FOLDER = ".recon"
 FILE = "recon.sqlite"
 _BUSY_S = 60
+_LOOK_S = 3
 
 
 def open_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Database:
@@ -39,14 +40,29 @@ def _postgres(settings: DatabaseSettings, read_secret: ReadSecret) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def present_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Database | None:
+    """The database as it is, for a short look: no table is made or migrated, and PostgreSQL is given a few seconds to answer. None where it
+    does not exist yet, or its tables are of another version. Raises WrongUsage and TryAgain as ``open_database``; close it."""
+    settings = place.database
+    if settings.url is None or not settings.url.startswith("postgresql://"):
+        path = (place.path.parent / (settings.url or f"{FOLDER}/{FILE}")).resolve()
+        if not path.exists():
+            return None
+        database = Database(_sqlite(sa.engine.make_url(f"sqlite:///{path}")), str(path))
+    else:
+        engine = sa.create_engine(_postgres(settings, read_secret), connect_args={"connect_timeout": _LOOK_S})
+        database = Database(engine, settings.url)
+    with passing(database.shown):
+        return database if is_current(database) else None
+
+
 @lru_cache(maxsize=16)
 def _opened(url: str, shown: str) -> Database:
     parsed = sa.engine.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(str(parsed.database))
         path.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
-        sa.event.listen(engine, "connect", _configure)
+        engine = _sqlite(parsed)
     else:
         try:
             engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=2, max_overflow=8)
@@ -56,6 +72,12 @@ def _opened(url: str, shown: str) -> Database:
     with passing(shown):
         migrate(database)
     return database
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _configure)
+    return engine
 
 
 def _configure(connection: Any, _record: object) -> None:

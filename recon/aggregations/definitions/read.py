@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class Reader:
     _made: dict[tuple[str, Path], tuple[str, Definition | str]] = field(default_factory=dict)
 
     def read(self, database: Database, take: table.Take | None = None, write: bool = True) -> Definitions:
-        """Syncs the files with the table, and reads the table. Without ``write`` the table stays as it is."""
+        """Syncs the files with the table, and reads the table. Without ``write`` the table stays, and the definitions are those that a sync
+        would leave."""
         files, broken = self._files()
         contents = {name: file.content for name, file in files.items()}
         if write:
@@ -46,6 +47,25 @@ class Reader:
         with database.read() as connection:
             rows = table.rows(connection, self.config.name)
         conflicts = {change.name for change in found if change.action == "conflict"} if take is None else set()
+        after = rows if write else table.synced_rows(found, contents, rows)
+        return self._read(files, broken, after, found, conflicts)
+
+    def read_files(self) -> Definitions:
+        """The definitions of the files alone, without a database."""
+        files, broken = self._files()
+        contents = {name: file.content for name, file in files.items()}
+        found = table.changes(contents, {})
+        return self._read(files, broken, table.synced_rows(found, contents, {}), found, set())
+
+    def _read(
+        self,
+        files: Mapping[str, yaml_file.File],
+        broken: dict[str, str],
+        rows: Mapping[str, Mapping[str, Any]],
+        found: Sequence[table.Change],
+        conflicts: set[str],
+    ) -> Definitions:
+        """``broken``: files with mistakes; gets the mistakes of rows, too. ``conflicts``: names whose file and row both changed."""
         good: dict[str, Definition] = {}
         for name, row in rows.items():
             if name in broken or not row["enabled"]:

@@ -100,7 +100,7 @@ class AggregationSection(Section):
     least_bytes: Size | None = None
     needs: Annotated[tuple[Need, ...], BeforeValidator(_needs)] = ()
     criteria: Annotated[Text, Field(max_length=4000)] | None = None
-    time_zone: Zone = ""
+    time_zone: Zone | None = None
     deadline: Duration | None = None
     engine: Literal["configured", "duckdb", "spark"] = "configured"
     filter: Text | None = None

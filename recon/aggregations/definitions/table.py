@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -157,7 +157,24 @@ def _write(connection: sa.Connection, reconciliation: str, name: str, content: M
     connection.execute(AGGREGATIONS.delete().where(AGGREGATIONS.c.reconciliation == reconciliation, AGGREGATIONS.c.name == name))
     if content is None:
         return
+    synced = json.dumps(said(columns_of(content)), sort_keys=True)
+    connection.execute(AGGREGATIONS.insert().values(reconciliation=reconciliation, name=name, synced=synced, **_values(content)))
+
+
+def _values(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a row gets from a file's content; the others keep their defaults."""
     columns = said(columns_of(content))
-    values = {**columns, "enabled": columns.get("enabled") != "false", "least_rows": int(columns.get("least_rows", 0))}
-    synced = json.dumps(columns, sort_keys=True)
-    connection.execute(AGGREGATIONS.insert().values(reconciliation=reconciliation, name=name, synced=synced, **values))
+    return {**columns, "enabled": columns.get("enabled") != "false", "least_rows": int(columns.get("least_rows", 0))}
+
+
+def synced_rows(
+    found: Iterable[Change], files: Mapping[str, Mapping[str, Any]], table: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """The rows as they are after the changes, in order of their names."""
+    after = dict(table)
+    for change in _decided(list(found), None):
+        if change.name in files:
+            after[change.name] = {**dict.fromkeys(FIELDS), **_values(files[change.name])}
+        else:
+            after.pop(change.name, None)
+    return dict(sorted(after.items()))

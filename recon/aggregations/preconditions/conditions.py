@@ -73,10 +73,13 @@ def not_running(scope: Scope) -> Answer:
 
 
 def tries(scope: Scope) -> Answer:
-    """The input has not failed too often, and the last failure is long enough ago."""
+    """The input has not failed too often, the last failure is long enough ago, and nobody cancelled its last run."""
     run = scope.past.newest
-    if run is None or run["state"] != "failed" or run["load"] != scope.load:
+    if run is None or run["state"] not in ("failed", "cancelled") or run["load"] != scope.load:
         return Answer(TRIES, True, "this input has not failed")
+    if run["state"] == "cancelled":
+        asked = f"it waits for new input, or for 'recon aggregation run {scope.definition.name}'"
+        return Answer(TRIES, False, f"run {run['id']} was cancelled: {run['reason']}; {asked}")
     failed = f"run {run['id']} failed, attempt {run['attempt']} of {ATTEMPTS}: {run['reason']}"
     if run["attempt"] >= ATTEMPTS:
         return Answer(TRIES, False, f"{failed}; it waits for new input, or for 'recon aggregation run {scope.definition.name}'")

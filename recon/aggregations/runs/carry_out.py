@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ from recon.aggregations.definitions.load import ROWS, Definition, from_record
 from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import Computed, compute
 from recon.aggregations.runs.site import Aggregations
-from recon.aggregations.runs.tracking import LEASE, Run
+from recon.aggregations.runs.tracking import LEASE, Run, State
 from recon.aggregations.warehouse.port import Load, Loaded
 from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, transient_kind
 from recon.model.progress import Progress, silent
@@ -22,8 +22,19 @@ _BEATS = 4
 """Signs of life in the time of a lease."""
 
 
-def carry_out(site: Aggregations, run: Run, worker: str, progress: Progress = silent) -> Run:
-    """Carries out a claimed run and returns it completed. Raises what it failed with, after the run was ended as failed or cancelled.
+def state_of(error: BaseException) -> State:
+    """The state of a run that ended with an error."""
+    return "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else "failed"
+
+
+def carry_out(
+    site: Aggregations,
+    run: Run,
+    worker: str,
+    progress: Progress = silent,
+    ends_as: Callable[[BaseException], State] = state_of,
+) -> Run:
+    """Carries out a claimed run and returns it completed. Raises what it failed with, after the run was ended as ``ends_as`` says.
 
     A process that dies leaves the run to ``recon.aggregations.runs.monitor``."""
     run = site.runs.start(run, worker)
@@ -31,7 +42,7 @@ def carry_out(site: Aggregations, run: Run, worker: str, progress: Progress = si
         with _beating(site, run):
             figures = _figures(site, run, progress)
     except BaseException as error:
-        site.runs.end(run, "cancelled" if _is_cancel(error) else "failed", _reason(error))
+        site.runs.end(run, ends_as(error), _reason(error))
         raise
     return site.runs.end(run, "completed", figures=figures)
 
@@ -108,14 +119,10 @@ def _beating(site: Aggregations, run: Run) -> Iterator[None]:
         raise Cancelled(f"run {run.id} of {run.aggregation} was ended by another process")
 
 
-def _is_cancel(error: BaseException) -> bool:
-    return isinstance(error, Cancelled | KeyboardInterrupt) or type(error).__name__ == "DagsterExecutionInterruptedError"
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, ReconError):
         return str(error)
-    if isinstance(error, KeyboardInterrupt):
+    if not isinstance(error, Exception):
         return "interrupted"
     passing = " (it may pass)" if transient_kind(error) is not None else ""
     return f"unexpected {type(error).__name__}: {error}{passing}"

@@ -61,17 +61,19 @@ class Runs:
         self.database, self.reconciliation = database, reconciliation
         self._noted: dict[tuple[str, str], str] = {}
 
-    def note(self, evaluations: Iterable[Evaluation]) -> None:
-        """Stores the evaluations whose answers differ from the last stored ones of their scopes."""
+    def note(self, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+        """Stores the evaluations whose answers differ from the last stored ones of their scopes, and returns these."""
         new = [one for one in evaluations if self._noted.get((one.definition.name, one.scope)) != _answers(one)]
         if not new:
-            return
+            return []
+        stored = []
         with self.database.write() as connection:
             for one in new:
-                last = self._last_answers(connection, one)
-                if last != _answers(one):
+                if self._last_answers(connection, one) != _answers(one):
                     self._insert(connection, one)
+                    stored.append(one)
         self._noted |= {(one.definition.name, one.scope): _answers(one) for one in new}
+        return stored
 
     def claim(self, evaluation: Evaluation, worker: str = "", replays: int | None = None) -> Run | None:
         """Stores the evaluation and a run that no other process has. None where the files changed since, or another run began."""
@@ -144,12 +146,20 @@ class Runs:
         with self.database.read() as connection:
             return self.database.clock(connection)
 
+    def active(self) -> list[Run]:
+        """The runs that are claimed or running, oldest first."""
+        with self.database.read() as connection:
+            return self._active(connection)
+
     def overdue(self) -> list[Run]:
         """The active runs whose lease has run out."""
         with self.database.read() as connection:
             now = self.database.clock(connection)
-            here = (AGGREGATION_RUNS.c.reconciliation == self.reconciliation, AGGREGATION_RUNS.c.state.in_(ACTIVE))
-            return [_run(row) for row in connection.execute(sa.select(AGGREGATION_RUNS).where(*here, AGGREGATION_RUNS.c.lease_until < now))]
+            return self._active(connection, AGGREGATION_RUNS.c.lease_until < now)
+
+    def _active(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[Run]:
+        here = (AGGREGATION_RUNS.c.reconciliation == self.reconciliation, AGGREGATION_RUNS.c.state.in_(ACTIVE), *where)
+        return [_run(row) for row in connection.execute(sa.select(AGGREGATION_RUNS).where(*here).order_by(AGGREGATION_RUNS.c.id))]
 
     def get(self, number: int) -> Run:
         """A run by its number. Raises WrongUsage."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from recon.aggregations.warehouse import audit, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse import statements
+from recon.aggregations.warehouse.audit import Audit
 from recon.aggregations.warehouse.port import Load, Loaded
 from recon.errors import TryAgain, WrongInput
 from recon.storage import parquet
@@ -44,6 +45,18 @@ class DuckDBWarehouse:
     def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
         with self._transaction() as session:
             return steps.sums(session, target, scope, measures)
+
+    def audit(self, target: str, keys: Sequence[str]) -> Audit:
+        if not self.path.exists():
+            return Audit(None, 0, 0, {})
+        with self._transaction() as session:
+            return audit.audit(session, target, keys)
+
+    def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        with self._transaction() as session:
+            return audit.sample(session, target, scope, most)
 
     @contextmanager
     def _transaction(self) -> Iterator[_Session]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.vocabulary.types import Type
+
+if TYPE_CHECKING:
+    from recon.aggregations.warehouse.audit import Audit
 
 SCOPE, RUN, LEDGER = "recon_scope", "recon_run", "recon_loads"
 
@@ -64,4 +67,12 @@ class Warehouse(Protocol):
 
     def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
         """The number of rows of a scope, and the sums of measures over them."""
+        ...
+
+    def audit(self, target: str, keys: Sequence[str]) -> Audit:
+        """Whether the table's keys are unique and not null, and its scopes tie to their last loads."""
+        ...
+
+    def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
+        """The first rows of a scope, without Recon's own columns; none where there is no table."""
         ...

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from recon.aggregations.warehouse import audit, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse import statements
+from recon.aggregations.warehouse.audit import Audit
 from recon.aggregations.warehouse.port import Load, Loaded
 from recon.config.secrets import Credentials
 from recon.errors import ConnectionLost, TryAgain, WrongInput, WrongUsage
@@ -42,6 +43,14 @@ class PostgreSQLWarehouse:
     def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
         with self._transaction() as session:
             return steps.sums(session, target, scope, measures)
+
+    def audit(self, target: str, keys: Sequence[str]) -> Audit:
+        with self._transaction() as session:
+            return audit.audit(session, target, keys)
+
+    def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
+        with self._transaction() as session:
+            return audit.sample(session, target, scope, most)
 
     @contextmanager
     def _transaction(self) -> Iterator[_Session]:

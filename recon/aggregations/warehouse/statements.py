@@ -170,3 +170,29 @@ def enter(load: Load, counts: tuple[int, int, int], now: str) -> str:
     values = [text(load.id), text(load.target), text(load.scope), text(load.aggregation), totals_text, str(load.run), str(load.count)]
     columns = "id, target, scope, aggregation, totals, run, row_count, inserted, updated, deleted, loaded_at"
     return f"INSERT INTO {LEDGER} ({columns}) VALUES ({', '.join([*values, *map(str, counts)])}, {now})"
+
+
+def last_loads(target: str) -> str:
+    """Scope, rows and totals of the last entry of each scope."""
+    last = f"SELECT MAX(m.run) FROM {LEDGER} m WHERE m.target = l.target AND m.scope = l.scope"
+    return f"SELECT l.scope, l.row_count, l.totals FROM {LEDGER} l WHERE l.target = {text(target)} AND l.run = ({last})"
+
+
+def totals_by_scope(target: str, measures: Iterable[str]) -> str:
+    """Scope, rows, and sums."""
+    return f"SELECT {SCOPE}, COUNT(*){''.join(f', SUM({quoted(name)})' for name in measures)} FROM {quoted(target)} GROUP BY {SCOPE}"
+
+
+def doubled_keys(target: str, keys: Iterable[str]) -> str:
+    """The number of keys that the target has more than once."""
+    return f"SELECT COUNT(*) FROM (SELECT 1 AS n FROM {quoted(target)} GROUP BY {listed(keys)} HAVING COUNT(*) > 1) d"
+
+
+def null_keys(target: str, keys: Iterable[str]) -> str:
+    """The number of rows without a value in a key column."""
+    return f"SELECT COUNT(*) FROM {quoted(target)} WHERE {' OR '.join(f'{quoted(name)} IS NULL' for name in keys)}"
+
+
+def first_rows(target: str, scope: str, columns: Iterable[str], most: int) -> str:
+    names = listed(columns)
+    return f"SELECT {names} FROM {quoted(target)} WHERE {SCOPE} = {text(scope)} ORDER BY {names} LIMIT {most}"
