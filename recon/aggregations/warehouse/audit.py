@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from recon.aggregations.warehouse import statements
 from recon.aggregations.warehouse.load import Session
-from recon.aggregations.warehouse.port import RUN, SCOPE
-
-
-@dataclass(frozen=True)
-class Audit:
-    """``rows``: of the table; None where there is no table. ``doubled``: number of keys that it has more than once. ``nulls``: number of
-    rows without a value in a key column. ``untied``: scope → how its rows differ from those of its last load, by the ledger."""
-
-    rows: int | None
-    doubled: int
-    nulls: int
-    untied: dict[str, str]
+from recon.aggregations.warehouse.port import RUN, SCOPE, Audit
 
 
 def audit(session: Session, target: str, keys: Sequence[str]) -> Audit:

@@ -12,8 +12,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 
 from recon.aggregations.warehouse import audit, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse.audit import Audit
-from recon.aggregations.warehouse.port import Load, Loaded
+from recon.aggregations.warehouse.port import Audit, Load, Loaded
 from recon.errors import TryAgain, WrongInput
 from recon.storage import parquet
 from recon.vocabulary.types import Type

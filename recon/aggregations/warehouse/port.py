@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from recon.vocabulary.types import Type
-
-if TYPE_CHECKING:
-    from recon.aggregations.warehouse.audit import Audit
 
 SCOPE, RUN, LEDGER = "recon_scope", "recon_run", "recon_loads"
 
@@ -47,6 +44,17 @@ class Loaded:
     updated: int
     deleted: int
     again: bool = False
+
+
+@dataclass(frozen=True)
+class Audit:
+    """``rows``: of the table; None where there is no table. ``doubled``: number of keys that it has more than once. ``nulls``: number of
+    rows without a value in a key column. ``untied``: scope → how its rows differ from those of its last load, by the ledger."""
+
+    rows: int | None
+    doubled: int
+    nulls: int
+    untied: dict[str, str]
 
 
 class Warehouse(Protocol):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.aggregations.warehouse import audit, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse.audit import Audit
-from recon.aggregations.warehouse.port import Load, Loaded
+from recon.aggregations.warehouse.port import Audit, Load, Loaded
 from recon.config.secrets import Credentials
 from recon.errors import ConnectionLost, TryAgain, WrongInput, WrongUsage
 from recon.storage import parquet
