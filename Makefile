@@ -43,7 +43,7 @@ PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 NEEDING := server or daemon or spark or process or oracle
 
 check: lint           ## for the inner loop: lint, types, and each room's tests without server, Dagster daemon, Spark, other process or oracle
-	$(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(WORKERS) --dist loadfile
+	RECON_EXAMPLES_MAX=5 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(WORKERS) --dist loadfile
 
 test: lint chromium services  ## lint, types, then all tests but the long ones
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import few_examples
 import needs
 import pytest
 import seaweed
@@ -38,6 +39,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needs.mark(items)
+    few_examples.cap(items)
     sharing.long_ones_first(items)
 
 
