@@ -320,9 +320,11 @@ def _definition(site: Aggregations, name: str) -> Any:
 
 
 def _run_json(run: Run) -> dict[str, Any]:
+    from recon.aggregations.preconditions.snapshot import split
+
     times = {name: at.isoformat() if (at := getattr(run, name)) else None for name in ("claimed_at", "started_at", "ended_at")}
     known = {name: getattr(run, name) for name in ("id", "aggregation", "scope", "state", "attempt", "replays", "worker", "reason", "load")}
-    return {**known, **times, "versions": run.versions.split(","), "figures": dict(run.figures)}
+    return {**known, **times, "versions": split(run.versions), "figures": dict(run.figures)}
 
 
 COMMANDS = {"list": list_, "why": why, "run": run, "replay": replay, "files": files, "sync": sync}

@@ -40,12 +40,14 @@ FILES = sa.Table(
     sa.Column("landed_digest", sa.String(64)),
     sa.Column("landings", sa.Integer, nullable=False, server_default="0"),
     sa.Column("rejects", sa.Text),
+    sa.Column("delivered_at", Instant),
 )
 """Received files. ``series``: what a newer version replaces; ``version``: the order within it, None where arrival orders. ``parent``: the
 archive that the file was in. ``rows`` = ``kept`` + ``rejected_rows``. ``figures``: JSON of counts, see recon.intake.sources.convert.
 ``rules``: digest of the source's rules. ``landed_as``: the name in the window. ``landed_path``, ``landed_digest``: of the clean rows in
-the store. ``landings``: how often they landed: once, and again each time that other rules made other rows of the same bytes. ``rejects``:
-path of the rejected rows in the store."""
+the store. ``landings``: how often they landed: once, and again each time that other rules made other rows of the same bytes, or that the
+file was taken back and landed again. ``rejects``: path of the rejected rows in the store. ``delivered_at``: when the same name and bytes
+were last delivered again; null where they came once."""
 
 FILE_RUNS = sa.Table(
     "file_runs",
@@ -235,7 +237,7 @@ AGGREGATION_OVERRIDES = sa.Table(
 )
 """Conditions that a person has set aside, once: ``run`` is the run that used it."""
 
-sa.Index("files_versions", FILES.c.reconciliation, FILES.c.state, FILES.c.source, FILES.c.window, FILES.c.id)
+sa.Index("files_versions", *(FILES.c[name] for name in ("reconciliation", "state", "source", "window", "id", "landings")))
 sa.Index("aggregation_evaluations_scope", *(AGGREGATION_EVALUATIONS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
 sa.Index("aggregation_runs_scope", *(AGGREGATION_RUNS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
 _ACTIVE = AGGREGATION_RUNS.c.state.in_(("claimed", "running"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import ExpectedNumber, Need
 from recon.aggregations.preconditions.history import Past
-from recon.aggregations.preconditions.snapshot import ALL, Version
+from recon.aggregations.preconditions.snapshot import ALL, Version, split
 from recon.intake.sources.arrivals import expected_here, expected_name
 from recon.model.windows import Grid, name_of
 
@@ -90,22 +90,23 @@ def tries(scope: Scope) -> Answer:
 def new_input(scope: Scope) -> Answer:
     """The versions, or the definition's rules, differ from those of the last completed run."""
     done = scope.past.completed
-    if not scope.text:
-        return Answer(NEW_INPUT, False, "no file has landed")
-    if done is None:
-        return Answer(NEW_INPUT, True, f"{len(scope.versions)} files, and no run has completed")
-    if done["load"] == scope.load:
+    if done is not None and done["load"] == scope.load:
         return Answer(NEW_INPUT, False, f"the same files as in run {done['id']}")
-    before = set(filter(None, done["versions"].split(",")))
+    before = set(split(done["versions"])) if done is not None else set()
+    if not scope.versions:
+        taken = f"{_count(len(before))} of run {done['id']} taken back" if done is not None and before else ""
+        return Answer(NEW_INPUT, bool(taken), taken or "no file has landed")
+    if done is None:
+        return Answer(NEW_INPUT, True, f"{_count(len(scope.versions))}, and no run has completed")
     new = [version for version in scope.versions if version.text not in before]
     if not new:
         gone = len(before) - len(scope.versions)
-        return Answer(
-            NEW_INPUT, True, f"{gone} files less than in run {done['id']}" if gone else f"the definition changed since run {done['id']}"
-        )
+        changed = f"{_count(gone)} less than in run {done['id']}" if gone else f"the definition changed since run {done['id']}"
+        return Answer(NEW_INPUT, True, changed)
     if scope.definition.section.input == "all" and (old := [version for version in scope.versions if version.text in before]):
-        return Answer(NEW_INPUT, False, f"{len(new)} new files since run {done['id']}, but {_listed([v.name for v in old])} not yet anew")
-    return Answer(NEW_INPUT, True, f"{len(new)} new files since run {done['id']}: {_listed([version.name for version in new])}")
+        still = _listed([version.name for version in old])
+        return Answer(NEW_INPUT, False, f"{_count(len(new), 'new ')} since run {done['id']}, but not yet anew: {still}")
+    return Answer(NEW_INPUT, True, f"{_count(len(new), 'new ')} since run {done['id']}: {_listed([version.name for version in new])}")
 
 
 def files(scope: Scope) -> Answer:
@@ -116,8 +117,8 @@ def files(scope: Scope) -> Answer:
     names, missing = expected_names(scope), missing_names(scope)
     if not names:
         return Answer(FILES, False, "no file is expected on this day")
-    told = f": {_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
-    return Answer(FILES, not missing, f"{len(names) - len(missing)} of {len(names)} files{told}")
+    lacking = f": {_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
+    return Answer(FILES, not missing, f"{len(names) - len(missing)} of {len(names)} files{lacking}")
 
 
 def expected_names(scope: Scope) -> list[str]:
@@ -147,26 +148,32 @@ def size(scope: Scope) -> list[Answer]:
     return found
 
 
-def needed_files(scope: Scope, need: Need, there: Sequence[Version]) -> Answer:
-    """A file of another source is there, and fresh enough."""
-    what = need.files or "a file"
-    if not there:
-        return Answer(need.name, False, f"{what} of {need.source} has never landed")
-    last = max(there, key=lambda version: version.received_at)
-    came = f"{last.name} came at {last.received_at:%Y-%m-%dT%H:%MZ}"
+def needed_files(scope: Scope, need: Need, came: Mapping[str, datetime]) -> Answer:
+    """A file of another source is there, and fresh enough. ``came``: name → when it was last delivered."""
+    if not came:
+        return Answer(need.name, False, f"{need.files or 'a file'} of {need.source} has never landed")
+    last, at = max(came.items(), key=lambda item: item[1])
+    why = f"{last} last came at {name_of(at)}"
     if need.since == "ever":
-        return Answer(need.name, True, came)
-    begin = _day_begin(scope, need.since)
-    return Answer(need.name, last.received_at >= begin, f"{came}, the business day began at {begin:%Y-%m-%dT%H:%MZ}")
+        return Answer(need.name, True, why)
+    begin = day_begin(scope.now if need.since == "today" or scope.window is None else scope.window, scope.definition.section.time_zone)
+    return Answer(need.name, at >= begin, f"{why}, the business day began at {name_of(begin)}")
 
 
-def needed_run(scope: Scope, need: Need, past: Past) -> Answer:
-    """Another aggregation has completed this scope, and has nothing new to do."""
+def needed_runs(need: Need, missing: Mapping[str, str]) -> Answer:
+    """Another aggregation has aggregated what is there for this scope. ``missing``: its scope → why it has not."""
+    if not missing:
+        return Answer(need.name, True, f"{need.aggregation} is up to date")
+    return Answer(need.name, False, f"{need.aggregation}: {_listed([f'{scope}: {why}' for scope, why in missing.items()])}")
+
+
+def not_done(past: Past, load: str) -> str:
+    """Why a scope of a needed aggregation is not up to date; "" where it is. ``load``: that of the files that are there."""
+    if past.active and past.newest is not None:
+        return f"run {past.newest['id']} is {past.newest['state']}"
     if past.completed is None:
-        return Answer(need.name, False, f"{need.aggregation} has not completed {scope.name}")
-    if past.newest is not None and past.newest["id"] != past.completed["id"]:
-        return Answer(need.name, False, f"run {past.newest['id']} of {need.aggregation} is {past.newest['state']}")
-    return Answer(need.name, True, f"{need.aggregation} completed {scope.name} in run {past.completed['id']}")
+        return "no run has completed"
+    return "" if past.completed["load"] == load else f"it has new input since run {past.completed['id']}"
 
 
 def deadline_passed(scope: Scope) -> str:
@@ -178,11 +185,15 @@ def deadline_passed(scope: Scope) -> str:
     return f"the deadline {name_of(end)} has passed" if scope.now >= end else ""
 
 
-def _day_begin(scope: Scope, since: str) -> datetime:
-    """The start of the business day, in the definition's time zone: of now, or of the window's start."""
-    instant = scope.now if since == "today" or scope.window is None else scope.window
-    zone = ZoneInfo(scope.definition.section.time_zone or "UTC")
-    return instant.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+def day_begin(instant: datetime, zone: str) -> datetime:
+    """The start of the business day that contains an instant. A midnight that clocks skip is the instant of the change; of a midnight that
+    occurs twice, the first counts."""
+    local = instant.astimezone(ZoneInfo(zone or "UTC"))
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
+
+
+def _count(files: int, what: str = "") -> str:
+    return f"{files} {what}file" + ("" if files == 1 else "s")
 
 
 def _listed(names: Sequence[str]) -> str:

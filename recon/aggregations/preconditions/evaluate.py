@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 import sqlalchemy as sa
 
 from recon.aggregations.definitions.load import Definition
+from recon.aggregations.definitions.sections import Need
 from recon.aggregations.preconditions import conditions, criteria
 from recon.aggregations.preconditions.conditions import Answer, Scope
-from recon.aggregations.preconditions.history import Override, Past, overrides, pasts
-from recon.aggregations.preconditions.snapshot import ALL, Files, joined
+from recon.aggregations.preconditions.history import Override, Past, Pasts, overrides
+from recon.aggregations.preconditions.snapshot import ALL, Files, joined, split
 from recon.database import Database
 
 _NOTHING = Past()
@@ -42,8 +44,7 @@ class Evaluation:
     def settled(self) -> bool:
         """Whether its input was aggregated by the last completed run, and no run is at work."""
         done = self.past.completed
-        load = self.definition.load_id(self.scope, self.versions)
-        return not self.past.active and done is not None and bool(self.versions) and done["load"] == load
+        return not self.past.active and done is not None and done["load"] == self.definition.load_id(self.scope, self.versions)
 
     @property
     def waits_for(self) -> list[str]:
@@ -52,23 +53,33 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates again and again. It remembers the details of files, so that a tick in which nothing arrived reads only versions."""
+    """Evaluates again and again. It remembers the details of files and completed runs, so that a tick in which nothing arrived reads only
+    versions."""
 
     def __init__(self, database: Database, reconciliation: str) -> None:
         self.database, self.reconciliation = database, reconciliation
-        self.files = Files(reconciliation)
+        self.files, self.pasts = Files(reconciliation), Pasts(reconciliation)
 
-    def evaluate(self, definitions: Iterable[Definition], now: datetime | None = None, settled: bool = False) -> list[Evaluation]:
+    def evaluate(
+        self,
+        definitions: Iterable[Definition],
+        now: datetime | None = None,
+        settled: bool = False,
+        known: Mapping[str, Definition] | None = None,
+        scope: str | None = None,
+    ) -> list[Evaluation]:
         """The evaluations of all scopes, in order of definitions and scopes; those that are settled only if asked for. ``now``: for
-        business days, deadlines and repeats, by default the database's clock."""
+        business days, deadlines and repeats, by default the database's clock. ``known``: by name, the definitions that others may need, by
+        default those that are evaluated. ``scope``: only this one, also where it has no file."""
+        chosen = list(definitions)
+        by_name = {made.name: made for made in chosen} if known is None else known
         with self.database.read() as connection:
             at = self.database.clock(connection) if now is None else now
             self.files.look(connection)
-            happened, set_aside = pasts(connection, self.reconciliation), overrides(connection, self.reconciliation)
-            look = _Look(self.database, connection, self.files, happened, at)
-            return [
-                found for definition in definitions for found in look.evaluations(definition, set_aside) if settled or not found.settled
-            ]
+            happened, set_aside = self.pasts.look(connection), overrides(connection, self.reconciliation)
+            look = _Look(self.database, connection, self.files, happened, at, by_name, set_aside)
+            found = (one for definition in chosen for one in look.evaluations(definition, scope))
+            return [one for one in found if settled or not one.settled]
 
 
 @dataclass(frozen=True)
@@ -80,49 +91,71 @@ class _Look:
     files: Files
     pasts: Mapping[tuple[str, str], Past]
     now: datetime
+    known: Mapping[str, Definition]
+    set_aside: Mapping[tuple[str, str], Sequence[Override]]
+    _texts: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def evaluations(self, definition: Definition, set_aside: Mapping[tuple[str, str], Sequence[Override]]) -> Iterator[Evaluation]:
-        for name, windows in self._scopes(definition).items():
-            past = self.pasts.get((definition.name, name), _NOTHING)
-            quick = self._quick(definition, name, windows, past)
-            if quick is not None:
-                yield quick
-                continue
-            versions = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
-            text = joined(version.text for version in versions)
-            scope = Scope(definition, name, versions, text, past, self.now)
-            chosen = set_aside.get((definition.name, name), ())
-            answers = tuple(_set_aside(answer, scope, chosen) for answer in self._answers(scope))
-            used = tuple(one for one in chosen if any(one.condition == answer.condition for answer in answers))
-            yield Evaluation(
-                definition,
-                name,
-                self.now,
-                answers,
-                text,
-                tuple(version.name for version in versions),
-                past,
-                tuple(conditions.missing_names(scope)),
-                used,
-            )
+    def evaluations(self, definition: Definition, only: str | None) -> Iterator[Evaluation]:
+        scopes = self._scopes(definition)
+        if only is not None:
+            scopes = {only: scopes.get(only, [])}
+        quick = {name: self._quick(definition, name, windows) for name, windows in scopes.items()}
+        unsettled = [window for name, windows in scopes.items() if quick[name] is None for window in windows]
+        self.files.prepare(self.connection, definition.source.name, unsettled)
+        for name, windows in scopes.items():
+            yield quick[name] or self._slow(definition, name, windows)
+
+    def _slow(self, definition: Definition, name: str, windows: Sequence[str]) -> Evaluation:
+        """The evaluation of a scope, each condition asked."""
+        past = self.pasts.get((definition.name, name), _NOTHING)
+        versions = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
+        text = joined(version.text for version in versions)
+        scope = Scope(definition, name, versions, text, past, self.now)
+        chosen = self.set_aside.get((definition.name, name), ())
+        answers = tuple(_set_aside(answer, scope, chosen) for answer in self._answers(scope))
+        names, missing = tuple(version.name for version in versions), tuple(conditions.missing_names(scope))
+        used = tuple(one for one in chosen if any(one.condition == answer.condition for answer in answers))
+        return Evaluation(definition, name, self.now, answers, text, names, past, missing, used)
 
     def _scopes(self, definition: Definition) -> dict[str, list[str]]:
-        """Scope → its windows: those with files, and those that have had a run."""
-        windows = sorted({*self.files.windows(definition.source.name)})
+        """Scope → its windows: those with files, and those whose files were all taken back since a run."""
+        there = self.files.windows(definition.source.name)
         if definition.section.per == "all":
-            return {ALL: windows}
-        return {window: [window] for window in windows}
+            return {ALL: sorted(there)}
+        return {window: [window] for window in sorted({*there, *self._past_scopes.get(definition.name, ())})}
 
-    def _quick(self, definition: Definition, name: str, windows: Sequence[str], past: Past) -> Evaluation | None:
+    @cached_property
+    def _past_scopes(self) -> dict[str, list[str]]:
+        """Aggregation → the scopes in which its last completed run had files, or a run is at work."""
+        found: dict[str, list[str]] = {}
+        for (name, scope), past in self.pasts.items():
+            if scope != ALL and (past.active or (past.completed is not None and past.completed["versions"])):
+                found.setdefault(name, []).append(scope)
+        return found
+
+    def _quick(self, definition: Definition, name: str, windows: Sequence[str]) -> Evaluation | None:
         """The evaluation of a scope whose versions are those of its last completed run, without reading details; None for any other."""
+        past = self.pasts.get((definition.name, name), _NOTHING)
         if definition.section.files is not None or past.completed is None or past.active:
             return None
-        there = self.files.windows(definition.source.name)
-        text = there[name] if name in there else joined(v for window in windows for v in there[window].split(","))
+        text = self._text(definition, name, windows)
         if past.completed["load"] != definition.load_id(name, text):
             return None
         same = Answer(conditions.NEW_INPUT, False, f"the same files as in run {past.completed['id']}")
         return Evaluation(definition, name, self.now, (same,), text, (), past)
+
+    def _text(self, definition: Definition, name: str, windows: Sequence[str]) -> str:
+        """The versions of a scope, joined."""
+        there = self.files.windows(definition.source.name)
+        if definition.section.files is not None:
+            details = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
+            return joined(version.text for version in details)
+        if name != ALL:
+            return there.get(name, "")
+        if (definition.source.name, ALL) not in self._texts:
+            versions = joined(version for window in windows for version in split(there.get(window, "")))
+            self._texts[definition.source.name, ALL] = versions
+        return self._texts[definition.source.name, ALL]
 
     def _answers(self, scope: Scope) -> Iterator[Answer]:
         yield conditions.not_running(scope)
@@ -132,12 +165,26 @@ class _Look:
         yield from conditions.size(scope)
         for need in scope.definition.section.needs:
             if need.source is not None:
-                windows = self.files.windows(need.source)
-                yield conditions.needed_files(scope, need, self.files.details(self.connection, need.source, windows, need.files))
+                yield conditions.needed_files(scope, need, self.files.came(self.connection, need.source, need.files))
             else:
-                yield conditions.needed_run(scope, need, self.pasts.get((str(need.aggregation), scope.name), _NOTHING))
+                yield conditions.needed_runs(need, self._not_done(scope, need))
         if scope.definition.criteria is not None:
             yield criteria.answer(self.database, self.connection, scope)
+
+    def _not_done(self, scope: Scope, need: Need) -> dict[str, str]:
+        """Scope of a needed aggregation → why it has not aggregated what is there. Needed are its scope of the same name, or all."""
+        needed = self.known.get(str(need.aggregation))
+        if needed is None:
+            return {scope.name: "it is not enabled"}
+        scopes = self._scopes(needed)
+        names = [scope.name] if scope.window is not None and needed.section.per == "window" else list(scopes) or [scope.name]
+        found = {}
+        for name in names:
+            past = self.pasts.get((needed.name, name), _NOTHING)
+            load = needed.load_id(name, self._text(needed, name, scopes.get(name, [])))
+            if why := conditions.not_done(past, load):
+                found[name] = why
+        return found
 
 
 def _set_aside(answer: Answer, scope: Scope, overrides: Sequence[Override]) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -40,21 +40,36 @@ class Override:
 
 
 _READ = ("id", "aggregation", "scope", "state", "load", "attempt", "ended_at", "versions", "reason", "worker", "claimed_at")
+_NUMBERS_MAX = 500
+"""Runs that a statement names; for more it reads all."""
 
 
-def pasts(connection: sa.Connection, reconciliation: str) -> dict[tuple[str, str], Past]:
-    """(aggregation, scope) → what happened, in two statements."""
-    newest = _newest(connection, reconciliation, AGGREGATION_RUNS.c.reconciliation == reconciliation)
-    completed = _newest(connection, reconciliation, AGGREGATION_RUNS.c.state == "completed")
-    return {key: Past(run, completed.get(key)) for key, run in newest.items()}
+@dataclass
+class Pasts:
+    """What happened in all scopes of one reconciliation. It may be kept from one transaction to the next: runs that completed are not read
+    again."""
 
+    reconciliation: str
+    _completed: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
-def _newest(connection: sa.Connection, reconciliation: str, condition: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
-    here = AGGREGATION_RUNS.c.reconciliation == reconciliation
-    last = sa.select(sa.func.max(AGGREGATION_RUNS.c.id)).where(here, condition)
-    last = last.group_by(AGGREGATION_RUNS.c.aggregation, AGGREGATION_RUNS.c.scope)
-    query = sa.select(*(AGGREGATION_RUNS.c[name] for name in _READ)).where(AGGREGATION_RUNS.c.id.in_(last))
-    return {(row.aggregation, row.scope): dict(row._mapping) for row in connection.execute(query)}
+    def look(self, connection: sa.Connection) -> dict[tuple[str, str], Past]:
+        """(aggregation, scope) → what happened, in two statements."""
+        runs = AGGREGATION_RUNS.c
+        completed = sa.func.max(sa.case((runs.state == "completed", runs.id)))
+        newest = sa.select(runs.aggregation, runs.scope, sa.func.max(runs.id), completed).where(runs.reconciliation == self.reconciliation)
+        numbers = {(name, scope): found for name, scope, *found in connection.execute(newest.group_by(runs.aggregation, runs.scope))}
+        wanted = {number for found in numbers.values() for number in found if number is not None}
+        read = self._read(connection, wanted - self._completed.keys())
+        rows = {**{number: self._completed[number] for number in wanted & self._completed.keys()}, **read}
+        self._completed = {number: row for number, row in rows.items() if row["state"] == "completed"}
+        return {key: Past(rows[last], None if done is None else rows[done]) for key, (last, done) in numbers.items()}
+
+    def _read(self, connection: sa.Connection, numbers: set[int]) -> dict[int, Mapping[str, Any]]:
+        columns = sa.select(*(AGGREGATION_RUNS.c[name] for name in _READ)).where(AGGREGATION_RUNS.c.reconciliation == self.reconciliation)
+        if len(numbers) <= _NUMBERS_MAX:
+            columns = columns.where(AGGREGATION_RUNS.c.id.in_(numbers))
+        found = connection.execute(columns) if numbers else ()
+        return {row.id: dict(row._mapping) for row in found if row.id in numbers}
 
 
 def overrides(connection: sa.Connection, reconciliation: str) -> dict[tuple[str, str], list[Override]]:

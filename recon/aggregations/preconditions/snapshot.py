@@ -13,14 +13,15 @@ from recon.intake.sources.names import NamePattern
 
 ALL = "all"
 """The scope of a definition with ``per: all``."""
+DELIVERED = sa.func.coalesce(FILES.c.delivered_at, FILES.c.received_at)
+"""When a file was last delivered, changed or not, as SQL."""
 _WINDOWS_MAX = 500
 """Windows that a statement names; for more it reads all of the source."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One landed file. ``number``: of its row in ``files``; ``text``: the number and how often it landed, ``17.1``. ``bytes``: as
-    received."""
+    """One landed file. ``number``: of its row in ``files``; ``text``: see ``version``. ``bytes``: as received."""
 
     number: int
     text: str
@@ -28,17 +29,39 @@ class Version:
     window: str
     rows: int
     bytes: int
-    received_at: datetime
+
+
+def version(number: int, landings: int) -> str:
+    """A file's version: the number of its row in ``files``, ``17``; with how often it landed, unless that was once, ``17.2``."""
+    return str(number) if landings == 1 else f"{number}.{landings}"
+
+
+_ID, _LANDINGS = (sa.cast(FILES.c[name], sa.Text) for name in ("id", "landings"))
+_VERSION = sa.case((FILES.c.landings == 1, _ID), else_=_ID + "." + _LANDINGS)
+"""``version`` as SQL."""
 
 
 def joined(versions: Iterable[str]) -> str:
     """The versions as they are stored: ascending, with commas between."""
-    return ",".join(sorted(versions, key=_parts))
+    return ",".join(sorted(versions, key=_number))
 
 
-def _parts(version: str) -> tuple[int, int]:
-    number, _, landing = version.partition(".")
-    return int(number), int(landing)
+def split(text: str) -> list[str]:
+    """The versions that ``joined`` has joined."""
+    return text.split(",") if text else []
+
+
+def _number(text: str) -> int:
+    return int(text.partition(".")[0])
+
+
+def _in_order(text: str) -> str:
+    """Joined versions in whatever order a database gives them, mostly the right one, as ``joined`` writes them."""
+    if "." in text:
+        return joined(text.split(","))
+    numbers = [*map(int, text.split(","))]
+    ascending = sorted(numbers)
+    return text if numbers == ascending else ",".join(map(str, ascending))
 
 
 @dataclass
@@ -51,22 +74,23 @@ class Files:
     _joined: dict[tuple[str, str], str] = field(default_factory=dict)
     _versions: dict[str, dict[str, str]] = field(default_factory=dict)
     _details: dict[tuple[str, str], tuple[str, tuple[Version, ...]]] = field(default_factory=dict)
+    _came: dict[str, dict[str, datetime]] = field(default_factory=dict)
 
     def look(self, connection: sa.Connection) -> None:
         """Reads the versions of every source and window, in one statement."""
-        concat = sa.func.aggregate_strings(sa.cast(FILES.c.id, sa.Text) + "." + sa.cast(FILES.c.landings, sa.Text), ",")
         query = (
-            sa.select(FILES.c.source, FILES.c.window, concat)
+            sa.select(FILES.c.source, FILES.c.window, sa.func.aggregate_strings(_VERSION, ","))
             .where(FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed", FILES.c.window.is_not(None))
             .group_by(FILES.c.source, FILES.c.window)
         )
         before, self._versions = self._raw, {}
         self._raw = {(source, window): text for source, window, text in connection.execute(query)}
         joined_before = self._joined
-        self._joined = {key: joined_before[key] if before.get(key) == text else joined(text.split(",")) for key, text in self._raw.items()}
+        self._joined = {key: joined_before[key] if before.get(key) == text else _in_order(text) for key, text in self._raw.items()}
         for (source, window), versions in self._joined.items():
             self._versions.setdefault(source, {})[window] = versions
         self._details = {key: kept for key, kept in self._details.items() if self._versions.get(key[0], {}).get(key[1]) == kept[0]}
+        self._came = {}
 
     def windows(self, source: str) -> Mapping[str, str]:
         """Window → its versions of a source, as ``joined`` writes them."""
@@ -75,24 +99,40 @@ class Files:
     def details(self, connection: sa.Connection, source: str, windows: Iterable[str], pattern: str | None = None) -> list[Version]:
         """The files of windows, in order of their numbers. ``pattern``: only files whose names match."""
         wanted = [window for window in windows if window in self.windows(source)]
-        self._read(connection, source, [window for window in wanted if (source, window) not in self._details])
+        self.prepare(connection, source, wanted)
         found = [version for window in wanted for version in self._details[source, window][1]]
         if pattern is not None:
             named = NamePattern(pattern)
             found = [version for version in found if named.match(version.name) is not None]
         return sorted(found, key=lambda version: version.number)
 
+    def prepare(self, connection: sa.Connection, source: str, windows: Iterable[str]) -> None:
+        """Reads the details of windows, in at most one statement."""
+        there = self.windows(source)
+        self._read(connection, source, [window for window in windows if window in there and (source, window) not in self._details])
+
+    def came(self, connection: sa.Connection, source: str, pattern: str | None = None) -> dict[str, datetime]:
+        """Name of a landed file → when it was last delivered, changed or not. ``pattern``: only files whose names match."""
+        if source not in self._came:
+            here = (FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed", FILES.c.source == source)
+            query = sa.select(FILES.c.name, sa.func.max(DELIVERED)).where(*here).group_by(FILES.c.name)
+            self._came[source] = {row[0]: row[1] for row in connection.execute(query)}
+        if pattern is None:
+            return self._came[source]
+        named = NamePattern(pattern)
+        return {name: at for name, at in self._came[source].items() if named.match(name) is not None}
+
     def _read(self, connection: sa.Connection, source: str, windows: list[str]) -> None:
         """Reads the details of windows, in one statement."""
         if not windows:
             return
-        columns = [FILES.c[name] for name in ("id", "landings", "name", "window", "kept", "size", "received_at")]
+        columns = [FILES.c[name] for name in ("id", "landings", "name", "window", "kept", "size")]
         conditions = [FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed", FILES.c.source == source]
         if len(windows) <= _WINDOWS_MAX:
             conditions.append(FILES.c.window.in_(windows))
         found: dict[str, list[Version]] = {window: [] for window in windows}
-        for number, landings, name, window, kept, size, at in connection.execute(sa.select(*columns).where(*conditions)):
+        for number, landings, name, window, kept, size in connection.execute(sa.select(*columns).where(*conditions)):
             if window in found:
-                found[window].append(Version(number, f"{number}.{landings}", name, window, kept or 0, size, at))
+                found[window].append(Version(number, version(number, landings), name, window, kept or 0, size))
         for window, versions in found.items():
             self._details[source, window] = (self._versions[source][window], tuple(versions))

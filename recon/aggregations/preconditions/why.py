@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from recon.aggregations.preconditions import conditions
 from recon.aggregations.preconditions.conditions import Answer
 from recon.aggregations.preconditions.evaluate import Evaluation
+from recon.aggregations.preconditions.snapshot import DELIVERED
 from recon.database import Database
 from recon.database.tables import AGGREGATION_EVALUATIONS, FILES
 
@@ -82,5 +83,5 @@ def _missing(answer: Answer, evaluation: Evaluation) -> list[str]:
 def _last_came(connection: sa.Connection, reconciliation: str, evaluation: Evaluation, name: str) -> datetime | None:
     files = FILES.c
     here = (files.reconciliation == reconciliation, files.source == evaluation.definition.source.name, files.name == name)
-    found: datetime | None = connection.scalar(sa.select(files.received_at).where(*here).order_by(files.id.desc()).limit(1))
+    found: datetime | None = connection.scalar(sa.select(sa.func.max(DELIVERED)).where(*here))
     return found

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recon.aggregations.definitions.load import ROWS, Definition, from_record
+from recon.aggregations.preconditions.snapshot import split, version
 from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import Computed, compute
 from recon.aggregations.runs.site import Aggregations
@@ -50,8 +51,8 @@ def carry_out(
 def _figures(site: Aggregations, run: Run, progress: Progress) -> dict[str, Any]:
     definition = from_record(run.aggregation, run.definition, site.config, site.intake.sources)
     files = site.runs.files(run)
-    wanted, found = run.versions.split(","), {f"{file['id']}.{file['landings']}" for file in files}
-    if lost := [version for version in wanted if version not in found]:
+    wanted, found = split(run.versions), {version(file["id"], file["landings"]) for file in files}
+    if lost := [one for one in wanted if one not in found]:
         raise WrongInput(
             f"{run.aggregation}, {run.scope}: the clean rows of file {lost[0].partition('.')[0]} were made anew since then; the next "
             "evaluation takes the new ones"

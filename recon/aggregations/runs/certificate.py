@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recon.aggregations.definitions.load import Definition
+from recon.aggregations.preconditions.snapshot import version
 from recon.aggregations.runs.tracking import Run
 from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists
@@ -28,7 +29,7 @@ def put_certificate(
         "rules": definition.rules,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": [
-            {"file": file["name"], "version": f"{file['id']}.{file['landings']}", "digest": file["digest"], "rows": file["kept"]}
+            {"file": file["name"], "version": version(file["id"], file["landings"]), "digest": file["digest"], "rows": file["kept"]}
             for file in files
         ],
         "figures": dict(figures),

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import written
 from recon.aggregations.preconditions.evaluate import Evaluation
-from recon.aggregations.preconditions.history import ACTIVE, Past, pasts
-from recon.aggregations.preconditions.snapshot import joined
+from recon.aggregations.preconditions.history import ACTIVE, Past, Pasts
+from recon.aggregations.preconditions.snapshot import joined, split, version
 from recon.database import Database
 from recon.database.tables import AGGREGATION_EVALUATIONS, AGGREGATION_OVERRIDES, AGGREGATION_RUNS, FILES
 from recon.errors import WrongUsage
@@ -139,7 +139,7 @@ class Runs:
     def past(self, aggregation: str, scope: str) -> Past:
         """What happened in a scope."""
         with self.database.read() as connection:
-            return pasts(connection, self.reconciliation).get((aggregation, scope), Past())
+            return Pasts(self.reconciliation).look(connection).get((aggregation, scope), Past())
 
     def now(self) -> datetime:
         """The database's time."""
@@ -183,7 +183,7 @@ class Runs:
 
     def files(self, run: Run) -> list[Mapping[str, Any]]:
         """The rows of ``files`` that a run's versions are of, in order of their numbers."""
-        numbers = [int(version.partition(".")[0]) for version in run.versions.split(",") if version]
+        numbers = [int(one.partition(".")[0]) for one in split(run.versions)]
         found: list[Mapping[str, Any]] = []
         with self.database.read() as connection:
             for at in range(0, len(numbers), 500):
@@ -219,7 +219,7 @@ class Runs:
         if definition.section.per == "window":
             where.append(files.window == evaluation.scope)
         rows = connection.execute(sa.select(files.id, files.landings, files.name).where(*where, files.window.is_not(None)))
-        return joined(f"{row.id}.{row.landings}" for row in rows if definition.takes(row.name))
+        return joined(version(row.id, row.landings) for row in rows if definition.takes(row.name))
 
     def _newest(self, connection: sa.Connection, aggregation: str, scope: str) -> Run | None:
         table = AGGREGATION_RUNS.c

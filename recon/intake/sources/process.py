@@ -122,7 +122,7 @@ def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, mad
         intake.tracking.move(older, "superseded", intake.run, reason=f"{file.shown}, file {file.id}, is newer")
     if not source.section.reference:
         close_if_complete(intake, window, file)
-    return intake.tracking.move(file, "landed", intake.run, **landed, landings=1, reason="")
+    return intake.tracking.move(file, "landed", intake.run, **landed, landings=file.landings + 1, reason="")
 
 
 def _versions(intake: Intake, file: Tracked) -> list[Tracked]:

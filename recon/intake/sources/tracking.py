@@ -55,6 +55,7 @@ class Tracked:
     landed_digest: str | None
     landings: int
     rejects: str | None
+    delivered_at: datetime | None
 
     @property
     def shown(self) -> str:
@@ -78,13 +79,15 @@ class Tracking:
         self.database, self.reconciliation = database, reconciliation
 
     def add(self, fields: Mapping[str, Any], run: str) -> tuple[Tracked, bool]:
-        """Tracks a received file. A file of the same source, name and bytes is tracked already: it is returned, with False."""
+        """Tracks a received file. A file of the same source, name and bytes is tracked already: it is returned, with False, and the time of
+        this delivery is noted."""
         same = [FILES.c[name] == fields[name] for name in ("source", "name", "digest")]
         with self.database.write() as connection:
             if not self.database.is_sqlite:  # two processes that receive the same file: the second waits for the first
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(self.reconciliation))))
             known = connection.execute(sa.select(FILES).where(FILES.c.reconciliation == self.reconciliation, *same)).first()
             if known is not None:
+                connection.execute(FILES.update().where(FILES.c.id == known.id).values(delivered_at=datetime.now(UTC)))
                 return _tracked(known), False
             values = {**fields, "reconciliation": self.reconciliation, "state": "received", "received_at": datetime.now(UTC)}
             number = connection.execute(FILES.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
