@@ -42,7 +42,7 @@ def look(site: Aggregations, only: Collection[str] | None = None, scope: str | N
     ended = end_dead(site)
     definitions = site.definitions()
     wanted = [made for name, made in definitions.good.items() if only is None or name in only]
-    evaluations = [found for found in site.evaluator.evaluate(wanted, now) if scope is None or found.scope == scope]
+    evaluations = site.evaluator.evaluate(wanted, now, known=definitions.good, scope=scope)
     waiting = tuple(found for found in evaluations if not found.due)
     changed = tuple(site.runs.note(waiting))
     return Look(definitions, tuple(found for found in evaluations if found.due), waiting, changed, tuple(ended))

@@ -93,7 +93,7 @@ class Figures:
 
 def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Figures | None:
     """The finished reduction of a window's revision by these rules, None if there is none. All attempts are equal."""
-    attempt = f"{layout.stateless_of(window)}{revision:06d}-{rules}-"
+    attempt = layout.stateless_by(window, revision, rules)
     for path in store.list(layout.stateless_of(window)):
         if path.startswith(attempt) and path.endswith("/" + FIGURES) and store.get(path) != SWEPT:
             return read(store, path[: -len(FIGURES)])

@@ -195,7 +195,12 @@ def stateless_of(window: datetime) -> str:
 
 def stateless(window: datetime, revision: int, rules: str, attempt: str) -> str:
     """The folder of one attempt at reducing a window's revision by one version of the rules."""
-    return f"{stateless_of(window)}{revision:06d}-{rules}-{attempt}/"
+    return f"{stateless_by(window, revision, rules)}{attempt}/"
+
+
+def stateless_by(window: datetime, revision: int, rules: str) -> str:
+    """The prefix of all attempts at it."""
+    return f"{stateless_of(window)}{revision:06d}-{rules}-"
 
 
 def prefetched(attempt: str) -> str:

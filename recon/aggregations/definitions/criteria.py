@@ -71,7 +71,7 @@ def _resolved(tree: exp.Select, field: str) -> exp.Select:
 
     if len(tree.expressions) != 1 or tree.is_star:
         raise WrongUsage(f"{field}: expected one value, such as select count(*) = 13 from files where window = :scope")
-    schema = {view: dict.fromkeys(columns, "TEXT") for view, columns in VIEWS.items()}
+    schema: dict[str, object] = {view: dict.fromkeys(columns, "TEXT") for view, columns in VIEWS.items()}
     try:
         found = qualify(tree, schema=schema, dialect="sqlite", expand_stars=False, quote_identifiers=False, identify=False)
     except SqlglotError as error:

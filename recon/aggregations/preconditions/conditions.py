@@ -185,7 +185,7 @@ def deadline_passed(scope: Scope) -> str:
     return f"the deadline {name_of(end)} has passed" if scope.now >= end else ""
 
 
-def day_begin(instant: datetime, zone: str) -> datetime:
+def day_begin(instant: datetime, zone: str | None) -> datetime:
     """The start of the business day that contains an instant. A midnight that clocks skip is the instant of the change; of a midnight that
     occurs twice, the first counts."""
     local = instant.astimezone(ZoneInfo(zone or "UTC"))

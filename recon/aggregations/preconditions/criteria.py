@@ -58,10 +58,9 @@ def _parsed_views(reconciliation: str, dialect: str) -> dict[str, Any]:
     """View → its query as a tree."""
     import sqlglot
 
-    made: sa.Dialect = sqlite.dialect() if dialect == "sqlite" else postgresql.dialect()
-    texts = {
-        name: str(query.compile(dialect=made, compile_kwargs={"literal_binds": True})) for name, query in views(reconciliation).items()
-    }
+    made: Any = sqlite.dialect() if dialect == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
+    given = {"dialect": made, "compile_kwargs": {"literal_binds": True}}
+    texts = {name: str(query.compile(**given)) for name, query in views(reconciliation).items()}
     return {name: sqlglot.parse_one(text, dialect=dialect) for name, text in texts.items()}
 
 

@@ -98,7 +98,7 @@ class _Look:
     def evaluations(self, definition: Definition, only: str | None) -> Iterator[Evaluation]:
         scopes = self._scopes(definition)
         if only is not None:
-            scopes = {only: scopes.get(only, [])}
+            scopes = {only: scopes.get(only, [])} if (only == ALL) == (definition.section.per == "all") else {}
         quick = {name: self._quick(definition, name, windows) for name, windows in scopes.items()}
         unsettled = [window for name, windows in scopes.items() if quick[name] is None for window in windows]
         self.files.prepare(self.connection, definition.source.name, unsettled)

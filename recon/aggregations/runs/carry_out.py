@@ -10,11 +10,12 @@ from typing import Any
 
 from recon.aggregations.definitions.load import ROWS, Definition, from_record
 from recon.aggregations.preconditions.snapshot import split, version
+from recon.aggregations.runs import tracking
 from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import Computed, compute
 from recon.aggregations.runs.site import Aggregations
-from recon.aggregations.runs.tracking import LEASE, Run, State
-from recon.aggregations.warehouse.port import Load, Loaded
+from recon.aggregations.runs.tracking import Run, State
+from recon.aggregations.warehouse.port import Load
 from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, transient_kind
 from recon.model.progress import Progress, silent
 from recon.storage.scratch import scratch_folder
@@ -60,17 +61,19 @@ def _figures(site: Aggregations, run: Run, progress: Progress) -> dict[str, Any]
     with scratch_folder(site.intake.store) as folder:
         progress("aggregate", f"{len(files)} files", 0.0)
         computed = compute(site.intake.store, definition, files, run.id, folder)
+        figures = _figures_of(definition, computed)
+        if not site.runs.prepare(run, figures):
+            raise Cancelled(f"run {run.id} of {run.aggregation} was ended by another process; it has loaded nothing")
         progress("load", definition.section.target, 0.5)
-        loaded = site.warehouse.load(_load(run, definition, computed))
-    figures = _told(definition, computed, loaded)
-    put_certificate(site, run, definition, files, figures)
+        figures |= asdict(site.warehouse.load(_load(run, definition, computed)))
+    put_certificate(site, run, figures)
     return figures
 
 
 def _load(run: Run, definition: Definition, computed: Computed) -> Load:
     kinds = {measure.name: measure.type for measure in definition.config.measures if measure.name != ROWS}
     return Load(
-        id=run.load,
+        id=run.load if run.replays is None else f"{run.load[:50]}-{run.id}",  # asked for anew, so that it mends a table that was changed
         run=run.id,
         aggregation=run.aggregation,
         target=definition.section.target,
@@ -83,28 +86,28 @@ def _load(run: Run, definition: Definition, computed: Computed) -> Load:
     )
 
 
-def _told(definition: Definition, computed: Computed, loaded: Loaded) -> dict[str, Any]:
+def _figures_of(definition: Definition, computed: Computed) -> dict[str, Any]:
+    """What a run will load, as figures of the run."""
     return {
+        "rules": definition.rules,
         "rows_in": computed.rows_in,
         "rows_used": computed.rows_used,
         "rows_left_out": computed.rows_in - computed.rows_used,
         "totals": dict(computed.totals),
         "target": definition.section.target,
-        **asdict(loaded),
+        "rows": computed.count,
     }
 
 
 @contextmanager
 def _beating(site: Aggregations, run: Run) -> Iterator[None]:
-    """Extends the run's lease from a thread of its own until the block ends. Raises Cancelled at the end where the run was ended
-    meanwhile."""
-    over, lost = threading.Event(), threading.Event()
+    """Extends the run's lease from a thread of its own until the block ends, or the run was ended by another process."""
+    over = threading.Event()
 
     def beat() -> None:
-        while not over.wait(LEASE.total_seconds() / _BEATS):
+        while not over.wait(tracking.LEASE.total_seconds() / _BEATS):
             try:
                 if not site.runs.beat(run):
-                    lost.set()
                     return
             except TryAgain:
                 continue  # the lease outlasts some lost signs of life
@@ -116,8 +119,6 @@ def _beating(site: Aggregations, run: Run) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-    if lost.is_set():
-        raise Cancelled(f"run {run.id} of {run.aggregation} was ended by another process")
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from recon.errors import WrongInput
 from recon.intake.manifests import LandedFile, Manifest
 from recon.state import reduced
 from recon.state.reduced import Figures
-from recon.storage import parquet
+from recon.storage import layout, parquet
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy
 from recon.vocabulary.duckdb import literal, quoted
@@ -37,9 +37,10 @@ class Computed:
 def compute(store: ObjectStore, definition: Definition, files: Sequence[Mapping[str, Any]], number: int, folder: Path) -> Computed:
     """Aggregates files, rows of the table ``files``. ``number``: of the run. Raises WrongInput for a row that has no key or does not fit
     its type, with file and line, and where rows do not tie."""
+    if not files:
+        return _nothing(definition, folder)
     landed = {str(file["landed_path"]): _landed(file) for file in files}
-    windows = sorted({str(file["window"]) for file in files})
-    manifest = Manifest(windows[0], number, tuple(landed.values()), True, "aggregate")
+    manifest = Manifest(_window(files), number, tuple(landed.values()), True, "aggregate")
     (figures,) = engine_of(definition.config).reduce(store, definition.config, [manifest])
     expected = sum(int(file["kept"]) for file in {str(file["landed_path"]): file for file in files}.values())
     if figures.accepted.rows != expected:
@@ -51,6 +52,36 @@ def compute(store: ObjectStore, definition: Definition, files: Sequence[Mapping[
     finally:
         for path in list(store.list(figures.folder)):
             store.delete(path)
+
+
+def remove_leftovers(store: ObjectStore, definition: Definition, files: Sequence[Mapping[str, Any]], number: int) -> None:
+    """Removes the artifacts of a run whose process died before it could."""
+    if files:
+        window = definition.config.grid.parse(_window(files))
+        for path in list(store.list(layout.stateless_by(window, number, definition.config.rules_version))):
+            store.delete(path)
+
+
+def _window(files: Sequence[Mapping[str, Any]]) -> str:
+    """The window under whose name a run's artifacts are written."""
+    return min(str(file["window"]) for file in files)
+
+
+def _nothing(definition: Definition, folder: Path) -> Computed:
+    """The result of no file: no row."""
+    import duckdb
+
+    kinds = {**definition.key_types, **{measure.name: measure.type for measure in definition.config.measures if measure.name != ROWS}}
+    rows = folder / "rows.parquet"
+    with duckdb.connect() as connection:
+        columns = ", ".join(f"CAST(NULL AS {kind.duckdb}) AS {quoted(name)}" for name, kind in kinds.items())
+        connection.execute(f"COPY (SELECT {columns} LIMIT 0) TO {literal(str(rows))} (FORMAT parquet)")
+    return Computed(rows, 0, dict.fromkeys(_additive(definition), "0"), 0, 0)
+
+
+def _additive(definition: Definition) -> list[str]:
+    """The measures that can be added up."""
+    return [measure.name for measure in definition.config.measures if measure.kind in ("sum", "count") and measure.name != ROWS]
 
 
 def _landed(file: Mapping[str, Any]) -> LandedFile:
@@ -66,7 +97,7 @@ def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: 
     keys = [_key(name, at, len(definition.key_types), kind) for at, (name, kind) in enumerate(definition.key_types.items())]
     kinds = {measure.name: measure.type for measure in config.measures if measure.name != ROWS}
     measures = [f"{quoted(f'm_{name}')} AS {quoted(name)}" for name in kinds]
-    additive = [measure.name for measure in config.measures if measure.kind in ("sum", "count") and measure.name != ROWS]
+    additive = _additive(definition)
     rows = folder / "rows.parquet"
     kept = f"(FROM {artifacts} WHERE {quoted(f'm_{ROWS}')} > 0)"
     with connect(store, config, folder, f"aggregation {definition.name}: ") as connection:

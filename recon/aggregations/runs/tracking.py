@@ -86,6 +86,7 @@ class Runs:
                 if (newest.id if newest else None) != (evaluation.past.newest["id"] if evaluation.past.newest else None):
                     return None
                 run = self._claim(connection, evaluation, newest, worker, replays)
+                self._noted.pop((run.aggregation, run.scope), None)
                 used = [one.number for one in evaluation.overrides]
                 connection.execute(AGGREGATION_OVERRIDES.update().where(AGGREGATION_OVERRIDES.c.id.in_(used)).values(run=run.id))
                 return run
@@ -94,7 +95,7 @@ class Runs:
 
     def _claim(self, connection: sa.Connection, evaluation: Evaluation, newest: Run | None, worker: str, replays: int | None) -> Run:
         load = evaluation.definition.load_id(evaluation.scope, evaluation.versions)
-        again = newest is not None and newest.state == "failed" and newest.load == load
+        again = newest is not None and newest.state in ("failed", "cancelled") and newest.load == load
         now = self.database.clock(connection)
         values = {
             **self._here(evaluation),
@@ -127,13 +128,22 @@ class Runs:
             until = self.database.clock(connection) + LEASE
             return self._change(connection, run, ACTIVE, {"lease_until": until})
 
-    def end(self, run: Run, state: State, reason: str = "", figures: Mapping[str, Any] | None = None) -> Run:
-        """Ends an active run; one that was ended already stays as it is. Returns it."""
+    def prepare(self, run: Run, figures: Mapping[str, Any]) -> bool:
+        """Notes what a run will load, before it does. False where the run was ended meanwhile: it must not load."""
         with self.database.write() as connection:
-            change: dict[str, Any] = {"state": state, "ended_at": self.database.clock(connection), "reason": reason}
+            change = {"figures": json.dumps(figures), "lease_until": self.database.clock(connection) + LEASE}
+            return self._change(connection, run, ("running",), change)
+
+    def end(self, run: Run, state: State, reason: str = "", figures: Mapping[str, Any] | None = None, overdue: bool = False) -> Run:
+        """Ends an active run; one that was ended already stays as it is, but for one that was given up as failed and has loaded all the
+        same. ``overdue``: only if its lease has still run out. Returns it."""
+        with self.database.write() as connection:
+            now = self.database.clock(connection)
+            change: dict[str, Any] = {"state": state, "ended_at": now, "reason": reason}
             if figures is not None:
                 change["figures"] = json.dumps(figures)
-            self._change(connection, run, ACTIVE, change)
+            late = (AGGREGATION_RUNS.c.lease_until < now,) if overdue else ()
+            self._change(connection, run, (*ACTIVE, "failed") if state == "completed" else ACTIVE, change, *late)
             return self._read(connection, run.id)
 
     def past(self, aggregation: str, scope: str) -> Past:
@@ -227,8 +237,10 @@ class Runs:
         row = connection.execute(sa.select(AGGREGATION_RUNS).where(*here).order_by(table.id.desc()).limit(1)).first()
         return None if row is None else _run(row)
 
-    def _change(self, connection: sa.Connection, run: Run, states: Iterable[str], change: Mapping[str, Any]) -> bool:
-        where = (AGGREGATION_RUNS.c.id == run.id, AGGREGATION_RUNS.c.state.in_(list(states)))
+    def _change(
+        self, connection: sa.Connection, run: Run, states: Iterable[str], change: Mapping[str, Any], *conditions: sa.ColumnElement[bool]
+    ) -> bool:
+        where = (AGGREGATION_RUNS.c.id == run.id, AGGREGATION_RUNS.c.state.in_(list(states)), *conditions)
         return bool(connection.execute(AGGREGATION_RUNS.update().where(*where).values(change)).rowcount)
 
     def _read(self, connection: sa.Connection, number: int) -> Run:
