@@ -94,7 +94,7 @@ class Reader:
             try:
                 file = yaml_file.read(path)
                 if not table.NAME.match(path.stem):
-                    raise WrongUsage(f"{path}: an aggregation is named by its file, in lower-case letters, digits and _; rename the file")
+                    raise WrongUsage(f"{path}: {table.NAMED}; rename the file")
                 made = self._built(path.stem, file)
                 if isinstance(made, str):
                     raise WrongUsage(made)
@@ -109,6 +109,8 @@ class Reader:
             return self._built(name, file)  # the same, and its mistakes have lines
         place = Path(f"table aggregations, row {name}")
         try:
+            if not table.NAME.match(name):
+                raise WrongUsage(f"{place}: name: {table.NAMED}; change the row")
             return self._built(name, table.content_of(columns, place))
         except WrongUsage as error:
             return str(error)
@@ -131,11 +133,11 @@ def _refuse_shared_targets(good: dict[str, Definition], broken: dict[str, str]) 
     """Of the definitions that write one table, the first by name stays."""
     first: dict[str, str] = {}
     for name in sorted(good):
-        target = good[name].section.target
+        # The schemas in which the warehouses put a table without one.
+        target = good[name].section.target.removeprefix("main.").removeprefix("public.")
         if target in first:
-            broken[name] = (
-                f"{good[name].file.place(('target',))}: target: the aggregation {first[target]} writes {target}; choose another table"
-            )
+            place = good[name].file.place(("target",))
+            broken[name] = f"{place}: target: the aggregation {first[target]} writes {target}; choose another table"
             del good[name]
         else:
             first[target] = name
@@ -143,24 +145,26 @@ def _refuse_shared_targets(good: dict[str, Definition], broken: dict[str, str]) 
 
 def _refuse_circles(good: dict[str, Definition], broken: dict[str, str]) -> None:
     """Takes out the definitions that wait for themselves, in a circle, or for one that is not there."""
-    while lost := {
-        name: sorted(need.aggregation for need in made.section.needs if need.aggregation is not None and need.aggregation not in good)
-        for name, made in good.items()
-        if any(need.aggregation is not None and need.aggregation not in good for need in made.section.needs)
-    }:
-        for name, missing in lost.items():
-            broken[name] = (
-                f"{good[name].file.place(('needs',))}: needs: there is no aggregation {missing[0]!r} that is enabled and without mistakes"
-            )
-            del good[name]
-    free = {name for name, made in good.items() if not any(need.aggregation for need in made.section.needs)}
-    while grown := {
-        name
-        for name, made in good.items()
-        if name not in free and all(need.aggregation is None or need.aggregation in free for need in made.section.needs)
-    }:
-        free |= grown
-    circle = sorted(good.keys() - free)
-    for name in circle:
-        broken[name] = f"{good[name].file.place(('needs',))}: needs: {' and '.join(circle)} wait for each other; take one need out"
+    needed = {name: {need.aggregation for need in made.section.needs if need.aggregation is not None} for name, made in good.items()}
+    reached = {name: _reached(name, needed) for name in good}
+    for name in [name for name in good if name in reached[name]]:
+        circle = sorted(other for other in reached[name] if name in reached.get(other, ()))
+        told = "waits for itself" if circle == [name] else f"{' and '.join(circle)} wait for each other"
+        broken[name] = f"{good[name].file.place(('needs',))}: needs: {told}; take one need out"
         del good[name]
+    while lost := {name: missing for name in good if (missing := sorted(needed[name] - good.keys()))}:
+        for name, missing in lost.items():
+            why = f"needs: there is no aggregation {missing[0]!r} that is enabled and without mistakes"
+            broken[name] = f"{good[name].file.place(('needs',))}: {why}"
+            del good[name]
+
+
+def _reached(name: str, needed: Mapping[str, set[str]]) -> set[str]:
+    """Everything that an aggregation waits for, directly or not."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        new = needed.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found

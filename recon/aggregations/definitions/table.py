@@ -22,6 +22,7 @@ from recon.database.tables import AGGREGATIONS
 from recon.errors import WrongUsage
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
+NAMED = "an aggregation is named in up to 60 lower-case letters, digits and _, such as daily_sales"
 JSON_FIELDS = ("expect", "needs", "keys", "measures")
 FIELDS = tuple(name for name in AggregationSection.model_fields)
 Take = Literal["file", "table"]
@@ -128,11 +129,16 @@ def sync(
 ) -> list[Change]:
     """Writes the changes of files to the table, in one transaction. ``broken``: names whose files have mistakes, and whose rows stay.
     ``take``: what wins where a row was edited by SQL; None leaves it. Returns all differences that it found."""
-    found = differences(database, reconciliation, files, broken)
-    if not _decided(found, take):
+    with database.read() as connection:
+        there = _without(rows(connection, reconciliation), broken)
+    found = changes(files, there)
+    if not _decided(found, take) and not _unsynced(files, there):
         return found
     with database.write() as connection:
-        found = changes(files, _without(rows(connection, reconciliation, to_change=True), broken))
+        there = _without(rows(connection, reconciliation, to_change=True), broken)
+        found = changes(files, there)
+        for name in _unsynced(files, there):
+            _write(connection, reconciliation, name, files[name])
         for change in _decided(found, take):
             if take == "table" and change.action in ("keep", "conflict"):
                 synced = json.dumps(said(columns_of(files[change.name])), sort_keys=True) if change.name in files else None
@@ -140,6 +146,16 @@ def sync(
                 connection.execute(AGGREGATIONS.update().where(*here).values(synced=synced))
             else:
                 _write(connection, reconciliation, change.name, files.get(change.name))
+    return found
+
+
+def _unsynced(files: Mapping[str, Mapping[str, Any]], table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of files that say the same as their rows, but were not the last to be written there."""
+    found = []
+    for name in files.keys() & table.keys():
+        here, synced = said(columns_of(files[name])), table[name]["synced"]
+        if here == own_columns(table[name]) and (synced is None or json.loads(synced) != here):
+            found.append(name)
     return found
 
 
