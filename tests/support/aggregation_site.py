@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,18 @@ def stored_answers(site: Aggregations) -> list[dict[str, Any]]:
     with site.intake.database.read() as connection:
         rows = connection.execute(sa.text("SELECT * FROM aggregation_evaluations ORDER BY id")).mappings().all()
     return [{**row, "answers": {one["condition"]: one for one in json.loads(row["answers"])}} for row in rows]
+
+
+@contextmanager
+def counted(site: Aggregations) -> Iterator[list[str]]:
+    """The statements that the block executes."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    sa.event.listen(site.intake.database.engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        sa.event.remove(site.intake.database.engine, "before_cursor_execute", note)

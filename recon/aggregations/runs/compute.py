@@ -58,7 +58,8 @@ def remove_leftovers(store: ObjectStore, definition: Definition, files: Sequence
     """Removes the artifacts of a run whose process died before it could."""
     if files:
         window = definition.config.grid.parse(_window(files))
-        for path in list(store.list(layout.stateless_by(window, number, definition.config.rules_version))):
+        own = layout.stateless_by(window, number, definition.config.rules_version)
+        for path in [path for path in store.list(layout.stateless_of(window)) if path.startswith(own)]:
             store.delete(path)
 
 

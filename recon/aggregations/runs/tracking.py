@@ -82,8 +82,8 @@ class Runs:
                 self._one_at_a_time(connection)
                 if replays is None and self._versions(connection, evaluation) != evaluation.versions:
                     return None
-                newest = self._newest(connection, evaluation.definition.name, evaluation.scope)
-                if (newest.id if newest else None) != (evaluation.past.newest["id"] if evaluation.past.newest else None):
+                newest, seen = self._newest(connection, evaluation.definition.name, evaluation.scope), evaluation.past.newest
+                if (newest and (newest.id, newest.state)) != (seen and (seen["id"], seen["state"])):
                     return None
                 run = self._claim(connection, evaluation, newest, worker, replays)
                 self._noted.pop((run.aggregation, run.scope), None)
