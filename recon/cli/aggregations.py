@@ -8,7 +8,7 @@ import typer
 
 from recon.cli.options import Common, flat
 from recon.cli.progress import Bar
-from recon.cli.screen import as_json, count, number, say, table, warn
+from recon.cli.screen import amount, as_json, count, number, say, table, warn
 from recon.cli.sources import run_id
 from recon.errors import ReconError, WrongUsage
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from recon.aggregations.preconditions.evaluate import Evaluation
     from recon.aggregations.runs.site import Aggregations
     from recon.aggregations.runs.tracking import Run
+    from recon.aggregations.tick import Look
 
-app = typer.Typer(help="Aggregations: tables of the warehouse, and what they wait for.", no_args_is_help=True)
+app = typer.Typer(help="Tables of the warehouse, and what they wait for.", no_args_is_help=True)
 Named = Annotated[str, typer.Argument(metavar="NAME", help="The aggregation.")]
 InWindow = Annotated[str | None, typer.Option("--window", "-w", metavar="W", help="Only this window; 'all' for an aggregation of all.")]
 RUNS_SHOWN = 20
@@ -81,7 +82,9 @@ def _list_runs(site: Aggregations, json: bool) -> int:
 
 @flat
 def why(name: Named, window: InWindow = None, *, common: Common) -> None:
-    """Show what an aggregation waits for: each condition, down to the missing file, since when, and when it last held.
+    """Show what an aggregation waits for, since when.
+
+    Each condition, down to the missing file, and when it last held.
 
     \b
     recon aggregation why daily_sales
@@ -91,9 +94,10 @@ def why(name: Named, window: InWindow = None, *, common: Common) -> None:
 
     site = _opened(common)
     definition = _definition(site, name)
-    found = site.evaluator.evaluate([definition], settled=True)
+    scope, known = _scope(site, window, name), site.definitions().good
+    found = site.evaluator.evaluate([definition], settled=True, known=known, scope=scope)
     site.runs.note(one for one in found if not one.due and not one.settled)
-    chosen = [one for one in found if (one.scope == window if window else not one.settled)] or found[-1:]
+    chosen = [one for one in found if scope is not None or not one.settled] or found[-1:]
     told = [(one, reasons(site.intake.database, site.config.name, one)) for one in chosen]
     if common.json:
         as_json([{"scope": one.scope, "due": one.due, "conditions": [reason.to_json() for reason in each]} for one, each in told])
@@ -118,7 +122,7 @@ def _state(evaluation: Evaluation) -> str:
 
 @flat
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The aggregation; default: all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The aggregation; default: all.")] = None,
     window: InWindow = None,
     override: Annotated[
         str | None,
@@ -128,7 +132,9 @@ def run(
     *,
     common: Common,
 ) -> int:
-    """Run the aggregations that are due, one after the other.
+    """Run the aggregations that are due.
+
+    One after the other, then those that waited for them.
 
     Exit status 1 if a run failed, or if NAME is waiting for something.
 
@@ -136,19 +142,19 @@ def run(
     recon aggregation run
     recon aggregation run daily_sales --window 2026-11-01T00:00Z --override files --reason "store 911 is closed today"
     """
-    from recon.aggregations.tick import ask, tick
+    from recon.aggregations.tick import ask
     from recon.intake.manifests import operator
 
     if (override is None) != (reason is None) or (override is not None and (name is None or window is None)):
         raise WrongUsage("--override needs NAME, --window and --reason: one condition is set aside for one scope, with the reason kept")
     site = _opened(common)
+    scope = _scope(site, window, name)
     if name is not None:
-        ask(site, _definition(site, name), window, operator())
-    if name is not None and window is not None and override is not None and reason is not None:
-        _check_condition(site, name, window, override)
-        site.runs.override(name, window, override, reason, operator())
-    found = tick(site, None if name is None else [name], window, worker=run_id())
-    done, failed = _carry_out(site, found.claimed)
+        ask(site, _definition(site, name), scope, operator())
+    if name is not None and scope is not None and override is not None and reason is not None:
+        _check_condition(site, name, scope, override)
+        site.runs.override(name, scope, override, reason, operator())
+    found, done = _run_due(site, None if name is None else [name], scope)
     if common.json:
         waiting = [{"aggregation": one.definition.name, "scope": one.scope, "waits_for": one.waits_for} for one in found.waiting]
         as_json({"runs": [_run_json(one) for one in done], "waiting": waiting, "broken": dict(found.definitions.broken)})
@@ -160,35 +166,64 @@ def run(
             say("nothing new to aggregate")
     for broken in found.definitions.broken.values():
         warn(broken)
+    failed = any(one.state != "completed" for one in done)
     return 1 if failed or found.definitions.broken or (name is not None and found.waiting) else 0
+
+
+def _scope(site: Aggregations, window: str | None, name: str | None = None) -> str | None:
+    """The scope that --window names; None for every one. Raises WrongUsage where the aggregation has no such scope."""
+    from recon.aggregations.preconditions.snapshot import ALL
+    from recon.model.windows import name_of
+
+    if window is None:
+        return None
+    per = None if name is None else _definition(site, name).section.per
+    if per is not None and (per == ALL) != (window == ALL):
+        raise WrongUsage(
+            f"--window {window}: {name} has one scope per {per}" if per != ALL else f"--window {window}: {name} has one scope, all"
+        )
+    return ALL if window == ALL else name_of(site.config.grid.parse(window, "--window"))
+
+
+def _run_due(site: Aggregations, names: list[str] | None, scope: str | None) -> tuple[Look, list[Run]]:
+    """Runs what is due, and then what is due because of that. Each run is claimed when it begins, so that its lease does not run out in a
+    queue. Returns the last look, and the runs as they ended."""
+    from recon.aggregations.tick import look
+
+    done: list[Run] = []
+    tried: set[str] = set()
+    while True:
+        found = look(site, names, scope)
+        due = [one for one in found.due if one.definition.load_id(one.scope, one.versions) not in tried]
+        if not due:
+            return found, done
+        for one in due:
+            tried.add(one.definition.load_id(one.scope, one.versions))
+            if (claimed := site.runs.claim(one, run_id())) is not None:
+                done.append(_carried_out(site, claimed))
 
 
 def _check_condition(site: Aggregations, name: str, window: str, condition: str) -> None:
     from recon.aggregations.preconditions.conditions import FIRM
 
-    found = [one for one in site.evaluator.evaluate([_definition(site, name)], settled=True) if one.scope == window]
-    if not found:
-        raise WrongUsage(f"--window {window}: no file of {name} has landed in it; there is nothing to aggregate")
-    known = [answer.condition for answer in found[0].answers if answer.condition not in FIRM]
+    definitions = site.definitions().good
+    (found,) = site.evaluator.evaluate([definitions[name]], settled=True, known=definitions, scope=window)
+    known = [answer.condition for answer in found.answers if answer.condition not in FIRM]
     if condition not in known:
         raise WrongUsage(
             f"--override {condition}: {name} has no such condition that can be set aside; there are {', '.join(known) or 'none'}"
         )
 
 
-def _carry_out(site: Aggregations, claimed: tuple[Run, ...]) -> tuple[list[Run], bool]:
-    """Carries out the runs; a failed one does not stop the others."""
+def _carried_out(site: Aggregations, claimed: Run) -> Run:
+    """Carries out a run and returns it as it ended; a failed one does not stop the others."""
     from recon.aggregations.runs.carry_out import carry_out
 
-    done, failed = [], False
     with Bar("aggregate") as bar:
-        for one in claimed:
-            try:
-                done.append(carry_out(site, one, run_id(), bar))
-            except ReconError:
-                failed = True
-                done.append(site.runs.get(one.id))
-    return done, failed
+        try:
+            return carry_out(site, claimed, run_id(), bar)
+        except ReconError:
+            return site.runs.get(claimed.id)
 
 
 def _say_runs(runs: list[Run]) -> None:
@@ -204,7 +239,7 @@ def _outcome(run: Run) -> str:
     if figures.get("again"):
         return f"{figures['target']} had these {count(figures['rows'], 'row')} already; nothing changed"
     changed = ", ".join(f"{figures[name]} {name}" for name in ("inserted", "updated", "deleted") if figures.get(name)) or "nothing changed"
-    totals = "; ".join(f"{name} {value}" for name, value in figures.get("totals", {}).items())
+    totals = "; ".join(f"{name} {amount(value)}" for name, value in figures.get("totals", {}).items())
     return f"{count(figures['rows'], 'row')} in {figures['target']} ({changed})" + (f"; {totals}" if totals else "")
 
 
@@ -214,7 +249,9 @@ def replay(
     *,
     common: Common,
 ) -> int:
-    """Aggregate the file versions of an earlier run again, by its definition, and load the result.
+    """Take the file versions of an earlier run again.
+
+    They are aggregated by the definition of that run, and loaded. Then the next run takes what is there now.
 
     \b
     recon aggregation replay 17
@@ -222,12 +259,12 @@ def replay(
     from recon.aggregations.replay import replay
 
     site = _opened(common)
-    done, failed = _carry_out(site, (replay(site, run, run_id()),))
+    done = _carried_out(site, replay(site, run, run_id()))
     if common.json:
-        as_json(_run_json(done[0]))
+        as_json(_run_json(done))
     else:
-        _say_runs(done)
-    return 1 if failed else 0
+        _say_runs([done])
+    return 0 if done.state == "completed" else 1
 
 
 @flat
@@ -241,14 +278,16 @@ def files(
     *,
     common: Common,
 ) -> None:
-    """List the files behind an aggregation: by default those of the newest run of each scope.
+    """List the files behind an aggregation.
+
+    By default those of the newest run of each scope.
 
     \b
     recon aggregation files daily_sales --state failed
     """
     site = _opened(common)
     newest: dict[str, Run] = {}
-    for one in site.runs.all(name, window, state):
+    for one in site.runs.all(name, _scope(site, window), state):
         newest.setdefault(one.scope, one)
     rows = [
         {"scope": one.scope, "run": one.id, "state": one.state, "file": file["name"], "id": file["id"], "rows": file["kept"]}
@@ -274,7 +313,9 @@ def sync(
     *,
     common: Common,
 ) -> int:
-    """Write aggregations/*.yaml to the table 'aggregations', and show how they differ. Every run does this, too.
+    """Write the definitions' files to their table.
+
+    Shows how aggregations/*.yaml and the table 'aggregations' differ. Every run does this, too.
 
     Exit status 1 if a definition has a mistake, or a file and its row have both changed.
 

@@ -43,6 +43,7 @@ GROUPS = {
     "source": ["list", "try", "reconvert"],
     "files": ["list", "show", "retry"],
     "dlq": ["list", "show", "edit", "redrive", "discard"],
+    "aggregation": ["list", "why", "run", "replay", "files", "sync"],
 }
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 
