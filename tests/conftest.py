@@ -63,6 +63,9 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+pytest_runtest_makereport = times.pytest_runtest_makereport
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     times.print_map(terminalreporter)
 

@@ -174,6 +174,16 @@ def _zero(kind: Type) -> str:
     return f"CAST('0' AS {kind.duckdb})"
 
 
+def computed(expression: str, *values: object) -> object:
+    """The value of an SQL expression over no table. Raises duckdb.Error.
+
+    It has a connection of its own: the module's default connection belongs to whoever uses Recon as a library."""
+    import duckdb
+
+    with duckdb.default_connection().cursor() as connection:
+        return connection.execute(f"SELECT {expression}", values).fetchall()[0][0]
+
+
 def quoted(name: str) -> str:
     """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

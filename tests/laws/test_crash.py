@@ -109,7 +109,7 @@ def test_a_kill_before_any_delete_loses_nothing_and_the_next_run_completes(
 def test_a_kill_at_any_write_or_delete_of_a_rebuild_compaction_or_sweep_loses_nothing_and_the_next_one_completes(
     server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path, what: str
 ) -> None:
-    """In `make test` every eighth moment, in `make soak` all of them."""
+    """In `make test` every sixteenth moment, in `make soak` all of them."""
     done = c.copy_of(base, tmp_path / "done")
     server("settle", config=str(done / "recon.yaml"), verify=False)
     whole = c.copy_of(done, tmp_path / "whole")
@@ -118,7 +118,7 @@ def test_a_kill_at_any_write_or_delete_of_a_rebuild_compaction_or_sweep_loses_no
     moments = [(kill, n) for kill in ("linked", "written") for n in range(1, counts["objects"] + 1)]
     moments += [("delete", n) for n in range(1, counts["deletes"] + 1)]
     assert counts["objects"] > 4
-    for at, (kill, number) in list(enumerate(moments))[:: 1 if os.environ.get("RECON_SOAK") else 8]:
+    for at, (kill, number) in list(enumerate(moments))[:: 1 if os.environ.get("RECON_SOAK") else 16]:
         folder = c.copy_of(done, tmp_path / str(at))
         config = str(folder / "recon.yaml")
         assert server("renew", config=config, what=what, kill=kill, number=number) == {"signal": 9}

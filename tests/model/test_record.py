@@ -15,7 +15,7 @@ from plain_words import encoded
 from recon.model.form import HEAD, MAGIC, Form, Slot, head_bytes, read_head
 from recon.model.record import full, key_of
 
-MANY = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 PLAIN = Form(("id",), ("2026-11-01T00:00Z", 3600, ""), (Slot("lines", "integer", "count"),), (), ("OPEN",), False, "r1")
 EMPTY: dict[str, Any] = {"key": "", "status": None, "measures": {}, "derived": {}, "contributions": [], "withdrawn": []}
 

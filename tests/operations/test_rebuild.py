@@ -22,7 +22,7 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
 
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 def with_other_rules(r: Reconciliation) -> Reconciliation:

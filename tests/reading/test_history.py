@@ -34,7 +34,7 @@ def _few_at_once() -> Iterator[None]:
         yield
 
 
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 @SLOW

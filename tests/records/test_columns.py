@@ -19,7 +19,7 @@ from recon.records.decode import Decoder, decode
 from recon.records.encode import encode
 from recon.records.tables import as_table, merged_rows, typed
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

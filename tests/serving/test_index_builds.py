@@ -33,7 +33,7 @@ from recon.state.timeline import Timeline
 from recon.storage import lease
 
 pytestmark = pytest.mark.usefixtures("runs_leave_the_table")
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 # ---- filling, keeping up, what it costs ----

@@ -28,7 +28,7 @@ from recon.state.compaction import compact
 from recon.state.timeline import Timeline
 
 pytestmark = pytest.mark.usefixtures("runs_leave_the_table")
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 @SLOW

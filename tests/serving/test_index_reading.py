@@ -26,7 +26,7 @@ from recon.serving.sync import sync
 from recon.state.timeline import Timeline
 
 pytestmark = pytest.mark.usefixtures("runs_leave_the_table")
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 @SLOW

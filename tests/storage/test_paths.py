@@ -261,3 +261,9 @@ def test_no_module_lets_duckdb_open_a_csv_or_json_file_by_its_path() -> None:
     for package in ("recon", "recon_assets", "resources", "jobs"):
         for file in (ROOT / package).rglob("*.py"):
             assert not re.search(r"read_csv\(|read_json|read_text\('|read_blob|sniff_csv|FROM '|glob\(\{", file.read_text("utf-8")), file
+
+
+def test_no_module_uses_duckdbs_default_connection_which_belongs_to_the_users_program() -> None:
+    for package in ("recon", "recon_assets", "resources", "jobs"):
+        for file in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"\bduckdb\.(execute|sql|query|values|from_arrow|from_df|read_\w+)\(", file.read_text("utf-8")), file

@@ -22,7 +22,7 @@ from recon.intake.files.parquet import LINE, SOURCE_METADATA
 from recon.intake.sources.load import Source
 from recon.intake.sources.plan import ROWS, Plan, line_prefixes, plan_of
 from recon.storage import parquet
-from recon.vocabulary.duckdb import literal, quoted
+from recon.vocabulary.duckdb import computed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -285,8 +285,6 @@ def _with_raw(conversion: Conversion, table: Any) -> Iterator[dict[str, Any]]:
 
 def _trailer_totals(source: Source, place: str, raw: str) -> list[dict[str, str]]:
     """The totals that a trailer line declares, cleaned as the columns are; ``computed`` is filled in when the file has been read."""
-    import duckdb
-
     trailer = source.section.trailer
     assert trailer is not None
     layout = source.section.layout
@@ -300,7 +298,7 @@ def _trailer_totals(source: Source, place: str, raw: str) -> list[dict[str, str]
             sql = literal(declared)
             for step in source.kept[what].clean:
                 sql = step.sql(sql)
-            declared = str(duckdb.execute(f"SELECT {sql}").fetchall()[0][0] or "")
+            declared = str(computed(sql) or "")
         found.append({"where": place, "what": what, "declared": declared, "computed": ""})
     return found
 

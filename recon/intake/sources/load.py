@@ -101,10 +101,9 @@ def _types(file: yaml_file.File, section: SourceSection) -> dict[str, Type]:
 
 
 def _is_value(text: str, kind: Type) -> bool:
-    import duckdb
+    from recon.vocabulary.duckdb import computed
 
-    found = duckdb.execute(f"SELECT try_cast(? AS {kind.duckdb}) IS NOT NULL", [text]).fetchone()
-    return bool(found and found[0])
+    return bool(computed(f"try_cast(? AS {kind.duckdb}) IS NOT NULL", text))
 
 
 def source_of(sources: Mapping[str, Source], name: str) -> Source | None:

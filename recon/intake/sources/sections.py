@@ -36,8 +36,10 @@ def _pattern(text: str) -> str:
     """DuckDB matches the values, by RE2: it has no look-around and no references."""
     import duckdb
 
+    from recon.vocabulary.duckdb import computed
+
     try:
-        duckdb.execute("SELECT regexp_full_match('', ?)", [text]).fetchall()
+        computed("regexp_full_match('', ?)", text)
     except duckdb.Error as error:
         raise mistake(f"{text!r} is no regular expression ({error})") from None
     return text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from recon.config.fields import mistake
 from recon.model.cleaning import cleaned_sql
-from recon.vocabulary.duckdb import literal
+from recon.vocabulary.duckdb import computed, literal
 
 Sql = Callable[[str, str], str]
 """(SQL of the text, argument) → SQL of the cleaned text."""
@@ -109,7 +109,7 @@ def _date_format(form: str) -> None:
     import duckdb
 
     try:
-        duckdb.execute("SELECT try_strptime('', $1)", [form]).fetchall()
+        computed("try_strptime('', ?)", form)
     except duckdb.Error as error:
         raise ValueError(str(error).splitlines()[0]) from None
 
