@@ -50,6 +50,7 @@ setup(
         "SQLAlchemy>=2.1,<3",
         "alembic>=1.18",
         "tenacity>=9,<10",
+        "formualizer>=0.13,<0.14",
         "typer>=0.29",
         "rich>=14",
         "xlsxwriter>=3.2",

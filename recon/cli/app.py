@@ -22,6 +22,7 @@ from recon.cli import (
     set_aside,
     sources,
     start,
+    transform,
 )
 
 
@@ -87,6 +88,7 @@ for _command in (
     set_aside.rejects,
     set_aside.duplicates,
     queries.export,
+    transform.transform,
     doctor.doctor,
 ):
     app.command(cls=Command)(_command)

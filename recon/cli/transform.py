@@ -1,0 +1,70 @@
+"""recon transform: one request of spreadsheet operations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recon.cli.progress import Bar
+from recon.cli.screen import as_json, count, number, say, table
+
+if TYPE_CHECKING:
+    from recon.transformations.run import Asked
+
+
+def transform(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The request, YAML or JSON; see docs/transformations.md.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request and show its tables; read no rows, write nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+) -> None:
+    """Look up, compute, filter and pivot files as a spreadsheet would, at any size and exactly.
+
+    \b
+    recon transform request.yaml --dry-run
+    recon transform request.yaml
+    """
+    from recon.transformations.run import carry_out, read_request, tables_of
+
+    asked = read_request(Path(file))
+    if dry_run:
+        _say_tables(asked, tables_of(asked), json)
+        return
+    with Bar("transform") as bar:
+        certificate = carry_out(asked, bar)
+    if json:
+        as_json(certificate)
+        return
+    rows = [
+        (one["number"], one["operation"], one["table"], number(one["rows_in"]), number(one["rows_out"]), _errors(one["errors"]))
+        for one in certificate["operations"]
+    ]
+    if rows:
+        table(("no.", "operation", "table", "rows in", "rows out", "new errors"), rows, ["no.", "rows in", "rows out"])
+    for output in certificate["outputs"]:
+        errors = _errors(output["errors"])
+        say(f"{output['path']}: {count(output['rows'], 'row')}" + (f"; {errors}" if errors else ""))
+
+
+def _errors(errors: dict[str, dict[str, dict[str, int]]]) -> str:
+    """``each: 3 #DIV/0!, first in row 17``."""
+    return "; ".join(
+        f"{column}: {number(found['count'])} {kind}, first in row {found['first_row']}"
+        for column, kinds in errors.items()
+        for kind, found in kinds.items()
+    )
+
+
+def _say_tables(asked: Asked, tables: dict[str, Any], json: bool) -> None:
+    shown = {
+        name: None if one.columns is None else {column.name: str(column.type) for column in one.columns} for name, one in tables.items()
+    }
+    if json:
+        as_json({"as_of": asked.today.isoformat(), "tables": shown})
+        return
+    say(f"the request is good; TODAY is {asked.today.isoformat()}")
+    for name, columns in shown.items():
+        say(
+            f"{name}: " + ("its columns depend on the data" if columns is None else ", ".join(f"{c} {kind}" for c, kind in columns.items()))
+        )

@@ -1,0 +1,1 @@
+"""The engines that read inputs, make tables and write outputs."""

@@ -1,0 +1,1 @@
+"""Formulas: parsed by formualizer, typed and compiled to layers of columns."""

@@ -1,0 +1,215 @@
+"""Compiles a formula's tree to layers of columns, with Excel's rules for blanks, texts that are numbers, and errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from recon.errors import WrongUsage
+from recon.transformations.formulas.layers import Layers, Value, blank, column, sql_of
+from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf, Error, Number, Text, Tree, Truth
+from recon.vocabulary import Node, check
+from recon.vocabulary.check import Unfit
+from recon.vocabulary.duckdb import literal
+from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, Type, common, decimal
+
+NUMBER_IN_TEXT = decimal(38, 10)
+"""The type of a number that is read from a text."""
+_NUMBER_FORM = r"^\s*[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,10}0*)?\s*$"
+_SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+_COMPARISONS = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+_RANK = {"text": 1, "boolean": 2}
+"""Of two values of different kinds, the number is the least and the truth value the greatest."""
+
+Build = Callable[["Compiler", Sequence[Tree]], Value]
+
+
+@dataclass(frozen=True)
+class Function:
+    """``fewest``, ``most``: its arguments."""
+
+    fewest: int
+    most: int
+    build: Build
+
+
+class Compiler:
+    """Compiles formulas over one table. ``columns``: name → value. ``today``: the request's date."""
+
+    def __init__(self, layers: Layers, columns: Mapping[str, Value], today: date, functions: Mapping[str, Function]) -> None:
+        self.layers, self.columns, self.today, self._functions = layers, columns, today, functions
+
+    def value(self, tree: Tree) -> Value:
+        """The value of a tree. Raises WrongUsage for an unknown column or function, and for operands that do not fit."""
+        match tree:
+            case Number(number):
+                return Value(check.number(f"{number:f}", 1)) if number >= 0 else Value(check.negative(check.number(f"{-number:f}", 1)))
+            case Text(text):
+                return Value(Node("literal", (), TEXT, text))
+            case Truth(truth):
+                return Value(Node("literal", (), BOOLEAN, truth))
+            case Error(code):
+                return blank(str(code))
+            case ColumnOf(name):
+                return self._column(name)
+            case Call(name, args):
+                return self._call(name, args)
+
+    def _column(self, name: str) -> Value:
+        if name in self.columns:
+            return self.columns[name]
+        folded = {known.casefold(): known for known in self.columns}
+        if name.casefold() in folded:
+            return self.columns[folded[name.casefold()]]
+        near = difflib.get_close_matches(name, list(self.columns), 1)
+        raise WrongUsage(
+            f"column {name!r} is not there; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.columns)}")
+        )
+
+    def _call(self, name: str, args: Sequence[Tree]) -> Value:
+        try:
+            if name in _SIGNS:
+                return self.arithmetic(_SIGNS[name], *(self.number(self.value(arg)) for arg in args))
+            if name in _COMPARISONS:
+                return self.compared(_COMPARISONS[name], *(self.value(arg) for arg in args))
+            function = self._functions.get(name)
+            if function is None:
+                near = difflib.get_close_matches(name, list(self._functions), 1)
+                raise WrongUsage(f"the function {name} is not supported" + (f"; did you mean {near[0]}?" if near else ""))
+            if not function.fewest <= len(args) <= function.most:
+                count = f"{function.fewest}" if function.fewest == function.most else f"{function.fewest} to {function.most}"
+                raise WrongUsage(f"{name} takes {count} arguments, not {len(args)}")
+            return function.build(self, args)
+        except Unfit as error:
+            raise WrongUsage(f"{name}: {error.why}") from None
+
+    def arithmetic(self, op: str, one: Value, two: Value) -> Value:
+        """add, sub, mul, div of numbers; a blank is 0."""
+        operands = [self.zeroed(value) for value in (one, two)]
+        tree = check.arithmetic(op, *operands)
+        error = f"CASE WHEN {{}} IS NULL THEN {NUM} END"
+        if op == "div":
+            error = f"CASE WHEN {sql_of(operands[1])} = 0 THEN {DIV0} WHEN {{}} IS NULL THEN {NUM} END"
+        return self.layers.computed(tree, [one, two], error)
+
+    def zeroed(self, value: Value) -> Node:
+        """A number with 0 in place of a blank."""
+        if value.untyped:
+            return check.number("0", 1)
+        return value.node if value.node.op == "literal" else check.FUNCTIONS["coalesce"][2]([value.node, check.number("0", 1)])
+
+    def number(self, value: Value) -> Value:
+        """The value as a number: a truth value is 1 or 0, a date its day number, a text that is no number ``#VALUE!``."""
+        if value.untyped or value.type.is_number:
+            return value
+        if value.type == BOOLEAN:
+            one, nothing = check.number("1", 1), check.number("0", 1)
+            missing = Node("is_null", (value.node,), BOOLEAN)
+            tree = check.case([(missing, Node("literal", (), INTEGER, None)), (value.node, one)], nothing)
+            return self.layers.computed(tree, [value])
+        if value.type == DATE:
+            return self.layers.computed(check.FUNCTIONS["date_diff"][2]([_DAY_0, value.node]), [value])
+        if value.type == TEXT:
+            return self.number_in(value)
+        raise WrongUsage(f"a {value.type} is no number; take its date first")
+
+    def number_in(self, value: Value) -> Value:
+        """The number that a text is, as VALUE reads it; a blank stays one."""
+        text = sql_of(value.node)
+        form = f"regexp_matches({text}, {literal(_NUMBER_FORM)}) AND regexp_matches({text}, '[0-9]')"
+        kind = NUMBER_IN_TEXT
+        sql = f"CASE WHEN {form} THEN TRY_CAST(trim(replace({text}, ',', '')) AS {kind.duckdb}) END"
+        return self.sql(sql, kind, [value], f"CASE WHEN {{}} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
+
+    def sql(self, sql: str, kind: Type, below: Sequence[Value], error: str | None = None) -> Value:
+        """A value of SQL that the vocabulary has no operation for."""
+        name, level = self.layers.add(sql, below)
+        return self.layers.computed(column(name, kind), [*below, Value(column(name, kind), None, level)], error)
+
+    def text(self, value: Value) -> Value:
+        """The value as a text, numbers in the General format: without zeros at the end. A blank is the empty text."""
+        if value.untyped:
+            return replace(value, node=Node("literal", (), TEXT, ""))
+        node = value.node if value.type != DATE else self.number(value).node
+        value = value if value.type != DATE else self.number(value)
+        text = sql_of(node) if node.type == TEXT else sql_of(check.cast(node, TEXT))
+        if node.type.kind == "decimal" and node.type.scale:
+            text = f"rtrim(rtrim({text}, '0'), '.')"
+        if node.type == BOOLEAN:
+            text = f"upper({text})"
+        return self.sql(f"coalesce({text}, '')", TEXT, [value])
+
+    def truth(self, value: Value) -> Value:
+        """The value as true or false: a number is true unless it is 0, a blank is false, a text is ``#VALUE!`` unless it says TRUE or
+        FALSE."""
+        if value.untyped:
+            return replace(value, node=Node("literal", (), BOOLEAN, False))
+        sql = sql_of(value.node)
+        if value.type == BOOLEAN:
+            return self.sql(f"coalesce({sql}, false)", BOOLEAN, [value])
+        if value.type == TEXT:
+            read = f"CASE WHEN {sql} IS NULL THEN false ELSE CASE lower({sql}) WHEN 'true' THEN true WHEN 'false' THEN false END END"
+            return self.sql(read, BOOLEAN, [value], f"CASE WHEN {{}} IS NULL THEN {VALUE} END")
+        number = self.number(value)
+        return self.sql(f"(coalesce({sql_of(number.node)}, 0) <> 0)", BOOLEAN, [number])
+
+    def compared(self, op: str, one: Value, two: Value) -> Value:
+        """=, <>, <, <=, >, >=: texts without regard to case; of two kinds numbers come first, then texts, then truth values."""
+        one, two = (self._typed_like(value, other) for value, other in ((one, two), (two, one)))
+        ranks = [_RANK.get(value.type.kind, 0) for value in (one, two)]
+        if ranks[0] != ranks[1]:
+            holds = {"eq": False, "ne": True, "lt": ranks[0] < ranks[1], "le": ranks[0] < ranks[1]}
+            decided = holds.get(op, ranks[0] > ranks[1])
+            return self.sql("true" if decided else "false", BOOLEAN, [one, two])
+        if one.type == TEXT:
+            sides = [f"lower(coalesce({sql_of(value.node)}, ''))" for value in (one, two)]
+        elif one.type == BOOLEAN:
+            sides = [f"coalesce({sql_of(value.node)}, false)" for value in (one, two)]
+        else:
+            one, two = (self.number(value) for value in (one, two))
+            together = common(one.type, two.type) or one.type
+            one, two = (self.layers.brought(value, together) for value in (one, two))
+            sides = [f"coalesce({sql_of(value.node)}, 0)" for value in (one, two)]
+        sign = {name: sign for sign, name in _COMPARISONS.items()}[op]
+        return self.sql(f"({sides[0]} {sign} {sides[1]})", BOOLEAN, [one, two])
+
+    def _typed_like(self, value: Value, other: Value) -> Value:
+        """A blank as it is written gets the type of what it is compared with."""
+        if not value.untyped:
+            return value
+        return replace(value, node=Node("literal", (), TEXT if other.untyped else other.type, None))
+
+    def unified(self, values: Sequence[Value], what: str) -> list[Value]:
+        """All values with one type. Raises WrongUsage where they have none."""
+        kinds = [value.type for value in values if not value.untyped]
+        if not kinds:
+            return [replace(value, node=Node("literal", (), TEXT, None)) for value in values]
+        shared = kinds[0]
+        for kind in kinds[1:]:
+            found = common(shared, kind)
+            if found is None:
+                raise WrongUsage(f"{what} would give a column of {shared} and {kind}; make both the same, such as with TEXT or VALUE")
+            shared = found
+        return [self.layers.brought(value, shared) for value in values]
+
+
+_DAY_0 = Node("literal", (), DATE, date(1899, 12, 30))
+"""Day 0 of Excel's dates, which count 1900-02-29; from 1900-03-01 on they are days since this one."""
+
+
+def literal_integer(tree: Tree, what: str, low: int, high: int) -> int:
+    """A whole number as it is written. Raises WrongUsage."""
+    number = Decimal(0)
+    match tree:
+        case Number(number):
+            pass
+        case Call("NEG", (Number(number),)):
+            number = -number
+        case _:
+            raise WrongUsage(f"{what} has to be a number as it is written")
+    if number != number.to_integral_value() or not low <= number <= high:
+        raise WrongUsage(f"{what} is {number}; a whole number from {low} to {high} is needed")
+    return int(number)

@@ -1,0 +1,112 @@
+"""Reads a formula: formualizer has the grammar; the digits of numbers come from its tokens, since its tree has doubles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from recon.errors import WrongUsage
+from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Text, Tree, Truth
+
+LENGTH_MAX, DEPTH_MAX = 8192, 64
+_BINARY = {"+", "-", "*", "/", "^", "&", "=", "<>", "<", "<=", ">", ">="}
+_OWN_ROW = re.compile(r"\[@(?:\[(?P<bracketed>.*)\]|(?P<plain>[^\[\]]*))\]\Z", re.DOTALL)
+_WHOLE = re.compile(r"\[(?P<name>.*)\]\Z", re.DOTALL)
+_ESCAPED = re.compile(r"'(['\[\]#@])")
+
+
+def parsed(text: str) -> Tree:
+    """The tree of ``=ROUND([@amount]*1.05, 2)``. Raises WrongUsage for what is no formula, or is not supported, by name."""
+    import formualizer
+    from formualizer import ParserError, TokenizerError
+
+    if not text.startswith("="):
+        raise WrongUsage(f"a formula begins with '=', this text begins with {text[:10]!r}")
+    if len(text) > LENGTH_MAX:
+        raise WrongUsage(f"a formula has at most {LENGTH_MAX:,} characters, this one has {len(text):,}")
+    if _depth(text) > DEPTH_MAX:
+        raise WrongUsage(f"functions and brackets are nested at most {DEPTH_MAX} deep; compute a part as a column of its own")
+    try:
+        tree = formualizer.parse(text).to_dict()
+        tokens = formualizer.tokenize(text).tokens()
+    except (ParserError, TokenizerError) as error:
+        raise WrongUsage(f"{text[:80]!r} is no formula: {error}") from None
+    digits = iter([token.value for token in tokens if str(token.subtype).endswith("Number")])
+    found = _Reader(digits).tree(tree, 1)
+    if next(digits, None) is not None:
+        raise WrongUsage(f"{text[:80]!r}: its numbers cannot be told apart; write them with spaces around")
+    return found
+
+
+def _depth(text: str) -> int:
+    """The deepest nesting of round brackets outside texts."""
+    depth = deepest = 0
+    for character in re.sub(r'"[^"]*"', "", text):
+        depth += (character == "(") - (character == ")")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+class _Reader:
+    """``digits``: the numbers of the text, in the order in which the tree has them."""
+
+    def __init__(self, digits: Iterator[str]) -> None:
+        self._digits = digits
+
+    def tree(self, node: dict[str, Any], depth: int) -> Tree:
+        if depth > 4 * DEPTH_MAX:
+            raise WrongUsage("the formula is too long a chain of operators; compute a part as a column of its own")
+        kind = node["node_type"]
+        if kind == "Literal":
+            return self._literal(node["value"])
+        if kind == "Reference":
+            return _column(node["reference"])
+        if kind == "BinaryOp" and node["operator"] in _BINARY:
+            return Call(node["operator"], (self.tree(node["left"], depth + 1), self.tree(node["right"], depth + 1)))
+        if kind == "UnaryOp":
+            return self._unary(node, depth)
+        if kind == "Function":
+            return Call(node["name"].upper(), tuple(self.tree(arg, depth + 1) for arg in node["args"]))
+        what = {"Array": "an array constant such as {1,2}", "Omitted": "an omitted argument"}.get(
+            kind, f"the operator {node.get('operator')}"
+        )
+        raise WrongUsage(f"{what} is not supported; write it out")
+
+    def _literal(self, value: object) -> Tree:
+        if isinstance(value, bool):
+            return Truth(value)
+        if isinstance(value, str):
+            return Error(ERRORS[value]) if value in ERRORS else Text(value)
+        text = next(self._digits, "")
+        try:
+            return Number(Decimal(text))
+        except ArithmeticError:
+            raise WrongUsage(f"the number {text or value!r} cannot be read; write digits and a point") from None
+
+    def _unary(self, node: dict[str, Any], depth: int) -> Tree:
+        sign = node["operator"]
+        if sign == "@" and node["operand"].get("node_type") == "Reference":
+            found = _WHOLE.match(node["operand"]["reference"])
+            if found is not None:
+                return ColumnOf(_unescaped(found["name"]))
+        operand = self.tree(node["operand"], depth + 1)
+        if sign == "+":
+            return operand
+        if sign in ("-", "%"):
+            return Call("NEG" if sign == "-" else "%", (operand,))
+        raise WrongUsage(f"the operator {sign} is not supported")
+
+
+def _column(reference: str) -> ColumnOf:
+    found = _OWN_ROW.match(reference)
+    if found is None:
+        raise WrongUsage(f"{reference}: cells and ranges are not supported; name a column of the row, such as [@amount]")
+    name = found["bracketed"] if found["bracketed"] is not None else found["plain"]
+    return ColumnOf(_unescaped(name))
+
+
+def _unescaped(name: str) -> str:
+    """Excel writes ``'``, ``[``, ``]``, ``#`` and ``@`` in a column's name with ``'`` before them."""
+    return _ESCAPED.sub(r"\1", name)

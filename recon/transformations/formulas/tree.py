@@ -1,0 +1,53 @@
+"""A formula as a tree, and the errors that values can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+ERRORS = {"#NULL!": 1, "#DIV/0!": 2, "#VALUE!": 3, "#REF!": 4, "#NAME?": 5, "#NUM!": 6, "#N/A": 7}
+"""Text → code, as Excel's ERROR.TYPE has them."""
+DIV0, VALUE, NUM, NA = (ERRORS[text] for text in ("#DIV/0!", "#VALUE!", "#NUM!", "#N/A"))
+TEXTS = {code: text for text, code in ERRORS.items()}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as it is written, to the last digit."""
+
+    value: Decimal
+
+
+@dataclass(frozen=True)
+class Text:
+    value: str
+
+
+@dataclass(frozen=True)
+class Truth:
+    value: bool
+
+
+@dataclass(frozen=True)
+class Error:
+    """``#N/A`` and its like, by their codes."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class ColumnOf:
+    """``[@amount]``: the row's own value of a column."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function or an operator, by its name in capitals or its sign; ``NEG`` and ``%`` take one operand."""
+
+    name: str
+    args: tuple[Tree, ...]
+
+
+Tree = Number | Text | Truth | Error | ColumnOf | Call

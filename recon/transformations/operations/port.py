@@ -1,0 +1,52 @@
+"""What an operation is: a section of the request that makes a table of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, ClassVar
+
+from recon.config.fields import Section, Text
+from recon.transformations.operations.table import Column, Table
+
+
+@dataclass
+class Plan:
+    """The tables so far, and the statements that make the next. ``query``: asks the engine, and is None while a request is only checked."""
+
+    tables: Mapping[str, Table]
+    today: date
+    query: Callable[[str], list[tuple[Any, ...]]] | None = None
+    first: int = 0
+    made: list[tuple[str, str, bool]] = field(default_factory=list)
+    """Relation, its SELECT, and whether it is to be stored, since it changes rows or is read twice."""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def relation(self, select: str, stored: bool = False) -> str:
+        """The name of a new relation."""
+        name = f"r{self.first + len(self.made)}"
+        self.made.append((name, select, stored))
+        return name
+
+    def columns(self, count: int, kinds: list[Any], names: list[str], errors: bool = True) -> list[Column]:
+        """New columns with names of their own in the relation."""
+        at = self.first + len(self.made)
+        return [Column(names[i], kinds[i], f"c{at}_{i}", f"e{at}_{i}" if errors else None) for i in range(count)]
+
+
+class Operation(Section):
+    """``table``: what it works on. ``as_``: the name of the table that it makes; default: the same, which it replaces."""
+
+    KIND: ClassVar[str] = ""
+    table: Text
+    as_: Text | None = None
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        """The new table. Raises WrongUsage for columns that are not there or do not fit; only columns and types are looked at, not rows."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the tables that it reads."""
+        return [self.table]

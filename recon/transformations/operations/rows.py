@@ -1,0 +1,87 @@
+"""Operations on rows: filter, sort, remove_duplicates."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from recon.config.fields import Section, Text
+from recon.errors import WrongInput
+from recon.transformations.formulas.compile import Compiler
+from recon.transformations.formulas.functions import FUNCTIONS
+from recon.transformations.formulas.layers import Layers, sql_of
+from recon.transformations.formulas.tree import TEXTS
+from recon.transformations.operations.columns import Names, compiled
+from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.table import ROW, Column, Table, select
+from recon.vocabulary.types import TEXT
+
+
+class Filter(Operation):
+    """The rows for which a formula is true. A row for which it is an error is refused, by its number."""
+
+    KIND: ClassVar[str] = "filter"
+    where: Text
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        layers = Layers(f"t{plan.first}_")
+        value = compiled(plan, table, layers, "where", self.where)
+        truth = Compiler(layers, {}, plan.today, FUNCTIONS).truth(value)
+        layered = layers.over(table.relation)
+        if plan.query is not None and truth.error is not None:
+            wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
+            if wrong:
+                raise WrongInput(f"row {wrong[0][0]}: the condition is {TEXTS[int(wrong[0][1])]}; use IFERROR to say what such a row is")
+        relation = plan.relation(f"{select(table.known, f'({layered})')} WHERE {sql_of(truth.node)}", stored=True)
+        return table.with_columns(table.known, relation)
+
+
+class By(Section):
+    """A column to sort by."""
+
+    column: Text
+    descending: bool = False
+
+
+def _by(value: object) -> object:
+    listed = value if isinstance(value, list) else [value]
+    return [{"column": entry} if isinstance(entry, str) else entry for entry in listed]
+
+
+class Sort(Operation):
+    """In order of columns: texts without regard to case, errors after them, blanks last whichever way; equal rows keep their order."""
+
+    KIND: ClassVar[str] = "sort"
+    by: Annotated[tuple[By, ...], BeforeValidator(_by), Field(min_length=1)]
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        order = [part for by in self.by for part in _order(table.column(by.column), by.descending)]
+        number = f"row_number() OVER (ORDER BY {', '.join([*order, ROW])})"
+        return table.with_columns(table.known, plan.relation(select(table.known, table.relation, number), stored=True))
+
+
+def _order(column: Column, descending: bool) -> list[str]:
+    value = f"lower({column.value})" if column.type == TEXT else column.value
+    last = f"CASE WHEN {column.value} IS NOT NULL THEN 0 WHEN {column.code} IS NOT NULL THEN 1 ELSE 2 END"
+    return [last, f"{value} {'DESC' if descending else 'ASC'}"]
+
+
+class RemoveDuplicates(Operation):
+    """The first row of each combination of columns, by default of all: texts are equal without regard to case, and blanks are equal."""
+
+    KIND: ClassVar[str] = "remove_duplicates"
+    on: Names | None = None
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        columns = [table.column(name) for name in self.on] if self.on is not None else table.known
+        keys = ", ".join(part for column in columns for part in folded(column))
+        first = f"SELECT min({ROW}) FROM {table.relation} GROUP BY {keys}"
+        relation = plan.relation(f"{select(table.known, table.relation)} WHERE {ROW} IN ({first})", stored=True)
+        return table.with_columns(table.known, relation)
+
+
+def folded(column: Column) -> list[str]:
+    """SQL that is equal where Excel finds values equal."""
+    value = f"lower({column.value})" if column.type == TEXT else column.value
+    return [value] if column.error is None else [value, column.error]

@@ -1,0 +1,81 @@
+"""The form of a request, version 1."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from recon.config.fields import Section, Text, mistake
+from recon.config.settings import MemoryLimit
+from recon.intake.converters.layouts import Layout
+from recon.transformations.operations.columns import Compute, Drop, Rename, Select
+from recon.transformations.operations.groups import Group, Pivot
+from recon.transformations.operations.lookup import Vlookup
+from recon.transformations.operations.port import Operation
+from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
+
+KINDS: dict[str, type[Operation]] = {
+    kind.KIND: kind for kind in (Vlookup, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates, Group, Pivot)
+}
+OPERATIONS_MAX = 1000
+
+
+class Input(Section):
+    """A file. ``format``: as in a source; by default told by the name: CSV, TSV, JSON lines, Parquet, xlsx. ``types``: of columns; others
+    are text."""
+
+    path: Text
+    format: Layout | None = None
+    types: dict[Text, Text] = Field(default={})
+
+
+class Output(Section):
+    """A file of a table: csv or parquet by its suffix."""
+
+    table: Text
+    path: Text
+
+
+def _operation(value: object) -> object:
+    """``{vlookup: {…}}``: the one name is the kind."""
+    if isinstance(value, Operation):
+        return value
+    if not isinstance(value, dict) or len(value) != 1:
+        raise mistake('an operation is one name and its section, such as {filter: {table: sales, where: "=[@amount]>0"}}')
+    ((kind, body),) = value.items()
+    if kind not in KINDS:
+        import difflib
+
+        near = difflib.get_close_matches(str(kind), list(KINDS), 1)
+        raise mistake(f"there is no operation {kind!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"))
+    if isinstance(body, dict) and "as" in body:
+        body = {("as_" if name == "as" else name): entry for name, entry in body.items()}
+    return KINDS[kind].model_validate(body)
+
+
+class Request(Section):
+    """``as_of``: what TODAY is; default: the day on which it runs. ``on_error``: what an error is in an output: its text, null, or a
+    reason to fail."""
+
+    version: Literal["v1"] = "v1"
+    as_of: date | None = None
+    inputs: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")], Input], Field(min_length=1, max_length=100)]
+    operations: Annotated[tuple[Annotated[Any, BeforeValidator(_operation)], ...], Field(max_length=OPERATIONS_MAX)] = ()
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=100)]
+    on_error: Literal["text", "null", "fail"] = "text"
+    memory_limit: MemoryLimit = "2GB"
+
+    @model_validator(mode="after")
+    def _tables_are_there(self) -> Request:
+        known = set(self.inputs)
+        for number, operation in enumerate(self.operations):
+            for name in operation.inputs:
+                if name not in known:
+                    raise mistake(f"there is no table {name!r} before it; there are {', '.join(sorted(known))}", "operations", number)
+            known.add(operation.as_ or operation.table)
+        for number, output in enumerate(self.outputs):
+            if output.table not in known:
+                raise mistake(f"there is no table {output.table!r}; there are {', '.join(sorted(known))}", "outputs", number, "table")
+        return self

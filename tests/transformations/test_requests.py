@@ -1,0 +1,138 @@
+"""Requests from files to files: each operation, its mistakes by number and column, and the certificate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_calls import Call
+
+from recon.errors import WrongInput, WrongUsage
+from recon.transformations.run import carry_out, read_request
+
+SALES = """\
+item,region,amount,qty,due
+A1,North,10.50,2,2026-11-01
+a2,South,3.005,0,2026-12-24
+A9,North,x,1,
+A1,South,-7.25,3,2026-11-30
+,North,1.00,4,2026-11-29
+"""
+ITEMS = "item,name,price\na1,Apple,1.25\nA2,Banana,0.5\nA1,Apple again,9.99\n"
+INPUTS: dict[str, Any] = {
+    "sales": {"path": "sales.csv", "types": {"amount": "decimal(18,3)", "qty": "integer", "due": "date"}},
+    "items": {"path": "items.csv", "types": {"price": "decimal(10,2)"}},
+}
+LOOKUP = {"table": "sales", "in": "items", "key": "item", "take": ["name", "price"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sales.csv").write_text(SALES)
+    (tmp_path / "items.csv").write_text(ITEMS)
+    return tmp_path
+
+
+def request(folder: Path, *operations: dict[str, Any], table: str = "sales", **more: Any) -> Path:
+    path = folder / "request.json"
+    outputs = [{"table": table, "path": "out.csv"}]
+    path.write_text(
+        json.dumps({"version": "v1", "as_of": "2026-11-30", "inputs": INPUTS, "operations": operations, "outputs": outputs, **more})
+    )
+    return path
+
+
+def done(folder: Path, *operations: dict[str, Any], **more: Any) -> tuple[list[str], dict[str, Any]]:
+    """The lines of the output, and the certificate."""
+    certificate = carry_out(read_request(request(folder, *operations, **more)))
+    return (folder / "out.csv").read_text().splitlines(), certificate
+
+
+def test_vlookup_takes_the_first_match_keeps_every_row_in_order_and_says_what_was_not_found(folder: Path) -> None:
+    lines, certificate = done(folder, {"vlookup": LOOKUP}, {"select": {"table": "sales", "columns": ["item", "name", "price"]}})
+    assert lines[1:] == ["A1,Apple,1.25", "a2,Banana,0.50", 'A9,"#N/A","#N/A"', "A1,Apple,1.25", ',"#N/A","#N/A"']
+    step = certificate["operations"][0]
+    assert (step["rows_in"], step["rows_out"], step["keys_with_several_rows"]) == (5, 5, 1)
+    assert step["errors"]["name"] == {"#N/A": {"count": 2, "first_row": 4}}
+
+
+def test_a_key_with_several_rows_is_refused_where_that_is_asked_for(folder: Path) -> None:
+    with pytest.raises(WrongInput, match=r"operation 1 \(vlookup\): 1 keys have several rows in 'items', first a1; many: first takes"):
+        done(folder, {"vlookup": {**LOOKUP, "many": "error"}})
+    assert not (folder / "out.csv").exists()
+
+
+def test_filter_sort_group_and_duplicates(folder: Path) -> None:
+    good = {"filter": {"table": "sales", "where": "=NOT(ISERROR([@amount]))"}}
+    lines, _ = done(folder, good, {"sort": {"table": "sales", "by": [{"column": "amount", "descending": True}]}})
+    assert [line.split(",")[2] for line in lines[1:]] == ["10.500", "3.005", "1.000", "-7.250"]
+    values = {"total": {"sum": "amount"}, "n": {"count": "amount"}, "mean": {"average": "amount"}}
+    lines, _ = done(folder, good, {"group": {"table": "sales", "by": "region", "values": values}})
+    assert lines == ["region,total,n,mean", "North,11.500,2,5.7500000000", "South,-4.245,2,-2.1225000000"]
+    lines, _ = done(folder, {"remove_duplicates": {"table": "sales", "on": "item"}})
+    assert [line.split(",")[0] for line in lines[1:]] == ["A1", "a2", "A9", ""]
+
+
+def test_an_error_is_the_result_of_a_sum_over_it_and_a_filter_refuses_it_by_its_row(folder: Path) -> None:
+    lines, _ = done(folder, {"group": {"table": "sales", "by": "region", "values": {"total": {"sum": "amount"}}}})
+    assert lines[1:] == ['North,"#VALUE!"', "South,-4.245"]
+    with pytest.raises(WrongInput, match=r"operation 1 \(filter\): row 4: the condition is #VALUE!; use IFERROR"):
+        done(folder, {"filter": {"table": "sales", "where": "=[@amount]>0"}})
+
+
+def test_a_pivot_has_a_column_for_each_value_and_totals(folder: Path) -> None:
+    operations: list[dict[str, Any]] = [
+        {"compute": {"table": "sales", "set": {"late": '=IF([@due]<TODAY(),"late","open")', "net": "=IFERROR([@amount],0)"}}},
+        {"pivot": {"table": "sales", "as": "out", "rows": "region", "columns": "late", "values": {"net": {"sum": "net"}}, "totals": True}},
+    ]
+    lines, _ = done(folder, *operations, table="out")
+    assert lines == ["region,late,open,Total", "North,11.500,0.000,11.500", "South,0.000,-4.245,-4.245", "Total,11.500,-4.245,7.255"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ({"vlookup": {**LOOKUP, "take": ["prise"]}}, r"operation 1 \(vlookup\): column 'prise' is not in 'items'; did you mean 'price'\?"),
+        (
+            {"compute": {"table": "sales", "set": {"x": "=[@amont]*2"}}},
+            r"operation 1 \(compute\): x: column 'amont' is not there; did you mean",
+        ),
+        ({"compute": {"table": "sales", "set": {"x": "=LET(a,1,a)"}}}, "the function LET is not supported|a: cells and ranges"),
+        ({"compute": {"table": "sales", "set": {"x": "=SUM(A1:B9)"}}}, "A1:B9: cells and ranges are not supported"),
+        ({"compute": {"table": "sales", "set": {"x": "={1,2}"}}}, "an array constant such as .1,2. is not supported"),
+        ({"compute": {"table": "sales", "set": {"x": "=1+"}}}, "is no formula"),
+        ({"compute": {"table": "sales", "set": {"x": '=IF(TRUE,1,"a")'}}}, "would give a column of integer and text"),
+        ({"compute": {"table": "sales", "set": {"Amount": "=1"}}}, "column 'Amount' is in 'sales' already"),
+        ({"compute": {"table": "sales", "set": {"x": "=" + "(" * 65 + "1" + ")" * 65}}}, "nested at most 64 deep"),
+        ({"compute": {"table": "sales", "set": {"x": "=" + "1+" * 5000 + "1"}}}, "at most 8,192 characters"),
+        ({"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "item"}}}}, "sum needs numbers, and 'item' is text"),
+        ({"filter": {"table": "sale", "where": "=TRUE"}}, "there is no table 'sale' before it; there are items, sales"),
+        ({"vlookop": LOOKUP}, "there is no operation 'vlookop'; did you mean vlookup"),
+        ({"filter": {"table": "sales", "wear": "=TRUE"}}, "wear: not known here|is missing"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_read(folder: Path, operation: dict[str, Any], told: str) -> None:
+    with pytest.raises(WrongUsage, match=told):
+        read_request(request(folder, operation))
+
+
+def test_the_command_checks_carries_out_and_says_what_came_of_each_operation(folder: Path, recon: Call) -> None:
+    path = str(request(folder, {"vlookup": LOOKUP}))
+    answer = recon("transform", path, "--dry-run")
+    assert answer.status == 0
+    assert "the request is good; TODAY is 2026-11-30" in answer.out
+    assert not (folder / "out.csv").exists()
+    answer = recon("transform", path)
+    assert answer.status == 0
+    assert "name: 2 #N/A, first in row 4" in answer.out
+    assert "out.csv: 5 rows" in answer.out
+    certificate = json.loads(recon("transform", path, "--json").out)
+    assert certificate["inputs"][0]["sums"] == {"amount": "7.255", "qty": "10"}
+
+
+def test_errors_can_be_a_reason_to_fail_with_nothing_written(folder: Path) -> None:
+    with pytest.raises(WrongInput, match=r"output out\.csv: column 'amount' has errors"):
+        done(folder, on_error="fail")
+    assert not (folder / "out.csv").exists()
