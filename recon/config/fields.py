@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from recon.errors import WrongUsage
-from recon.model.windows import parse_duration
+from recon.model.windows import duration_text, parse_duration
 
 MISTAKE = "mistake"
 _SIZE = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B\Z")
@@ -68,6 +69,11 @@ def _size(value: object) -> object:
     return value
 
 
+def _size_text(size: int) -> str:
+    """As it may be written, exactly."""
+    return f"{Decimal(size).scaleb(-3).normalize():f}KB"
+
+
 def as_list(value: object) -> object:
     """A value alone is a list of one."""
     return value if isinstance(value, list | tuple) else [value]
@@ -81,7 +87,7 @@ Text = Annotated[str, Field(min_length=1)]
 OrEmpty = BeforeValidator(_text_or_empty)
 """For texts that are "" where they are not written; their default is None."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Size = Annotated[ByteSize, BeforeValidator(_size)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text, when_used="json")]
+Size = Annotated[ByteSize, BeforeValidator(_size), PlainSerializer(_size_text, when_used="json")]
 """Bytes, written with a unit."""
 S3Place = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]

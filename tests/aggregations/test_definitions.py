@@ -9,6 +9,9 @@ import aggregation_site as s
 import pytest
 from aggregation_site import DAILY, define, land, made, run
 
+from recon.aggregations.definitions.load import from_record
+from recon.aggregations.definitions.sections import written
+
 GOOD = DAILY.replace("target: daily", "target: good")
 LINES = DAILY.strip().splitlines()
 
@@ -305,3 +308,13 @@ def test_a_definition_is_built_once_while_nothing_changes(tmp_path: Path) -> Non
     assert site.definitions().good["daily"] is first
     define(tmp_path, "daily", DAILY + "least_rows: 1\n")
     assert site.definitions().good["daily"] is not first
+
+
+def test_the_record_of_a_run_gives_the_same_definition_again(tmp_path: Path) -> None:
+    more = "deadline: 90m\nleast_bytes: 1.5KB\nleast_rows: 7\ntime_zone: America/New_York\nneeds: {source: items, since: window}\n"
+    expect = "expect: [a.csv, {name: b.csv, from: 2026-01-01, until: 2026-12-31}]\n"
+    site = made(tmp_path, {"daily": f"{DAILY.rstrip()}\n{more}{expect}filter: code = 4\ninput: all\n"})
+    made_of_it = s.definition(site)
+    again = from_record("daily", json.loads(json.dumps(written(made_of_it.section))), site.config, site.intake.sources)
+    assert again.section == made_of_it.section
+    assert again.rules == made_of_it.rules
