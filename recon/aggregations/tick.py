@@ -1,4 +1,4 @@
-"""One look at all aggregations: ends dead runs, evaluates, and claims what is due."""
+"""One look at all aggregations: ends dead runs, evaluates, and claims what is due; or one scope, for a person who asks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.read import Definitions
 from recon.aggregations.preconditions.conditions import TRIES
 from recon.aggregations.preconditions.evaluate import Evaluation
+from recon.aggregations.preconditions.why import in_words, reasons
 from recon.aggregations.runs.monitor import end_dead
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run
+from recon.errors import NotReady, TryAgain, WrongUsage
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,33 @@ def tick(
     return Tick(found.definitions, tuple(claimed), found.waiting, found.ended)
 
 
-def ask(site: Aggregations, definition: Definition, scope: str | None, by: str) -> None:
-    """Sets the count of failed tries aside, for one scope or all: a person asks for the run. ``by``: who asks."""
-    for found in site.evaluator.evaluate([definition]):
-        refused = any(answer.condition == TRIES and not answer.passes for answer in found.answers)
-        if refused and scope in (None, found.scope):
-            site.runs.override(definition.name, found.scope, TRIES, "asked to run again", by)
+def ask(site: Aggregations, name: str, scope: str | None, by: str) -> Definitions:
+    """Sets the count of failed tries aside, for one scope or all: a person asks for the run. ``by``: who asks. Returns the definitions.
+
+    Raises WrongUsage for a definition that is disabled, or has a mistake."""
+    definitions = site.definitions()
+    for found in site.evaluator.evaluate([definitions.named(name)], known=definitions.good, scope=scope):
+        if any(answer.condition == TRIES and not answer.passes for answer in found.answers):
+            site.runs.override(name, found.scope, TRIES, "asked to run again", by)
+    return definitions
+
+
+def asked_run(site: Aggregations, name: str, scope: str, by: str, worker: str) -> Run:
+    """The run of one scope for a person who asks: claimed where it is due, the completed one where nothing is new.
+
+    Raises NotReady, which says what the scope waits for, WrongUsage as ``ask``, and TryAgain where another process was faster."""
+    definitions = ask(site, name, scope, by)
+    evaluated = site.evaluator.evaluate([definitions.named(name)], settled=True, known=definitions.good, scope=scope)
+    if not evaluated:
+        raise WrongUsage(f"{name}: it has no {scope} by its definition as it is now; press Reload")
+    (found,) = evaluated
+    if found.settled and found.past.completed is not None:
+        return site.runs.get(found.past.completed["id"])
+    if not found.due:
+        site.runs.note([found])
+        told = in_words(reasons(site.intake.database, site.config.name, found), found.at)
+        raise NotReady(f"{name}, {scope} waits: {told}", [scope])
+    run = site.runs.claim(found, worker)
+    if run is None:
+        raise TryAgain(f"{name}, {scope}: its files changed, or another run began, at this moment; try again")
+    return run

@@ -13,6 +13,7 @@ from recon.cli.sources import run_id
 from recon.errors import ReconError, WrongUsage
 
 if TYPE_CHECKING:
+    from recon.aggregations.definitions.load import Definition
     from recon.aggregations.preconditions.evaluate import Evaluation
     from recon.aggregations.runs.site import Aggregations
     from recon.aggregations.runs.tracking import Run
@@ -150,7 +151,7 @@ def run(
     site = _opened(common)
     scope = _scope(site, window, name)
     if name is not None:
-        ask(site, _definition(site, name), scope, operator())
+        ask(site, name, scope, operator())
     if name is not None and scope is not None and override is not None and reason is not None:
         _check_condition(site, name, scope, override)
         site.runs.override(name, scope, override, reason, operator())
@@ -349,15 +350,8 @@ _ACTIONS = {
 }
 
 
-def _definition(site: Aggregations, name: str) -> Any:
-    found = site.definitions()
-    if name in found.good:
-        return found.good[name]
-    if name in found.broken:
-        raise WrongUsage(found.broken[name])
-    if name in found.disabled:
-        raise WrongUsage(f"{name} is disabled; write enabled: true")
-    raise WrongUsage(f"there is no aggregation {name!r}; there are {', '.join(found.good) or 'none'}")
+def _definition(site: Aggregations, name: str) -> Definition:
+    return site.definitions().named(name)
 
 
 def _run_json(run: Run) -> dict[str, Any]:

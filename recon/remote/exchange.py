@@ -66,7 +66,7 @@ def read_request(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Sta
         raise WrongUsage(f"{path}: there is no such request; its caller has removed it") from None
     body = documents.parsed(path, raw, dict[str, Any], _AGAIN)
     with documents.damaged(path, _AGAIN):
-        request = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]))
+        request = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]), body.get("manifest", ""))
         config = kept_rules.unpacked(path, body, at)
     if config.rules_version != body["rules"]:
         raise WrongUsage(

@@ -10,8 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from recon.config import Config
+from recon.engines.select import engine_of
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, transient_kind
+from recon.intake.manifests import manifest_of
 from recon.remote.exchange import put_result, read_request
 from recon.stages.pipeline import STAGES
 from recon.stages.request import Numbers, StageRequest, StageResult
@@ -62,6 +64,11 @@ def _result(config: Config, request: StageRequest) -> StageResult:
 def _run_stage(work: Work, request: StageRequest, numbers: dict[str, Numbers]) -> None:
     grid = work.config.grid
     windows = list(grid.between(grid.parse(request.first), grid.parse(request.last)))
+    if request.stage == "aggregate":
+        manifest = manifest_of(f"the request to aggregate {request.first}", request.manifest.encode())
+        for figures in engine_of(work.config).reduce(work.store, work.config, [manifest]):
+            numbers[manifest.window] = {"keys": figures.keys}
+        return
     if request.stage == "reduce":
         for result in STAGES["reduce"](work, windows):
             numbers[result.window] = result.numbers

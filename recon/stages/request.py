@@ -21,14 +21,16 @@ DIGEST_LENGTH = 16
 
 @dataclass(frozen=True)
 class StageRequest:
-    """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``.
+    """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``; or ``aggregate``, which
+    reduces the files of one manifest that the store does not have.
 
-    ``todo``: window → revision of those that are not done yet."""
+    ``todo``: window → revision of those that are not done yet. ``manifest``: for ``aggregate``, as the store would have it."""
 
     stage: str
     first: str
     last: str
     todo: Mapping[str, int]
+    manifest: str = ""
 
     def digest(self, config: Config) -> str:
         """Equal for equal work: reconciliation, store, rules, stage, windows with their revisions."""

@@ -84,7 +84,7 @@ class _Reached:
             self.found |= {text for text in STARTERS["spark"] if text in value}
         elif isinstance(value, Mapping):
             yield from value.values()
-        elif isinstance(value, (list, tuple, set)):
+        elif isinstance(value, (list, tuple, set)) and type(value).__module__ == "builtins":  # Dagster's keys are tuples of another kind
             yield from value
         elif isinstance(value, type) and _ours(value):
             self._classes.append(value)

@@ -26,6 +26,16 @@ class Definitions:
     broken: Mapping[str, str]
     changes: tuple[table.Change, ...] = ()
 
+    def named(self, name: str) -> Definition:
+        """One that is enabled and without mistakes. Raises WrongUsage for any other."""
+        if name in self.good:
+            return self.good[name]
+        if name in self.broken:
+            raise WrongUsage(self.broken[name])
+        if name in self.disabled:
+            raise WrongUsage(f"{name} is disabled; write enabled: true")
+        raise WrongUsage(f"there is no aggregation {name!r}; there are {', '.join(self.good) or 'none'}")
+
 
 @dataclass
 class Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,8 @@ from recon.database.tables import AGGREGATION_EVALUATIONS, FILES
 
 _EVALUATIONS_MAX = 1000
 _NAMED_MAX = 20
+_SPEAKS = (conditions.NOT_RUNNING, conditions.TRIES, conditions.FILES, conditions.ROWS, conditions.BYTES)
+"""Conditions whose answers say what they are about."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,23 @@ def _last_came(connection: sa.Connection, reconciliation: str, evaluation: Evalu
     here = (files.reconciliation == reconciliation, files.source == evaluation.definition.source.name, files.name == name)
     found: datetime | None = connection.scalar(sa.select(sa.func.max(DELIVERED)).where(*here))
     return found
+
+
+def in_words(reasons: Iterable[Reason], now: datetime) -> str:
+    """What a scope waits for: "12 of 13 files: IL-911.tdf is missing since 06:00Z; it last came yesterday at 07:12Z"."""
+    return "; ".join(_in_words(reason, now) for reason in reasons if not reason.answer.passes)
+
+
+def _in_words(reason: Reason, now: datetime) -> str:
+    since = f" since {clock(reason.since, now)}" if reason.since and reason.since < now else ""
+    names = [] if len(reason.missing) == 1 else [f"{name} " for name in reason.missing]
+    came = [f"last came {clock(at, now)}" if at else "has never come" for at in reason.missing.values()]
+    told = ", ".join(f"{name}{when}" for name, when in zip(names or ["it "], came, strict=True)) if came else ""
+    condition = "" if reason.answer.condition in _SPEAKS else f"{reason.answer.condition}: "
+    return f"{condition}{reason.answer.why}{since}" + (f"; {told}" if told else "")
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time as people say it: ``07:12Z``, ``yesterday at 07:12Z``, ``2026-11-01 07:12Z``."""
+    days = (now.date() - at.date()).days
+    return f"{at:%H:%MZ}" if days == 0 else f"yesterday at {at:%H:%MZ}" if days == 1 else f"{at:%Y-%m-%d %H:%MZ}"

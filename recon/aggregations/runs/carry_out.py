@@ -12,7 +12,7 @@ from recon.aggregations.definitions.load import ROWS, Definition, from_record
 from recon.aggregations.preconditions.snapshot import split, version
 from recon.aggregations.runs import tracking
 from recon.aggregations.runs.certificate import put_certificate
-from recon.aggregations.runs.compute import Computed, compute
+from recon.aggregations.runs.compute import Computed, Reduce, compute, reduce_here
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
 from recon.aggregations.warehouse.port import Load
@@ -35,21 +35,23 @@ def carry_out(
     worker: str,
     progress: Progress = silent,
     ends_as: Callable[[BaseException], State] = state_of,
+    reduce: Reduce = reduce_here,
 ) -> Run:
     """Carries out a claimed run and returns it completed. Raises what it failed with, after the run was ended as ``ends_as`` says.
+    ``reduce``: computes it.
 
     A process that dies leaves the run to ``recon.aggregations.runs.monitor``."""
     run = site.runs.start(run, worker)
     try:
         with _beating(site, run):
-            figures = _figures(site, run, progress)
+            figures = _figures(site, run, progress, reduce)
     except BaseException as error:
         site.runs.end(run, ends_as(error), _reason(error))
         raise
     return site.runs.end(run, "completed", figures=figures)
 
 
-def _figures(site: Aggregations, run: Run, progress: Progress) -> dict[str, Any]:
+def _figures(site: Aggregations, run: Run, progress: Progress, reduce: Reduce = reduce_here) -> dict[str, Any]:
     definition = from_record(run.aggregation, run.definition, site.config, site.intake.sources)
     files = site.runs.files(run)
     wanted, found = split(run.versions), {version(file["id"], file["landings"]) for file in files}
@@ -60,7 +62,7 @@ def _figures(site: Aggregations, run: Run, progress: Progress) -> dict[str, Any]
         )
     with scratch_folder(site.intake.store) as folder:
         progress("aggregate", f"{len(files)} files", 0.0)
-        computed = compute(site.intake.store, definition, files, run.id, folder)
+        computed = compute(site.intake.store, definition, files, run.id, folder, reduce)
         figures = _figures_of(definition, computed)
         if not site.runs.prepare(run, figures):
             raise Cancelled(f"run {run.id} of {run.aggregation} was ended by another process; it has loaded nothing")
@@ -96,6 +98,7 @@ def _figures_of(definition: Definition, computed: Computed) -> dict[str, Any]:
         "totals": dict(computed.totals),
         "target": definition.section.target,
         "rows": computed.count,
+        **({"place": dict(computed.place)} if computed.place else {}),
     }
 
 
@@ -123,7 +126,8 @@ def _beating(site: Aggregations, run: Run) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ReconError):
-        return str(error)
+        logs = [note.partition("\n")[0] for note in getattr(error, "__notes__", ()) if note.startswith("logs: ")]  # of an EMR step
+        return "; ".join([str(error), *logs])
     if not isinstance(error, Exception):
         return "interrupted"
     passing = " (it may pass)" if transient_kind(error) is not None else ""

@@ -4,11 +4,12 @@ target."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from recon.aggregations.definitions.load import ROWS, Definition
+from recon.config.model import Config
 from recon.engines.duckdb.session import connect
 from recon.engines.select import engine_of
 from recon.errors import WrongInput
@@ -25,30 +26,51 @@ from recon.vocabulary.types import TEXT, Type
 @dataclass(frozen=True)
 class Computed:
     """``rows``: a local Parquet file with the target's key and measure columns, one row per key; ``count``: their number. ``totals``: sums
-    of the sum and count measures, as text. ``rows_in``: of the files; ``rows_used``: those that the filter keeps."""
+    of the sum and count measures, as text. ``rows_in``: of the files; ``rows_used``: those that the filter keeps. ``place``: the cluster
+    and step that computed it, empty for this process."""
 
     rows: Path
     count: int
     totals: Mapping[str, str]
     rows_in: int
     rows_used: int
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
-def compute(store: ObjectStore, definition: Definition, files: Sequence[Mapping[str, Any]], number: int, folder: Path) -> Computed:
+class Reduce(Protocol):
+    """Reduces the files of a manifest that the store does not have. Returns the figures, and the place where it was done."""
+
+    def __call__(self, store: ObjectStore, config: Config, manifest: Manifest, /) -> tuple[Figures, Mapping[str, Any]]: ...
+
+
+def reduce_here(store: ObjectStore, config: Config, manifest: Manifest) -> tuple[Figures, Mapping[str, Any]]:
+    """Reduces in this process, by the configured engine."""
+    (figures,) = engine_of(config).reduce(store, config, [manifest])
+    return figures, {}
+
+
+def compute(
+    store: ObjectStore,
+    definition: Definition,
+    files: Sequence[Mapping[str, Any]],
+    number: int,
+    folder: Path,
+    reduce: Reduce = reduce_here,
+) -> Computed:
     """Aggregates files, rows of the table ``files``. ``number``: of the run. Raises WrongInput for a row that has no key or does not fit
     its type, with file and line, and where rows do not tie."""
     if not files:
         return _nothing(definition, folder)
     landed = {str(file["landed_path"]): _landed(file) for file in files}
     manifest = Manifest(_window(files), number, tuple(landed.values()), True, "aggregate")
-    (figures,) = engine_of(definition.config).reduce(store, definition.config, [manifest])
+    figures, place = reduce(store, definition.config, manifest)
     expected = sum(int(file["kept"]) for file in {str(file["landed_path"]): file for file in files}.values())
     if figures.accepted.rows != expected:
         raise WrongInput(
             f"{definition.name}: {figures.accepted.rows:,} rows were aggregated, the files have {expected:,}; nothing was loaded"
         )
     try:
-        return _rows(store, definition, figures, folder)
+        return _rows(store, definition, figures, folder, place)
     finally:
         for path in list(store.list(figures.folder)):
             store.delete(path)
@@ -91,7 +113,7 @@ def _landed(file: Mapping[str, Any]) -> LandedFile:
     return LandedFile(file["landed_as"], file["landed_digest"], 0, file["landed_path"], {"rows": file["kept"]})
 
 
-def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: Path) -> Computed:
+def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: Path, place: Mapping[str, Any]) -> Computed:
     """The artifacts as rows of the target, without keys of which the filter keeps no row."""
     config = definition.config
     artifacts = parquet.scan(local_copy(store, figures.folder + reduced.ARTIFACTS, folder))
@@ -111,7 +133,7 @@ def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: 
         sums = "".join(f", coalesce(sum({quoted(f'm_{name}')}), 0)" for name in [ROWS, *additive])
         count, used, *totals = connection.execute(f"SELECT count(*){sums} FROM {kept}").fetchall()[0]
     named = {name: str(value) for name, value in zip(additive, totals, strict=True)}
-    return Computed(rows, int(count), named, figures.arrived.rows, int(used))
+    return Computed(rows, int(count), named, figures.arrived.rows, int(used), place)
 
 
 def _key(name: str, at: int, columns: int, kind: Type) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -183,6 +183,37 @@ class Runs:
         query = sa.select(AGGREGATION_RUNS).where(AGGREGATION_RUNS.c.reconciliation == self.reconciliation, *where)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query.order_by(AGGREGATION_RUNS.c.id.desc()).limit(most))]
+
+    def after(self, number: int, others: Collection[int] = (), most: int = 500) -> list[Run]:
+        """The newest runs after a number, and those with the numbers ``others``, oldest first."""
+        table = AGGREGATION_RUNS.c
+        wanted = sa.or_(table.id > number, table.id.in_(others))
+        query = sa.select(AGGREGATION_RUNS).where(table.reconciliation == self.reconciliation, wanted)
+        with self.database.read() as connection:
+            return [_run(row) for row in connection.execute(query.order_by(table.id.desc()).limit(most))][::-1]
+
+    def answers(self, run: Run) -> list[dict[str, Any]]:
+        """The answers of the evaluation that a run was claimed by: condition, holds, why, set_aside."""
+        return self._answers_of([run.evaluation])[run.evaluation]
+
+    def set_aside(self, aggregation: str) -> dict[str, dict[str, str]]:
+        """Scope → condition → who set it aside and why, of the last completed run of each scope; scopes where nothing was are left out."""
+        table = AGGREGATION_RUNS.c
+        here = (table.reconciliation == self.reconciliation, table.aggregation == aggregation, table.state == "completed")
+        last = sa.select(sa.func.max(table.id)).where(*here).group_by(table.scope)
+        with self.database.read() as connection:
+            found = connection.execute(sa.select(table.scope, table.evaluation).where(table.id.in_(last)).order_by(table.scope)).all()
+        answers = self._answers_of([row.evaluation for row in found])
+        named = {row.scope: {one["condition"]: one["set_aside"] for one in answers[row.evaluation] if one["set_aside"]} for row in found}
+        return {scope: conditions for scope, conditions in named.items() if conditions}
+
+    def _answers_of(self, evaluations: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        table, found = AGGREGATION_EVALUATIONS.c, dict[int, list[dict[str, Any]]]()
+        with self.database.read() as connection:
+            for at in range(0, len(evaluations), 500):
+                query = sa.select(table.id, table.answers).where(table.id.in_(evaluations[at : at + 500]))
+                found |= {row.id: json.loads(row.answers) for row in connection.execute(query)}
+        return found
 
     def override(self, aggregation: str, scope: str, condition: str, reason: str, by: str) -> None:
         """Sets a condition aside for the next run of a scope."""
