@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S, at_start, shown
+from jobs.sensors import TICK, TICK_S, at_start, report_check
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
@@ -37,6 +37,7 @@ def has_sources(config: Config) -> bool:
 def delivery_sensor(config: Config) -> dg.SensorDefinition:
     """``<name>_deliver_sensor``."""
     database, job = database_key(config.name), f"{config.name}_deliver"
+    late = dg.AssetCheckKey(asset_key(config.name, CLEAN), ARRIVED)
 
     @dg.sensor(
         name=f"{config.name}_deliver_sensor",
@@ -50,7 +51,8 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
         try:
             opened: SiteDatabase = getattr(context.resources, database)
             intake = opened.intake(config, "sensor")
-            _report_late(context.instance, config, arrival_verdict(intake, datetime.now(UTC)))
+            # No run may come for a file that does not.
+            report_check(context.instance, late, arrival_verdict(intake, datetime.now(UTC)))
             if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_RUNNING)):
                 return dg.SkipReason("a delivery is running")
             found = _arrived(intake)
@@ -71,22 +73,6 @@ def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.SensorRe
         return dg.SkipReason(f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand")
     request = dg.RunRequest(run_key=f"{job}:{digest}:attempt {earlier + 1}", tags={ARRIVED_TAG: digest})
     return dg.SensorResult(run_requests=[request])
-
-
-def _report_late(instance: dg.DagsterInstance, config: Config, verdict: dg.AssetCheckResult) -> None:
-    """Reports the check of late files where its result changes, since no run may come for a file that does not."""
-    key = asset_key(config.name, CLEAN)
-    if shown(instance, dg.AssetCheckKey(key, ARRIVED)) is not verdict.passed:
-        instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=ARRIVED,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.description,
-                metadata=verdict.metadata,
-            )
-        )
 
 
 def _arrived(intake: Intake) -> list[str]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from jobs.aggregations import aggregations_sensor
 from jobs.arrivals import delivery_sensor, has_sources
 from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
+from recon.config import Config
+from recon_assets.aggregation_checks import aggregation_checks
+from recon_assets.aggregations import Known, aggregation_assets, known_aggregations
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.intake import arrival_check, delivery_job, intake_assets, intake_names
@@ -40,6 +45,7 @@ def build_definitions(configuration: str | Path | None = None, **overrides: Any)
 def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definitions:
     stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path)) for config in found.good}
     fed = [config for config in found.good if has_sources(config)]
+    aggregated = [(config, known) for config in fed if not (known := known_aggregations(config)).empty]
     databases = {database_key(config.name): SiteDatabase(config_file=str(config.path)) for config in fed}
     return dg.Definitions(
         assets=[
@@ -49,11 +55,14 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
                 for config in found.good
                 for asset in reconciliation_assets(config, intake_names(config)[-1:] if config in fed else ())
             ),
-            *(_marker(file, error) for file, error in found.broken.items()),
+            *(asset for config, known in aggregated for asset in aggregation_assets(config, known)),
+            *(_marker(file.stem, error, file) for file, error in found.broken.items()),
+            *(marker for config, known in aggregated for marker in _aggregation_markers(config, known)),
         ],
         asset_checks=[
             *(check for config in found.good for check in reconciliation_checks(config)),
             *(arrival_check(config) for config in fed),
+            *(check for config, known in aggregated for check in aggregation_checks(config, known)),
         ],
         jobs=[
             *(job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config))),
@@ -62,6 +71,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
         sensors=[
             *(sensor for config in found.good for sensor in reconciliation_sensors(config)),
             *(delivery_sensor(config) for config in fed),
+            *(aggregations_sensor(config, known) for config, known in aggregated),
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **databases, **overrides},
@@ -70,13 +80,22 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
     )
 
 
-def _marker(file: Path, error: str) -> dg.AssetSpec:
-    """An asset that shows the mistake in a configuration file; it cannot be materialized."""
-    _LOG.warning("configuration error, this reconciliation is disabled: %s", error)
+def _aggregation_markers(config: Config, known: Known) -> Iterator[dg.AssetSpec]:
+    """One for each definition with a mistake, and one where the table of definitions could not be read."""
+    for name, error in known.definitions.broken.items():
+        yield _marker(f"{config.name}_{name}", error)
+    if known.unread:
+        error = f"the table 'aggregations' could not be read ({known.unread}); aggregations without a file are here after Reload"
+        yield _marker(f"{config.name}_aggregations", error)
+
+
+def _marker(name: str, error: str, file: Path | None = None) -> dg.AssetSpec:
+    """An asset that shows the mistake in a configuration, or in an aggregation's definition; it cannot be materialized."""
+    _LOG.warning("configuration error, %s is disabled: %s", name, error)
     return dg.AssetSpec(
-        key=re.sub(r"[^A-Za-z0-9_]", "_", file.stem) + "_configuration_error",
+        key=re.sub(r"[^A-Za-z0-9_]", "_", name) + "_configuration_error",
         description=error,
         group_name="configuration_errors",
-        metadata={"error": error, "file": dg.MetadataValue.path(str(file))},
+        metadata={"error": error, **({} if file is None else {"file": dg.MetadataValue.path(str(file))})},
         tags={"recon/configuration_error": "true"},
     )

@@ -111,12 +111,10 @@ def at_start() -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus[text.upper()]
 
 
-class _LastTick:
-    """The timeline as the last tick read it, since reading 100,000 windows takes longer than a tick, and the reason that it logged."""
+class Reasons:
+    """The reason that the last tick logged."""
 
     def __init__(self) -> None:
-        self._first: object = None
-        self._timeline: Timeline | None = None
         self._logged = ""
 
     def log(self, context: dg.SensorEvaluationContext, reason: str) -> None:
@@ -125,6 +123,15 @@ class _LastTick:
         if without_times != self._logged:
             self._logged = without_times
             context.log.info(reason)
+
+
+class _LastTick(Reasons):
+    """The timeline as the last tick read it, since reading 100,000 windows takes longer than a tick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: object = None
+        self._timeline: Timeline | None = None
 
     def timeline(self, store: ObjectStore) -> Timeline:
         entry = Timeline(store).entry(1)
@@ -138,7 +145,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
     job = job_name(config, SENSED[stage])
 
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        now, kept = datetime.now(UTC), _kept(cursor)
+        now, kept = datetime.now(UTC), kept_in(cursor)
         found_dead = in_flight.look(instance, store, job, stages_of(stage), kept.get("unheard", {}), now)
         if stage == "reduce":  # command-line runs that died between two stages
             in_flight.take_over(instance, store, EVERYTHING, found_dead)
@@ -177,18 +184,8 @@ def _freshness_tick(config: Config) -> Tick:
         state, key = timeline.head(), asset_key(config.name, FRESHNESS_OF)
         found = freshness(store, config, state, datetime.now(UTC))
         verdict = freshness_verdict(found, key)
-        # Runs report results too, so this compares with what the UI shows.
-        if shown(instance, dg.AssetCheckKey(key, FRESHNESS)) is not found.fresh:
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=FRESHNESS,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.description,
-                metadata=verdict.metadata,
-            )
-            instance.report_runless_asset_event(evaluation)
-        reason, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", _kept(cursor).get("cloudwatch", 0)
+        report_check(instance, dg.AssetCheckKey(key, FRESHNESS), verdict)
+        reason, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", kept_in(cursor).get("cloudwatch", 0)
         if not at <= time.time() < at + cloudwatch.EVERY_S:  # also if the clock was set back
             at, problem = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
             reason += f"; {problem}" if problem else ""
@@ -205,6 +202,21 @@ def _table_behind(store: ObjectStore, config: Config, state: State) -> int | Non
     return state.commit - (0 if table is None else builds.frontier(store, table))
 
 
+def report_check(instance: dg.DagsterInstance, check: dg.AssetCheckKey, result: dg.AssetCheckResult) -> None:
+    """Reports a check without a run, where its result differs from the newest one: runs report results, too."""
+    if shown(instance, check) is result.passed:
+        return
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
+    instance.report_runless_asset_event(evaluation)
+
+
 def shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
     """Whether the newest evaluation of the check passed; None without an evaluation."""
     for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=1):
@@ -216,7 +228,7 @@ def shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
 
 def _closing_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        now, kept = clock.now(store), _kept(cursor)
+        now, kept = clock.now(store), kept_in(cursor)
         state = timeline.head()
         touched, at = landing_log.since(store, kept.get("at"))
         begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None
@@ -242,7 +254,7 @@ def _is_closed(store: ObjectStore, config: Config, name: str) -> bool:
     return manifest is not None and manifest.closed
 
 
-def _kept(cursor: str | None) -> dict[str, Any]:
+def kept_in(cursor: str | None) -> dict[str, Any]:
     """The cursor's content; empty without a cursor or for another version's cursor, so that the tick looks at everything once."""
     try:
         kept = json.loads(cursor or "{}")

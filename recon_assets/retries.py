@@ -53,6 +53,9 @@ INDEX: By = {**COMPUTE, **dict.fromkeys((Throttled, ConnectionLost, TryAgain), R
 ATTENDED = Retries(attempts=1, wait_s=0, backoff=1)
 """No retries: the command exits with status 3, and its caller decides when to retry."""
 
+ONCE: By = {TryAgain: ATTENDED}
+"""For work that is tried again by another run."""
+
 ATTENDED_TAG = ".dagster/recon_attended"
 """Tag of a run that the command line started. The UI hides tags that begin with ``.dagster/``."""
 FAILURE_TAG = "recon/failure"
