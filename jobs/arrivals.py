@@ -12,26 +12,22 @@ from jobs.sensors import TICK, TICK_S, at_start, report_check
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
-from recon.intake.sources.load import FOLDER
 from recon.intake.sources.receive import fresh
+from recon.intake.sources.records import waits
 from recon.intake.sources.site import Intake
-from recon.intake.sources.tracking import OPEN
+from recon.intake.sources.standing import Standing, is_stopped, standing_of, stopped
 from recon_assets.assets import asset_key
 from recon_assets.intake import ARRIVED, CLEAN, arrival_verdict, missing_now
 from resources.database import SiteDatabase, database_key
 
 SETTLED_S = 2.0
 """A file that changed within this time may still be written; it is taken at a later tick."""
+_NAMED_MAX = 3
 ATTEMPTS = 3
 """Runs for the same arrivals."""
 ARRIVED_TAG = ".dagster/recon_arrived"
 """Tag of a delivery run: the digest of what had arrived."""
 _RUNNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-
-
-def has_sources(config: Config) -> bool:
-    """Whether files of ``sources/`` may feed the reconciliation."""
-    return any((config.path.parent / FOLDER).glob("*.yaml"))
 
 
 def delivery_sensor(config: Config) -> dg.SensorDefinition:
@@ -55,9 +51,10 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
             report_check(context.instance, late, arrival_verdict(intake, datetime.now(UTC)))
             if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_RUNNING)):
                 return dg.SkipReason("a delivery is running")
-            found = _arrived(intake)
+            standing = standing_of(intake)
+            found = _arrived(intake, standing)
             if not found:
-                return dg.SkipReason(f"no new files; {missing_now(intake, datetime.now(UTC))}")
+                return dg.SkipReason("; ".join(["no new files", *_held_up(intake, standing), missing_now(intake, datetime.now(UTC))]))
             digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
             return _request(context.instance, job, digest)
         except ReconError as error:
@@ -75,9 +72,21 @@ def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.SensorRe
     return dg.SensorResult(run_requests=[request])
 
 
-def _arrived(intake: Intake) -> list[str]:
-    """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had."""
-    found = [f"{file.id} {file.state} {file.tries}" for file in intake.tracking.files(state=OPEN)]
+def _held_up(intake: Intake, standing: Standing) -> list[str]:
+    """Why files that were received are not in their window, for the reason of a sensor that starts nothing."""
+    found = [f"source {name} takes no file: {error}" for name, error in intake.broken.items()]
+    found += [f"source {name} is stopped by {bad.shown}, file {bad.id}" for name, bad in stopped(intake, standing).items()]
+    found += [f"{file.shown}: {why}" for file in standing.open if (why := waits(intake, file)) is not None][:_NAMED_MAX]
+    if standing.rejected:
+        found.append(f"rejected files: {len(standing.rejected)}, first {standing.rejected[0].shown}")
+    return found
+
+
+def _arrived(intake: Intake, standing: Standing) -> list[str]:
+    """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had; not those
+    whose records functions on AWS still work on, or whose source is stopped or has a mistake."""
+    taken = [file for file in standing.open if file.source not in intake.broken and not is_stopped(intake, standing, file)]
+    found = [f"{file.id} {file.state} {file.tries}" for file in taken if waits(intake, file) is None]
     for location in intake.inboxes:
         inbox = open_inbox(intake.config, location)
         if isinstance(inbox, QueueInbox):

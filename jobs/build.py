@@ -14,12 +14,13 @@ from typing import Any
 import dagster as dg
 
 from jobs.aggregations import aggregations_sensor
-from jobs.arrivals import delivery_sensor, has_sources
+from jobs.arrivals import delivery_sensor
 from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
 from recon.config import Config
+from recon.intake.sources.folder import has_sources
 from recon_assets.aggregation_checks import aggregation_checks
 from recon_assets.aggregations import Known, aggregation_assets, known_aggregations
 from recon_assets.assets import reconciliation_assets

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from recon.aggregations.definitions.load import Definition, files_in
+from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.read import Definitions, Reader
 from recon.aggregations.preconditions.snapshot import ALL
 from recon.aggregations.runs.carry_out import carry_out, state_of
@@ -60,11 +60,8 @@ class Known:
 def known_aggregations(config: Config) -> Known:
     """The definitions in the files, and those in the table if the database is there and answers. Neither is changed, and nothing is made.
 
-    A definition with a mistake is broken; sources with a mistake break all."""
-    try:
-        reader = Reader(config, load_sources(config))
-    except ReconError as error:
-        return Known(Definitions({}, (), {path.stem: str(error) for path in files_in(config.path.parent)}))
+    A definition with a mistake is broken, and one of a source with a mistake."""
+    reader = Reader(config, load_sources(config).sources)
     try:
         database = present_database(config, dagster_secret)
         if database is None:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from recon.config import Config
-from recon.errors import NotReady, ReconError, WrongInput
+from recon.errors import NotReady, WrongInput
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
 from recon.intake.sources.load import load_sources
@@ -17,7 +17,7 @@ from recon.intake.sources.tracking import Tracked, by_window
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work
 from recon_assets.assets import STAGE_ASSETS, asset_key
-from recon_assets.intake_metadata import of_clean, of_processed, of_received, of_stored
+from recon_assets.intake_metadata import in_progress, of_clean, of_processed, of_received, of_stored
 from recon_assets.partitions import key_of, partitions_of, windows_asked
 from recon_assets.reporting import Reporting, tag
 from recon_assets.retries import COMPUTE, errors_as_failures
@@ -42,10 +42,7 @@ FIGURES: dict[str, Figures] = {RECEIVED: of_received, CLEAN: of_clean, STORED: o
 
 def intake_names(config: Config) -> tuple[str, ...]:
     """The names of the assets in front of ``event_batches``, each downstream of the one before."""
-    try:
-        by_record = any(source.process is not None for source in load_sources(config).values())
-    except ReconError:
-        by_record = False  # the sensor and every command name the mistake
+    by_record = any(source.process is not None for source in load_sources(config).sources.values())
     return (RECEIVED, CLEAN, STORED, PROCESSED) if by_record else (RECEIVED, CLEAN)
 
 
@@ -92,10 +89,13 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefin
 
 
 def _per_window(intake: Intake, windows: Windows, figures: Figures) -> PerWindow:
-    """Raises NotReady for windows without a received file, before anything is reported."""
+    """Raises NotReady, before anything is reported, for windows without a received file, and for processed records while some are in
+    progress."""
     files = by_window(intake.tracking.files(window=tuple(map(name_of, windows))))
     if empty := [name for name in map(name_of, windows) if name not in files]:
         raise NotReady(f"window {empty[0]}: no file was received for it", empty)
+    if figures is of_processed and (busy := [name for name, here in files.items() if in_progress(intake, here)]):
+        raise NotReady(f"window {busy[0]}: {in_progress(intake, files[busy[0]]):,} records are in progress in the queue", busy)
     return _each(intake, windows, files, figures)
 
 
@@ -126,6 +126,8 @@ def delivery_job(config: Config) -> dg.JobDefinition:
             for name, files in by_window(intake.tracking.files(window=tuple(touched))).items():
                 window = config.grid.parse(name)
                 for asset in intake_names(config):
+                    if asset == PROCESSED and in_progress(intake, files):
+                        continue  # reported by the run that lands them
                     metadata = {"window": name, **FIGURES[asset](intake, window, files)}
                     key, partition = asset_key(config.name, asset), key_of(config.grid, name)
                     context.log_event(dg.AssetMaterialization(key, metadata=metadata, partition=partition))
@@ -148,12 +150,14 @@ def delivery_job(config: Config) -> dg.JobDefinition:
 
 
 def refuse_rejected(found: Delivered) -> None:
-    """Raises WrongInput, after everything else was done, where files of a delivery were rejected or failed: as ``recon land --from``, which
-    exits with 1."""
-    bad = [(file.shown, file.reason) for file in (*found.files, *found.again) if file.state == "rejected"] + found.failed
+    """Raises WrongInput, after everything else was done, where files of the inboxes are rejected or failed, or a source has a mistake: as
+    ``recon land --from``, which exits with 1 or 2."""
+    bad = [(f"source {name}", str(error)) for name, error in found.broken.items()]
+    bad += [(f"source {name}", f"stopped by {file.shown}, file {file.id}") for name, file in found.stopped.items()]
+    bad += [(file.shown, file.reason) for file in found.not_landed] + found.failed
     if bad:
         listed = "; ".join(f"{shown}: {reason}" for shown, reason in bad[:_NAMED_MAX])
-        raise WrongInput(f"{len(bad)} files of this delivery are not in their window: {listed}; 'recon files list' has all of them")
+        raise WrongInput(f"{len(bad)} problems kept files of this delivery out of their window: {listed}; 'recon files list' has all files")
 
 
 _NAMED_MAX = 20
@@ -188,11 +192,11 @@ def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
     begin = max(grid.index(grid.parse(first)), last - _WINDOWS_MAX) if first is not None else last + 1
     windows = [grid.at(index) for index in range(begin, last + 1)]
     landed = by_window(intake.tracking.files(state="landed", window=tuple(map(name_of, windows))))
-    late: list[str] = []
+    late = [f"source {name} takes no file: {error}" for name, error in intake.broken.items()]
     for window in windows:
         expected = arrivals(grid, intake.sources, window, landed.get(name_of(window), []))
         late += [f"{name_of(window)}: {arrival.missing}" for arrival in expected if arrival.late(now)]
-    description = f"{len(late)} expected files are late, first {late[0]}" if late else "no expected file is late"
+    description = f"{len(late)} expected files or sources are missing, first {late[0]}" if late else "no expected file is late"
     metadata = {"late": dg.MetadataValue.json(late[:100])}
     return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
 

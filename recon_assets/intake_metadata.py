@@ -15,7 +15,7 @@ from recon.intake.manifests import read_manifest
 from recon.intake.sources.arrivals import arrivals, last_seen
 from recon.intake.sources.records import record_counts
 from recon.intake.sources.site import Intake
-from recon.intake.sources.tracking import Tracked
+from recon.intake.sources.tracking import OPEN, Tracked
 from recon.model.windows import name_of
 from recon.storage import parquet
 from recon.storage.scratch import local_copy, scratch_folder
@@ -60,6 +60,11 @@ def of_stored(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dic
     """Files and records in the record store."""
     counts = record_counts(intake, files)
     return {"files": len(counts), "dagster/row_count": sum(each.rows for each in counts)}
+
+
+def in_progress(intake: Intake, files: Sequence[Tracked]) -> int:
+    """Records that are neither finished nor dead, of the files that land when all are."""
+    return sum(each.in_progress for each in record_counts(intake, [file for file in files if file.state in OPEN]))
 
 
 def of_processed(intake: Intake, window: datetime, files: Sequence[Tracked]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import sys
@@ -18,6 +17,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from recon.database.locks import only_one
 from recon.errors import Damaged, TryAgain, WrongUsage
 
 _BATCH, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", 500
@@ -91,8 +91,7 @@ def _made(home: Path) -> dg.DagsterInstance:
             storage_data=ConfigurableClassData("resources.fast_sqlite_storage", "QuickStorage", ref.storage_data.config_yaml)
         )
     # One process at a time: two that create the tables at once leave a version table that later starts refuse.
-    with (home / "made.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(home / "made.lock"):
         for _ in range(_MADE_MAX):
             try:
                 return dg.DagsterInstance.from_ref(ref)

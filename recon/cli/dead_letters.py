@@ -1,4 +1,4 @@
-"""Commands on records that could not be processed: recon dlq list, show, edit, redrive, discard."""
+"""Commands on records that could not be processed, or whose messages were lost: recon dlq list, show, edit, redrive, discard, resend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recon.cli.options import Common, flat
-from recon.cli.screen import as_json, count, number, say, table
+from recon.cli.screen import as_json, count, number, say, table, warn
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -133,6 +133,32 @@ def redrive(names: Letters = None, every: Every = False, source: OnlySource = No
     _say_done(common, done, "sent back to the queue", "the next run of the records' assets processes them")
 
 
+def resend(source: OnlySource = None, *, reason: Why, common: Common) -> int:
+    """Send records again that are in progress, but whose messages were lost: a queue was purged, or messages expired.
+
+    A message that is not lost takes no effect after this. The user's function may see a record twice; one result counts.
+
+    \b
+    recon dlq resend --source bank --reason "the process queue was purged"
+    """
+    from recon.cli.sources import run_id
+    from recon.intake.sources.resend import resend as send_again
+
+    done = send_again(common.opened().intake(run_id()), reason, source)
+    if common.json:
+        as_json({"reopened": done.reopened, "stored": done.stored, "begun": done.begun, "failed": dict(done.failed)})
+    elif done.reopened or done.stored or done.begun:
+        say(
+            f"{count(done.reopened, 'open record')} sent again, {count(done.stored, 'record')} stored that had not arrived, "
+            f"{count(done.begun, 'file')} cleaned on; next: recon land --from INBOX{common.suffix}"
+        )
+    else:
+        say("no record is in progress")
+    for name, why in done.failed:
+        warn(f"{name}: {why}")
+    return 1 if done.failed else 0
+
+
 def discard(names: Letters = None, every: Every = False, source: OnlySource = None, *, reason: Why, common: Common) -> None:
     """Give dead letters up. They stay listed by 'recon dlq list --discarded' and count as dead.
 
@@ -198,5 +224,12 @@ def _before(records: str | None) -> Any:
     return {name: column[0] for name, column in zip(found["names"], found["columns"], strict=True)}
 
 
-app = typer.Typer(no_args_is_help=True, help="Records that failed: list, show, edit, redrive, discard.")
-COMMANDS = {"list": flat(list_), "show": flat(show), "edit": flat(edit), "redrive": flat(redrive), "discard": flat(discard)}
+app = typer.Typer(no_args_is_help=True, help="Records that failed, or whose messages were lost.")
+COMMANDS = {
+    "list": flat(list_),
+    "show": flat(show),
+    "edit": flat(edit),
+    "redrive": flat(redrive),
+    "discard": flat(discard),
+    "resend": flat(resend),
+}

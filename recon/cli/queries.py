@@ -35,7 +35,7 @@ def status(
 
     Every window up to the watermark is closed and done. With a window: whether it closed and whether it ties; what was expected,
     received, late, duplicate or rejected; its files and its certificate. Exit status 1 if files are missing (SHORT), every row of a
-    window was rejected, a window could not be processed, or the rules have changed.
+    window was rejected, a window could not be processed, a received file is rejected, or the rules have changed.
 
     \b
     recon status
@@ -55,7 +55,7 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
     for caveat in answer["caveats"]:
         if caveat["wrong"]:
             warn(caveat["text"])
-        elif not json and caveat["kind"] in ("conflicts", "rejected"):  # the others are in the lines above
+        elif not json and caveat["kind"] in ("conflicts", "rejected", "files_open"):  # the others are in the lines above
             say(caveat["text"])
     return 0 if answer["ok"] else 1
 

@@ -13,15 +13,17 @@ import typer
 from recon.cli.options import Common, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table, warn
-from recon.errors import WrongUsage
+from recon.errors import TryAgain, WrongInput, WrongUsage
 
 if TYPE_CHECKING:
     from recon.intake.sources.deliver import Delivered
+    from recon.intake.sources.site import Intake
     from recon.intake.sources.tracking import Tracked
 
 source_app = typer.Typer(help="Sources: how senders' files are cleaned.", no_args_is_help=True)
 files_app = typer.Typer(help="Received files: what became of each.", no_args_is_help=True)
 SHOWN_MAX = 20
+Rejected = Annotated[list[str], typer.Argument(metavar="FILE", help="Rejected files, by number or name.")]
 
 
 def run_id() -> str:
@@ -30,13 +32,18 @@ def run_id() -> str:
 
 
 @flat
-def source_list(common: Common) -> None:
-    """List the sources with their patterns and files.
+def source_list(common: Common) -> int:
+    """List the sources with their patterns and files. Exit status 2 if a source has a mistake.
 
     \b
     recon source list
     """
     intake = common.opened().intake(run_id())
+    _list_sources(intake, common)
+    return say_broken(intake.broken)
+
+
+def _list_sources(intake: Intake, common: Common) -> None:
     rows: list[dict[str, Any]] = []
     for source in intake.sources.values():
         states = [file.state for file in intake.tracking.files(source=source.name)]
@@ -45,7 +52,7 @@ def source_list(common: Common) -> None:
     if common.json:
         as_json(rows)
         return
-    if not rows:
+    if not rows and not intake.broken:
         say("no sources; describe one in sources/NAME.yaml, see docs/intake.md")
         return
     cells = [
@@ -133,9 +140,7 @@ def source_reconvert(
 @flat
 def files_list(
     source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only files of this source.")] = None,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="Only received, validated, converted, landed, rejected or superseded.")
-    ] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only files in this state, such as rejected.")] = None,
     window: Annotated[str | None, typer.Option("--window", "-w", metavar="W", help="Only files of this window.")] = None,
     *,
     common: Common,
@@ -201,12 +206,12 @@ def files_show(
 
 @flat
 def files_retry(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Rejected files, by number or name.")],
+    files: Rejected,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the file keeps it.")] = "",
     *,
     common: Common,
 ) -> int:
-    """Take rejected files up again, after their source's rules, or whatever failed, were corrected.
+    """Take rejected or discarded files up again, after their source's rules, or whatever failed, were corrected.
 
     \b
     recon files retry IL-311.tdf --reason "the drop rule was missing"
@@ -216,12 +221,37 @@ def files_retry(
     intake, found = common.opened().intake(run_id()), Delivered()
     for named in files:
         tracked = intake.tracking.file(named)
-        if tracked.state != "rejected":
-            raise WrongUsage(f"{tracked.shown}: its state is {tracked.state}; only a rejected file is retried")
+        if tracked.state not in ("rejected", "discarded"):
+            raise WrongUsage(f"{tracked.shown}: its state is {tracked.state}; only a rejected or discarded file is retried")
         intake.tracking.retried(tracked, reason)
     with Bar("retry") as bar:
         process_open(intake, found, bar)
     return say_delivered(found, common)
+
+
+@flat
+def files_discard(
+    files: Rejected,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the file keeps it.")],
+    *,
+    common: Common,
+) -> None:
+    """Give rejected files up, such as a file that was no delivery. They are kept, and no command reports them any more.
+
+    \b
+    recon files discard IL-311.tdf --reason "sent by mistake; the sender knows"
+    """
+    tracking = common.opened().intake(run_id()).tracking
+    chosen = [tracking.file(named) for named in files]
+    for tracked in chosen:
+        if tracked.state != "rejected":
+            raise WrongUsage(f"{tracked.shown}: its state is {tracked.state}; only a rejected file is discarded")
+    for tracked in chosen:
+        tracking.discard(tracked, reason)
+    if common.json:
+        as_json([_row(tracking.file(str(tracked.id))) for tracked in chosen])
+    else:
+        say(f"{count(len(chosen), 'file')} discarded; 'recon files retry FILE' takes one up again")
 
 
 def _say_details(tracked: Tracked, found: Mapping[str, Any]) -> None:
@@ -262,8 +292,9 @@ def deliver(inbox: str, common: Common) -> int:
 
 
 def say_delivered(found: Delivered, common: Common) -> int:
-    """Prints what became of delivered files. Returns 1 where one was rejected or failed."""
-    rejected = [file for file in (*found.files, *found.again) if file.state == "rejected"]
+    """Prints what became of delivered files. Returns 2 where a source has a mistake, 1 where a file was rejected or failed or a source is
+    stopped, 3 where functions on AWS still work on records."""
+    rejected = found.not_landed
     if common.json:
         as_json(
             {
@@ -273,19 +304,42 @@ def say_delivered(found: Delivered, common: Common) -> int:
                 "closed": found.closed,
                 "missing": {window: [arrival.name for arrival in missing] for window, missing in found.open.items()},
                 "failed": dict(found.failed),
+                "rejected": [_row(file) for file in rejected],
+                "stopped": {source: file.id for source, file in found.stopped.items()},
+                "broken": {source: str(error) for source, error in found.broken.items()},
             }
         )
     else:
         _say_delivered(found, common)
     for file in rejected:
-        reason = file.reason.removeprefix(f"{file.shown}: ")
-        next_step = f"'recon files show {file.id}' has the rows, 'recon files retry {file.id}' takes it up again"
-        warn(f"{file.shown}: rejected: {reason}; {next_step}")
+        warn(f"{file.shown}: {'rejected earlier' if file in found.rejected else 'rejected'}: {_why_and_next(file)}")
+    for name, file in found.stopped.items():
+        warn(
+            f"source {name} is stopped by {file.shown}, file {file.id}: its other files wait until that is corrected, retried, or discarded"
+        )
     for name, reason in found.failed:
         warn(f"{name}: {reason}")
     for name in found.unknown:
         warn(f"{name}: no source's pattern matches this name; see 'recon source list'")
-    return 1 if rejected or found.failed else 0
+    if found.broken:
+        return say_broken(found.broken)
+    if rejected or found.failed or found.stopped:
+        return WrongInput.exit_status
+    return TryAgain.exit_status if found.waiting else 0
+
+
+def say_broken(broken: Mapping[str, WrongUsage]) -> int:
+    """Prints what is wrong with sources. Returns 2 where something is."""
+    for error in broken.values():
+        warn(f"{error}; this source takes no file until then")
+    return WrongUsage.exit_status if broken else 0
+
+
+def _why_and_next(file: Tracked) -> str:
+    """Why a file was rejected, and what can be done."""
+    reason = file.reason.removeprefix(f"{file.shown}: ")
+    rows = f"'recon files show {file.id}' has the rows, " if file.rejects else ""
+    return f"{reason}; {rows}'recon files retry {file.id}' takes it up again, 'recon files discard {file.id}' gives it up"
 
 
 def _say_delivered(found: Delivered, common: Common) -> None:
@@ -295,13 +349,15 @@ def _say_delivered(found: Delivered, common: Common) -> None:
     if landed:
         say(f"{count(len(landed), 'file')} landed: {count(rows, 'row')} = {number(kept)} landed + {number(rows - kept)} rejected")
     elif not (found.files or found.again or found.failed):
-        say("no new files")
+        say("no new files" + (f"; {count(len(found.rejected), 'file')} of the inbox rejected earlier" if found.rejected else ""))
     for file in landed:
         for check, reported in file.figures.get("reported", {}).items():
             first = reported["first"][0]
             say(f"{file.shown}: reported, {check}: {count(reported['rows'], 'row')}, first {first['place']}: {first['message']}")
         if file.rejected_rows:
             say(f"{file.shown}: {count(file.rejected_rows, 'row')} rejected: {'; '.join(list(file.figures['reasons'])[:3])}")
+    for file in found.waiting:
+        say(f"{file.shown}: not landed yet: {file.reason}")
     for file in superseded:
         say(f"{file.shown}: superseded, {file.reason}")
     if found.again:
@@ -322,4 +378,4 @@ def _row(file: Tracked) -> dict[str, Any]:
 
 
 SOURCE_COMMANDS = {"list": source_list, "try": source_try, "reconvert": source_reconvert}
-FILES_COMMANDS = {"list": files_list, "show": files_show, "retry": files_retry}
+FILES_COMMANDS = {"list": files_list, "show": files_show, "retry": files_retry, "discard": files_discard}

@@ -27,11 +27,23 @@ def open_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Datab
     """The database of a configuration, its tables made or migrated. Each process and location has one.
 
     Raises WrongUsage where a library or a secret is missing, or the tables are newer than this version; TryAgain where it is away."""
-    settings = place.database
-    if settings.url is None or not settings.url.startswith("postgresql://"):
-        path = (place.path.parent / (settings.url or f"{FOLDER}/{FILE}")).resolve()
+    if (path := _sqlite_file(place)) is not None:
         return _opened(f"sqlite:///{path}", str(path))
-    return _opened(_postgres(settings, read_secret), settings.url)
+    return _opened(_postgres(place.database, read_secret), str(place.database.url))
+
+
+def is_there(place: Place) -> bool:
+    """Whether a configuration's database may hold anything: false for a file of SQLite that does not exist."""
+    path = _sqlite_file(place)
+    return path is None or path.is_file()
+
+
+def _sqlite_file(place: Place) -> Path | None:
+    """The file of SQLite; None for PostgreSQL."""
+    url = place.database.url
+    if url is not None and url.startswith("postgresql://"):
+        return None
+    return (place.path.parent / (url or f"{FOLDER}/{FILE}")).resolve()
 
 
 def _postgres(settings: DatabaseSettings, read_secret: ReadSecret) -> str:
@@ -43,15 +55,13 @@ def _postgres(settings: DatabaseSettings, read_secret: ReadSecret) -> str:
 def present_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Database | None:
     """The database as it is, for a short look: no table is made or migrated, and PostgreSQL is given a few seconds to answer. None where it
     does not exist yet, or its tables are of another version. Raises WrongUsage and TryAgain as ``open_database``; close it."""
-    settings = place.database
-    if settings.url is None or not settings.url.startswith("postgresql://"):
-        path = (place.path.parent / (settings.url or f"{FOLDER}/{FILE}")).resolve()
-        if not path.exists():
-            return None
+    if not is_there(place):
+        return None
+    if (path := _sqlite_file(place)) is not None:
         database = Database(_sqlite(sa.engine.make_url(f"sqlite:///{path}")), str(path))
     else:
-        engine = sa.create_engine(_postgres(settings, read_secret), connect_args={"connect_timeout": _LOOK_S})
-        database = Database(engine, settings.url)
+        engine = sa.create_engine(_postgres(place.database, read_secret), connect_args={"connect_timeout": _LOOK_S})
+        database = Database(engine, str(place.database.url))
     with passing(database.shown):
         return database if is_current(database) else None
 

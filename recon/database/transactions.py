@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from recon.database.locks import only_one
 from recon.errors import ConnectionLost, TryAgain, WrongUsage
 
 
@@ -69,8 +70,7 @@ class Database:
                 connection.rollback()
             return
         name = hashlib.sha256(what.encode()).hexdigest()[:16]
-        with open(f"{self.engine.url.database}.{name}.lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with only_one(Path(f"{self.engine.url.database}.{name}.lock")):
             yield
 
     def close(self) -> None:

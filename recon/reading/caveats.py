@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from recon.config import Config
+from recon.errors import TryAgain
+from recon.intake.sources.folder import has_sources
 from recon.planning import quarantine
 from recon.planning.due import Due, due
 from recon.state.timeline import Mark, State
 from recon.storage.port import ObjectStore
+
+if TYPE_CHECKING:
+    from recon.intake.sources.tracking import Tracked
 
 _NAMED_MAX = 3
 
@@ -29,7 +35,7 @@ def caveats(store: ObjectStore, config: Config, state: State, waiting: Due | Non
     waiting = due(store, config, state) if waiting is None else waiting
     found = [_changed_rules(config, state), _nothing_processed(state, waiting)]
     found += [_marked(state, *mark) for mark in _MARKS]
-    return [caveat for caveat in (*found, *_waiting(store, config, state, waiting)) if caveat is not None]
+    return [caveat for caveat in (*found, *_waiting(store, config, state, waiting), *_received(config)) if caveat is not None]
 
 
 def _changed_rules(config: Config, state: State) -> Caveat | None:
@@ -89,6 +95,44 @@ def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> 
     if waiting.open:
         holds = "is open and holds files" if len(waiting.open) == 1 else "are open and hold files"
         yield Caveat("open", f"{named(waiting.open)} {holds}; close a complete window with 'recon close W'", waiting.open, wrong=False)
+
+
+def _received(config: Config) -> Iterable[Caveat]:
+    """Sources with a mistake, and received files that are not in their window. Where the database is away, nobody knows of any."""
+    if not has_sources(config):
+        return
+    from recon.intake.sources.site import Intake
+    from recon.intake.sources.standing import standing_of, stopped
+
+    intake = Intake(config, "status")
+    for name, error in intake.broken.items():
+        yield Caveat("source_broken", f"the source {name} takes no file: {error}")
+    try:
+        standing = standing_of(intake)
+    except TryAgain as error:
+        yield Caveat("files_unknown", f"whether received files are missing in their windows is not known: {error}")
+        return
+    for name, bad in stopped(intake, standing).items():
+        text = f"the source {name} is stopped by {bad.shown}: its other files wait until that is corrected, retried or discarded"
+        yield Caveat("source_stopped", text)
+    if rejected := standing.rejected:
+        why = f"'recon files show {rejected[0].id}'" if len(rejected) == 1 else "'recon files list --state rejected'"
+        yield Caveat("files_rejected", f"{_some(rejected)} rejected and not corrected; {why} says why", _windows(rejected))
+    if standing.open:
+        text = f"{_some(standing.open)} received and not landed yet; 'recon files list' says why, 'recon land --from INBOX' goes on"
+        yield Caveat("files_open", text, _windows(standing.open), wrong=False)
+
+
+def _some(files: Sequence[Tracked]) -> str:
+    """``the file A is``, ``5 files (A, B, C …) are``."""
+    if len(files) == 1:
+        return f"the file {files[0].shown} is"
+    more = " …" if len(files) > _NAMED_MAX else ""
+    return f"{len(files):,} files ({', '.join(file.shown for file in files[:_NAMED_MAX])}{more}) are"
+
+
+def _windows(files: Sequence[Tracked]) -> tuple[str, ...]:
+    return tuple(sorted({file.window for file in files if file.window is not None}))
 
 
 def without_window(reason: str, window: str) -> str:

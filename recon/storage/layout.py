@@ -7,6 +7,7 @@
     received/<digest>/<attempt>/<name>                     files as received by a source, before they are converted
     received/rejects/<attempt>.parquet                     rows that a source rejected: line, place, reason, raw
     received/reference/<attempt>.parquet                   clean rows of reference data, which belong to no window's batch
+    clean/<attempt>.parquet                                clean rows that functions on AWS take through the record queue; they expire
     landings/<day>/<hour>/<time>-<window>-<revision>-<attempt>   an empty note that a window's revision is about to be put
     clock/<attempt>                                        put and removed to read the storage's clock
     corrections/<digest>.json                              a correction that was begun; removed once it has landed
@@ -91,6 +92,10 @@ def received_file(digest: str, attempt: str, name: str) -> str:
 
 def received_rejects(attempt: str) -> str:
     return f"{RECEIVED}rejects/{attempt}.parquet"
+
+
+def clean(attempt: str) -> str:
+    return f"clean/{attempt}.parquet"
 
 
 def received_reference(attempt: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import recon
 from jobs.arrivals import delivery_sensor
 from jobs.build import build_definitions
 from jobs.sensors import shown
+from recon.intake.queues import whole
 from recon_assets.intake_metadata import masked
 from resources.database import SiteDatabase
 
@@ -131,6 +133,35 @@ def test_a_run_that_rejects_a_file_fails_after_it_took_the_others(site: Path) ->
     assert dagster.metadata("clean_files")["dagster/row_count"]
 
 
+def test_a_sensor_that_starts_nothing_says_which_source_is_stopped_and_what_is_rejected(site: Path) -> None:
+    rules = site / "sources" / "stores.yaml"
+    rules.write_text(rules.read_text() + "rejects: stop\n")
+    dagster = Site(site)
+    arrive(site, "IL-311.tdf", "IL-101.tdf")
+    (site / "inbox" / "IL-311.tdf").write_bytes((site / "inbox" / "IL-311.tdf").read_bytes().replace(b"2016", b"20x6", 1))
+    os.utime(site / "inbox" / "IL-311.tdf", (0, 0))
+    job = dagster.definitions.resolve_job_def("franchise_deliver")
+    done = job.execute_in_process(instance=dagster.instance, run_config=QUIET, raise_on_error=False)
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    assert "source stores: stopped by IL-311.tdf, file 2" in str(failure.event_specific_data)
+    said = str(dagster.tick())
+    assert "source stores is stopped by IL-311.tdf, file 2" in said
+    assert "rejected files: 1, first IL-311.tdf" in said
+
+
+def test_a_source_with_a_mistake_fails_the_run_and_the_check_after_the_others_were_taken(site: Path) -> None:
+    (site / "sources" / "other.yaml").write_text("files: x\n")
+    dagster = Site(site)
+    arrive(site, *NAMES[:1])
+    job = dagster.definitions.resolve_job_def("franchise_deliver")
+    done = job.execute_in_process(instance=dagster.instance, run_config=QUIET, raise_on_error=False)
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    assert "source other: " in str(failure.event_specific_data)
+    assert dagster.metadata("clean_files")["dagster/row_count"]
+    assert "source other takes no file: " in str(dagster.tick())
+    assert shown(dagster.instance, dg.AssetCheckKey(dg.AssetKey(["franchise", "clean_files"]), "files_have_arrived")) is False
+
+
 def test_a_masked_value_shows_its_form_only() -> None:
     assert masked("Ärger-42 €") == "xxxxx-00 €"
 
@@ -141,22 +172,46 @@ def test_a_site_without_sources_has_no_intake(tmp_path: Path) -> None:
     assert not [key for key in built.resolve_asset_graph().get_all_asset_keys() if key.path[-1] in ("received_files", "clean_files")]
 
 
-def test_records_through_a_function_have_assets_of_their_own(tmp_path: Path) -> None:
-    (tmp_path / "sources").mkdir()
-    (tmp_path / "inbox").mkdir()
-    (tmp_path / "recon.yaml").write_text(
+def with_a_function(folder: Path) -> Site:
+    """A site whose source has a function for its records, and one file of three."""
+    (folder / "sources").mkdir()
+    (folder / "inbox").mkdir()
+    (folder / "recon.yaml").write_text(
         'name: franchise\nstore: ./store\nkey: account\nwindows: {start: 2026-11-01T00:00Z, every: 1d}\nmeasures: {lines: {count: "*"}}\n'
     )
-    (tmp_path / "accounts.py").write_text("def look_up(records):\n    return [{**record, 'account': 'A'} for record in records]\n")
-    (tmp_path / "sources" / "payments.yaml").write_text(
+    (folder / "accounts.py").write_text("def look_up(records):\n    return [{**record, 'account': 'A'} for record in records]\n")
+    (folder / "sources" / "payments.yaml").write_text(
         'files: "payments_{day}.csv"\ninbox: ./inbox\nwindow: {part: day, format: "%Y%m%d"}\nformat: {kind: delimited, header: true}\n'
         "columns: {number: text}\nprocess: accounts:look_up\n"
     )
-    (tmp_path / "inbox" / "payments_20261102.csv").write_text("number\n1\n2\n3\n")
-    dagster = Site(tmp_path)
+    (folder / "inbox" / "payments_20261102.csv").write_text("number\n1\n2\n3\n")
+    return Site(folder)
+
+
+def test_records_through_a_function_have_assets_of_their_own(tmp_path: Path) -> None:
+    dagster = with_a_function(tmp_path)
     graph = dagster.definitions.resolve_asset_graph()
     assert dg.AssetKey(["franchise", "records_processed"]) in graph.get(dg.AssetKey(["franchise", "event_batches"])).parent_keys
     assert dagster.deliver().success
     assert dagster.metadata("records_stored")["dagster/row_count"] == 3
     processed = dagster.metadata("records_processed")
     assert (processed["records"], processed["dagster/row_count"], processed["dead"], processed["in_progress"]) == (3, 3, 0, 0)
+
+
+def test_records_in_progress_elsewhere_are_not_processed_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dagster = with_a_function(tmp_path)
+    processed = dg.AssetKey(["franchise", "records_processed"])
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "drain", lambda *given, **named: False)
+        assert dagster.deliver().success, "it is nobody's fault"
+        assert dagster.metadata("clean_files")["files"] == 0
+        assert dagster.instance.get_latest_materialization_event(processed) is None
+        job = dg.define_asset_job("chosen", selection=dg.AssetSelection.assets(processed), executor_def=dg.in_process_executor)
+        built = dg.Definitions.merge(dagster.definitions, dg.Definitions(jobs=[job])).resolve_job_def("chosen")
+        window = "2026-11-02T00:00Z"
+        tags = {"dagster/asset_partition_range_start": window, "dagster/asset_partition_range_end": window}
+        done = built.execute_in_process(instance=dagster.instance, tags=tags, run_config=QUIET, raise_on_error=False)
+        assert not done.success
+        assert "3 records are in progress in the queue" in str([event.event_specific_data for event in done.all_events])
+    assert dagster.deliver().success
+    assert dagster.metadata("records_processed")["dagster/row_count"] == 3

@@ -72,10 +72,10 @@ def test_buckets_are_encrypted_versioned_private_and_tidied(stack: Stack, bucket
     assert tls["Resource"] == [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
 
 
-def test_of_the_store_only_prefetched_files_expire() -> None:
+def test_of_the_store_only_prefetched_files_and_copies_for_the_record_queue_expire() -> None:
     rules = RESOURCES["StoreBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     expiring = [one["Prefix"] for one in rules if {"ExpirationInDays", "ExpirationDate", "Transitions", "Transition"} & set(one)]
-    assert expiring == [{"Fn::Sub": "${StorePrefix}/prefetched/"}]
+    assert expiring == [{"Fn::Sub": f"${{StorePrefix}}/{folder}/"} for folder in ("prefetched", "clean")]
 
 
 def test_what_holds_records_outlives_the_stack() -> None:

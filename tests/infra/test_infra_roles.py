@@ -149,10 +149,6 @@ ALSO = {
     "orchestrator": {"clock", "events", "landings", "frontiers", "leases"},
 }
 """Role → folders in which it may put or delete besides those where it did."""
-FOLDERS = (
-    *("cache", "certificates", "clock", "corrections", "events", "frontiers", "generations", "indexed", "landings", "leases"),
-    *("prefetched", "quarantine", "rules", "serving", "shares", "state", "stateless", "steps", "timeline"),
-)
 
 
 @pytest.mark.parametrize("who", [*STAGES, "index-worker", "upkeep", "orchestrator", "lookup"])
@@ -200,6 +196,8 @@ REFUSED = [
     ("certify", "s3:DeleteObject", "certificates/2026-11-01T0000Z/000001.json"),
     ("land", "s3:PutObject", "stateless/2026-11-01T0000Z/000001-a-b/figures.json"),
     ("land", "s3:GetObject", "state/0123456789abcdef/part-0000.words"),
+    ("land", "s3:DeleteObject", "received/0123456789abcdef/a/file.csv"),
+    ("reduce", "s3:PutObject", "received/0123456789abcdef/a/file.csv"),
     ("orchestrator", "s3:PutObject", "timeline/000000000001.json"),
     ("orchestrator", "s3:GetObject", "events/2026-11-01T0000Z/files/a-b/file.csv"),
     ("orchestrator", "s3:GetObject", "state/0123456789abcdef/part-0000.words"),

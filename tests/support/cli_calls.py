@@ -41,8 +41,8 @@ COMMANDS = [
 GROUPS = {
     "index": ["update", "rebuild", "status"],
     "source": ["list", "try", "reconvert"],
-    "files": ["list", "show", "retry"],
-    "dlq": ["list", "show", "edit", "redrive", "discard"],
+    "files": ["list", "show", "retry", "discard"],
+    "dlq": ["list", "show", "edit", "redrive", "discard", "resend"],
     "aggregation": ["list", "why", "run", "replay", "files", "sync"],
 }
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"

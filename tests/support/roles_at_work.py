@@ -22,6 +22,7 @@ import recon
 from jobs.build import build_definitions
 from recon.cli import main
 from recon.errors import WrongUsage
+from recon.intake.sources.reconvert import reconvert
 from recon.operations.upkeep import tidy
 from recon.remote import exchange
 from recon.remote.emr.calls import Pace
@@ -138,6 +139,24 @@ def whole_life(folder: Path, store: str, table: str) -> None:
         whole = recon.open(path)
         whole.rebuild()
         whole.run()
+    with _as("land"):
+        _delivery(path)
+
+
+def _delivery(path: Path) -> None:
+    """A sender's file with a rejected row, received again by changed rules."""
+    (path.parent / "sources").mkdir()
+    source, inbox = path.parent / "sources" / "shop.yaml", path.parent / "inbox"
+    columns = "".join(f"  {name}: {{required: true}}\n" for name in HEADER.strip().split(","))
+    text = 'files: "shop_*.csv"\nwindow: {column: event_id, format: "%Y-%m-%dT%H"}\nformat: {kind: delimited, header: true}\ncolumns:\n'
+    text += columns
+    source.write_text(text)
+    inbox.mkdir()
+    (inbox / "shop_1.csv").write_text(f"{HEADER}A,2026-11-01T15,INVOICE,1.00,EUR\n,2026-11-01T15,INVOICE,1.00,EUR\n")
+    (file,) = recon.open(path).deliver(inbox).files
+    assert (file.state, file.rejected_rows) == ("landed", 1)
+    source.write_text(text.replace("order_id: {required: true}", "order_id: {required: true, clean: lower}"))
+    assert [file.name for file in reconvert(recon.open(path).intake(), "shop").changed] == ["shop_1.csv"]
 
 
 def _later_windows(path: Path, instance: dg.DagsterInstance) -> None:
@@ -200,10 +219,15 @@ def of_the_table(path: Path, who: str, stack: Stack) -> None:
 
 
 def in_the_name_of(rules: Rules, recorded: Recorded) -> None:
-    """What services of AWS ask for with a role that they were given, as their documentation says: none of it is asked by code of ours."""
+    """What services of AWS ask for with a role that they were given, as their documentation says: none of it is asked by code of ours. And
+    what a delivery asks of the intake's queue, which has no server here."""
     logs, code = rules.stack.outputs["LogBucketName"], rules.stack.outputs["CodeBucketName"]
     ec2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
     for who, call in (
+        *(
+            ("land", Call(f"sqs:{one}", rules.stack.arn("IntakeQueue")))
+            for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ),
         ("index-worker", Call("logs:PutLogEvents", rules.stack.arn("IndexWorkerLogs"))),
         ("index-worker", Call("sqs:SendMessage", rules.stack.arn("WorkerDeadLetters"))),
         ("index-worker", Call("kms:Decrypt", KEY, {"kms:ViaService": f"lambda.{REGION}.amazonaws.com"})),

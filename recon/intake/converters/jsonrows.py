@@ -7,6 +7,7 @@ from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
+from recon.intake.connections import connection
 from recon.intake.converters.jsonarray import array_start, elements
 from recon.intake.converters.layouts import Json
 from recon.intake.converters.port import Received
@@ -22,9 +23,7 @@ class _Texts:
     """Turns batches of JSON objects into batches of texts. A member that an object lacks, or that is null, has no value."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        import duckdb
-
-        self._connection = duckdb.connect(config={"threads": 1})
+        self._connection = connection(threads=1)
         self._query = f"SELECT line, span, problem{''.join(f', t{n}' for n in range(len(names)))} FROM {members_sql('objects', names)}"
 
     def of(self, batch: Any) -> Any:

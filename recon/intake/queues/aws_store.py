@@ -49,6 +49,9 @@ class DynamoRecordStore:
             item = self._get(file, "file") or item
         return _progress(item)
 
+    def started(self, file: str) -> bool:
+        return self._get(file, "file") is not None
+
     def advance(self, file: str, progress: Progress) -> None:
         values = {
             ":line": _number(progress.line),
@@ -94,17 +97,7 @@ class DynamoRecordStore:
     def split(self, parcel: Parcel, parts: Sequence[Parcel]) -> bool:
         writes = [self._change(parcel, ("open",), _state_of(parts[0], "open"))]
         for part in parts[1:]:
-            new = {**_key(part.file, _state_at(part.first)), **_state_of(part, "open")}
-            writes.append(
-                {
-                    "Put": {
-                        "TableName": self._table,
-                        "Item": new,
-                        "ConditionExpression": "attribute_not_exists(#at)",
-                        "ExpressionAttributeNames": {"#at": "at"},
-                    }
-                }
-            )
+            writes.append(self._put_new({**_key(part.file, _state_at(part.first)), **_state_of(part, "open")}))
         writes += [self._put(_opened(part)) for part in parts]
         return self._transact(writes)
 
@@ -121,6 +114,24 @@ class DynamoRecordStore:
         state = self._get(parcel.file, _state_at(parcel.first)) or {}
         noted = state.get("reason", {}).get("S") or reason
         self._transact([self._change(parcel, ("open",), _dead(parcel, "dead", noted))])
+
+    # ---- lost messages ----
+
+    def stored_firsts(self, file: str) -> set[int]:
+        only = {"ProjectionExpression": "#at"}
+        return {int(item["at"]["S"].split("#")[1]) for kind in ("in#", "kept#") for item in self._query(file, kind, **only)}
+
+    def open_parcels(self, file: str) -> Iterator[Parcel]:
+        states = {item["at"]["S"]: item for item in self._query(file, "st#")}
+        for item in self._query(file, "in#"):
+            parcel = _parcel(item)
+            if _is_open(parcel, states.get(_state_at(parcel.first))):
+                yield parcel
+
+    def reopen(self, parcel: Parcel, reason: str) -> bool:
+        later = replace(parcel, round=parcel.round + 1)
+        action = Action("resend", reason, datetime.now(UTC))
+        return self._act(parcel, action, _state_of(later, "open"), [self._put(_opened(later))], state="open")
 
     # ---- results ----
 
@@ -169,7 +180,7 @@ class DynamoRecordStore:
         noted = (self._get(parcel.file, _state_at(parcel.first)) or {}).get("reason", {}).get("S", "")
         return self._act(parcel, Action("discard", reason, datetime.now(UTC)), _dead(parcel, "discarded", noted), [])
 
-    def _act(self, parcel: Parcel, action: Action, state: Item, more: Sequence[Item]) -> bool:
+    def _act(self, parcel: Parcel, action: Action, after: Item, more: Sequence[Item], state: str = "dead") -> bool:
         item = {
             **_key(parcel.file, f"act#{parcel.first:012}#{action.at.isoformat()}"),
             "what": {"S": action.what},
@@ -177,7 +188,7 @@ class DynamoRecordStore:
         }
         if action.before is not None:
             item["before"] = {"S": action.before}
-        return self._transact([self._change(parcel, ("dead",), state), self._put(item), *more])
+        return self._transact([self._change(parcel, (state,), after), self._put(item), *more])
 
     def _with_records(self, parcel: Parcel) -> Parcel:
         for kind in ("in", "kept"):
@@ -191,15 +202,7 @@ class DynamoRecordStore:
     def _put_refused(self, parcel: Parcel) -> None:
         kept = {**_key(parcel.file, _at("kept", parcel)), "records": {"S": parcel.records}}
         state = {**_key(parcel.file, _state_at(parcel.first)), **_dead(parcel, "dead", parcel.refused)}
-        new = {
-            "Put": {
-                "TableName": self._table,
-                "Item": state,
-                "ConditionExpression": "attribute_not_exists(#at)",
-                "ExpressionAttributeNames": {"#at": "at"},
-            }
-        }
-        self._transact([new, self._put(kept)])
+        self._transact([self._put_new(state), self._put(kept)])
 
     def _put_all(self, items: Sequence[Item]) -> None:
         """Puts items, and those that DynamoDB leaves unprocessed again, until none is left."""

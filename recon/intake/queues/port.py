@@ -104,7 +104,8 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Action:
-    """What somebody did to a dead letter. ``what``: edit, redrive or discard. ``before``: the records before an edit."""
+    """What somebody did to a parcel. ``what``: edit, redrive or discard a dead one, resend an open one. ``before``: the records before an
+    edit."""
 
     what: str
     reason: str
@@ -118,6 +119,10 @@ class RecordStore(Protocol):
 
     def begin(self, file: str, name: str) -> Progress:
         """Registers a file, unless it is; where its cleaner goes on."""
+        ...
+
+    def started(self, file: str) -> bool:
+        """Whether the file is registered."""
         ...
 
     def advance(self, file: str, progress: Progress) -> None:
@@ -150,6 +155,19 @@ class RecordStore(Protocol):
 
     def counts(self, file: str) -> Counts:
         """The records of a file by state, of one moment."""
+        ...
+
+    def stored_firsts(self, file: str) -> set[int]:
+        """The first lines of the parcels that were put, in whatever state they or their parts are."""
+        ...
+
+    def open_parcels(self, file: str) -> Iterator[Parcel]:
+        """The open parcels with their records, in the order of their lines."""
+        ...
+
+    def reopen(self, parcel: Parcel, reason: str) -> bool:
+        """Sends an open parcel to the process queue again, in a new round: an older message of it takes no effect. False if it is not
+        open."""
         ...
 
     def results(self, file: str) -> Iterator[Parcel]:

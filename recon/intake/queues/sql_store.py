@@ -39,6 +39,10 @@ class SqlRecordStore:
             found = connection.execute(sa.select(FILES).where(FILES.c.file == file)).one()
         return Progress(found.cleaned_to, found.rows, found.cleaned)
 
+    def started(self, file: str) -> bool:
+        with self._database.read() as connection:
+            return connection.execute(sa.select(FILES.c.file).where(FILES.c.file == file)).first() is not None
+
     def advance(self, file: str, progress: Progress) -> None:
         values = {"cleaned_to": progress.line, "rows": progress.rows, "cleaned": progress.complete}
         older = sa.and_(FILES.c.file == file, FILES.c.cleaned == sa.false(), FILES.c.cleaned_to <= progress.line)
@@ -100,12 +104,28 @@ class SqlRecordStore:
         last = sa.case((PARCELS.c.reason == "", reason), else_=PARCELS.c.reason)
         self._update(parcel, ("open",), state="dead", reason=last)
 
+    # ---- lost messages ----
+
+    def stored_firsts(self, file: str) -> set[int]:
+        with self._database.read() as connection:
+            return set(connection.scalars(sa.select(PARCELS.c.first).where(PARCELS.c.file == file)))
+
+    def open_parcels(self, file: str) -> Iterator[Parcel]:
+        return self._in_state(file, "open")
+
+    def reopen(self, parcel: Parcel, reason: str) -> bool:
+        later = replace(parcel, round=parcel.round + 1)
+        return self._act(parcel, Action("resend", reason, datetime.now(UTC)), {"round": later.round}, later, state="open")
+
     # ---- results ----
 
     def results(self, file: str) -> Iterator[Parcel]:
+        return self._in_state(file, "finished")
+
+    def _in_state(self, file: str, state: str) -> Iterator[Parcel]:
         after = -1
         while True:
-            mine = sa.and_(PARCELS.c.file == file, PARCELS.c.first > after, PARCELS.c.state == "finished")
+            mine = sa.and_(PARCELS.c.file == file, PARCELS.c.first > after, PARCELS.c.state == state)
             with self._database.read() as connection:
                 found = connection.execute(sa.select(PARCELS).where(mine).order_by(PARCELS.c.first).limit(_READ_AT_ONCE)).all()
             if not found:
@@ -153,9 +173,9 @@ class SqlRecordStore:
     def discard(self, parcel: Parcel, reason: str) -> bool:
         return self._act(parcel, Action("discard", reason, datetime.now(UTC)), {"state": "discarded"})
 
-    def _act(self, parcel: Parcel, action: Action, values: Mapping[str, Any], opened: Parcel | None = None) -> bool:
+    def _act(self, parcel: Parcel, action: Action, values: Mapping[str, Any], opened: Parcel | None = None, state: str = "dead") -> bool:
         with self._database.write() as connection:
-            changed = PARCELS.update().where(_just(parcel, "dead")).values(changed_at=action.at, **values)
+            changed = PARCELS.update().where(_just(parcel, state)).values(changed_at=action.at, **values)
             if not connection.execute(changed).rowcount:
                 return False
             row = {"file": parcel.file, "first": parcel.first, "action": action.what, "reason": action.reason, "at": action.at}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recon.intake.queues.clean import clean
 from recon.intake.queues.embedded import AGAIN_S, RecordQueues, drain
-from recon.intake.queues.finished import finished
+from recon.intake.queues.finished import write_finished
 from recon.intake.queues.port import Counts, Process
 from recon.storage import parquet
 
@@ -22,22 +22,8 @@ def through_queue(
     Goes on where an earlier call was stopped: what is finished is not processed again. Returns the counts: dead records are not in
     ``out``, and ``done`` is false where another process still works on some. Raises TryAgain where the database is away."""
     with parquet.open_file(clean_file) as source:
-        metadata = source.schema_arrow.metadata
         clean(queues.records, queues.store_queue, file, clean_file.name, source.iter_batches())
     drain(queues, process_of, again_s=again_s)
     counts = queues.records.counts(file)
-    _write(queues, file, out, metadata)
+    write_finished(queues.records, file, clean_file, out)
     return counts
-
-
-def _write(queues: RecordQueues, file: str, out: Path, metadata: dict[bytes, bytes] | None) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from recon.intake.files.parquet import LINE
-
-    names = queues.records.result_names(file)
-    schema = pa.schema([(LINE, pa.int64()), *((name, pa.string()) for name in names)], metadata=metadata)
-    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        for batch in finished(queues.records, file):
-            writer.write_batch(batch.replace_schema_metadata(metadata))

@@ -4,7 +4,3 @@ A *source* is ``sources/NAME.yaml`` beside the configuration. A received file is
 ``recon.intake.converters``, cleaned and checked here, and landed as clean Parquet in a window; the database tracks its state. Typing the
 values is the core's work.
 """
-
-from recon.intake.sources.load import Source, load_sources
-
-__all__ = ["Source", "load_sources"]

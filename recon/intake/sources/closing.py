@@ -16,7 +16,9 @@ def close_if_complete(intake: Intake, window: datetime, landing: Tracked | None 
     """Closes an open window if its expected files have landed. Returns whether the window's newest revision is its closing.
 
     ``landing``: a file in the window that is not noted as landed yet: a process that dies before it closes the window leaves this file
-    open, and the next one comes here again."""
+    open, and the next one comes here again. While a source has a mistake no window closes by itself: its files may be expected."""
+    if intake.broken:
+        return False
     expected = {(arrival.source, arrival.name) for arrival in arrivals(intake.config.grid, intake.sources, window, ())}
     if not expected:
         return False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config.model import Config
 from recon.errors import WrongInput
+from recon.intake.connections import connection as connection_of
 from recon.intake.converters.decoding import decode
 from recon.intake.converters.layouts import DBase, Delimited
 from recon.intake.converters.opening import open_conversion
@@ -106,12 +107,10 @@ def opened(config: Config, source: Source, received: Received, folder: Path) -> 
 
 @contextmanager
 def _connected(config: Config, plan: Plan) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection in memory, with the reference tables of a plan."""
-    import duckdb
+    """A DuckDB connection with the reference tables of a plan."""
     import pyarrow as pa
 
-    settings: dict[str, Any] = {"threads": config.threads, "memory_limit": config.memory_limit, "autoinstall_known_extensions": False}
-    with duckdb.connect(config=settings) as connection:
+    with connection_of(config.threads, config.memory_limit) as connection:
         for table, path, column in plan.references:
             if not path.is_file():
                 raise WrongInput(f"{path}: this reference is not there; see 'reference' in the source")
@@ -320,7 +319,7 @@ def _fault(made: Converted, source: Source, conversion: Conversion) -> str | Non
     if section.rejects != "row" and bad:
         return f"{rejected}, and the source takes no file with a rejected row"
     if bad > section.most_rejects * rows:
-        return f"{rejected}, more than {section.most_rejects * 100:f}%"
+        return f"{rejected}, more than {(section.most_rejects * 100).normalize():f}%"
     nothing = f"{figures.rejected:,} of {figures.rows:,} rows are rejected; nothing is left of the file"
     return nothing if figures.rows and not figures.kept else None
 

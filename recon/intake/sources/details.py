@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recon.errors import WrongInput, WrongUsage
+from recon.errors import WrongUsage
 from recon.intake.sources.convert import opened
-from recon.intake.sources.site import Intake, received_file
+from recon.intake.sources.site import Intake, of_file, received_file
 from recon.intake.sources.tracking import STATES, Tracked
 from recon.storage import parquet
 from recon.storage.scratch import local_copy, scratch_folder
@@ -15,7 +15,7 @@ from recon.storage.scratch import local_copy, scratch_folder
 
 def details(intake: Intake, file: Tracked) -> dict[str, Any]:
     """All of a file as JSON: its columns, ``times`` of its states, ``runs`` and ``rejects``."""
-    times = {state: at for state in STATES if (at := getattr(file, f"{state}_at")) is not None}
+    times = {state: at for state in STATES if (at := getattr(file, f"{state}_at", None)) is not None}
     shown = {name: value for name, value in vars(file).items() if not name.endswith("_at") and name != "reconciliation"}
     return {
         **shown,
@@ -42,9 +42,7 @@ def original(intake: Intake, file: Tracked, line: int) -> str:
     """The original text of the row in a line of a received file. Raises WrongUsage where no row begins there."""
     import numpy as np
 
-    source = intake.sources.get(file.source)
-    if source is None:
-        raise WrongInput(f"{file.shown}: its source {file.source!r} is gone; restore sources/{file.source}.yaml")
+    source = of_file(intake, file)
     with scratch_folder(intake.store) as folder:
         conversion = opened(intake.config, source, received_file(intake, file, folder), folder)
         for batch in conversion.batches():

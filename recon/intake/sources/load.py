@@ -12,12 +12,12 @@ from pathlib import Path
 from recon.config import mistakes, yaml_file
 from recon.config.model import Config, Place
 from recon.errors import WrongUsage
+from recon.intake.sources.folder import FOLDER
 from recon.intake.sources.names import NamePattern
 from recon.intake.sources.sections import Column, SourceSection
 from recon.logic.source import LogicSource, find
 from recon.vocabulary.types import TEXT, Type, parse_type
 
-FOLDER = "sources"
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -52,11 +52,30 @@ class Source:
         return None
 
 
-def load_sources(place: Place) -> dict[str, Source]:
-    """The sources of a reconciliation by name: those that feed it, or name no reconciliation. Raises WrongUsage with file, line, field."""
-    folder = place.path.parent / FOLDER
-    loaded = [load_source(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-    return {source.name: source for source in loaded if source.section.feeds in (None, place.name)}
+@dataclass(frozen=True)
+class Loaded:
+    """``sources``: by name, those that feed the reconciliation or name none. ``broken``: file name without its suffix → what is wrong with
+    it, with file, line and field; which reconciliation it feeds is not known."""
+
+    sources: dict[str, Source]
+    broken: dict[str, WrongUsage]
+
+
+def load_sources(place: Place) -> Loaded:
+    """The sources beside a configuration. A file with a mistake disables only itself."""
+    folder, loaded = place.path.parent / FOLDER, Loaded({}, {})
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            source = load_source(path)
+            if source.section.feeds not in (None, place.name):
+                continue
+            if isinstance(place, Config):
+                refuse_missing_columns(source, place)
+        except WrongUsage as error:
+            loaded.broken[path.stem] = error
+        else:
+            loaded.sources[source.name] = source
+    return loaded
 
 
 def load_source(path: Path) -> Source:

@@ -16,8 +16,8 @@ from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.convert import Converted, convert
 from recon.intake.sources.load import Source
 from recon.intake.sources.receive import VERSION_DIGITS
-from recon.intake.sources.records import worked_on
-from recon.intake.sources.site import Intake, received_file
+from recon.intake.sources.records import InQueue, waits, worked_on
+from recon.intake.sources.site import Intake, of_file, received_file
 from recon.intake.sources.tracking import OPEN, Tracked
 from recon.intake.sources.window import window_of
 from recon.model.windows import name_of
@@ -32,8 +32,9 @@ def process(intake: Intake, file: Tracked) -> Tracked:
 
     One process at a time works on a file of a source, so that two versions of a snapshot do not both land as the first.
 
-    A file that is wrong is rejected with the reason. A failure that may pass is tried ``TRIES`` times, then the file is rejected. Raises
-    TryAgain where a try failed and others are left."""
+    A file that is wrong is rejected with the reason. A failure that may pass is tried ``TRIES`` times, then the file is rejected. A file
+    whose records are in progress elsewhere stays converted, and its reason says how many. Raises TryAgain where a try failed and others
+    are left."""
     with alone(intake, file.source):
         current = _current(intake, file)
         return _processed(intake, current) if current.state in OPEN else current
@@ -45,12 +46,14 @@ def alone(intake: Intake, source: str) -> AbstractContextManager[None]:
 
 
 def _processed(intake: Intake, file: Tracked) -> Tracked:
-    source = intake.sources.get(file.source)
     try:
-        if source is None:
-            raise WrongInput(f"{file.shown}: its source {file.source!r} is gone; restore sources/{file.source}.yaml")
+        source = of_file(intake, file)
+        if (waiting := waits(intake, file)) is not None:
+            raise InQueue(waiting)
         with scratch_folder(intake.store) as folder:
             return _taken(intake, source, file, folder)
+    except InQueue as waiting:
+        return intake.tracking.noted(file, str(waiting))
     except Exception as error:
         if isinstance(error, ReconError) and not isinstance(error, TryAgain) and transient_kind(error) is None:
             return intake.tracking.move(_current(intake, file), "rejected", intake.run, reason=str(error))

@@ -33,13 +33,15 @@ def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], li
     """Receives a file of an inbox, or each file in it if it is an archive. Returns the receipts, and the names that no source matches.
 
     Raises TryAgain for a file that changes while it is copied: its writer is not done; WrongInput for an archive that is refused, of which
-    nothing is received."""
+    nothing is received. An archive with such names is received again while a source has a mistake, since they may be for it."""
     with scratch_folder(intake.store) as folder:
         path = inbox.local(item, folder)
         receipts, unknown = _files_in(intake, unpack(item.name, path, intake.config.limits, folder))
         digest = _digest(path)
         if receipts and receipts[0].file.parent is not None:
             keep(intake.store, path, digest)
+    if unknown and intake.broken:
+        return receipts, unknown
     if receipts:
         intake.tracking.note_delivery(item.place, item.stamp, digest)
     inbox.received(item)

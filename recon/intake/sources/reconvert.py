@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recon.errors import ReconError, WrongUsage
+from recon.errors import ReconError
 from recon.intake.sources.process import land_again
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked
@@ -22,14 +22,13 @@ class Reconverted:
 
 def reconvert(intake: Intake, name: str, window: str | None = None, progress: Progress = silent) -> Reconverted:
     """Converts the landed files of a source again. A file that the rules reject now stays as it landed, and is named."""
-    if name not in intake.sources:
-        raise WrongUsage(f"{name}: no such source; there are {', '.join(intake.sources) or 'none'}")
+    source = intake.source(name)
     only = {} if window is None else {"window": window}
     landed, done = intake.tracking.files(source=name, state="landed", **only), Reconverted()
     for number, file in enumerate(landed):
         progress("reconvert", file.shown, number / len(landed))
         try:
-            again = land_again(intake, intake.sources[name], file)
+            again = land_again(intake, source, file)
         except ReconError as error:
             done.failed.append((file.shown, str(error)))
             continue

@@ -10,10 +10,13 @@ from pathlib import Path
 from recon.config.model import Config
 from recon.config.secrets import ReadSecret, boto3_secret
 from recon.database import Database, open_database
-from recon.errors import WrongInput
+from recon.errors import WrongInput, WrongUsage
 from recon.intake.converters.port import Received
+from recon.intake.queues.opening import open_records
+from recon.intake.queues.port import RecordStore
+from recon.intake.sources.folder import has_sources
 from recon.intake.sources.inbox import locations
-from recon.intake.sources.load import FOLDER, Source, load_sources
+from recon.intake.sources.load import Loaded, Source, load_sources
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
 from recon.storage.open import open_for
@@ -41,14 +44,37 @@ class Intake:
         return open_database(self.config, self.read_secret)
 
     @cached_property
-    def sources(self) -> Mapping[str, Source]:
-        """The sources by name. Raises WrongUsage with file, line and field."""
+    def _loaded(self) -> Loaded:
         return load_sources(self.config)
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """The sources by name, without those that have a mistake."""
+        return self._loaded.sources
+
+    @property
+    def broken(self) -> Mapping[str, WrongUsage]:
+        """The sources that have a mistake, by name: what is wrong, with file, line and field. A file that no other source matches may be
+        theirs, and any window may wait for a file of theirs."""
+        return self._loaded.broken
+
+    def source(self, name: str, shown: str = "") -> Source:
+        """A source by name; ``shown``: how the user wrote it. Raises WrongUsage where it does not exist, or says what is wrong with it."""
+        if name in self.broken:
+            raise self.broken[name]
+        if name not in self.sources:
+            raise WrongUsage(f"{shown or name}: no such source; there are {', '.join(self.sources) or 'none'}")
+        return self.sources[name]
 
     @property
     def inboxes(self) -> list[str]:
         """The distinct inboxes of the sources."""
         return locations([source.section.inbox for source in self.sources.values()], self.config.path.parent)
+
+    @cached_property
+    def records(self) -> RecordStore:
+        """What became of the records of sources that name a function: in the database, or in DynamoDB."""
+        return open_records(self.config, self.read_secret)
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -57,8 +83,15 @@ class Intake:
 
 def take_back(config: Config, window: str, landed_as: str, reason: str) -> None:
     """Tracks that a file was taken out of its window, where the site has sources."""
-    if any((config.path.parent / FOLDER).glob("*.yaml")):
+    if has_sources(config):
         Tracking(open_database(config), config.name).take_back(window, landed_as, reason)
+
+
+def of_file(intake: Intake, file: Tracked) -> Source:
+    """The source of a received file. Raises WrongInput where it is gone, WrongUsage where it has a mistake."""
+    if file.source not in intake.sources and file.source not in intake.broken:
+        raise WrongInput(f"{file.shown}: its source {file.source!r} is gone; restore sources/{file.source}.yaml")
+    return intake.source(file.source)
 
 
 def received_file(intake: Intake, file: Tracked, folder: Path) -> Received:

@@ -14,12 +14,12 @@ from recon.database import Database
 from recon.database.tables import DELIVERIES, FILE_RUNS, FILES
 from recon.errors import WrongUsage
 
-State = Literal["received", "validated", "converted", "landed", "rejected", "superseded"]
+State = Literal["received", "validated", "converted", "landed", "rejected", "superseded", "discarded"]
 OPEN: tuple[State, ...] = ("received", "validated", "converted")
 """The states of a file that is still to be processed."""
 _ID_DIGITS = 9
 """More digits are a name; so the number fits each database's integer."""
-STATES: tuple[State, ...] = (*OPEN, "landed", "rejected", "superseded")
+STATES: tuple[State, ...] = (*OPEN, "landed", "rejected", "superseded", "discarded")
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,25 @@ class Tracking:
             connection.execute(FILES.update().where(FILES.c.id == file.id).values(tries=FILES.c.tries + 1, reason=reason))
             return _tracked(connection.execute(sa.select(FILES).where(FILES.c.id == file.id)).one())
 
+    def noted(self, file: Tracked, reason: str) -> Tracked:
+        """Notes what a file waits for."""
+        with self.database.write() as connection:
+            connection.execute(FILES.update().where(FILES.c.id == file.id).values(reason=reason))
+            return _tracked(connection.execute(sa.select(FILES).where(FILES.c.id == file.id)).one())
+
     def retried(self, file: Tracked, reason: str) -> Tracked:
         """Takes a file up again from the beginning. ``reason``: why it was rejected, kept beside what happens next."""
-        back = {"state": "received", "tries": 0, "reason": reason, **dict.fromkeys(("validated_at", "converted_at", "rejected_at"))}
+        times = ("validated_at", "converted_at", "landed_at", "rejected_at")
+        back = {"state": "received", "tries": 0, "reason": reason, **dict.fromkeys(times)}
         with self.database.write() as connection:
             connection.execute(FILES.update().where(FILES.c.id == file.id, FILES.c.state == file.state).values(back))
             return _tracked(connection.execute(sa.select(FILES).where(FILES.c.id == file.id)).one())
+
+    def discard(self, file: Tracked, reason: str) -> None:
+        """Gives a rejected file up. Its bytes and rejected rows are kept."""
+        change = {"state": "discarded", "reason": f"discarded: {reason}; {file.reason}" if file.reason else f"discarded: {reason}"}
+        with self.database.write() as connection:
+            connection.execute(FILES.update().where(FILES.c.id == file.id, FILES.c.state == "rejected").values(change))
 
     def take_back(self, window: str, landed_as: str, reason: str) -> None:
         """Notes that a landed file was taken back out of its window: it is rejected. Changes nothing where no source's file landed so."""
@@ -133,6 +146,17 @@ class Tracking:
         query = sa.select(FILES).where(FILES.c.reconciliation == self.reconciliation, *conditions).order_by(FILES.c.id)
         with self.database.read() as connection:
             return [_tracked(row) for row in connection.execute(query)]
+
+    def uncorrected(self) -> list[Tracked]:
+        """The rejected files of which no later file of the same source and series ever landed, in order of arrival; without those that were
+        taken back out of a window."""
+        later = FILES.alias()
+        alike = [later.c[name] == FILES.c[name] for name in ("reconciliation", "source", "series")]
+        corrects = sa.or_(later.c.landed_at.is_not(None), later.c.state == "superseded")
+        landed = sa.exists().where(*alike, later.c.id > FILES.c.id, corrects)
+        mine = (FILES.c.reconciliation == self.reconciliation, FILES.c.state == "rejected", FILES.c.landed_at.is_(None))
+        with self.database.read() as connection:
+            return [_tracked(row) for row in connection.execute(sa.select(FILES).where(*mine, ~landed).order_by(FILES.c.id))]
 
     def landed_names(self, window: str) -> set[tuple[str, str]]:
         """(source, name) of the files that have landed in a window."""
@@ -175,6 +199,12 @@ class Tracking:
         query = sa.select(DELIVERIES.c.place, DELIVERIES.c.stamp).where(DELIVERIES.c.reconciliation == self.reconciliation)
         with self.database.read() as connection:
             return {row.place: row.stamp for row in connection.execute(query)}
+
+    def digests(self) -> dict[str, str]:
+        """Place → digest of what was last received from it."""
+        query = sa.select(DELIVERIES.c.place, DELIVERIES.c.digest).where(DELIVERIES.c.reconciliation == self.reconciliation)
+        with self.database.read() as connection:
+            return {row.place: row.digest for row in connection.execute(query)}
 
     def note_delivery(self, place: str, stamp: str, digest: str) -> None:
         """Notes what was received from a place."""

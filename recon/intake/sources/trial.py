@@ -62,9 +62,9 @@ def _converted(intake: Intake, source: Source, path: Path, folder: Path) -> Conv
 
 
 def _chosen(intake: Intake, file: str, name: str | None) -> Source:
-    if name is not None and name not in intake.sources:
-        raise WrongUsage(f"--source {name}: no such source; there are {', '.join(intake.sources) or 'none'}")
-    source = intake.sources[name] if name is not None else source_of(intake.sources, file)
+    source = intake.source(name, f"--source {name}") if name is not None else source_of(intake.sources, file)
+    if source is None and intake.broken:
+        raise next(iter(intake.broken.values()))  # the file may be its
     if source is None or source.match(file) is None:
         patterns = ", ".join(text for known in intake.sources.values() for text in known.section.files)
         raise WrongUsage(f"{file}: the name matches no source's pattern; the patterns are {patterns or 'none: see docs/intake.md'}")

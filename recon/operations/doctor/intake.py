@@ -5,7 +5,7 @@ from __future__ import annotations
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.manifests import landed_windows, read_manifest
-from recon.intake.sources.load import FOLDER
+from recon.intake.sources.folder import has_sources
 from recon.intake.sources.site import Intake
 from recon.operations.doctor.finding import Finding
 from recon.storage.open import open_for
@@ -15,7 +15,7 @@ _NAMED_MAX = 5
 
 def examine(config: Config) -> list[Finding]:
     """The database, and how it and the store differ; nothing for a site without sources."""
-    if not any((config.path.parent / FOLDER).glob("*.yaml")):
+    if not has_sources(config):
         return []
     try:
         open_for(config)  # where there is none yet, examining must not make one

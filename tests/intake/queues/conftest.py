@@ -10,6 +10,7 @@ import postgres
 import pytest
 from dynamodb_local import dynamodb_local
 from ministack_server import Ministack, ministack
+from record_functions import zipped
 
 from recon.config.load import load_place
 from recon.database import Database, open_database
@@ -28,6 +29,12 @@ measures: {lines: {count: "*"}}
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministack]:
     with ministack(tmp_path_factory.mktemp("ministack")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unzipped code of the record queue's functions."""
+    return zipped(tmp_path_factory.mktemp("records"))
 
 
 @pytest.fixture(scope="session")

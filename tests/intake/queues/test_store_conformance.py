@@ -250,3 +250,52 @@ def test_many_parcels_come_back_in_order(kind: Kind) -> None:
     kind.store.finish([result(one) for one in reversed(many)])
     assert [one.first for one in kind.store.results(FILE)] == list(range(2, 132))
     assert kind.sent() == many
+
+
+def test_a_file_is_started_when_it_is_registered(kind: Kind) -> None:
+    assert not kind.store.started(FILE)
+    kind.store.begin(FILE, "a.csv")
+    assert (kind.store.started(FILE), kind.store.started(OTHER)) == (True, False)
+
+
+def test_an_open_parcel_is_sent_again_in_a_new_round_and_its_old_message_takes_no_effect(kind: Kind) -> None:
+    begun(kind.store, 300)
+    first, second, third = parcels(300)
+    kind.store.put([first, second, third])
+    kind.store.split(second, split(second, (7,)))
+    kind.store.finish([result(first)])
+    kind.sent()
+    still_open = list(kind.store.open_parcels(FILE))
+    assert still_open == [*split(second, (7,)), third]
+    assert [kind.store.reopen(one, "the queue was purged") for one in [first, second, *still_open]] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    later = [replace(one, round=1) for one in still_open]
+    assert kind.sent() == later
+    assert list(kind.store.open_parcels(FILE)) == later
+    kind.store.finish([result(one, "old") for one in still_open])
+    kind.store.bury(third, "old")
+    assert counted(kind.store) == (300, 200, 100, 0, 0)
+    kind.store.finish([result(one, "new") for one in later])
+    assert counted(kind.store) == (300, 0, 300, 0, 0)
+    assert not kind.store.reopen(later[0], "too late")
+    assert list(kind.store.open_parcels(FILE)) == []
+    assert [(one.what, one.reason) for one in kind.store.actions(third)] == [("resend", "the queue was purged")]
+
+
+def test_the_store_knows_which_parcels_have_arrived_whatever_became_of_them(kind: Kind) -> None:
+    first, second, third, fourth = parcels(400)
+    too_large = replace(fourth, refused="the record is too large")
+    assert kind.store.stored_firsts(FILE) == set()
+    kind.store.put([first, second, too_large])
+    kind.store.finish([result(first)])
+    kind.store.split(second, split(second, (0, 1)))
+    assert kind.store.stored_firsts(FILE) >= {first.first, second.first, fourth.first}
+    assert third.first not in kind.store.stored_firsts(FILE)
+    kind.store.put([third])
+    assert third.first in kind.store.stored_firsts(FILE)

@@ -76,6 +76,15 @@ def test_objects_named_by_the_queue_land_once_and_their_messages_go(aws: Minista
     assert (again.files, [file.name for file in again.again], waiting(aws, url)) == ([], ["IL-101.tdf"], 0)
 
 
+def test_a_file_that_may_be_for_a_source_with_a_mistake_stays_in_the_queue(aws: Ministack, bucket: tuple[str, str], tmp_path: Path) -> None:
+    name, url = bucket
+    put(aws, name, "shop_1.csv", b"a\n1\n")
+    r = site(tmp_path / "site")
+    (tmp_path / "site" / "sources" / "shop.yaml").write_text("files: 'shop_*.csv'\n")
+    found = r.deliver(url)
+    assert (found.unknown, list(found.broken), waiting(aws, url)) == (["shop_1.csv"], ["shop"], 1)
+
+
 def test_a_message_whose_object_is_gone_stays_in_the_queue_and_is_named(aws: Ministack, bucket: tuple[str, str], tmp_path: Path) -> None:
     name, url = bucket
     put(aws, name, "IL-101.tdf", (DATA / "IL-101.tdf").read_bytes())
