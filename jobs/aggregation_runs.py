@@ -37,12 +37,12 @@ class AggregationRuns:
     def request(self, run: Run) -> dg.RunRequest:
         """The request for the run of Dagster that carries out a claimed run: always the same one."""
         config, claim = self.site.config, _claim(run)
-        windows = {} if run.scope == ALL else {WINDOWS_TAG: run.scope}
+        shown = {"recon/aggregation": run.aggregation, **({} if run.scope == ALL else {WINDOWS_TAG: run.scope})}
         return dg.RunRequest(
             run_key=f"{config.name}:{claim}",
             asset_selection=[aggregation_key(config, run.aggregation)],
             partition_key=None if run.scope == ALL else key_of(config.grid, run.scope),
-            tags={RUN_TAG: str(run.id), CLAIM_TAG: claim, "dagster/max_retries": "0", **windows},
+            tags={RUN_TAG: str(run.id), CLAIM_TAG: claim, "dagster/max_retries": "0", **shown},
         )
 
     def follow(self) -> list[Run]:

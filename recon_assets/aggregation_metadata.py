@@ -24,7 +24,7 @@ _FIGURES = ("rows_in", "rows_used", "rows_left_out", "inserted", "updated", "del
 def of_run(site: Aggregations, run: Run) -> dict[str, Any]:
     """Metadata of a completed run: its figures, its files by version, its certificate, and the first rows of the table, masked."""
     figures, target = run.figures, str(run.figures["target"])
-    files, versions = site.runs.files(run), {int(number): f"{number}.{landing}" for number, _, landing in _versions(run)}
+    files, versions = site.runs.files(run), {int(text.partition(".")[0]): text for text in split(run.versions)}
     shown: dict[str, Any] = {
         "table": f"{target} in {site.warehouse.shown}",
         "dagster/row_count": figures["rows"],
@@ -46,10 +46,6 @@ def of_run(site: Aggregations, run: Run) -> dict[str, Any]:
     if sample := _sample(site.warehouse.sample(target, run.scope, _SAMPLE_ROWS)):
         shown["sample"] = dg.MetadataValue.md(sample)
     return shown
-
-
-def _versions(run: Run) -> list[tuple[str, str, str]]:
-    return [version.partition(".") for version in split(run.versions)]
 
 
 def _counts(answer: Mapping[str, Any]) -> bool:

@@ -222,5 +222,10 @@ def _kind(error: ReconError) -> str:
 
 
 def observation(key: dg.AssetKey, partition: str | None, kind: str, why: str) -> dg.AssetObservation:
-    """Why a scope waits or failed, among the events of its asset."""
-    return dg.AssetObservation(key, partition=partition, metadata={kind: why}, description=f"{kind}: {why}")
+    """Why a scope waits or failed, among the events of its asset, and on the asset's page."""
+    return dg.AssetObservation(
+        key,
+        partition=partition,
+        metadata={kind: f"{partition}: {why}" if partition else why},  # the page shows the newest, of whichever window
+        description=f"{kind}: {why}",
+    )

@@ -120,7 +120,7 @@ def test_a_window_by_hand_that_is_due_runs_and_again_changes_nothing(complete: D
     metadata = complete.metadata()
     assert metadata["totals"] == "sale 11,550.00, tax 10,020.00, discount 11,220.00"
     assert (metadata["dagster/row_count"], metadata["inserted"], metadata["run"], metadata["files"]) == (38, 38, 1, 13)
-    assert "IL-911.tdf (version" in metadata["file_names"]
+    assert "IL-911.tdf (version 13)" in metadata["file_names"]
     assert "x000" in metadata["sample"]
     assert "v101" not in metadata["sample"]
     assert (complete.folder / "store" / metadata["certificate"]).is_file()
