@@ -188,10 +188,15 @@ class _Runs:
         return asked_run(self.site, self.name, scope, operator(), self.context.run.run_id)
 
     def _reduce(self, store: ObjectStore, config: Config, manifest: Manifest) -> tuple[Figures, Mapping[str, Any]]:
-        """Computes on the cluster where the engine is one, else in this process."""
+        """Computes on the cluster where the engine is one, else in this process. The run's record has the step once it is submitted."""
         if not config.engine.elsewhere:
             return reduce_here(store, config, manifest)
-        return reduce_on_cluster(placed(Work(store, config, Timeline(store)), self.context, self.engine), manifest)
+        run = self.site.runs.get(manifest.revision)
+        work = Work(store, config, Timeline(store), placed=lambda place: self._note(run, place))
+        return reduce_on_cluster(placed(work, self.context, self.engine), manifest)
+
+    def _note(self, run: Run, place: Mapping[str, Any]) -> None:
+        self.site.runs.prepare(run, {"place": dict(place)})
 
     def _ends_as(self, error: BaseException) -> State:
         """An interruption is a cancellation only if a person asked for it; otherwise the process has to end, and the run is tried again."""

@@ -6,7 +6,7 @@ partition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
@@ -49,6 +49,7 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequ
     application = str(engine.application)
     job, attempt = _found(jobs, application, digest)
     if job:
+        work.placed({"emr_application": application, "emr_job": job})
         context.log.info(f"job {job} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
         ended = _awaited(jobs, application, job)
     else:
@@ -100,7 +101,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest,
     """Starts a job through Pipes and returns its last state. Pipes cancels it if this process is interrupted."""
     from dagster_aws.pipes import PipesEMRServerlessClient
 
-    engine, seen = work.config.engine, _JobClient(jobs)
+    engine, seen = work.config.engine, _JobClient(jobs, work.placed)
     with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
         extras = {"store": work.config.location, "attempt": attempt}
@@ -121,13 +122,14 @@ class _JobClient:
 
     ``over``: no further messages will come, since the job has ended, will be cancelled, or was never started."""
 
-    def __init__(self, jobs: Any) -> None:
-        self._jobs, self.job, self.over = jobs, "", True
+    def __init__(self, jobs: Any, placed: Callable[[Numbers], None]) -> None:
+        self._jobs, self._placed, self.job, self.over = jobs, placed, "", True
 
     def start_job_run(self, **asked: Any) -> Any:
         # Its clientToken makes the call idempotent.
         started = call_with_retries(PACE, self._jobs.start_job_run, **asked)
         self.job, self.over = started["jobRunId"], False
+        self._placed({"emr_application": asked["applicationId"], "emr_job": self.job})
         return started
 
     def get_job_run(self, **asked: Any) -> Any:

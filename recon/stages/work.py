@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,7 +45,8 @@ class RunOnCluster(Protocol):
 @dataclass(frozen=True)
 class Work:
     """One reconciliation's store, configuration and timeline; what the caller gets back: ``report``, ``progress``, and ``errors``, the
-    errors of stages in order. ``cluster``: carries out the engine's stages if they do not run in this process."""
+    errors of stages in order. ``cluster``: carries out the engine's stages if they do not run in this process. ``placed``: gets the cluster
+    and step, or the job, as soon as a stage is submitted."""
 
     store: ObjectStore
     config: Config
@@ -54,6 +55,7 @@ class Work:
     progress: Progress = silent
     errors: list[Exception] = field(default_factory=list)
     cluster: RunOnCluster | None = None
+    placed: Callable[[Numbers], None] = lambda place: None
 
     def head(self) -> State:
         """The newest state. Raises WrongUsage where its rules differ from the configuration's, or its records are of an earlier version."""

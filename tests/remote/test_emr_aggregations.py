@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from aggregations_in_dagster import Dagster, aggregated
-from emr_server import EmrCluster
+from emr_server import EmrCluster, until
 from emr_site import Site, at_the_site
 from franchise import WINDOW
 
@@ -59,6 +60,8 @@ def test_a_failed_step_fails_the_run_with_the_place_of_its_logs(site: Site, clus
     (run,) = dagster.runs()
     assert run.state == "failed"
     assert f"logs: s3://{site.logs}/elasticmapreduce/{cluster.id}/steps/" in run.reason
+    (step,) = cluster.steps
+    assert run.figures == {"place": {"emr_cluster": cluster.id, "emr_step": step.id}}
 
 
 def test_no_cluster_is_a_reason_to_wait_and_another_one_takes_the_run(
@@ -74,3 +77,18 @@ def test_no_cluster_is_a_reason_to_wait_and_another_one_takes_the_run(
     again = on(other, landed, tmp_path)
     assert again.launched(again.requested()).success
     assert [run.state for run in again.runs()] == ["completed"]
+
+
+def test_a_step_is_noted_with_its_run_while_it_runs(site: Site, cluster: EmrCluster, landed: Path, tmp_path: Path) -> None:
+    dagster = on(cluster, landed, tmp_path)
+    gate = tmp_path / "gate"
+    site.does(f"waits for {gate}")
+    request = dagster.requested()
+    thread = Thread(target=dagster.launched, args=(request,), daemon=True)
+    thread.start()
+    until(lambda: dagster.runs()[0].figures, "the note")
+    (run,) = dagster.runs()
+    assert (run.state, run.figures["place"]["emr_step"]) == ("running", cluster.steps[0].id)
+    gate.touch()
+    thread.join()
+    assert [one.state for one in dagster.runs()] == ["completed"]

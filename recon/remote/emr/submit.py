@@ -20,6 +20,7 @@ ZIP, SCRIPT = "recon-spark.zip", "recon_spark.py"
 def run_step(work: Work, request: StageRequest, steps: Steps, tell: Tell) -> StageResult:
     """The result. Raises the error of a step that left no result; the error of a result is in the result."""
     step, attempt = _submitted(work, request, steps, tell)
+    work.placed({"emr_cluster": steps.cluster, "emr_step": step})
     ended = steps.wait(step, work.config.engine.timeout)
     result = exchange.read_result(work.store, attempt)
     cluster = steps.described()
