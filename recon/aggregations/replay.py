@@ -17,7 +17,7 @@ def replay(site: Aggregations, number: int, worker: str) -> Run:
     definition = from_record(before.aggregation, before.definition, site.config, site.intake.sources)
     past = site.runs.past(before.aggregation, before.scope)
     answer = Answer("replay", True, f"asked to take the files of run {number} again")
-    evaluation = Evaluation(definition, before.scope, site.runs.now(), (answer,), before.versions, (), past)
+    evaluation = Evaluation(definition, before.scope, site.runs.now(), (answer,), before.versions, past)
     run = None if past.active else site.runs.claim(evaluation, worker, replays=number)
     if run is None:
         raise TryAgain(f"{before.aggregation}, {before.scope}: a run is at work; try again when it has ended")

@@ -319,10 +319,7 @@ def test_evaluators_that_race_start_each_run_once_and_never_too_early(tmp_path: 
         work = Work(tmp_path, seed, steps)
         work.go()
         quiet(site, work)
-    judge = check(tmp_path, work, definitions)
-    states = list(judge.runs.values())
-    assert len(states) > steps // 2, "there was something to judge"
-    assert {"completed", "failed"} <= set(states)
+    assert check(tmp_path, work, definitions).judged, "there was something to judge"
 
 
 def quiet(site: Aggregations, work: Work) -> None:

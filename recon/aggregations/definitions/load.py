@@ -59,7 +59,7 @@ class Definition:
 
     def load_id(self, scope: str, versions: str) -> str:
         """The id of a load of these versions: equal for equal input by equal rules."""
-        return hashlib.sha256(json.dumps([self.name, self.rules, scope, versions]).encode()).hexdigest()
+        return hashlib.sha256(f"{self.name}\n{self.rules}\n{scope}\n{versions}".encode()).hexdigest()
 
 
 def definition_of(name: str, file: yaml_file.File, base: Config, sources: Mapping[str, Source]) -> Definition:

@@ -22,15 +22,14 @@ _NOTHING = Past()
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answers of one scope. ``versions``: its files, joined. ``names``: of these files. ``missing``: names of
-    expected files that are not there. ``overrides``: those that a run would use up."""
+    """The answers of one scope. ``versions``: its files, joined. ``missing``: names of expected files that are not there. ``overrides``:
+    those that a run would use up."""
 
     definition: Definition
     scope: str
     at: datetime
     answers: tuple[Answer, ...]
     versions: str
-    names: tuple[str, ...]
     past: Past
     missing: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
@@ -78,8 +77,7 @@ class Evaluator:
             self.files.look(connection)
             happened, set_aside = self.pasts.look(connection), overrides(connection, self.reconciliation)
             look = _Look(self.database, connection, self.files, happened, at, by_name, set_aside)
-            found = (one for definition in chosen for one in look.evaluations(definition, scope))
-            return [one for one in found if settled or not one.settled]
+            return [one for one in look.evaluations(chosen, scope) if settled or not one.settled]
 
 
 @dataclass(frozen=True)
@@ -95,27 +93,29 @@ class _Look:
     set_aside: Mapping[tuple[str, str], Sequence[Override]]
     _texts: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def evaluations(self, definition: Definition, only: str | None) -> Iterator[Evaluation]:
-        scopes = self._scopes(definition)
-        if only is not None:
-            scopes = {only: scopes.get(only, [])} if (only == ALL) == (definition.section.per == "all") else {}
-        quick = {name: self._quick(definition, name, windows) for name, windows in scopes.items()}
-        unsettled = [window for name, windows in scopes.items() if quick[name] is None for window in windows]
-        self.files.prepare(self.connection, definition.source.name, unsettled)
-        for name, windows in scopes.items():
-            yield quick[name] or self._slow(definition, name, windows)
+    def evaluations(self, definitions: Iterable[Definition], only: str | None) -> list[Evaluation]:
+        """The evaluations of all scopes, after the details of all that are not settled were read at once."""
+        asked: list[tuple[Definition, str, Sequence[str], Evaluation | None]] = []
+        for definition in definitions:
+            scopes = self._scopes(definition)
+            if only is not None:
+                scopes = {only: scopes.get(only, [])} if (only == ALL) == (definition.section.per == "all") else {}
+            asked += [(definition, name, windows, self._quick(definition, name, windows)) for name, windows in scopes.items()]
+        unsettled = [(one.source.name, window) for one, _, windows, quick in asked if quick is None for window in windows]
+        self.files.prepare(self.connection, unsettled)
+        return [quick or self._slow(one, name, windows) for one, name, windows, quick in asked]
 
     def _slow(self, definition: Definition, name: str, windows: Sequence[str]) -> Evaluation:
         """The evaluation of a scope, each condition asked."""
         past = self.pasts.get((definition.name, name), _NOTHING)
         versions = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
-        text = joined(version.text for version in versions)
+        text = self._text(definition, name, windows)
         scope = Scope(definition, name, versions, text, past, self.now)
         chosen = self.set_aside.get((definition.name, name), ())
         answers = tuple(_set_aside(answer, scope, chosen) for answer in self._answers(scope))
-        names, missing = tuple(version.name for version in versions), tuple(conditions.missing_names(scope))
+        missing = tuple(conditions.missing_names(scope))
         used = tuple(one for one in chosen if any(one.condition == answer.condition for answer in answers))
-        return Evaluation(definition, name, self.now, answers, text, names, past, missing, used)
+        return Evaluation(definition, name, self.now, answers, text, past, missing, used)
 
     def _scopes(self, definition: Definition) -> dict[str, list[str]]:
         """Scope → its windows: those with files, and those whose files were all taken back since a run."""
@@ -142,7 +142,7 @@ class _Look:
         if past.completed["load"] != definition.load_id(name, text):
             return None
         same = Answer(conditions.NEW_INPUT, False, f"the same files as in run {past.completed['id']}")
-        return Evaluation(definition, name, self.now, (same,), text, (), past)
+        return Evaluation(definition, name, self.now, (same,), text, past)
 
     def _text(self, definition: Definition, name: str, windows: Sequence[str]) -> str:
         """The versions of a scope, joined."""

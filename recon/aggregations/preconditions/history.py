@@ -57,7 +57,9 @@ class Pasts:
         runs = AGGREGATION_RUNS.c
         completed = sa.func.max(sa.case((runs.state == "completed", runs.id)))
         newest = sa.select(runs.aggregation, runs.scope, sa.func.max(runs.id), completed).where(runs.reconciliation == self.reconciliation)
-        numbers = {(name, scope): found for name, scope, *found in connection.execute(newest.group_by(runs.aggregation, runs.scope))}
+        numbers = {
+            (name, scope): found for name, scope, *found in connection.execute(newest.group_by(runs.aggregation, runs.scope)).fetchall()
+        }
         wanted = {number for found in numbers.values() for number in found if number is not None}
         read = self._read(connection, wanted - self._completed.keys())
         rows = {**{number: self._completed[number] for number in wanted & self._completed.keys()}, **read}
@@ -68,7 +70,7 @@ class Pasts:
         columns = sa.select(*(AGGREGATION_RUNS.c[name] for name in _READ)).where(AGGREGATION_RUNS.c.reconciliation == self.reconciliation)
         if len(numbers) <= _NUMBERS_MAX:
             columns = columns.where(AGGREGATION_RUNS.c.id.in_(numbers))
-        found = connection.execute(columns) if numbers else ()
+        found = connection.execute(columns).fetchall() if numbers else ()
         return {row.id: dict(row._mapping) for row in found if row.id in numbers}
 
 

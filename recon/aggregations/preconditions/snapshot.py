@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,12 +16,12 @@ ALL = "all"
 """The scope of a definition with ``per: all``."""
 DELIVERED = sa.func.coalesce(FILES.c.delivered_at, FILES.c.received_at)
 """When a file was last delivered, changed or not, as SQL."""
-_WINDOWS_MAX = 500
-"""Windows that a statement names; for more it reads all of the source."""
+_NAMED_MAX = 500
+"""Windows or sources that a statement names."""
+_COLUMNS = ("source", "window")
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(NamedTuple):
     """One landed file. ``number``: of its row in ``files``; ``text``: see ``version``. ``bytes``: as received."""
 
     number: int
@@ -84,32 +85,43 @@ class Files:
             .group_by(FILES.c.source, FILES.c.window)
         )
         before, self._versions = self._raw, {}
-        self._raw = {(source, window): text for source, window, text in connection.execute(query)}
+        self._raw = {(source, window): text for source, window, text in connection.execute(query).fetchall()}
         joined_before = self._joined
         self._joined = {key: joined_before[key] if before.get(key) == text else _in_order(text) for key, text in self._raw.items()}
         for (source, window), versions in self._joined.items():
             self._versions.setdefault(source, {})[window] = versions
-        self._details = {key: kept for key, kept in self._details.items() if self._versions.get(key[0], {}).get(key[1]) == kept[0]}
+        self._details = {key: kept for key, kept in self._details.items() if self._joined.get(key) == kept[0]}
         self._came = {}
 
     def windows(self, source: str) -> Mapping[str, str]:
         """Window → its versions of a source, as ``joined`` writes them."""
         return self._versions.get(source, {})
 
-    def details(self, connection: sa.Connection, source: str, windows: Iterable[str], pattern: str | None = None) -> list[Version]:
+    def details(self, connection: sa.Connection, source: str, windows: Iterable[str], pattern: str | None = None) -> Sequence[Version]:
         """The files of windows, in order of their numbers. ``pattern``: only files whose names match."""
         wanted = [window for window in windows if window in self.windows(source)]
-        self.prepare(connection, source, wanted)
+        self.prepare(connection, [(source, window) for window in wanted])
+        if len(wanted) == 1 and pattern is None:
+            return self._details[source, wanted[0]][1]
         found = [version for window in wanted for version in self._details[source, window][1]]
         if pattern is not None:
             named = NamePattern(pattern)
             found = [version for version in found if named.match(version.name) is not None]
-        return sorted(found, key=lambda version: version.number)
+        return sorted(found)
 
-    def prepare(self, connection: sa.Connection, source: str, windows: Iterable[str]) -> None:
-        """Reads the details of windows, in at most one statement."""
-        there = self.windows(source)
-        self._read(connection, source, [window for window in windows if window in there and (source, window) not in self._details])
+    def prepare(self, connection: sa.Connection, windows: Iterable[tuple[str, str]]) -> None:
+        """Reads the details of (source, window) where the versions have changed since they were read: in one statement for each window, or
+        for each source, whichever are fewer."""
+        wanted = [key for key in dict.fromkeys(windows) if key in self._joined and key not in self._details]
+        by = min((0, 1), key=lambda at: len({key[at] for key in wanted}))
+        groups: dict[str, list[str]] = {}
+        for key in wanted:
+            groups.setdefault(key[by], []).append(key[1 - by])
+        for one, others in groups.items():
+            for at in range(0, len(others), _NAMED_MAX):
+                self._read(connection, (_COLUMNS[by], one), (_COLUMNS[1 - by], others[at : at + _NAMED_MAX]))
+        for key in wanted:
+            self._details.setdefault(key, (self._joined[key], ()))
 
     def came(self, connection: sa.Connection, source: str, pattern: str | None = None) -> dict[str, datetime]:
         """Name of a landed file → when it was last delivered, changed or not. ``pattern``: only files whose names match."""
@@ -122,17 +134,13 @@ class Files:
         named = NamePattern(pattern)
         return {name: at for name, at in self._came[source].items() if named.match(name) is not None}
 
-    def _read(self, connection: sa.Connection, source: str, windows: list[str]) -> None:
-        """Reads the details of windows, in one statement."""
-        if not windows:
-            return
-        columns = [FILES.c[name] for name in ("id", "landings", "name", "window", "kept", "size")]
-        conditions = [FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed", FILES.c.source == source]
-        if len(windows) <= _WINDOWS_MAX:
-            conditions.append(FILES.c.window.in_(windows))
-        found: dict[str, list[Version]] = {window: [] for window in windows}
-        for number, landings, name, window, kept, size in connection.execute(sa.select(*columns).where(*conditions)):
-            if window in found:
-                found[window].append(Version(number, version(number, landings), name, window, kept or 0, size))
-        for window, versions in found.items():
-            self._details[source, window] = (self._versions[source][window], tuple(versions))
+    def _read(self, connection: sa.Connection, one: tuple[str, str], others: tuple[str, Sequence[str]]) -> None:
+        """Reads the files whose column ``one`` is a value, and whose column ``others`` is one of several."""
+        columns = [FILES.c[name] for name in ("id", "landings", "name", "source", "window", "kept", "size")]
+        here = [FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed"]
+        here += [FILES.c[one[0]] == one[1], FILES.c[others[0]].in_(others[1])]
+        found: dict[tuple[str, str], list[Version]] = {}
+        for number, landings, name, source, window, kept, size in connection.execute(sa.select(*columns).where(*here)).fetchall():
+            found.setdefault((source, window), []).append(Version(number, version(number, landings), name, window, kept or 0, size))
+        for key, versions in found.items():
+            self._details[key] = (self._joined[key], tuple(sorted(versions)))
