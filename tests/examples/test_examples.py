@@ -163,7 +163,20 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
     [
         ("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"]),
         ("bank", ["6 rows = 5 landed + 1 rejected", "reference: the value is missing", "it ties", "all is as it should be"]),
-        ("franchise", ["38 rows: sale 11,550.00, tax 10,020.00, discount 11,220.00", "all is as it should be"]),
+        (
+            "franchise",
+            [
+                "daily_sales, 2016-06-01T00:00Z waits: files: 12 of 13 files: IL-911.tdf is missing\n(exit status 1)",
+                "IL-911.tdf: has never come",
+                "daily_sales, 2016-06-01T00:00Z waits: needs items: Item-Master-Data.tdf last came at ",
+                "run 1 completed: 38 rows in daily_sales (38 inserted); sale 11,550.00; tax 10,020.00; discount 11,220.00\nnothing new",
+                "38 rows: sale 11,550.00, tax 10,020.00, discount 11,220.00",
+                "run 2 completed: 39 rows in daily_sales (1 inserted); sale 12,550.00; tax 10,020.00; discount 11,220.00",
+                "run 3 completed: 38 rows in daily_sales (1 updated, 1 deleted); sale 12,500.00; tax 10,020.00; discount 11,230.00",
+                "13 files received before; nothing changed\nnothing new to aggregate",
+                "all is as it should be",
+            ],
+        ),
         ("logic", ["two digits swapped", "decimal point slipped", "unexplained", "all is as it should be"]),
         pytest.param("ach", ["no breaks: everything is matched", "1 break"], marks=pytest.mark.soak),
         pytest.param("transactions", ["33,827 breaks", "all is as it should be"], marks=pytest.mark.soak),
