@@ -34,9 +34,9 @@ demo: $(STAMP)        ## take sample events through the whole pipeline, in ./dem
 ui: $(STAMP)          ## Dagster's UI and daemon for $RECON_CONFIG, else ./recon.yaml, else the demo: make ui CONFIG=FILE
 	@$(BIN)/python -m jobs.ui $(CONFIG)
 
-# One more than there are cores: tests with a daemon or a server wait for most of their time.
+# Two more than there are cores: tests with a daemon or a server wait for most of their time.
 CORES    = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
-WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
+WORKERS ?= $(shell echo $$(( $(CORES) + 2 )))
 # Tests start many processes, each of which would compile the library anew where Python was told to keep no bytecode.
 PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 

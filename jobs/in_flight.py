@@ -69,8 +69,8 @@ def take_over(instance: dg.DagsterInstance, store: ObjectStore, stage: str, foun
         if not holding.expired:
             living.append(holding)
             continue
-        if run is not None and _again_at(run) > datetime.now(UTC):
-            continue  # it waits for its next attempt and could not release its lease, since the disk is full
+        if run is not None and datetime.now(UTC) - _again_at(run) <= _unheard():
+            continue  # it waits for its next attempt, or begins it, and could not release its lease, since the disk was full
         reason = f"run {holding.holder}: no heartbeat since {holding.beat:%Y-%m-%dT%H:%M:%SZ}; its process is dead"
         _fail(instance, holding.holder, reason, found)
         if (taken := lease.acquire(store, name, "sensor", holding.ttl_s)) is not None:
@@ -86,12 +86,17 @@ def _without_lease(
         found.busy.append(f"run {run.run_id} waits in Dagster's queue since {_clock(created)}")
         return
     since = max(datetime.fromisoformat(before.get(run.run_id, now.isoformat())), _again_at(run))
-    if now - since <= timedelta(seconds=max(UNHEARD_S, 2 * heartbeat_s())):
+    if now - since <= _unheard():
         found.unheard[run.run_id] = since.isoformat()
         status = "waits for its next attempt at" if since > now else f"is {run.status.value} without a heartbeat yet, since"
         found.busy.append(f"run {run.run_id} {status} {_clock(since)}")
         return
     _fail(instance, run.run_id, f"run {run.run_id}: {run.status.value} but without a heartbeat since {_clock(since)}", found)
+
+
+def _unheard() -> timedelta:
+    """How long a run may take to acquire its lease."""
+    return timedelta(seconds=max(UNHEARD_S, 2 * heartbeat_s()))
 
 
 def _again_at(run: dg.DagsterRun) -> datetime:

@@ -201,7 +201,10 @@ def test_a_run_that_waits_for_its_next_attempt_is_not_taken_for_dead_though_it_c
     instance.add_run_tags(waits, {AGAIN_AT_TAG: (now + timedelta(minutes=1)).isoformat()})
     sensors = Sensors(opened, instance)
     assert f"run {waits} waits for its next attempt at" in str(sensors.tick("reduce"))
-    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now - timedelta(minutes=1)).isoformat()})
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now - timedelta(seconds=1)).isoformat()})
+    began = str(Sensors(opened, instance).tick("reduce"))
+    assert f"run {waits} is STARTED without a heartbeat yet" in began, "its attempt has only begun"
+    instance.add_run_tags(waits, {AGAIN_AT_TAG: (now - timedelta(minutes=5)).isoformat()})
     assert asked(sensors.tick("reduce")) == (window(0), window(0)), "it did not come back"
 
 

@@ -239,7 +239,7 @@ def test_an_identity_reaches_back_by_days_whatever_their_hours(tmp_path: Path, s
     assert r.verify(full=True).problems == []
 
 
-@pytest.mark.parametrize("start", ["2026-10-24", "2026-03-01"])
+@pytest.mark.parametrize("start", ["2026-10-24", pytest.param("2026-03-01", marks=pytest.mark.soak)])
 def test_contributions_of_local_days_are_carried_forward_as_those_of_any_grid(tmp_path: Path, start: str) -> None:
     r = made(tmp_path, start)
     r.config.path.write_text(r.config.path.read_text().replace("id: event_id", "id: event_id, dedupe: 1d"))
