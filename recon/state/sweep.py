@@ -69,7 +69,7 @@ def sweep(store: ObjectStore, config: Config, timeline: Timeline, now: datetime,
 
 def _unused(store: ObjectStore, state: State, making: Iterable[State], served: set[str]) -> list[str]:
     """Objects below ``state/`` that neither the head, nor a running rebuild (``making``), nor the index table (``served``) needs, and
-    folders of unfinished reductions."""
+    folders of unfinished reductions, and of runs of aggregations."""
     used = served.union(*(reachable.needed(store, needing) for needing in (state, *making)))
     found = [path for path in store.list(layout.STATE) if path not in used]
     folders: dict[str, bool] = {}
@@ -77,7 +77,9 @@ def _unused(store: ObjectStore, state: State, making: Iterable[State], served: s
         folder, _, name = path.rpartition("/")
         folders[folder] = folders.get(folder, False) or name == reduced.FIGURES
     live = reachable.folders(state).union(*map(reachable.folders, making))
-    return found + [f"{folder}/" for folder, finished in folders.items() if not finished and f"{folder}/" not in live]
+    # What a run of an aggregation has reduced is needed by its process only.
+    unneeded = (folder for folder, finished in folders.items() if not finished or folder.startswith(layout.AGGREGATED))
+    return found + [f"{folder}/" for folder in unneeded if f"{folder}/" not in live]
 
 
 def _generations(store: ObjectStore, timeline: Timeline, state: State, before: datetime) -> tuple[list[str], list[State]]:
@@ -147,7 +149,11 @@ def _note(store: ObjectStore, first: dict[str, datetime], walked: int, now: date
 
 def _fence_and_remove(store: ObjectStore, folder: str) -> None:
     """Removes an unfinished reduction. SWEPT is put in place of its figures first, so that a process still at work cannot finish it and
-    starts over. A reduction that was finished meanwhile stays."""
+    starts over. A reduction that was finished meanwhile stays, unless a run of an aggregation left it."""
+    if folder.startswith(layout.AGGREGATED):
+        for path in list(store.list(folder)):
+            store.delete(path)
+        return
     try:
         store.put_new(folder + reduced.FIGURES, [reduced.SWEPT])
     except AlreadyExists:

@@ -14,6 +14,7 @@
     leases/<name>/<number>/taken, beats/<n>, released      who works on what, and the last heartbeat
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
+    stateless/aggregations/<run>-<rules>-<attempt>/        the same of a run of an aggregation, until it has loaded them
     prefetched/<attempt>.arrow                             records read ahead for one merge
     state/<attempt>/part-0000.words, merge.run             part-files and the run beside them
     state/<attempt>/part-0000-<task>.words, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
@@ -56,6 +57,7 @@ LEASES = "leases/"
 GENERATIONS = "generations/"
 STATE = "state/"
 STATELESS = "stateless/"
+AGGREGATED = "stateless/aggregations/"
 PREFETCHED = "prefetched/"
 CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
@@ -204,8 +206,18 @@ def stateless(window: datetime, revision: int, rules: str, attempt: str) -> str:
 
 
 def stateless_by(window: datetime, revision: int, rules: str) -> str:
-    """The prefix of all attempts at it."""
-    return f"{stateless_of(window)}{revision:06d}-{rules}-"
+    """The prefix of all attempts at it. A negative revision is that of no window: see ``revision_of_run``."""
+    return f"{aggregated(-revision)}{rules}-" if revision < 0 else f"{stateless_of(window)}{revision:06d}-{rules}-"
+
+
+def revision_of_run(run: int) -> int:
+    """The revision under which a run of an aggregation reduces its files, apart from those of windows."""
+    return -run
+
+
+def aggregated(run: int) -> str:
+    """The prefix of what a run of an aggregation has reduced."""
+    return f"{AGGREGATED}{run:09d}-"
 
 
 def prefetched(attempt: str) -> str:

@@ -243,8 +243,9 @@ COPIED = {
     "indexed",
     "certificates",
     "received",
+    "loads",
 }
-OF_ITS_OWN = {"clock", "copying.json", "corrections", "leases", "prefetched", "frontiers", "serving", "cache", "shares", "steps"}
+OF_ITS_OWN = {"clean", "clock", "copying.json", "corrections", "leases", "prefetched", "frontiers", "serving", "cache", "shares", "steps"}
 
 
 def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
@@ -261,7 +262,7 @@ def test_each_kind_of_object_is_copied_or_left_on_purpose(memory: Path) -> None:
     r.copy(memory / "copy")
     found = {path.partition("/")[0] for path in LocalStore(memory / "copy").list("")}
     assert found <= COPIED | {"frontiers"}
-    assert found >= COPIED - {"quarantine", "generations", "indexed", "received"}
+    assert found >= COPIED - {"quarantine", "generations", "indexed", "received", "loads"}
 
 
 def test_quarantine_and_notes_of_the_index_come_along(memory: Path) -> None:

@@ -62,7 +62,7 @@ def compute(
     if not files:
         return _nothing(definition, folder)
     landed = {str(file["landed_path"]): _landed(file) for file in files}
-    manifest = Manifest(_window(files), number, tuple(landed.values()), True, "aggregate")
+    manifest = Manifest(_window(files), layout.revision_of_run(number), tuple(landed.values()), True, "aggregate")
     figures, place = reduce(store, definition.config, manifest)
     expected = sum(int(file["kept"]) for file in {str(file["landed_path"]): file for file in files}.values())
     if figures.accepted.rows != expected:
@@ -76,17 +76,15 @@ def compute(
             store.delete(path)
 
 
-def remove_leftovers(store: ObjectStore, definition: Definition, files: Sequence[Mapping[str, Any]], number: int) -> None:
+def remove_leftovers(store: ObjectStore, number: int) -> None:
     """Removes the artifacts of a run whose process died before it could."""
-    if files:
-        window = definition.config.grid.parse(_window(files))
-        own = layout.stateless_by(window, number, definition.config.rules_version)
-        for path in [path for path in store.list(layout.stateless_of(window)) if path.startswith(own)]:
-            store.delete(path)
+    own = layout.aggregated(number)
+    for path in [path for path in store.list(layout.AGGREGATED) if path.startswith(own)]:
+        store.delete(path)
 
 
 def _window(files: Sequence[Mapping[str, Any]]) -> str:
-    """The window under whose name a run's artifacts are written."""
+    """The first window of a run's files."""
     return min(str(file["window"]) for file in files)
 
 

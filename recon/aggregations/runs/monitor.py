@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import asdict
 
-from recon.aggregations.definitions.load import from_record
 from recon.aggregations.preconditions.history import ACTIVE
 from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import remove_leftovers
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
-from recon.errors import ReconError, TryAgain
+from recon.errors import TryAgain
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +42,5 @@ def conclude(site: Aggregations, run: Run, state: State, reason: str, overdue: b
         reason = "its process died after the load had committed; the warehouse's ledger has it"
         ended = site.runs.end(run, "completed", reason, figures, overdue)
     if ended.state not in ACTIVE:
-        with suppress(ReconError):  # what is left over harms nothing
-            definition = from_record(run.aggregation, run.definition, site.config, site.intake.sources)
-            remove_leftovers(site.intake.store, definition, site.runs.files(run), run.id)
+        remove_leftovers(site.intake.store, run.id)
     return ended

@@ -162,7 +162,7 @@ class _Copying:
         # Reductions and quarantine are listed before manifests, so that the manifest of each is listed, too.
         reductions, quarantined = finished_reductions(source), list(source.sizes(layout.QUARANTINE))
         rules = list(source.sizes(layout.RULES))
-        events, received = dict(source.sizes(layout.EVENTS)), dict(source.sizes(layout.RECEIVED))
+        events, received = dict(source.sizes(layout.EVENTS)), {**dict(source.sizes(layout.RECEIVED)), **dict(source.sizes(layout.LOADS))}
         referenced = needed(source, state)
         records = {path: size for path, size in source.sizes(layout.STATE) if path in referenced}
         if gone := sorted(referenced - records.keys()):
@@ -171,7 +171,8 @@ class _Copying:
         self._planned, self._done = sum(sum(sizes.values()) for sizes in listed), 0
         there = self._there(layout.RULES)
         transfer.all((Item(path, size) for path, size in rules if path not in there), {})
-        transfer.all((Item(path, size) for path, size in received.items()), self._there(layout.RECEIVED))
+        there = {**self._there(layout.RECEIVED), **self._there(layout.LOADS)}
+        transfer.all((Item(path, size) for path, size in received.items()), there)
         copy_manifests(transfer, events, self._before, self._there(layout.EVENTS))
         transfer.all((Item(path, size) for path, size in quarantined), self._there(layout.QUARANTINE))
         copy_reductions(transfer, reductions, self._there(layout.STATELESS))

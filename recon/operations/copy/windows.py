@@ -53,9 +53,11 @@ def copy_manifests(transfer: Transfer, events: Sizes, before: State, there: Size
 
 
 def finished_reductions(store: ObjectStore) -> dict[str, dict[str, int]]:
-    """Folder → its objects with their bytes, of every reduction that was finished."""
+    """Folder → its objects with their bytes, of every reduction of a window that was finished."""
     found: dict[str, dict[str, int]] = {}
     for path, size in store.sizes(layout.STATELESS):
+        if path.startswith(layout.AGGREGATED):
+            continue  # of a run of an aggregation
         found.setdefault(path.rpartition("/")[0] + "/", {})[path] = size
     return {folder: sizes for folder, sizes in found.items() if folder + reduced.FIGURES in sizes}
 
