@@ -55,10 +55,11 @@ def _without_files(definition: Definition, there: Mapping[str, str], grace: time
     if definition.section.per == ALL or isinstance(expect, ExpectedNumber) or not there:
         return {}
     last = grid.index(now)
+    windows = map(grid.at, range(max(grid.index(grid.parse(min(there))), last - _WINDOWS_MAX), last + 1))
+    over = {name_of(window): window for window in windows if now >= grid.after(window) + grace}
+    always = all(entry.from_ is None and entry.until is None for entry in expect)
     found = {}
-    for index in range(max(grid.index(grid.parse(min(there))), last - _WINDOWS_MAX), last + 1):
-        window = grid.at(index)
-        expected = sum(expected_here(entry, grid, window) for entry in expect)
-        if name_of(window) not in there and expected and now >= grid.after(window) + grace:
-            found[name_of(window)] = f"0 of {expected} files"
+    for name in over.keys() - there.keys():
+        if expected := len(expect) if always else sum(expected_here(entry, grid, over[name]) for entry in expect):
+            found[name] = f"0 of {expected} files"
     return found
