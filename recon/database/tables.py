@@ -169,6 +169,7 @@ AGGREGATIONS = sa.Table(
     sa.Column("criteria", sa.Text),
     sa.Column("time_zone", sa.Text),
     sa.Column("deadline", sa.Text),
+    sa.Column("cadence", sa.Text),
     sa.Column("engine", sa.Text, nullable=False, server_default="configured"),
     sa.Column("filter", sa.Text),
     sa.Column("keys", sa.Text, nullable=False),

@@ -285,3 +285,35 @@ def test_one_scope_of_all_windows(tmp_path: Path) -> None:
     assert (done.scope, done.versions) == ("all", "1,2")
     assert [str(value) for value in s.table_rows(site)[0]] == ["A", "2.00", "2"]
     assert not run(site)[1]
+
+
+def test_a_cadence_keeps_runs_apart_and_takes_what_came_meanwhile_at_once(tmp_path: Path) -> None:
+    site = made(tmp_path, {"daily": DAILY + "cadence: 1h\n"})
+    land(site, "a.csv")
+    assert answers(evaluated(site))["cadence"] == (True, "no run has completed")
+    (done,) = run(site)[1]
+    assert done.ended_at is not None
+    for name in ("b.csv", "c.csv"):
+        land(site, name, [(name, "4", "1.00")])
+    again = done.ended_at + timedelta(hours=1)
+    assert answers(evaluated(site, now=again - timedelta(seconds=1)))["cadence"] == (
+        False,
+        f"run 1 has completed; the next may begin at {again:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    (after,) = run(site, now=again)[1]
+    assert (after.versions, after.state) == ("1,2,3", "completed")
+
+
+def test_every_field_together(tmp_path: Path) -> None:
+    fields = [
+        *("enabled: true", "files: '{shop}.csv'", "per: window", "expect: [a.csv, {name: b.csv, until: 2027-01-01}]", "input: all"),
+        *("least_rows: 2", "least_bytes: 1KB", "needs: [{source: items, files: 'items*.csv', since: ever}]", "criteria: select true"),
+        *("time_zone: America/Chicago", "deadline: 6h", "cadence: 1h", "engine: duckdb", "filter: code = 4"),
+    ]
+    site = made(tmp_path, {"daily": DAILY + "\n".join(fields) + "\n"})
+    for name in "abcdefghijkl":
+        land(site, f"{name}.csv")
+    assert not evaluated(site).due
+    land(site, "items1.csv", source="items")
+    (done,) = run(site)[1]
+    assert (done.state, done.figures["rows_used"]) == ("completed", 12), done.reason

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 FOLDER = "aggregations"
 ROWS = f"{OWN}rows"
 """The measure that counts the rows of a key which the filter keeps; a key with none has no row in the target."""
-_NOT_THE_RULES = ("enabled", "expect", "input", "least_rows", "least_bytes", "needs", "criteria", "time_zone", "deadline", "engine")
+_NOT_THE_RULES = (
+    *("enabled", "expect", "input", "least_rows", "least_bytes", "needs", "criteria", "time_zone", "deadline", "cadence", "engine"),
+)
 _KEPT = ("name", "store", "windows", "database", "s3", "memory_limit", "threads", "limits", "permissions", "engine", "retention")
 
 

@@ -87,8 +87,8 @@ class AggregationSection(Section):
 
     ``source``, ``files``: received files, of those names. ``per``: one scope per window, or one of all. ``expect``: the files that
     complete a scope. ``input``: whether ``any`` new file is new input, or only new versions of ``all`` files. ``deadline``: after a
-    window's end, how long the missing files are waited for. ``criteria``: a SELECT, or module:function. ``filter``: of rows. ``target``:
-    the table."""
+    window's end, how long the missing files are waited for. ``cadence``: the least time from a completed run of a scope to the next one.
+    ``criteria``: a SELECT, or module:function. ``filter``: of rows. ``target``: the table."""
 
     enabled: bool = True
     source: Text
@@ -102,6 +102,7 @@ class AggregationSection(Section):
     criteria: Annotated[Text, Field(max_length=4000)] | None = None
     time_zone: Zone | None = None
     deadline: Duration | None = None
+    cadence: Duration | None = None
     engine: Literal["configured", "duckdb", "spark"] = "configured"
     filter: Text | None = None
     keys: Annotated[tuple[Identifier, ...], BeforeValidator(as_list), Field(min_length=1, max_length=KEYS_MAX)]

@@ -14,7 +14,8 @@ from recon.aggregations.preconditions.snapshot import ALL, Version, split
 from recon.intake.sources.arrivals import expected_here, expected_name
 from recon.model.windows import Grid, name_of
 
-NOT_RUNNING, TRIES, NEW_INPUT, FILES, ROWS, BYTES, CRITERIA = "not running", "tries", "new input", "files", "rows", "bytes", "criteria"
+NOT_RUNNING, TRIES, NEW_INPUT, CADENCE = "not running", "tries", "new input", "cadence"
+FILES, ROWS, BYTES, CRITERIA = "files", "rows", "bytes", "criteria"
 FIRM = (NOT_RUNNING, NEW_INPUT)
 """Conditions that nobody can set aside."""
 ATTEMPTS = 3
@@ -107,6 +108,17 @@ def new_input(scope: Scope) -> Answer:
         still = _listed([version.name for version in old])
         return Answer(NEW_INPUT, False, f"{_count(len(new), 'new ')} since run {done['id']}, but not yet anew: {still}")
     return Answer(NEW_INPUT, True, f"{_count(len(new), 'new ')} since run {done['id']}: {_listed([version.name for version in new])}")
+
+
+def cadence(scope: Scope) -> list[Answer]:
+    """The last completed run is long enough ago, where the definition asks for that."""
+    least, done = scope.definition.section.cadence, scope.past.completed
+    if least is None:
+        return []
+    if done is None:
+        return [Answer(CADENCE, True, "no run has completed")]
+    then = done["ended_at"] + least
+    return [Answer(CADENCE, scope.now >= then, f"run {done['id']} has completed; the next may begin at {then:%Y-%m-%dT%H:%M:%SZ}")]
 
 
 def files(scope: Scope) -> Answer:

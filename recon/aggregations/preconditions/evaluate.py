@@ -161,6 +161,7 @@ class _Look:
         yield conditions.not_running(scope)
         yield conditions.tries(scope)
         yield conditions.new_input(scope)
+        yield from conditions.cadence(scope)
         yield conditions.files(scope)
         yield from conditions.size(scope)
         for need in scope.definition.section.needs:

@@ -40,7 +40,7 @@ def _make_definitions() -> None:
         sa.Column("expect", sa.Text),
         sa.Column("input", sa.Text, nullable=False, server_default="any"),
         sa.Column("least_rows", sa.BigInteger, nullable=False, server_default="0"),
-        *(sa.Column(name, sa.Text) for name in ("least_bytes", "needs", "criteria", "time_zone", "deadline")),
+        *(sa.Column(name, sa.Text) for name in ("least_bytes", "needs", "criteria", "time_zone", "deadline", "cadence")),
         sa.Column("engine", sa.Text, nullable=False, server_default="configured"),
         sa.Column("filter", sa.Text),
         *(sa.Column(name, sa.Text, nullable=False) for name in ("keys", "measures", "target")),
