@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -167,7 +168,8 @@ class _Runs:
             try:
                 run = self._claimed(scope)
                 if run.state == "claimed":
-                    run = carry_out(self.site, run, self.context.run.run_id, ends_as=self._ends_as, reduce=self._reduce)
+                    reduce = partial(self._reduce, run)
+                    run = carry_out(self.site, run, self.context.run.run_id, ends_as=self._ends_as, reduce=reduce)
                 self.done[scope] = of_run(self.site, run)
                 self.context.log.info(f"{self.name}, {scope}: run {run.id} {run.state}")
             except ReconError as error:
@@ -187,11 +189,10 @@ class _Runs:
                 return run
         return asked_run(self.site, self.name, scope, operator(), self.context.run.run_id)
 
-    def _reduce(self, store: ObjectStore, config: Config, manifest: Manifest) -> tuple[Figures, Mapping[str, Any]]:
+    def _reduce(self, run: Run, store: ObjectStore, config: Config, manifest: Manifest) -> tuple[Figures, Mapping[str, Any]]:
         """Computes on the cluster where the engine is one, else in this process. The run's record has the step once it is submitted."""
         if not config.engine.elsewhere:
             return reduce_here(store, config, manifest)
-        run = self.site.runs.get(manifest.revision)
         work = Work(store, config, Timeline(store), placed=lambda place: self._note(run, place))
         return reduce_on_cluster(placed(work, self.context, self.engine), manifest)
 

@@ -92,9 +92,10 @@ class Figures:
 
 
 def find(store: ObjectStore, window: datetime, revision: int, rules: str) -> Figures | None:
-    """The finished reduction of a window's revision by these rules, None if there is none. All attempts are equal."""
+    """The finished reduction of a window's revision, or of a run of an aggregation, by these rules, None if there is none. All attempts are
+    equal."""
     attempt = layout.stateless_by(window, revision, rules)
-    for path in store.list(layout.stateless_of(window)):
+    for path in store.list(attempt[: attempt.rindex("/") + 1]):
         if path.startswith(attempt) and path.endswith("/" + FIGURES) and store.get(path) != SWEPT:
             return read(store, path[: -len(FIGURES)])
     return None
