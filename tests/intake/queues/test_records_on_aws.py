@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import seaweed
 from cli_calls import Answer, Call
@@ -15,10 +16,12 @@ from ministack_server import Ministack
 from record_functions import OWN, Site, deployed
 
 import recon as library
+from jobs.arrivals import delivery_sensor
 from recon.errors import WrongUsage
 from recon.intake.queues.opening import send_file
 from recon.intake.queues.parcels import records_of
 from recon.intake.sources import records
+from resources.database import SiteDatabase
 
 RECON = """
 name: NAME
@@ -31,6 +34,7 @@ records: {table: TABLE, queue: "QUEUE"}
 """
 SOURCE = """
 files: "bank_{day}.csv"
+inbox: ./inbox
 window: {part: day, format: "%Y%m%d"}
 format: {kind: delimited, header: true}
 columns: {id: {required: true}, kind: text, amount: {type: "decimal(18,2)"}}
@@ -56,6 +60,14 @@ class Delivery:
 
     def land(self) -> Answer:
         return self.recon("land", "--from", str(self.folder / "inbox"), *self.config)
+
+    def tick(self, instance: dg.DagsterInstance) -> int | str:
+        """How many runs the delivery sensor starts, or why none."""
+        config = library.open(self.folder / "recon.yaml").config
+        resources = {f"{config.name}_database": SiteDatabase(config_file=str(self.folder / "recon.yaml"))}
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            answer = delivery_sensor(config).evaluate_tick(context)
+        return len(answer.run_requests) if answer.run_requests else str(answer.skip_message)
 
     def file(self) -> dict[str, Any]:
         (file,) = self.recon("files", "list", "--json", *self.config).json
@@ -123,7 +135,10 @@ def test_a_delivery_starts_a_file_through_the_queue_and_a_later_one_lands_it(del
     assert file["reason"] == "1,200 of 1,200 records are in progress; run the same again; 'recon dlq resend' where their messages were lost"
     status = delivery.recon("status", *delivery.config)
     assert "the file bank_20261102.csv is received and not landed yet" in status.out
-    delivery.at.work()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert "bank_20261102.csv: 1,200 of 1,200 records are in progress" in str(delivery.tick(instance))
+        delivery.at.work()
+        assert delivery.tick(instance) == 1
     last = delivery.land()
     assert (last.status, last.err) == (0, "")
     assert f"window {WINDOW} is closed" in last.out
