@@ -11,7 +11,8 @@ from recon.aggregations.preconditions.evaluate import Evaluation
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.warehouse.port import Audit
 from recon.config import Config
-from recon_assets.aggregations import Known, aggregation_key
+from recon.storage.roles import role_of
+from recon_assets.aggregations import ROLE, Known, aggregation_key
 from recon_assets.retries import COMPUTE, errors_as_failures
 from resources.database import SiteDatabase, database_key
 
@@ -41,7 +42,7 @@ def _checks(config: Config, definition: Definition) -> dg.AssetChecksDefinition:
         required_resource_keys={database},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with errors_as_failures(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE), role_of(ROLE):
             opened: SiteDatabase = getattr(context.resources, database)
             site = Aggregations(opened.intake(config, context.run.run_id))
             definitions = site.definitions()

@@ -28,6 +28,7 @@ from recon.stages.work import Work
 from recon.state.reduced import Figures
 from recon.state.timeline import Timeline
 from recon.storage.port import ObjectStore
+from recon.storage.roles import role_of
 from recon_assets.aggregation_metadata import columns_of, of_run
 from recon_assets.assets import asset_key
 from recon_assets.intake import CLEAN, PROCESSED
@@ -40,6 +41,8 @@ from resources.redis import dagster_secret
 from resources.stores import resource_key
 
 FOLDER = "aggregations"
+ROLE = "aggregate"
+"""The stage whose AWS role runs and checks have."""
 RUN_TAG = "recon/aggregation_run"
 """Tag of a run of Dagster that the sensor started: the number of the aggregation's run, which it carries out."""
 _OBSERVED_MAX = 200
@@ -120,7 +123,7 @@ def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.Confi
         )
         def aggregation(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
             tag(context)
-            with errors_as_failures(context, ONCE):
+            with errors_as_failures(context, ONCE), role_of(ROLE):
                 getattr(context.resources, store).open()  # none is made where it is not mounted
                 opened: SiteDatabase = getattr(context.resources, database)
                 site = Aggregations(opened.intake(config, context.run.run_id))

@@ -38,7 +38,11 @@ def late(
     """Scope → why it is not loaded though its time is over, in order of scopes. ``waiting``: evaluations that are not due. ``there``:
     windows with files of its source. ``grace``: as ``allowed`` says. Of the windows without files it looks at the newest."""
     own = [one for one in waiting if one.definition.name == definition.name and not one.settled and not one.past.active]
-    found = {one.scope: "; ".join(one.waits_for) for one in own if _is_over(definition.config.grid, one, grace, now)}
+    found = {
+        one.scope: "; ".join(answer.why for answer in one.answers if not answer.passes)
+        for one in own
+        if _is_over(definition.config.grid, one, grace, now)
+    }
     return dict(sorted({**found, **_without_files(definition, there, grace, now)}.items()))
 
 

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 from aggregations_in_dagster import Dagster, aggregated
-from emr_server import EmrCluster, until
+from emr_server import THROTTLED, EmrCluster, until
 from emr_site import Site, at_the_site
 from franchise import WINDOW
 
@@ -73,6 +73,8 @@ def test_no_cluster_is_a_reason_to_wait_and_another_one_takes_the_run(
     assert f"it is due, and waits for cluster {cluster.id} is TERMIN" in said
     assert "terminated by a person" in said
     assert dagster.runs() == []
+    site.emr.refuse(THROTTLED, 1, "DescribeCluster")
+    assert "could not be asked" in dagster.tick()
     other = site.emr.cluster()
     again = on(other, landed, tmp_path)
     assert again.launched(again.requested()).success

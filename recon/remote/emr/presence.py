@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recon.config.settings import Engine
-from recon.errors import ReconError
+from recon.errors import ReconError, TryAgain
 from recon.remote.emr.calls import call, client
 from recon.remote.emr.failures import GONE
 
@@ -11,13 +11,16 @@ _CONNECT_S, _READ_S = 3, 5
 
 
 def why_absent(engine: Engine) -> str:
-    """Why nothing can be submitted to the cluster that the configuration names; "" if something can be, or if each run starts its own."""
+    """Why nothing can be submitted to the cluster that the configuration names; "" if something can be, if each run starts its own, or if
+    this process may not ask: the run finds out."""
     if engine.kind != "emr" or engine.cluster is None:
         return ""
     try:
         described = call(client("emr", _CONNECT_S, _READ_S).describe_cluster, ClusterId=engine.cluster)["Cluster"]
-    except ReconError as error:
+    except TryAgain as error:
         return f"cluster {engine.cluster} could not be asked ({error})"
+    except ReconError:
+        return ""
     status = described["Status"]
     if status["State"] not in GONE:
         return ""
