@@ -16,6 +16,7 @@ from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import Tracked, by_window
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work
+from recon.storage.roles import role_of
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.intake_metadata import in_progress, of_clean, of_processed, of_received, of_stored
 from recon_assets.partitions import key_of, partitions_of, windows_asked
@@ -36,6 +37,8 @@ DESCRIPTIONS = {
     PROCESSED: "The records that a source's function has finished, which land in their window, and those that it could not process: dead "
     "letters, which 'recon dlq' lists, edits and sends again.",
 }
+LAND = "land"
+"""The stage whose role on AWS deliveries take."""
 Figures = Callable[[Intake, datetime, Sequence[Tracked]], dict[str, Any]]
 FIGURES: dict[str, Figures] = {RECEIVED: of_received, CLEAN: of_clean, STORED: of_stored, PROCESSED: of_processed}
 
@@ -75,7 +78,7 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefin
         )
         def intake(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
             tag(context)
-            with errors_as_failures(context, COMPUTE):
+            with errors_as_failures(context, COMPUTE), role_of(LAND):
                 windows = windows_asked(config.grid, context.run.tags, datetime.now(UTC))
                 opened: SiteDatabase = getattr(context.resources, database)
                 made = opened.intake(config, context.run.run_id)
@@ -118,7 +121,7 @@ def delivery_job(config: Config) -> dg.JobDefinition:
 
     @dg.op(name=f"{config.name}_deliver_files", required_resource_keys={store, database}, pool=f"{config.name}_intake")
     def deliver_files(context: dg.OpExecutionContext) -> None:
-        with errors_as_failures(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE), role_of(LAND):
             opened: SiteDatabase = getattr(context.resources, database)
             intake = opened.intake(config, context.run_id)
             found = take_inboxes(intake)
@@ -175,7 +178,7 @@ def arrival_check(config: Config) -> dg.AssetChecksDefinition:
         required_resource_keys={store, database},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with errors_as_failures(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE), role_of(LAND):
             opened: SiteDatabase = getattr(context.resources, database)
             return arrival_verdict(opened.intake(config, context.run.run_id), datetime.now(UTC))
 

@@ -128,3 +128,13 @@ def test_each_transaction_of_the_store_is_made_of_writes_that_its_role_allows() 
     source = inspect.getsource(aws_handlers) + inspect.getsource(__import__("recon.intake.queues.aws_store", fromlist=["x"]))
     assert '"Put": {' in source
     assert not any(f'"{other}": {{"TableName"' in source for other in ("Update", "Delete", "ConditionCheck"))
+
+
+def test_deliveries_and_their_sensor_may_do_what_they_ask_of_the_table_and_the_queue(stack: Stack) -> None:
+    """As recon.intake.queues.aws_store and opening ask: a transaction is made of puts."""
+    table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{stack.outputs['RecordsTableName']}"
+    asks = {"Land": {"GetItem", "PutItem", "BatchWriteItem", "Query"}, "Orchestrator": {"GetItem", "Query"}}
+    for name, actions in asks.items():
+        role = stack.roles[f"{name}Role"]
+        assert {one for one in ACTIONS if why_not(Call(f"dynamodb:{one}", table), role) is None} == actions
+        assert (why_not(Call("sqs:SendMessage", stack.arn("RecordsCleanQueue")), role) is None) is (name == "Land")

@@ -228,6 +228,7 @@ def in_the_name_of(rules: Rules, recorded: Recorded) -> None:
             ("land", Call(f"sqs:{one}", rules.stack.arn("IntakeQueue")))
             for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ),
+        ("orchestrator", Call("sqs:GetQueueAttributes", rules.stack.arn("IntakeQueue"))),
         ("index-worker", Call("logs:PutLogEvents", rules.stack.arn("IndexWorkerLogs"))),
         ("index-worker", Call("sqs:SendMessage", rules.stack.arn("WorkerDeadLetters"))),
         ("index-worker", Call("kms:Decrypt", KEY, {"kms:ViaService": f"lambda.{REGION}.amazonaws.com"})),
