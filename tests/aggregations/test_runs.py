@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +15,7 @@ from unittest.mock import patch
 
 import aggregation_site as s
 import pytest
+from aggregation_deaths import run_and_die, silent, stepping
 from aggregation_site import DAILY, NEXT, WINDOW, answers, evaluated, land, made, opened, run, table_rows
 
 from recon.aggregations.replay import replay
@@ -20,13 +23,10 @@ from recon.aggregations.runs import carry_out as carrying
 from recon.aggregations.runs import compute as computing
 from recon.aggregations.runs import monitor, tracking
 from recon.aggregations.runs.carry_out import carry_out
-from recon.aggregations.runs.tracking import Runs
 from recon.aggregations.tick import tick
-from recon.aggregations.warehouse import load as loading
 from recon.aggregations.warehouse.duckdb import DuckDBWarehouse
 from recon.errors import Cancelled, TryAgain, WrongInput, WrongUsage
 from recon.storage import layout
-from recon.storage.local import LocalStore
 
 TWO = [("A", "4", "1.00"), ("B", "4", "2.50")]
 
@@ -153,81 +153,64 @@ class Killed(BaseException):
     """A SIGKILL, as far as the process can tell: whatever it calls afterwards does nothing."""
 
 
-STEPS: list[tuple[Any, str]] = [
-    *((Runs, name) for name in ("start", "prepare", "end")),
-    (carrying, "compute"),
-    (carrying, "put_certificate"),
-    (computing, "engine_of"),
-    (LocalStore, "put_new"),
-    (LocalStore, "delete"),
-    (DuckDBWarehouse, "load"),
-    *(
-        (loading, name)
-        for name in dir(loading)
-        if getattr(getattr(loading, name), "__module__", "") == loading.__name__ and name[0].islower()
-    ),
-]
-
-
 @contextmanager
 def killing(number: int) -> Iterator[list[int]]:
-    """Ends the process before (even) or after (odd) the call number // 2 of any step. Yields the number of calls so far."""
-    calls, dead = [0], [False]
+    """Ends the process at a step. Yields the number of steps so far."""
+    steps = [0]
 
-    def wrapped(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **named: Any) -> Any:
-            calls[0] += 1
-            at = calls[0]
-            if dead[0] or at * 2 == number:
-                dead[0] = True
-                raise Killed
-            result = real(*args, **named)
-            if dead[0] or at * 2 + 1 == number:
-                dead[0] = True
-                raise Killed
-            return result
+    def step() -> None:
+        steps[0] += 1
+        if steps[0] >= number:
+            raise Killed
 
-        return call
-
-    patches = [patch.object(place, name, wrapped(getattr(place, name))) for place, name in STEPS]
-    for one in patches:
-        one.start()
-    try:
-        yield calls
-    finally:
-        patch.stopall()
+    with silent(), stepping(step):
+        yield steps
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_run_that_dies_anywhere_is_mended_by_the_next_tick(tmp_path: Path, every: int) -> None:
-    site, number, died, completed = made(tmp_path), 2, 0, 0
+    site, number, loaded = made(tmp_path), 1, 0
     while True:
         land(site, "a.csv", [("A", "4", f"{number}.00"), (f"K{number}", "4", "1.00")])
-        with short_lease():
+        with silent():
             (claimed,) = tick(site).claimed
-            with killing(number) as calls, pytest.MonkeyPatch.context() as quiet:
-                quiet.setattr(carrying, "_BEATS", 0.001)  # no sign of life but the first
-                try:
-                    carry_out(site, claimed, "victim")
-                except Killed:
-                    died += 1
-        before = site.runs.get(claimed.id)
-        later = tick(site, now=site.runs.now() + timedelta(hours=1))
-        done = [carry_out(site, one, "next") for one in later.claimed]
-        ended = site.runs.get(claimed.id)
-        assert ended.state in ("completed", "failed"), number
-        assert [one.state for one in done] == ([] if ended.state == "completed" else ["completed"]), number
-        completed += ended.state == "completed" and before.state == "running"
-        assert total(site) == {"A": Decimal(number), f"K{number}": Decimal(1)}, number
-        last = done[0] if done else ended
-        assert certificate(site, last.id)["ties"], number
-        assert nothing_left_over(site), number
-        assert not tick(site).claimed
-        if number > calls[0] * 2 + 1:
+        with killing(number) as steps, suppress(Killed):
+            carry_out(site, claimed, "victim")
+        loaded += mended(site, claimed.id, number)
+        if steps[0] < number:
             break
         number += every
-    assert died >= 40 // every, died
-    assert completed, "some died after their load had committed"
+    assert number >= 40
+    assert loaded, "some died after their load had committed"
+
+
+def mended(site: s.Aggregations, number: int, amount: int) -> bool:
+    """Checks that the next tick mends what a dead run left, whose input had this amount. Returns whether the run had loaded."""
+    before = site.runs.get(number).state
+    later = tick(site, now=site.runs.now() + timedelta(hours=1))
+    done = [carry_out(site, one, "next") for one in later.claimed]
+    ended = site.runs.get(number)
+    assert ended.state in ("completed", "failed"), amount
+    assert [one.state for one in done] == ([] if ended.state == "completed" else ["completed"]), amount
+    assert total(site) == {"A": Decimal(amount), f"K{amount}": Decimal(1)}, amount
+    assert certificate(site, (done[0] if done else ended).id)["ties"], amount
+    assert nothing_left_over(site), amount
+    assert not tick(site).claimed
+    return before == "running" and ended.state == "completed"
+
+
+@pytest.mark.parametrize("steps", [(12, 45), pytest.param(tuple(range(1, 60)), marks=pytest.mark.soak)], ids=["some", "all"])
+def test_a_process_that_is_killed_anywhere_is_mended_by_the_next_tick(tmp_path: Path, steps: tuple[int, ...]) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["aggregation_deaths"])
+    site = made(tmp_path)
+    for step in steps:
+        land(site, "a.csv", [("A", "4", f"{step}.00"), (f"K{step}", "4", "1.00")])
+        victim = processes.Process(target=run_and_die, args=(tmp_path, step))
+        victim.start()
+        victim.join(60)
+        assert victim.exitcode in (-signal.SIGKILL, 0), step
+        mended(site, site.runs.all(most=1)[0].id, step)
 
 
 def test_a_run_that_dies_has_its_reason_and_the_next_is_another_attempt(tmp_path: Path) -> None:
