@@ -4,7 +4,8 @@
 
 The files are rows of the database, spread evenly over sources and windows; each configuration aggregates a source by window. Measured is
 one evaluation of every configuration: by a process that has just begun, and by one that evaluates again and again, as a sensor does;
-while nothing is new, while one file is new in each source, and before any aggregation has ever run. Statements are counted as SQLAlchemy
+while nothing is new, while one file is new in each source, and before any aggregation has ever run; and a tick of the sensor, which reads
+the definitions, too. Statements are counted as SQLAlchemy
 executes them; a configuration may need at most one, beside those for all.
 """
 
@@ -30,6 +31,7 @@ import recon
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.preconditions.evaluate import Evaluator
 from recon.aggregations.runs.site import Aggregations
+from recon.aggregations.tick import look
 from recon.model.windows import name_of
 
 RECON = """
@@ -203,6 +205,8 @@ def measure(folder: Path, configurations: int, files: int, windows: int, sources
     result["a new file in each source, a new process"] = measured(found, fresh)
     result["a new file in each source"] = measured(found, lambda: kept.evaluate(definitions), 1)
     result["a new file in each source, again"] = measured(found, lambda: kept.evaluate(definitions))
+    look(found)
+    result["a whole tick"] = measured(found, lambda: list(look(found).due))
     return result
 
 

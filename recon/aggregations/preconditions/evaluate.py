@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -44,6 +45,11 @@ class Evaluation:
         """Whether its input was aggregated by the last completed run, and no run is at work."""
         done = self.past.completed
         return not self.past.active and done is not None and done["load"] == self.definition.load_id(self.scope, self.versions)
+
+    @cached_property
+    def stored(self) -> str:
+        """The answers as they are stored: JSON."""
+        return json.dumps([vars(answer) for answer in self.answers])
 
     @property
     def waits_for(self) -> list[str]:

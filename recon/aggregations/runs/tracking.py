@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -63,16 +63,16 @@ class Runs:
 
     def note(self, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         """Stores the evaluations whose answers differ from the last stored ones of their scopes, and returns these."""
-        new = [one for one in evaluations if self._noted.get((one.definition.name, one.scope)) != _answers(one)]
+        new = [one for one in evaluations if self._noted.get((one.definition.name, one.scope)) != one.stored]
         if not new:
             return []
         stored = []
         with self.database.write() as connection:
             for one in new:
-                if self._last_answers(connection, one) != _answers(one):
+                if self._last_answers(connection, one) != one.stored:
                     self._insert(connection, one)
                     stored.append(one)
-        self._noted |= {(one.definition.name, one.scope): _answers(one) for one in new}
+        self._noted |= {(one.definition.name, one.scope): one.stored for one in new}
         return stored
 
     def claim(self, evaluation: Evaluation, worker: str = "", replays: int | None = None) -> Run | None:
@@ -236,7 +236,7 @@ class Runs:
         return {"reconciliation": self.reconciliation, "aggregation": evaluation.definition.name, "scope": evaluation.scope}
 
     def _insert(self, connection: sa.Connection, evaluation: Evaluation) -> int:
-        values = {**self._here(evaluation), "at": evaluation.at, "due": evaluation.due, "answers": _answers(evaluation)}
+        values = {**self._here(evaluation), "at": evaluation.at, "due": evaluation.due, "answers": evaluation.stored}
         values |= {"versions": evaluation.versions, "rules": evaluation.definition.rules}
         number: int = connection.execute(AGGREGATION_EVALUATIONS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
         return number
@@ -280,7 +280,3 @@ class Runs:
         if row is None:
             raise WrongUsage(f"there is no run {number}; 'recon aggregation list --runs' has them")
         return _run(row)
-
-
-def _answers(evaluation: Evaluation) -> str:
-    return json.dumps([asdict(answer) for answer in evaluation.answers])

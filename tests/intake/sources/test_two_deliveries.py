@@ -109,3 +109,15 @@ def test_a_file_that_was_taken_back_is_rejected_until_it_is_taken_up_again(tmp_p
     assert main(["files", "retry", str(file.id), *again[3:]]) == 0
     assert [landed.state for landed in r.intake().tracking.files()] == ["landed"]
     assert [landed.name for landed in r.close(WINDOW)[0].files] == [file.landed_as]
+    assert [landed.landings for landed in r.intake().tracking.files()] == [2], "aggregations take it for another version"
+
+
+def test_a_file_that_comes_again_unchanged_notes_when(tmp_path: Path) -> None:
+    r = site(tmp_path)
+    file = deliver_one(r, "Konto;Betrag\na;1\n")
+    assert file.delivered_at is None
+    (inbox(r) / file.name).touch()
+    r.deliver(inbox(r))
+    (again,) = r.intake().tracking.files()
+    assert again.delivered_at is not None
+    assert again.delivered_at > again.received_at == file.received_at
