@@ -79,6 +79,7 @@ _BY_CODE: dict[str, Kind] = {
             *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException", "SlowDown"),
             *("TooManyRequestsException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
             *("PriorRequestNotComplete", "TransactionInProgressException", "EC2ThrottledException"),
+            *("ActiveStatementsExceededException", "ActiveSessionsExceededException"),  # of Redshift's Data API, and three below
         ),
         Throttled,
     ),
@@ -86,11 +87,11 @@ _BY_CODE: dict[str, Kind] = {
         ("InsufficientInstanceCapacity", "InsufficientCapacityException", "InstanceLimitExceeded", "ServiceQuotaExceededException"),
         OutOfCapacity,
     ),
-    **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), TimedOut),
+    **dict.fromkeys(("RequestTimeout", "RequestTimeoutException", "QueryTimeoutException"), TimedOut),
     **dict.fromkeys(
         (
             *("InternalError", "InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable"),
-            *("ServiceUnavailableException", "500", "502", "503"),
+            *("ServiceUnavailableException", "500", "502", "503", "DatabaseConnectionException", "ExecuteStatementException"),
         ),
         ConnectionLost,
     ),

@@ -12,11 +12,11 @@ from pydantic import PrivateAttr
 from recon.config.settings import Engine
 from recon.errors import ReconError
 from recon.remote.emr import transient
-from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.steps import Steps
 from recon.remote.emr.submit import run_step
 from recon.stages.request import StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
+from recon.storage.aws_calls import Pace, client
 
 PACE = Pace()
 

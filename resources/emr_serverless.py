@@ -16,12 +16,12 @@ import dagster as dg
 from recon.config import Config
 from recon.errors import Cancelled, ReconError
 from recon.remote import exchange
-from recon.remote.emr.calls import Pace, call, call_with_retries, client
 from recon.remote.emr.failures import error_of
 from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
 from recon.storage import layout
+from recon.storage.aws_calls import Pace, call, call_with_retries, client
 
 PACE = Pace()
 MESSAGES_S = 10.0

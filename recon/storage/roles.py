@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from recon.errors import WrongUsage
 
-STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify", "upkeep", "pipeline")
+STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify", "upkeep", "aggregate", "pipeline")
 """The stages that have a role of their own. ``pipeline``: all stages in one process, and repairs of reduced files."""
 STAGE_PROFILE = "RECON_STAGE_PROFILE"
 """Environment: the profile of a stage, ``{stage}`` in place of its name, such as ``recon-{stage}``. Unset: one role for all."""

@@ -72,14 +72,14 @@ def test_buckets_are_encrypted_versioned_private_and_tidied(stack: Stack, bucket
     assert tls["Resource"] == [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
 
 
-def test_of_the_store_only_prefetched_files_and_copies_for_the_record_queue_expire() -> None:
+def test_of_the_store_only_prefetched_files_and_copies_for_the_record_queue_expire_and_beside_it_staged_rows() -> None:
     rules = RESOURCES["StoreBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     expiring = [one["Prefix"] for one in rules if {"ExpirationInDays", "ExpirationDate", "Transitions", "Transition"} & set(one)]
-    assert expiring == [{"Fn::Sub": f"${{StorePrefix}}/{folder}/"} for folder in ("prefetched", "clean")]
+    assert expiring == [*({"Fn::Sub": f"${{StorePrefix}}/{folder}/"} for folder in ("prefetched", "clean")), "warehouse/"]
 
 
 def test_what_holds_records_outlives_the_stack() -> None:
-    kinds = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::RDS::DBInstance"}
+    kinds = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::RDS::DBInstance", "AWS::RedshiftServerless::Namespace"}
     for name, one in RESOURCES.items():
         if one["Type"] in kinds or name.endswith("DeadLetters"):
             assert one["DeletionPolicy"] == one["UpdateReplacePolicy"] in ("Retain", "Snapshot"), name
@@ -229,6 +229,7 @@ def test_everything_that_can_go_wrong_has_an_alarm_that_somebody_is_told_of() ->
     assert set(alarms) == {
         *("ApproximateNumberOfMessagesVisible", "Errors", "Throttles", "WriteThrottleEvents", "ReadThrottleEvents"),
         *("FreeStorageSpace", "CPUUtilization", "SecondsBehind", "TableCommitsBehind", "IsIdle", "Invocations", "IteratorAge"),
+        "ComputeSeconds",
     }
     for one in alarms.values():
         assert one["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}]
@@ -236,7 +237,11 @@ def test_everything_that_can_go_wrong_has_an_alarm_that_somebody_is_told_of() ->
     queues = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::SQS::Queue" and name.endswith("DeadLetters")}
     assert {one[0]["Value"]["Fn::GetAtt"][0] for one in watched} == queues
     rules = [one["Properties"] for one in RESOURCES.values() if one["Type"] == "AWS::Events::Rule"]
-    assert {one["EventPattern"]["detail-type"][0] for one in rules} == {"EMR Step Status Change", "EMR Serverless Job Run State Change"}
+    assert {one["EventPattern"]["detail-type"][0] for one in rules} == {
+        "EMR Step Status Change",
+        "EMR Serverless Job Run State Change",
+        "Redshift Data Statement Status Change",
+    }
     assert {one["Targets"][0]["Arn"]["Ref"] for one in rules} == {"Alarms"}
 
 
@@ -253,7 +258,8 @@ def test_no_secret_stands_in_the_template() -> None:
     text = TEMPLATE.read_text()
     assert not re.search(r"AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY", text)
     for name, value in re.findall(r"(?im)^\s*(\w*(?:password|secret|token)\w*): +([^\s{!#][^\s]*)", text):
-        assert value in ("password", '"{}"', '\'{"username":', "64"), (name, value)  # its name; what it is made from; its length
+        # Its name; what it is made from; its length; that Redshift keeps it.
+        assert value in ("password", '"{}"', '\'{"username":', "64", "true"), (name, value)
     for name, one in template()["Parameters"].items():
         assert not re.search("(?i)password|secret|token", name), "a parameter's value is shown to whoever may look at the stack"
         assert "NoEcho" not in one

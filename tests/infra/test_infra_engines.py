@@ -18,8 +18,8 @@ from recorded_requests import ACCOUNT, REGION, Recorded, proxy
 
 from recon.config.settings import Engine, Fleet, Fleets, Transient
 from recon.remote.emr import transient
-from recon.remote.emr.calls import Pace, client
 from recon.remote.emr.steps import Steps
+from recon.storage.aws_calls import Pace, client
 
 PACE = Pace(first=0.01, most=0.05, patience=5, logs=0)
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"

@@ -92,6 +92,7 @@ def test_the_scenario_reaches_what_the_rules_are_about(recorded: Recorded) -> No
     assert ("dynamodb:GetItem", "table") in done["lookup"]
     assert ("dynamodb:CreateTable", "table") in done["pipeline"] | done["upkeep"] | done["index"]
     assert ("kms:GenerateDataKey", "key") in done["reduce"]
+    assert {("s3:PutObject", "loads"), ("s3:PutObject", "stateless"), ("s3:DeleteObject", "stateless")} <= done["aggregate"]
     assert any("s3:prefix" not in call.context for call in recorded.of("merge") if call.action == "s3:ListBucket")  # of a 404
 
 
@@ -151,7 +152,7 @@ ALSO = {
 """Role → folders in which it may put or delete besides those where it did."""
 
 
-@pytest.mark.parametrize("who", [*STAGES, "index-worker", "upkeep", "orchestrator", "lookup"])
+@pytest.mark.parametrize("who", [*STAGES, "index-worker", "upkeep", "aggregate", "orchestrator", "lookup"])
 def test_what_one_stage_may_change_is_denied_to_the_others(rules: Rules, recorded: Recorded, who: str) -> None:
     """The same puts and deletes that were recorded, asked by a role that did none of that kind in their folder."""
     own = {(call.action, _folder(call)) for call in recorded.of(who)}
@@ -205,11 +206,16 @@ REFUSED = [
     ("index-worker", "s3:PutObject", "state/0123456789abcdef/part-0000.words"),
     ("index-worker", "s3:PutObject", "timeline/000000000001.json"),
     ("index-worker", "s3:GetObject", "events/2026-11-01T0000Z/files/a-b/file.csv"),
+    ("aggregate", "s3:PutObject", "timeline/000000000001.json"),
+    ("aggregate", "s3:PutObject", "events/2026-11-01T0000Z/files/a-b/file.csv"),
+    ("aggregate", "s3:GetObject", "state/0123456789abcdef/part-0000.words"),
+    ("merge", "s3:PutObject", "loads/daily/2026-11-01T0000Z/000001.json"),
     ("nodes", "s3:PutObject", "certificates/2026-11-01T0000Z/000001.json"),
     ("nodes", "s3:DeleteObject", "state/0123456789abcdef/part-0000.words"),
     ("nodes", "s3:PutObject", "events/2026-11-01T0000Z/manifests/000002.json"),
     *[(who, "s3:DeleteObject", "timeline/000000000001.json") for who in ROLES],
     *[(who, "s3:DeleteObject", "certificates/2026-11-01T0000Z/000001.json") for who in ROLES],
+    *[(who, "s3:DeleteObject", "loads/daily/2026-11-01T0000Z/000001.json") for who in ROLES],
     *[(who, "s3:DeleteObject", "events/2026-11-01T0000Z/manifests/000001.json") for who in ROLES],
     *[(who, "s3:DeleteObjectVersion", "state/0123456789abcdef/part-0000.words") for who in ROLES],
 ]
@@ -227,7 +233,12 @@ def _put(rules: Rules, path: str, action: str = "s3:PutObject", condition: str |
 
 
 @pytest.mark.parametrize(
-    ("who", "path"), [("merge", "timeline/000000000001.json"), ("certify", "certificates/2026-11-01T0000Z/000001.json")]
+    ("who", "path"),
+    [
+        ("merge", "timeline/000000000001.json"),
+        ("certify", "certificates/2026-11-01T0000Z/000001.json"),
+        ("aggregate", "loads/daily/2026-11-01T0000Z/000001.json"),
+    ],
 )
 def test_history_is_put_only_where_nothing_stands(rules: Rules, who: str, path: str) -> None:
     assert rules.judge(who, _put(rules, path)) is None

@@ -5,18 +5,8 @@ A mutant's ``old`` text is in its module exactly once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """``new`` in place of ``old``. ``why``: what goes wrong then. ``tests``: below ``tests/``; one of them must fail."""
-
-    module: str
-    why: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
+from mutant import Mutant
+from mutants_of_the_warehouse import WAREHOUSE
 
 
 def _tampering(*what: str) -> tuple[str, ...]:
@@ -490,4 +480,5 @@ MUTANTS = (
         "    if False:",
         _FAST,
     ),
+    *WAREHOUSE,
 )

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from mutants import MUTANTS, Mutant
+from mutant import Mutant
+from mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = int(os.environ.get("RECON_MUTANTS_AT_ONCE", str(os.cpu_count() or 1)))

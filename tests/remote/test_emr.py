@@ -22,7 +22,7 @@ from small_reconciliation import YAML, failures, landed, materialized, run, wind
 import recon
 from recon.api import Reconciliation
 from recon.operations.packaging.spark_zip import package
-from recon.remote.emr.calls import Pace
+from recon.storage.aws_calls import Pace
 from recon_assets.partitions import range_tags
 from resources import emr, emr_serverless
 

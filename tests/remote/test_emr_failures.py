@@ -12,9 +12,9 @@ import pytest
 import seaweed
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
-from recon.remote.emr.calls import Pace
 from recon.remote.emr.failures import cluster_error, error_of
 from recon.remote.emr.logs import Logs
+from recon.storage.aws_calls import Pace
 
 QUICK = Pace(first=0.01, most=0.05, patience=30, logs=10)
 

@@ -17,8 +17,8 @@ from small_reconciliation import failures, materialized, run, window
 from recon.api import Reconciliation
 from recon.cli.dagster_runs import Materializing
 from recon.errors import OutOfCapacity
-from recon.remote.emr.calls import Pace
 from recon.storage import lease
+from recon.storage.aws_calls import Pace
 from recon_assets.partitions import range_tags
 from recon_assets.retries import COMPUTE
 from resources import emr

@@ -19,7 +19,7 @@ from emr_site import PATIENCE_S, Site, answer_at_next_attempt, at_the_site, reco
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
-from recon.remote.emr.calls import Pace
+from recon.storage.aws_calls import Pace
 from recon_assets.partitions import range_tags
 from resources import emr_serverless
 

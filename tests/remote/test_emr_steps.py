@@ -14,10 +14,10 @@ import pytest
 from emr_server import FAILED, THROTTLED, EmrCluster, EmrServer, Refused, Running, emr_server, until
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, Throttled, TimedOut, TryAgain, WrongUsage
-from recon.remote.emr import calls
-from recon.remote.emr.calls import Pace
 from recon.remote.emr.failures import error_of
 from recon.remote.emr.steps import ACTIVE_MAX, Steps
+from recon.storage import aws_calls as calls
+from recon.storage.aws_calls import Pace
 
 QUICK = Pace(first=0.01, most=0.05, patience=30, logs=10)
 LONG = timedelta(hours=1)

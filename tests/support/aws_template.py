@@ -155,6 +155,9 @@ def _with_secrets(text: str) -> str:
             text = text.replace(json.dumps({"Ref": name}), json.dumps(arn)).replace(f"${{{name}}}", arn)
     application = f"arn:aws:emr-serverless:{REGION}:123456789012:/applications/{APPLICATION}"
     text = text.replace(json.dumps({"Fn::GetAtt": ["Serverless", "Arn"]}), json.dumps(application))
+    workgroup = f"arn:aws:redshift-serverless:{REGION}:123456789012:workgroup/{NAME}-warehouse"
+    text = text.replace(json.dumps({"Fn::GetAtt": ["WarehouseWorkgroup", "Workgroup.WorkgroupArn"]}), json.dumps(workgroup))
+    text = text.replace(json.dumps({"Ref": "WarehouseWorkgroup"}), json.dumps(f"{NAME}-warehouse"))
     return text.replace("${Serverless.Arn}", application).replace(json.dumps({"Ref": "Serverless"}), json.dumps(APPLICATION))
 
 

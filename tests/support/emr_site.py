@@ -23,7 +23,7 @@ from small_reconciliation import YAML, landed
 
 import recon
 from recon.api import Reconciliation
-from recon.remote.emr.calls import Pace
+from recon.storage.aws_calls import Pace
 from recon_assets import retries
 from resources import emr, emr_serverless
 

@@ -25,6 +25,7 @@ from iam import Call
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+WORKGROUP = "recon-warehouse"
 
 _BY_ACCESS_KEY = re.compile(r"Credential=([^/,]+)/")
 _HOP = {"connection", "transfer-encoding", "authorization", "x-amz-security-token", "host", "content-length", "expect"}
@@ -132,7 +133,19 @@ def cloudwatch_calls(asked: Asked) -> list[Call]:
     return [Call(f"cloudwatch:{action}", "*", {"cloudwatch:namespace": str(json.loads(asked.body)["Namespace"])})]
 
 
+def redshift_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of a request to the Data API, with a statement of the caller's own and a session of the stack's workgroup."""
+    action = asked.headers["x-amz-target"].partition(".")[2]
+    if action != "ExecuteStatement":
+        return [Call(f"redshift-data:{action}", "*", {"redshift-data:statement-owner-iam-userid": "${aws:userid}"})]
+    body = json.loads(asked.body)
+    workgroup = f"arn:aws:redshift-serverless:{REGION}:{ACCOUNT}:workgroup/{body.get('WorkgroupName', WORKGROUP)}"
+    comes_as_itself = [] if "SecretArn" in body or "SessionId" in body else [Call("redshift-serverless:GetCredentials", workgroup)]
+    return [Call("redshift-data:ExecuteStatement", workgroup), *comes_as_itself]
+
+
 OTHERS = {
+    "redshift-data": redshift_calls,
     "elasticmapreduce": emr_calls,
     "emr-serverless": serverless_calls,
     "lambda": lambda_calls,

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import dagster as dg
 import pytest
+from aggregation_site import run as aggregated
 from aws_template import Stack, template
 from iam import Call, why_not
 from recorded_requests import ACCOUNT, REGION, Recorded
@@ -20,12 +21,12 @@ from small_reconciliation import HEADER, QUIET, YAML, landed, run, window
 
 import recon
 from jobs.build import build_definitions
+from recon.aggregations.runs.site import Aggregations
 from recon.cli import main
 from recon.errors import WrongUsage
 from recon.intake.sources.reconvert import reconvert
 from recon.operations.upkeep import tidy
 from recon.remote import exchange
-from recon.remote.emr.calls import Pace
 from recon.remote.emr.logs import Logs
 from recon.remote.emr.steps import Steps
 from recon.serving.dynamodb import client_of
@@ -35,12 +36,14 @@ from recon.serving.workers.launchers import Handle, LambdaFunction, Processes
 from recon.serving.workers.worker import Event
 from recon.stages.request import StageRequest, StageResult
 from recon.state.timeline import Timeline
+from recon.storage.aws_calls import Pace
 from recon.storage.roles import STAGE_PROFILE, role_of
 from recon_assets.partitions import range_tags
 from resources.emr_serverless import _remove_messages
 
 ROLES = {
     **{name: f"{name.capitalize()}Role" for name in ("land", "reduce", "prefetch", "merge", "index", "certify", "lookup", "upkeep")},
+    "aggregate": "AggregateRole",
     "orchestrator": "OrchestratorRole",
     "pipeline": "PipelineRole",
     "index-worker": "IndexWorkerRole",
@@ -141,6 +144,7 @@ def whole_life(folder: Path, store: str, table: str) -> None:
         whole.run()
     with _as("land"):
         _delivery(path)
+    _aggregate(path)
 
 
 def _delivery(path: Path) -> None:
@@ -271,6 +275,16 @@ def _upkeep_later(path: Path) -> None:
         store, later = opened.store(), datetime.now(UTC) + timedelta(days=3)
         for days in range(2):
             tidy(store, opened.config, Timeline(store).head(), later + timedelta(days=days))
+
+
+def _aggregate(path: Path) -> None:
+    """The received file of a source, aggregated into a DuckDB file."""
+    (path.parent / "aggregations").mkdir()
+    text = 'source: shop\nkeys: order_id\nmeasures: {lines: {count: "*"}}\ntarget: daily\n'
+    (path.parent / "aggregations" / "daily.yaml").write_text(text)
+    with role_of("aggregate"):
+        _, (done,) = aggregated(Aggregations(recon.open(path).intake("test")))
+        assert done.state == "completed", done.reason
 
 
 def _look(path: Path, folder: Path) -> None:

@@ -77,7 +77,7 @@ def _load(run: Run, definition: Definition, computed: Computed) -> Load:
     return Load(
         id=run.load if run.replays is None else f"{run.load[:50]}-{run.id}",  # asked for anew, so that it mends a table that was changed
         run=run.id,
-        aggregation=run.aggregation,
+        aggregation=f"{run.reconciliation}.{run.aggregation}",  # a warehouse may serve several reconciliations
         target=definition.section.target,
         scope=run.scope,
         keys=definition.key_types,

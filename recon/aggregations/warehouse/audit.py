@@ -8,15 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 from recon.aggregations.warehouse import statements
-from recon.aggregations.warehouse.load import Session
+from recon.aggregations.warehouse.load import Session, has_ledger, place
 from recon.aggregations.warehouse.port import RUN, SCOPE, Audit
 
 
 def audit(session: Session, target: str, keys: Sequence[str]) -> Audit:
     """Reads the table once for each question."""
-    session.execute(statements.create_ledger(session.dialect))
-    loads = {scope: (int(rows), json.loads(totals)) for scope, rows, totals in session.query(statements.last_loads(target))}
-    columns = [column[0].lower() for column in session.columns(target)]
+    target = place(session, target)
+    entries = session.query(statements.last_loads(target)) if has_ledger(session) else []
+    loads = {scope: (int(rows), json.loads(totals)) for scope, rows, totals in entries}
+    columns = [str(column[0]) for column in session.query(statements.columns(target))]
     if SCOPE not in columns:
         return Audit(None, 0, 0, {scope: f"its {rows:,} rows are gone" for scope, (rows, _) in loads.items() if rows})
     summed = [name for name in columns if any(name in totals for _, totals in loads.values())]
@@ -48,7 +49,8 @@ def _difference(there: Sequence[Any] | None, load: tuple[int, dict[str, str]] | 
 
 def sample(session: Session, target: str, scope: str, most: int) -> list[dict[str, Any]]:
     """The first rows of a scope, without Recon's own columns; none where there is no table."""
-    columns = [name for name, *_ in session.columns(target) if name.lower() not in (SCOPE, RUN)]
+    target = place(session, target)
+    columns = [str(name) for name, *_ in session.query(statements.columns(target)) if name not in (SCOPE, RUN)]
     if not columns:
         return []
     return [dict(zip(columns, row, strict=True)) for row in session.query(statements.first_rows(target, scope, columns, most))]

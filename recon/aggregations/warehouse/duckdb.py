@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 LOCK_S = 30
 """Seconds that another process's lock on the file is waited for."""
+_turns: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+"""The file's lock is between processes; the threads of one process take turns by these."""
 
 
 class DuckDBWarehouse:
@@ -42,6 +46,8 @@ class DuckDBWarehouse:
             return steps.found(session, target, run)
 
     def totals(self, target: str, scope: str, measures: Mapping[str, Type]) -> tuple[int, dict[str, Decimal | None]]:
+        if not self.path.exists():
+            raise WrongInput(f"{target}: there is no warehouse {self.shown} yet; run the aggregation that loads the table")
         with self._transaction() as session:
             return steps.sums(session, target, scope, measures)
 
@@ -61,18 +67,21 @@ class DuckDBWarehouse:
     def _transaction(self) -> Iterator[_Session]:
         import duckdb
 
-        connection = _connected(self.path)
-        try:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("BEGIN")
-            yield _Session(connection)
-            connection.execute("COMMIT")
-        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.ConstraintException) as error:
-            raise WrongInput(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
-        except duckdb.TransactionException as error:
-            raise TryAgain(f"warehouse {self.shown}: {_line(error)}; run the same again") from error
-        finally:
-            connection.close()  # rolls back what was not committed
+        with _turns[self.path.resolve()]:
+            connection = _connected(self.path)
+            try:
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("BEGIN")
+                yield _Session(connection)
+                connection.execute("COMMIT")
+            except duckdb.TransactionException as error:
+                raise TryAgain(f"warehouse {self.shown}: {_line(error)}; run the same again") from error
+            except duckdb.IOException as error:  # such as a full disk
+                raise TryAgain(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
+            except duckdb.Error as error:
+                raise WrongInput(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
+            finally:
+                connection.close()  # rolls back what was not committed
 
 
 @retry(
@@ -88,7 +97,7 @@ def _connected(path: Path) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path))
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            raise TryAgain(f"warehouse {path}: another process has it open; run the same again") from None
+            raise TryAgain(f"warehouse {path}: another process has it open; close it there, or run the same again") from None
         raise WrongInput(f"warehouse {path}: {_line(error)}") from None
 
 
@@ -98,35 +107,26 @@ def _line(error: Exception) -> str:
 
 class _Session:
     dialect = statements.DUCKDB
-    now = "now()"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def execute(self, statement: str) -> int:
-        row = self._connection.execute(statement).fetchone()
-        return int(row[0]) if row else 0
+    def execute(self, statement: str) -> None:
+        self._connection.execute(statement)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement).fetchall()
 
-    def lock(self, target: str) -> None:
-        """The file's lock is enough."""
-
-    def columns(self, target: str) -> list[tuple[str, str, int | None, int | None]]:
-        schema, _, table = target.rpartition(".")
-        if schema:
-            self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {statements.quoted(schema)}")
-        query = (
-            "SELECT column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns "
-            f"WHERE table_schema = {statements.text(schema or 'main')} AND table_name = {statements.text(table)} ORDER BY ordinal_position"
-        )
-        return self._connection.execute(query).fetchall()
+    def prepare(self, target: str) -> None:
+        self.execute(statements.create_ledger(self.dialect))
 
     def widen(self, target: str, column: str, kind: Type) -> None:
         alter = f"ALTER TABLE {statements.quoted(target)} ALTER COLUMN {statements.quoted(column)}"
-        self._connection.execute(f"{alter} SET DATA TYPE {self.dialect.column_type(kind)}")
+        self.execute(f"{alter} SET DATA TYPE {self.dialect.column_type(kind)}")
 
     def stage(self, load: Load) -> None:
-        columns = statements.listed(load.columns)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {statements.STAGE} AS SELECT {columns} FROM {parquet.scan(load.rows)}")
+        columns = ", ".join(
+            f"CAST({statements.quoted(name)} AS {self.dialect.column_type(kind)}) AS {statements.quoted(name)}"
+            for name, kind in load.columns.items()
+        )
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {statements.STAGE} AS SELECT {columns} FROM {parquet.scan(load.rows)}")

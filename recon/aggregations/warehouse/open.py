@@ -14,6 +14,11 @@ def open_warehouse(place: Place, read_secret: ReadSecret = boto3_secret) -> Ware
         from recon.aggregations.warehouse.postgresql import PostgreSQLWarehouse
 
         return PostgreSQLWarehouse(settings, credentials("warehouse", settings.user, settings.secret, read_secret))
+    if settings.kind == "redshift":
+        from recon.aggregations.warehouse.redshift import RedshiftWarehouse
+        from recon.storage.open import open_store
+
+        return RedshiftWarehouse(settings, lambda: open_store(str(settings.staging), place.path.parent, place.s3))
     from recon.aggregations.warehouse.duckdb import DuckDBWarehouse
 
     return DuckDBWarehouse((place.path.parent / settings.file).resolve())

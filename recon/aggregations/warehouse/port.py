@@ -16,8 +16,9 @@ SCOPE, RUN, LEDGER = "recon_scope", "recon_run", "recon_loads"
 @dataclass(frozen=True)
 class Load:
     """What is loaded. ``id``: equal for equal input by equal rules. ``run``: ascending; a load of an earlier run than the last of its
-    scope is refused. ``keys``, ``measures``: columns of the table and of ``rows``, a local Parquet file with one row per key. ``totals``:
-    of the measures that can be added up, as text."""
+    scope is refused. ``aggregation``: its name among all that use the warehouse. ``target``: the table, ``name`` or ``schema.name``.
+    ``keys``, ``measures``: columns of the table and of ``rows``, a local Parquet file with one row per key. ``totals``: of the measures
+    that can be added up, as text."""
 
     id: str
     run: int
@@ -58,15 +59,16 @@ class Audit:
 
 
 class Warehouse(Protocol):
-    """A warehouse. Its methods raise WrongInput where rows or table do not fit, and TryAgain where it is locked or away."""
+    """A warehouse. Its methods raise WrongInput where rows or table do not fit, WrongUsage where something is not permitted, and TryAgain
+    where it is locked or away."""
 
     shown: str
     """Its location for messages, without credentials."""
 
     def load(self, load: Load) -> Loaded:
         """Makes the rows of the load's scope those of its file, in one transaction with the ledger's entry. Does nothing where the ledger
-        has the load. Raises WrongInput, with nothing changed, for a key that is twice there or in another scope, a value that does not fit,
-        sums that differ, a table of others, or a later run in the ledger."""
+        has the load and the table still ties. Raises WrongInput, with nothing changed, for a key that is missing, twice there or in another
+        scope, a value that does not fit, sums that differ, a table or rows of others, or a later run in the ledger."""
         ...
 
     def find(self, target: str, run: int) -> Loaded | None:

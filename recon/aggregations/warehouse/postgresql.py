@@ -9,19 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from recon.aggregations.warehouse import audit, statements
+from recon.aggregations.warehouse import audit, rows, statements
 from recon.aggregations.warehouse import load as steps
 from recon.aggregations.warehouse.port import Audit, Load, Loaded
 from recon.config.secrets import Credentials
 from recon.errors import ConnectionLost, TryAgain, WrongInput, WrongUsage
-from recon.storage import parquet
 from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:
     from recon.config.settings import WarehouseSettings
 
 _CONNECT_S = 10
-_NULL = "\\N"
+LOCK_S = 300
+"""Seconds that another load of the same table is waited for."""
 
 
 class PostgreSQLWarehouse:
@@ -64,14 +64,19 @@ class PostgreSQLWarehouse:
             )
             yield _Session(connection)
             connection.commit()
-        except psycopg2.OperationalError as error:
-            raise ConnectionLost(f"warehouse {self.shown}: {_line(error)}; run the same again") from None
-        except (psycopg2.errors.SerializationFailure, psycopg2.errors.DeadlockDetected) as error:
+        except (
+            psycopg2.errors.LockNotAvailable,
+            psycopg2.errors.SerializationFailure,
+            psycopg2.errors.DeadlockDetected,
+            psycopg2.errors.DuplicateSchema,  # made by another load at the same time
+        ) as error:
             raise TryAgain(f"warehouse {self.shown}: {_line(error)}; run the same again") from error
-        except psycopg2.DataError as error:
-            raise WrongInput(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise ConnectionLost(f"warehouse {self.shown}: {_line(error)}; run the same again") from None
         except psycopg2.ProgrammingError as error:
             raise WrongUsage(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
+        except psycopg2.Error as error:
+            raise WrongInput(f"warehouse {self.shown}: {_line(error)}; nothing was changed") from error
         finally:
             if connection is not None:
                 connection.close()  # rolls back what was not committed
@@ -83,56 +88,40 @@ def _line(error: Exception) -> str:
 
 class _Session:
     dialect = statements.POSTGRESQL
-    now = "now()"
 
     def __init__(self, connection: Any) -> None:
-        self._cursor = connection.cursor()
+        self._connection, self._cursor = connection, connection.cursor()
+        self.execute("SET TIME ZONE 'UTC'")
 
-    def execute(self, statement: str) -> int:
+    def execute(self, statement: str) -> None:
         self._cursor.execute(statement)
-        return max(0, int(self._cursor.rowcount))
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        self._cursor.execute(statement)
+        self.execute(statement)
         found: list[tuple[Any, ...]] = self._cursor.fetchall()
         return found
 
-    def lock(self, target: str) -> None:
-        self._cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"recon {target}"])
+    def prepare(self, target: str) -> None:
+        self.execute(f"SET lock_timeout = '{LOCK_S}s'")
+        if not steps.has_ledger(self):
+            self._lock("ledger")  # CREATE TABLE IF NOT EXISTS fails where two sessions are at it
+            self.execute(statements.create_ledger(self.dialect))
+            self._connection.commit()
+        self._lock(target)
 
-    def columns(self, target: str) -> list[tuple[str, str, int | None, int | None]]:
-        schema, _, table = target.rpartition(".")
-        if schema:
-            self._cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {statements.quoted(schema)}")
-        query = (
-            "SELECT column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns "
-            f"WHERE table_schema = {statements.text(schema) if schema else 'current_schema()'} AND table_name = {statements.text(table)} "
-            "ORDER BY ordinal_position"
-        )
-        return self.query(query)
+    def _lock(self, what: str) -> None:
+        self.execute(f"SELECT pg_advisory_xact_lock(hashtext({statements.text(f'recon {what}')}))")
 
     def widen(self, target: str, column: str, kind: Type) -> None:
         alter = f"ALTER TABLE {statements.quoted(target)} ALTER COLUMN {statements.quoted(column)}"
-        self._cursor.execute(f"{alter} TYPE {self.dialect.column_type(kind)}")
+        self.execute(f"{alter} TYPE {self.dialect.column_type(kind)}")
 
     def stage(self, load: Load) -> None:
         columns = ", ".join(f"{statements.quoted(name)} {self.dialect.column_type(kind)}" for name, kind in load.columns.items())
-        self._cursor.execute(f"CREATE TEMP TABLE {statements.STAGE} ({columns}) ON COMMIT DROP")
+        self.execute(f"CREATE TEMP TABLE {statements.STAGE} ({columns}) ON COMMIT DROP")
         with TemporaryDirectory(prefix="recon-load-") as folder:
-            file = Path(folder) / "rows.csv"
-            as_csv(load, file)
+            file = Path(folder) / "rows.txt"
+            rows.as_text(load, file)
             with file.open("rb") as lines:
-                self._cursor.copy_expert(f"COPY {statements.STAGE} FROM STDIN (FORMAT csv, NULL '{_NULL}')", lines)
-        self._cursor.execute(f"ANALYZE {statements.STAGE}")
-
-
-def as_csv(load: Load, file: Path) -> None:
-    """The rows as CSV. Every value is quoted, a null is not: a text that is ``\\N`` stays one."""
-    import duckdb
-
-    from recon.vocabulary.duckdb import literal
-
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        rows = f"SELECT {statements.listed(load.columns)} FROM {parquet.scan(load.rows)}"
-        connection.execute(f"COPY ({rows}) TO {literal(str(file))} (FORMAT csv, HEADER false, FORCE_QUOTE *, NULLSTR {literal(_NULL)})")
+                self._cursor.copy_expert(f"COPY {statements.STAGE} FROM STDIN (NULL '{rows.NULL}')", lines)
+        self.execute(f"ANALYZE {statements.STAGE}")

@@ -14,12 +14,12 @@ from typing import Any
 from recon.config import Config
 from recon.errors import ReconError, TryAgain, WrongUsage
 from recon.operations.doctor.finding import Finding
-from recon.remote.emr.calls import INSTALL_AWS, call, client
 from recon.remote.emr.failures import GONE
 from recon.remote.emr.submit import SCRIPT, ZIP
 from recon.serving.builds import current
 from recon.state.timeline import Timeline
 from recon.storage import layout
+from recon.storage.aws_calls import INSTALL_AWS, call, client
 from recon.storage.open import open_for, open_store
 from recon.storage.roles import STAGE_PROFILE, STAGES, role_of
 

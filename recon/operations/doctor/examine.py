@@ -16,7 +16,7 @@ from recon.config import Config
 from recon.errors import ReconError, WrongUsage
 from recon.operations.doctor import aws, intake
 from recon.operations.doctor.finding import Finding
-from recon.remote.emr.calls import INSTALL_AWS
+from recon.storage.aws_calls import INSTALL_AWS
 from recon.storage.roles import role_of
 
 CONNECT_S_MAX = 3

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recon.errors import Cancelled, ConnectionLost, OutOfCapacity, ReconError, Throttled, TryAgain, WrongInput, WrongUsage
-from recon.remote.emr.redact import redacted, shareable_lines
+from recon.storage.redact import redacted, shareable_lines
 
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 BY_STATUS: Mapping[int, type[ReconError]] = {1: WrongInput, 2: WrongUsage, 3: TryAgain}

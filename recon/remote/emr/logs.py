@@ -14,8 +14,8 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_result, stop_after_delay
 
-from recon.remote.emr.calls import Pace, client
-from recon.remote.emr.redact import shareable_lines
+from recon.storage.aws_calls import Pace, client
+from recon.storage.redact import shareable_lines
 
 LINES = 20
 _READ_MAX_BYTES = 64 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from recon.config.settings import Engine
 from recon.errors import ReconError, TryAgain
-from recon.remote.emr.calls import call, client
 from recon.remote.emr.failures import GONE
+from recon.storage.aws_calls import call, client
 
 _CONNECT_S, _READ_S = 3, 5
 

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
-from recon.remote.emr.calls import Pace, call, call_with_retries, client
+from recon.storage.aws_calls import Pace, call, call_with_retries, client
 
 ACTIVE_MAX = 256
 """Pending and running steps that a cluster accepts."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from recon.config.settings import Engine, Fleet, Transient
-from recon.remote.emr.calls import Pace, call, call_with_retries, client
 from recon.remote.emr.failures import GONE
+from recon.storage.aws_calls import Pace, call, call_with_retries, client
 
 ENCRYPTED = [
     {

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
 
 from recon.errors import ConnectionLost, ReconError, Throttled, TimedOut, TryAgain, WrongUsage, transient_kind
-from recon.remote.emr.redact import redacted
+from recon.storage.redact import redacted
 
 T = TypeVar("T")
 INSTALL_AWS = "pip install 'dagster-recon[aws]'"
