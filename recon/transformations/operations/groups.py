@@ -1,13 +1,13 @@
-"""Operations that reduce rows: group and pivot."""
+"""Operations that turn rows into others: group, pivot, unpivot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from recon.config.fields import Section, Text, mistake
+from recon.config.fields import Section, Text, Texts, as_list, mistake
 from recon.errors import WrongInput, WrongUsage
 from recon.transformations.formulas.tree import DIV0, TEXTS
 from recon.transformations.operations.columns import Names
@@ -17,7 +17,7 @@ from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary import Node, check, emit_duckdb
 from recon.vocabulary.duckdb import literal
 from recon.vocabulary.tree import Expression
-from recon.vocabulary.types import INTEGER, TEXT, Type, decimal
+from recon.vocabulary.types import INTEGER, TEXT, Type, common, decimal
 
 VALUES_MAX = 16_000
 """Distinct values of a pivot's column; a sheet has 16,384 columns."""
@@ -159,3 +159,40 @@ class Pivot(Operation):
         for _, _, value, error in made:
             parts += [value, f"CAST({error} AS TINYINT)"]
         return f"SELECT {', '.join(parts)} FROM {table.relation}"
+
+
+class Unpivot(Operation):
+    """A row for each of ``columns``, with its name in ``names`` and its value in ``values``; the other columns are repeated. Blanks are
+    left out unless ``blanks: keep``."""
+
+    KIND: ClassVar[str] = "unpivot"
+    columns: Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
+    names: Text
+    values: Text
+    blanks: Literal["drop", "keep"] = "drop"
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        chosen = [table.column(name) for name in self.columns]
+        kept = [column for column in table.known if column not in chosen]
+        kind = chosen[0].type
+        for column in chosen[1:]:
+            found = common(kind, column.type)
+            if found is None:
+                raise WrongUsage(
+                    f"column {column.name!r} is {column.type} and {chosen[0].name!r} is {chosen[0].type}; cast one to the other"
+                )
+            kind = found
+        name, value = plan.columns(2, [TEXT, kind], [self.names, self.values])
+        name = Column(name.name, TEXT, name.value)
+        table.with_columns(kept, "").refuse_taken([self.names, self.values])
+        parts = []
+        for number, column in enumerate(chosen):
+            columns = [f"{number} AS s", ROW, *(sql for one in kept for sql in one.sql), f"{literal(column.name)} AS {name.value}"]
+            columns += [f"CAST({column.value} AS {kind.duckdb}) AS {value.value}", f"CAST({column.code} AS TINYINT) AS {value.error}"]
+            where = f" WHERE {column.value} IS NOT NULL OR {column.code} IS NOT NULL" if self.blanks == "drop" else ""
+            parts.append(f"SELECT {', '.join(columns)} FROM {table.relation}{where}")
+        all_columns = [*kept, name, value]
+        listed = ", ".join(sql for column in all_columns for sql in column.sql)
+        union = " UNION ALL ".join(parts)
+        relation = plan.relation(f"SELECT row_number() OVER (ORDER BY {ROW}, s) AS {ROW}, {listed} FROM ({union})", stored=True)
+        return table.with_columns(all_columns, relation)

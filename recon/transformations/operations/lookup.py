@@ -45,7 +45,7 @@ class Vlookup(Operation):
         taken = [other.column(name) for name in self.take.values()]
         if self.if_missing is not None and any(column.type != TEXT for column in taken):
             raise WrongUsage("if_missing is a text, and a column that is taken is none; use IFNA in a formula")
-        mine, theirs = _folded(key, match)
+        mine, theirs = equal_keys(key, match, "t.", "")
         found = plan.relation(_first_rows(other, match, theirs, taken), stored=True)
         self._count_several(plan, other, match, theirs)
         made = plan.columns(len(taken), [column.type for column in taken], list(self.take))
@@ -80,14 +80,16 @@ class Vlookup(Operation):
             raise WrongInput(f"{count} keys have several rows in {self.in_!r}, first {first}; many: first takes the first of each")
 
 
-def _folded(key: Column, match: Column) -> tuple[str, str]:
-    """SQL of both keys, equal where Excel finds them equal; null where a key is blank. Raises WrongUsage for kinds that never match."""
+def equal_keys(key: Column, match: Column, mine: str, theirs: str) -> tuple[str, str]:
+    """SQL of both keys, equal where Excel finds them equal; null where a key is blank. ``mine``, ``theirs``: before the columns' names.
+
+    Raises WrongUsage for kinds that never match."""
     if key.type == TEXT and match.type == TEXT:
-        return f"lower(t.{key.value})", f"lower({match.value})"
+        return f"lower({mine}{key.value})", f"lower({theirs}{match.value})"
     together = common(key.type, match.type)
     if together is None:
         raise WrongUsage(f"{key.name!r} is {key.type} and {match.name!r} is {match.type}, which are never equal; declare one as the other")
-    return f"TRY_CAST(t.{key.value} AS {together.duckdb})", f"TRY_CAST({match.value} AS {together.duckdb})"
+    return f"TRY_CAST({mine}{key.value} AS {together.duckdb})", f"TRY_CAST({theirs}{match.value} AS {together.duckdb})"
 
 
 def _first_rows(other: Table, match: Column, theirs: str, taken: list[Column]) -> str:

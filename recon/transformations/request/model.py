@@ -11,13 +11,19 @@ from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
 from recon.intake.converters.layouts import Layout
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
-from recon.transformations.operations.groups import Group, Pivot
+from recon.transformations.operations.groups import Group, Pivot, Unpivot
+from recon.transformations.operations.joins import Append, Join
 from recon.transformations.operations.lookup import Vlookup
 from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
+from recon.transformations.operations.windows import FillDown, Lag, NumberRows, Rank, RunningTotal
 
 KINDS: dict[str, type[Operation]] = {
-    kind.KIND: kind for kind in (Vlookup, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates, Group, Pivot)
+    kind.KIND: kind
+    for kind in (
+        *(Vlookup, Join, Append, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates),
+        *(Group, Pivot, Unpivot, RunningTotal, Rank, Lag, NumberRows, FillDown),
+    )
 }
 OPERATIONS_MAX = 1000
 

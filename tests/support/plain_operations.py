@@ -1,0 +1,177 @@
+"""Operations on lists of rows in plain Python: the oracle of those of requests. A row is a dict; an error is ``plain_formulas.Wrong``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from plain_formulas import DIV0, NA, Wrong
+
+Row = dict[str, Any]
+Tables = dict[str, list[Row]]
+
+
+def folded(value: Any) -> Any:
+    """Equal where Excel finds values equal."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def key_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(folded(row[name]) for name in names)
+
+
+def _findable(key: tuple[Any, ...]) -> bool:
+    return all(value is not None and not isinstance(value, Wrong) for value in key)
+
+
+def vlookup(tables: Tables, body: Row) -> list[Row]:
+    first: dict[Any, Row] = {}
+    for row in tables[body["in"]]:
+        key = key_of(row, [body.get("match", body["key"])])
+        if _findable(key):
+            first.setdefault(key, row)
+    found = []
+    for row in tables[body["table"]]:
+        own, match = row[body["key"]], first.get(key_of(row, [body["key"]]))
+        missing = own if isinstance(own, Wrong) else body.get("if_missing", Wrong(NA))
+        found.append({**row, **{name: missing if match is None else match[name] for name in body["take"]}})
+    return found
+
+
+def join(tables: Tables, body: Row) -> list[Row]:
+    left, right, on = tables[body["table"]], tables[body["with"]], body["on"]
+    names = list(right[0]) if right else body["right_names"]
+    taken = {name: name if name not in body["left_names"] else f"{name}_right" for name in names}
+    blank_left = dict.fromkeys(body["left_names"])
+    found, matched = [], set()
+    for row in left:
+        mine = key_of(row, on)
+        pairs = [at for at, other in enumerate(right) if _findable(mine) and key_of(other, on) == mine]
+        matched |= set(pairs)
+        if body["how"] == "anti":
+            found += [] if pairs else [row]
+            continue
+        found += [{**row, **{taken[name]: right[at][name] for name in names}} for at in pairs]
+        if not pairs and body["how"] in ("left", "full"):
+            found.append({**row, **dict.fromkeys(taken.values())})
+    if body["how"] == "full":
+        found += [{**blank_left, **{taken[n]: v for n, v in other.items()}} for at, other in enumerate(right) if at not in matched]
+    return found
+
+
+def append(tables: Tables, body: Row) -> list[Row]:
+    names = [*body["left_names"], *(name for name in body["right_names"] if name not in body["left_names"])]
+    return [{name: row.get(name) for name in names} for row in (*tables[body["table"]], *tables[body["rows_of"]])]
+
+
+def _groups(rows: Sequence[Row], names: Sequence[str]) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key_of(row, names), []).append(row)
+    return found
+
+
+def aggregated(kind: str, values: Sequence[Any]) -> Any:
+    if kind == "count":
+        return Decimal(sum(value is not None and not isinstance(value, Wrong) for value in values))
+    if wrong := [value.code for value in values if isinstance(value, Wrong)]:
+        return Wrong(min(wrong))
+    numbers = [value for value in values if value is not None]
+    if kind == "sum":
+        return sum(numbers, Decimal(0))
+    if kind == "average":
+        return (sum(numbers, Decimal(0)) / len(numbers)).quantize(Decimal("1e-10"), ROUND_HALF_UP) if numbers else Wrong(DIV0)
+    return (min if kind == "min" else max)(numbers, default=None)
+
+
+def group(tables: Tables, body: Row) -> list[Row]:
+    found = []
+    for rows in _groups(tables[body["table"]], body["by"]).values():
+        values = {name: aggregated(*_of(one, rows)) for name, one in body["values"].items()}
+        found.append({**{name: rows[0][name] for name in body["by"]}, **values})
+    return found
+
+
+def _of(one: Row, rows: Sequence[Row]) -> tuple[str, list[Any]]:
+    ((kind, column),) = one.items()
+    return kind, [row[column] for row in rows]
+
+
+def remove_duplicates(tables: Tables, body: Row) -> list[Row]:
+    return [rows[0] for rows in _groups(tables[body["table"]], body["on"]).values()]
+
+
+def sort(tables: Tables, body: Row) -> list[Row]:
+    rows = list(tables[body["table"]])
+    for by in reversed(body["by"]):
+        name = by["column"]
+        values = [row for row in rows if row[name] is not None and not isinstance(row[name], Wrong)]
+        values.sort(key=lambda row: folded(row[name]), reverse=bool(by.get("descending")))
+        rows = [*values, *(row for row in rows if isinstance(row[name], Wrong)), *(row for row in rows if row[name] is None)]
+    return rows
+
+
+def fill_down(tables: Tables, body: Row) -> list[Row]:
+    last: Row = dict.fromkeys(body["columns"])
+    found = []
+    for row in tables[body["table"]]:
+        last = {name: row[name] if row[name] is not None else last[name] for name in body["columns"]}
+        found.append({**row, **last})
+    return found
+
+
+def unpivot(tables: Tables, body: Row) -> list[Row]:
+    found = []
+    for row in tables[body["table"]]:
+        kept = {name: value for name, value in row.items() if name not in body["columns"]}
+        found += [{**kept, body["names"]: name, body["values"]: row[name]} for name in body["columns"] if row[name] is not None]
+    return found
+
+
+def _within(tables: Tables, body: Row, value: Callable[[list[Row], int], Any]) -> list[Row]:
+    """The rows with a column of a value that ``value`` gives for a place among the rows of its group."""
+    groups = _groups(tables[body["table"]], body.get("by", []))
+    places = {id(row): (rows, at) for rows in groups.values() for at, row in enumerate(rows)}
+    return [{**row, body["to"]: value(*places[id(row)])} for row in tables[body["table"]]]
+
+
+def running_total(tables: Tables, body: Row) -> list[Row]:
+    def total(rows: list[Row], at: int) -> Any:
+        values = [row[body["of"]] for row in rows[: at + 1]]
+        wrong = [value for value in values if isinstance(value, Wrong)]
+        return wrong[0] if wrong else sum((value for value in values if value is not None), Decimal(0))
+
+    return _within(tables, body, total)
+
+
+def rank(tables: Tables, body: Row) -> list[Row]:
+    def place(rows: list[Row], at: int) -> Any:
+        own, numbers = rows[at][body["of"]], [row[body["of"]] for row in rows]
+        if own is None or isinstance(own, Wrong):
+            return own
+        numbers = [number for number in numbers if number is not None and not isinstance(number, Wrong)]
+        return Decimal(1 + sum(number < own if body.get("ascending") else number > own for number in numbers))
+
+    return _within(tables, body, place)
+
+
+def lag(tables: Tables, body: Row) -> list[Row]:
+    def before(rows: list[Row], at: int) -> Any:
+        place = at - body["rows"]
+        return rows[place][body["of"]] if 0 <= place < len(rows) else None
+
+    return _within(tables, body, before)
+
+
+def number_rows(tables: Tables, body: Row) -> list[Row]:
+    return _within(tables, body, lambda rows, at: Decimal(at + 1))
+
+
+OPERATIONS: dict[str, Callable[[Tables, Row], list[Row]]] = {
+    one.__name__: one
+    for one in (
+        *(vlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
+        *(running_total, rank, lag, number_rows),
+    )
+}
