@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.read import Definitions, Reader
@@ -19,7 +20,7 @@ from recon.aggregations.runs.tracking import Run, State
 from recon.aggregations.tick import asked_run
 from recon.config import Config
 from recon.database import present_database
-from recon.errors import NotReady, ReconError
+from recon.errors import NotReady, ReconError, WrongInput
 from recon.intake.manifests import Manifest, operator
 from recon.intake.sources.load import load_sources
 from recon.model.windows import name_of
@@ -184,11 +185,15 @@ class _Runs:
             raise type(first)(f"{first}{more}") from first
 
     def _claimed(self, scope: str) -> Run:
-        """The run that the sensor claimed for this run of Dagster; else that of a person who asks."""
-        number = self.context.run.tags.get(RUN_TAG, "")
-        if number.isdigit():
+        """The run that the sensor claimed for this run of Dagster; for a run that a person started, or executes again, that of the person.
+
+        Raises WrongInput where the claim was given up meanwhile: a tick of the sensor decides when it is tried again."""
+        tags = self.context.run.tags
+        if (number := tags.get(RUN_TAG, "")).isdigit():
             run = self.site.runs.get(int(number))
-            if (run.aggregation, run.scope, run.state) == (self.name, scope, "claimed"):
+            if (run.aggregation, run.scope) == (self.name, scope) and (run.state == "claimed" or PARENT_RUN_ID_TAG not in tags):
+                if run.state not in ("claimed", "completed"):
+                    raise WrongInput(f"{self.name}, {scope}: run {run.id} is {run.state} already: {run.reason}")
                 return run
         return asked_run(self.site, self.name, scope, operator(), self.context.run.run_id)
 

@@ -9,6 +9,7 @@ import dagster as dg
 import duckdb
 import pytest
 from aggregations_in_dagster import DEFINITION, KEY, NAME, Dagster, aggregated
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from franchise import NAMES, WINDOW
 from small_reconciliation import failures
 
@@ -206,7 +207,10 @@ def test_a_failed_run_is_red_is_not_tried_again_by_dagster_and_by_hand_it_is(com
     assert "No space left" in complete.runs()[0].reason
     assert complete.instance.get_materialized_partitions(KEY) == set()
     assert "attempt 1 of 3" in complete.tick()
-    tags = {**BY_HAND, RUN_TAG: str(complete.runs()[0].id)}  # as a re-execution has them
+    tags = {**BY_HAND, RUN_TAG: str(complete.runs()[0].id)}
+    assert not complete.executed(tags).success, "the claim was given up"
+    assert len(complete.runs()) == 1
+    tags |= {PARENT_RUN_ID_TAG: done.run_id}  # as a re-execution has them
     assert complete.executed(tags).success
     assert [run.state for run in complete.runs()] == ["completed", "failed"]
 
