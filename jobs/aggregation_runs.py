@@ -6,6 +6,7 @@ neither lost when a daemon dies before it launches, nor started twice: its run k
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from recon.aggregations.preconditions.snapshot import ALL
 from recon.aggregations.runs.monitor import conclude
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import LEASE, Run
+from recon.errors import ReconError
 from recon_assets.aggregations import RUN_TAG, aggregation_key
 from recon_assets.partitions import WINDOWS_TAG, key_of
 
@@ -79,7 +81,8 @@ class AggregationRuns:
     def _conclude(self, run: Run, launched: dg.DagsterRun) -> None:
         cancelled = launched.status is dg.DagsterRunStatus.CANCELED
         how = "was cancelled" if cancelled else "has ended; its log says why"
-        conclude(self.site, run, "cancelled" if cancelled else "failed", f"its run of Dagster, {launched.run_id}, {how}")
+        with suppress(ReconError):  # the warehouse can't be asked; a later tick does, or ends the run with its lease
+            conclude(self.site, run, "cancelled" if cancelled else "failed", f"its run of Dagster, {launched.run_id}, {how}")
 
     def _record(self, run: Run) -> dg.RunRecord | None:
         found = self.instance.get_run_records(dg.RunsFilter(tags={CLAIM_TAG: _claim(run)}), limit=1)

@@ -100,11 +100,18 @@ class _Tick:
         for run in found.ended:
             self.runs.fail_dead(run)
         claimed, passed = self._claim(found)
-        self._report_waiting(found)
-        self._report_late(found)
-        self._report_runs()
-        told = [*passed, *self._told(found.waiting), *self._told_of_definitions(found)]
+        told = [*passed, *self._told(found.waiting), *self._told_of_definitions(found), *self._reported(found)]
         return [self.runs.request(run) for run in (*unknown, *claimed)], "; ".join(told) or "nothing new to aggregate"
+
+    def _reported(self, found: Look) -> list[str]:
+        """Reports to Dagster what changed. Returns why something could not be: that keeps no run from starting, and the next tick tries."""
+        failed = []
+        for report in (self._report_waiting, self._report_late, self._report_runs):
+            try:
+                report(found)
+            except ReconError as error:
+                failed.append(f"not reported to Dagster: {error}")
+        return failed
 
     def _claim(self, found: Look) -> tuple[list[Run], list[str]]:
         """The runs that are claimed now, and why others that are due are not."""
@@ -170,14 +177,14 @@ class _Tick:
             late = late_scopes(self.site, found.definitions.good[name], own.get(name, []), now)
             self._report_check(of_freshness(self._key(name), late))
 
-    def _report_runs(self) -> None:
+    def _report_runs(self, found: Look) -> None:
         """Reports the runs that completed without a run of Dagster that says so: those of the command line, of processes that died after
         their load, and of a Dagster whose home was lost. Of each scope the newest, and some at a time."""
         kept = kept_in(self.cursor)
         pending, last, loaded = set[int](), int(kept.get("reported", 0)), set[tuple[str, int]]()
-        found = self.site.runs.after(last, kept.get("pending", []))
-        newest = {(run.aggregation, run.scope): run.id for run in found if run.state == "completed"}
-        for run in found:
+        runs = self.site.runs.after(last, kept.get("pending", []))
+        newest = {(run.aggregation, run.scope): run.id for run in runs if run.state == "completed"}
+        for run in runs:
             last, launched = max(last, run.id), self.instance.get_run_by_id(run.worker)
             if run.state in ACTIVE or (launched is not None and not launched.is_finished):
                 pending.add(run.id)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from aggregations_in_dagster import KEY, NAME, Dagster, aggregated
+from aggregations_in_dagster import DEFINITION, KEY, NAME, Dagster, aggregated
 from dagster._core.errors import DagsterExecutionInterruptedError
 from franchise import NAMES, WINDOW
 
 import recon.aggregations.runs.carry_out as carrying
+from recon.aggregations.warehouse.duckdb import DuckDBWarehouse
+from recon.errors import WrongUsage
 from recon.model.progress import silent
 from recon_assets.aggregations import RUN_TAG
 
@@ -170,6 +172,28 @@ def test_an_interruption_is_a_cancellation_only_if_a_person_asked_for_it(
         dagster.launched(dagster.requested())
     assert states(dagster) == [state]
     assert dagster.runs()[0].reason == "interrupted"
+
+
+def test_a_warehouse_that_may_not_be_asked_keeps_no_run_from_starting(dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(dagster)
+    carrying._figures(dagster.aggregations, dagster.runs()[0], silent)
+    dagster.lapse()
+    (dagster.folder / "aggregations" / "other.yaml").write_text(DEFINITION.replace("daily_sales", "other"))
+    again = Dagster(dagster.folder, dagster.instance)
+
+    def denied(*_: object) -> None:
+        raise WrongUsage("warehouse: access is denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBWarehouse, "find", denied)
+        assert again.requested().tags["recon/aggregation"] == "other"
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBWarehouse, "sample", denied)
+        patch.setattr(DuckDBWarehouse, "audit", denied)
+        assert [request.tags["recon/aggregation"] for request in again.tick() if isinstance(request, dg.RunRequest)] == ["other"]
+    assert dagster.instance.get_materialized_partitions(KEY) == set()
+    again.tick()
+    assert dagster.instance.get_materialized_partitions(KEY) == {WINDOW}
 
 
 def test_what_is_late_is_reported_without_a_run(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import remove_leftovers
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
-from recon.errors import TryAgain
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def end_dead(site: Aggregations) -> list[Run]:
         reason = f"its process{worker} gave no sign of life since {run.lease_until:%Y-%m-%dT%H:%M:%SZ}"
         try:
             ended.append(conclude(site, run, "failed", reason, overdue=True))
-        except TryAgain as error:
+        except ReconError as error:  # the others go on
             _LOG.warning("run %s of %s: %s; it can't be ended yet: %s", run.id, run.aggregation, reason, error)
     return [run for run in ended if run.state not in ACTIVE]
 
