@@ -15,6 +15,7 @@ from recon.aggregations.definitions.read import Definitions, Reader
 from recon.aggregations.preconditions.snapshot import ALL
 from recon.aggregations.runs.carry_out import carry_out, state_of
 from recon.aggregations.runs.compute import reduce_here
+from recon.aggregations.runs.monitor import end_dead
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
 from recon.aggregations.tick import asked_run
@@ -128,6 +129,7 @@ def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.Confi
                 getattr(context.resources, store).open()  # none is made where it is not mounted
                 opened: SiteDatabase = getattr(context.resources, database)
                 site = Aggregations(opened.intake(config, context.run.run_id))
+                end_dead(site)  # the sensor's role may not be allowed to ask the warehouse
                 scopes = [ALL]
                 if by_window:
                     scopes = [name_of(window) for window in windows_asked(config.grid, context.run.tags, datetime.now(UTC))]

@@ -24,7 +24,7 @@ from recon.storage.aws_calls import Pace, client
 PACE = Pace(first=0.01, most=0.05, patience=5, logs=0)
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack"
 FLEET = Fleet(types=("m7g.xlarge",), on_demand=1)
-SUBMITTING = ("ReduceRole", "PrefetchRole", "MergeRole", "PipelineRole")
+SUBMITTING = ("ReduceRole", "PrefetchRole", "MergeRole", "AggregateRole", "PipelineRole")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import remove_leftovers
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
+from recon.errors import ReconError
 
 _LOG = logging.getLogger(__name__)
 
