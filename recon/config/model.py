@@ -20,9 +20,9 @@ from recon.config.settings import (
     RecordSettings,
     Retention,
     S3Settings,
-    WarehouseSettings,
     Workers,
 )
+from recon.config.warehouse import WarehouseSettings
 from recon.metering.prices import Prices
 from recon.model.windows import Grid
 from recon.vocabulary import Expression

@@ -21,10 +21,10 @@ from recon.config.settings import (
     RecordSettings,
     Retention,
     S3Settings,
-    WarehouseSettings,
     Workers,
     database_url,
 )
+from recon.config.warehouse import WarehouseSettings
 from recon.model.cleaning import STEPS
 from recon.model.windows import Grid, is_local, local_midnight, parse_instant, zone_of
 

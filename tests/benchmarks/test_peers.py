@@ -9,7 +9,7 @@ from pathlib import Path
 
 from folders import ROOT
 
-PEERS = ("DuckDB MERGE", "DuckDB ON CONFLICT")
+PEERS = ("DuckDB ON CONFLICT",)
 
 
 def test_peers_come_to_the_same_sums_rows_and_contributions(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ LAUNCH = """mutation($a: LaunchBackfillParams!, $b: LaunchBackfillParams!) {
 ranges = st.tuples(st.integers(0, WINDOWS - 1), st.integers(0, WINDOWS - 1)).map(lambda ends: (min(ends), max(ends)))
 
 
-@histories.slow(3)
+@histories.slow(2)
 @example([(4, 5), (2, 3), (0, 4), (1, 5)])
 @given(st.lists(ranges, min_size=2, max_size=4))
 def test_any_ranges_in_any_order_come_to_the_oracles_result(tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[int, int]]) -> None:

@@ -49,7 +49,7 @@ from recon.storage import layout
 
 DUCKDB = Engine()
 SPARK = LOCAL.model_copy(update={"slices": 2})
-ROUNDS = int(os.environ.get("RECON_SPARK_EXAMPLES", "2"))
+ROUNDS = int(os.environ.get("RECON_SPARK_EXAMPLES", "1"))
 # Not shrunk: every try takes seconds.
 PHASES = (Phase.explicit, Phase.generate)
 SLOW = settings(deadline=None, max_examples=ROUNDS, phases=PHASES, suppress_health_check=list(HealthCheck))

@@ -38,7 +38,7 @@ from recon.storage import layout
 
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 1h")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(hours=1))
-SLOW = slow(4)
+SLOW = slow(3)
 
 
 @SLOW

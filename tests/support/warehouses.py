@@ -25,7 +25,7 @@ from recon.aggregations.warehouse.port import Load, Warehouse
 from recon.aggregations.warehouse.postgresql import PostgreSQLWarehouse
 from recon.aggregations.warehouse.redshift import RedshiftWarehouse
 from recon.config.secrets import Credentials
-from recon.config.settings import WarehouseSettings
+from recon.config.warehouse import WarehouseSettings
 from recon.storage.aws_calls import Pace
 from recon.storage.local import LocalStore
 from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type, decimal

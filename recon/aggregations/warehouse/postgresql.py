@@ -17,7 +17,7 @@ from recon.errors import ConnectionLost, TryAgain, WrongInput, WrongUsage
 from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:
-    from recon.config.settings import WarehouseSettings
+    from recon.config.warehouse import WarehouseSettings
 
 _CONNECT_S = 10
 LOCK_S = 300

@@ -25,7 +25,7 @@ from recon.storage.port import ObjectStore
 from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:
-    from recon.config.settings import WarehouseSettings
+    from recon.config.warehouse import WarehouseSettings
 
 LOCK_S = 300.0
 """Seconds that another load is waited for."""
