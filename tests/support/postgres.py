@@ -107,6 +107,23 @@ def _wait_for(process: subprocess.Popen[bytes], made: Server, log: Path) -> None
             return
 
 
+def emptied(server: Server, database: str) -> str:
+    """Takes everything out of a database, and ends its sessions. Returns its name. It is many times as fast as a new one."""
+    import psycopg2
+
+    with closing(
+        psycopg2.connect(host=server.host, port=server.port, user=server.user, password=server.password, dbname=database)
+    ) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", [database])
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'")
+        for (schema,) in cursor.fetchall():
+            cursor.execute(f'DROP SCHEMA "{schema}" CASCADE')
+        cursor.execute("CREATE SCHEMA public")
+    return database
+
+
 def new_database(server: Server) -> str:
     """Makes an empty database on the server and returns its name, so that tests can share one server."""
     import psycopg2

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -82,7 +82,7 @@ class RedshiftData:
         self._sessions: dict[str, Session] = {}
         self._tokens: dict[str, tuple[str, dict[str, Any]]] = {}
         self._turn = threading.RLock()
-        with self.connect().cursor() as cursor:
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_GETDATE)
 
     def connect(self) -> Any:
@@ -265,9 +265,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def redshift_data(server: postgres.Server, read: Callable[[str], bytes]) -> Iterator[RedshiftData]:
-    """Runs from here to the end of the block, on a new database of the server."""
-    made = RedshiftData(server, postgres.new_database(server), read)
+def redshift_data(server: postgres.Server, read: Callable[[str], bytes], database: str | None = None) -> Iterator[RedshiftData]:
+    """Runs from here to the end of the block, on an empty database of the server."""
+    made = RedshiftData(server, database or postgres.new_database(server), read)
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": made}))
     made.url = f"http://127.0.0.1:{http.server_address[1]}"
     over = threading.Event()

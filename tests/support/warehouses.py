@@ -81,8 +81,7 @@ def duckdb_site(folder: Path) -> Site:
     return Site("duckdb", DuckDBWarehouse(path), sql)
 
 
-def postgresql_site(server: postgres.Server) -> Site:
-    database = postgres.new_database(server)
+def postgresql_site(server: postgres.Server, database: str) -> Site:
     settings = WarehouseSettings(kind="postgresql", url=f"postgresql://{server.host}:{server.port}/{database}")
 
     def sql(statement: str) -> list[tuple[Any, ...]]:

@@ -21,6 +21,17 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda url: monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", url)
 
 
+@pytest.fixture(scope="session")
+def suites_database(postgres_server: postgres.Server) -> str:
+    """The database of all tests here, one after another."""
+    return postgres.new_database(postgres_server)
+
+
+@pytest.fixture
+def empty_database(postgres_server: postgres.Server, suites_database: str) -> str:
+    return postgres.emptied(postgres_server, suites_database)
+
+
 @pytest.fixture
 def staging(tmp_path: Path) -> Path:
     folder = tmp_path / "staging"
@@ -29,8 +40,10 @@ def staging(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def api(postgres_server: postgres.Server, staging: Path, aws_environment: Callable[[str], None]) -> Iterator[RedshiftData]:
-    with redshift_data(postgres_server, warehouses.from_folder(staging)) as running:
+def api(
+    postgres_server: postgres.Server, empty_database: str, staging: Path, aws_environment: Callable[[str], None]
+) -> Iterator[RedshiftData]:
+    with redshift_data(postgres_server, warehouses.from_folder(staging), empty_database) as running:
         aws_environment(running.url)
         yield running
 
@@ -41,5 +54,5 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> warehouses.Site:
     if request.param == "duckdb":
         return warehouses.duckdb_site(tmp_path)
     if request.param == "postgresql":
-        return warehouses.postgresql_site(request.getfixturevalue("postgres_server"))
+        return warehouses.postgresql_site(request.getfixturevalue("postgres_server"), request.getfixturevalue("empty_database"))
     return warehouses.redshift_site(request.getfixturevalue("api"), request.getfixturevalue("staging"))

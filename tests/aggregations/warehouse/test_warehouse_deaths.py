@@ -21,11 +21,15 @@ from recon.aggregations.warehouse.port import Audit, Loaded
 BEFORE: dict[Any, Any] = {("a", code): row(str(code)) for code in range(10)}
 AFTER: dict[Any, Any] = {**{key: value for key, value in BEFORE.items() if key[1] != 9}, ("a", 3): row("99.00"), ("b", 1): row("7.00")}
 DONE = Loaded(10, 1, 1, 1)
+BEFORE_COMMIT = ("after", "INSERT INTO recon_loads")
 KILLS = [
-    *[("before", one) for one in ("stage", "DELETE", "UPDATE", 'INSERT INTO "', "INSERT INTO recon_loads")],
-    ("after", "INSERT INTO recon_loads"),
+    *(
+        (kind, when, statement)
+        for kind in ("duckdb", "postgresql")
+        for when, statement in (*(("before", one) for one in ("stage", "DELETE", "UPDATE", 'INSERT INTO "')), BEFORE_COMMIT)
+    ),
+    *(("redshift", *one) for one in (("before", "COPY"), ("after", "COPY"), ("before", "UPDATE"), BEFORE_COMMIT, ("after", "COMMIT"))),
 ]
-OF_REDSHIFT = [("before", "COPY"), ("after", "COPY"), ("before", "COMMIT"), ("after", "COMMIT")]
 WAIT_S = 60
 
 
@@ -72,19 +76,16 @@ def test_an_interrupt_before_any_statement_leaves_all_as_it_was(site: Site, tmp_
                 break
             except Died:
                 assert site.table() == BEFORE, seen
-                assert site.warehouse.find("daily", 2) is None
     assert loaded == DONE
     assert site.table() == AFTER
     assert steps > 15, "all of them were seen"
     assert committing in seen or site.kind != "redshift"
 
 
-@pytest.mark.parametrize(("when", "beginning"), [*KILLS, *OF_REDSHIFT])
+@pytest.mark.parametrize(("site", "when", "beginning"), KILLS, indirect=["site"])
 def test_a_kill_is_mended_by_the_next_try(
     brief: Site, tmp_path: Path, environment: Mapping[str, str], processes: Any, when: str, beginning: str
 ) -> None:
-    if (when, beginning) in OF_REDSHIFT and brief.kind != "redshift":
-        pytest.skip("a statement of Redshift")
     brief.warehouse.load(load_of(tmp_path, BEFORE, 1))
     load = load_of(tmp_path, AFTER, 2)
     child = processes.Process(target=killed_at, args=(when, beginning, brief.kind, brief.warehouse, load, environment))

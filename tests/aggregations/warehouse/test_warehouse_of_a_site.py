@@ -20,17 +20,17 @@ from recon.aggregations.runs.site import Aggregations
 
 @pytest.fixture(params=["postgresql", "redshift"])
 def of_kind(
-    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: postgres.Server, empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, Aggregations, Callable[[str], list[Any]]]]:
     """The kind, the site, and SQL that is asked of its warehouse."""
     if request.param == "postgresql":
-        database = postgresql_site(postgres_server)
+        database = postgresql_site(postgres_server, empty_database)
         monkeypatch.setenv("WAREHOUSE_PASSWORD", postgres_server.password)
         section = f"url: '{database.warehouse.shown}', user: {postgres_server.user}, secret: WAREHOUSE_PASSWORD"
         yield "postgresql", made(tmp_path / "site", more=f"warehouse: {{kind: postgresql, {section}}}\n"), database.sql
         return
     place, server = request.getfixturevalue("in_s3"), request.getfixturevalue("seaweed_server")
-    with redshift_data(postgres_server, lambda path: _read(server, path)) as api:
+    with redshift_data(postgres_server, lambda path: _read(server, path), empty_database) as api:
         monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT_DATA", api.url)
         section = f"workgroup: finance, database: recon, staging: '{place}'"
 
