@@ -73,7 +73,7 @@ class RedshiftData:
     """``read``: place in S3 → its bytes. ``page``: rows of one answer. ``sql``: all statements that were begun."""
 
     def __init__(self, server: postgres.Server, database: str, read: Callable[[str], bytes]) -> None:
-        self.url, self.page, self.delay_s, self.late_s = "", 2, 0.0, 0.3
+        self.url, self.page, self.delay_s, self.late_s = "", 5, 0.0, 0.3
         self.sql: list[str] = []
         self.calls: Counter[str] = Counter()
         self.fault: Fault = lambda operation, asked: None

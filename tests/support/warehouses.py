@@ -50,12 +50,13 @@ Rows = Mapping[tuple[Any, ...], tuple[Any, ...]]
 
 @dataclass
 class Site:
-    """A warehouse under test. ``sql``: what another program does to its database."""
+    """A warehouse under test. ``sql``: what another program does to its database. ``examples``: of a law, so far."""
 
     kind: str
     warehouse: Warehouse
     sql: Callable[[str], list[tuple[Any, ...]]]
     api: RedshiftData | None = None
+    examples: int = 0
 
     def table(self, target: str = "daily", columns: Sequence[str] = (*KEYS, *MEASURES), scope: str | None = None) -> dict[Any, Any]:
         """Key → values of the measures; a key that is there twice is a failure."""

@@ -77,10 +77,18 @@ class Oracle:
         return Loaded(len(now), len(set(now) - set(before)), updated, len(set(before) - set(now)))
 
 
+def enough(site: Site) -> bool:
+    """A load in Redshift's stand-in is some hundred requests: four examples of a law there, the first ones of all."""
+    site.examples += 1
+    return site.kind == "redshift" and site.examples > 4
+
+
 @given(steps=STEPS)
 @FEW
 def test_any_loads_leave_what_a_dict_would_have(site: Site, steps: list[Step]) -> None:
-    target = f"t_{abs(hash(repr(steps)))}"
+    if enough(site):
+        return
+    target = f"t_{site.examples}"
     shape, oracle, done = Shape(target=target), Oracle(), list[tuple[str, Mapping[Any, Any]]]()
     with tempfile.TemporaryDirectory() as folder:
         for number, step in enumerate(steps):
@@ -107,7 +115,9 @@ def test_any_loads_leave_what_a_dict_would_have(site: Site, steps: list[Step]) -
 @FEW
 def test_any_rows_are_read_back_and_equal_themselves(site: Site, rows: Mapping[Any, Any]) -> None:
     """What is loaded again under another id writes nothing: no value differs from itself after its way through the warehouse."""
-    target = f"v_{abs(hash(repr(sorted(rows.items(), key=repr))))}"
+    if enough(site):
+        return
+    target = f"t_{site.examples}"
     with tempfile.TemporaryDirectory() as folder:
         site.warehouse.load(load_of(Path(folder), rows, 1, shape=Shape(target=target)))
         assert site.table(target) == rows
