@@ -55,6 +55,8 @@ keys: shop
 measures: {{total: {{sum: amount}}}}
 target: t{number}
 """
+NAMES = 20
+"""Files that every other configuration expects by name; the rest expect a number."""
 REPEATS = 5
 AT = "2026-11-01T00:00:00.000000+00:00"
 
@@ -67,7 +69,8 @@ def site(folder: Path, configurations: int, sources: int, expect: int) -> Aggreg
     for number in range(sources):
         (folder / "sources" / f"s{number}.yaml").write_text(SOURCE.replace("{number}", str(number)))
     for number in range(configurations):
-        text = DEFINITION.format(source=number % sources, number=number, expect=expect)
+        names = [f"s{number % sources}-f{one}.csv" for one in range(min(expect, NAMES))]
+        text = DEFINITION.format(source=number % sources, number=number, expect=expect if number % 2 else json.dumps(names))
         (folder / "aggregations" / f"a{number}.yaml").write_text(text)
     return Aggregations(recon.open(folder / "recon.yaml").intake("benchmark"))
 
@@ -84,7 +87,7 @@ def add_files(found: Aggregations, files: int, sources: int, windows: list[str],
         (
             "many",
             f"s{n % sources}",
-            f"s{n % sources}-{name}{n}.csv",
+            f"s{n % sources}-{name}{n // sources // len(windows)}.csv",
             "",
             f"{n:064}",
             1000,

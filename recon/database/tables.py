@@ -238,7 +238,7 @@ AGGREGATION_OVERRIDES = sa.Table(
 )
 """Conditions that a person has set aside, once: ``run`` is the run that used it."""
 
-sa.Index("files_versions", *(FILES.c[name] for name in ("reconciliation", "state", "source", "window", "id", "landings")))
+sa.Index("files_versions", *(FILES.c[name] for name in ("reconciliation", "state", "source", "window", "id", "landings", "kept", "size")))
 sa.Index("aggregation_evaluations_scope", *(AGGREGATION_EVALUATIONS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
 sa.Index("aggregation_runs_scope", *(AGGREGATION_RUNS.c[name] for name in ("reconciliation", "aggregation", "scope", "id")))
 _ACTIVE = AGGREGATION_RUNS.c.state.in_(("claimed", "running"))

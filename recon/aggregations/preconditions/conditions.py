@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import ExpectedNumber, Need
 from recon.aggregations.preconditions.history import Past
-from recon.aggregations.preconditions.snapshot import ALL, Version, split
+from recon.aggregations.preconditions.snapshot import ALL, Contents, split
 from recon.intake.sources.arrivals import expected_here, expected_name
 from recon.model.windows import Grid, name_of
 
@@ -42,12 +43,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``versions``: its files. ``text``: the same, joined."""
+    """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``files``: those in it."""
 
     definition: Definition
     name: str
-    versions: Sequence[Version]
-    text: str
+    files: Contents
     past: Past
     now: datetime
 
@@ -60,9 +60,23 @@ class Scope:
         """The start of its window; None for ``all``."""
         return None if self.name == ALL else self.grid.parse(self.name)
 
-    @property
+    @cached_property
+    def expected(self) -> list[str]:
+        """The names of the files that complete it; none where only their number is expected. For ``all``: those of the current window."""
+        expect, window = self.definition.section.expect, self.window or self.grid.last_begun(self.now)
+        if isinstance(expect, ExpectedNumber):
+            return []
+        return [expected_name(entry.name, self.grid, window) for entry in expect if expected_here(entry, self.grid, window)]
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Those of the expected files that are not there."""
+        there = set(self.files.names) if self.expected else ()
+        return [name for name in self.expected if name not in there]
+
+    @cached_property
     def load(self) -> str:
-        return self.definition.load_id(self.name, self.text)
+        return self.definition.load_id(self.name, self.files.text)
 
 
 def not_running(scope: Scope) -> Answer:
@@ -94,20 +108,20 @@ def new_input(scope: Scope) -> Answer:
     if done is not None and done["load"] == scope.load:
         return Answer(NEW_INPUT, False, f"the same files as in run {done['id']}")
     before = set(split(done["versions"])) if done is not None else set()
-    if not scope.versions:
+    if not scope.files.count:
         taken = f"{_count(len(before))} of run {done['id']} taken back" if done is not None and before else ""
         return Answer(NEW_INPUT, bool(taken), taken or "no file has landed")
     if done is None:
-        return Answer(NEW_INPUT, True, f"{_count(len(scope.versions))}, and no run has completed")
-    new = [version for version in scope.versions if version.text not in before]
+        return Answer(NEW_INPUT, True, f"{_count(scope.files.count)}, and no run has completed")
+    new = [version for version in scope.files.versions if version not in before]
     if not new:
-        gone = len(before) - len(scope.versions)
+        gone = len(before) - scope.files.count
         changed = f"{_count(gone)} less than in run {done['id']}" if gone else f"the definition changed since run {done['id']}"
         return Answer(NEW_INPUT, True, changed)
-    if scope.definition.section.input == "all" and (old := [version for version in scope.versions if version.text in before]):
-        still = _listed([version.name for version in old])
-        return Answer(NEW_INPUT, False, f"{_count(len(new), 'new ')} since run {done['id']}, but not yet anew: {still}")
-    return Answer(NEW_INPUT, True, f"{_count(len(new), 'new ')} since run {done['id']}: {_listed([version.name for version in new])}")
+    names = dict(zip(scope.files.versions, scope.files.names, strict=True))
+    if scope.definition.section.input == "all" and (old := [names[version] for version in scope.files.versions if version in before]):
+        return Answer(NEW_INPUT, False, f"{_count(len(new), 'new ')} since run {done['id']}, but not yet anew: {_listed(old)}")
+    return Answer(NEW_INPUT, True, f"{_count(len(new), 'new ')} since run {done['id']}: {_listed([names[version] for version in new])}")
 
 
 def cadence(scope: Scope) -> list[Answer]:
@@ -125,37 +139,22 @@ def files(scope: Scope) -> Answer:
     """As many files as expected have landed, or those of the expected names."""
     expect = scope.definition.section.expect
     if isinstance(expect, ExpectedNumber):
-        return Answer(FILES, len(scope.versions) >= expect.number, f"{len(scope.versions)} of {expect.number} files")
-    names, missing = expected_names(scope), missing_names(scope)
+        return Answer(FILES, scope.files.count >= expect.number, f"{scope.files.count} of {expect.number} files")
+    names, missing = scope.expected, scope.missing
     if not names:
         return Answer(FILES, False, "no file is expected on this day")
     lacking = f": {_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
     return Answer(FILES, not missing, f"{len(names) - len(missing)} of {len(names)} files{lacking}")
 
 
-def expected_names(scope: Scope) -> list[str]:
-    """The names of the files that complete the scope; none where only their number is expected. For ``all``: those of the current
-    window."""
-    expect, window = scope.definition.section.expect, scope.window or scope.grid.last_begun(scope.now)
-    if isinstance(expect, ExpectedNumber):
-        return []
-    return [expected_name(entry.name, scope.grid, window) for entry in expect if expected_here(entry, scope.grid, window)]
-
-
-def missing_names(scope: Scope) -> list[str]:
-    """Those of the expected files that are not there."""
-    there = {version.name for version in scope.versions}
-    return [name for name in expected_names(scope) if name not in there]
-
-
 def size(scope: Scope) -> list[Answer]:
     """There are as many rows, and as many received bytes, as the definition asks for."""
     section, found = scope.definition.section, []
     if section.least_rows:
-        rows = sum(version.rows for version in scope.versions)
+        rows = scope.files.rows
         found.append(Answer(ROWS, rows >= section.least_rows, f"{rows:,} of at least {section.least_rows:,} rows"))
     if section.least_bytes is not None:
-        received = sum(version.bytes for version in scope.versions)
+        received = scope.files.bytes
         found.append(Answer(BYTES, received >= section.least_bytes, f"{received:,} of at least {int(section.least_bytes):,} bytes"))
     return found
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from recon.aggregations.definitions.load import Definition
-from recon.aggregations.definitions.sections import Need
+from recon.aggregations.definitions.sections import ExpectedNumber, Need
 from recon.aggregations.preconditions import conditions, criteria
 from recon.aggregations.preconditions.conditions import Answer, Scope
 from recon.aggregations.preconditions.history import Override, Past, Pasts, overrides
@@ -107,21 +107,24 @@ class _Look:
             if only is not None:
                 scopes = {only: scopes.get(only, [])} if (only == ALL) == (definition.section.per == "all") else {}
             asked += [(definition, name, windows, self._quick(definition, name, windows)) for name, windows in scopes.items()]
-        unsettled = [(one.source.name, window) for one, _, windows, quick in asked if quick is None for window in windows]
-        self.files.prepare(self.connection, unsettled)
+        unsettled = [(one, name, windows) for one, name, windows, quick in asked if quick is None and self._asks_names(one, name)]
+        self.files.prepare(self.connection, [(one.source.name, window) for one, _, windows in unsettled for window in windows])
         return [quick or self._slow(one, name, windows) for one, name, windows, quick in asked]
+
+    def _asks_names(self, definition: Definition, scope: str) -> bool:
+        """Whether conditions of a scope need the names of its files: where files are chosen or expected by name, or a run has completed."""
+        section, past = definition.section, self.pasts.get((definition.name, scope), _NOTHING)
+        return section.files is not None or not isinstance(section.expect, ExpectedNumber) or past.completed is not None
 
     def _slow(self, definition: Definition, name: str, windows: Sequence[str]) -> Evaluation:
         """The evaluation of a scope, each condition asked."""
         past = self.pasts.get((definition.name, name), _NOTHING)
-        versions = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
-        text = self._text(definition, name, windows)
-        scope = Scope(definition, name, versions, text, past, self.now)
+        files = self.files.contents(self.connection, definition.source.name, windows, definition.section.files)
+        scope = Scope(definition, name, files, past, self.now)
         chosen = self.set_aside.get((definition.name, name), ())
         answers = tuple(_set_aside(answer, scope, chosen) for answer in self._answers(scope))
-        missing = tuple(conditions.missing_names(scope))
         used = tuple(one for one in chosen if any(one.condition == answer.condition for answer in answers))
-        return Evaluation(definition, name, self.now, answers, text, past, missing, used)
+        return Evaluation(definition, name, self.now, answers, files.text, past, tuple(scope.missing), used)
 
     def _scopes(self, definition: Definition) -> dict[str, list[str]]:
         """Scope → its windows: those with files, and those whose files were all taken back since a run."""
@@ -154,8 +157,7 @@ class _Look:
         """The versions of a scope, joined."""
         there = self.files.windows(definition.source.name)
         if definition.section.files is not None:
-            details = self.files.details(self.connection, definition.source.name, windows, definition.section.files)
-            return joined(version.text for version in details)
+            return self.files.contents(self.connection, definition.source.name, windows, definition.section.files).text
         if name != ALL:
             return there.get(name, "")
         if (definition.source.name, ALL) not in self._texts:
@@ -201,6 +203,6 @@ def _set_aside(answer: Answer, scope: Scope, overrides: Sequence[Override]) -> A
     for one in overrides:
         if one.condition == answer.condition:
             return replace(answer, set_aside=f"{one.by}: {one.reason}")
-    if answer.condition == conditions.FILES and scope.versions and (passed := conditions.deadline_passed(scope)):
+    if answer.condition == conditions.FILES and scope.files.count and (passed := conditions.deadline_passed(scope)):
         return replace(answer, set_aside=passed)
     return answer

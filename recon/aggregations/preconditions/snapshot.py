@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -21,15 +23,36 @@ _NAMED_MAX = 500
 _COLUMNS = ("source", "window")
 
 
-class Version(NamedTuple):
-    """One landed file. ``number``: of its row in ``files``; ``text``: see ``version``. ``bytes``: as received."""
+@dataclass(frozen=True)
+class Contents:
+    """The landed files of a scope. ``text``: their versions, joined. ``rows``, ``bytes``: of all, clean and as received. ``read``: returns
+    the names, in the order of the versions; most scopes never ask for them."""
 
-    number: int
     text: str
-    name: str
-    window: str
     rows: int
     bytes: int
+    read: Callable[[], Sequence[str]]
+
+    @property
+    def count(self) -> int:
+        return self.text.count(",") + 1 if self.text else 0
+
+    @cached_property
+    def versions(self) -> list[str]:
+        return split(self.text)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        return self.read()
+
+
+class _Read(NamedTuple):
+    """What was read of a window's files, in the order of its versions ``text``."""
+
+    text: str
+    names: Sequence[str]
+    rows: Sequence[int]
+    bytes: Sequence[int]
 
 
 def version(number: int, landings: int) -> str:
@@ -68,51 +91,67 @@ def _in_order(text: str) -> str:
 @dataclass
 class Files:
     """The landed files of one reconciliation. It may be kept from one transaction to the next: ``look`` reads all versions anew, and
-    details are kept while they are the same versions."""
+    names are kept while they are those of the same versions."""
 
     reconciliation: str
     _raw: dict[tuple[str, str], str] = field(default_factory=dict)
     _joined: dict[tuple[str, str], str] = field(default_factory=dict)
+    _sums: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     _versions: dict[str, dict[str, str]] = field(default_factory=dict)
-    _details: dict[tuple[str, str], tuple[str, tuple[Version, ...]]] = field(default_factory=dict)
+    _files: dict[tuple[str, str], _Read] = field(default_factory=dict)
     _came: dict[str, dict[str, datetime]] = field(default_factory=dict)
 
     def look(self, connection: sa.Connection) -> None:
         """Reads the versions of every source and window, in one statement."""
+        sums = (sa.func.coalesce(sa.func.sum(FILES.c[name]), 0) for name in ("kept", "size"))
         query = (
-            sa.select(FILES.c.source, FILES.c.window, sa.func.aggregate_strings(_VERSION, ","))
+            sa.select(FILES.c.source, FILES.c.window, sa.func.aggregate_strings(_VERSION, ","), *sums)
             .where(FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed", FILES.c.window.is_not(None))
             .group_by(FILES.c.source, FILES.c.window)
         )
+        found = connection.execute(query).fetchall()
         before, self._versions = self._raw, {}
-        self._raw = {(source, window): text for source, window, text in connection.execute(query).fetchall()}
+        self._raw = {(source, window): text for source, window, text, _, _ in found}
+        self._sums = {(source, window): (int(rows), int(received)) for source, window, _, rows, received in found}
         joined_before = self._joined
         self._joined = {key: joined_before[key] if before.get(key) == text else _in_order(text) for key, text in self._raw.items()}
         for (source, window), versions in self._joined.items():
             self._versions.setdefault(source, {})[window] = versions
-        self._details = {key: kept for key, kept in self._details.items() if self._joined.get(key) == kept[0]}
+        self._files = {key: kept for key, kept in self._files.items() if self._joined.get(key) == kept.text}
         self._came = {}
 
     def windows(self, source: str) -> Mapping[str, str]:
         """Window → its versions of a source, as ``joined`` writes them."""
         return self._versions.get(source, {})
 
-    def details(self, connection: sa.Connection, source: str, windows: Iterable[str], pattern: str | None = None) -> Sequence[Version]:
-        """The files of windows, in order of their numbers. ``pattern``: only files whose names match."""
-        wanted = [window for window in windows if window in self.windows(source)]
-        self.prepare(connection, [(source, window) for window in wanted])
-        if len(wanted) == 1 and pattern is None:
-            return self._details[source, wanted[0]][1]
-        found = [version for window in wanted for version in self._details[source, window][1]]
+    def contents(self, connection: sa.Connection, source: str, windows: Iterable[str], pattern: str | None = None) -> Contents:
+        """The files of windows. ``pattern``: only those whose names match."""
+        keys = [(source, window) for window in windows if (source, window) in self._joined]
         if pattern is not None:
             named = NamePattern(pattern)
-            found = [version for version in found if named.match(version.name) is not None]
-        return sorted(found)
+            files = [file for file in self._each(connection, keys) if named.match(file[1]) is not None]
+            sums = sum(file[2] for file in files), sum(file[3] for file in files)
+            return Contents(",".join(file[0] for file in files), *sums, lambda: [file[1] for file in files])
+        text = self._joined[keys[0]] if len(keys) == 1 else joined(one for key in keys for one in split(self._joined[key]))
+        rows, received = (sum(self._sums[key][at] for key in keys) for at in (0, 1))
+        return Contents(text, rows, received, lambda: self._names(connection, keys))
+
+    def _names(self, connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> Sequence[str]:
+        if len(keys) != 1:
+            return [file[1] for file in self._each(connection, keys)]
+        self.prepare(connection, keys)
+        return self._files[keys[0]].names
+
+    def _each(self, connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str, int, int]]:
+        """Version, name, rows and bytes of each file of some windows, in order of the versions."""
+        self.prepare(connection, keys)
+        found = [file for read in map(self._files.__getitem__, keys) for file in zip(split(read.text), *read[1:], strict=True)]
+        return sorted(found, key=lambda file: _number(file[0])) if len(keys) > 1 else found
 
     def prepare(self, connection: sa.Connection, windows: Iterable[tuple[str, str]]) -> None:
-        """Reads the details of (source, window) where the versions have changed since they were read: in one statement for each window, or
-        for each source, whichever are fewer."""
-        wanted = [key for key in dict.fromkeys(windows) if key in self._joined and key not in self._details]
+        """Reads names and sizes of (source, window) where the versions have changed since they were read: in one statement for each window,
+        or for each source, whichever are fewer."""
+        wanted = [key for key in dict.fromkeys(windows) if key in self._joined and key not in self._files]
         by = min((0, 1), key=lambda at: len({key[at] for key in wanted}))
         groups: dict[str, list[str]] = {}
         for key in wanted:
@@ -120,8 +159,6 @@ class Files:
         for one, others in groups.items():
             for at in range(0, len(others), _NAMED_MAX):
                 self._read(connection, (_COLUMNS[by], one), (_COLUMNS[1 - by], others[at : at + _NAMED_MAX]))
-        for key in wanted:
-            self._details.setdefault(key, (self._joined[key], ()))
 
     def came(self, connection: sa.Connection, source: str, pattern: str | None = None) -> dict[str, datetime]:
         """Name of a landed file → when it was last delivered, changed or not. ``pattern``: only files whose names match."""
@@ -136,11 +173,19 @@ class Files:
 
     def _read(self, connection: sa.Connection, one: tuple[str, str], others: tuple[str, Sequence[str]]) -> None:
         """Reads the files whose column ``one`` is a value, and whose column ``others`` is one of several."""
-        columns = [FILES.c[name] for name in ("id", "landings", "name", "source", "window", "kept", "size")]
+        array = sa.func.json_group_array if connection.dialect.name == "sqlite" else sa.func.json_agg
+        arrays = [array(FILES.c[name]) for name in ("name", "kept", "size")]
+        query = sa.select(FILES.c.source, FILES.c.window, sa.func.aggregate_strings(_VERSION, ","), *arrays)
         here = [FILES.c.reconciliation == self.reconciliation, FILES.c.state == "landed"]
         here += [FILES.c[one[0]] == one[1], FILES.c[others[0]].in_(others[1])]
-        found: dict[tuple[str, str], list[Version]] = {}
-        for number, landings, name, source, window, kept, size in connection.execute(sa.select(*columns).where(*here)).fetchall():
-            found.setdefault((source, window), []).append(Version(number, version(number, landings), name, window, kept or 0, size))
-        for key, versions in found.items():
-            self._details[key] = (self._joined[key], tuple(sorted(versions)))
+        for source, window, text, *columns in connection.execute(query.where(*here).group_by(FILES.c.source, FILES.c.window)).fetchall():
+            names, kept, sizes = (json.loads(column) if isinstance(column, str) else column for column in columns)
+            read = _Read(text, names, [rows or 0 for rows in kept], sizes)
+            self._files[source, window] = read if text == self._joined[source, window] else _sorted(read)
+
+
+def _sorted(read: _Read) -> _Read:
+    """The same in the order of the versions."""
+    files = sorted(zip(split(read.text), *read[1:], strict=True), key=lambda file: _number(file[0]))
+    texts, *columns = zip(*files, strict=True)
+    return _Read(",".join(texts), *columns)

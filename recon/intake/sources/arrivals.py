@@ -59,12 +59,16 @@ def complete(expected: Iterable[Arrival]) -> bool:
 
 def expected_name(template: str, grid: Grid, window: datetime) -> str:
     """``bank_{window:%Y%m%d}.csv`` with the window's start, in the zone of the windows."""
+    if "{window:" not in template:
+        return template
     local = _local(grid, window)
     return _WINDOW.sub(lambda found: local.strftime(found[1]), template)
 
 
 def expected_here(entry: Expected, grid: Grid, window: datetime) -> bool:
     """Whether a file is expected in a window: its days ``from`` and ``until`` contain it."""
+    if entry.from_ is None and entry.until is None:
+        return True
     day = _local(grid, window).strftime("%Y-%m-%d")
     return (entry.from_ is None or entry.from_ <= day) and (entry.until is None or day < entry.until)
 

@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.add_column("files", sa.Column("landed_digest", sa.String(64)))
     op.add_column("files", sa.Column("landings", sa.Integer, nullable=False, server_default="0"))
     op.add_column("files", sa.Column("delivered_at", Instant))
-    op.create_index("files_versions", "files", ["reconciliation", "state", "source", "window", "id", "landings"])
+    op.create_index("files_versions", "files", ["reconciliation", "state", "source", "window", "id", "landings", "kept", "size"])
     _make_definitions()
     _make_evaluations()
     _make_runs()
