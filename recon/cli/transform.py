@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recon.cli.options import Output, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table
 
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
     from recon.transformations.run import Asked
 
 
+@flat
 def transform(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The request, YAML or JSON; see docs/transformations.md.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request and show its tables; read no rows, write nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+    *,
+    output: Output,
 ) -> None:
-    """Look up, compute, filter and pivot files as a spreadsheet would, at any size and exactly.
+    """Look up, compute and pivot files as a spreadsheet would.
+
+    Exact, and at any size that the disk holds. --json prints the certificate.
 
     \b
     recon transform request.yaml --dry-run
@@ -29,11 +34,11 @@ def transform(
 
     asked = read_request(Path(file))
     if dry_run:
-        _say_tables(asked, tables_of(asked), json)
+        _say_tables(asked, tables_of(asked), output.json)
         return
     with Bar("transform") as bar:
         certificate = carry_out(asked, bar)
-    if json:
+    if output.json:
         as_json(certificate)
         return
     rows = [
@@ -42,9 +47,9 @@ def transform(
     ]
     if rows:
         table(("no.", "operation", "table", "rows in", "rows out", "new errors"), rows, ["no.", "rows in", "rows out"])
-    for output in certificate["outputs"]:
-        errors = _errors(output["errors"])
-        say(f"{output['path']}: {count(output['rows'], 'row')}" + (f"; {errors}" if errors else ""))
+    for written in certificate["outputs"]:
+        errors = _errors(written["errors"])
+        say(f"{written['path']}: {count(written['rows'], 'row')}" + (f"; {errors}" if errors else ""))
 
 
 def _errors(errors: dict[str, dict[str, dict[str, int]]]) -> str:

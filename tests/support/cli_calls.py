@@ -36,7 +36,7 @@ COMMANDS = [
         "compact",
         "copy",
     ),
-    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "doctor"),
+    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "transform", "doctor"),
 ]
 GROUPS = {
     "index": ["update", "rebuild", "status"],
