@@ -76,8 +76,8 @@ $(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)
 browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	$(PYTEST) -m browser tests/dagster/test_ui.py
 
-e2e: $(TESTED)         ## of the tests only those with a real Dagster daemon, on SQLite and PostgreSQL, and with its faults
-	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon.py tests/dagster/test_daemon_faults.py tests/dagster/test_backfills.py
+e2e: $(TESTED)         ## the tests with a real Dagster daemon, also those that take too long for make test
+	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py
 
 arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json

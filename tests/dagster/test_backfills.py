@@ -55,6 +55,7 @@ def materialized(line: Site, *asked: tuple[int, int]) -> None:
         assert process.returncode == 0, (out[-2000:], err[-4000:])
 
 
+@pytest.mark.soak
 def test_backfills_by_the_command_line_overlap_and_those_of_windows_long_done_change_nothing(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.land(*range(WINDOWS))

@@ -69,6 +69,7 @@ def told(line: Site, run_id: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.soak
 def test_two_recon_runs_beside_a_daemon_come_to_what_one_comes_to(tmp_path: Path) -> None:
     with site(tmp_path, "caps: {windows: 4}\n") as line:
         line.land(*range(6))
@@ -127,6 +128,7 @@ def test_on_a_full_disk_a_run_waits_and_goes_on_when_there_is_space(tmp_path: Pa
         line.check()
 
 
+@pytest.mark.soak
 def test_a_store_that_is_away_for_a_while_fails_a_range_that_is_launched_again_when_it_is_back(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         held = line.start_and_wait_in_reduce(0)
@@ -162,6 +164,7 @@ def test_when_dagsters_records_are_lost_what_is_done_stays_done_and_the_rest_goe
         line.check()
 
 
+@pytest.mark.soak
 def test_a_window_revised_twice_while_it_is_processed_comes_out_as_last_revised(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.start_and_wait_in_reduce(0)

@@ -147,6 +147,7 @@ ALSO = {
         "timeline",
         "steps",
     },
+    "aggregate": {"steps"},  # with an engine on a cluster it asks for a step
     "orchestrator": {"clock", "events", "landings", "frontiers", "leases"},
 }
 """Role → folders in which it may put or delete besides those where it did."""
