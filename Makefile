@@ -77,7 +77,7 @@ browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a back
 	$(PYTEST) -m browser tests/dagster/test_ui.py
 
 e2e: $(TESTED)         ## the tests with a real Dagster daemon, also those that take too long for make test
-	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py
+	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py tests/infra/test_docker.py
 
 arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json

@@ -200,6 +200,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_services_start_answer_their_healthchecks_and_process_a_window(installed: Path) -> None:
     with postgres.server() as server, ExitStack() as stack:
         containers = Containers(installed, {"3000": free_port(), "4000": free_port(), "5432": server.port})
