@@ -190,7 +190,11 @@ def generated(folder: Path) -> Iterator[Reconciliation]:
     yield r
 
 
-@pytest.mark.parametrize("example", [seed_batch, logic, ach_batches, two_sides, story, generated], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "example",
+    [seed_batch, logic, ach_batches, two_sides, story, pytest.param(generated, marks=pytest.mark.soak)],
+    ids=lambda one: one.__name__,
+)
 def test_an_example_comes_out_the_same_on_duckdb_on_spark_and_changing_engines_half_way(example: Any, tmp_path: Path) -> None:
     seen = {}
     orders = {"duckdb": [DUCKDB], "by turns [1] {é} 100%": [SPARK, DUCKDB]}

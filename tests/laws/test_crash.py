@@ -35,7 +35,7 @@ from recon.state.timeline import Timeline
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 VERIFY_EVERY = 1 if SOAK else 4
-KILLS, BATCHES = 8, 1
+KILLS, BATCHES = 5, 1
 SOAK_KILLS, SOAK_BATCHES = 1000, 20
 
 

@@ -20,7 +20,7 @@ from recon.api import Reconciliation
 from recon.engines.duckdb import carried_forward, fast, reduce
 from recon.reading.artifacts import live_records
 
-EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "4"))
 EXTREMES = """\
 name: orders
 store: ./data

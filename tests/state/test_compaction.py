@@ -31,7 +31,7 @@ from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 from recon.storage import layout
 
-SLOW = slow(5)
+SLOW = slow(4)
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
