@@ -76,8 +76,9 @@ $(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)
 browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	$(PYTEST) -m browser tests/dagster/test_ui.py
 
-e2e: $(TESTED)         ## the tests with a real Dagster daemon, also those that take too long for make test
-	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py tests/infra/test_docker.py
+e2e: $(TESTED)         ## the tests with a daemon, a cluster or a whole stack, also those that take too long for make test
+	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py tests/infra/test_docker.py \
+		tests/infra/test_aws_whole.py tests/engines/test_spark_cluster.py tests/remote/test_emr.py tests/benchmarks tests/laws/test_blame.py
 
 arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json

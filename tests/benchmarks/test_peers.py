@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from folders import ROOT
 
 PEERS = ("DuckDB ON CONFLICT",)
 
 
+@pytest.mark.soak
 def test_peers_come_to_the_same_sums_rows_and_contributions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.peers", "--sizes", "0.004", "--batches", "1", "--events", "6000"]
     command += ["--peers", ",".join(PEERS), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "peers.json")]

@@ -55,6 +55,7 @@ def state(dagster: Dagster, number: int) -> str:
     return dagster.aggregations.runs.get(number).state
 
 
+@pytest.mark.soak
 def test_a_daemon_waits_for_the_last_file_and_mends_a_kill_and_a_cancellation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECON_TICK_S", "1")
     dagster = Dagster(aggregated(tmp_path))

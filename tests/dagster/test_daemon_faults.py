@@ -42,6 +42,7 @@ def test_a_run_killed_in_each_stage_is_failed_in_dagster_and_taken_over(tmp_path
         line.check()
 
 
+@pytest.mark.soak
 def test_a_daemon_killed_with_its_runs_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         dead = line.start_and_wait_in_reduce(1)
@@ -145,6 +146,7 @@ def test_a_store_that_is_away_for_a_while_fails_a_range_that_is_launched_again_w
         line.check()
 
 
+@pytest.mark.soak
 def test_when_dagsters_records_are_lost_what_is_done_stays_done_and_the_rest_goes_on(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.land(0, 1)

@@ -50,6 +50,7 @@ def answer(submitted: subprocess.Popen[str]) -> dict[str, object]:
     return found
 
 
+@pytest.mark.soak
 def test_the_pipeline_runs_through_spark_submit_and_a_worker_killed_in_the_middle_of_the_merge_changes_nothing(
     running: Cluster, tmp_path: Path
 ) -> None:

@@ -163,6 +163,7 @@ def verified(r: Reconciliation) -> None:
     assert found.records > 0
 
 
+@pytest.mark.soak
 def test_a_history_with_late_windows_corrections_and_replays_ends_alike_and_is_proved(
     services: Services, both: tuple[Reconciliation, Reconciliation], tmp_path: Path
 ) -> None:

@@ -195,6 +195,7 @@ def test_declared_totals_of_another_type_that_an_earlier_version_landed_stop_the
     assert opened.status()["backlog"] == [window(1)]
 
 
+@pytest.mark.soak
 def test_a_window_that_cannot_be_processed_does_not_stop_a_daemon(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         (tmp_path / "faults" / "break" / "stateless+2026-11-01T0100Z").touch()

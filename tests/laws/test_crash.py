@@ -105,7 +105,7 @@ def test_a_kill_before_any_delete_loses_nothing_and_the_next_run_completes(
         check_settled(server, folder, undisturbed, f"killed before delete {number}")
 
 
-@pytest.mark.parametrize("what", ["rebuild", "compaction and sweeps"])
+@pytest.mark.parametrize("what", [pytest.param("rebuild", marks=pytest.mark.soak), "compaction and sweeps"])
 def test_a_kill_at_any_write_or_delete_of_a_rebuild_compaction_or_sweep_loses_nothing_and_the_next_one_completes(
     server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path, what: str
 ) -> None:

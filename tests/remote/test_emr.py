@@ -88,6 +88,7 @@ def reconciliation(folder: Path, store: str, more: str) -> Reconciliation:
     return opened
 
 
+@pytest.mark.soak
 def test_a_range_through_steps_equals_duckdbs_and_a_window_that_is_bad_there_is_told_here(
     site: Site, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
