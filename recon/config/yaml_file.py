@@ -41,12 +41,17 @@ def dotted(field: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in field).lstrip(".")
 
 
-def read(path: Path) -> File:
-    """Reads the file. Raises WrongUsage if it is no YAML mapping, repeats a name, or uses anchors."""
+EXAMPLE = "see 'recon init DIR' for an example"
+MISSING = "name it with --config, or make one with 'recon init DIR'"
+
+
+def read(path: Path, example: str = EXAMPLE, missing: str = MISSING) -> File:
+    """Reads the file. Raises WrongUsage if it is no YAML mapping, repeats a name, or uses anchors. ``example``, ``missing``: the next step
+    for a file that has no sections, and for one that is not there."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise WrongUsage(f"{path}: no such file; name it with --config, or make one with 'recon init DIR'") from None
+        raise WrongUsage(f"{path}: no such file; {missing}") from None
     except IsADirectoryError:
         raise WrongUsage(f"{path}: this is a folder; name the file in it, such as {path / 'recon.yaml'}") from None
     except OSError as error:
@@ -66,7 +71,7 @@ def read(path: Path) -> File:
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise WrongUsage(f"{place}: not YAML: {problem}; check quotes, colons and indentation") from None
     if not isinstance(document, yaml.MappingNode):
-        raise WrongUsage(f"{path}: expected sections such as name, store and key; see 'recon init DIR' for an example")
+        raise WrongUsage(f"{path}: expected sections, each with its name; {example}")
     return File(path, _constructed(path, document, (), lines, set()), lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.config import mistakes, yaml_file
-from recon.errors import ReconError, WrongInput
+from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
 from recon.storage.scratch import file_digest
 from recon.transformations.engines.duckdb import DuckDB, columns_of, opened
@@ -37,7 +38,7 @@ class Asked:
 def read_request(path: Path) -> Asked:
     """A request from a YAML or JSON file. Raises WrongUsage for the first mistake, with its place; no input is read further than its
     head."""
-    file = yaml_file.read(path)
+    file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = mistakes.validated(file, Request)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     asked = Asked(request, path.parent, digest, request.as_of or datetime.now(UTC).date())
@@ -48,7 +49,8 @@ def read_request(path: Path) -> Asked:
 def tables_of(asked: Asked) -> dict[str, Table]:
     """All tables at the end, from columns and types only. A table whose columns depend on data ends the checks of what follows from it.
 
-    Raises WrongUsage for the first operation that does not fit."""
+    Raises WrongUsage for the first operation that does not fit, and for an output that would take the place of another file."""
+    _refuse_paths(asked)
     tables: dict[str, Table] = {}
     for name, given in asked.request.inputs.items():
         _, kinds = opened(name, given, asked.folder)
@@ -64,6 +66,16 @@ def tables_of(asked: Asked) -> dict[str, Table]:
             tables[new] = _renamed(operation.apply(plan, tables[operation.table]), new)
         made += len(plan.made)
     return tables
+
+
+def _refuse_paths(asked: Asked) -> None:
+    """Raises WrongUsage for an output that is an input, or another output."""
+    taken = {(asked.folder / given.path).resolve(): f"the input {name}" for name, given in asked.request.inputs.items()}
+    for number, output in enumerate(asked.request.outputs, 1):
+        path = (asked.folder / output.path).resolve()
+        if path in taken:
+            raise WrongUsage(f"output {number}: {output.path} is {taken[path]}; choose another path")
+        taken[path] = f"output {number}"
 
 
 def _renamed(table: Table, name: str) -> Table:
@@ -133,7 +145,7 @@ class _Making:
 
 def _loaded(asked: Asked, engine: DuckDB, progress: Progress) -> tuple[dict[str, Table], list[dict[str, Any]]]:
     tables: dict[str, Table] = {}
-    told: list[dict[str, Any]] = []
+    figures: list[dict[str, Any]] = []
     for name, given in asked.request.inputs.items():
         progress("transform", f"read {given.path}", 0.0)
         digest = file_digest(asked.folder / given.path)
@@ -141,25 +153,35 @@ def _loaded(asked: Asked, engine: DuckDB, progress: Progress) -> tuple[dict[str,
         table = tables[name] = engine.load(name, conversion, columns_of(name, kinds))
         if file_digest(asked.folder / given.path) != digest:
             raise WrongInput(f"input {name}: {given.path} changed while it was read; run the same again")
-        told.append({"input": name, "path": given.path, "digest": digest, "rows": _rows(engine, table), "sums": _sums(engine, table)})
-    return tables, told
+        counts = {"rows": _rows(engine, table), "sums": _sums(engine, table)}
+        figures.append({"input": name, "path": given.path, "digest": digest, **counts})
+    return tables, figures
 
 
 def _written(asked: Asked, engine: DuckDB, tables: dict[str, Table]) -> list[dict[str, Any]]:
-    """Writes the outputs. Raises WrongInput where an error is a reason to fail."""
-    told = []
+    """Writes the outputs, each beside its place; when all are there, each takes its place. Raises WrongInput where an error is a reason to
+    fail."""
     for output in asked.request.outputs:
         table = tables[output.table]
         errors = _errors(engine, table, set())
         if errors and asked.request.on_error == "fail":
             first = next(iter(errors.items()))
             raise WrongInput(f"output {output.path}: column {first[0]!r} has errors: {first[1]}; nothing was written")
-    for output in asked.request.outputs:
-        table, path = tables[output.table], asked.folder / output.path
-        rows = engine.write(table, path, asked.request.on_error)
-        errors = _errors(engine, table, set())
-        told.append({"path": output.path, "rows": rows, "digest": file_digest(path), "sums": _sums(engine, table), "errors": errors})
-    return told
+    figures, beside = [], dict[Path, Path]()
+    try:
+        for output in asked.request.outputs:
+            table, path = tables[output.table], asked.folder / output.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside[path] = path.with_name(f".{path.name}.{os.getpid()}")
+            engine.write(table, path, beside[path], asked.request.on_error)
+            counts = {"rows": _rows(engine, table), "sums": _sums(engine, table), "errors": _errors(engine, table, set())}
+            figures.append({"path": output.path, "digest": file_digest(beside[path]), **counts})
+        for path, written in beside.items():
+            os.replace(written, path)
+    finally:
+        for written in beside.values():
+            written.unlink(missing_ok=True)
+    return figures
 
 
 def _rows(engine: DuckDB, table: Table) -> int:

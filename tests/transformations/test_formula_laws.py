@@ -89,7 +89,8 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
         )
         deeper_truth = (
             _binary(["=", "<>", "<", "<=", ">", ">="], number, number)
-            | _binary(["=", "<>", "<", ">="], text, text | number)
+            | _binary(["=", "<>", "<", ">="], text, text | number | truth)
+            | _binary(["=", "<>", ">", "<="], number | truth, text)
             | _call(["AND", "OR"], truth, truth)
             | _call(["NOT"], truth | number)
             | _call(["ISERROR"], number)

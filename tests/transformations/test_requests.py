@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,10 @@ def test_a_pivot_has_a_column_for_each_value_and_totals(folder: Path) -> None:
         ({"compute": {"table": "sales", "set": {"x": "=" + "1+" * 5000 + "1"}}}, "at most 8,192 characters"),
         ({"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "item"}}}}, "sum needs numbers, and 'item' is text"),
         ({"filter": {"table": "sale", "where": "=TRUE"}}, "there is no table 'sale' before it; there are items, sales"),
+        (
+            {"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "qty", "count": "qty"}}}},
+            "name exactly one of sum, count, average, min, max",
+        ),
         ({"vlookop": LOOKUP}, "there is no operation 'vlookop'; did you mean vlookup"),
         ({"filter": {"table": "sales", "wear": "=TRUE"}}, "wear: not known here|is missing"),
     ],
@@ -136,3 +141,48 @@ def test_errors_can_be_a_reason_to_fail_with_nothing_written(folder: Path) -> No
     with pytest.raises(WrongInput, match=r"output out\.csv: column 'amount' has errors"):
         done(folder, on_error="fail")
     assert not (folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        (["sales.csv"], "output 1: sales.csv is the input sales; choose another path"),
+        (["out.csv", "./out.csv"], "output 2: ./out.csv is output 1; choose another path"),
+        (["out.csv", "out"], "'out' is no name of an output; write .csv or .parquet"),
+    ],
+)
+def test_an_output_takes_no_other_files_place(folder: Path, outputs: list[str], told: str) -> None:
+    path = request(folder, outputs=[{"table": "sales", "path": output} for output in outputs])
+    with pytest.raises(WrongUsage, match=re.escape(told)):
+        read_request(path)
+    assert (folder / "sales.csv").read_text() == SALES
+
+
+def test_where_one_output_cannot_be_written_none_is(folder: Path) -> None:
+    (folder / "b.csv").mkdir()
+    asked = read_request(request(folder, outputs=[{"table": "sales", "path": "a.csv"}, {"table": "sales", "path": "b.csv/c/d.csv"}]))
+    (folder / "b.csv").rmdir()
+    (folder / "b.csv").write_text("in the way of the folder")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        carry_out(asked)
+    assert sorted(path.name for path in folder.iterdir()) == ["b.csv", "items.csv", "request.json", "sales.csv"]
+
+
+def test_names_of_tables_that_differ_only_in_case_are_refused(folder: Path) -> None:
+    with pytest.raises(WrongUsage, match="differ only in their case"):
+        read_request(request(folder, inputs={**INPUTS, "Sales": INPUTS["items"]}))
+
+
+def test_a_total_of_more_than_38_digits_is_named_with_its_operation(folder: Path) -> None:
+    (folder / "sales.csv").write_text("region,amount\n" + f"North,{'9' * 38}\n" * 20)
+    wide = {"sales": {"path": "sales.csv", "types": {"amount": "decimal(38,0)"}}}
+    with pytest.raises(WrongInput, match="more than 38 digits"):
+        done(folder, {"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "amount"}}}}, inputs=wide)
+
+
+def test_a_request_that_is_no_request_leads_to_the_right_page(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(WrongUsage, match=r"see docs/transformations\.md for an example"):
+        read_request(tmp_path / "empty.yaml")
+    with pytest.raises(WrongUsage, match="no such file; name the file of a request"):
+        read_request(tmp_path / "none.yaml")

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.config.settings import Limits
-from recon.errors import WrongInput, WrongUsage
+from recon.errors import OutOfCapacity, WrongInput, WrongUsage
 from recon.intake.converters import layouts
 from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import Conversion, Received
+from recon.transformations.formulas.layers import column as named
+from recon.transformations.formulas.layers import sql_of
 from recon.transformations.formulas.tree import TEXTS, VALUE
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.transformations.request.model import Input, Request
-from recon.vocabulary import parse_type
+from recon.vocabulary import check, parse_type
 from recon.vocabulary.duckdb import literal, quoted
-from recon.vocabulary.sql import text_form
 from recon.vocabulary.types import TEXT, Type
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def opened(name: str, given: Input, folder: Path) -> tuple[Conversion, dict[str,
     path = folder / given.path
     layout = given.format or _SUFFIXES.get(path.suffix.lower())
     if layout is None:
-        raise WrongUsage(f"input {name}: {given.path}: its format cannot be told by its name; write format: {{kind: …}}")
+        raise WrongUsage(f"input {name}: {given.path}: its name does not say its format; write format: {{kind: …}}")
     if not path.is_file():
         raise WrongUsage(f"input {name}: {path}: there is no such file")
     try:
@@ -88,11 +89,22 @@ class DuckDB:
             connection.close()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement).fetchall()
+        """The rows of a statement. Raises WrongInput for a total of more than 38 digits, or too little memory, OutOfCapacity for too little
+        disk."""
+        import duckdb
+
+        try:
+            return self._connection.execute(statement).fetchall()
+        except duckdb.OutOfRangeException as error:
+            raise WrongInput(f"a total has more than 38 digits ({_line(error)}); round its column first, or take other groups") from error
+        except duckdb.OutOfMemoryException as error:
+            raise WrongInput(f"{_line(error)}; write a greater memory_limit in the request") from error
+        except duckdb.IOException as error:
+            raise OutOfCapacity(f"{_line(error)}; see to the disk, then run the same again") from error
 
     def make(self, name: str, select: str, stored: bool) -> None:
-        """A relation, stored or a view."""
-        self._connection.execute(f"CREATE TEMP {'TABLE' if stored else 'VIEW'} {name} AS {select}")
+        """Makes a relation, stored or a view. Raises as ``query``."""
+        self.query(f"CREATE TEMP {'TABLE' if stored else 'VIEW'} {name} AS {select}")
 
     def load(self, name: str, conversion: Conversion, columns: Sequence[Column]) -> Table:
         """Reads an input. Raises WrongInput for a row that cannot be read."""
@@ -122,33 +134,26 @@ class DuckDB:
             self._connection.execute(f"CREATE TEMP TABLE {relation} AS SELECT {', '.join(empty)} LIMIT 0")
         return Table(name, relation, tuple(columns))
 
-    def write(self, table: Table, path: Path, on_error: str) -> int:
-        """Writes a table in order of its rows, under another name first. Returns the number of rows."""
+    def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:
+        """Writes a table to the file ``to`` in order of its rows, in the format of ``path``. Raises as ``query``."""
         as_text = on_error == "text" and path.suffix.lower() == ".csv"
         shown = [f"{_shown(column, as_text)} AS {quoted(column.name)}" for column in table.known]
-        form = {".csv": "(FORMAT csv, HEADER)", ".parquet": "(FORMAT parquet, COMPRESSION zstd)"}.get(path.suffix.lower())
-        if form is None:
-            raise WrongUsage(f"{path}: write .csv or .parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        form = {".csv": "(FORMAT csv, HEADER)", ".parquet": "(FORMAT parquet, COMPRESSION zstd)"}[path.suffix.lower()]
         query = f"SELECT {', '.join(shown)} FROM {table.relation} ORDER BY {ROW}"
         try:
-            self._connection.execute("SET preserve_insertion_order = true")
-            self._connection.execute(f"COPY ({query}) TO {literal(str(beside))} {form}")
-            os.replace(beside, path)
+            self.query("SET preserve_insertion_order = true")
+            self.query(f"COPY ({query}) TO {literal(str(to))} {form}")
         finally:
-            self._connection.execute("SET preserve_insertion_order = false")
-            beside.unlink(missing_ok=True)
-        return int(self.query(f"SELECT count(*) FROM {table.relation}")[0][0])
+            self.query("SET preserve_insertion_order = false")
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _typed(text: str, kind: Type) -> str:
-    """SQL of a text as a value: null where it is none. An empty text is a blank."""
-    if kind == TEXT:
-        return f"nullif({text}, '')"
-    if kind.kind == "boolean":
-        return f"CASE lower({text}) WHEN 'true' THEN true WHEN 'false' THEN false END"
-    return f"TRY_CAST(regexp_extract({text}, {literal(text_form(kind))}) AS {kind.duckdb})"
+    """SQL of a text as a value, by the vocabulary's cast: null where it is none. An empty text is a blank."""
+    return f"nullif({text}, '')" if kind == TEXT else sql_of(check.cast(named(text, TEXT), kind))
 
 
 def _shown(column: Column, errors_as_text: bool) -> str:

@@ -159,22 +159,27 @@ class Compiler:
     def compared(self, op: str, one: Value, two: Value) -> Value:
         """=, <>, <, <=, >, >=: texts without regard to case; of two kinds numbers come first, then texts, then truth values."""
         one, two = (self._typed_like(value, other) for value, other in ((one, two), (two, one)))
-        ranks = [_RANK.get(value.type.kind, 0) for value in (one, two)]
-        if ranks[0] != ranks[1]:
-            holds = {"eq": False, "ne": True, "lt": ranks[0] < ranks[1], "le": ranks[0] < ranks[1]}
-            decided = holds.get(op, ranks[0] > ranks[1])
-            return self.sql("true" if decided else "false", BOOLEAN, [one, two])
-        if one.type == TEXT:
-            sides = [f"lower(coalesce({sql_of(value.node)}, ''))" for value in (one, two)]
-        elif one.type == BOOLEAN:
-            sides = [f"coalesce({sql_of(value.node)}, false)" for value in (one, two)]
-        else:
+        sign = {name: sign for sign, name in _COMPARISONS.items()}[op]
+        if _RANK.get(one.type.kind, 0) != _RANK.get(two.type.kind, 0):
+            return self._unlike(sign, one, two)
+        if one.type not in (TEXT, BOOLEAN):
             one, two = (self.number(value) for value in (one, two))
             together = common(one.type, two.type) or one.type
             one, two = (self.layers.brought(value, together) for value in (one, two))
-            sides = [f"coalesce({sql_of(value.node)}, 0)" for value in (one, two)]
-        sign = {name: sign for sign, name in _COMPARISONS.items()}[op]
+        sides = [f"coalesce({_comparable(value)}, {_BLANK.get(value.type.kind, '0')})" for value in (one, two)]
         return self.sql(f"({sides[0]} {sign} {sides[1]})", BOOLEAN, [one, two])
+
+    def _unlike(self, sign: str, one: Value, two: Value) -> Value:
+        """Compares values of two kinds, by the order of the kinds; a blank is 0, empty or FALSE, as what it is compared with."""
+        one, two = (value if value.type in (TEXT, BOOLEAN) else self.number(value) for value in (one, two))
+        ranks, sides = ([_RANK.get(value.type.kind, 0) for value in (one, two)], [_comparable(value) for value in (one, two)])
+        blanks = [_BLANK.get(value.type.kind, "0") for value in (two, one)]
+        compared = (
+            f"CASE WHEN {sides[0]} IS NULL AND {sides[1]} IS NULL THEN 0 {sign} 0 "
+            f"WHEN {sides[0]} IS NULL THEN {blanks[0]} {sign} {sides[1]} "
+            f"WHEN {sides[1]} IS NULL THEN {sides[0]} {sign} {blanks[1]} ELSE {ranks[0]} {sign} {ranks[1]} END"
+        )
+        return self.sql(compared, BOOLEAN, [one, two])
 
     def _typed_like(self, value: Value, other: Value) -> Value:
         """A blank as it is written gets the type of what it is compared with."""
@@ -194,6 +199,16 @@ class Compiler:
                 raise WrongUsage(f"{what} would give a column of {shared} and {kind}; make both the same, such as with TEXT or VALUE")
             shared = found
         return [self.layers.brought(value, shared) for value in values]
+
+
+_BLANK = {"text": "''", "boolean": "false"}
+"""Kind → SQL of what a blank is beside a value of it; 0 beside numbers."""
+
+
+def _comparable(value: Value) -> str:
+    """SQL that compares as Excel compares the values of a kind; null for a blank."""
+    sql = sql_of(value.node)
+    return f"lower({sql})" if value.type == TEXT else sql
 
 
 _DAY_0 = Node("literal", (), DATE, date(1899, 12, 30))

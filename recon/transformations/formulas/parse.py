@@ -36,7 +36,7 @@ def parsed(text: str) -> Tree:
     digits = iter([token.value for token in tokens if str(token.subtype).endswith("Number")])
     found = _Reader(digits).tree(tree, 1)
     if next(digits, None) is not None:
-        raise WrongUsage(f"{text[:80]!r}: its numbers cannot be told apart; write them with spaces around")
+        raise WrongUsage(f"{text[:80]!r}: its numbers run into each other; write them with spaces around")
     return found
 
 

@@ -26,12 +26,14 @@ class Compute(Operation):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         table.refuse_taken(list(self.set))
-        for name, text in self.set.items():
-            table = _computed(plan, table, name, text)
+        for number, (name, text) in enumerate(self.set.items(), 1):
+            table = _computed(plan, table, name, text, stored=number == len(self.set))
         return table
 
 
-def _computed(plan: Plan, table: Table, name: str, text: str) -> Table:
+def _computed(plan: Plan, table: Table, name: str, text: str, stored: bool) -> Table:
+    """The table with one column more. ``stored``: the last of an operation, so that the next reads the results and does not compute
+    them."""
     layers = Layers(f"t{plan.first + len(plan.made)}_")
     value = compiled(plan, table, layers, name, text)
     kind, (made,) = value.type, plan.columns(1, [value.type], [name])
@@ -42,7 +44,7 @@ def _computed(plan: Plan, table: Table, name: str, text: str) -> Table:
         columns.append(f"CAST({code} AS TINYINT) AS {made.error}")
     else:
         made = Column(made.name, made.type, made.value)
-    relation = plan.relation(f"SELECT {', '.join(columns)} FROM ({layers.over(table.relation)})")
+    relation = plan.relation(f"SELECT {', '.join(columns)} FROM ({layers.over(table.relation)})", stored)
     return table.with_columns([*table.known, made], relation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from recon.config.fields import Section, Text, Texts, as_list, mistake
 from recon.errors import WrongInput, WrongUsage
@@ -33,12 +33,19 @@ class Aggregate(Section):
     min: Text | None = None
     max: Text | None = None
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> Aggregate:
+        if len(self._named()) != 1:
+            raise mistake("name exactly one of sum, count, average, min, max, such as {sum: amount}")
+        return self
+
+    def _named(self) -> list[tuple[Any, str]]:
+        return [(kind, column) for kind, column in self if column is not None]
+
     @property
     def of(self) -> tuple[Kind, str]:
-        found: list[tuple[Any, str]] = [(kind, column) for kind, column in self if column is not None]
-        if len(found) != 1:
-            raise mistake("name exactly one of sum, count, average, min, max, such as {sum: amount}")
-        return found[0]
+        """The kind and the column."""
+        return self._named()[0]
 
 
 class Group(Operation):

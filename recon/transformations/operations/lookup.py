@@ -52,7 +52,7 @@ class Vlookup(Operation):
         columns = [f"t.{ROW}", *(f"t.{sql}" for column in table.known for sql in column.sql)]
         for number, (new, column) in enumerate(zip(made, taken, strict=True)):
             columns += self._taken(key, new, column, number)
-        relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation} t LEFT JOIN {found} l ON {mine} = l.k")
+        relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation} t LEFT JOIN {found} l ON {mine} = l.k", True)
         return table.with_columns([*table.known, *made], relation)
 
     def _taken(self, key: Column, new: Column, column: Column, number: int) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from recon.config.fields import Section, Text
 from recon.transformations.operations.table import Column, Table
@@ -40,7 +42,7 @@ class Operation(Section):
 
     KIND: ClassVar[str] = ""
     table: Text
-    as_: Text | None = None
+    as_: Annotated[Text | None, Field(alias="as")] = None
 
     def apply(self, plan: Plan, table: Table) -> Table:
         """The new table. Raises WrongUsage for columns that are not there or do not fit; only columns and types are looked at, not rows."""

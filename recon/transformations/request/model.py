@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
@@ -26,10 +28,11 @@ KINDS: dict[str, type[Operation]] = {
     )
 }
 OPERATIONS_MAX = 1000
+SUFFIXES = (".csv", ".parquet")
 
 
 class Input(Section):
-    """A file. ``format``: as in a source; by default told by the name: CSV, TSV, JSON lines, Parquet, xlsx. ``types``: of columns; others
+    """A file. ``format``: as in a source; by default known by the name: CSV, TSV, JSON lines, Parquet, xlsx. ``types``: of columns; others
     are text."""
 
     path: Text
@@ -43,6 +46,13 @@ class Output(Section):
     table: Text
     path: Text
 
+    @field_validator("path")
+    @classmethod
+    def _known_suffix(cls, path: str) -> str:
+        if Path(path).suffix.lower() not in SUFFIXES:
+            raise mistake(f"{path!r} is no name of an output; write .csv or .parquet at its end")
+        return path
+
 
 def _operation(value: object) -> object:
     """``{vlookup: {…}}``: the one name is the kind."""
@@ -52,12 +62,8 @@ def _operation(value: object) -> object:
         raise mistake('an operation is one name and its section, such as {filter: {table: sales, where: "=[@amount]>0"}}')
     ((kind, body),) = value.items()
     if kind not in KINDS:
-        import difflib
-
         near = difflib.get_close_matches(str(kind), list(KINDS), 1)
         raise mistake(f"there is no operation {kind!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"))
-    if isinstance(body, dict) and "as" in body:
-        body = {("as_" if name == "as" else name): entry for name, entry in body.items()}
     return KINDS[kind].model_validate(body)
 
 
@@ -76,6 +82,8 @@ class Request(Section):
     @model_validator(mode="after")
     def _tables_are_there(self) -> Request:
         known = set(self.inputs)
+        if len({name.casefold() for name in known}) < len(known):
+            raise mistake("two tables have names that differ only in their case; rename one", "inputs")
         for number, operation in enumerate(self.operations):
             for name in operation.inputs:
                 if name not in known:
