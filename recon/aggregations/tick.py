@@ -82,8 +82,8 @@ def asked_run(site: Aggregations, name: str, scope: str, by: str, worker: str) -
         return site.runs.get(found.past.completed["id"])
     if not found.due:
         site.runs.note([found])
-        told = in_words(reasons(site.intake.database, site.config.name, found), found.at)
-        raise NotReady(f"{name}, {scope} waits: {told}", [scope])
+        waits_for = in_words(reasons(site.intake.database, site.config.name, found), found.at)
+        raise NotReady(f"{name}, {scope} waits: {waits_for}", [scope])
     run = site.runs.claim(found, worker)
     if run is None:
         raise TryAgain(f"{name}, {scope}: its files changed, or another run began, at this moment; try again")

@@ -67,8 +67,8 @@ def list_(
 
 def _listed(site: Aggregations, name: str, target: str, per: str) -> dict[str, Any]:
     last = next(iter(site.runs.all(name, most=1)), None)
-    told = f"run {last.id}, {last.scope}: {last.state}" + (f": {last.reason}" if last.reason else "") if last else None
-    return {"name": name, "target": target, "per": per, "last": told}
+    outcome = f"run {last.id}, {last.scope}: {last.state}" + (f": {last.reason}" if last.reason else "") if last else None
+    return {"name": name, "target": target, "per": per, "last": outcome}
 
 
 def _list_runs(site: Aggregations, json: bool) -> int:
@@ -99,13 +99,13 @@ def why(name: Named, window: InWindow = None, *, common: Common) -> None:
     found = site.evaluator.evaluate([definition], settled=True, known=known, scope=scope)
     site.runs.note(one for one in found if not one.due and not one.settled)
     chosen = [one for one in found if scope is not None or not one.settled] or found[-1:]
-    told = [(one, reasons(site.intake.database, site.config.name, one)) for one in chosen]
+    explained = [(one, reasons(site.intake.database, site.config.name, one)) for one in chosen]
     if common.json:
-        as_json([{"scope": one.scope, "due": one.due, "conditions": [reason.to_json() for reason in each]} for one, each in told])
+        as_json([{"scope": one.scope, "due": one.due, "conditions": [reason.to_json() for reason in each]} for one, each in explained])
         return
-    if not told:
+    if not explained:
         say(f"no file of source {definition.source.name} has landed yet")
-    for one, each in told:
+    for one, each in explained:
         say(f"{name}, {one.scope}: {'due; next: recon aggregation run' if one.due else _state(one)}")
         for reason in () if one.settled else each:
             mark = "holds" if reason.answer.holds else "set aside" if reason.answer.set_aside else "waits"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recon.storage import parquet
 from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import Call, Tree
@@ -90,15 +91,24 @@ def test_every_function_is_in_the_table() -> None:
     assert set(FUNCTIONS) - set().union(*(_functions(parsed(f"={formula}")) for formula in EXCEL)) == set()
 
 
+OUTPUTS = [{"table": "one", "path": "out.csv"}, {"table": "one", "path": "out.parquet"}]
+
+
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Formula → the cell of the output."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of a request that computes all formulas."""
     folder = tmp_path_factory.mktemp("functions")
     (folder / "one.csv").write_text("a,blank\nx,\n")
     columns = {f"f{number}": f"={formula}" for number, formula in enumerate(EXCEL)}
-    request = {"as_of": "2026-11-30", "inputs": {"one": {"path": "one.csv"}}, "outputs": [{"table": "one", "path": "out.csv"}]}
+    request = {"as_of": "2026-11-30", "inputs": {"one": {"path": "one.csv"}}, "outputs": OUTPUTS}
     (folder / "request.json").write_text(json.dumps({**request, "operations": [{"compute": {"table": "one", "set": columns}}]}))
-    carry_out(read_request(Path(folder / "request.json")))
+    carry_out(read_request(folder / "request.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def computed(folder: Path) -> dict[str, str]:
+    """Formula → the cell of the output."""
     with (folder / "out.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     return {formula: row[f"f{number}"] for number, formula in enumerate(EXCEL)}
@@ -115,3 +125,10 @@ def _general(cell: str) -> str:
 @pytest.mark.parametrize("formula", EXCEL)
 def test_a_formula_shows_what_excel_shows(computed: dict[str, str], formula: str) -> None:
     assert _general(computed[formula]) == EXCEL[formula]
+
+
+def test_a_value_that_is_an_error_is_null(folder: Path) -> None:
+    (row,) = parquet.read(folder / "out.parquet").to_pylist()
+    errors = {formula: row[f"f{number}"] for number, formula in enumerate(EXCEL) if EXCEL[formula].startswith("#")}
+    assert len(errors) > 8
+    assert set(errors.values()) == {None}

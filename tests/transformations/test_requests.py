@@ -186,3 +186,11 @@ def test_a_request_that_is_no_request_leads_to_the_right_page(tmp_path: Path) ->
         read_request(tmp_path / "empty.yaml")
     with pytest.raises(WrongUsage, match="no such file; name the file of a request"):
         read_request(tmp_path / "none.yaml")
+
+
+def test_a_group_is_written_as_its_first_row_writes_it(folder: Path) -> None:
+    (folder / "sales.csv").write_text("region,amount\nnorth,1.00\nNorth,2.00\nSOUTH,3.00\nsouth,4.00\n")
+    inputs = {"sales": {"path": "sales.csv", "types": {"amount": "decimal(9,2)"}}}
+    values = {"total": {"sum": "amount"}}
+    lines, _ = done(folder, {"group": {"table": "sales", "by": "region", "values": values}}, inputs=inputs)
+    assert lines[1:] == ["north,3.00", "SOUTH,7.00"]

@@ -159,8 +159,8 @@ def _refuse_circles(good: dict[str, Definition], broken: dict[str, str]) -> None
     reached = {name: _reached(name, needed) for name in good}
     for name in [name for name in good if name in reached[name]]:
         circle = sorted(other for other in reached[name] if name in reached.get(other, ()))
-        told = "waits for itself" if circle == [name] else f"{' and '.join(circle)} wait for each other"
-        broken[name] = f"{good[name].file.place(('needs',))}: needs: {told}; take one need out"
+        mistake = "waits for itself" if circle == [name] else f"{' and '.join(circle)} wait for each other"
+        broken[name] = f"{good[name].file.place(('needs',))}: needs: {mistake}; take one need out"
         del good[name]
     while lost := {name: missing for name in good if (missing := sorted(needed[name] - good.keys()))}:
         for name, missing in lost.items():

@@ -99,9 +99,9 @@ def _in_words(reason: Reason, now: datetime) -> str:
     since = f" since {clock(reason.since, now)}" if reason.since and reason.since < now else ""
     names = [] if len(reason.missing) == 1 else [f"{name} " for name in reason.missing]
     came = [f"last came {clock(at, now)}" if at else "has never come" for at in reason.missing.values()]
-    told = ", ".join(f"{name}{when}" for name, when in zip(names or ["it "], came, strict=True)) if came else ""
+    last = ", ".join(f"{name}{when}" for name, when in zip(names or ["it "], came, strict=True)) if came else ""
     condition = "" if reason.answer.condition in _SPEAKS else f"{reason.answer.condition}: "
-    return f"{condition}{reason.answer.why}{since}" + (f"; {told}" if told else "")
+    return f"{condition}{reason.answer.why}{since}" + (f"; {last}" if last else "")
 
 
 def clock(at: datetime, now: datetime) -> str:
