@@ -100,8 +100,8 @@ class _Tick:
         for run in found.ended:
             self.runs.fail_dead(run)
         claimed, passed = self._claim(found)
-        reasons = [*passed, *self._reasons(found.waiting), *self._reasons_of_definitions(found), *self._reported(found)]
-        return [self.runs.request(run) for run in (*unknown, *claimed)], "; ".join(reasons) or "nothing new to aggregate"
+        texts = [*passed, *self._reasons(found.waiting), *self._reasons_of_definitions(found), *self._reported(found)]
+        return [self.runs.request(run) for run in (*unknown, *claimed)], "; ".join(texts) or "nothing new to aggregate"
 
     def _reported(self, found: Look) -> list[str]:
         """Reports to Dagster what changed. Returns why something could not be: that keeps no run from starting, and the next tick tries."""
@@ -147,17 +147,17 @@ class _Tick:
     def _reasons(self, waiting: Sequence[Evaluation]) -> list[str]:
         """What the newest waiting scopes wait for, in words."""
         newest = sorted(waiting, key=lambda one: one.scope, reverse=True)
-        reasons = [f"{_named(one)} waits: {self._words(one)}" for one in newest[:_NAMED_MAX]]
-        return reasons + ([f"{len(waiting) - _NAMED_MAX:,} more wait"] if len(waiting) > _NAMED_MAX else [])
+        texts = [f"{_named(one)} waits: {self._words(one)}" for one in newest[:_NAMED_MAX]]
+        return texts + ([f"{len(waiting) - _NAMED_MAX:,} more wait"] if len(waiting) > _NAMED_MAX else [])
 
     def _words(self, evaluation: Evaluation) -> str:
         return in_words(reasons(self.site.intake.database, self.site.config.name, evaluation), evaluation.at)
 
     def _reasons_of_definitions(self, found: Look) -> list[str]:
-        reasons = [f"{name} is disabled by a mistake: {mistake}" for name, mistake in found.definitions.broken.items()]
+        texts = [f"{name} is disabled by a mistake: {mistake}" for name, mistake in found.definitions.broken.items()]
         if new := sorted(found.definitions.good.keys() - self.kept.known.definitions.good.keys()):
-            reasons.append(f"{', '.join(new)}: new since this code location was loaded; press Reload")
-        return reasons
+            texts.append(f"{', '.join(new)}: new since this code location was loaded; press Reload")
+        return texts
 
     def _report_waiting(self, found: Look) -> None:
         """Reports what scopes wait for among the events of their assets, where it changed."""

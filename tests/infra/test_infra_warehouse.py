@@ -18,7 +18,7 @@ from warehouses import QUICK, load_of, row
 
 from recon.aggregations.warehouse.port import Audit
 from recon.aggregations.warehouse.redshift import RedshiftWarehouse
-from recon.config.settings import WarehouseSettings
+from recon.config.warehouse import WarehouseSettings
 from recon.errors import WrongUsage
 from recon.storage.open import open_store
 

@@ -71,7 +71,7 @@ def text(value: Any) -> str:
         return str(value).upper()
     if isinstance(value, str):
         return value
-    plain = f"{number(value):f}"
+    plain = f"{number(value) or Decimal(0):f}"  # no -0
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 

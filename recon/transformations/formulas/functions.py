@@ -144,7 +144,7 @@ def _toward(up: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
         node = compiler.zeroed(value)
         kind = as_decimal(node.type)
         if digits >= kind.scale:
-            return value
+            return compiler.layers.computed(node, [value])
         to, sql = decimal(kind.precision - kind.scale + digits + 1, digits), sql_of(node)
         cut = f"trunc({sql}, {digits})"
         unit = f"CAST('{10**-digits:.{digits}f}' AS DECIMAL({max(digits, 1)},{digits}))" if digits else "1"
