@@ -51,6 +51,7 @@ setup(
         "alembic>=1.18",
         "tenacity>=9,<10",
         "formualizer>=0.13,<0.14",
+        "holidays>=0.109,<1",
         "typer>=0.29",
         "rich>=14",
         "xlsxwriter>=3.2",

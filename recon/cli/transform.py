@@ -66,9 +66,9 @@ def _say_tables(asked: Asked, tables: dict[str, Any], json: bool) -> None:
         name: None if one.columns is None else {column.name: str(column.type) for column in one.columns} for name, one in tables.items()
     }
     if json:
-        as_json({"as_of": asked.today.isoformat(), "tables": shown})
+        as_json({"as_of": asked.settings.today.isoformat(), "tables": shown})
         return
-    say(f"the request is good; TODAY is {asked.today.isoformat()}")
+    say(f"the request is good; TODAY is {asked.settings.today.isoformat()}")
     for name, columns in shown.items():
         say(
             f"{name}: " + ("its columns depend on the data" if columns is None else ", ".join(f"{c} {kind}" for c, kind in columns.items()))

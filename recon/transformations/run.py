@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
 from recon.storage.scratch import file_digest
 from recon.transformations.engines.duckdb import DuckDB, columns_of, opened
+from recon.transformations.formulas.settings import Settings
 from recon.transformations.formulas.tree import TEXTS
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import ROW, Table
@@ -32,7 +33,7 @@ class Asked:
     request: Request
     folder: Path
     digest: str
-    today: date
+    settings: Settings
 
 
 def read_request(path: Path) -> Asked:
@@ -41,7 +42,7 @@ def read_request(path: Path) -> Asked:
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = mistakes.validated(file, Request)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
-    asked = Asked(request, path.parent, digest, request.as_of or datetime.now(UTC).date())
+    asked = Asked(request, path.parent, digest, request.settings(datetime.now(UTC).date()))
     tables_of(asked)
     return asked
 
@@ -61,7 +62,7 @@ def tables_of(asked: Asked) -> dict[str, Table]:
         if any(tables[name].columns is None for name in operation.inputs):
             tables[new] = Table(new, "", None)
             continue
-        plan = Plan(tables, asked.today, None, made)
+        plan = Plan(tables, asked.settings, None, made)
         with _naming(number, operation):
             tables[new] = _renamed(operation.apply(plan, tables[operation.table]), new)
         made += len(plan.made)
@@ -99,7 +100,7 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
         made = 0
         for number, operation in enumerate(request.operations, 1):
             progress("transform", f"{number} {operation.KIND}", number / (len(request.operations) + 1))
-            plan = Plan(tables, asked.today, engine.query, made)
+            plan = Plan(tables, asked.settings, engine.query, made)
             new = operation.as_ or operation.table
             with _naming(number, operation):
                 rows_in = _rows(engine, tables[operation.table])
@@ -112,7 +113,8 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
         outputs = _written(asked, engine, tables)
     return {
         "request": asked.digest,
-        "as_of": asked.today.isoformat(),
+        "as_of": asked.settings.today.isoformat(),
+        "holidays": [day.isoformat() for day in asked.settings.holidays],
         "engine": "duckdb",
         "inputs": inputs,
         "operations": steps,

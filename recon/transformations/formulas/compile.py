@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import Layers, Value, blank, column, sql_of
+from recon.transformations.formulas.settings import Settings
 from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf, Error, Number, Text, Tree, Truth
 from recon.vocabulary import Node, check
 from recon.vocabulary.check import Unfit
@@ -24,6 +25,9 @@ _COMPARISONS = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "
 _RANK = {"text": 1, "boolean": 2}
 """Of two values of different kinds, the number is the least and the truth value the greatest."""
 
+MANY = 255
+"""Arguments that a function takes at most."""
+
 Build = Callable[["Compiler", Sequence[Tree]], Value]
 
 
@@ -37,10 +41,11 @@ class Function:
 
 
 class Compiler:
-    """Compiles formulas over one table. ``columns``: name → value. ``today``: the request's date."""
+    """Compiles formulas over one table. ``columns``: name → value. ``approximated``: whether a formula so far took doubles."""
 
-    def __init__(self, layers: Layers, columns: Mapping[str, Value], today: date, functions: Mapping[str, Function]) -> None:
-        self.layers, self.columns, self.today, self._functions = layers, columns, today, functions
+    def __init__(self, layers: Layers, columns: Mapping[str, Value], settings: Settings, functions: Mapping[str, Function]) -> None:
+        self.layers, self.columns, self.settings, self._functions = layers, columns, settings, functions
+        self.approximated = False
 
     def value(self, tree: Tree) -> Value:
         """The value of a tree. Raises WrongUsage for an unknown column or function, and for operands that do not fit."""

@@ -52,9 +52,13 @@ def compiled(plan: Plan, table: Table, layers: Layers, what: str, text: str) -> 
     """The value of a formula over a table's columns. Raises WrongUsage that begins with ``what``."""
     columns = {column.name: column.as_value() for column in table.known}
     try:
-        return Compiler(layers, columns, plan.today, FUNCTIONS).value(parsed(text))
+        compiler = Compiler(layers, columns, plan.settings, FUNCTIONS)
+        value = compiler.value(parsed(text))
     except WrongUsage as error:
         raise WrongUsage(f"{what}: {error}") from None
+    if compiler.approximated:
+        plan.figures["approximate"] = True
+    return value
 
 
 class Select(Operation):

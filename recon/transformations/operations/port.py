@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from recon.config.fields import Section, Text
+from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.table import Column, Table
 
 
@@ -18,7 +18,7 @@ class Plan:
     """The tables so far, and the statements that make the next. ``query``: asks the engine, and is None while a request is only checked."""
 
     tables: Mapping[str, Table]
-    today: date
+    settings: Settings
     query: Callable[[str], list[tuple[Any, ...]]] | None = None
     first: int = 0
     made: list[tuple[str, str, bool]] = field(default_factory=list)

@@ -27,7 +27,7 @@ class Filter(Operation):
     def apply(self, plan: Plan, table: Table) -> Table:
         layers = Layers(f"t{plan.first}_")
         value = compiled(plan, table, layers, "where", self.where)
-        truth = Compiler(layers, {}, plan.today, FUNCTIONS).truth(value)
+        truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
         layered = layers.over(table.relation)
         if plan.query is not None and truth.error is not None:
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
 from recon.intake.converters.layouts import Layout
+from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
 from recon.transformations.operations.groups import Group, Pivot, Unpivot
 from recon.transformations.operations.joins import Append, Join
@@ -19,6 +20,7 @@ from recon.transformations.operations.lookup import Vlookup
 from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
 from recon.transformations.operations.windows import FillDown, Lag, NumberRows, Rank, RunningTotal
+from recon.transformations.request.calendar import Calendar, Holidays
 
 KINDS: dict[str, type[Operation]] = {
     kind.KIND: kind
@@ -69,13 +71,16 @@ def _operation(value: object) -> object:
 
 class Request(Section):
     """``as_of``: what TODAY is; default: the day on which it runs. ``on_error``: what an error is in an output: its text, null, or a
-    reason to fail."""
+    reason to fail. ``holidays``: of NETWORKDAYS and WORKDAY. ``approximate``: powers and roots that are not exact may be computed in
+    doubles."""
 
     version: Literal["v1"] = "v1"
     as_of: date | None = None
     inputs: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")], Input], Field(min_length=1, max_length=100)]
     operations: Annotated[tuple[Annotated[Any, BeforeValidator(_operation)], ...], Field(max_length=OPERATIONS_MAX)] = ()
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=100)]
+    holidays: Holidays = ()
+    approximate: bool = False
     on_error: Literal["text", "null", "fail"] = "text"
     memory_limit: MemoryLimit = "2GB"
 
@@ -93,3 +98,9 @@ class Request(Section):
             if output.table not in known:
                 raise mistake(f"there is no table {output.table!r}; there are {', '.join(sorted(known))}", "outputs", number, "table")
         return self
+
+    def settings(self, today: date) -> Settings:
+        """What formulas take from the request; a named calendar is looked up. ``today``: where ``as_of`` is not given."""
+        if isinstance(self.holidays, Calendar):
+            return Settings(self.as_of or today, self.holidays.days(), self.holidays.years, self.approximate)
+        return Settings(self.as_of or today, tuple(sorted(set(self.holidays))), None, self.approximate)
