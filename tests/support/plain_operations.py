@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -26,17 +27,43 @@ def _findable(key: tuple[Any, ...]) -> bool:
 
 
 def vlookup(tables: Tables, body: Row) -> list[Row]:
-    first: dict[Any, Row] = {}
-    for row in tables[body["in"]]:
-        key = key_of(row, [body.get("match", body["key"])])
-        if _findable(key):
-            first.setdefault(key, row)
+    approximate = body.get("approximate")
+    like = {"find": "smaller", "many": "last"} if approximate else {}
+    match = {"match": [body["match"]]} if "match" in body else {}
+    return xlookup(tables, {**body, **like, "key": [body["key"]], **match})
+
+
+def xlookup(tables: Tables, body: Row) -> list[Row]:
+    """``smaller``, ``larger``: of the rows with the nearest key; ``wildcard``: of all rows that match."""
+    matches, find = body.get("match", body["key"]), body.get("find", "exact")
+    others = [(key_of(row, matches), row) for row in tables[body["in"]] if _findable(key_of(row, matches))]
     found = []
     for row in tables[body["table"]]:
-        own, match = row[body["key"]], first.get(key_of(row, [body["key"]]))
-        missing = own if isinstance(own, Wrong) else body.get("if_missing", Wrong(NA))
-        found.append({**row, **{name: missing if match is None else match[name] for name in body["take"]}})
+        key = key_of(row, body["key"])
+        alike = [(theirs, other) for theirs, other in others if theirs[:-1] == key[:-1]] if _findable(key) else []
+        if find in ("smaller", "larger"):
+            within = [theirs[-1] for theirs, _ in alike if (theirs[-1] <= key[-1] if find == "smaller" else theirs[-1] >= key[-1])]
+            nearest = (max if find == "smaller" else min)(within, default=None)
+            rows = [other for theirs, other in alike if theirs[-1] == nearest]
+        elif find == "wildcard":
+            rows = [other for theirs, other in alike if re.fullmatch(pattern(key[-1]), theirs[-1], re.DOTALL)]
+        else:
+            rows = [other for theirs, other in alike if theirs == key]
+        wrong = [row[name] for name in body["key"] if isinstance(row[name], Wrong)]
+        missing = wrong[0] if wrong else body.get("if_missing", Wrong(NA))
+        match = rows[-1 if body.get("many") == "last" else 0] if rows else None
+        found.append({**row, **{name: missing if match is None else match[column] for name, column in _pairs(body["take"])}})
     return found
+
+
+def _pairs(take: Any) -> list[tuple[str, str]]:
+    return list(take.items()) if isinstance(take, dict) else [(name, name) for name in take]
+
+
+def pattern(text: str) -> str:
+    """Excel's wildcards as a regular expression."""
+    parts = re.findall(r"~[*?~]|.", text, re.DOTALL)
+    return "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[-1] if len(part) == 2 else part) for part in parts)
 
 
 def join(tables: Tables, body: Row) -> list[Row]:
@@ -171,7 +198,7 @@ def number_rows(tables: Tables, body: Row) -> list[Row]:
 OPERATIONS: dict[str, Callable[[Tables, Row], list[Row]]] = {
     one.__name__: one
     for one in (
-        *(vlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
+        *(vlookup, xlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
         *(running_total, rank, lag, number_rows),
     )
 }

@@ -20,7 +20,7 @@ from recon.transformations.run import carry_out, read_request
 
 EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "25"))
 LEFT, RIGHT = {"k": "text", "g": "text", "a": "decimal(9,2)"}, {"k": "text", "a": "decimal(9,2)", "p": "decimal(6,3)"}
-KEYS = st.sampled_from(["", "A", "a", "B", "bb", "é"])
+KEYS = st.sampled_from(["", "A", "a", "B", "bb", "é", "b*", "?", "a~*"])
 NUMBERS = st.sampled_from(["", "x", "1.00", "-2.50", "3.25", "0.00", "7.75"])
 
 
@@ -42,7 +42,15 @@ NAMES = {"left_names": list(LEFT), "right_names": list(RIGHT)}
 BY = st.lists(st.sampled_from(["k", "g"]), min_size=1, max_size=2, unique=True)
 GROUPS = BY | st.just([])
 OPERATION = st.one_of(
-    st.fixed_dictionaries({"vlookup": st.just({"in": "right", "key": "k", "take": ["p"]})}),
+    st.booleans().map(lambda near: {"vlookup": {"in": "right", "key": "k", "take": ["p"], "approximate": near}}),
+    st.tuples(
+        st.sampled_from([["k"], ["a"], ["k", "a"], ["a", "k"]]),
+        st.sampled_from(["exact", "smaller", "larger", "wildcard"]),
+        st.sampled_from(["first", "last"]),
+        st.sampled_from([{}, {"if_missing": "-1.5"}]),
+    )
+    .filter(lambda one: one[1] != "wildcard" or one[0][-1] == "k")
+    .map(lambda one: {"xlookup": {"in": "right", "key": one[0], "find": one[1], "many": one[2], "take": {"x": "p", "y": "a"}, **one[3]}}),
     st.sampled_from(["inner", "left", "full", "anti"]).map(lambda how: {"join": {"with": "right", "on": ["k"], "how": how}}),
     st.just({"append": {"rows_of": "right"}}),
     st.tuples(BY, st.sampled_from(["sum", "count", "average", "min", "max"])).map(
@@ -83,6 +91,8 @@ def carried_out(operation: dict[str, Any], tables: dict[str, list[dict[str, str]
 def same(found: str, expected: Any) -> bool:
     if expected is None:
         return found == ""
+    if expected == "-1.5":
+        return Decimal(found) == Decimal(expected)
     if isinstance(expected, Wrong):
         return ERRORS.get(found) == expected.code
     return Decimal(found) == expected if isinstance(expected, Decimal) else found == expected

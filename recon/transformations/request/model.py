@@ -16,7 +16,7 @@ from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
 from recon.transformations.operations.groups import Group, Pivot, Unpivot
 from recon.transformations.operations.joins import Append, Join
-from recon.transformations.operations.lookup import Vlookup
+from recon.transformations.operations.lookup import Vlookup, Xlookup
 from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
 from recon.transformations.operations.windows import FillDown, Lag, NumberRows, Rank, RunningTotal
@@ -25,7 +25,7 @@ from recon.transformations.request.calendar import Calendar, Holidays
 KINDS: dict[str, type[Operation]] = {
     kind.KIND: kind
     for kind in (
-        *(Vlookup, Join, Append, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates),
+        *(Vlookup, Xlookup, Join, Append, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates),
         *(Group, Pivot, Unpivot, RunningTotal, Rank, Lag, NumberRows, FillDown),
     )
 }

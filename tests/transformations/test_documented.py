@@ -1,0 +1,17 @@
+"""Every operation of requests has a row in the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from recon.transformations.request.model import KINDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "transformations.md"
+
+
+def test_every_operation_has_a_row_in_the_documentation_and_every_row_is_an_operation() -> None:
+    section = PAGE.read_text().split("## Operations")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall("`([a-z_]+)`", row)]
+    assert sorted(named) == sorted(KINDS)
