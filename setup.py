@@ -70,7 +70,7 @@ setup(
         "dev": [*TEST, *DEV],
         "aws": AWS,
         "postgres": POSTGRES,
-        "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "matplotlib>=3.11", "psycopg2-binary>=2.9"],
+        "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "matplotlib>=3.11", "polars>=2.1,<3", "psycopg2-binary>=2.9"],
         "spark": SPARK,
     },
     entry_points={"console_scripts": ["recon = recon.cli:main"]},

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +18,13 @@ from recon.config import mistakes, yaml_file
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
 from recon.storage.scratch import file_digest
-from recon.transformations.engines.duckdb import DuckDB, columns_of, opened
+from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.figures import Figures, figures_of
+from recon.transformations.engines.inputs import Opened, opened
 from recon.transformations.formulas.settings import Settings
-from recon.transformations.formulas.tree import TEXTS
+from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
-from recon.transformations.operations.table import ROW, Table
+from recon.transformations.operations.table import Table
 from recon.transformations.request.model import Request
 
 
@@ -54,8 +56,7 @@ def tables_of(asked: Asked) -> dict[str, Table]:
     _refuse_paths(asked)
     tables: dict[str, Table] = {}
     for name, given in asked.request.inputs.items():
-        _, kinds = opened(name, given, asked.folder)
-        tables[name] = Table(name, f"i_{name}", columns_of(name, kinds))
+        tables[name] = Table(name, f"i_{name}", opened(name, given, asked.folder).columns)
     made = 0
     for number, operation in enumerate(asked.request.operations, 1):
         new = operation.as_ or operation.table
@@ -94,118 +95,88 @@ def _naming(number: int, operation: Operation) -> Iterator[None]:
 
 def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
     """Carries out a request and returns its certificate. Raises WrongInput for data that do not allow it; then no output is written."""
-    request, steps = asked.request, list[dict[str, Any]]()
-    with tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch, DuckDB.session(request, Path(scratch)) as engine:
-        tables, inputs = _loaded(asked, engine, progress)
-        made = 0
+    request = asked.request
+    inputs = [opened(name, given, asked.folder) for name, given in request.inputs.items()]
+    with tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch, DuckDB.session(Path(scratch), request.memory_limit) as engine:
+        making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
+        read = [_loaded(asked, engine, making, one, progress) for one in inputs]
         for number, operation in enumerate(request.operations, 1):
-            progress("transform", f"{number} {operation.KIND}", number / (len(request.operations) + 1))
-            plan = Plan(tables, asked.settings, engine.query, made)
-            new = operation.as_ or operation.table
+            _report(engine, progress, f"{number} {operation.KIND}", number / (len(request.operations) + 2))
             with _naming(number, operation):
-                rows_in = _rows(engine, tables[operation.table])
-                table = _Making(plan, engine).apply(operation, tables[operation.table])
-                made += len(plan.made)
-                before = {column.value for column in tables[operation.table].known}
-                steps.append({"number": number, "operation": operation.KIND, "table": new, "rows_in": rows_in, **plan.figures})
-                steps[-1] |= {"rows_out": _rows(engine, table), "errors": _errors(engine, table, before)}
-                tables = {**tables, new: _renamed(table, new)}
-        outputs = _written(asked, engine, tables)
+                making.apply(number, operation)
+        _report(engine, progress, "write", (len(request.operations) + 1) / (len(request.operations) + 2))
+        outputs = _written(asked, engine, making, lambda: _refuse_changed(asked, inputs, read))
     return {
         "request": asked.digest,
         "as_of": asked.settings.today.isoformat(),
         "holidays": [day.isoformat() for day in asked.settings.holidays],
-        "engine": "duckdb",
-        "inputs": inputs,
-        "operations": steps,
+        "engine": engine.name,
+        "inputs": read,
+        "operations": making.steps,
         "outputs": outputs,
     }
 
 
-class _Making:
-    """Makes each relation as soon as the operation names it, so that a pivot can ask for its values."""
-
-    def __init__(self, plan: Plan, engine: DuckDB) -> None:
-        self._plan, self._engine, self._done = plan, engine, 0
-        self._ask = plan.query
-        plan.query = self._query
-
-    def apply(self, operation: Operation, table: Table) -> Table:
-        found = operation.apply(self._plan, table)
-        self._make()
-        return found
-
-    def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        self._make()
-        return self._engine.query(statement)
-
-    def _make(self) -> None:
-        for name, select, stored in self._plan.made[self._done :]:
-            self._engine.make(name, select, stored)
-        self._done = len(self._plan.made)
+def _needed_later(request: Request) -> list[set[str]]:
+    """For each operation, the tables that later operations or outputs read."""
+    needed = {output.table for output in request.outputs}
+    found = []
+    for operation in reversed(request.operations):
+        found.append(set(needed))
+        needed |= set(operation.inputs)
+    return found[::-1]
 
 
-def _loaded(asked: Asked, engine: DuckDB, progress: Progress) -> tuple[dict[str, Table], list[dict[str, Any]]]:
-    tables: dict[str, Table] = {}
-    figures: list[dict[str, Any]] = []
-    for name, given in asked.request.inputs.items():
-        progress("transform", f"read {given.path}", 0.0)
-        digest = file_digest(asked.folder / given.path)
-        conversion, kinds = opened(name, given, asked.folder)
-        table = tables[name] = engine.load(name, conversion, columns_of(name, kinds))
-        if file_digest(asked.folder / given.path) != digest:
-            raise WrongInput(f"input {name}: {given.path} changed while it was read; run the same again")
-        counts = {"rows": _rows(engine, table), "sums": _sums(engine, table)}
-        figures.append({"input": name, "path": given.path, "digest": digest, **counts})
-    return tables, figures
+def _report(engine: DuckDB, progress: Progress, what: str, share: float) -> None:
+    """Says what is begun; the engine says it again while it works on it, so that a long operation is seen to be alive."""
+    progress("transform", what, share)
+    engine.watch = lambda done: progress("transform", f"{what} {done:.0%}" if done else what, share)
 
 
-def _written(asked: Asked, engine: DuckDB, tables: dict[str, Table]) -> list[dict[str, Any]]:
-    """Writes the outputs, each beside its place; when all are there, each takes its place. Raises WrongInput where an error is a reason to
-    fail."""
+def _loaded(asked: Asked, engine: DuckDB, making: Making, one: Opened, progress: Progress) -> dict[str, Any]:
+    path = asked.request.inputs[one.name].path
+    _report(engine, progress, f"read {path}", 0.0)
+    digests = one.digests()
+    figures = making.loaded(engine.load(one.name, one))
+    files = [{"file": part.path.name, "digest": digest} for part, digest in zip(one.parts, digests, strict=True)]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    several = {"files": files} if len(files) > 1 else {}
+    return {"input": one.name, "path": path, "digest": digest, **several, "rows": figures.rows, "sums": figures.sums}
+
+
+def _refuse_changed(asked: Asked, inputs: Sequence[Opened], read: Sequence[dict[str, Any]]) -> None:
+    """Raises WrongInput for an input that is no longer what was read."""
+    for one, figures in zip(inputs, read, strict=True):
+        before = [file["digest"] for file in figures.get("files", [figures])]
+        for part, old, new in zip(one.parts, before, one.digests(), strict=True):
+            if old != new:
+                raise WrongInput(f"input {one.name}: {part.path.name} changed while it was read; nothing was written; run the same again")
+
+
+def _written(asked: Asked, engine: DuckDB, making: Making, check: Callable[[], None]) -> list[dict[str, Any]]:
+    """Writes the outputs, each beside its place; when all are there and ``check`` has nothing against it, each takes its place. Raises
+    WrongInput where an error is a reason to fail."""
+    counted: dict[str, Figures] = {}
     for output in asked.request.outputs:
-        table = tables[output.table]
-        errors = _errors(engine, table, set())
-        if errors and asked.request.on_error == "fail":
-            first = next(iter(errors.items()))
+        table = making.tables[output.table]
+        making.settled(table)
+        found = counted.setdefault(output.table, figures_of(engine, table.relation, table.known, table.known))
+        if found.errors and asked.request.on_error == "fail":
+            first = next(iter(found.errors.items()))
             raise WrongInput(f"output {output.path}: column {first[0]!r} has errors: {first[1]}; nothing was written")
     figures, beside = [], dict[Path, Path]()
     try:
         for output in asked.request.outputs:
-            table, path = tables[output.table], asked.folder / output.path
+            table, path, found = making.tables[output.table], asked.folder / output.path, counted[output.table]
             path.parent.mkdir(parents=True, exist_ok=True)
             beside[path] = path.with_name(f".{path.name}.{os.getpid()}")
             engine.write(table, path, beside[path], asked.request.on_error)
-            counts = {"rows": _rows(engine, table), "sums": _sums(engine, table), "errors": _errors(engine, table, set())}
-            figures.append({"path": output.path, "digest": file_digest(beside[path]), **counts})
+            digest = file_digest(beside[path])
+            figures.append({"path": output.path, "digest": digest, "rows": found.rows, "sums": found.sums, "errors": found.errors})
+        check()
         for path, written in beside.items():
             os.replace(written, path)
     finally:
         for written in beside.values():
             written.unlink(missing_ok=True)
     return figures
-
-
-def _rows(engine: DuckDB, table: Table) -> int:
-    return int(engine.query(f"SELECT count(*) FROM {table.relation}")[0][0])
-
-
-def _errors(engine: DuckDB, table: Table, without: set[str]) -> dict[str, dict[str, Any]]:
-    """Column → kind of error → how many, and the first row; of columns that are not ``without``."""
-    found: dict[str, dict[str, Any]] = {}
-    for column in table.known:
-        if column.error is None or column.value in without:
-            continue
-        counts = f"SELECT {column.error}, count(*), min({ROW}) FROM {table.relation} WHERE {column.error} IS NOT NULL GROUP BY 1 ORDER BY 1"
-        if rows := engine.query(counts):
-            found[column.name] = {TEXTS[int(code)]: {"count": int(count), "first_row": int(first)} for code, count, first in rows}
-    return found
-
-
-def _sums(engine: DuckDB, table: Table) -> dict[str, str]:
-    numbers = [column for column in table.known if column.type.is_number]
-    if not numbers:
-        return {}
-    sums = ", ".join(f"coalesce(sum({column.value}), 0)" for column in numbers)
-    row = engine.query(f"SELECT {sums} FROM {table.relation}")[0]
-    return {column.name: str(total) for column, total in zip(numbers, row, strict=True)}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
 # DuckDB bounds what it spills by the room that was free when it began, and names that bound where it is reached.
-_FULL = (*(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "max_temp_directory_size", "failed to offload")
+DISK_FULL = (*(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "max_temp_directory_size", "failed to offload")
 _SETTINGS = (
     "TimeZone = 'UTC'",
     "preserve_insertion_order = false",
@@ -52,7 +52,7 @@ def connect(store: ObjectStore, config: Config, scratch: Path, place: str = "") 
             "look for amounts that are far too large and correct their file with 'recon land --replace'"
         ) from error
     except duckdb.Error as error:
-        if any(why in str(error) for why in _FULL):
+        if any(why in str(error) for why in DISK_FULL):
             raise OutOfCapacity(f"{scratch}: the disk is full; free some room and run again, nothing was committed") from error
         if isinstance(error, duckdb.InterruptException):
             raise KeyboardInterrupt from error

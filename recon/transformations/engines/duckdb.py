@@ -3,84 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.config.settings import Limits
-from recon.errors import OutOfCapacity, WrongInput, WrongUsage
-from recon.intake.converters import layouts
-from recon.intake.converters.opening import open_conversion
-from recon.intake.converters.port import Conversion, Received
-from recon.transformations.formulas.layers import column as named
-from recon.transformations.formulas.layers import sql_of
-from recon.transformations.formulas.tree import TEXTS, VALUE
+from recon.engines.duckdb.session import DISK_FULL
+from recon.errors import OutOfCapacity, WrongInput
+from recon.transformations.engines.inputs import Opened
+from recon.transformations.engines.reading import direct_scan, from_texts, nothing
+from recon.transformations.formulas.tree import TEXTS
 from recon.transformations.operations.table import ROW, Column, Table
-from recon.transformations.request.model import Input, Request
-from recon.vocabulary import check, parse_type
 from recon.vocabulary.duckdb import literal, quoted
-from recon.vocabulary.types import TEXT, Type
 
 if TYPE_CHECKING:
     import duckdb
 
-_SUFFIXES: dict[str, layouts.AnyLayout] = {
-    ".csv": layouts.Delimited(kind="delimited", header=True),
-    ".tsv": layouts.Delimited(kind="delimited", header=True, delimiter="\t"),
-    ".jsonl": layouts.JsonLines(kind="jsonl"),
-    ".parquet": layouts.Parquet(kind="parquet"),
-    ".xlsx": layouts.Sheet(kind="excel", header=True),
-}
-
-
-def opened(name: str, given: Input, folder: Path) -> tuple[Conversion, dict[str, Type]]:
-    """An input file, and the types of its columns; only its head is read. Raises WrongUsage and WrongInput that begin with the input's
-    name."""
-    path = folder / given.path
-    layout = given.format or _SUFFIXES.get(path.suffix.lower())
-    if layout is None:
-        raise WrongUsage(f"input {name}: {given.path}: its name does not say its format; write format: {{kind: …}}")
-    if not path.is_file():
-        raise WrongUsage(f"input {name}: {path}: there is no such file")
-    try:
-        conversion = open_conversion(Received(path.name, path), layout, None, Limits())
-    except WrongInput as error:
-        raise WrongInput(f"input {name}: {error}") from None
-    names = list(conversion.names)
-    folded = [column.casefold() for column in names]
-    if twice := [column for at, column in enumerate(names) if folded.index(column.casefold()) != at]:
-        raise WrongInput(f"input {name}: {path.name} has the column {twice[0]!r} twice; rename one in the file")
-    if unknown := [column for column in given.types if column not in names]:
-        raise WrongUsage(f"input {name}: types: {path.name} has no column {unknown[0]!r}; it has {', '.join(names[:20])}")
-    return conversion, {c: parse_type(given.types[c], f"input {name}: types.{c}") if c in given.types else TEXT for c in names}
-
-
-def columns_of(name: str, kinds: dict[str, Type]) -> tuple[Column, ...]:
-    """The columns of an input's table; a typed one holds #VALUE! where the text does not fit."""
-    return tuple(
-        Column(c, kind, f"i_{name}_{at}", None if kind == TEXT else f"j_{name}_{at}") for at, (c, kind) in enumerate(kinds.items())
-    )
+_LOOK_S = 0.2
+"""Seconds between two looks at how far a statement is."""
 
 
 class DuckDB:
-    """One session in a folder of its own."""
+    """One session in a folder of its own. ``watch``: gets the share of the statement that is done, 0 to 1."""
+
+    name = "duckdb"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._stored: set[str] = set()
+        self.watch: Callable[[float], None] = lambda share: None
 
     @staticmethod
     @contextmanager
-    def session(request: Request, folder: Path) -> Iterator[DuckDB]:
+    def session(folder: Path, memory_limit: str, threads: int | None = None) -> Iterator[DuckDB]:
+        """A session whose relations are in memory, and beyond ``memory_limit`` in ``folder``."""
         import duckdb
 
-        connection = duckdb.connect(str(folder / "work.duckdb"))
+        connection = duckdb.connect()
         try:
             for setting in (
-                f"memory_limit = {literal(request.memory_limit)}",
+                f"memory_limit = {literal(memory_limit)}",
                 f"temp_directory = {literal(str(folder / 'spilled'))}",
-                f"threads = {os.cpu_count() or 1}",
+                f"threads = {threads or os.cpu_count() or 1}",
                 "preserve_insertion_order = false",
+                "enable_progress_bar = false",
                 "TimeZone = 'UTC'",
             ):
                 connection.execute(f"SET {setting}")
@@ -89,53 +56,86 @@ class DuckDB:
             connection.close()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement. Raises WrongInput for a total of more than 38 digits, or too little memory, OutOfCapacity for too little
-        disk."""
+        """The rows of a statement, which Ctrl-C ends at once. Raises WrongInput for a total of more than 38 digits or too little memory,
+        OutOfCapacity for too little disk."""
         import duckdb
 
         try:
-            return self._connection.execute(statement).fetchall()
+            return self._executed(statement)
         except duckdb.OutOfRangeException as error:
             raise WrongInput(f"a total has more than 38 digits ({_line(error)}); round its column first, or take other groups") from error
-        except duckdb.OutOfMemoryException as error:
-            raise WrongInput(f"{_line(error)}; write a greater memory_limit in the request") from error
-        except duckdb.IOException as error:
-            raise OutOfCapacity(f"{_line(error)}; see to the disk, then run the same again") from error
+        except duckdb.Error as error:
+            if any(why in str(error) for why in DISK_FULL) or isinstance(error, duckdb.IOException):
+                raise OutOfCapacity(f"{_line(error)}; free some room on the disk, then run the same again") from error
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise WrongInput(f"{_line(error)}; write a greater memory_limit in the request") from error
+            raise
 
-    def make(self, name: str, select: str, stored: bool) -> None:
-        """Makes a relation, stored or a view. Raises as ``query``."""
-        self.query(f"CREATE TEMP {'TABLE' if stored else 'VIEW'} {name} AS {select}")
+    def _executed(self, statement: str) -> list[tuple[Any, ...]]:
+        """DuckDB notices a signal only at the end of a statement while the main thread is busy with it, so the main thread waits."""
+        with ThreadPoolExecutor(1) as beside:
+            done = beside.submit(lambda: self._connection.execute(statement).fetchall())
+            try:
+                while True:
+                    try:
+                        return done.result(timeout=_LOOK_S)
+                    except TimeoutError:
+                        self.watch(max(0.0, float(self._connection.query_progress()) / 100))
+            except KeyboardInterrupt:
+                self._connection.interrupt()
+                raise
 
-    def load(self, name: str, conversion: Conversion, columns: Sequence[Column]) -> Table:
-        """Reads an input. Raises WrongInput for a row that cannot be read."""
-        parts = [f"line AS {ROW}"]
-        for at, column in enumerate(columns):
-            value = _typed(f"t{at}", column.type)
-            parts.append(f"{value} AS {column.value}")
-            if column.error:
-                parts.append(
-                    f"CAST(CASE WHEN ({value}) IS NULL AND t{at} IS NOT NULL AND t{at} <> '' THEN {VALUE} END AS TINYINT) AS {column.error}"
-                )
-        relation = f"i_{name}"
-        for number, batch in enumerate(conversion.batches()):
-            self._connection.register("arriving", batch)
-            if bad := self._connection.execute(
-                "SELECT line, problem FROM arriving WHERE problem IS NOT NULL ORDER BY line LIMIT 1"
-            ).fetchone():
-                raise WrongInput(f"input {name}: {conversion.place(bad[0])}: {bad[1]}")
-            make = f"CREATE TEMP TABLE {relation} AS" if number == 0 else f"INSERT INTO {relation}"
-            self._connection.execute(f"{make} SELECT {', '.join(parts)} FROM arriving")
-            self._connection.unregister("arriving")
-        if not self.query(f"SELECT 1 FROM duckdb_tables() WHERE table_name = {literal(relation)}"):
-            empty = [f"CAST(NULL AS BIGINT) AS {ROW}"]
-            for column in columns:
-                empty.append(f"CAST(NULL AS {column.type.duckdb}) AS {column.value}")
-                empty += [f"CAST(NULL AS TINYINT) AS {column.error}"] if column.error else []
-            self._connection.execute(f"CREATE TEMP TABLE {relation} AS SELECT {', '.join(empty)} LIMIT 0")
-        return Table(name, relation, tuple(columns))
+    def make(self, relation: str, select: str, stored: bool) -> None:
+        """See recon.transformations.engines.port.Engine."""
+        if stored:
+            self._stored.add(relation)
+        self.query(f"CREATE TEMP {'TABLE' if stored else 'VIEW'} {relation} AS {select}")
+
+    def store(self, relation: str) -> None:
+        """See the port."""
+        self.make(f"s_{relation}", f"SELECT * FROM {relation}", stored=True)
+        self.query(f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT * FROM s_{relation}")
+
+    def drop(self, relation: str) -> None:
+        """See the port."""
+        for name in (relation, f"s_{relation}"):
+            if name in self._stored:
+                self._stored.discard(name)
+                self.query(f"DROP TABLE {name}")
+            elif name == relation:
+                self.query(f"DROP VIEW {name}")
+
+    def totals(self, relation: str, aggregates: Sequence[str]) -> list[Any]:
+        """See the port."""
+        return [value or 0 for value in self.query(f"SELECT {', '.join(aggregates)} FROM {relation}")[0]]
+
+    def kinds(self, relation: str, error: str) -> list[tuple[int, int, int]]:
+        """See the port."""
+        found = self.query(f"SELECT {error}, count(*), min({ROW}) FROM {relation} WHERE {error} IS NOT NULL GROUP BY 1 ORDER BY 1")
+        return [(int(code), int(count), int(first)) for code, count, first in found]
+
+    def load(self, name: str, opened: Opened) -> Table:
+        """See the port. Parquet of the table's types is read where it is; anything else is stored."""
+        table = Table(name, f"i_{name}", opened.columns)
+        if (scan := direct_scan(opened)) is not None:
+            self.make(table.relation, scan, stored=False)
+            return table
+        self.make(table.relation, nothing(opened.columns), stored=True)
+        rows = 0
+        for part in opened.parts:
+            conversion = part.conversion()
+            for batch in conversion.batches():
+                self._connection.register("arriving", batch)
+                if bad := self.query("SELECT line, problem FROM arriving WHERE problem IS NOT NULL ORDER BY line LIMIT 1"):
+                    raise WrongInput(f"input {name}: {part.path.name}: {conversion.place(bad[0][0])}: {bad[0][1]}")
+                self.query(f"INSERT INTO {table.relation} SELECT {from_texts(opened.columns, f'line + {rows}')} FROM arriving")
+                self._connection.unregister("arriving")
+            if len(opened.parts) > 1:
+                rows = int(self.query(f"SELECT coalesce(max({ROW}), 0) FROM {table.relation}")[0][0])
+        return table
 
     def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:
-        """Writes a table to the file ``to`` in order of its rows, in the format of ``path``. Raises as ``query``."""
+        """See the port."""
         as_text = on_error == "text" and path.suffix.lower() == ".csv"
         shown = [f"{_shown(column, as_text)} AS {quoted(column.name)}" for column in table.known]
         form = {".csv": "(FORMAT csv, HEADER)", ".parquet": "(FORMAT parquet, COMPRESSION zstd)"}[path.suffix.lower()]
@@ -149,11 +149,6 @@ class DuckDB:
 
 def _line(error: Exception) -> str:
     return str(error).splitlines()[0]
-
-
-def _typed(text: str, kind: Type) -> str:
-    """SQL of a text as a value, by the vocabulary's cast: null where it is none. An empty text is a blank."""
-    return f"nullif({text}, '')" if kind == TEXT else sql_of(check.cast(named(text, TEXT), kind))
 
 
 def _shown(column: Column, errors_as_text: bool) -> str:

@@ -22,6 +22,7 @@ class Compute(Operation):
     """New columns by formulas, such as ``{total: "=[@amount]*1.05"}``; a later one may use those before it."""
 
     KIND: ClassVar[str] = "compute"
+    KEEPS_ROWS: ClassVar[bool] = True
     set: Annotated[dict[Text, Text], Field(min_length=1)]
 
     def apply(self, plan: Plan, table: Table) -> Table:
@@ -65,6 +66,7 @@ class Select(Operation):
     """Only these columns, in this order."""
 
     KIND: ClassVar[str] = "select"
+    KEEPS_ROWS: ClassVar[bool] = True
     columns: Names
 
     def apply(self, plan: Plan, table: Table) -> Table:
@@ -78,6 +80,7 @@ class Drop(Operation):
     """All but these columns."""
 
     KIND: ClassVar[str] = "drop"
+    KEEPS_ROWS: ClassVar[bool] = True
     columns: Names
 
     def apply(self, plan: Plan, table: Table) -> Table:
@@ -92,6 +95,7 @@ class Rename(Operation):
     """Other names: ``{old: new}``."""
 
     KIND: ClassVar[str] = "rename"
+    KEEPS_ROWS: ClassVar[bool] = True
     columns: Annotated[dict[Text, Text], Field(min_length=1)]
 
     def apply(self, plan: Plan, table: Table) -> Table:

@@ -24,6 +24,7 @@ class _Lookup(Operation):
     """``take``: columns of the table ``in_``. Texts are equal without regard to case; a blank is never found. Not found is #N/A, or
     ``if_missing``, which is of the type of each column that is taken. The number of rows stays."""
 
+    KEEPS_ROWS: ClassVar[bool] = True
     in_: Annotated[Text, Field(alias="in")]
     take: Annotated[dict[Text, Text], BeforeValidator(_take), Field(min_length=1)]
     if_missing: Text | None = None

@@ -38,9 +38,11 @@ class Plan:
 
 
 class Operation(Section):
-    """``table``: what it works on. ``as_``: the name of the table that it makes; default: the same, which it replaces."""
+    """``table``: what it works on. ``as_``: the name of the table that it makes; default: the same, which it replaces. ``KEEPS_ROWS``: it
+    makes of each row one row with the same number, so that it need not be stored before the next operation."""
 
     KIND: ClassVar[str] = ""
+    KEEPS_ROWS: ClassVar[bool] = False
     table: Text
     as_: Annotated[Text | None, Field(alias="as")] = None
 

@@ -39,6 +39,7 @@ class RunningTotal(_PerGroup):
     """The sum of a column up to and with the row; a blank adds nothing. From an error on, the total is that error."""
 
     KIND: ClassVar[str] = "running_total"
+    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
 
     def apply(self, plan: Plan, table: Table) -> Table:
@@ -54,6 +55,7 @@ class Rank(_PerGroup):
     place, as RANK.EQ has it. A blank has none, and the error of an error is its own."""
 
     KIND: ClassVar[str] = "rank"
+    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
     ascending: bool = False
 
@@ -70,6 +72,7 @@ class Lag(_PerGroup):
     """A column's value some ``rows`` before, blank where there is none; below 0 that many after."""
 
     KIND: ClassVar[str] = "lag"
+    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
     rows: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 1
 
@@ -84,6 +87,7 @@ class NumberRows(_PerGroup):
     """The number of a row within its group, from 1."""
 
     KIND: ClassVar[str] = "number_rows"
+    KEEPS_ROWS: ClassVar[bool] = True
 
     def apply(self, plan: Plan, table: Table) -> Table:
         return self.added(plan, table, INTEGER, f"CAST(row_number() {self.over(table)} AS BIGINT)")
@@ -93,6 +97,7 @@ class FillDown(Operation):
     """Blanks of columns get the value of the nearest row above that has one; an error is a value."""
 
     KIND: ClassVar[str] = "fill_down"
+    KEEPS_ROWS: ClassVar[bool] = True
     columns: Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
 
     def apply(self, plan: Plan, table: Table) -> Table:

@@ -1,0 +1,55 @@
+"""The port of an engine: it reads inputs, makes relations by SQL, and answers questions about them.
+
+Relations are made by statements of one dialect, DuckDB's, on every engine: what an operation means is compiled once. A relation has the
+column ``n``, which numbers its rows, and columns of values and of codes of errors. All engines give equal rows, numbers and figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recon.transformations.operations.table import Table
+
+if TYPE_CHECKING:
+    from recon.transformations.engines.inputs import Opened
+
+
+class Engine(Protocol):
+    """A session of an engine. Every call may raise WrongInput for a total of more than 38 digits or too little memory, and OutOfCapacity
+    for too little disk."""
+
+    name: str
+
+    def load(self, name: str, opened: Opened) -> Table:
+        """Reads an input. Raises WrongInput for a row that cannot be read."""
+        ...
+
+    def make(self, relation: str, select: str, stored: bool) -> None:
+        """Makes a relation, stored, or computed whenever it is asked for."""
+        ...
+
+    def store(self, relation: str) -> None:
+        """Stores a relation that was made without."""
+        ...
+
+    def drop(self, relation: str) -> None:
+        """Gives up a relation and the room that it takes."""
+        ...
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement that answers in few rows."""
+        ...
+
+    def totals(self, relation: str, aggregates: Sequence[str]) -> list[Any]:
+        """The values of aggregates over all rows, each a ``count`` or a ``sum``: a sum of nothing is 0."""
+        ...
+
+    def kinds(self, relation: str, error: str) -> list[tuple[int, int, int]]:
+        """Code, count and first row of the errors in a column, in order of the codes."""
+        ...
+
+    def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:
+        """Writes a table to the file ``to`` in order of its rows, in the format of ``path``."""
+        ...

@@ -1,0 +1,135 @@
+"""Makes the tables of a request one after the other: what is stored and what is computed when it is asked for, what is counted and when,
+and what is given up once no later operation needs it.
+
+An operation that keeps its rows is not stored: the next one is computed with it in one pass. Before rows change, the chain is stored, and
+the rows and errors of all its operations are counted in one pass over it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recon.transformations.engines.figures import Figures, figures_of
+from recon.transformations.engines.port import Engine
+from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.table import Column, Table
+
+CHAIN_MAX = 16
+"""Operations that are computed in one pass at most: the engine's own planning grows with them."""
+_NAME = re.compile(r"\b[ir]_?\w+")
+Planned = Callable[[Mapping[str, Table], Callable[[str], list[tuple[Any, ...]]], int], Plan]
+"""Tables, the engine's query, and the number of the next relation → the plan of an operation."""
+
+
+@dataclass
+class _Chain:
+    """Operations whose relation is not stored: figures and new columns of each, in order. ``computed``: whether any column is computed, so
+    that reading it twice costs more than storing it."""
+
+    steps: list[tuple[dict[str, Any], tuple[Column, ...]]] = field(default_factory=list)
+    computed: bool = False
+
+
+class Making:
+    """The tables so far. ``later``: for each operation, the names of the tables that are needed after it."""
+
+    def __init__(self, engine: Engine, planned: Planned, later: list[set[str]]) -> None:
+        self.tables: dict[str, Table] = {}
+        self.steps: list[dict[str, Any]] = []
+        self._engine, self._planned, self._later = engine, planned, later
+        self._rows: dict[str, int] = {}
+        self._chains: dict[str, _Chain] = {}
+        self._sources: dict[str, set[str]] = {}
+        self._number = 0
+
+    def loaded(self, table: Table) -> Figures:
+        """Adds the table of an input, and returns its figures, with sums."""
+        self.tables[table.name] = table
+        self._sources[table.relation] = set()
+        figures = figures_of(self._engine, table.relation, (), table.known)
+        self._rows[table.relation] = figures.rows
+        return figures
+
+    def apply(self, number: int, operation: Operation) -> None:
+        """Makes the table of an operation. Raises what the operation and the engine raise."""
+        table, new = self.tables[operation.table], operation.as_ or operation.table
+        for name in operation.inputs:
+            if not operation.KEEPS_ROWS or name != operation.table or len(self._chain(table).steps) >= CHAIN_MAX:
+                self.settled(self.tables[name])
+        plan = self._planned(self.tables, self._query, self._number)
+        self._plan, self._done = plan, 0
+        made = operation.apply(plan, table)
+        step = {"number": number, "operation": operation.KIND, "table": new, "rows_in": self._rows[table.relation], **plan.figures}
+        self.steps.append(step)
+        before = {column.value for column in table.known}
+        fresh = tuple(column for column in made.known if column.value not in before)
+        if operation.KEEPS_ROWS:
+            self._lengthen(table, made, step, fresh)
+        else:
+            self._make()
+            figures = figures_of(self._engine, made.relation, fresh)
+            self._rows[made.relation] = figures.rows
+            step |= {"rows_out": figures.rows, "errors": figures.errors}
+        self._number += len(plan.made)
+        self.tables[new] = Table(new, made.relation, made.columns)
+        self._give_up(number)
+
+    def settled(self, table: Table) -> None:
+        """Stores a table's relation, where it is not and columns of it are computed, and counts the errors of its operations."""
+        chain = self._chains.pop(table.relation, _Chain())
+        if not chain.computed:
+            return
+        self._engine.store(table.relation)
+        self._sources[table.relation] = set()
+        columns = [replace(column, name=column.value) for _, fresh in chain.steps for column in fresh]
+        if any(column.error is not None for column in columns):
+            errors = figures_of(self._engine, table.relation, columns).errors
+            for step, fresh in chain.steps:
+                step["errors"] = {column.name: errors[column.value] for column in fresh if column.value in errors}
+
+    def _lengthen(self, table: Table, made: Table, step: dict[str, Any], fresh: tuple[Column, ...]) -> None:
+        """Adds an operation that keeps its rows to the chain of its table."""
+        step |= {"rows_out": step["rows_in"], "errors": {}}
+        chain = self._chain(table)
+        there = {sql for column in made.known for sql in column.sql}
+        if any(column.error is not None and column.error not in there for _, columns in chain.steps for column in columns):
+            self.settled(table)  # else nobody could count the errors of columns that are gone
+            chain = _Chain()
+        self._make(made.relation)
+        self._rows[made.relation] = self._rows[table.relation]
+        if made.relation != table.relation:
+            self._chains[table.relation] = _Chain([], chain.computed)
+        self._chains[made.relation] = _Chain([*chain.steps, (step, fresh)], chain.computed or bool(fresh))
+
+    def _chain(self, table: Table) -> _Chain:
+        return self._chains.get(table.relation, _Chain())
+
+    def _query(self, statement: str) -> list[tuple[Any, ...]]:
+        self._make()
+        return self._engine.query(statement)
+
+    def _make(self, unstored: str = "") -> None:
+        """Makes the relations that the operation has named so far. ``unstored``: that of its table, where its rows are kept."""
+        for name, select, stored in self._plan.made[self._done :]:
+            stored = stored and name != unstored
+            self._sources[name] = set() if stored else self._sources.keys() & set(_NAME.findall(select))
+            self._engine.make(name, select, stored)
+        self._done = len(self._plan.made)
+
+    def _give_up(self, number: int) -> None:
+        """Drops the relations that no later operation needs."""
+        needed = self._behind(table.relation for name, table in self.tables.items() if name in self._later[number - 1])
+        for relation in [name for name in self._sources if name not in needed]:
+            self._engine.drop(relation)
+            del self._sources[relation]
+
+    def _behind(self, relations: Iterable[str]) -> set[str]:
+        """Relations, and those that they are computed from."""
+        found, todo = set[str](), list(relations)
+        while todo:
+            if (name := todo.pop()) not in found:
+                found.add(name)
+                todo += self._sources.get(name, ())
+        return found
