@@ -22,7 +22,7 @@ from recon.model.record import full
 from recon.model.windows import name_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then, records_then
-from recon.reading.sheets import Book
+from recon.exports.sheets import Book
 from recon.records.columns import words_of
 from recon.records.decode import decode
 from recon.records.encode import encode

@@ -6,7 +6,8 @@ never a formula.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +19,8 @@ from recon.errors import WrongUsage
 if TYPE_CHECKING:
     import duckdb
 
-ROWS_MAX = 1_048_575
+ROWS_MAX, COLUMNS_MAX = 1_048_575, 16_384
+"""Of a sheet; rows without the heading."""
 TEXT_MAX = 32_767
 DIGITS_MAX = 15
 _WIDTHS = (8, 60)
@@ -39,11 +41,13 @@ class Book:
 
 
 @dataclass
-class _Sheet:
-    """A worksheet that is written row by row. ``shown_as_text``: number of values with too many digits for a cell."""
+class Sheet:
+    """A worksheet that is written row by row. ``shown_as_text``: number of values with too many digits for a cell. ``truths``: whether
+    truth values are cells of their own kind, or texts."""
 
     sheet: Any
-    formats: _Formats
+    formats: Formats
+    truths: bool = False
     widths: dict[int, int] = field(default_factory=dict)
     shown_as_text: int = 0
     row: int = 0
@@ -61,7 +65,9 @@ class _Sheet:
         self.row += 1
 
     def _write_cell(self, column: int, value: object, text: str) -> None:
-        if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        if self.truths and isinstance(value, bool):
+            self.sheet.write_boolean(self.row, column, value)
+        elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             if len(text.strip("-").replace(".", "").lstrip("0")) <= DIGITS_MAX:
                 scale = max(0, -int(value.as_tuple().exponent)) if isinstance(value, Decimal) else 0
                 self.sheet.write_number(self.row, column, float(value), self.formats.of("#,##0" + ("." + "0" * scale if scale else "")))
@@ -86,8 +92,8 @@ class _Sheet:
             self.sheet.autofilter(0, 0, max(0, self.row - 1), max(0, len(self.widths) - 1))
 
 
-class _Formats:
-    """The formats of a workbook, each made once."""
+class Formats:
+    """The formats of a workbook of xlsxwriter, each made once."""
 
     def __init__(self, book: Any) -> None:
         self._book, self._made = book, {"bold": book.add_format({"bold": True}), "right": book.add_format({"align": "right"})}
@@ -101,44 +107,57 @@ class _Formats:
 def write_book(connection: duckdb.DuckDBPyConnection, query: str, file: Path, new: Path, book: Book) -> None:
     """Writes the rows of ``query`` and the other sheets of ``book`` to ``new``. ``file``: the name in error messages. Raises WrongUsage
     if a text does not fit."""
+    with new_book(new) as made:
+        formats = Formats(made)
+        rows = Sheet(made.add_worksheet(book.name), formats)
+        _write_query(connection, query, rows, file)
+        rows.finish(filtered=True)
+        as_text = rows.shown_as_text
+        if book.totals:
+            totals = Sheet(made.add_worksheet("totals"), formats)
+            _write_query(connection, book.totals, totals, file)
+            totals.finish()
+            as_text += totals.shown_as_text
+        if book.about:
+            _write_source(Sheet(made.add_worksheet("source"), formats), book, rows.row - 1, as_text)
+
+
+@contextmanager
+def new_book(new: Path) -> Iterator[Any]:
+    """A workbook of xlsxwriter whose rows are written in order, in constant memory, and whose texts are texts. It is written at the end of
+    the block. Raises OSError."""
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
 
     no_formulas = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     made = xlsxwriter.Workbook(str(new), {"constant_memory": True, "tmpdir": str(new.parent), **no_formulas})
-    formats = _Formats(made)
-    rows = _Sheet(made.add_worksheet(book.name), formats)
-    _write_query(connection, query, rows, file)
-    rows.finish(filtered=True)
-    as_text = rows.shown_as_text
-    if book.totals:
-        totals = _Sheet(made.add_worksheet("totals"), formats)
-        _write_query(connection, book.totals, totals, file)
-        totals.finish()
-        as_text += totals.shown_as_text
-    if book.about:
-        _write_source(_Sheet(made.add_worksheet("source"), formats), book, rows.row - 1, as_text)
+    yield made
     try:
         made.close()
     except FileCreateError as error:
         raise error.args[0] from error  # the OSError itself
 
 
-def _write_query(connection: duckdb.DuckDBPyConnection, query: str, sheet: _Sheet, file: Path) -> None:
+def refuse_long_texts(file: Path, row: int, values: Sequence[object]) -> None:
+    """Raises WrongUsage for a text that no cell takes. ``row``: its number in the sheet, from 0 for the heading."""
+    if any(isinstance(value, str) and len(value) > TEXT_MAX for value in values):
+        longest = max(len(value) for value in values if isinstance(value, str))
+        raise WrongUsage(
+            f"{file}: row {row}: a text of {longest:,} characters does not fit a cell of {TEXT_MAX:,}; "
+            "export .csv or .parquet instead"
+        )
+
+
+def _write_query(connection: duckdb.DuckDBPyConnection, query: str, sheet: Sheet, file: Path) -> None:
     result = connection.execute(query)
     sheet.write([description[0] for description in result.description or ()], bold=True)
     while batch := result.fetchmany(10_000):
         for row in batch:
-            if any(isinstance(value, str) and len(value) > TEXT_MAX for value in row):
-                longest = max(len(value) for value in row if isinstance(value, str))
-                raise WrongUsage(
-                    f"{file}: row {sheet.row}: a text of {longest:,} characters does not fit a cell of {TEXT_MAX:,}; "
-                    "export .csv or .parquet instead"
-                )
+            refuse_long_texts(file, sheet.row, row)
             sheet.write(row)
 
 
-def _write_source(sheet: _Sheet, book: Book, rows: int, as_text: int) -> None:
+def _write_source(sheet: Sheet, book: Book, rows: int, as_text: int) -> None:
     for name, value in (*book.about, ("rows", rows), ("numbers shown as text", as_text)):
         sheet.write([name, value])
     if as_text:
