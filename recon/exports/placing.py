@@ -62,8 +62,9 @@ class _Placing:
         self.at = self._files[0] if self._files else Path()
 
     def begin(self) -> list[Path]:
-        for self.at in self._files:
-            target = Path(os.path.realpath(self.at))  # a link stays a link, to the new content
+        for file in self._files:
+            self.at = file
+            target = Path(os.path.realpath(file))  # a link stays a link, to the new content
             self._targets.append(target)
             self._folders.append(Path(tempfile.mkdtemp(prefix=".recon-", dir=target.parent)))
         if self._files:

@@ -143,8 +143,7 @@ def refuse_long_texts(file: Path, row: int, values: Sequence[object]) -> None:
     if any(isinstance(value, str) and len(value) > TEXT_MAX for value in values):
         longest = max(len(value) for value in values if isinstance(value, str))
         raise WrongUsage(
-            f"{file}: row {row}: a text of {longest:,} characters does not fit a cell of {TEXT_MAX:,}; "
-            "export .csv or .parquet instead"
+            f"{file}: row {row}: a text of {longest:,} characters does not fit a cell of {TEXT_MAX:,}; export .csv or .parquet instead"
         )
 
 

@@ -16,13 +16,13 @@ from recon.config.form import form_of
 from recon.engines.duckdb import carried_forward, contributions
 from recon.engines.duckdb.reduce import measure
 from recon.engines.duckdb.session import connect
+from recon.exports.sheets import Book
 from recon.logic.call import after_merge
 from recon.model.form import JsonLines
 from recon.model.record import full
 from recon.model.windows import name_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then, records_then
-from recon.exports.sheets import Book
 from recon.records.columns import words_of
 from recon.records.decode import decode
 from recon.records.encode import encode

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
 from recon.errors import WrongUsage
+from recon.exports.sheets import Book
 from recon.intake.corrections import PREFIX
 from recon.reading.artifacts import columns_of, table_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then
 from recon.reading.provenance import currency_of
-from recon.exports.sheets import Book
 from recon.state import reduced
 from recon.state.timeline import State
 from recon.storage.parquet import scan

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from recon.config import Config
-from recon.model.windows import name_of
 from recon.exports.sheets import Book
+from recon.model.windows import name_of
 from recon.state.certificates import read_certificates
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore

@@ -45,10 +45,10 @@ class Making:
         self._number = 0
 
     def loaded(self, table: Table) -> Figures:
-        """Adds the table of an input, and returns its figures, with sums."""
+        """Adds the table of an input, and returns its figures, with errors and sums."""
         self.tables[table.name] = table
         self._sources[table.relation] = set()
-        figures = figures_of(self._engine, table.relation, (), table.known)
+        figures = figures_of(self._engine, table.relation, table.known, table.known)
         self._rows[table.relation] = figures.rows
         return figures
 

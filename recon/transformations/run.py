@@ -20,8 +20,9 @@ from recon.model.progress import Progress, silent
 from recon.storage.scratch import file_digest
 from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.engines.figures import Figures, figures_of
-from recon.transformations.engines.inputs import Opened, opened
 from recon.transformations.formulas.settings import Settings
+from recon.transformations.inputs.files import Scratch
+from recon.transformations.inputs.opening import Opened, open_inputs
 from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import Table
@@ -30,12 +31,14 @@ from recon.transformations.request.model import Request
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that has been read and checked. ``folder``: paths are relative to it."""
+    """A request that has been read and checked. ``folder``: paths are relative to it. ``scratch``: has what was fetched and unpacked."""
 
     request: Request
     folder: Path
     digest: str
     settings: Settings
+    inputs: dict[str, Opened]
+    scratch: Scratch
 
 
 def read_request(path: Path) -> Asked:
@@ -44,7 +47,9 @@ def read_request(path: Path) -> Asked:
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = mistakes.validated(file, Request)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
-    asked = Asked(request, path.parent, digest, request.settings(datetime.now(UTC).date()))
+    scratch = Scratch()
+    inputs = open_inputs(request.inputs, path.parent, scratch)
+    asked = Asked(request, path.parent, digest, request.settings(datetime.now(UTC).date()), inputs, scratch)
     tables_of(asked)
     return asked
 
@@ -55,8 +60,8 @@ def tables_of(asked: Asked) -> dict[str, Table]:
     Raises WrongUsage for the first operation that does not fit, and for an output that would take the place of another file."""
     _refuse_paths(asked)
     tables: dict[str, Table] = {}
-    for name, given in asked.request.inputs.items():
-        tables[name] = Table(name, f"i_{name}", opened(name, given, asked.folder).columns)
+    for name, opened in asked.inputs.items():
+        tables[name] = Table(name, f"i_{name}", opened.columns)
     made = 0
     for number, operation in enumerate(asked.request.operations, 1):
         new = operation.as_ or operation.table
@@ -72,7 +77,7 @@ def tables_of(asked: Asked) -> dict[str, Table]:
 
 def _refuse_paths(asked: Asked) -> None:
     """Raises WrongUsage for an output that is an input, or another output."""
-    taken = {(asked.folder / given.path).resolve(): f"the input {name}" for name, given in asked.request.inputs.items()}
+    taken = {file.path.resolve(): f"the input {name}" for name, opened in asked.inputs.items() for file in opened.files}
     for number, output in enumerate(asked.request.outputs, 1):
         path = (asked.folder / output.path).resolve()
         if path in taken:
@@ -95,8 +100,7 @@ def _naming(number: int, operation: Operation) -> Iterator[None]:
 
 def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
     """Carries out a request and returns its certificate. Raises WrongInput for data that do not allow it; then no output is written."""
-    request = asked.request
-    inputs = [opened(name, given, asked.folder) for name, given in request.inputs.items()]
+    request, inputs = asked.request, list(asked.inputs.values())
     with tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch, DuckDB.session(Path(scratch), request.memory_limit) as engine:
         making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
         read = [_loaded(asked, engine, making, one, progress) for one in inputs]
@@ -134,23 +138,25 @@ def _report(engine: DuckDB, progress: Progress, what: str, share: float) -> None
 
 
 def _loaded(asked: Asked, engine: DuckDB, making: Making, one: Opened, progress: Progress) -> dict[str, Any]:
-    path = asked.request.inputs[one.name].path
+    path = ", ".join(asked.request.inputs[one.name].path)
     _report(engine, progress, f"read {path}", 0.0)
     digests = one.digests()
     figures = making.loaded(engine.load(one.name, one))
-    files = [{"file": part.path.name, "digest": digest} for part, digest in zip(one.parts, digests, strict=True)]
+    files = [{"file": file.shown, "digest": digest} for file, digest in zip(one.files, digests, strict=True)]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    several = {"files": files} if len(files) > 1 else {}
-    return {"input": one.name, "path": path, "digest": digest, **several, "rows": figures.rows, "sums": figures.sums}
+    more: dict[str, Any] = {"files": files} if len(files) > 1 else {}
+    if one.deleted:
+        more["marked_as_deleted"] = one.deleted
+    return {"input": one.name, "path": path, "digest": digest, **more, "rows": figures.rows, "sums": figures.sums, "errors": figures.errors}
 
 
 def _refuse_changed(asked: Asked, inputs: Sequence[Opened], read: Sequence[dict[str, Any]]) -> None:
     """Raises WrongInput for an input that is no longer what was read."""
     for one, figures in zip(inputs, read, strict=True):
         before = [file["digest"] for file in figures.get("files", [figures])]
-        for part, old, new in zip(one.parts, before, one.digests(), strict=True):
+        for file, old, new in zip(one.files, before, one.digests(), strict=True):
             if old != new:
-                raise WrongInput(f"input {one.name}: {part.path.name} changed while it was read; nothing was written; run the same again")
+                raise WrongInput(f"input {one.name}: {file.shown} changed while it was read; nothing was written; run the same again")
 
 
 def _written(asked: Asked, engine: DuckDB, making: Making, check: Callable[[], None]) -> list[dict[str, Any]]:

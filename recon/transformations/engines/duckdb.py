@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from recon.engines.duckdb.session import DISK_FULL
 from recon.errors import OutOfCapacity, WrongInput
-from recon.transformations.engines.inputs import Opened
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
 from recon.transformations.formulas.tree import TEXTS
+from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary.duckdb import literal, quoted
 
@@ -121,17 +121,11 @@ class DuckDB:
             self.make(table.relation, scan, stored=False)
             return table
         self.make(table.relation, nothing(opened.columns), stored=True)
-        rows = 0
-        for part in opened.parts:
-            conversion = part.conversion()
-            for batch in conversion.batches():
-                self._connection.register("arriving", batch)
-                if bad := self.query("SELECT line, problem FROM arriving WHERE problem IS NOT NULL ORDER BY line LIMIT 1"):
-                    raise WrongInput(f"input {name}: {part.path.name}: {conversion.place(bad[0][0])}: {bad[0][1]}")
-                self.query(f"INSERT INTO {table.relation} SELECT {from_texts(opened.columns, f'line + {rows}')} FROM arriving")
-                self._connection.unregister("arriving")
-            if len(opened.parts) > 1:
-                rows = int(self.query(f"SELECT coalesce(max({ROW}), 0) FROM {table.relation}")[0][0])
+        values = from_texts(opened.columns, "line")
+        for batch in opened.batches():
+            self._connection.register("arriving", batch)
+            self.query(f"INSERT INTO {table.relation} SELECT {values} FROM arriving")
+            self._connection.unregister("arriving")
         return table
 
     def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from recon.transformations.operations.table import Table
 
 if TYPE_CHECKING:
-    from recon.transformations.engines.inputs import Opened
+    from recon.transformations.inputs.opening import Opened
 
 
 class Engine(Protocol):

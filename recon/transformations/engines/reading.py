@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from recon.storage import parquet
-from recon.transformations.engines.inputs import Opened, Part
 from recon.transformations.formulas.layers import column as named
 from recon.transformations.formulas.layers import sql_of
 from recon.transformations.formulas.tree import VALUE
+from recon.transformations.inputs.files import Part
+from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Column
 from recon.vocabulary import check
 from recon.vocabulary.duckdb import quoted

@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
-from recon.intake.converters.layouts import Layout
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
 from recon.transformations.operations.groups import Group, Pivot, Unpivot
@@ -21,6 +20,7 @@ from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
 from recon.transformations.operations.windows import FillDown, Lag, NumberRows, Rank, RunningTotal
 from recon.transformations.request.calendar import Calendar, Holidays
+from recon.transformations.request.inputs import Input
 
 KINDS: dict[str, type[Operation]] = {
     kind.KIND: kind
@@ -31,15 +31,6 @@ KINDS: dict[str, type[Operation]] = {
 }
 OPERATIONS_MAX = 1000
 SUFFIXES = (".csv", ".parquet")
-
-
-class Input(Section):
-    """A file. ``format``: as in a source; by default known by the name: CSV, TSV, JSON lines, Parquet, xlsx. ``types``: of columns; others
-    are text."""
-
-    path: Text
-    format: Layout | None = None
-    types: dict[Text, Text] = Field(default={})
 
 
 class Output(Section):

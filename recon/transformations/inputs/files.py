@@ -1,0 +1,167 @@
+"""Which files an input is: names, patterns, objects in S3, members of archives; each as a local file that its converter reads."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from recon.config.settings import Limits
+from recon.errors import TryAgain, WrongInput, WrongUsage
+from recon.intake.converters import layouts
+from recon.intake.converters.decoding import decode
+from recon.intake.converters.opening import open_conversion
+from recon.intake.converters.port import Conversion, Received
+from recon.intake.converters.unpacking import ARCHIVES, unpack
+from recon.storage.open import open_store
+from recon.storage.port import NotFound
+from recon.transformations.request.files import S3, bucket_and_key
+
+_PATTERN = re.compile(r"[*?\[]")
+FILES_MAX = 10_000
+LIMITS = Limits()
+
+
+@dataclass
+class Scratch:
+    """A folder for what is fetched and unpacked, made when it is first needed; it is removed with this object, at the latest at the end of
+    the process."""
+
+    prefix: str = "recon-transform-"
+    _count: int = field(default=0, init=False)
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix=self.prefix)
+
+    def new(self) -> Path:
+        """A new, empty folder."""
+        self._count += 1
+        made = Path(self._folder.name) / str(self._count)
+        made.mkdir()
+        return made
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of an input. ``shown``: its path as in the request, or its place in S3. ``path``: local."""
+
+    shown: str
+    path: Path
+
+
+def found_files(paths: tuple[str, ...], folder: Path, scratch: Scratch) -> list[Found]:
+    """The files of an input: in the order of the list, those of a pattern by their names. Raises WrongUsage where a file is not
+    there or a pattern finds none."""
+    found: list[Found] = []
+    for path in paths:
+        here = list(_in_s3(path, scratch) if path.startswith(S3) else _in_folder(path, folder))
+        found += here
+        if len(found) > FILES_MAX:
+            raise WrongUsage(f"more than {FILES_MAX:,} files; put some of them together first")
+    shown = [file.shown for file in found]
+    if twice := next((file for at, file in enumerate(shown) if shown.index(file) != at), None):
+        raise WrongUsage(f"{twice} is there twice; name each file once")
+    return found
+
+
+def _in_folder(path: str, folder: Path) -> Iterator[Found]:
+    if _PATTERN.search(path) and not (folder / path).is_file():
+        matches = sorted(match for match in glob.glob(path, root_dir=folder, recursive=True) if (folder / match).is_file())
+        if not matches:
+            raise WrongUsage(f"{path}: no file in {folder} has such a name")
+        yield from (Found(match, folder / match) for match in matches)
+        return
+    if (folder / path).is_dir():
+        inside = sorted(each.name for each in (folder / path).iterdir() if each.is_file() and not each.name.startswith((".", "_")))
+        if not inside:
+            raise WrongUsage(f"{folder / path}: there are no files in this folder")
+        yield from (Found(str(Path(path) / each), folder / path / each) for each in inside)
+        return
+    if not (folder / path).is_file():
+        raise WrongUsage(f"{folder / path}: there is no such file")
+    yield Found(path, folder / path)
+
+
+def _in_s3(path: str, scratch: Scratch) -> Iterator[Found]:
+    """Copies of objects."""
+    bucket, key = bucket_and_key(path)
+    store = open_store(f"{S3}{bucket}", Path())
+    keys = [key]
+    if _PATTERN.search(key):
+        before = _PATTERN.split(key)[0].rpartition("/")[0]
+        keys = [other for other in store.list(before) if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")]
+        if not keys:
+            raise WrongUsage(f"{path}: no object has such a name")
+    for key in keys:
+        local = scratch.new() / PurePosixPath(key).name
+        try:
+            before_copy = (store.size(key), store.modified(key))
+            store.copy_out(key, local)
+            if (store.size(key), store.modified(key)) != before_copy:
+                raise TryAgain(f"{S3}{bucket}/{key} changed while it was read; run the same again")
+        except NotFound:
+            raise WrongUsage(f"{S3}{bucket}/{key}: there is no such object") from None
+        yield Found(f"{S3}{bucket}/{key}", local)
+
+
+@dataclass
+class Part:
+    """What a converter reads: a file, or a member of an archive. ``shown``: its name, with its archive. ``columns``: those that the request
+    gives a file without a header."""
+
+    received: Received
+    layout: layouts.AnyLayout
+    columns: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        return self.received.shown
+
+    @property
+    def path(self) -> Path:
+        return self.received.path
+
+    @cached_property
+    def conversion(self) -> Conversion:
+        """Opens the file. Raises WrongInput and WrongUsage."""
+        return open_conversion(self.received, self.layout, self.columns or None, LIMITS)
+
+
+_DELIMITED = layouts.Delimited(kind="delimited", header=True)
+_EXCEL = layouts.Sheet(kind="excel", header=True)
+SUFFIXES: dict[str, layouts.AnyLayout] = {
+    ".csv": _DELIMITED,
+    ".tsv": layouts.Delimited(kind="delimited", header=True, delimiter="\t"),
+    **dict.fromkeys((".jsonl", ".ndjson"), layouts.JsonLines(kind="jsonl")),
+    ".json": layouts.Json(kind="json"),
+    ".parquet": layouts.Parquet(kind="parquet"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls"), _EXCEL),
+    ".ods": layouts.Sheet(kind="ods", header=True),
+    ".dbf": layouts.DBase(kind="dbase"),
+}
+"""The formats that a name says; all others need ``format``."""
+
+
+def parts_of(file: Found, layout: layouts.AnyLayout | None, columns: tuple[str, ...], scratch: Scratch) -> list[Part]:
+    """A file, or the members of an archive, unpacked and decoded. Raises WrongUsage and WrongInput."""
+    inside = [Received(file.path.name, file.path)]
+    if file.path.suffix.lower() in ARCHIVES:
+        inside = unpack(file.path.name, file.path, LIMITS, scratch.new())
+        if not inside:
+            raise WrongInput(f"{file.shown}: the archive has no files")
+    parts = []
+    for received in inside:
+        found = layout or SUFFIXES.get(PurePosixPath(received.name).suffix.lower())
+        if found is None:
+            raise WrongUsage(f"{received.shown}: its name does not say its format; write format: {{kind: …}}")
+        encoding = getattr(found, "encoding", None)
+        if encoding is not None and not isinstance(found, layouts.DBase) and encoding != "utf-8":
+            received = decode(received, encoding, scratch.new(), LIMITS)
+        parts.append(Part(received, found, columns))
+    return parts
