@@ -11,7 +11,7 @@ from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S, at_start, report_check
 from recon.config import Config
 from recon.errors import ReconError
-from recon.intake.sources.inbox import Item, QueueInbox, open_inbox
+from recon.intake.sources.inbox import Item, QueueInbox
 from recon.intake.sources.receive import fresh
 from recon.intake.sources.records import waits
 from recon.intake.sources.site import Intake
@@ -88,7 +88,7 @@ def _arrived(intake: Intake, standing: Standing) -> list[str]:
     taken = [file for file in standing.open if file.source not in intake.broken and not is_stopped(intake, standing, file)]
     found = [f"{file.id} {file.state} {file.tries}" for file in taken if waits(intake, file) is None]
     for location in intake.inboxes:
-        inbox = open_inbox(intake.config, location)
+        inbox = intake.inbox(location)
         if isinstance(inbox, QueueInbox):
             # A message has no name before it is received: as long as some wait, each minute may start a run.
             found += [f"{location} {datetime.now(UTC):%Y-%m-%dT%H:%M}"] if inbox.waiting() else []
@@ -98,5 +98,6 @@ def _arrived(intake: Intake, standing: Standing) -> list[str]:
 
 
 def _settled(item: Item) -> bool:
-    """Whether a local file has not changed for a while; an object in S3 is whole as soon as it is listed."""
-    return item.place.startswith("s3://") or time.time() - Path(item.place).stat().st_mtime >= SETTLED_S
+    """Whether a local file has not changed for a while; an object in S3 is whole as soon as it is listed, a file of breaks as soon as it
+    is made."""
+    return bool(item.of) or item.place.startswith("s3://") or time.time() - Path(item.place).stat().st_mtime >= SETTLED_S

@@ -107,8 +107,7 @@ class Reconciliation:
         bytes that are in another window, too; otherwise they raise WrongUsage, since they would count twice."""
         from recon.intake import batches, same_bytes
         from recon.intake.files import inspect, spec_of
-        from recon.storage import clock
-        from recon.storage.scratch import file_digest
+        from recon.storage import clock, scratch
 
         start = self.config.grid.parse(window, "--window")
         store, spec = self.store(create=True), spec_of(self.config, self.config.columns)
@@ -116,16 +115,17 @@ class Reconciliation:
         def check(name: str, path: Path) -> None:
             inspect(name, path, spec)
             batches.refuse_unbegun(self.config.grid, start, clock.now(store))
-            same_bytes.note_or_refuse(store, start, name, file_digest(path), again)
+            same_bytes.note_or_refuse(store, start, name, scratch.file_digest(path), again)
 
         options = batches.LandOptions(close, self.config.closing.files, replace, expect or {})
         return batches.land(store, start, list(map(Path, files)), check, options)
 
     def intake(self, run: str = "python") -> Intake:
         """The sources with the store and the database, for ``recon.intake.sources``. ``run``: the id that the trace of a file names."""
-        from recon.intake.sources.site import Intake
+        from recon.intake.sources import site
+        from recon.reading.results import results_of
 
-        return Intake(self.config, run)
+        return site.Intake(self.config, run, read_results=results_of)
 
     def deliver(self, inbox: str | Path, run: str = "python") -> Delivered:
         """Takes the new files of an inbox to their windows: of a folder, ``s3://bucket/prefix``, or a queue of S3's events, by its URL."""

@@ -23,7 +23,8 @@ from recon.config import Config
 from recon.database import present_database
 from recon.errors import NotReady, ReconError, WrongInput
 from recon.intake.manifests import Manifest, operator
-from recon.intake.sources.load import load_sources
+from recon.intake.sources.deliver import deliver_breaks
+from recon.intake.sources.load import Source, load_sources
 from recon.model.windows import name_of
 from recon.stages.aggregate import reduce_on_cluster
 from recon.stages.work import Work
@@ -32,7 +33,7 @@ from recon.state.timeline import Timeline
 from recon.storage.port import ObjectStore
 from recon.storage.roles import role_of
 from recon_assets.aggregation_metadata import columns_of, of_run
-from recon_assets.assets import asset_key
+from recon_assets.assets import CERTIFICATES, asset_key
 from recon_assets.intake import CLEAN, PROCESSED
 from recon_assets.partitions import key_of, partitions_of, windows_asked
 from recon_assets.reporting import tag
@@ -92,9 +93,16 @@ def aggregation_assets(config: Config, known: Known) -> list[dg.AssetsDefinition
     return [_asset(config, definition, engine) for definition in known.definitions.good.values()]
 
 
+def _made_by(source: Source) -> str:
+    """The asset that has a source's rows."""
+    if source.breaks is not None:
+        return CERTIFICATES
+    return PROCESSED if source.process is not None else CLEAN
+
+
 def _upstream(config: Config, definition: Definition) -> list[dg.AssetKey]:
     needs = definition.section.needs
-    names = {PROCESSED if definition.source.process is not None else CLEAN, *(CLEAN for need in needs if need.source is not None)}
+    names = {_made_by(definition.source), *(CLEAN for need in needs if need.source is not None)}
     others = [aggregation_key(config, need.aggregation) for need in needs if need.aggregation is not None]
     return [*(asset_key(config.name, name) for name in sorted(names)), *others]
 
@@ -129,6 +137,8 @@ def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.Confi
                 getattr(context.resources, store).open()  # none is made where it is not mounted
                 opened: SiteDatabase = getattr(context.resources, database)
                 site = Aggregations(opened.intake(config, context.run.run_id))
+                if definition.source.breaks is not None and RUN_TAG not in context.run.tags:
+                    deliver_breaks(site.intake)
                 end_dead(site)  # the sensor's role may not be allowed to ask the warehouse
                 scopes = [ALL]
                 if by_window:

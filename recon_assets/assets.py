@@ -42,6 +42,7 @@ class StageAsset:
         return self.metadata(work, STAGES[self.stage](work, windows))
 
 
+CERTIFICATES = "window_certificates"
 STAGE_ASSETS = (
     StageAsset(
         "event_batches",
@@ -89,7 +90,7 @@ STAGE_ASSETS = (
         INDEX,
     ),
     StageAsset(
-        "window_certificates",
+        CERTIFICATES,
         "certify",
         ("stateful_artifacts", "artifact_index"),
         frozenset({"json"}),

@@ -9,6 +9,7 @@ import dagster as dg
 from recon.config import Config, load_place
 from recon.database import Database, open_database
 from recon.intake.sources.site import Intake
+from recon.reading.results import results_of
 from resources.redis import dagster_secret
 
 
@@ -23,7 +24,7 @@ class SiteDatabase(dg.ConfigurableResource[Database]):
 
     def intake(self, config: Config, run: str) -> Intake:
         """The sources of a reconciliation with its store and database."""
-        return Intake(config, run, dagster_secret)
+        return Intake(config, run, dagster_secret, results_of)
 
 
 def database_key(reconciliation: str) -> str:

@@ -145,11 +145,14 @@ def run(
     """
     from recon.aggregations.tick import ask
     from recon.intake.manifests import operator
+    from recon.intake.sources.deliver import deliver_breaks
 
     if (override is None) != (reason is None) or (override is not None and (name is None or window is None)):
         raise WrongUsage("--override needs NAME, --window and --reason: one condition is set aside for one scope, with the reason kept")
     site = _opened(common)
     scope = _scope(site, window, name)
+    for file, why in deliver_breaks(site.intake).failed:
+        warn(f"{file}: {why}")
     if name is not None:
         ask(site, name, scope, operator())
     if name is not None and scope is not None and override is not None and reason is not None:

@@ -223,3 +223,10 @@ def local_midnight(text: str, zone: str, field: str) -> datetime:
     if not FIRST_YEAR <= local.year <= LAST_YEAR:
         raise WrongUsage(f"{field}: {text!r} is not from {FIRST_YEAR} to {LAST_YEAR}; write a time within these years")
     return local.replace(tzinfo=_zone(zone)).astimezone(UTC)
+
+
+def day_begin(instant: datetime, zone: str | None) -> datetime:
+    """The start of the business day that contains an instant. A midnight that clocks skip is the instant of the change; of a midnight that
+    occurs twice, the first counts."""
+    local = instant.astimezone(_zone(zone or "UTC"))
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)

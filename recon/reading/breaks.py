@@ -64,7 +64,7 @@ class Scope:
 
 def breaks(scope: Scope, chosen: Chosen) -> pa.Table:
     """The columns of the artifacts, ``since`` and ``age_days``; in order of status, age and key unless ``chosen`` names another order."""
-    with _table(scope, chosen) as connection:
+    with chosen_breaks(scope, chosen) as connection:
         return connection.sql("FROM chosen ORDER BY place").select(_COLUMNS).to_arrow_table()
 
 
@@ -73,7 +73,7 @@ def export_breaks(scope: Scope, chosen: Chosen, file: Path) -> int:
     from recon.reading.provenance import book_of
 
     check_format(file)
-    with _table(scope, chosen) as connection:
+    with chosen_breaks(scope, chosen) as connection:
         connection.execute(f"CREATE TEMP VIEW listed AS SELECT {_COLUMNS} FROM chosen")
 
         def book() -> Book:
@@ -86,7 +86,7 @@ def export_breaks(scope: Scope, chosen: Chosen, file: Path) -> int:
 def summary(scope: Scope, chosen: Chosen) -> list[dict[str, Any]]:
     """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the
     amounts and the sum of their absolute values. ``amounts`` is empty if there is no amount, or its currency is not known."""
-    with _table(scope, chosen) as connection:
+    with chosen_breaks(scope, chosen) as connection:
         ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
         age_group = f"CASE {ages} ELSE {literal(AGES[-1][1])} END AS age"
         groups = f"SELECT status, {age_group}, min(age_days) AS youngest, count(*)"
@@ -135,7 +135,7 @@ _COLUMNS = "* EXCLUDE (place)"
 
 
 @contextmanager
-def _table(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
+def chosen_breaks(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the table ``chosen``: the breaks, and their ``place`` in the order."""
     config = scope.config
     with table_of(scope.store, config, scope.state, scope.last, scope.then) as connection, scratch_folder(scope.store) as scratch:

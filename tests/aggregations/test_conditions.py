@@ -9,7 +9,7 @@ import aggregation_site as s
 import pytest
 from aggregation_site import DAILY, NEXT, NOON, WINDOW, answers, evaluated, land, made, run
 
-from recon.aggregations.preconditions.conditions import day_begin
+from recon.model.windows import day_begin
 
 NAMES = DAILY + "expect: [a.csv, {name: b.csv, until: 2026-11-02}, {name: c.csv, from: 2026-11-02}]\n"
 

@@ -72,7 +72,7 @@ def definition_of(name: str, file: yaml_file.File, base: Config, sources: Mappin
         raise WrongUsage(
             f"{file.place(('source',))}: source: there is no source {section.source!r}; there are {', '.join(sources) or 'none'}"
         )
-    if source.section.reference:
+    if source.section.reference and source.breaks is None:
         raise WrongUsage(f"{file.place(('source',))}: source: {section.source!r} is reference data; name it under needs")
     for need in section.needs:
         if need.source is not None and need.source not in sources:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
-from zoneinfo import ZoneInfo
 
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import ExpectedNumber, Need
 from recon.aggregations.preconditions.history import Past
 from recon.aggregations.preconditions.snapshot import ALL, Contents, split
 from recon.intake.sources.arrivals import expected_here, expected_name
-from recon.model.windows import Grid, name_of
+from recon.model.windows import Grid, day_begin, name_of
 
 NOT_RUNNING, TRIES, NEW_INPUT, CADENCE = "not running", "tries", "new input", "cadence"
 FILES, ROWS, BYTES, CRITERIA = "files", "rows", "bytes", "criteria"
@@ -43,13 +42,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``files``: those in it."""
+    """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``files``: those in it. ``uncertified``: why the breaks of
+    this day cannot be told yet, "" where they can, or where the source has received files."""
 
     definition: Definition
     name: str
     files: Contents
     past: Past
     now: datetime
+    uncertified: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -139,7 +140,8 @@ def files(scope: Scope) -> Answer:
     """As many files as expected have landed, or those of the expected names."""
     expect = scope.definition.section.expect
     if isinstance(expect, ExpectedNumber):
-        return Answer(FILES, scope.files.count >= expect.number, f"{scope.files.count} of {expect.number} files")
+        why = f": {scope.uncertified}" if scope.uncertified else ""
+        return Answer(FILES, scope.files.count >= expect.number, f"{scope.files.count} of {expect.number} files{why}")
     names, missing = scope.expected, scope.missing
     if not names:
         return Answer(FILES, False, "no file is expected on this day")
@@ -194,13 +196,6 @@ def deadline_passed(scope: Scope) -> str:
         return ""
     end = scope.grid.after(window) + after
     return f"the deadline {name_of(end)} has passed" if scope.now >= end else ""
-
-
-def day_begin(instant: datetime, zone: str | None) -> datetime:
-    """The start of the business day that contains an instant. A midnight that clocks skip is the instant of the change; of a midnight that
-    occurs twice, the first counts."""
-    local = instant.astimezone(ZoneInfo(zone or "UTC"))
-    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
 
 
 def _count(files: int, what: str = "") -> str:

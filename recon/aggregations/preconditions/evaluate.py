@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,8 +17,10 @@ from recon.aggregations.preconditions.conditions import Answer, Scope
 from recon.aggregations.preconditions.history import Override, Past, Pasts, overrides
 from recon.aggregations.preconditions.snapshot import ALL, Files, joined, split
 from recon.database import Database
+from recon.intake.sources.load import Source
 
 _NOTHING = Past()
+Uncertified = Callable[[Source], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class Evaluator:
     """Evaluates again and again. It remembers the details of files and completed runs, so that a tick in which nothing arrived reads only
     versions."""
 
-    def __init__(self, database: Database, reconciliation: str) -> None:
-        self.database, self.reconciliation = database, reconciliation
+    def __init__(self, database: Database, reconciliation: str, uncertified: Uncertified = lambda _: {}) -> None:
+        """``uncertified``: of a source of breaks, first window of a day → why its breaks cannot be told yet."""
+        self.database, self.reconciliation, self.uncertified = database, reconciliation, uncertified
         self.files, self.pasts = Files(reconciliation), Pasts(reconciliation)
 
     def evaluate(
@@ -78,11 +81,12 @@ class Evaluator:
         default those that are evaluated. ``scope``: only this one, also where it has no file."""
         chosen = list(definitions)
         by_name = {made.name: made for made in chosen} if known is None else known
+        uncertified = {made.source.name: self.uncertified(made.source) for made in chosen if made.source.breaks is not None}
         with self.database.read() as connection:
             at = self.database.clock(connection) if now is None else now
             self.files.look(connection)
             happened, set_aside = self.pasts.look(connection), overrides(connection, self.reconciliation)
-            look = _Look(self.database, connection, self.files, happened, at, by_name, set_aside)
+            look = _Look(self.database, connection, self.files, happened, at, by_name, set_aside, uncertified)
             return [one for one in look.evaluations(chosen, scope) if settled or not one.settled]
 
 
@@ -97,6 +101,7 @@ class _Look:
     now: datetime
     known: Mapping[str, Definition]
     set_aside: Mapping[tuple[str, str], Sequence[Override]]
+    uncertified: Mapping[str, Mapping[str, str]]
     _texts: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def evaluations(self, definitions: Iterable[Definition], only: str | None) -> list[Evaluation]:
@@ -120,18 +125,24 @@ class _Look:
         """The evaluation of a scope, each condition asked."""
         past = self.pasts.get((definition.name, name), _NOTHING)
         files = self.files.contents(self.connection, definition.source.name, windows, definition.section.files)
-        scope = Scope(definition, name, files, past, self.now)
+        scope = Scope(definition, name, files, past, self.now, self._uncertified(definition).get(name, ""))
         chosen = self.set_aside.get((definition.name, name), ())
         answers = tuple(_set_aside(answer, scope, chosen) for answer in self._answers(scope))
         used = tuple(one for one in chosen if any(one.condition == answer.condition for answer in answers))
         return Evaluation(definition, name, self.now, answers, files.text, past, tuple(scope.missing), used)
 
     def _scopes(self, definition: Definition) -> dict[str, list[str]]:
-        """Scope → its windows: those with files, and those whose files were all taken back since a run."""
+        """Scope → its windows: those with files, those whose files were all taken back since a run, and days whose breaks cannot be
+        told."""
         there = self.files.windows(definition.source.name)
         if definition.section.per == "all":
             return {ALL: sorted(there)}
-        return {window: [window] for window in sorted({*there, *self._past_scopes.get(definition.name, ())})}
+        return {
+            window: [window] for window in sorted({*there, *self._past_scopes.get(definition.name, ()), *self._uncertified(definition)})
+        }
+
+    def _uncertified(self, definition: Definition) -> Mapping[str, str]:
+        return self.uncertified.get(definition.source.name, {})
 
     @cached_property
     def _past_scopes(self) -> dict[str, list[str]]:

@@ -108,7 +108,9 @@ def _additive(definition: Definition) -> list[str]:
 def _landed(file: Mapping[str, Any]) -> LandedFile:
     if file["landed_path"] is None:
         raise WrongInput(f"{file['name']}: it landed before aggregations were there; run 'recon source reconvert {file['source']}'")
-    return LandedFile(file["landed_as"], file["landed_digest"], int(file["size"]), file["landed_path"], {"rows": file["kept"]})
+    return LandedFile(
+        file["landed_as"] or file["name"], file["landed_digest"], int(file["size"]), file["landed_path"], {"rows": file["kept"]}
+    )
 
 
 def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: Path, place: Mapping[str, Any]) -> Computed:

@@ -39,7 +39,7 @@ class Aggregations:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        return Evaluator(self.intake.database, self.config.name)
+        return Evaluator(self.intake.database, self.config.name, self.intake.waiting)
 
     @cached_property
     def runs(self) -> Runs:

@@ -10,7 +10,8 @@ from recon.errors import ReconError, WrongUsage
 from recon.intake.sources.arrivals import Arrival, arrivals, complete
 from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.folder import FOLDER
-from recon.intake.sources.inbox import Inbox, Item, QueueInbox, open_inbox
+from recon.intake.sources.inbox import Inbox, Item, QueueInbox
+from recon.intake.sources.load import BREAKS
 from recon.intake.sources.process import process
 from recon.intake.sources.receive import fresh, is_wanted, receive
 from recon.intake.sources.site import Intake
@@ -59,10 +60,10 @@ class Delivered:
 
 
 def deliver(intake: Intake, location: str, progress: Progress = silent) -> Delivered:
-    """Takes every new or changed file of an inbox to its window. ``location``: see recon.intake.sources.inbox.open_inbox.
+    """Takes every new or changed file of an inbox to its window. ``location``: see recon.intake.sources.site.Intake.inbox.
 
     A source with a mistake takes no file; the others do. Raises WrongUsage where the folder is missing, or no source is left."""
-    inbox, found = open_inbox(intake.config, location), Delivered()
+    inbox, found = intake.inbox(location), Delivered()
     _refuse_no_sources(intake)
     unchanged: list[Item] = []
     while items := inbox.items():
@@ -75,10 +76,19 @@ def deliver(intake: Intake, location: str, progress: Progress = silent) -> Deliv
     return found
 
 
+def deliver_breaks(intake: Intake, progress: Progress = silent) -> Delivered:
+    """Makes the files of breaks of all days that can be told, and takes them as ``deliver`` takes received ones."""
+    found = Delivered()
+    for location in intake.inboxes:
+        if location.startswith(BREAKS):
+            found = found + deliver(intake, location, progress)
+    return found
+
+
 def _receive(intake: Intake, inbox: Inbox, items: Sequence[Item], found: Delivered, progress: Progress) -> list[Item]:
     """Receives what is new. Returns the other files of sources and archives, which have not changed since they were received."""
     new = fresh(intake, items)
-    wanted = [item for item in items if is_wanted(intake, item.name)]
+    wanted = [item for item in items if is_wanted(intake, item)]
     for item in items:
         if item not in wanted:
             found.unknown.append(item.name)

@@ -26,12 +26,14 @@ _LOG = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Item:
     """A file in an inbox. ``name``: for the sources' patterns. ``place``: a path or URL. ``stamp``: equal stamps of a place mean equal
-    bytes. ``message``: of a queue, what is deleted once the file is received."""
+    bytes. ``message``: of a queue, what is deleted once the file is received. ``of``: the source that it was made for, which alone takes
+    it."""
 
     name: str
     place: str
     stamp: str
     message: str = ""
+    of: str = ""
 
 
 class Inbox(Protocol):
@@ -223,5 +225,5 @@ def _asked(url: str, operation: str, **arguments: Any) -> dict[str, Any]:
 
 def locations(inboxes: Sequence[str | None], folder: Path) -> list[str]:
     """The distinct inboxes, folders as absolute paths; ``folder``: of the configuration."""
-    remote = ("s3://", "http://", "https://")
+    remote = ("s3://", "http://", "https://", "breaks:")
     return sorted({text if text.startswith(remote) else str((folder / text).resolve()) for text in inboxes if text is not None})

@@ -10,21 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recon.config import mistakes, yaml_file
-from recon.config.model import Config, Place
+from recon.config.model import Config
 from recon.errors import WrongUsage
 from recon.intake.sources.folder import FOLDER
 from recon.intake.sources.names import NamePattern
-from recon.intake.sources.sections import Column, SourceSection
+from recon.intake.sources.sections import BreaksOf, BreaksSection, Column, SourceSection
 from recon.logic.source import LogicSource, find
 from recon.vocabulary.types import TEXT, Type, parse_type
 
+BREAKS = "breaks:"
+"""The beginning of the location of an inbox with the reconciliation's own breaks; the source's name follows."""
+WINDOW_IN_NAME = "%Y%m%dT%H%M%z"
+"""How the name of a file of breaks writes its first window."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 @dataclass(frozen=True)
 class Source:
     """``types``: of the kept columns. ``rules``: digest of the file's content and of its function; a change of it does not touch files that
-    have landed. ``process``: the function that works on each record, None where the source names none."""
+    have landed. ``process``: the function that works on each record, None where the source names none. ``breaks``: of a source whose files
+    are the reconciliation's own breaks, see recon.intake.sources.results."""
 
     name: str
     path: Path
@@ -32,6 +37,7 @@ class Source:
     types: Mapping[str, Type]
     rules: str
     process: LogicSource | None = None
+    breaks: BreaksOf | None = None
 
     @property
     def kept(self) -> dict[str, Column]:
@@ -61,16 +67,15 @@ class Loaded:
     broken: dict[str, WrongUsage]
 
 
-def load_sources(place: Place) -> Loaded:
+def load_sources(config: Config) -> Loaded:
     """The sources beside a configuration. A file with a mistake disables only itself."""
-    folder, loaded = place.path.parent / FOLDER, Loaded({}, {})
+    folder, loaded = config.path.parent / FOLDER, Loaded({}, {})
     for path in sorted(folder.glob("*.yaml")):
         try:
-            source = load_source(path)
-            if source.section.feeds not in (None, place.name):
+            source = load_source(path, config)
+            if source.section.feeds not in (None, config.name):
                 continue
-            if isinstance(place, Config):
-                refuse_missing_columns(source, place)
+            refuse_missing_columns(source, config)
         except WrongUsage as error:
             loaded.broken[path.stem] = error
         else:
@@ -78,16 +83,58 @@ def load_sources(place: Place) -> Loaded:
     return loaded
 
 
-def load_source(path: Path) -> Source:
-    """One source from its file. Raises WrongUsage with file, line and field."""
+def load_source(path: Path, config: Config) -> Source:
+    """One source from its file, beside a configuration. Raises WrongUsage with file, line and field."""
     if not _NAME.match(path.stem):
         raise WrongUsage(f"{path}: a source is named by its file, in lower-case letters, digits and _; rename the file")
     file = yaml_file.read(path)
+    if isinstance(file.content, dict) and "breaks" in file.content:
+        return _source_of_breaks(file, config)
     section = mistakes.validated(file, SourceSection)
     types, process = _types(file, section), _process(file, section)
     meaning = [file.content, *(process.meaning() if process else [])]
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
     return Source(path.stem, path, section, types, digest, process)
+
+
+def _source_of_breaks(file: yaml_file.File, config: Config) -> Source:
+    """The source of a file that says ``breaks``: the columns are those of the reconciliation's artifacts."""
+    section = mistakes.validated(file, BreaksSection)
+    name, columns = file.path.stem, _columns_of_breaks(file, config)
+    made = {
+        "files": f"{name}-{{window}}-{{commit}}.parquet",
+        "feeds": section.feeds,
+        "inbox": BREAKS + name,
+        "reference": True,
+        "delivery": "snapshot",
+        "version": {"part": "commit"},
+        "window": {"part": "window", "format": WINDOW_IN_NAME},
+        "format": {"kind": "parquet"},
+        "columns": columns,
+    }
+    digest = hashlib.sha256(json.dumps([file.content, columns], sort_keys=True).encode()).hexdigest()
+    types = {column: TEXT if kind == "text" else parse_type(kind, f"columns.{column}") for column, kind in columns.items()}
+    return Source(name, file.path, SourceSection.model_validate(made), types, digest, breaks=section.breaks)
+
+
+def _columns_of_breaks(file: yaml_file.File, config: Config) -> dict[str, str]:
+    """Column → type of the breaks: the day, the key and its columns, then those of 'recon breaks'."""
+    values = [(item.name, str(item.type)) for item in config.measures]
+    values += [(item.name, str(item.expression.type)) for item in config.derived]
+    listed = [
+        *[("day", "date"), ("key", "text")],
+        *[(name, "text") for name in config.key if len(config.key) > 1],
+        *[("status", "text"), *([("currency", "text")] if config.events.currency else [])],
+        *values,
+        *[("windows", "integer"), ("first_window", "text"), ("last_window", "text"), ("since", "timestamp"), ("age_days", "integer")],
+    ]
+    names = [name for name, _ in listed]
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise WrongUsage(
+            f"{file.path}: the breaks of {config.path.name} would have the column {twice[0]!r} twice; rename the key column, measure or "
+            "derived value of that name"
+        )
+    return dict(listed)
 
 
 def _process(file: yaml_file.File, section: SourceSection) -> LogicSource | None:

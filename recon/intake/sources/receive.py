@@ -36,7 +36,7 @@ def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], li
     nothing is received. An archive with such names is received again while a source has a mistake, since they may be for it."""
     with scratch_folder(intake.store) as folder:
         path = inbox.local(item, folder)
-        receipts, unknown = _files_in(intake, unpack(item.name, path, intake.config.limits, folder))
+        receipts, unknown = _files_in(intake, item, unpack(item.name, path, intake.config.limits, folder))
         digest = _digest(path)
         if receipts and receipts[0].file.parent is not None:
             keep(intake.store, path, digest)
@@ -48,12 +48,12 @@ def receive(intake: Intake, inbox: Inbox, item: Item) -> tuple[list[Receipt], li
     return receipts, unknown
 
 
-def _files_in(intake: Intake, files: Sequence[Received]) -> tuple[list[Receipt], list[str]]:
+def _files_in(intake: Intake, item: Item, files: Sequence[Received]) -> tuple[list[Receipt], list[str]]:
     unknown: list[str] = []
     wanted: dict[tuple[str, str, str], tuple[Received, dict[str, Any]]] = {}
     for received in files:
         name = PurePosixPath(received.name).name
-        source = source_of(intake.sources, name)
+        source = source_of(_sources_for(intake, item), name)
         if source is None:
             unknown.append(received.shown)
             continue
@@ -110,9 +110,15 @@ def keep(store: ObjectStore, path: Path, digest: str) -> None:
 def fresh(intake: Intake, items: Iterable[Item]) -> list[Item]:
     """The archives and the files of sources that are new in their place or have changed."""
     stamps = intake.tracking.stamps()
-    return [item for item in items if is_wanted(intake, item.name) and (item.message or stamps.get(item.place) != item.stamp)]
+    return [item for item in items if is_wanted(intake, item) and (item.message or stamps.get(item.place) != item.stamp)]
 
 
-def is_wanted(intake: Intake, name: str) -> bool:
+def is_wanted(intake: Intake, item: Item) -> bool:
     """Whether a file is an archive, or a source's pattern matches its name."""
-    return PurePosixPath(name).suffix.lower() in ARCHIVES or any(source.match(name) for source in intake.sources.values())
+    archive = PurePosixPath(item.name).suffix.lower() in ARCHIVES
+    return archive or any(source.match(item.name) for source in _sources_for(intake, item).values())
+
+
+def _sources_for(intake: Intake, item: Item) -> dict[str, Source]:
+    """The sources that may take a file: that for which it was made, or those of received files. So nobody can send a file of breaks."""
+    return {name: source for name, source in intake.sources.items() if (name == item.of if item.of else source.breaks is None)}

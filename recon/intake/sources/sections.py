@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from recon.config.fields import Duration, Section, Text, Texts, as_list, mistake
+from recon.config.sections import Zone
 from recon.intake.converters.layouts import AnyLayout, Layout
 from recon.intake.sources.names import NamePattern
 from recon.intake.sources.steps import Step, parse_step
@@ -145,6 +146,22 @@ class Expect(Section):
 
     files: Annotated[tuple[Expected, ...], BeforeValidator(_expected), Field(min_length=1)]
     by: Duration | None = None
+
+
+class BreaksOf(Section):
+    """One file ``per`` business day, in ``time_zone`` (default: of the windows, else UTC). ``since``: the first day; default: that of the
+    first committed window."""
+
+    per: Literal["day"]
+    time_zone: Zone | None = None
+    since: Day | None = None
+
+
+class BreaksSection(Section):
+    """The content of a ``sources/NAME.yaml`` whose files are the reconciliation's breaks."""
+
+    breaks: BreaksOf
+    feeds: Text | None = None
 
 
 class SourceSection(Section):

@@ -15,8 +15,9 @@ from recon.intake.converters.port import Received
 from recon.intake.queues.opening import open_records
 from recon.intake.queues.port import RecordStore
 from recon.intake.sources.folder import has_sources
-from recon.intake.sources.inbox import locations
-from recon.intake.sources.load import Loaded, Source, load_sources
+from recon.intake.sources.inbox import Inbox, locations, open_inbox
+from recon.intake.sources.load import BREAKS, Loaded, Source, load_sources
+from recon.intake.sources.results import ReadResults, Results, ResultsInbox, waiting
 from recon.intake.sources.tracking import Tracked, Tracking
 from recon.storage import layout
 from recon.storage.open import open_for
@@ -26,12 +27,14 @@ from recon.storage.scratch import local_copy
 
 @dataclass(frozen=True)
 class Intake:
-    """``run``: the id of the run that works, for the trace of a file. All else is opened when it is first needed: trying a source makes
-    neither store nor database, and what became of a file can be read though a source has a mistake."""
+    """``run``: the id of the run that works, for the trace of a file. ``read_results``: reads the breaks, for sources of breaks. All else
+    is opened when it is first needed: trying a source makes neither store nor database, and what became of a file can be read though a
+    source has a mistake."""
 
     config: Config
     run: str
     read_secret: ReadSecret = boto3_secret
+    read_results: ReadResults | None = None
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -70,6 +73,21 @@ class Intake:
     def inboxes(self) -> list[str]:
         """The distinct inboxes of the sources."""
         return locations([source.section.inbox for source in self.sources.values()], self.config.path.parent)
+
+    def inbox(self, location: str) -> Inbox:
+        """Opens an inbox: of a source of breaks, or as recon.intake.sources.inbox.open_inbox."""
+        if location.startswith(BREAKS):
+            return ResultsInbox(self.source(location.removeprefix(BREAKS)), self._results())
+        return open_inbox(self.config, location)
+
+    def waiting(self, source: Source) -> dict[str, str]:
+        """First window of a business day → why its breaks cannot be told yet; empty for a source of received files."""
+        return {} if source.breaks is None else waiting(source, self._results())
+
+    def _results(self) -> Results:
+        """The breaks as the newest state has them."""
+        assert self.read_results is not None, "who opens the intake of sources hands in how breaks are read"
+        return self.read_results(self.store, self.config)
 
     @cached_property
     def records(self) -> RecordStore:
