@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from plain_criteria import fits, fits_row, pattern
 from plain_formulas import DIV0, NA, Wrong
 
 Row = dict[str, Any]
@@ -50,20 +51,18 @@ def xlookup(tables: Tables, body: Row) -> list[Row]:
         else:
             rows = [other for theirs, other in alike if theirs == key]
         wrong = [row[name] for name in body["key"] if isinstance(row[name], Wrong)]
-        missing = wrong[0] if wrong else body.get("if_missing", Wrong(NA))
+        missing = wrong[0] if wrong else _missing(body)
         match = rows[-1 if body.get("many") == "last" else 0] if rows else None
         found.append({**row, **{name: missing if match is None else match[column] for name, column in _pairs(body["take"])}})
     return found
 
 
+def _missing(body: Row) -> Any:
+    return Decimal(body["if_missing"]) if "if_missing" in body else Wrong(NA)
+
+
 def _pairs(take: Any) -> list[tuple[str, str]]:
     return list(take.items()) if isinstance(take, dict) else [(name, name) for name in take]
-
-
-def pattern(text: str) -> str:
-    """Excel's wildcards as a regular expression."""
-    parts = re.findall(r"~[*?~]|.", text, re.DOTALL)
-    return "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[-1] if len(part) == 2 else part) for part in parts)
 
 
 def join(tables: Tables, body: Row) -> list[Row]:
@@ -195,10 +194,44 @@ def number_rows(tables: Tables, body: Row) -> list[Row]:
     return _within(tables, body, lambda rows, at: Decimal(at + 1))
 
 
+def _conditional(kind: str) -> Callable[[Tables, Row], list[Row]]:
+    def operation(tables: Tables, body: Row) -> list[Row]:
+        others, found = tables[body.get("in", body["table"])], []
+        tests = [(name, one) for name, listed in body["criteria"].items() for one in (listed if isinstance(listed, list) else [listed])]
+        for row in tables[body["table"]]:
+            wrong = [row[one["column"]] for _, one in tests if isinstance(one, dict) and isinstance(row[one["column"]], Wrong)]
+            fitting = [other for other in others if all(_fits(other[name], one, row) for name, one in tests)] if not wrong else []
+            found.append({**row, body["to"]: wrong[0] if wrong else _conditionally(kind, body, fitting)})
+        return found
+
+    return operation
+
+
+def _fits(value: Any, criterion: Any, row: Row) -> bool:
+    if isinstance(criterion, dict):
+        return fits_row(value, criterion.get("is", "="), row[criterion["column"]])
+    return fits(value, criterion)
+
+
+def _conditionally(kind: str, body: Row, rows: Sequence[Row]) -> Any:
+    if kind == "count":
+        return Decimal(len(rows))
+    result = aggregated(kind, [row[body["of"]] for row in rows])
+    return Decimal(0) if result is None else result
+
+
+def filtered(tables: Tables, body: Row) -> list[Row]:
+    return [row for row in tables[body["table"]] if all(_fits(row[name], one, row) for name, one in body["criteria"].items())]
+
+
 OPERATIONS: dict[str, Callable[[Tables, Row], list[Row]]] = {
-    one.__name__: one
-    for one in (
-        *(vlookup, xlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
-        *(running_total, rank, lag, number_rows),
-    )
+    "filter": filtered,
+    **{f"{kind}ifs": _conditional(kind) for kind in ("sum", "count", "average", "min", "max")},
+    **{
+        one.__name__: one
+        for one in (
+            *(vlookup, xlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
+            *(running_total, rank, lag, number_rows),
+        )
+    },
 }

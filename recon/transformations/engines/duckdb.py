@@ -133,7 +133,7 @@ class DuckDB:
         as_text = on_error == "text" and path.suffix.lower() == ".csv"
         shown = [f"{_shown(column, as_text)} AS {quoted(column.name)}" for column in table.known]
         form = {".csv": "(FORMAT csv, HEADER)", ".parquet": "(FORMAT parquet, COMPRESSION zstd)"}[path.suffix.lower()]
-        query = f"SELECT {', '.join(shown)} FROM {table.relation} ORDER BY {ROW}"
+        query = f"SELECT {', '.join(shown)} FROM {table.relation} t ORDER BY t.{ROW}"
         try:
             self.query("SET preserve_insertion_order = true")
             self.query(f"COPY ({query}) TO {literal(str(to))} {form}")

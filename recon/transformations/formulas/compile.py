@@ -124,10 +124,7 @@ class Compiler:
     def number_in(self, value: Value) -> Value:
         """The number that a text is, as VALUE reads it; a blank stays one."""
         text = sql_of(value.node)
-        form = f"regexp_matches({text}, {literal(_NUMBER_FORM)}) AND regexp_matches({text}, '[0-9]')"
-        kind = NUMBER_IN_TEXT
-        sql = f"CASE WHEN {form} THEN TRY_CAST(trim(replace({text}, ',', '')) AS {kind.duckdb}) END"
-        return self.sql(sql, kind, [value], f"CASE WHEN {{}} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
+        return self.sql(number_in_text(text), NUMBER_IN_TEXT, [value], f"CASE WHEN {{}} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
 
     def sql(self, sql: str, kind: Type, below: Sequence[Value], error: str | None = None) -> Value:
         """A value of SQL that the vocabulary has no operation for."""
@@ -218,6 +215,12 @@ def _comparable(value: Value) -> str:
 
 _DAY_0 = Node("literal", (), DATE, date(1899, 12, 30))
 """Day 0 of Excel's dates, which count 1900-02-29; from 1900-03-01 on they are days since this one."""
+
+
+def number_in_text(text: str) -> str:
+    """SQL of the number that a text is, of the type ``NUMBER_IN_TEXT``; null where it is none."""
+    form = f"regexp_matches({text}, {literal(_NUMBER_FORM)}) AND regexp_matches({text}, '[0-9]')"
+    return f"CASE WHEN {form} THEN TRY_CAST(trim(replace({text}, ',', '')) AS {NUMBER_IN_TEXT.duckdb}) END"
 
 
 def literal_integer(tree: Tree, what: str, low: int, high: int) -> int:

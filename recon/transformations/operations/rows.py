@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from recon.config.fields import Section, Text
+from recon.config.fields import Section, Text, mistake
 from recon.errors import WrongInput
 from recon.transformations.formulas.compile import Compiler
 from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.layers import Layers, sql_of
 from recon.transformations.formulas.tree import TEXTS
 from recon.transformations.operations.columns import Names, compiled
+from recon.transformations.operations.criteria import Criteria, all_fit
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import ROW, Column, Table, select
 from recon.vocabulary.types import TEXT
 
 
 class Filter(Operation):
-    """The rows for which a formula is true. A row for which it is an error is refused, by its number."""
+    """The rows for which the formula ``where`` is true; a row for which it is an error is refused, by its number. Or the rows whose values
+    fit ``criteria``, of one column or several, as SUMIFS has them; an error fits ``#N/A`` and its like only. Both: where both hold."""
 
     KIND: ClassVar[str] = "filter"
-    where: Text
+    where: Text | None = None
+    criteria: dict[Text, Criteria] = Field(default={})
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Filter:
+        if self.where is None and not self.criteria:
+            raise mistake('say which rows stay: where: "=[@amount]>0", or criteria: {amount: ">0"}')
+        return self
 
     def apply(self, plan: Plan, table: Table) -> Table:
+        if self.criteria:
+            pairs = [(table.column(name), criterion) for name, listed in self.criteria.items() for criterion in listed]
+            relation = plan.relation(f"{select(table.known, table.relation)} WHERE {all_fit(pairs)}", stored=True)
+            table = table.with_columns(table.known, relation)
+        return table if self.where is None else self._where(plan, table, self.where)
+
+    def _where(self, plan: Plan, table: Table, where: str) -> Table:
         layers = Layers(f"t{plan.first}_")
-        value = compiled(plan, table, layers, "where", self.where)
+        value = compiled(plan, table, layers, "where", where)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
         layered = layers.over(table.relation)
         if plan.query is not None and truth.error is not None:

@@ -13,6 +13,7 @@ from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
+from recon.transformations.operations.conditional import CONDITIONAL
 from recon.transformations.operations.groups import Group, Pivot, Unpivot
 from recon.transformations.operations.joins import Append, Join
 from recon.transformations.operations.lookup import Vlookup, Xlookup
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Operation]] = {
     for kind in (
         *(Vlookup, Xlookup, Join, Append, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates),
         *(Group, Pivot, Unpivot, RunningTotal, Rank, Lag, NumberRows, FillDown),
+        *CONDITIONAL,
     )
 }
 OPERATIONS_MAX = 1000

@@ -1,0 +1,98 @@
+"""Random operations over two small tables, ``left`` and ``right``, for the laws of operations."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+from plain_formulas import VALUE, Wrong
+
+Rows = list[dict[str, str]]
+Operation = dict[str, dict[str, Any]]
+LEFT, RIGHT = {"k": "text", "g": "text", "a": "decimal(9,2)"}, {"k": "text", "a": "decimal(9,2)", "p": "decimal(6,3)"}
+NAMES = {"left_names": list(LEFT), "right_names": list(RIGHT)}
+KEYS = st.sampled_from(["", "A", "a", "B", "bb", "é", "b*", "?", "a~*", "7", "07.0"])
+NUMBERS = st.sampled_from(["", "x", "1.00", "-2.50", "3.25", "0.00", "7.75"])
+BY = st.lists(st.sampled_from(["k", "g"]), min_size=1, max_size=2, unique=True)
+GROUPS = BY | st.just([])
+CRITERION = {
+    "k": ["a", "=B", "<>bb", "b*", "=~?", "<>?", "", "=", "<>", ">a", "<=B", "7", "<>7", "#VALUE!", {"column": "g"}]
+    + [{"column": "g", "is": sign} for sign in ("<>", "<", ">=")],
+    "a": ["1", "=3.25", "<>1.0", ">=0.001", "<1.005", "", "=", "<>", "#VALUE!", "<>#VALUE!", {"column": "a"}, {"column": "g"}]
+    + [{"column": "a", "is": sign} for sign in ("<>", "<", ">=")],
+}
+
+
+def rows(kinds: dict[str, str]) -> st.SearchStrategy[Rows]:
+    texts = {name: KEYS if kind == "text" else NUMBERS for name, kind in kinds.items()}
+    return st.lists(st.fixed_dictionaries(texts), max_size=8)
+
+
+def typed(written: Rows, kinds: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows as the oracle has them; ``x`` is no number."""
+
+    def value(text: str, kind: str) -> Any:
+        if text == "" or kind == "text":
+            return text or None
+        return Wrong(VALUE) if text == "x" else Decimal(text)
+
+    return [{name: value(row[name], kind) for name, kind in kinds.items()} for row in written]
+
+
+def criteria(of_rows: bool) -> st.SearchStrategy[dict[str, Any]]:
+    one = {name: st.sampled_from([c for c in listed if of_rows or isinstance(c, str)]) for name, listed in CRITERION.items()}
+    return st.one_of(*(st.fixed_dictionaries({name: one[name]}) for name in one), st.fixed_dictionaries(one))
+
+
+def _lookup(key: list[str], find: str, many: str, missing: dict[str, Any]) -> Operation:
+    return {"xlookup": {"in": "right", "key": key, "find": find, "many": many, "take": {"x": "p", "y": "a"}, **missing}}
+
+
+FINDING = st.one_of(
+    st.booleans().map(lambda near: {"vlookup": {"in": "right", "key": "k", "take": ["p"], "approximate": near}}),
+    st.builds(
+        _lookup,
+        st.sampled_from([["k"], ["a"], ["k", "a"], ["a", "k"]]),
+        st.sampled_from(["exact", "smaller", "larger"]),
+        st.sampled_from(["first", "last"]),
+        st.sampled_from([{}, {"if_missing": "-1.5"}]),
+    ),
+    st.builds(_lookup, st.sampled_from([["k"], ["a", "k"]]), st.just("wildcard"), st.sampled_from(["first", "last"]), st.just({})),
+)
+FITTING = st.one_of(
+    criteria(False).map(lambda given: {"filter": {"criteria": given}}),
+    criteria(True).map(lambda given: {"countifs": {"in": "right", "to": "t", "criteria": given}}),
+    st.builds(
+        lambda kind, given: {kind: {"in": "right", "to": "t", "criteria": given, "of": "p"}},
+        st.sampled_from(["sumifs", "averageifs", "minifs", "maxifs"]),
+        criteria(True),
+    ),
+)
+TOGETHER = st.one_of(
+    st.sampled_from(["inner", "left", "full", "anti"]).map(lambda how: {"join": {"with": "right", "on": ["k"], "how": how}}),
+    st.just({"append": {"rows_of": "right"}}),
+)
+GROUPING = st.one_of(
+    st.builds(
+        lambda by, kind: {"group": {"by": by, "values": {"v": {kind: "a"}}}}, BY, st.sampled_from(["sum", "count", "average", "min", "max"])
+    ),
+    st.just({"unpivot": {"columns": ["k", "g"], "names": "name", "values": "value"}}),
+)
+ROWS = st.one_of(
+    BY.map(lambda on: {"remove_duplicates": {"on": on}}),
+    st.builds(
+        lambda one, descending, two: {"sort": {"by": [{"column": one, "descending": descending}, {"column": two}]}},
+        st.sampled_from(["k", "g", "a"]),
+        st.booleans(),
+        st.sampled_from(["k", "a"]),
+    ),
+)
+OTHER_ROWS = st.one_of(
+    st.just({"fill_down": {"columns": ["k", "a"]}}),
+    GROUPS.map(lambda by: {"running_total": {"of": "a", "to": "t", "by": by}}),
+    st.builds(lambda by, least: {"rank": {"of": "a", "to": "t", "by": by, "ascending": least}}, GROUPS, st.booleans()),
+    st.builds(lambda by, rows: {"lag": {"of": "a", "to": "t", "by": by, "rows": rows}}, GROUPS, st.integers(-2, 2)),
+    GROUPS.map(lambda by: {"number_rows": {"to": "t", "by": by}}),
+)
+OPERATION: st.SearchStrategy[Operation] = st.one_of(FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS)
