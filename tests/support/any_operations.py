@@ -70,13 +70,16 @@ FITTING = st.one_of(
     ),
 )
 TOGETHER = st.one_of(
-    st.sampled_from(["inner", "left", "full", "anti"]).map(lambda how: {"join": {"with": "right", "on": ["k"], "how": how}}),
-    st.just({"append": {"rows_of": "right"}}),
+    st.sampled_from(["inner", "left", "right", "full", "anti"]).map(lambda how: {"join": {"with": "right", "on": ["k"], "how": how}}),
+    st.sampled_from([["right"], ["right", "left"]]).map(lambda others: {"append": {"rows_of": others}}),
 )
 GROUPING = st.one_of(
     st.builds(
-        lambda by, kind: {"group": {"by": by, "values": {"v": {kind: "a"}}}}, BY, st.sampled_from(["sum", "count", "average", "min", "max"])
+        lambda by, kind: {"group": {"by": by, "values": {"v": {kind: "a"}}}},
+        BY,
+        st.sampled_from(["sum", "count", "average", "min", "max", "median", "count_distinct", "first", "last"]),
     ),
+    st.builds(lambda by, kind: {"group": {"by": by, "values": {"v": {kind: "k"}}}}, BY, st.sampled_from(["count_distinct", "first"])),
     st.just({"unpivot": {"columns": ["k", "g"], "names": "name", "values": "value"}}),
 )
 ROWS = st.one_of(
@@ -93,6 +96,29 @@ OTHER_ROWS = st.one_of(
     GROUPS.map(lambda by: {"running_total": {"of": "a", "to": "t", "by": by}}),
     st.builds(lambda by, least: {"rank": {"of": "a", "to": "t", "by": by, "ascending": least}}, GROUPS, st.booleans()),
     st.builds(lambda by, rows: {"lag": {"of": "a", "to": "t", "by": by, "rows": rows}}, GROUPS, st.integers(-2, 2)),
+    st.builds(lambda by, rows: {"lead": {"of": "k", "to": "t", "by": by, "rows": rows}}, GROUPS, st.integers(0, 2)),
     GROUPS.map(lambda by: {"number_rows": {"to": "t", "by": by}}),
+    GROUPS.map(lambda by: {"share": {"of": "a", "to": "t", "by": by}}),
 )
-OPERATION: st.SearchStrategy[Operation] = st.one_of(FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS)
+PICKING = st.one_of(
+    st.builds(lambda by, rows: {"limit": {"rows": rows, "by": by}}, GROUPS, st.integers(1, 3)),
+    st.builds(
+        lambda by, rows, of, least: {"top": {"rows": rows, "by": by, "of": of, "ascending": least}},
+        *(GROUPS, st.integers(1, 3), st.sampled_from(["a", "g"]), st.booleans()),
+    ),
+    st.builds(lambda by, rows, seed: {"sample": {"rows": rows, "by": by, "seed": seed}}, GROUPS, st.integers(1, 3), st.integers(-9, 9)),
+    st.builds(lambda share, seed: {"sample": {"share": share, "seed": seed}}, st.sampled_from(["0.3", "0.5", "1"]), st.integers(-9, 9)),
+)
+VALUES = st.one_of(
+    st.builds(
+        lambda k, a: {"cast": {"columns": {"k": k, "a": a}}},
+        st.sampled_from(["integer", "decimal(9,1)", "text"]),
+        st.sampled_from(["integer", "decimal(9,1)", "decimal(12,4)", "text"]),
+    ),
+    st.builds(
+        lambda by, how: {"split": {"column": "k", "by": by, **how}},
+        st.sampled_from(["b", "~", "7.", "bb"]),
+        st.sampled_from([{"into": ["x"]}, {"into": ["x", "y"]}, {"into": ["x", "y", "z"]}, {"rows": True}]),
+    ),
+)
+OPERATION: st.SearchStrategy[Operation] = st.one_of(FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS, PICKING, VALUES)

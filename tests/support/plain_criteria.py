@@ -28,7 +28,7 @@ def fits(value: Any, criterion: str) -> bool:
     if wanted == "":
         return {"": value in (None, ""), "=": value is None, "<>": value is not None}[sign]
     if sign in SIGNS:
-        return compares(value, sign, typed(wanted, value))
+        return value is not None and not isinstance(value, Wrong) and compares(value, sign, typed(wanted, value))
     return equals(value, ERRORS.get(wanted.upper(), 0) or wanted) != (sign == "<>")
 
 

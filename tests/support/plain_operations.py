@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from statistics import median
 from typing import Any
 
 from plain_criteria import fits, fits_row, pattern
-from plain_formulas import DIV0, NA, Wrong
+from plain_formulas import DIV0, NA, NUM, VALUE, Wrong
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -81,14 +83,14 @@ def join(tables: Tables, body: Row) -> list[Row]:
         found += [{**row, **{taken[name]: right[at][name] for name in names}} for at in pairs]
         if not pairs and body["how"] in ("left", "full"):
             found.append({**row, **dict.fromkeys(taken.values())})
-    if body["how"] == "full":
+    if body["how"] in ("right", "full"):
         found += [{**blank_left, **{taken[n]: v for n, v in other.items()}} for at, other in enumerate(right) if at not in matched]
     return found
 
 
 def append(tables: Tables, body: Row) -> list[Row]:
     names = [*body["left_names"], *(name for name in body["right_names"] if name not in body["left_names"])]
-    return [{name: row.get(name) for name in names} for row in (*tables[body["table"]], *tables[body["rows_of"]])]
+    return [{name: row.get(name) for name in names} for table in (body["table"], *body["rows_of"]) for row in tables[table]]
 
 
 def _groups(rows: Sequence[Row], names: Sequence[str]) -> dict[Any, list[Row]]:
@@ -99,13 +101,19 @@ def _groups(rows: Sequence[Row], names: Sequence[str]) -> dict[Any, list[Row]]:
 
 
 def aggregated(kind: str, values: Sequence[Any]) -> Any:
-    if kind == "count":
-        return Decimal(sum(value is not None and not isinstance(value, Wrong) for value in values))
+    there = [value for value in values if value is not None]
+    if kind in ("first", "last"):
+        return there[0 if kind == "first" else -1] if there else None
+    if kind in ("count", "count_distinct"):
+        counted = [folded(value) for value in there if not isinstance(value, Wrong)]
+        return Decimal(len(counted if kind == "count" else set(counted)))
     if wrong := [value.code for value in values if isinstance(value, Wrong)]:
         return Wrong(min(wrong))
     numbers = [value for value in values if value is not None]
     if kind == "sum":
         return sum(numbers, Decimal(0))
+    if kind == "median":
+        return median(numbers) if numbers else None
     if kind == "average":
         return (sum(numbers, Decimal(0)) / len(numbers)).quantize(Decimal("1e-10"), ROUND_HALF_UP) if numbers else Wrong(DIV0)
     return (min if kind == "min" else max)(numbers, default=None)
@@ -190,6 +198,79 @@ def lag(tables: Tables, body: Row) -> list[Row]:
     return _within(tables, body, before)
 
 
+def lead(tables: Tables, body: Row) -> list[Row]:
+    return lag(tables, {**body, "rows": -body["rows"]})
+
+
+def share(tables: Tables, body: Row) -> list[Row]:
+    def part(rows: list[Row], at: int) -> Any:
+        own, total = rows[at][body["of"]], aggregated("sum", [row[body["of"]] for row in rows])
+        if isinstance(total, Wrong) or own is None:
+            return total if isinstance(total, Wrong) else None
+        return (own / total).quantize(Decimal("1e-10"), ROUND_HALF_UP) if total else Wrong(DIV0)
+
+    return _within(tables, body, part)
+
+
+def _first_of_groups(tables: Tables, body: Row, ordered: Callable[[list[tuple[int, Row]]], list[tuple[int, Row]]]) -> list[Row]:
+    """The rows of each group that come first, in the order of the table."""
+    groups: dict[Any, list[tuple[int, Row]]] = {}
+    for at, row in enumerate(tables[body["table"]], 1):
+        groups.setdefault(key_of(row, body.get("by", [])), []).append((at, row))
+    kept = {at for rows in groups.values() for at, _ in ordered(rows)[: body["rows"]]}
+    return [row for at, row in enumerate(tables[body["table"]], 1) if at in kept]
+
+
+def limit(tables: Tables, body: Row) -> list[Row]:
+    return _first_of_groups(tables, body, lambda rows: rows)
+
+
+def top(tables: Tables, body: Row) -> list[Row]:
+    by = [{"column": body["of"], "descending": not body.get("ascending")}]
+
+    def ordered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+        marked = [{**row, "at": at} for at, row in rows]
+        return [(row["at"], row) for row in sort({"rows": marked}, {"table": "rows", "by": by})]
+
+    return _first_of_groups(tables, body, ordered)
+
+
+def sample(tables: Tables, body: Row) -> list[Row]:
+    def die(at: int) -> int:
+        return int(hashlib.md5(f"{body['seed']}:{at}".encode()).hexdigest(), 16)
+
+    if "share" in body:
+        return [row for at, row in enumerate(tables[body["table"]], 1) if die(at) < Decimal(body["share"]) * 2**128]
+    return _first_of_groups(tables, body, lambda rows: sorted(rows, key=lambda one: die(one[0])))
+
+
+def cast(tables: Tables, body: Row) -> list[Row]:
+    return [{name: _cast(value, body["columns"].get(name)) for name, value in row.items()} for row in tables[body["table"]]]
+
+
+def _cast(value: Any, kind: str | None) -> Any:
+    if kind is None or value is None or isinstance(value, Wrong) or (kind == "text" and isinstance(value, str)):
+        return value
+    if kind == "text":
+        return str(value)
+    digits = 0 if kind == "integer" else int(kind[-2])
+    if isinstance(value, str) and not re.fullmatch(rf"[+-]?[0-9]+(\.[0-9]{{1,{digits}}}0*)?" if digits else r"[+-]?[0-9]+(\.0+)?", value):
+        return Wrong(VALUE)
+    rounded = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return rounded if rounded == Decimal(value) else Wrong(NUM)
+
+
+def split(tables: Tables, body: Row) -> list[Row]:
+    found, name, into = [], body["column"], body.get("into", [])
+    for row in tables[body["table"]]:
+        parts: list[Any] = [part or None for part in (row[name] or "").split(body["by"], len(into) - 1 if into else -1)]
+        if into:
+            found.append({**row, **dict(zip(into, [*parts, *[None] * len(into)], strict=False))})
+        else:
+            found += [{**row, name: part} for part in parts]
+    return found
+
+
 def number_rows(tables: Tables, body: Row) -> list[Row]:
     return _within(tables, body, lambda rows, at: Decimal(at + 1))
 
@@ -231,7 +312,7 @@ OPERATIONS: dict[str, Callable[[Tables, Row], list[Row]]] = {
         one.__name__: one
         for one in (
             *(vlookup, xlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
-            *(running_total, rank, lag, number_rows),
+            *(running_total, rank, lag, number_rows, lead, share, limit, top, sample, cast, split),
         )
     },
 }

@@ -98,6 +98,7 @@ class _Conditional(Operation):
     ``{column: region}`` for the row's own, or ``{column: from, is: ">="}``, or a list of them; all hold."""
 
     OF: ClassVar[Kind] = "count"
+    KEEPS_ROWS: ClassVar[bool] = True
     in_: Annotated[Text | None, Field(alias="in")] = None
     criteria: Annotated[
         dict[Text, Annotated[tuple[OfRow | Criterion, ...], BeforeValidator(as_list), Field(min_length=1)]], Field(min_length=1)

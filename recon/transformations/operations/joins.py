@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,19 +13,19 @@ from recon.transformations.operations.columns import Names
 from recon.transformations.operations.matching import equal_keys
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import ROW, Column, Table
-from recon.vocabulary.types import common
+from recon.vocabulary.types import Type, common
 
 
 class Join(Operation):
     """All pairs of rows with equal keys, in order of the left table, then of the right; columns of the right whose names are taken get
-    ``_right`` behind them. ``how``: ``inner``, ``left`` (rows without a match stay), ``full`` (those of the right too, at the end), or
-    ``anti`` (only left rows without a match). A blank matches nothing. Unlike vlookup it may add rows."""
+    ``_right`` behind them. ``how``: ``inner``, ``left`` (rows without a match stay), ``right`` (those of the right, at the end),
+    ``full`` (both), or ``anti`` (only left rows without a match). A blank matches nothing. Unlike vlookup it may add rows."""
 
     KIND: ClassVar[str] = "join"
     with_: Annotated[Text, Field(alias="with")]
     on: Names
     match: Annotated[Texts | None, BeforeValidator(lambda value: None if value is None else as_list(value))] = None
-    how: Literal["inner", "left", "full", "anti"] = "inner"
+    how: Literal["inner", "left", "right", "full", "anti"] = "inner"
 
     @property
     def inputs(self) -> list[str]:
@@ -47,7 +48,7 @@ class Join(Operation):
         table.refuse_taken(names)
         new = plan.columns(len(names), [column.type for column in other.known], names)
         right = [part for made, column in zip(new, other.known, strict=True) for part in _taken(made, column)]
-        kind = {"inner": "JOIN", "left": "LEFT JOIN", "full": "FULL JOIN"}[self.how]
+        kind = {"inner": "JOIN", "left": "LEFT JOIN", "right": "RIGHT JOIN", "full": "FULL JOIN"}[self.how]
         row = f"row_number() OVER (ORDER BY l.{ROW} NULLS LAST, r.{ROW})"
         joined = f"{table.relation} l {kind} {other.relation} r ON {condition}"
         relation = plan.relation(f"SELECT {row} AS {ROW}, {', '.join([*left, *right])} FROM {joined}", stored=True)
@@ -59,37 +60,43 @@ def _taken(made: Column, column: Column) -> list[str]:
 
 
 class Append(Operation):
-    """The rows of another table behind those of this one, by the columns' names; a column that one of them lacks is blank there."""
+    """The rows of other tables behind those of this one, by the columns' names; a column that one of them lacks is blank there."""
 
     KIND: ClassVar[str] = "append"
-    rows_of: Text
+    rows_of: Names
 
     @property
     def inputs(self) -> list[str]:
-        return [self.table, self.rows_of]
+        return [self.table, *self.rows_of]
 
     def apply(self, plan: Plan, table: Table) -> Table:
-        other = plan.tables[self.rows_of]
-        mine, theirs = ({column.name.casefold(): column for column in one.known} for one in (table, other))
-        names = [*mine, *(name for name in theirs if name not in mine)]
-        kinds = []
-        for name in names:
-            found = [side[name] for side in (mine, theirs) if name in side]
-            kind = found[0].type if len(found) == 1 else common(found[0].type, found[1].type)
-            if kind is None:
-                raise WrongUsage(f"column {found[0].name!r} is {found[0].type} here and {found[1].type} there; cast one to the other")
-            kinds.append(kind)
-        new = plan.columns(len(names), kinds, [(mine.get(name) or theirs[name]).name for name in names])
+        tables = [table, *(plan.tables[name] for name in self.rows_of)]
+        sides = [{column.name.casefold(): column for column in one.known} for one in tables]
+        names = list(dict.fromkeys(name for side in sides for name in side))
+        found = {name: [side[name] for side in sides if name in side] for name in names}
+        kinds = [_common_type(columns) for columns in found.values()]
+        new = plan.columns(len(names), kinds, [columns[0].name for columns in found.values()])
         parts = []
-        for number, side in enumerate((mine, theirs)):
+        for number, (one, side) in enumerate(zip(tables, sides, strict=True)):
             columns = [f"{number} AS s", ROW]
             for made, name in zip(new, names, strict=True):
                 column = side.get(name)
                 value = "NULL" if column is None else column.value
                 columns += [f"CAST({value} AS {made.type.duckdb}) AS {made.value}"]
                 columns += [f"CAST({'NULL' if column is None else column.code} AS TINYINT) AS {made.error}"]
-            parts.append(f"SELECT {', '.join(columns)} FROM {(table if number == 0 else other).relation}")
+            parts.append(f"SELECT {', '.join(columns)} FROM {one.relation}")
         kept = ", ".join(sql for made in new for sql in made.sql)
         union = " UNION ALL ".join(parts)
         relation = plan.relation(f"SELECT row_number() OVER (ORDER BY s, {ROW}) AS {ROW}, {kept} FROM ({union})", stored=True)
         return table.with_columns(new, relation)
+
+
+def _common_type(columns: Sequence[Column]) -> Type:
+    """The type of all columns that become one. Raises WrongUsage where they have none."""
+    kind = columns[0].type
+    for column in columns[1:]:
+        found = common(kind, column.type)
+        if found is None:
+            raise WrongUsage(f"column {column.name!r} is {kind} in a table and {column.type} in another; cast one to the other")
+        kind = found
+    return kind

@@ -72,12 +72,13 @@ class Sort(Operation):
     by: Annotated[tuple[By, ...], BeforeValidator(_by), Field(min_length=1)]
 
     def apply(self, plan: Plan, table: Table) -> Table:
-        order = [part for by in self.by for part in _order(table.column(by.column), by.descending)]
-        number = f"row_number() OVER (ORDER BY {', '.join([*order, ROW])})"
+        listed = [part for by in self.by for part in order(table.column(by.column), by.descending)]
+        number = f"row_number() OVER (ORDER BY {', '.join([*listed, ROW])})"
         return table.with_columns(table.known, plan.relation(select(table.known, table.relation, number), stored=True))
 
 
-def _order(column: Column, descending: bool) -> list[str]:
+def order(column: Column, descending: bool) -> list[str]:
+    """SQL of the order by a column."""
     value = f"lower({column.value})" if column.type == TEXT else column.value
     last = f"CASE WHEN {column.value} IS NOT NULL THEN 0 WHEN {column.code} IS NOT NULL THEN 1 ELSE 2 END"
     return [last, f"{value} {'DESC' if descending else 'ASC'}"]

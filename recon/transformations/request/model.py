@@ -17,9 +17,11 @@ from recon.transformations.operations.conditional import CONDITIONAL
 from recon.transformations.operations.groups import Group, Pivot, Unpivot
 from recon.transformations.operations.joins import Append, Join
 from recon.transformations.operations.lookup import Vlookup, Xlookup
+from recon.transformations.operations.picking import Limit, Sample, Top
 from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
-from recon.transformations.operations.windows import FillDown, Lag, NumberRows, Rank, RunningTotal
+from recon.transformations.operations.values import Cast, Split
+from recon.transformations.operations.windows import FillDown, Lag, Lead, NumberRows, Rank, RunningTotal, Share
 from recon.transformations.request.calendar import Calendar, Holidays
 from recon.transformations.request.inputs import Input
 
@@ -28,6 +30,7 @@ KINDS: dict[str, type[Operation]] = {
     for kind in (
         *(Vlookup, Xlookup, Join, Append, Compute, Select, Drop, Rename, Filter, Sort, RemoveDuplicates),
         *(Group, Pivot, Unpivot, RunningTotal, Rank, Lag, NumberRows, FillDown),
+        *(Share, Lead, Cast, Split, Limit, Top, Sample),
         *CONDITIONAL,
     )
 }

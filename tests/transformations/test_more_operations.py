@@ -1,0 +1,118 @@
+"""join, append, cast, split, limit, top, sample, share and what a group can be: their borders, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_requests import carried, request
+
+from recon.errors import WrongInput, WrongUsage
+from recon.transformations.request.model import KINDS
+from recon.transformations.run import read_request
+
+BANK = "day,text,amount\n2026-11-01,SEPA/ACME Ltd/Invoice 7/late,10.50\n2026-11-02,FEE,-1.25\n2026-11-02,,0.75\n"
+TYPES = {"bank": {"day": "date", "amount": "decimal(9,2)"}}
+
+
+def done(folder: Path, *operations: dict[str, Any]) -> list[dict[str, str]]:
+    given: list[dict[str, Any]] = [{kind: {"table": "bank", **body}} for one in operations for kind, body in one.items()]
+    return carried(folder, {"bank": BANK}, TYPES, *given, out="bank")[0]
+
+
+def test_a_bank_text_is_split_into_columns_the_last_of_which_has_the_rest(tmp_path: Path) -> None:
+    rows = done(tmp_path, {"split": {"column": "text", "by": "/", "into": ["kind", "name", "note"]}})
+    assert [(row["kind"], row["name"], row["note"]) for row in rows] == [
+        ("SEPA", "ACME Ltd", "Invoice 7/late"),
+        ("FEE", "", ""),
+        ("", "", ""),
+    ]
+
+
+def test_a_text_is_split_into_rows_that_repeat_the_other_columns(tmp_path: Path) -> None:
+    rows = done(tmp_path, {"split": {"column": "text", "by": "/", "rows": True}})
+    assert [(row["text"], row["amount"]) for row in rows[:4]] == [(text, "10.50") for text in ("SEPA", "ACME Ltd", "Invoice 7", "late")]
+    assert len(rows) == 6
+    many = {"bank": "day,text\n1," + "a" * 10_001 + "\n"}
+    with pytest.raises(WrongInput, match="a text of 'text' has 10,002 parts, at most 10,000"):
+        carried(tmp_path, many, {}, {"split": {"table": "bank", "column": "text", "by": "a", "rows": True}}, out="bank")
+
+
+def test_a_cast_never_rounds(tmp_path: Path) -> None:
+    rows = done(tmp_path, {"cast": {"columns": {"amount": "decimal(9,1)", "text": "integer", "day": "text"}}})
+    assert [row["amount"] for row in rows] == ["10.5", "#NUM!", "#NUM!"]
+    assert [row["text"] for row in rows] == ["#VALUE!", "#VALUE!", ""]
+    assert [row["day"] for row in rows] == ["2026-11-01", "2026-11-02", "2026-11-02"]
+
+
+def test_the_share_of_a_total_has_ten_digits_and_the_middle_of_two_values_is_exact(tmp_path: Path) -> None:
+    rows = done(tmp_path, {"share": {"of": "amount", "to": "part"}})
+    assert [row["part"] for row in rows] == ["1.0500000000", "-0.1250000000", "0.0750000000"]
+    rows = done(tmp_path, {"share": {"of": "amount", "to": "part", "by": "day"}})
+    assert [row["part"] for row in rows] == ["1.0000000000", "2.5000000000", "-1.5000000000"]
+    rows = done(tmp_path, {"group": {"by": "day", "values": {"m": {"median": "amount"}, "last": {"last": "text"}}}})
+    assert [(row["m"], row["last"]) for row in rows] == [("10.500", "SEPA/ACME Ltd/Invoice 7/late"), ("-0.250", "FEE")]
+
+
+def test_a_sample_is_the_same_for_a_seed_and_about_as_large_as_its_share(tmp_path: Path) -> None:
+    tables = {"t": "k\n" + "".join(f"{at}\n" for at in range(5000))}
+
+    def taken(**body: Any) -> list[int]:
+        rows, _ = carried(tmp_path, tables, {}, {"sample": {"table": "t", **body}}, out="t")
+        return [int(row["k"]) for row in rows]
+
+    tenth = taken(seed=7, share="0.1")
+    assert 400 < len(tenth) < 600
+    assert tenth == sorted(tenth) == taken(seed=7, share="0.1") != taken(seed=8, share="0.1")
+    assert len(taken(seed=7, rows=50)) == 50 == len(set(taken(seed=7, rows=50)) & set(tenth))
+
+
+def test_a_pivot_with_too_many_values_is_refused_with_their_count(tmp_path: Path) -> None:
+    tables = {"t": "g,k,v\n" + "".join(f"a,{at},1\n" for at in range(16_003))}
+    operation = {"pivot": {"table": "t", "rows": "g", "columns": "k", "values": {"n": {"count": "v"}}}}
+    with pytest.raises(WrongInput, match=r"operation 1 \(pivot\): 'k' has 16,003 values; a pivot has a column for each of at most 16,000"):
+        carried(tmp_path, tables, {}, operation, out="t")
+
+
+def test_a_pivot_has_a_column_for_each_value_and_each_aggregate_and_totals_of_both(tmp_path: Path) -> None:
+    table = "region,month,amount\nNorth,1,1.00\nSouth,2,2.00\nnorth,2,4.00\n"
+    values = {"sum": {"sum": "amount"}, "n": {"count": "amount"}}
+    operation = {"pivot": {"table": "t", "rows": "region", "columns": "month", "values": values, "totals": True}}
+    rows, _ = carried(tmp_path, {"t": table}, {"t": {"amount": "decimal(9,2)"}}, operation, out="t")
+    assert list(rows[0]) == ["region", "1 sum", "1 n", "2 sum", "2 n", "Total sum", "Total n"]
+    assert [list(row.values()) for row in rows] == [
+        ["North", "1.00", "1", "4.00", "1", "5.00", "2"],
+        ["South", "0.00", "0", "2.00", "1", "2.00", "1"],
+        ["Total", "1.00", "1", "6.00", "2", "7.00", "3"],
+    ]
+
+
+def test_no_table_can_be_made_of_one_that_comes_after_it(tmp_path: Path) -> None:
+    first = {"join": {"table": "bank", "with": "later", "on": "day", "as": "both"}}
+    second = {"filter": {"table": "both", "criteria": {"day": "<>"}, "as": "later"}}
+    with pytest.raises(WrongUsage, match="there is no table 'later' before it; there are bank"):
+        read_request(request(tmp_path, {"bank": BANK}, TYPES, first, second, out="later"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ({"split": {"column": "text", "by": "/"}}, "name the columns of the parts in into, or write rows: true"),
+        ({"split": {"column": "amount", "by": ".", "into": "a"}}, "only texts have parts, and 'amount' is decimal.9,2.; cast it to text"),
+        ({"split": {"column": "text", "by": "/", "into": ["a", "A"]}}, "column 'A' is in 'bank' already"),
+        ({"cast": {"columns": {"amount": "float"}}}, "float does not hold money exactly"),
+        ({"cast": {"columns": {"amount": "date"}}}, "cast leads from decimal.9,2. to decimal, integer, text, not to date|leads from"),
+        ({"sample": {"seed": 1}}, "say how many: rows: 1000, or share"),
+        ({"sample": {"seed": 1, "share": "1.5"}}, "share"),
+        ({"limit": {"rows": 0}}, "rows"),
+        ({"share": {"of": "text", "to": "x"}}, "a share needs numbers, and 'text' is text"),
+        ({"group": {"by": "day", "values": {"m": {"median": "text"}}}}, "median needs numbers, and 'text' is text"),
+        ({"join": {"with": "bank", "on": "day", "how": "outer"}}, "how"),
+    ],
+)
+def test_an_operation_that_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, operation: dict[str, Any], told: str) -> None:
+    ((kind, body),) = operation.items()
+    assert kind in KINDS
+    with pytest.raises(WrongUsage, match=told):
+        read_request(request(tmp_path, {"bank": BANK}, TYPES, {kind: {"table": "bank", **body}}, out="bank"))
