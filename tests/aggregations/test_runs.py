@@ -257,6 +257,13 @@ def test_a_dead_run_is_not_ended_if_it_comes_back_to_life_at_that_moment(tmp_pat
     assert monitor.conclude(site, overdue, "failed", "dead", overdue=True).state == "running"
 
 
+def overtake(site: s.Aggregations) -> None:
+    """What others do while a run is suspended: its lease runs out, other input lands, and a later run completes."""
+    s.edit(site, "UPDATE aggregation_runs SET lease_until = '2020-01-01T00:00:00+00:00'")
+    land(site, "a.csv", [("A", "4", "2.00")])
+    run(site)
+
+
 def test_a_suspended_run_that_was_given_up_loads_nothing(tmp_path: Path) -> None:
     site = made(tmp_path)
     land(site, "a.csv", [("A", "4", "1.00")])
@@ -265,10 +272,8 @@ def test_a_suspended_run_that_was_given_up_loads_nothing(tmp_path: Path) -> None
 
     def suspended(*arguments: Any) -> computing.Computed:
         result = real(*arguments)
-        s.edit(site, "UPDATE aggregation_runs SET lease_until = '2020-01-01T00:00:00+00:00'")
-        land(site, "a.csv", [("A", "4", "2.00")])
         with patch.object(carrying, "compute", real):
-            run(site)
+            overtake(site)
         return result
 
     with patch.object(carrying, "compute", suspended), pytest.raises(Cancelled, match="was ended by another process"):
@@ -284,10 +289,8 @@ def test_a_run_suspended_within_its_load_can_not_undo_a_later_one(tmp_path: Path
     real = DuckDBWarehouse.load
 
     def suspended(warehouse: DuckDBWarehouse, load: Any) -> Any:
-        s.edit(site, "UPDATE aggregation_runs SET lease_until = '2020-01-01T00:00:00+00:00'")
-        land(site, "a.csv", [("A", "4", "2.00")])
         with patch.object(DuckDBWarehouse, "load", real):
-            run(site)
+            overtake(site)
         return real(warehouse, load)
 
     with patch.object(DuckDBWarehouse, "load", suspended), pytest.raises(WrongInput, match="run 1 comes too late and changed nothing"):

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from daemons import end_with_parent
+from http_requests import JsonHandler
 
 ACTIVE = ("PENDING", "RUNNING", "CANCEL_PENDING")
 GONE = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
@@ -318,11 +319,11 @@ def _step(step: Running) -> dict[str, Any]:
     return {"Id": step.id, "Name": step.name, "ActionOnFailure": "CONTINUE", "Status": status}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
     emr: EmrServer
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         target = self.headers.get("X-Amz-Target", "")
         if target.startswith("ElasticMapReduce."):
@@ -331,7 +332,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer("StartJobRun", lambda: self.emr.start_job(self._parts()[1], asked))
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server calls it so
         match self._parts():
             case ["applications", application]:
                 told: dict[str, Any] = {"applicationId": application, "type": "Spark", "state": "STARTED", "releaseLabel": "emr-7.10.0"}
@@ -345,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer("GetDashboardForJobRun", lambda: {"url": "https://127.0.0.1/dashboard"})
 
-    def do_DELETE(self) -> None:
+    def do_DELETE(self) -> None:  # noqa: N802 - http.server calls it so
         application, name = self._parts()[1], self._parts()[3]
         self._answer("CancelJobRun", lambda: self.emr.cancel_job(name) or {"applicationId": application, "jobRunId": name})
 
@@ -369,15 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.emr.lost.discard(operation)
             self.close_connection = True
             return
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+        self.answer(status, body)
 
 
 @contextmanager

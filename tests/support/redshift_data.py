@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
@@ -26,6 +26,7 @@ import psycopg2.extras
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlglot
+from http_requests import JsonHandler
 
 _NOT_OF_REDSHIFT = re.compile(
     r"IS (NOT )?DISTINCT FROM|ON CONFLICT|ON COMMIT|ALTER COLUMN \S+ (SET DATA )?TYPE (?!VARCHAR)|\bnow\(\)|\\", re.I
@@ -225,12 +226,12 @@ def _field(value: Any) -> dict[str, Any]:
     return {"stringValue": str(value)}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     api: RedshiftData
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server calls it so
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
         self.api.calls[operation] += 1
@@ -252,16 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lost":
             self.close_connection = True
             return
-        content = json.dumps(body).encode()
-        with suppress(OSError):  # who asked may be gone
-            self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+        self.answer(status, body)
 
 
 @contextmanager

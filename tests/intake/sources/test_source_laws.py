@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sources_site import RECON
 
 import recon
 from recon.api import Reconciliation
@@ -22,15 +23,6 @@ from recon.intake.sources import process, receive
 from recon.intake.sources.details import rejects
 from recon.intake.sources.tracking import Tracking
 
-RECON = """
-name: bank
-store: ./store
-key: account
-windows: {start: 2026-11-01T00:00Z, every: 1d}
-events: {types: {amount: "decimal(18,2)"}}
-measures: {total: {sum: amount}, lines: {count: "*"}}
-control: {amount: {sum: amount}}
-"""
 SOURCE = """
 files: "bank_{day}_{part}.csv"
 delivery: snapshot
