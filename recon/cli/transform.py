@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def transform(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The request, YAML or JSON; see docs/transformations.md.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request and show its tables; read no rows, write nothing.")] = False,
+    certificate: Annotated[str | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate there, as JSON.")] = None,
     *,
     output: Output,
 ) -> None:
@@ -30,17 +31,29 @@ def transform(
     recon transform request.yaml --dry-run
     recon transform request.yaml
     """
+    from recon.transformations.request.files import S3
     from recon.transformations.run import carry_out, read_request, tables_of
 
-    asked = read_request(Path(file))
+    if certificate is not None and not certificate.startswith(S3):
+        certificate = str(Path(certificate).absolute())
+    asked = read_request(Path(file), certificate)
     if dry_run:
         _say_tables(asked, tables_of(asked), output.json)
         return
     with Bar("transform") as bar:
-        certificate = carry_out(asked, bar)
+        done = carry_out(asked, bar)
     if output.json:
-        as_json(certificate)
+        as_json(done)
         return
+    _say(done)
+    if asked.certificate is not None:
+        say(f"certificate: {asked.certificate}")
+
+
+def _say(certificate: dict[str, Any]) -> None:
+    for given in certificate["inputs"]:
+        if given["errors"]:
+            say(f"{given['input']}: {_errors(given['errors'])}")
     rows = [
         (one["number"], one["operation"], one["table"], number(one["rows_in"]), number(one["rows_out"]), _errors(one["errors"]))
         for one in certificate["operations"]
@@ -48,8 +61,23 @@ def transform(
     if rows:
         table(("no.", "operation", "table", "rows in", "rows out", "new errors"), rows, ["no.", "rows in", "rows out"])
     for written in certificate["outputs"]:
-        errors = _errors(written["errors"])
-        say(f"{written['path']}: {count(written['rows'], 'row')}" + (f"; {errors}" if errors else ""))
+        parts = [f"{written['path']}: {count(written['rows'], 'row')}", *_notes(written)]
+        say("; ".join(part for part in parts if part))
+
+
+def _notes(written: dict[str, Any]) -> list[str]:
+    """What is worth knowing of an output."""
+    rejects = written.get("rejects")
+    notes = [_errors(written["errors"])]
+    if rejects is not None:
+        notes = [f"{count(rejects['rows'], 'row')} with errors in {rejects['path']}", *(notes if rejects["rows"] else [])]
+    if written.get("sheets", 1) > 1:
+        notes.append(f"{written['sheets']} sheets")
+    if written.get("numbers_as_text"):
+        notes.append(f"{number(written['numbers_as_text'])} numbers of more than 15 digits as text")
+    if written.get("texts_guarded"):
+        notes.append(f"{number(written['texts_guarded'])} texts that look like formulas got an apostrophe (guard: false leaves them)")
+    return notes
 
 
 def _errors(errors: dict[str, dict[str, dict[str, int]]]) -> str:

@@ -131,7 +131,13 @@ def new_book(new: Path) -> Iterator[Any]:
 
     no_formulas = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     made = xlsxwriter.Workbook(str(new), {"constant_memory": True, "tmpdir": str(new.parent), **no_formulas})
-    yield made
+    try:
+        yield made
+    except BaseException:
+        made.fileclosed = True  # else xlsxwriter writes it, and warns, when the object goes
+        for sheet in made.worksheets():
+            sheet._opt_close()
+        raise
     try:
         made.close()
     except FileCreateError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,21 +16,23 @@ from typing import Any
 from recon.config import mistakes, yaml_file
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
-from recon.storage.scratch import file_digest
 from recon.transformations.engines.duckdb import DuckDB
-from recon.transformations.engines.figures import Figures, figures_of
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.inputs.files import Scratch
 from recon.transformations.inputs.opening import Opened, open_inputs
 from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import Table
+from recon.transformations.outputs.places import place_of, refuse_places
+from recon.transformations.outputs.workbook import refuse_columns, refuse_rows
+from recon.transformations.outputs.write import Outputs, paths_of
 from recon.transformations.request.model import Request
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that has been read and checked. ``folder``: paths are relative to it. ``scratch``: has what was fetched and unpacked."""
+    """A request that has been read and checked. ``folder``: paths are relative to it. ``scratch``: has what was fetched and unpacked.
+    ``certificate``: the path of its file, None where it has none."""
 
     request: Request
     folder: Path
@@ -39,18 +40,24 @@ class Asked:
     settings: Settings
     inputs: dict[str, Opened]
     scratch: Scratch
+    certificate: str | None = None
 
 
-def read_request(path: Path) -> Asked:
-    """A request from a YAML or JSON file. Raises WrongUsage for the first mistake, with its place; no input is read further than its
-    head."""
+def read_request(path: Path, certificate: str | None = None) -> Asked:
+    """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says.
+
+    Raises WrongUsage for the first mistake, with its place; no input is read further than its head."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = mistakes.validated(file, Request)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     scratch = Scratch()
     inputs = open_inputs(request.inputs, path.parent, scratch)
-    asked = Asked(request, path.parent, digest, request.settings(datetime.now(UTC).date()), inputs, scratch)
-    tables_of(asked)
+    asked = Asked(
+        request, path.parent, digest, request.settings(datetime.now(UTC).date()), inputs, scratch, certificate or request.certificate
+    )
+    tables = tables_of(asked)
+    for output in request.outputs:
+        refuse_columns(output, tables[output.table])
     return asked
 
 
@@ -76,13 +83,15 @@ def tables_of(asked: Asked) -> dict[str, Table]:
 
 
 def _refuse_paths(asked: Asked) -> None:
-    """Raises WrongUsage for an output that is an input, or another output."""
-    taken = {file.path.resolve(): f"the input {name}" for name, opened in asked.inputs.items() for file in opened.files}
-    for number, output in enumerate(asked.request.outputs, 1):
-        path = (asked.folder / output.path).resolve()
-        if path in taken:
-            raise WrongUsage(f"output {number}: {output.path} is {taken[path]}; choose another path")
-        taken[path] = f"output {number}"
+    """Raises WrongUsage for an output that is an input, or another output, and for one that cannot be written."""
+    taken = {place_of(str(file.path), asked.folder): f"the input {name}" for name, opened in asked.inputs.items() for file in opened.files}
+    paths = paths_of(asked.request, asked.certificate)
+    for path, what in paths:
+        place = place_of(path, asked.folder)
+        if place in taken:
+            raise WrongUsage(f"{what}: {path} is {taken[place]}; choose another path")
+        taken[place] = what
+    refuse_places([path for path, _ in paths], asked.folder)
 
 
 def _renamed(table: Table, name: str) -> Table:
@@ -104,21 +113,32 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch, DuckDB.session(Path(scratch), request.memory_limit) as engine:
         making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
         read = [_loaded(asked, engine, making, one, progress) for one in inputs]
+        _refuse_rows(request, {figures["input"]: figures["rows"] for figures in read})
         for number, operation in enumerate(request.operations, 1):
             _report(engine, progress, f"{number} {operation.KIND}", number / (len(request.operations) + 2))
             with _naming(number, operation):
                 making.apply(number, operation)
         _report(engine, progress, "write", (len(request.operations) + 1) / (len(request.operations) + 2))
-        outputs = _written(asked, engine, making, lambda: _refuse_changed(asked, inputs, read))
-    return {
-        "request": asked.digest,
-        "as_of": asked.settings.today.isoformat(),
-        "holidays": [day.isoformat() for day in asked.settings.holidays],
-        "engine": engine.name,
-        "inputs": read,
-        "operations": making.steps,
-        "outputs": outputs,
-    }
+        figures = {
+            "request": asked.digest,
+            "as_of": asked.settings.today.isoformat(),
+            "holidays": [day.isoformat() for day in asked.settings.holidays],
+            "engine": engine.name,
+            "inputs": read,
+            "operations": making.steps,
+        }
+        outputs = Outputs(engine, making, request, asked.folder, asked.certificate)
+        return outputs.write(asked.scratch, lambda: _refuse_changed(inputs, read), lambda written: {**figures, "outputs": written})
+
+
+def _refuse_rows(request: Request, rows: dict[str, int | None]) -> None:
+    """Raises WrongInput, before anything is computed, for a workbook of too many rows, where their number is known.
+    ``rows``: of the inputs."""
+    for operation in request.operations:
+        rows[operation.as_ or operation.table] = rows[operation.table] if operation.KEEPS_ROWS else None
+    for output in request.outputs:
+        if request.on_error != "reject" and (known := rows[output.table]) is not None:
+            refuse_rows(output, known)
 
 
 def _needed_later(request: Request) -> list[set[str]]:
@@ -150,39 +170,10 @@ def _loaded(asked: Asked, engine: DuckDB, making: Making, one: Opened, progress:
     return {"input": one.name, "path": path, "digest": digest, **more, "rows": figures.rows, "sums": figures.sums, "errors": figures.errors}
 
 
-def _refuse_changed(asked: Asked, inputs: Sequence[Opened], read: Sequence[dict[str, Any]]) -> None:
+def _refuse_changed(inputs: Sequence[Opened], read: Sequence[dict[str, Any]]) -> None:
     """Raises WrongInput for an input that is no longer what was read."""
     for one, figures in zip(inputs, read, strict=True):
         before = [file["digest"] for file in figures.get("files", [figures])]
         for file, old, new in zip(one.files, before, one.digests(), strict=True):
             if old != new:
                 raise WrongInput(f"input {one.name}: {file.shown} changed while it was read; nothing was written; run the same again")
-
-
-def _written(asked: Asked, engine: DuckDB, making: Making, check: Callable[[], None]) -> list[dict[str, Any]]:
-    """Writes the outputs, each beside its place; when all are there and ``check`` has nothing against it, each takes its place. Raises
-    WrongInput where an error is a reason to fail."""
-    counted: dict[str, Figures] = {}
-    for output in asked.request.outputs:
-        table = making.tables[output.table]
-        making.settled(table)
-        found = counted.setdefault(output.table, figures_of(engine, table.relation, table.known, table.known))
-        if found.errors and asked.request.on_error == "fail":
-            first = next(iter(found.errors.items()))
-            raise WrongInput(f"output {output.path}: column {first[0]!r} has errors: {first[1]}; nothing was written")
-    figures, beside = [], dict[Path, Path]()
-    try:
-        for output in asked.request.outputs:
-            table, path, found = making.tables[output.table], asked.folder / output.path, counted[output.table]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside[path] = path.with_name(f".{path.name}.{os.getpid()}")
-            engine.write(table, path, beside[path], asked.request.on_error)
-            digest = file_digest(beside[path])
-            figures.append({"path": output.path, "digest": digest, "rows": found.rows, "sums": found.sums, "errors": found.errors})
-        check()
-        for path, written in beside.items():
-            os.replace(written, path)
-    finally:
-        for written in beside.values():
-            written.unlink(missing_ok=True)
-    return figures

@@ -90,9 +90,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_written(
         "one.csv": lambda: written(tmp_path, "one.csv", ROWS[1:]),
         "one.parquet": lambda: pq.write_table(table[:1], tmp_path / "one.parquet"),
     }
-    write = DuckDB.write
+    write = DuckDB.copy
     for path, change in changes.items():
-        monkeypatch.setattr(DuckDB, "write", lambda *given, change=change: (write(*given), change()))
+        monkeypatch.setattr(DuckDB, "copy", lambda *given, change=change: (write(*given), change()))
         with pytest.raises(WrongInput, match=rf"input sales: {path} changed while it was read; nothing was written"):
             done(tmp_path, path, types={})
         assert list((tmp_path / "out").iterdir()) == []

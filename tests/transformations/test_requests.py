@@ -148,7 +148,7 @@ def test_errors_can_be_a_reason_to_fail_with_nothing_written(folder: Path) -> No
     [
         (["sales.csv"], "output 1: sales.csv is the input sales; choose another path"),
         (["out.csv", "./out.csv"], "output 2: ./out.csv is output 1; choose another path"),
-        (["out.csv", "out"], "'out' is no name of an output; write .csv or .parquet"),
+        (["out.csv", "out"], "'out' is no name of an output; write .csv, .tsv, .parquet or .xlsx"),
     ],
 )
 def test_an_output_takes_no_other_files_place(folder: Path, outputs: list[str], told: str) -> None:
@@ -163,7 +163,7 @@ def test_where_one_output_cannot_be_written_none_is(folder: Path) -> None:
     asked = read_request(request(folder, outputs=[{"table": "sales", "path": "a.csv"}, {"table": "sales", "path": "b.csv/c/d.csv"}]))
     (folder / "b.csv").rmdir()
     (folder / "b.csv").write_text("in the way of the folder")
-    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+    with pytest.raises(WrongUsage, match=r"d\.csv: its folder cannot be made \((Not a directory|File exists)\); choose another path"):
         carry_out(asked)
     assert sorted(path.name for path in folder.iterdir()) == ["b.csv", "items.csv", "request.json", "sales.csv"]
 

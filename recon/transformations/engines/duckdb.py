@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.engines.duckdb.session import DISK_FULL
 from recon.errors import OutOfCapacity, WrongInput
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
-from recon.transformations.formulas.tree import TEXTS
 from recon.transformations.inputs.opening import Opened
-from recon.transformations.operations.table import ROW, Column, Table
-from recon.vocabulary.duckdb import literal, quoted
+from recon.transformations.operations.table import ROW, Table
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb
 
 _LOOK_S = 0.2
 """Seconds between two looks at how far a statement is."""
+_ROWS = 10_000
+_FORMS = {".csv": "FORMAT csv, HEADER", ".tsv": "FORMAT csv, HEADER, DELIMITER '\t'", ".parquet": "FORMAT parquet, COMPRESSION zstd"}
+T = TypeVar("T")
 
 
 class DuckDB:
@@ -58,10 +60,14 @@ class DuckDB:
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement, which Ctrl-C ends at once. Raises WrongInput for a total of more than 38 digits or too little memory,
         OutOfCapacity for too little disk."""
+        return self._running(lambda: self._connection.execute(statement).fetchall())
+
+    def _running(self, work: Callable[[], T]) -> T:
+        """Raises as ``query``."""
         import duckdb
 
         try:
-            return self._executed(statement)
+            return self._watched(work)
         except duckdb.OutOfRangeException as error:
             raise WrongInput(f"a total has more than 38 digits ({_line(error)}); round its column first, or take other groups") from error
         except duckdb.Error as error:
@@ -71,10 +77,10 @@ class DuckDB:
                 raise WrongInput(f"{_line(error)}; write a greater memory_limit in the request") from error
             raise
 
-    def _executed(self, statement: str) -> list[tuple[Any, ...]]:
+    def _watched(self, work: Callable[[], T]) -> T:
         """DuckDB notices a signal only at the end of a statement while the main thread is busy with it, so the main thread waits."""
         with ThreadPoolExecutor(1) as beside:
-            done = beside.submit(lambda: self._connection.execute(statement).fetchall())
+            done = beside.submit(work)
             try:
                 while True:
                     try:
@@ -128,25 +134,26 @@ class DuckDB:
             self._connection.unregister("arriving")
         return table
 
-    def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:
+    def copy(self, select: str, to: Path, suffix: str) -> None:
         """See the port."""
-        as_text = on_error == "text" and path.suffix.lower() == ".csv"
-        shown = [f"{_shown(column, as_text)} AS {quoted(column.name)}" for column in table.known]
-        form = {".csv": "(FORMAT csv, HEADER)", ".parquet": "(FORMAT parquet, COMPRESSION zstd)"}[path.suffix.lower()]
-        query = f"SELECT {', '.join(shown)} FROM {table.relation} t ORDER BY t.{ROW}"
+        with self._in_order():
+            self.query(f"COPY ({select}) TO {literal(str(to))} ({_FORMS[suffix]})")
+
+    def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
+        """See the port."""
+        with self._in_order():
+            self._running(lambda: self._connection.execute(select))
+            while batch := self._connection.fetchmany(_ROWS):
+                yield batch
+
+    @contextmanager
+    def _in_order(self) -> Iterator[None]:
         try:
             self.query("SET preserve_insertion_order = true")
-            self.query(f"COPY ({query}) TO {literal(str(to))} {form}")
+            yield
         finally:
             self.query("SET preserve_insertion_order = false")
 
 
 def _line(error: Exception) -> str:
     return str(error).splitlines()[0]
-
-
-def _shown(column: Column, errors_as_text: bool) -> str:
-    if column.error is None or not errors_as_text:
-        return column.value
-    cases = " ".join(f"WHEN {code} THEN {literal(text)}" for code, text in TEXTS.items())
-    return f"CASE WHEN {column.error} IS NULL THEN CAST({column.value} AS VARCHAR) ELSE CASE {column.error} {cases} END END"

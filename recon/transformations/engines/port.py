@@ -6,7 +6,7 @@ column ``n``, which numbers its rows, and columns of values and of codes of erro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Code, count and first row of the errors in a column, in order of the codes."""
         ...
 
-    def write(self, table: Table, path: Path, to: Path, on_error: str) -> None:
-        """Writes a table to the file ``to`` in order of its rows, in the format of ``path``."""
+    def copy(self, select: str, to: Path, suffix: str) -> None:
+        """Writes the rows of an ordered SELECT to the file ``to``: .csv, .tsv or .parquet."""
+        ...
+
+    def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
+        """The rows of an ordered SELECT, some at a time. To be closed where it is not read to its end."""
         ...

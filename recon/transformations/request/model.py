@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from recon.config.fields import Section, Text, mistake
 from recon.config.settings import MemoryLimit
@@ -24,6 +23,7 @@ from recon.transformations.operations.values import Cast, Split
 from recon.transformations.operations.windows import FillDown, Lag, Lead, NumberRows, Rank, RunningTotal, Share
 from recon.transformations.request.calendar import Calendar, Holidays
 from recon.transformations.request.inputs import Input
+from recon.transformations.request.outputs import Output
 
 KINDS: dict[str, type[Operation]] = {
     kind.KIND: kind
@@ -35,21 +35,6 @@ KINDS: dict[str, type[Operation]] = {
     )
 }
 OPERATIONS_MAX = 1000
-SUFFIXES = (".csv", ".parquet")
-
-
-class Output(Section):
-    """A file of a table: csv or parquet by its suffix."""
-
-    table: Text
-    path: Text
-
-    @field_validator("path")
-    @classmethod
-    def _known_suffix(cls, path: str) -> str:
-        if Path(path).suffix.lower() not in SUFFIXES:
-            raise mistake(f"{path!r} is no name of an output; write .csv or .parquet at its end")
-        return path
 
 
 def _operation(value: object) -> object:
@@ -77,7 +62,8 @@ class Request(Section):
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=100)]
     holidays: Holidays = ()
     approximate: bool = False
-    on_error: Literal["text", "null", "fail"] = "text"
+    on_error: Literal["text", "null", "reject", "fail"] = "text"
+    certificate: Text | None = None
     memory_limit: MemoryLimit = "2GB"
 
     @model_validator(mode="after")
