@@ -15,6 +15,7 @@ from cli_calls import command
 from recon.config.load import load_config
 from recon.intake.sources.deliver import deliver, deliver_breaks
 from recon.intake.sources.load import load_sources
+from recon.model.windows import name_of
 
 
 def table(folder: Path) -> list[tuple[object, ...]]:
@@ -70,6 +71,8 @@ def test_a_later_payment_changes_the_breaks_of_the_days_from_then_on(tmp_path: P
     r.run()
     ran(tmp_path)
     assert [(row[0], row[4]) for row in table(tmp_path)] == [("2026-11-01", Decimal("10.00"))], "a day without breaks has no row"
+    assert r.breaks(through=name_of(r.config.grid.at(1))).to_pylist()[0]["open"] == Decimal("10.00")
+    assert not r.breaks(through=name_of(r.config.grid.at(3))).num_rows
     states = [(file.window, file.state) for file in r.intake().tracking.files(source="day_breaks")]
     assert states == [(DAY, "landed"), (NEXT, "superseded"), (NEXT, "superseded"), (NEXT, "landed")]
 

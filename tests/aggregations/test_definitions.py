@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aggregation_site as s
 import pytest
-from aggregation_site import DAILY, define, land, made, run
+from aggregation_site import DAILY, define, land, made, opened, run
 
 from recon.aggregations.definitions.load import from_record
 from recon.aggregations.definitions.sections import written
@@ -319,3 +319,10 @@ def test_the_record_of_a_run_gives_the_same_definition_again(tmp_path: Path) -> 
     again = from_record("daily", json.loads(json.dumps(written(made_of_it.section))), site.config, site.intake.sources)
     assert again.section == made_of_it.section
     assert again.rules == made_of_it.rules
+
+
+def test_a_source_with_a_mistake_is_named_where_an_aggregation_wants_it(tmp_path: Path) -> None:
+    made(tmp_path)
+    (tmp_path / "sources" / "sales.yaml").write_text("files: []\n")
+    broken = opened(tmp_path).definitions().broken["daily"]
+    assert "sources/sales.yaml has a mistake, or feeds another reconciliation; 'recon source list' says which" in str(broken)

@@ -17,6 +17,7 @@ from recon.config import mistakes, yaml_file
 from recon.config.load import config_of
 from recon.config.model import Config
 from recon.errors import WrongUsage
+from recon.intake.sources.folder import FOLDER as SOURCES
 from recon.intake.sources.load import Source
 from recon.intake.sources.names import NamePattern
 from recon.logic.source import LogicSource, find
@@ -69,14 +70,12 @@ def definition_of(name: str, file: yaml_file.File, base: Config, sources: Mappin
     section = mistakes.validated(file, AggregationSection)
     source = sources.get(section.source)
     if source is None:
-        raise WrongUsage(
-            f"{file.place(('source',))}: source: there is no source {section.source!r}; there are {', '.join(sources) or 'none'}"
-        )
+        raise WrongUsage(f"{file.place(('source',))}: source: {_no_source(section.source, base, sources)}")
     if source.section.reference and source.breaks is None:
         raise WrongUsage(f"{file.place(('source',))}: source: {section.source!r} is reference data; name it under needs")
     for need in section.needs:
         if need.source is not None and need.source not in sources:
-            raise WrongUsage(f"{file.place(('needs',))}: needs: there is no source {need.source!r}; there are {', '.join(sources)}")
+            raise WrongUsage(f"{file.place(('needs',))}: needs: {_no_source(need.source, base, sources)}")
     for field, columns in (("keys", section.keys), ("measures", [column for _, column in _columns(section) if column != "*"])):
         if unknown := [column for column in columns if column not in source.kept]:
             there = ", ".join(source.kept)
@@ -87,6 +86,13 @@ def definition_of(name: str, file: yaml_file.File, base: Config, sources: Mappin
     config = config_of(yaml_file.File(file.path, _content(section, base, source), file.lines))
     config = replace(config, path=base.path, store_path=base.store_path)
     return Definition(name, file, section, source, config, {key: source.types.get(key, TEXT) for key in section.keys}, criteria)
+
+
+def _no_source(name: str, base: Config, sources: Mapping[str, Source]) -> str:
+    """Why a source cannot be used."""
+    if name.isidentifier() and (path := base.path.parent / SOURCES / f"{name}.yaml").is_file():
+        return f"{path} has a mistake, or feeds another reconciliation; 'recon source list' says which"
+    return f"there is no source {name!r}; there are {', '.join(sources) or 'none'}"
 
 
 def from_record(name: str, fields: Mapping[str, Any], base: Config, sources: Mapping[str, Source]) -> Definition:
