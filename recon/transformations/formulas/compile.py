@@ -9,17 +9,21 @@ from datetime import date
 from decimal import Decimal
 
 from recon.errors import WrongUsage
-from recon.transformations.formulas.layers import Layers, Value, blank, column, sql_of
+from recon.transformations.formulas.layers import RESULT, Layers, Value, blank, column, sql_of
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf, Error, Number, Text, Tree, Truth
 from recon.vocabulary import Node, check
 from recon.vocabulary.check import Unfit
 from recon.vocabulary.duckdb import literal
-from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, Type, common, decimal
+from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type, common, decimal
 
 NUMBER_IN_TEXT = decimal(38, 10)
 """The type of a number that is read from a text."""
-_NUMBER_FORM = r"^\s*[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,10}0*)?\s*$"
+_DIGITS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,10}0*)?"
+_HUNDREDTHS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,8}0*)?%"
+_NUMBER_FORM = rf"^\s*(?:[+-]?\$?{_DIGITS}|\(\$?{_DIGITS}\)|[+-]?{_HUNDREDTHS})\s*$"
+WHOLE_MAX = 10**9
+"""Where a whole number is needed, a greater one counts as this."""
 _SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 _COMPARISONS = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 _RANK = {"text": 1, "boolean": 2}
@@ -95,9 +99,9 @@ class Compiler:
         """add, sub, mul, div of numbers; a blank is 0."""
         operands = [self.zeroed(value) for value in (one, two)]
         tree = check.arithmetic(op, *operands)
-        error = f"CASE WHEN {{}} IS NULL THEN {NUM} END"
+        error = f"CASE WHEN {RESULT} IS NULL THEN {NUM} END"
         if op == "div":
-            error = f"CASE WHEN {sql_of(operands[1])} = 0 THEN {DIV0} WHEN {{}} IS NULL THEN {NUM} END"
+            error = f"CASE WHEN {sql_of(operands[1])} = 0 THEN {DIV0} WHEN {RESULT} IS NULL THEN {NUM} END"
         return self.layers.computed(tree, [one, two], error)
 
     def zeroed(self, value: Value) -> Node:
@@ -122,9 +126,25 @@ class Compiler:
         raise WrongUsage(f"a {value.type} is no number; take its date first")
 
     def number_in(self, value: Value) -> Value:
-        """The number that a text is, as VALUE reads it; a blank stays one."""
+        """The number that a text is in the United States, such as ``1,234.50``, ``-$5``, ``(5)`` for -5, ``12.5%``; a blank stays one."""
         text = sql_of(value.node)
-        return self.sql(number_in_text(text), NUMBER_IN_TEXT, [value], f"CASE WHEN {{}} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
+        return self.sql(number_in_text(text), NUMBER_IN_TEXT, [value], f"CASE WHEN {RESULT} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
+
+    def whole(self, value: Value) -> str:
+        """SQL of a number without the digits after its point; a blank is 0."""
+        node = self.zeroed(value)
+        cut = sql_of(node) if node.type == INTEGER else f"trunc({sql_of(node)})"
+        return f"CAST(least(greatest({cut}, -{WHOLE_MAX}), {WHOLE_MAX}) AS BIGINT)"
+
+    def day(self, value: Value, what: str) -> Value:
+        """The value as a date; a blank stays one. Raises WrongUsage for values of other types."""
+        if value.untyped:
+            return replace(value, node=Node("literal", (), DATE, None))
+        if value.type == TIMESTAMP:
+            return self.layers.computed(check.cast(value.node, DATE), [value])
+        if value.type != DATE:
+            raise WrongUsage(f"{what} takes a date, not {value.type}; DATE and DATEVALUE make dates")
+        return value
 
     def sql(self, sql: str, kind: Type, below: Sequence[Value], error: str | None = None) -> Value:
         """A value of SQL that the vocabulary has no operation for."""
@@ -147,16 +167,29 @@ class Compiler:
     def truth(self, value: Value) -> Value:
         """The value as true or false: a number is true unless it is 0, a blank is false, a text is ``#VALUE!`` unless it says TRUE or
         FALSE."""
+        truth = self.truth_or_blank(value)
+        return self.sql(f"coalesce({sql_of(truth.node)}, false)", BOOLEAN, [truth])
+
+    def truth_or_blank(self, value: Value) -> Value:
+        """As ``truth``, but a blank stays one."""
         if value.untyped:
-            return replace(value, node=Node("literal", (), BOOLEAN, False))
+            return replace(value, node=Node("literal", (), BOOLEAN, None))
         sql = sql_of(value.node)
         if value.type == BOOLEAN:
-            return self.sql(f"coalesce({sql}, false)", BOOLEAN, [value])
+            return value
         if value.type == TEXT:
-            read = f"CASE WHEN {sql} IS NULL THEN false ELSE CASE lower({sql}) WHEN 'true' THEN true WHEN 'false' THEN false END END"
-            return self.sql(read, BOOLEAN, [value], f"CASE WHEN {{}} IS NULL THEN {VALUE} END")
+            read = f"CASE lower({sql}) WHEN 'true' THEN true WHEN 'false' THEN false END"
+            return self.sql(read, BOOLEAN, [value], f"CASE WHEN {RESULT} IS NULL AND {sql} IS NOT NULL THEN {VALUE} END")
         number = self.number(value)
-        return self.sql(f"(coalesce({sql_of(number.node)}, 0) <> 0)", BOOLEAN, [number])
+        return self.sql(f"({sql_of(number.node)} <> 0)", BOOLEAN, [number])
+
+    def texts(self, args: Sequence[Tree]) -> list[Value]:
+        """The values of arguments as texts."""
+        return [self.text(self.value(arg)) for arg in args]
+
+    def numbers(self, args: Sequence[Tree]) -> list[Value]:
+        """The values of arguments as numbers."""
+        return [self.number(self.value(arg)) for arg in args]
 
     def compared(self, op: str, one: Value, two: Value) -> Value:
         """=, <>, <, <=, >, >=: texts without regard to case; of two kinds numbers come first, then texts, then truth values."""
@@ -220,19 +253,26 @@ _DAY_0 = Node("literal", (), DATE, date(1899, 12, 30))
 def number_in_text(text: str) -> str:
     """SQL of the number that a text is, of the type ``NUMBER_IN_TEXT``; null where it is none."""
     form = f"regexp_matches({text}, {literal(_NUMBER_FORM)}) AND regexp_matches({text}, '[0-9]')"
-    return f"CASE WHEN {form} THEN TRY_CAST(trim(replace({text}, ',', '')) AS {NUMBER_IN_TEXT.duckdb}) END"
+    sign = f"CASE WHEN regexp_matches({text}, '[-(]') THEN '-' ELSE '' END"
+    digits = f"regexp_replace({text}, '[^0-9.]', '', 'g') || CASE WHEN regexp_matches({text}, '%') THEN 'e-2' ELSE '' END"
+    return f"CASE WHEN {form} THEN TRY_CAST({sign} || {digits} AS {NUMBER_IN_TEXT.duckdb}) END"
 
 
 def literal_integer(tree: Tree, what: str, low: int, high: int) -> int:
     """A whole number as it is written. Raises WrongUsage."""
-    number = Decimal(0)
-    match tree:
-        case Number(number):
-            pass
-        case Call("NEG", (Number(number),)):
-            number = -number
-        case _:
-            raise WrongUsage(f"{what} has to be a number as it is written")
+    number = literal_number(tree)
+    if number is None:
+        raise WrongUsage(f"{what} has to be a number as it is written")
     if number != number.to_integral_value() or not low <= number <= high:
         raise WrongUsage(f"{what} is {number}; a whole number from {low} to {high} is needed")
     return int(number)
+
+
+def literal_number(tree: Tree) -> Decimal | None:
+    """A number as it is written, with or without a minus; None for anything else."""
+    match tree:
+        case Number(number):
+            return number
+        case Call("NEG", (Number(number),)):
+            return -number
+    return None

@@ -10,6 +10,9 @@ from recon.vocabulary import Expression, Node, emit_duckdb
 from recon.vocabulary.check import is_null
 from recon.vocabulary.types import TEXT, Type, as_decimal
 
+RESULT = "\0"
+"""In the SQL of an operation's error: the name of its result. No text of a formula can have this character."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -68,13 +71,13 @@ class Layers:
         return found if self._layers else f"SELECT * FROM {relation}"
 
     def computed(self, tree: Node, below: Sequence[Value], error: str | None = None) -> Value:
-        """The value of an operation over values, whose errors it passes on. ``error``: SQL of the operation's own error, or None; the name
-        of its result may be used as ``{}``.
+        """The value of an operation over values, whose errors it passes on. ``error``: SQL of the operation's own error, or None; it may
+        name the result as ``RESULT``.
 
         A null result of operands that are no errors is a blank, unless ``error`` says otherwise."""
         raw, level = self.add(sql_of(tree), below)
         passed = [value.error for value in below if value.error is not None]
-        own = [] if error is None else [error.format(raw)]
+        own = [] if error is None else [error.replace(RESULT, raw)]
         if not passed and not own:
             return Value(column(raw, tree.type), None, level)
         code = f"coalesce({', '.join([*passed, *own, 'NULL'])})"
@@ -92,7 +95,7 @@ class Layers:
         source = as_decimal(value.type)
         if to.kind == "decimal" and to.precision - to.scale >= source.precision - source.scale:
             return self.computed(tree, [value])
-        return self.computed(tree, [value], f"CASE WHEN {{}} IS NULL AND {sql_of(value.node)} IS NOT NULL THEN {NUM} END")
+        return self.computed(tree, [value], f"CASE WHEN {RESULT} IS NULL AND {sql_of(value.node)} IS NOT NULL THEN {NUM} END")
 
 
 def sql_of(tree: Node) -> str:

@@ -12,6 +12,15 @@ from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, N
 
 LENGTH_MAX, DEPTH_MAX = 8192, 64
 _BINARY = {"+", "-", "*", "/", "^", "&", "=", "<>", "<", "<=", ">", ">="}
+_REFUSED = {
+    **dict.fromkeys(("LET", "LAMBDA"), "compute the part as a column of its own"),
+    **dict.fromkeys(("OFFSET", "INDIRECT", "INDEX", "ROW", "COLUMN", "ADDRESS"), "there are no cells; name a column, such as [@amount]"),
+    **dict.fromkeys(("RAND", "RANDBETWEEN", "RANDARRAY"), "the same request gives the same result"),
+    **dict.fromkeys(("VLOOKUP", "HLOOKUP", "XLOOKUP", "LOOKUP", "MATCH", "XMATCH"), "use the operation vlookup"),
+    **dict.fromkeys(("FILTER", "SORT", "SORTBY", "UNIQUE"), "use the operations filter, sort or remove_duplicates"),
+    **dict.fromkeys(("TEXTSPLIT", "SEQUENCE", "VSTACK", "HSTACK"), "a formula gives one value for each row"),
+}
+"""Function that no formula can have → what to do instead."""
 _OWN_ROW = re.compile(r"\[@(?:\[(?P<bracketed>.*)\]|(?P<plain>[^\[\]]*))\]\Z", re.DOTALL)
 _WHOLE = re.compile(r"\[(?P<name>.*)\]\Z", re.DOTALL)
 _ESCAPED = re.compile(r"'(['\[\]#@])")
@@ -26,6 +35,8 @@ def parsed(text: str) -> Tree:
         raise WrongUsage(f"a formula begins with '=', this text begins with {text[:10]!r}")
     if len(text) > LENGTH_MAX:
         raise WrongUsage(f"a formula has at most {LENGTH_MAX:,} characters, this one has {len(text):,}")
+    if "\0" in text:
+        raise WrongUsage("a formula has no character 0; leave it out")
     if _depth(text) > DEPTH_MAX:
         raise WrongUsage(f"functions and brackets are nested at most {DEPTH_MAX} deep; compute a part as a column of its own")
     try:
@@ -68,7 +79,10 @@ class _Reader:
         if kind == "UnaryOp":
             return self._unary(node, depth)
         if kind == "Function":
-            return Call(node["name"].upper(), tuple(self.tree(arg, depth + 1) for arg in node["args"]))
+            name = node["name"].upper().removeprefix("_XLFN.")
+            if name in _REFUSED:
+                raise WrongUsage(f"{name} is not supported: {_REFUSED[name]}")
+            return Call(name, tuple(self.tree(arg, depth + 1) for arg in node["args"]))
         what = {"Array": "an array constant such as {1,2}", "Omitted": "an omitted argument"}.get(
             kind, f"the operator {node.get('operator')}"
         )
