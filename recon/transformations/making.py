@@ -13,11 +13,11 @@ from typing import Any
 
 from recon.transformations.engines.figures import Figures, figures_of
 from recon.transformations.engines.port import Engine
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.port import DEPTH_MAX, Operation, Plan
 from recon.transformations.operations.table import Column, Table
 
 CHAIN_MAX = 16
-"""Operations that are computed in one pass at most: the engine's own planning grows with them."""
+"""Operations that are computed in one pass at most: the engine's own planning grows with them, and with the layers of their formulas."""
 _NAME = re.compile(r"\b[ir]_?\w+")
 Planned = Callable[[Mapping[str, Table], Callable[[str], list[tuple[Any, ...]]], int], Plan]
 """Tables, the engine's query, and the number of the next relation → the plan of an operation."""
@@ -26,10 +26,15 @@ Planned = Callable[[Mapping[str, Table], Callable[[str], list[tuple[Any, ...]]],
 @dataclass
 class _Chain:
     """Operations whose relation is not stored: figures and new columns of each, in order. ``computed``: whether any column is computed, so
-    that reading it twice costs more than storing it."""
+    that reading it twice costs more than storing it. ``depth``: layers of formulas."""
 
     steps: list[tuple[dict[str, Any], tuple[Column, ...]]] = field(default_factory=list)
     computed: bool = False
+    depth: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.steps) >= CHAIN_MAX or self.depth >= DEPTH_MAX
 
 
 class Making:
@@ -56,7 +61,7 @@ class Making:
         """Makes the table of an operation. Raises what the operation and the engine raise."""
         table, new = self.tables[operation.table], operation.as_ or operation.table
         for name in operation.inputs:
-            if not operation.KEEPS_ROWS or name != operation.table or len(self._chain(table).steps) >= CHAIN_MAX:
+            if not operation.KEEPS_ROWS or name != operation.table or self._chain(table).full:
                 self.settled(self.tables[name])
         plan = self._planned(self.tables, self._query, self._number)
         self._plan, self._done = plan, 0
@@ -100,8 +105,8 @@ class Making:
         self._make(made.relation)
         self._rows[made.relation] = self._rows[table.relation]
         if made.relation != table.relation:
-            self._chains[table.relation] = _Chain([], chain.computed)
-        self._chains[made.relation] = _Chain([*chain.steps, (step, fresh)], chain.computed or bool(fresh))
+            self._chains[table.relation] = _Chain([], chain.computed, chain.depth)
+        self._chains[made.relation] = _Chain([*chain.steps, (step, fresh)], chain.computed or bool(fresh), chain.depth + self._plan.depth)
 
     def _chain(self, table: Table) -> _Chain:
         return self._chains.get(table.relation, _Chain())

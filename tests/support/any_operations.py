@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
-from plain_formulas import VALUE, Wrong
+from plain_functions import VALUE, Wrong
 
 Rows = list[dict[str, str]]
 Operation = dict[str, dict[str, Any]]

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from plain_formulas import Wrong, number
+from plain_functions import Wrong, number
 
 from recon.transformations.formulas.tree import ERRORS
 

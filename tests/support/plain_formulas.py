@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, ROUND_UP, Decimal, localcontext
+from datetime import date
+from decimal import Decimal, localcontext
 from typing import Any
+
+from plain_functions import EAGER, NA, VALUE, Wrong, divided, number, truth, wrong
 
 from recon.transformations.formulas.tree import Call, ColumnOf, Error, Number, Text, Tree, Truth
 
-DIV0, VALUE, NUM, NA = 2, 3, 6, 7
-DAY_0 = date(1899, 12, 30)
-NUMBER = re.compile(r"\s*[+-]?(\d+|\d{1,3}(,\d{3})+)?(\.\d{1,10}0*)?\s*\Z", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Wrong(Exception):
-    """An error value."""
-
-    code: int
+Lazy = Callable[[Sequence[Tree], Mapping[str, Any], date], Any]
 
 
 def evaluated(tree: Tree, row: Mapping[str, Any], today: date) -> Any:
@@ -29,8 +21,8 @@ def evaluated(tree: Tree, row: Mapping[str, Any], today: date) -> Any:
         exact.prec = 100
         try:
             return _value(tree, row, today)
-        except Wrong as wrong:
-            return wrong
+        except Wrong as found:
+            return found
 
 
 def _value(tree: Tree, row: Mapping[str, Any], today: date) -> Any:
@@ -47,47 +39,14 @@ def _value(tree: Tree, row: Mapping[str, Any], today: date) -> Any:
         case Call(name, args):
             if name in LAZY:
                 return LAZY[name](args, row, today)
-            return EAGER[name](*(_value(arg, row, today) for arg in args)) if name != "TODAY" else today
-
-
-def number(value: Any) -> Decimal:
-    if value is None:
-        return Decimal(0)
-    if isinstance(value, bool):
-        return Decimal(int(value))
-    if isinstance(value, date):
-        return Decimal((value - DAY_0).days)
-    if isinstance(value, str):
-        if not NUMBER.match(value) or not re.search(r"\d", value):
-            raise Wrong(VALUE)
-        return Decimal(value.replace(",", "").strip())
-    return Decimal(value)
-
-
-def text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, str):
-        return value
-    plain = f"{number(value) or Decimal(0):f}"  # no -0
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
-
-
-def truth(value: Any) -> bool:
-    if isinstance(value, str):
-        if value.lower() not in ("true", "false"):
-            raise Wrong(VALUE)
-        return value.lower() == "true"
-    return bool(number(value))
+            return EAGER[name](*(_value(arg, row, today) for arg in args))
 
 
 def _try(tree: Tree, row: Mapping[str, Any], today: date) -> Any:
     try:
         return _value(tree, row, today)
-    except Wrong as wrong:
-        return wrong
+    except Wrong as found:
+        return found
 
 
 def _if(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
@@ -107,126 +66,92 @@ def _if_error(codes: Callable[[int], bool]) -> Callable[[Sequence[Tree], Mapping
     return evaluate
 
 
-def _compared(holds: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
-    def compare(one: Any, two: Any) -> bool:
-        one, two = (_like(value, other) for value, other in ((one, two), (two, one)))
-        sides = [_ranked(value) for value in (one, two)]
-        return holds((sides[0] > sides[1]) - (sides[0] < sides[1]))
-
-    return compare
+def _row_numbers(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> list[Decimal]:
+    """In a column only numbers and dates are numbers; what is written or computed is converted."""
+    values = [(_value(arg, row, today), isinstance(arg, ColumnOf)) for arg in args]
+    return [number(value) for value, in_column in values if value is not None and not (in_column and isinstance(value, str | bool))]
 
 
-def _like(value: Any, other: Any) -> Any:
-    """A blank is 0, an empty text, or FALSE, as what it is compared with."""
-    if value is not None:
-        return value
-    return "" if isinstance(other, str) else False if isinstance(other, bool) else Decimal(0)
+def _of_numbers(fold: Callable[[list[Decimal]], Decimal]) -> Lazy:
+    return lambda args, row, today: fold(_row_numbers(args, row, today))
 
 
-def _ranked(value: Any) -> tuple[int, Any]:
-    if isinstance(value, bool):
-        return 2, value
-    return (1, value.lower()) if isinstance(value, str) else (0, number(value))
+def _average(numbers: list[Decimal]) -> Decimal:
+    return divided(sum(numbers, Decimal(0)), Decimal(len(numbers)))
 
 
-def _divided(one: Any, two: Any) -> Decimal:
-    below = number(two)
-    if not below:
-        raise Wrong(DIV0)
-    return (number(one) / below).quantize(Decimal("1e-10"), ROUND_HALF_UP)
+def _count(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Decimal:
+    found = 0
+    for arg in args:
+        with contextlib.suppress(Wrong):
+            found += len(_row_numbers([arg], row, today))
+    return Decimal(found)
 
 
-def _rounded(how: str) -> Callable[..., Decimal]:
-    return lambda value, digits=Decimal(0): number(value).quantize(Decimal(1).scaleb(-int(digits)), how)
+def _logical(fold: Callable[[list[bool]], bool]) -> Lazy:
+    def evaluate(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> bool:
+        values = [(_value(arg, row, today), isinstance(arg, ColumnOf)) for arg in args]
+        truths = [truth(value) for value, in_column in values if value is not None and not (in_column and isinstance(value, str))]
+        return fold(truths) if truths else wrong(VALUE)
+
+    return evaluate
 
 
-def _modulo(one: Any, two: Any) -> Decimal:
-    below = number(two)
-    if not below:
-        raise Wrong(DIV0)
-    return number(one) - below * (number(one) / below).to_integral_value(ROUND_FLOOR)
+def _switch(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
+    subject, rest = _value(args[0], row, today), args[1:]
+    for at in range(0, len(rest) - 1, 2):
+        if EAGER["="](subject, _value(rest[at], row, today)):
+            return _value(rest[at + 1], row, today)
+    return _value(rest[-1], row, today) if len(rest) % 2 else wrong(NA)
 
 
-def _row_numbers(values: Sequence[Any]) -> list[Decimal]:
-    return [number(value) for value in values if value is not None and not isinstance(value, str | bool)]
+def _ifs(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
+    for at in range(0, len(args), 2):
+        if truth(_value(args[at], row, today)):
+            return _value(args[at + 1], row, today)
+    return wrong(NA)
 
 
-def _cut(value: Any, start: int, size: int) -> str:
-    if start < 1 or size < 0:
-        raise Wrong(VALUE)
-    return text(value)[start - 1 : start - 1 + size]
+def _choose(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
+    place = int(number(_value(args[0], row, today)))
+    return _value(args[place], row, today) if 1 <= place < len(args) else wrong(VALUE)
 
 
-def _right(value: Any, size: Any = Decimal(1)) -> str:
-    if int(number(size)) < 0:
-        raise Wrong(VALUE)
-    return text(value)[-int(number(size)) :] if int(number(size)) else ""
+def _asks(holds: Callable[[Any], bool]) -> Lazy:
+    return lambda args, row, today: holds(_try(args[0], row, today))
 
 
-def _date(year: Any, month: Any, day: Any) -> date:
-    months = int(number(year)) * 12 + int(number(month)) - 1
-    if not 22800 <= months <= 119999:
-        raise Wrong(NUM)
-    try:
-        found = date(months // 12, months % 12 + 1, 1) + timedelta(days=int(number(day)) - 1)
-    except OverflowError:
-        raise Wrong(NUM) from None
-    if not date(1900, 1, 1) <= found <= date(9999, 12, 31):
-        raise Wrong(NUM)
-    return found
+def _error_type(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
+    found = _try(args[0], row, today)
+    return Decimal(found.code) if isinstance(found, Wrong) else wrong(NA)
 
 
-LAZY: dict[str, Callable[[Sequence[Tree], Mapping[str, Any], date], Any]] = {
+LAZY: dict[str, Lazy] = {
     "IF": _if,
     "IFERROR": _if_error(lambda code: True),
     "IFNA": _if_error(lambda code: code == NA),
-    "ISERROR": lambda args, row, today: isinstance(_try(args[0], row, today), Wrong),
-    "ISBLANK": lambda args, row, today: _try(args[0], row, today) is None,
+    "IFS": _ifs,
+    "SWITCH": _switch,
+    "CHOOSE": _choose,
+    "ISERROR": _asks(lambda value: isinstance(value, Wrong)),
+    "ISERR": _asks(lambda value: isinstance(value, Wrong) and value.code != NA),
+    "ISNA": _asks(lambda value: value == Wrong(NA)),
+    "ISBLANK": _asks(lambda value: value is None),
+    "ISNUMBER": _asks(lambda value: isinstance(value, Decimal | date)),
+    "ISTEXT": _asks(lambda value: isinstance(value, str)),
+    "ISNONTEXT": _asks(lambda value: not isinstance(value, str)),
+    "ISLOGICAL": _asks(lambda value: isinstance(value, bool)),
+    "ERROR.TYPE": _error_type,
+    "AND": _logical(all),
+    "OR": _logical(any),
+    "XOR": _logical(lambda truths: sum(truths) % 2 == 1),
+    "SUM": _of_numbers(lambda numbers: sum(numbers, Decimal(0))),
+    "MIN": _of_numbers(lambda numbers: min(numbers, default=Decimal(0))),
+    "MAX": _of_numbers(lambda numbers: max(numbers, default=Decimal(0))),
+    "AVERAGE": _of_numbers(_average),
+    "COUNT": _count,
+    "COUNTA": lambda args, row, today: Decimal(sum(_try(arg, row, today) is not None for arg in args)),
+    "COUNTBLANK": lambda args, row, today: Decimal(sum(_try(arg, row, today) in (None, "") for arg in args)),
+    "TODAY": lambda args, row, today: today,
+    "NOW": lambda args, row, today: today,
 }
-EAGER: dict[str, Callable[..., Any]] = {
-    "+": lambda one, two: number(one) + number(two),
-    "-": lambda one, two: number(one) - number(two),
-    "*": lambda one, two: number(one) * number(two),
-    "/": _divided,
-    "^": lambda one, two: number(one) ** int(two) if number(one) or int(two) else _raise(NUM),
-    "&": lambda one, two: text(one) + text(two),
-    "=": _compared(lambda sign: sign == 0),
-    "<>": _compared(lambda sign: sign != 0),
-    "<": _compared(lambda sign: sign < 0),
-    "<=": _compared(lambda sign: sign <= 0),
-    ">": _compared(lambda sign: sign > 0),
-    ">=": _compared(lambda sign: sign >= 0),
-    "NEG": lambda value: -number(value),
-    "%": lambda value: number(value) * Decimal("0.01"),
-    "AND": lambda *values: False not in list(map(truth, values)),
-    "OR": lambda *values: True in list(map(truth, values)),
-    "NOT": lambda value: not truth(value),
-    "ABS": lambda value: abs(number(value)),
-    "ROUND": _rounded(ROUND_HALF_UP),
-    "ROUNDUP": _rounded(ROUND_UP),
-    "ROUNDDOWN": _rounded(ROUND_DOWN),
-    "INT": lambda value: number(value).to_integral_value(ROUND_FLOOR),
-    "MOD": _modulo,
-    "SUM": lambda *values: sum(_row_numbers(values), Decimal(0)),
-    "MIN": lambda *values: min(_row_numbers(values), default=Decimal(0)),
-    "MAX": lambda *values: max(_row_numbers(values), default=Decimal(0)),
-    "CONCAT": lambda *values: "".join(map(text, values)),
-    "LEN": lambda value: Decimal(len(text(value))),
-    "UPPER": lambda value: text(value).upper(),
-    "LOWER": lambda value: text(value).lower(),
-    "TRIM": lambda value: re.sub(" +", " ", text(value).strip(" ")),
-    "LEFT": lambda value, size=Decimal(1): _cut(value, 1, int(number(size))),
-    "RIGHT": _right,
-    "MID": lambda value, start, size: _cut(value, int(number(start)), int(number(size))),
-    "SUBSTITUTE": lambda value, old, new: text(value).replace(text(old), text(new)) if text(old) else text(value),
-    "VALUE": lambda value: None if value is None else number(value),
-    "YEAR": lambda value: None if value is None else Decimal(value.year),
-    "MONTH": lambda value: None if value is None else Decimal(value.month),
-    "DAY": lambda value: None if value is None else Decimal(value.day),
-    "DATE": _date,
-    "NA": lambda: _raise(NA),
-}
-
-
-def _raise(code: int) -> Any:
-    raise Wrong(code)

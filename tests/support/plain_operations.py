@@ -1,4 +1,4 @@
-"""Operations on lists of rows in plain Python: the oracle of those of requests. A row is a dict; an error is ``plain_formulas.Wrong``."""
+"""Operations on lists of rows in plain Python: the oracle of those of requests. A row is a dict; an error is ``plain_functions.Wrong``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from plain_criteria import fits, fits_row, pattern
-from plain_formulas import DIV0, NA, NUM, VALUE, Wrong
+from plain_functions import DIV0, NA, NUM, VALUE, Wrong
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -1,12 +1,14 @@
-"""Every operation of requests has a row in the documentation."""
+"""Every operation of requests and every function of formulas has a row in the documentation."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.request.model import KINDS
 
+OPERATORS = {"NEG", "%", "^", "&"}
 PAGE = Path(__file__).parents[2] / "docs" / "transformations.md"
 
 
@@ -15,3 +17,10 @@ def test_every_operation_has_a_row_in_the_documentation_and_every_row_is_an_oper
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall("`([a-z_]+)`", row)]
     assert sorted(named) == sorted(KINDS)
+
+
+def test_every_function_has_a_row_in_the_documentation_and_every_row_is_a_function() -> None:
+    section = PAGE.read_text().split("## Formulas")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([A-Z.]+)\(", row)]
+    assert sorted(named) == sorted(name for name in FUNCTIONS if name not in OPERATORS)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import plain_formulas
+import plain_functions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_formulas import Wrong
+from plain_functions import Wrong
 
 from recon.errors import WrongUsage
 from recon.storage import parquet
@@ -27,8 +28,14 @@ EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "8"))
 TODAY = date(2026, 11, 30)
 TYPES = {"a": "decimal(12,2)", "b": "decimal(9,3)", "k": "integer", "t": "text", "u": "text", "d": "date", "f": "boolean"}
 
+HOLIDAYS = ", ".join(map(str, plain_functions.HOLIDAYS))
+STEPS = st.sampled_from(["3", "-3", "0.5", "[@k]", "0"])
+FORMATS = st.sampled_from(['"0"', '"0.00"', '"#,##0"', '"#,##0.00"', '"0%"', '"0.0%"', '"000"'])
+DAY_FORMATS = st.sampled_from(['"yyyy-mm-dd"', '"dd/mm/yyyy"', '"m/d/yy"', '"mmm yyyy"', '"dddd, d mmmm"'])
 NUMBERS = st.sampled_from(["0", "1", "2", "-1", "0.5", "1.005", "-7.25", "12.345", "100", "99999.99"])
-TEXTS = st.sampled_from(["", "x", "Abc", "abc", " two  words ", "1,234.50", "12", "-3.5", "TRUE", "é", 'a"b', "#N/A", "it's"])
+TEXTS = st.sampled_from(
+    ["", "x", "Abc", "abc", " two  words ", "1,234.50", "12", "-3.5", "TRUE", "é", 'a"b', "#N/A", "it's", "5%", "(2)", "a?b", "2026-03-05"]
+)
 ROWS = st.lists(
     st.fixed_dictionaries(
         {
@@ -46,6 +53,9 @@ ROWS = st.lists(
 )
 
 
+PATTERNS = st.sampled_from(['"b"', '"a?b"', '"*b"', '"a~?b"', '"o*d"', '"~"', '"."'])
+
+
 def _binary(signs: Sequence[str], one: st.SearchStrategy[str], two: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.builds(lambda sign, left, right: f"({left}{sign}{right})", st.sampled_from(signs), one, two)
 
@@ -59,6 +69,7 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
     number = st.sampled_from(["[@a]", "[@b]", "[@k]"]) | NUMBERS
     text = st.sampled_from(["[@t]", "[@u]", '"x"', '"Ab c"', '""'])
     truth = st.sampled_from(["TRUE", "FALSE", "[@f]"])
+    day = st.sampled_from(["[@d]", "TODAY()", "DATE(2026,[@k],[@k])", "DATEVALUE([@t])", "DATE(2026,12,24)", "DATE(2027,1,2)"])
     for _ in range(depth):
         digits = st.sampled_from(["0", "1", "2", "3"])
         small = st.sampled_from(["0", "1", "2", "3", "-1", "[@k]"])
@@ -66,20 +77,41 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
             _binary(["+", "-", "*", "/"], number, number)
             | _call(["ABS", "INT"], number)
             | _call(["ROUND", "ROUNDUP", "ROUNDDOWN"], number, digits)
-            | _call(["MOD"], number, st.sampled_from(["3", "-3", "0.5", "[@k]", "0"]))
-            | _call(["SUM", "MIN", "MAX"], number, number)
+            | _call(["ROUND", "ROUNDUP", "ROUNDDOWN", "TRUNC"], number, st.sampled_from(["-2", "-1"]))
+            | _call(["SIGN", "EVEN", "ODD", "TRUNC", "N"], number)
+            | _call(["MOD", "QUOTIENT", "CEILING", "FLOOR", "MROUND"], number, STEPS)
+            | _call(["SUM", "MIN", "MAX", "AVERAGE"], number, number | text | truth)
+            | _call(["COUNT", "COUNTA", "COUNTBLANK"], number, text, truth | st.sampled_from(["[@d]", "(1/0)"]))
+            | _call(["FIND", "SEARCH"], text | PATTERNS, text)
+            | _call(["FIND", "SEARCH"], text | PATTERNS, text, small)
+            | _call(["CHOOSE"], small, number, number)
+            | _call(["SWITCH"], number | text, number | text, number, number)
+            | _call(["SWITCH", "IFS"], truth, number, truth, number)
+            | _call(["ERROR.TYPE"], number)
+            | _call(["DATEDIF"], day, day, st.sampled_from(['"Y"', '"M"', '"D"', '"YM"', '"MD"']))
+            | _call(["DAYS", "NETWORKDAYS"], day, day)
+            | _call(["WEEKDAY"], day, st.sampled_from(["1", "2", "3", "13"]))
+            | _call(["WEEKNUM"], day, st.sampled_from(["1", "2", "15", "21"]))
+            | _call(["ISOWEEKNUM"], day)
             | _call(["LEN", "VALUE"], text)
             | _call(["IF"], truth, number, number)
             | _call(["IFERROR", "IFNA"], number, number)
             | st.builds(lambda one: f"-{one}", st.sampled_from(["[@a]", "[@k]", "2"]))
             | st.builds(lambda one: f"{one}%", st.sampled_from(["[@a]", "5"]))
             | st.builds(lambda one, power: f"({one})^{power}", st.sampled_from(["[@k]", "-2", "1.5"]), st.integers(0, 3))
-            | _call(["YEAR", "MONTH", "DAY"], st.sampled_from(["[@d]", "TODAY()", "DATE(2026,[@k],[@k])"]))
+            | _call(["YEAR", "MONTH", "DAY"], day)
             | st.sampled_from(["([@d]-TODAY())", "(TODAY()-[@d])"])
         )
         deeper_text = (
             _binary(["&"], text, number | text)
-            | _call(["UPPER", "LOWER", "TRIM"], text)
+            | _call(["UPPER", "LOWER", "TRIM", "PROPER", "CLEAN"], text)
+            | _call(["T"], text | number)
+            | _call(["REPT"], text, small)
+            | _call(["REPLACE"], text, small, small, text)
+            | _call(["TEXTBEFORE", "TEXTAFTER"], text, text, st.sampled_from(["1", "2", "-1", "-2"]))
+            | _call(["SUBSTITUTE"], text, text, text, st.sampled_from(["1", "2"]))
+            | _call(["TEXT"], number | text | truth, FORMATS)
+            | _call(["TEXT"], day, DAY_FORMATS)
             | _call(["LEFT", "RIGHT"], text, small)
             | _call(["MID"], text, small, small)
             | _call(["SUBSTITUTE"], text, text, text)
@@ -91,11 +123,16 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
             _binary(["=", "<>", "<", "<=", ">", ">="], number, number)
             | _binary(["=", "<>", "<", ">="], text, text | number | truth)
             | _binary(["=", "<>", ">", "<="], number | truth, text)
-            | _call(["AND", "OR"], truth, truth)
+            | _call(["AND", "OR", "XOR"], truth, truth | number)
+            | _call(["AND", "OR", "XOR"], truth | st.sampled_from(["[@t]"]), truth)
+            | _call(["EXACT"], text, text | number)
+            | _call(["ISNUMBER", "ISTEXT", "ISNONTEXT", "ISLOGICAL", "ISNA", "ISERR"], number | text | truth)
             | _call(["NOT"], truth | number)
             | _call(["ISERROR"], number)
             | st.sampled_from(["ISBLANK([@a])", "ISBLANK([@d])", "ISBLANK([@a]/0)", "[@d]<TODAY()", "[@d]>=DATE(2026,1,1)"])
         )
+        deeper_day = _call(["EDATE", "EOMONTH", "WORKDAY"], day, small | st.sampled_from(["-12", "25"])) | _call(["IF"], truth, day, day)
+        day = day | deeper_day
         number, text, truth = number | deeper_number, text | deeper_text, truth | deeper_truth
     return number, text, truth
 
@@ -116,7 +153,8 @@ def computed(formulas: Sequence[str], rows: Sequence[Mapping[str, Any]], check_o
         lines = [f"    {name}: {_quoted(text)}" for name, text in columns.items()]
         types = ", ".join(f'{name}: "{kind}"' for name, kind in TYPES.items())
         (folder / "request.yaml").write_text(
-            f"version: v1\nas_of: {TODAY}\nmemory_limit: 1GB\ninputs:\n  rows: {{path: rows.csv, types: {{{types}}}}}\noperations:\n"
+            f"version: v1\nas_of: {TODAY}\nmemory_limit: 1GB\nholidays: [{HOLIDAYS}]\n"
+            f"inputs:\n  rows: {{path: rows.csv, types: {{{types}}}}}\noperations:\n"
             "- compute:\n    table: rows\n    set:\n" + "\n".join(f"  {line}" for line in lines) + "\noutputs:\n"
             "- {table: rows, path: out.parquet}\n- {table: rows, path: out.csv}\n"
         )
@@ -141,7 +179,7 @@ def same(found: Any, expected: Any) -> bool:
     if isinstance(found, Wrong) or isinstance(expected, Wrong):
         return bool(found == expected)
     if isinstance(expected, Decimal) and found is not None and not isinstance(found, bool | str):
-        return Decimal(str(found)) == expected if not isinstance(found, date) else Decimal((found - plain_formulas.DAY_0).days) == expected
+        return Decimal(str(found)) == expected if not isinstance(found, date) else Decimal((found - plain_functions.DAY_0).days) == expected
     return found == expected and type(found) is type(expected)
 
 

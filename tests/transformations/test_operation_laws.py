@@ -14,7 +14,7 @@ import plain_operations
 from any_operations import LEFT, NAMES, OPERATION, RIGHT, Operation, Rows, rows, typed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_formulas import Wrong
+from plain_functions import Wrong
 
 from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.run import carry_out, read_request

@@ -128,7 +128,9 @@ class Compiler:
     def number_in(self, value: Value) -> Value:
         """The number that a text is in the United States, such as ``1,234.50``, ``-$5``, ``(5)`` for -5, ``12.5%``; a blank stays one."""
         text = sql_of(value.node)
-        return self.sql(number_in_text(text), NUMBER_IN_TEXT, [value], f"CASE WHEN {RESULT} IS NULL AND {text} IS NOT NULL THEN {VALUE} END")
+        return self.sql(
+            number_in_text(text), NUMBER_IN_TEXT, [value], f"CASE WHEN {RESULT} IS NULL AND {text} IS NOT NULL THEN {VALUE} END"
+        )
 
     def whole(self, value: Value) -> str:
         """SQL of a number without the digits after its point; a blank is 0."""

@@ -62,13 +62,17 @@ class Layers:
         self._layers[level - 1].append(f"{sql} AS {name}")
         return name, level
 
-    def over(self, relation: str) -> str:
-        """SELECT of the relation's columns and those of all layers."""
+    @property
+    def depth(self) -> int:
+        return len(self._layers)
+
+    def over(self, relation: str, first: int = 0, last: int | None = None) -> str:
+        """SELECT of the relation's columns and those of all layers, or of the layers from ``first`` to before ``last``."""
         found = relation
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(self._layers[first:last]):
             source = found if number == 0 else f"({found})"
             found = f"SELECT *, {', '.join(layer)} FROM {source}"
-        return found if self._layers else f"SELECT * FROM {relation}"
+        return found if found != relation else f"SELECT * FROM {relation}"
 
     def computed(self, tree: Node, below: Sequence[Value], error: str | None = None) -> Value:
         """The value of an operation over values, whose errors it passes on. ``error``: SQL of the operation's own error, or None; it may

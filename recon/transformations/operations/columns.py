@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -14,6 +17,8 @@ from recon.transformations.formulas.layers import Layers, Value, sql_of
 from recon.transformations.formulas.parse import parsed
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import ROW, Column, Table, select
+from recon.vocabulary import Node
+from recon.vocabulary.types import TEXT
 
 Names = Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
 
@@ -27,39 +32,31 @@ class Compute(Operation):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         table.refuse_taken(list(self.set))
-        for number, (name, text) in enumerate(self.set.items(), 1):
-            table = _computed(plan, table, name, text, stored=number == len(self.set))
-        return table
+        layers = Layers(f"t{plan.first}_")
+        values: dict[str, Value] = {}
+        for name, text in self.set.items():
+            values[name] = compiled(plan, table, layers, name, text, values)
+        relation, columns = plan.layered(layers, table.relation), list[Column]()
+        parts = [ROW, *(sql for column in table.known for sql in column.sql)]
+        made = plan.columns(len(values), [value.type for value in values.values()], list(values))
+        for column, value in zip(made, values.values(), strict=True):
+            parts.append(f"{sql_of(value.node)} AS {column.value}")
+            parts += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
+            columns.append(column if value.error is not None else Column(column.name, column.type, column.value))
+        return table.with_columns([*table.known, *columns], plan.relation(f"SELECT {', '.join(parts)} FROM ({relation})", stored=True))
 
 
-def _computed(plan: Plan, table: Table, name: str, text: str, stored: bool) -> Table:
-    """The table with one column more. ``stored``: the last of an operation, so that the next reads the results and does not compute
-    them."""
-    layers = Layers(f"t{plan.first + len(plan.made)}_")
-    value = compiled(plan, table, layers, name, text)
-    kind, (made,) = value.type, plan.columns(1, [value.type], [name])
-    code = value.error or "NULL"
-    literal = f"CAST(NULL AS {kind.duckdb})" if value.untyped else sql_of(value.node)
-    columns = [ROW, *(sql for column in table.known for sql in column.sql), f"{literal} AS {made.value}"]
-    if value.error is not None:
-        columns.append(f"CAST({code} AS TINYINT) AS {made.error}")
-    else:
-        made = Column(made.name, made.type, made.value)
-    relation = plan.relation(f"SELECT {', '.join(columns)} FROM ({layers.over(table.relation)})", stored)
-    return table.with_columns([*table.known, made], relation)
-
-
-def compiled(plan: Plan, table: Table, layers: Layers, what: str, text: str) -> Value:
-    """The value of a formula over a table's columns. Raises WrongUsage that begins with ``what``."""
+def compiled(plan: Plan, table: Table, layers: Layers, what: str, text: str, earlier: Mapping[str, Value] = MappingProxyType({})) -> Value:
+    """The value of a formula over a table's columns and earlier values. Raises WrongUsage that begins with ``what``."""
     columns = {column.name: column.as_value() for column in table.known}
     try:
-        compiler = Compiler(layers, columns, plan.settings, FUNCTIONS)
+        compiler = Compiler(layers, {**columns, **earlier}, plan.settings, FUNCTIONS)
         value = compiler.value(parsed(text))
     except WrongUsage as error:
         raise WrongUsage(f"{what}: {error}") from None
     if compiler.approximated:
         plan.figures["approximate"] = True
-    return value
+    return value if not value.untyped else replace(value, node=Node("literal", (), TEXT, None))
 
 
 class Select(Operation):

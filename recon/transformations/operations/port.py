@@ -9,8 +9,12 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from recon.config.fields import Section, Text
+from recon.transformations.formulas.layers import Layers
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.table import Column, Table
+
+DEPTH_MAX = 40
+"""Layers that are computed in one pass at most: the engine's own planning grows with the cube of their number."""
 
 
 @dataclass
@@ -24,12 +28,23 @@ class Plan:
     made: list[tuple[str, str, bool]] = field(default_factory=list)
     """Relation, its SELECT, and whether it is to be stored, since it changes rows or is read twice."""
     figures: dict[str, Any] = field(default_factory=dict)
+    depth: int = 0
+    """Layers over what is stored."""
 
     def relation(self, select: str, stored: bool = False) -> str:
         """The name of a new relation."""
         name = f"r{self.first + len(self.made)}"
         self.made.append((name, select, stored))
         return name
+
+    def layered(self, layers: Layers, relation: str) -> str:
+        """SELECT of a relation and of the layers over it, of which some are stored where there are too many for one pass."""
+        first = 0
+        while layers.depth - first > DEPTH_MAX:
+            relation = self.relation(layers.over(relation, first, first + DEPTH_MAX), stored=True)
+            first, self.depth = first + DEPTH_MAX, 0
+        self.depth += layers.depth - first
+        return layers.over(relation, first)
 
     def columns(self, count: int, kinds: list[Any], names: list[str], errors: bool = True) -> list[Column]:
         """New columns with names of their own in the relation."""

@@ -44,7 +44,7 @@ class Filter(Operation):
         layers = Layers(f"t{plan.first}_")
         value = compiled(plan, table, layers, "where", where)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
-        layered = layers.over(table.relation)
+        layered = plan.layered(layers, table.relation)
         if plan.query is not None and truth.error is not None:
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
             if wrong:

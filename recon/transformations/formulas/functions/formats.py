@@ -53,7 +53,9 @@ def _formatted(compiler: Compiler, value: Value, written: str) -> Value:
     kind = as_decimal(found.type)
     found = compiler.layers.brought(found, decimal(kind.precision - kind.scale + after, after))
     digits = sql_of(check.cast(check.FUNCTIONS["abs"][2]([found.node]), TEXT))
-    whole = f"lpad(split_part({digits}, '.', 1), greatest({len(form['zeros'])}, length(split_part({digits}, '.', 1))), '0')"
+    whole = (
+        f"lpad(split_part({digits}, '.', 1), CAST(greatest({len(form['zeros'])}, length(split_part({digits}, '.', 1))) AS INTEGER), '0')"
+    )
     if form["groups"]:
         whole = f"ltrim(reverse(regexp_replace(reverse({whole}), '([0-9]{{3}})', '\\1,', 'g')), ',')"
     sign = f"CASE WHEN {sql_of(found.node)} < 0 THEN '-' ELSE '' END"

@@ -55,10 +55,16 @@ def substitute(compiler: Compiler, args: Sequence[Tree]) -> Value:
     changed = f"replace({text}, {old}, {new})"
     if len(args) > 3:
         place = literal_integer(args[3], "the fourth argument of SUBSTITUTE", 1, INSTANCE_MAX)
-        pieces = f"string_split({text}, {old})"
-        ends = f"array_to_string({pieces}[1:{place}], {old}) || {new} || array_to_string({pieces}[{place + 1}:], {old})"
+        before, pieces = _before(text, old, f"{place}"), f"string_split({text}, {old})"
+        ends = f"left({text}, {before}) || {new} || substr({text}, {before} + length({old}) + 1)"
         changed = f"CASE WHEN len({pieces}) > {place} THEN {ends} ELSE {text} END"
     return compiler.sql(f"CASE WHEN {old} = '' THEN {text} ELSE {changed} END", TEXT, values)
+
+
+def _before(text: str, delimiter: str, place: str) -> str:
+    """SQL of the number of characters before the delimiter at a place, where there is one."""
+    pieces = f"array_to_string(string_split({text}, {delimiter})[1:{place}], '')"
+    return f"(length({pieces}) + ({place} - 1) * length({delimiter}))"
 
 
 def _side(after: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
@@ -73,9 +79,10 @@ def _side(after: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
         text, delimiter = (sql_of(value.node) for value in values)
         pieces = f"string_split({text}, {delimiter})"
         cut = f"{place}" if place > 0 else f"len({pieces}) - {-place}"
-        chosen = f"{pieces}[{cut} + 1:]" if after else f"{pieces}[1:{cut}]"
+        before = _before(text, delimiter, f"({cut})")
+        found = f"substr({text}, {before} + length({delimiter}) + 1)" if after else f"left({text}, {before})"
         whole = text if after == (place > 0) else "''"
-        sql = f"CASE WHEN {delimiter} = '' THEN {whole} WHEN len({pieces}) > {abs(place)} THEN array_to_string({chosen}, {delimiter}) END"
+        sql = f"CASE WHEN {delimiter} = '' THEN {whole} WHEN len({pieces}) > {abs(place)} THEN {found} END"
         return compiler.sql(sql, TEXT, values, f"CASE WHEN {delimiter} <> '' AND len({pieces}) <= {abs(place)} THEN {NA} END")
 
     return build

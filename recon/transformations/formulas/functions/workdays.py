@@ -79,7 +79,7 @@ def _beyond(holidays: Sequence[int], base: str, steps: str) -> str:
     """SQL of the number of the weekday that is ``steps`` working days after a weekday.
 
     From the base to the j-th holiday of all, c of which are not after the base, there are holiday - base - (j - c) working days; the
-    holiday is passed if they are fewer than the steps. holiday - j never falls with j, so that the holidays that are passed can be counted."""
+    holiday is passed if they are fewer than the steps. holiday - j never falls with j, so that those that are passed can be counted."""
     behind = _counted(holidays, "<=", base)
     room = [holiday - place for place, holiday in enumerate(holidays, 1)]
     return f"({base} + {steps} + {_counted(room, '<', f'({base} + {steps} - {behind})')} - {behind})"
