@@ -33,7 +33,8 @@ SALES = """COPY (SELECT i AS id,
     'INV-' || lpad(CAST(h // 23 % 1000000 AS VARCHAR), 6, '0') || '-' || ['DE', 'FR', 'IT'][1 + h % 3] AS ref
     FROM (SELECT i, CAST(hash(i) >> 4 AS BIGINT) AS h FROM range({rows}) r(i))) TO '{folder}/sales.parquet' (COMPRESSION zstd)"""
 ITEMS = """COPY (SELECT 'item-' || h % {keys} AS item, 'Name ' || h % 1000003 AS name,
-    CAST((h // 7 % 100000) / 100 AS DECIMAL(10,2)) AS price, 'family ' || h % 211 AS family FROM (SELECT CAST(hash(-1 - i) >> 4 AS BIGINT) AS h FROM range({rows}) r(i)))
+    CAST((h // 7 % 100000) / 100 AS DECIMAL(10,2)) AS price, 'family ' || h % 211 AS family
+    FROM (SELECT CAST(hash(-1 - i) >> 4 AS BIGINT) AS h FROM range({rows}) r(i)))
     TO '{folder}/items.parquet' (COMPRESSION zstd)"""
 
 

@@ -113,8 +113,9 @@ _DUCKDB = [
     CASE WHEN due < DATE '{TODAY}' THEN 'late' ELSE 'open' END AS late,
     CASE WHEN amount < 100 THEN 'small' WHEN amount < 1000 THEN 'medium' ELSE 'large' END AS band,
     amount > 100 AND qty > 2 AS "both", amount > 5000 OR qty = 1 AS either, note IS NULL AS no_note, coalesce(price, 0) AS paid,
-    region || '-' || channel AS place, item || '/' || qty AS label, left(ref, 3) AS kind, right(ref, 2) AS land,
-    substr(ref, 5, 6) AS digits, upper(item) AS upper, lower(item) AS lower, coalesce(length(note), 0) AS length,
+    region || '-' || channel AS place, coalesce(item, '') || '/' || qty AS label, left(ref, 3) AS kind, right(ref, 2) AS land,
+    substr(ref, 5, 6) AS digits, upper(coalesce(item, '')) AS upper, lower(coalesce(item, '')) AS lower,
+    coalesce(length(note), 0) AS length,
     coalesce(regexp_replace(trim(note), ' +', ' ', 'g'), '') AS neat, replace(ref, '-', '/') AS swapped,
     year(due) AS year, month(due) AS month, day(due) AS day, date_diff('day', due, DATE '{TODAY}') AS days FROM looked""",
     """CREATE TEMP VIEW two AS SELECT *, coalesce(share, 0) AS unit, abs(diff) AS apart, NOT either AS neither, share IS NULL AS wrong,
@@ -178,12 +179,12 @@ def polars(folder: Path) -> None:
         no_note=col("note").is_null(),
         paid=pl.coalesce(col("price"), nothing),
         place=pl.concat_str("region", lit("-"), "channel"),
-        label=pl.concat_str("item", lit("/"), qty.cast(pl.String)),
+        label=pl.concat_str(col("item").fill_null(""), lit("/"), qty.cast(pl.String)),
         kind=col("ref").str.head(3),
         land=col("ref").str.tail(2),
         digits=col("ref").str.slice(4, 6),
-        upper=col("item").str.to_uppercase(),
-        lower=col("item").str.to_lowercase(),
+        upper=col("item").fill_null("").str.to_uppercase(),
+        lower=col("item").fill_null("").str.to_lowercase(),
         length=col("note").str.len_chars().fill_null(0),
         neat=col("note").str.strip_chars(" ").str.replace_all(" +", " ").fill_null(""),
         swapped=col("ref").str.replace_all("-", "/", literal=True),
@@ -260,11 +261,11 @@ def pandas(folder: Path) -> None:
     t["neither"], t["no_note"], t["wrong"] = ~t["either"], t["note"].isna(), t["share"].isna()
     t["paid"] = exact(t["price"], 10, 2).fillna(exact(pd.Series(["0"], dtype="string[pyarrow]"), 10, 2)[0])
     t["margin"] = exact(amount, 18, 2) - t["paid"] * exact(qty, 10, 0)
-    t["place"], t["label"] = t["region"] + "-" + t["channel"], t["item"] + "/" + qty.astype("string[pyarrow]")
+    t["place"], t["label"] = t["region"] + "-" + t["channel"], t["item"].fillna("") + "/" + qty.astype("string[pyarrow]")
     ref, note = t["ref"].str, t["note"].str
     t["kind"], t["land"], t["digits"] = ref[:3], ref[-2:], ref[4:10]
     t["number"] = exact(t["digits"], 38, 10)
-    t["upper"], t["lower"], t["length"] = t["item"].str.upper(), t["item"].str.lower(), note.len().fillna(0)
+    t["upper"], t["lower"], t["length"] = t["item"].fillna("").str.upper(), t["item"].fillna("").str.lower(), note.len().fillna(0)
     t["neat"], t["swapped"] = note.strip(" ").str.replace(" +", " ", regex=True).fillna(""), ref.replace("-", "/", regex=False)
     day = pd.to_datetime(due)
     t["year"], t["month"], t["day"] = day.dt.year, day.dt.month, day.dt.day
@@ -309,13 +310,15 @@ _SPARK = {
     "looked": "SELECT s.*, f.name, f.price, f.family FROM sales s LEFT JOIN found ON lower(s.item) = found.k",
     "one": f"""SELECT *, amount * qty AS net, round(amount * 1.19, 2) AS gross, amount - cost AS diff, amount + cost AS total,
     CAST(try_divide(amount, CAST(qty AS DECIMAL(10,0))) AS DECIMAL(38,10)) AS share,
-    CASE WHEN cost < 0 THEN floor(cost, 2) ELSE ceil(cost, 2) END AS up, CASE WHEN cost < 0 THEN ceil(cost, 2) ELSE floor(cost, 2) END AS down,
+    CASE WHEN cost < 0 THEN floor(cost, 2) ELSE ceil(cost, 2) END AS up,
+    CASE WHEN cost < 0 THEN ceil(cost, 2) ELSE floor(cost, 2) END AS down,
     round(cost, 2) AS rounded, floor(amount) AS whole, id % 7 AS rest, qty * qty AS square, -amount AS minus, amount * 0.01 AS percent,
     least(amount, cost) AS least, greatest(amount, cost) AS most, CASE WHEN due < DATE '{TODAY}' THEN 'late' ELSE 'open' END AS late,
     CASE WHEN amount < 100 THEN 'small' WHEN amount < 1000 THEN 'medium' ELSE 'large' END AS band,
     amount > 100 AND qty > 2 AS both, amount > 5000 OR qty = 1 AS either, note IS NULL AS no_note, coalesce(price, 0) AS paid,
-    concat(region, '-', channel) AS place, concat(item, '/', qty) AS label, left(ref, 3) AS kind, right(ref, 2) AS land,
-    substr(ref, 5, 6) AS digits, upper(item) AS upper, lower(item) AS lower, coalesce(length(note), 0) AS length,
+    concat(region, '-', channel) AS place, concat(coalesce(item, ''), '/', qty) AS label, left(ref, 3) AS kind, right(ref, 2) AS land,
+    substr(ref, 5, 6) AS digits, upper(coalesce(item, '')) AS upper, lower(coalesce(item, '')) AS lower,
+    coalesce(length(note), 0) AS length,
     coalesce(regexp_replace(trim(note), ' +', ' '), '') AS neat, replace(ref, '-', '/') AS swapped,
     year(due) AS year, month(due) AS month, day(due) AS day, datediff(DATE '{TODAY}', due) AS days FROM looked""",
     "two": """SELECT *, coalesce(share, 0) AS unit, abs(diff) AS apart, NOT either AS neither, share IS NULL AS wrong,

@@ -6,19 +6,21 @@ the rows and errors of all its operations are counted in one pass over it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from recon.transformations.beside import NARROW, Beside
 from recon.transformations.engines.figures import Figures, figures_of
 from recon.transformations.engines.port import Engine
+from recon.transformations.engines.views import NAME
 from recon.transformations.operations.port import DEPTH_MAX, Operation, Plan
 from recon.transformations.operations.table import Column, Table
 
-CHAIN_MAX = 16
-"""Operations that are computed in one pass at most: the engine's own planning grows with them, and with the layers of their formulas."""
-_NAME = re.compile(r"\b[ir]_?\w+")
+VIEWS_MAX = 64
+"""Relations that are computed one from the other at most."""
+MANY = 100_000
+"""Rows from which storing a table costs more than planning five times as many layers of formulas."""
 Planned = Callable[[Mapping[str, Table], Callable[[str], list[tuple[Any, ...]]], int], Plan]
 """Tables, the engine's query, and the number of the next relation → the plan of an operation."""
 
@@ -32,10 +34,6 @@ class _Chain:
     computed: bool = False
     depth: int = 0
 
-    @property
-    def full(self) -> bool:
-        return len(self.steps) >= CHAIN_MAX or self.depth >= DEPTH_MAX
-
 
 class Making:
     """The tables so far. ``later``: for each operation, the names of the tables that are needed after it."""
@@ -47,6 +45,7 @@ class Making:
         self._rows: dict[str, int] = {}
         self._chains: dict[str, _Chain] = {}
         self._sources: dict[str, set[str]] = {}
+        self._beside: dict[str, Beside] = {}
         self._number = 0
 
     def loaded(self, table: Table) -> Figures:
@@ -61,12 +60,15 @@ class Making:
         """Makes the table of an operation. Raises what the operation and the engine raise."""
         table, new = self.tables[operation.table], operation.as_ or operation.table
         for name in operation.inputs:
-            if not operation.KEEPS_ROWS or name != operation.table or self._chain(table).full:
+            if not operation.KEEPS_ROWS or name != operation.table or self._too_deep(table):
                 self.settled(self.tables[name])
+        if operation.LOOKS_ROUND and table.relation not in self._beside:
+            self.settled(table)
         plan = self._planned(self.tables, self._query, self._number)
         self._plan, self._done = plan, 0
         made = operation.apply(plan, table)
-        step = {"number": number, "operation": operation.KIND, "table": new, "rows_in": self._rows[table.relation], **plan.figures}
+        rows_in = self._rows[table.relation]
+        step = {"number": number, "operation": operation.KIND, "table": new, "rows_in": rows_in, **plan.figures}
         self.steps.append(step)
         before = {column.value for column in table.known}
         fresh = tuple(column for column in made.known if column.value not in before)
@@ -74,7 +76,7 @@ class Making:
             self._lengthen(table, made, step, fresh)
         else:
             self._make()
-            figures = figures_of(self._engine, made.relation, fresh)
+            figures = Figures(rows_in, {}, {}) if operation.REORDERS else figures_of(self._engine, made.relation, fresh)
             self._rows[made.relation] = figures.rows
             step |= {"rows_out": figures.rows, "errors": figures.errors}
         self._number += len(plan.made)
@@ -82,31 +84,58 @@ class Making:
         self._give_up(number)
 
     def settled(self, table: Table) -> None:
-        """Stores a table's relation, where it is not and columns of it are computed, and counts the errors of its operations."""
+        """Stores what a chain computes, where it is not stored, and counts the errors of its operations."""
         chain = self._chains.pop(table.relation, _Chain())
         if not chain.computed:
             return
-        self._engine.store(table.relation)
-        self._sources[table.relation] = set()
+        counted = table.relation
+        if (beside := self._beside.pop(table.relation, None)) is not None:
+            counted = f"s_{table.relation}"
+            self._engine.make(counted, beside.narrow, stored=True)
+            self._engine.drop(table.relation)
+            self._engine.make(table.relation, beside.joined(table.known, counted), stored=False)
+            self._sources |= {counted: set(), table.relation: {beside.base, counted}}
+        else:
+            self._engine.store(table.relation)
+            self._sources[table.relation] = set()
         columns = [replace(column, name=column.value) for _, fresh in chain.steps for column in fresh]
         if any(column.error is not None for column in columns):
-            errors = figures_of(self._engine, table.relation, columns).errors
+            errors = figures_of(self._engine, counted, columns).errors
             for step, fresh in chain.steps:
                 step["errors"] = {column.name: errors[column.value] for column in fresh if column.value in errors}
 
     def _lengthen(self, table: Table, made: Table, step: dict[str, Any], fresh: tuple[Column, ...]) -> None:
         """Adds an operation that keeps its rows to the chain of its table."""
         step |= {"rows_out": step["rows_in"], "errors": {}}
-        chain = self._chain(table)
         there = {sql for column in made.known for sql in column.sql}
-        if any(column.error is not None and column.error not in there for _, columns in chain.steps for column in columns):
+        if any(column.error is not None and column.error not in there for _, columns in self._chain(table).steps for column in columns):
             self.settled(table)  # else nobody could count the errors of columns that are gone
-            chain = _Chain()
-        self._make(made.relation)
+        if made.relation in self._plan.beside and len(there) > NARROW:
+            self._make_beside(table, made)
+        else:
+            self._make(made.relation)
+        chain = self._chain(table)
         self._rows[made.relation] = self._rows[table.relation]
         if made.relation != table.relation:
             self._chains[table.relation] = _Chain([], chain.computed, chain.depth)
         self._chains[made.relation] = _Chain([*chain.steps, (step, fresh)], chain.computed or bool(fresh), chain.depth + self._plan.depth)
+
+    def _make_beside(self, table: Table, made: Table) -> None:
+        """Makes the relation of an operation that looks at other rows: together with those before it, if it does not need them."""
+        source, added = self._plan.beside[made.relation]
+        held = self._beside.get(source)
+        both = None if held is None else held.more(added)
+        if held is not None and both is None:
+            self.settled(table)
+        beside = self._beside[made.relation] = both or Beside(source, tuple(added))
+        self._engine.make(made.relation, beside.joined(made.known, f"({beside.narrow})"), stored=False)
+        self._sources[made.relation] = {beside.base}
+        self._done = len(self._plan.made)
+
+    def _too_deep(self, table: Table) -> bool:
+        """Whether the engine's planning, which grows with what is computed in one pass, would cost more than storing the table."""
+        layers = DEPTH_MAX if self._rows[table.relation] < MANY else 5 * DEPTH_MAX
+        return self._chain(table).depth >= layers or len(self._behind([table.relation])) > VIEWS_MAX
 
     def _chain(self, table: Table) -> _Chain:
         return self._chains.get(table.relation, _Chain())
@@ -118,8 +147,9 @@ class Making:
     def _make(self, unstored: str = "") -> None:
         """Makes the relations that the operation has named so far. ``unstored``: that of its table, where its rows are kept."""
         for name, select, stored in self._plan.made[self._done :]:
-            stored = stored and name != unstored
-            self._sources[name] = set() if stored else self._sources.keys() & set(_NAME.findall(select))
+            sources = self._sources.keys() & set(NAME.findall(select))
+            stored = (stored and name != unstored) or len(self._behind(sources)) > VIEWS_MAX
+            self._sources[name] = set() if stored else sources
             self._engine.make(name, select, stored)
         self._done = len(self._plan.made)
 

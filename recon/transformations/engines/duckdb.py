@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recon.engines.duckdb.session import DISK_FULL
 from recon.errors import OutOfCapacity, WrongInput
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
+from recon.transformations.engines.views import Views
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Table
 from recon.vocabulary.duckdb import literal
@@ -33,7 +34,7 @@ class DuckDB:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._stored: set[str] = set()
+        self._views = Views()
         self.watch: Callable[[float], None] = lambda share: None
 
     @staticmethod
@@ -58,12 +59,16 @@ class DuckDB:
             connection.close()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement, which Ctrl-C ends at once. Raises WrongInput for a total of more than 38 digits or too little memory,
-        OutOfCapacity for too little disk."""
+        """See recon.transformations.engines.port.Engine."""
+        return self._run(self._views.over(statement))
+
+    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement without views, which Ctrl-C ends at once. Raises WrongInput for a total of more than 38 digits or too
+        little memory, OutOfCapacity for too little disk."""
         return self._running(lambda: self._connection.execute(statement).fetchall())
 
     def _running(self, work: Callable[[], T]) -> T:
-        """Raises as ``query``."""
+        """Raises as ``_run``."""
         import duckdb
 
         try:
@@ -92,24 +97,26 @@ class DuckDB:
                 raise
 
     def make(self, relation: str, select: str, stored: bool) -> None:
-        """See recon.transformations.engines.port.Engine."""
+        """See the port."""
         if stored:
-            self._stored.add(relation)
-        self.query(f"CREATE TEMP {'TABLE' if stored else 'VIEW'} {relation} AS {select}")
+            self._run(f"CREATE TEMP TABLE {relation} AS {self._views.over(select)}")
+        else:
+            self._views.add(relation, select)
 
     def store(self, relation: str) -> None:
         """See the port."""
+        if relation not in self._views:
+            return
         self.make(f"s_{relation}", f"SELECT * FROM {relation}", stored=True)
-        self.query(f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT * FROM s_{relation}")
+        self._views.remove(relation)
+        self._run(f"ALTER TABLE s_{relation} RENAME TO {relation}")
 
     def drop(self, relation: str) -> None:
         """See the port."""
-        for name in (relation, f"s_{relation}"):
-            if name in self._stored:
-                self._stored.discard(name)
-                self.query(f"DROP TABLE {name}")
-            elif name == relation:
-                self.query(f"DROP VIEW {name}")
+        if relation in self._views:
+            self._views.remove(relation)
+        else:
+            self._run(f"DROP TABLE {relation}")
 
     def totals(self, relation: str, aggregates: Sequence[str]) -> list[Any]:
         """See the port."""
@@ -130,29 +137,30 @@ class DuckDB:
         values = from_texts(opened.columns, "line")
         for batch in opened.batches():
             self._connection.register("arriving", batch)
-            self.query(f"INSERT INTO {table.relation} SELECT {values} FROM arriving")
+            self._run(f"INSERT INTO {table.relation} SELECT {values} FROM arriving")
             self._connection.unregister("arriving")
         return table
 
     def copy(self, select: str, to: Path, suffix: str) -> None:
         """See the port."""
         with self._in_order():
-            self.query(f"COPY ({select}) TO {literal(str(to))} ({_FORMS[suffix]})")
+            self._run(f"COPY ({self._views.over(select)}) TO {literal(str(to))} ({_FORMS[suffix]})")
 
     def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
         """See the port."""
         with self._in_order():
-            self._running(lambda: self._connection.execute(select))
+            statement = self._views.over(select)
+            self._running(lambda: self._connection.execute(statement))
             while batch := self._connection.fetchmany(_ROWS):
                 yield batch
 
     @contextmanager
     def _in_order(self) -> Iterator[None]:
         try:
-            self.query("SET preserve_insertion_order = true")
+            self._run("SET preserve_insertion_order = true")
             yield
         finally:
-            self.query("SET preserve_insertion_order = false")
+            self._run("SET preserve_insertion_order = false")
 
 
 def _line(error: Exception) -> str:

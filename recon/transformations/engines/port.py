@@ -31,7 +31,7 @@ class Engine(Protocol):
         ...
 
     def store(self, relation: str) -> None:
-        """Stores a relation that was made without."""
+        """Stores a relation, unless it is stored."""
         ...
 
     def drop(self, relation: str) -> None:

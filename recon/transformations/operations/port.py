@@ -30,6 +30,8 @@ class Plan:
     figures: dict[str, Any] = field(default_factory=dict)
     depth: int = 0
     """Layers over what is stored."""
+    beside: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """Relation → the relation whose columns it has all of, and the SQL of its new columns, ``… AS name``: they can be computed apart."""
 
     def relation(self, select: str, stored: bool = False) -> str:
         """The name of a new relation."""
@@ -54,10 +56,13 @@ class Plan:
 
 class Operation(Section):
     """``table``: what it works on. ``as_``: the name of the table that it makes; default: the same, which it replaces. ``KEEPS_ROWS``: it
-    makes of each row one row with the same number, so that it need not be stored before the next operation."""
+    makes of each row one row with the same number, so that it need not be stored before the next operation. ``LOOKS_ROUND``: at other rows,
+    of few columns. ``REORDERS``: the rows stay, with other numbers."""
 
     KIND: ClassVar[str] = ""
     KEEPS_ROWS: ClassVar[bool] = False
+    LOOKS_ROUND: ClassVar[bool] = False
+    REORDERS: ClassVar[bool] = False
     table: Text
     as_: Annotated[Text | None, Field(alias="as")] = None
 

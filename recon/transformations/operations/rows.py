@@ -36,7 +36,7 @@ class Filter(Operation):
     def apply(self, plan: Plan, table: Table) -> Table:
         if self.criteria:
             pairs = [(table.column(name), criterion) for name, listed in self.criteria.items() for criterion in listed]
-            relation = plan.relation(f"{select(table.known, table.relation)} WHERE {all_fit(pairs)}", stored=True)
+            relation = plan.relation(f"{select(table.known, table.relation)} WHERE {all_fit(pairs)}")
             table = table.with_columns(table.known, relation)
         return table if self.where is None else self._where(plan, table, self.where)
 
@@ -49,7 +49,7 @@ class Filter(Operation):
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
             if wrong:
                 raise WrongInput(f"row {wrong[0][0]}: the condition is {TEXTS[int(wrong[0][1])]}; use IFERROR to say what such a row is")
-        relation = plan.relation(f"{select(table.known, f'({layered})')} WHERE {sql_of(truth.node)}", stored=True)
+        relation = plan.relation(f"{select(table.known, f'({layered})')} WHERE {sql_of(truth.node)}")
         return table.with_columns(table.known, relation)
 
 
@@ -69,19 +69,24 @@ class Sort(Operation):
     """In order of columns: texts without regard to case, errors after them, blanks last whichever way; equal rows keep their order."""
 
     KIND: ClassVar[str] = "sort"
+    REORDERS: ClassVar[bool] = True
     by: Annotated[tuple[By, ...], BeforeValidator(_by), Field(min_length=1)]
 
     def apply(self, plan: Plan, table: Table) -> Table:
         listed = [part for by in self.by for part in order(table.column(by.column), by.descending)]
         number = f"row_number() OVER (ORDER BY {', '.join([*listed, ROW])})"
-        return table.with_columns(table.known, plan.relation(select(table.known, table.relation, number), stored=True))
+        # Only the columns to sort by are moved; the others follow where the rows are read.
+        places = plan.relation(f"SELECT {ROW} AS o, {number} AS m FROM {table.relation}", stored=True)
+        columns = ", ".join(f"t.{sql}" for column in table.known for sql in column.sql)
+        joined = f"{table.relation} t JOIN {places} p ON p.o = t.{ROW}"
+        return table.with_columns(table.known, plan.relation(f"SELECT p.m AS {ROW}, {columns} FROM {joined}"))
 
 
 def order(column: Column, descending: bool) -> list[str]:
     """SQL of the order by a column."""
     value = f"lower({column.value})" if column.type == TEXT else column.value
-    last = f"CASE WHEN {column.value} IS NOT NULL THEN 0 WHEN {column.code} IS NOT NULL THEN 1 ELSE 2 END"
-    return [last, f"{value} {'DESC' if descending else 'ASC'}"]
+    listed = [f"{value} {'DESC' if descending else 'ASC'} NULLS LAST"]
+    return listed if column.error is None else [*listed, f"({column.error} IS NULL)"]
 
 
 class RemoveDuplicates(Operation):

@@ -21,6 +21,8 @@ from recon.vocabulary.types import INTEGER, Type, decimal
 class _PerGroup(Operation):
     """``to``: the new column. ``by``: the groups within which rows are looked at; none: all rows."""
 
+    KEEPS_ROWS: ClassVar[bool] = True
+    LOOKS_ROUND: ClassVar[bool] = True
     to: Text
     by: Annotated[Texts, BeforeValidator(as_list)] = ()
 
@@ -33,9 +35,10 @@ class _PerGroup(Operation):
         """The table with the new column."""
         table.refuse_taken([self.to])
         (made,) = plan.columns(1, [kind], [self.to])
-        columns = [ROW, *(sql for column in table.known for sql in column.sql), f"{value} AS {made.value}"]
-        columns.append(f"CAST({error} AS TINYINT) AS {made.error}")
+        added = [f"{value} AS {made.value}", f"CAST({error} AS TINYINT) AS {made.error}"]
+        columns = [ROW, *(sql for column in table.known for sql in column.sql), *added]
         relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation}", stored=True)
+        plan.beside[relation] = (table.relation, added)
         return table.with_columns([*table.known, made], relation)
 
 
@@ -43,7 +46,6 @@ class RunningTotal(_PerGroup):
     """The sum of a column up to and with the row; a blank adds nothing. From an error on, the total is that error."""
 
     KIND: ClassVar[str] = "running_total"
-    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
 
     def apply(self, plan: Plan, table: Table) -> Table:
@@ -59,7 +61,6 @@ class Rank(_PerGroup):
     place, as RANK.EQ has it. A blank has none, and the error of an error is its own."""
 
     KIND: ClassVar[str] = "rank"
-    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
     ascending: bool = False
 
@@ -76,7 +77,6 @@ class Lag(_PerGroup):
     """A column's value some ``rows`` before, blank where there is none; below 0 that many after."""
 
     KIND: ClassVar[str] = "lag"
-    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
     rows: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 1
 
@@ -127,7 +127,6 @@ class NumberRows(_PerGroup):
     """The number of a row within its group, from 1."""
 
     KIND: ClassVar[str] = "number_rows"
-    KEEPS_ROWS: ClassVar[bool] = True
 
     def apply(self, plan: Plan, table: Table) -> Table:
         return self.added(plan, table, INTEGER, f"CAST(row_number() {self.over(table)} AS BIGINT)")
