@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-NAME = re.compile(r"\b[irs]_?\w+")
+NAME = re.compile(r"\w+")
 """What may be the name of a relation."""
 
 
