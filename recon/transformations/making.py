@@ -20,7 +20,7 @@ from recon.transformations.operations.table import Column, Table
 VIEWS_MAX = 64
 """Relations that are computed one from the other at most."""
 MANY = 100_000
-"""Rows from which storing a table costs more than planning five times as many layers of formulas."""
+"""Rows from which storing a table costs more than planning eight times as many layers of formulas."""
 Planned = Callable[[Mapping[str, Table], Callable[[str], list[tuple[Any, ...]]], int], Plan]
 """Tables, the engine's query, and the number of the next relation → the plan of an operation."""
 
@@ -134,7 +134,7 @@ class Making:
 
     def _too_deep(self, table: Table) -> bool:
         """Whether the engine's planning, which grows with what is computed in one pass, would cost more than storing the table."""
-        layers = DEPTH_MAX if self._rows[table.relation] < MANY else 5 * DEPTH_MAX
+        layers = DEPTH_MAX if self._rows[table.relation] < MANY else 8 * DEPTH_MAX
         return self._chain(table).depth >= layers or len(self._behind([table.relation])) > VIEWS_MAX
 
     def _chain(self, table: Table) -> _Chain:
