@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from recon.cli.options import Output, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table
-
-if TYPE_CHECKING:
-    from recon.transformations.run import Asked
+from recon.errors import WrongUsage
 
 
 @flat
 def transform(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The request, YAML or JSON; see docs/transformations.md.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request and show its tables; read no rows, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request, show its tables and propose types.")] = False,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="With --dry-run: write the request with these types.")] = None,
     certificate: Annotated[str | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate there, as JSON.")] = None,
     *,
     output: Output,
@@ -28,18 +27,22 @@ def transform(
     Exact, and at any size that the disk holds. --json prints the certificate.
 
     \b
-    recon transform request.yaml --dry-run
+    recon transform request.yaml --dry-run --out typed.yaml
     recon transform request.yaml
     """
     from recon.transformations.request.files import S3
-    from recon.transformations.run import carry_out, read_request, tables_of
+    from recon.transformations.run import carry_out, read_request
 
+    if out is not None and not dry_run:
+        raise WrongUsage("--out writes the request with proposed types, so it needs --dry-run; outputs are named in the request")
+    if dry_run:
+        from recon.cli.transform_trial import try_request
+
+        try_request(Path(file), None if out is None else Path(out), output.json)
+        return
     if certificate is not None and not certificate.startswith(S3):
         certificate = str(Path(certificate).absolute())
     asked = read_request(Path(file), certificate)
-    if dry_run:
-        _say_tables(asked, tables_of(asked), output.json)
-        return
     with Bar("transform") as bar:
         done = carry_out(asked, bar)
     if output.json:
@@ -87,17 +90,3 @@ def _errors(errors: dict[str, dict[str, dict[str, int]]]) -> str:
         for column, kinds in errors.items()
         for kind, found in kinds.items()
     )
-
-
-def _say_tables(asked: Asked, tables: dict[str, Any], json: bool) -> None:
-    shown = {
-        name: None if one.columns is None else {column.name: str(column.type) for column in one.columns} for name, one in tables.items()
-    }
-    if json:
-        as_json({"as_of": asked.settings.today.isoformat(), "tables": shown})
-        return
-    say(f"the request is good; TODAY is {asked.settings.today.isoformat()}")
-    for name, columns in shown.items():
-        say(
-            f"{name}: " + ("its columns depend on the data" if columns is None else ", ".join(f"{c} {kind}" for c, kind in columns.items()))
-        )

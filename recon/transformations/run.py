@@ -47,18 +47,20 @@ def read_request(path: Path, certificate: str | None = None) -> Asked:
     """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says.
 
     Raises WrongUsage for the first mistake, with its place; no input is read further than its head."""
+    asked = unchecked_request(path, certificate)
+    tables_of(asked)
+    return asked
+
+
+def unchecked_request(path: Path, certificate: str | None = None) -> Asked:
+    """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = mistakes.validated(file, Request)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     scratch = Scratch()
     inputs = open_inputs(request.inputs, path.parent, scratch)
-    asked = Asked(
-        request, path.parent, digest, request.settings(datetime.now(UTC).date()), inputs, scratch, certificate or request.certificate
-    )
-    tables = tables_of(asked)
-    for output in request.outputs:
-        refuse_columns(output, tables[output.table])
-    return asked
+    settings = request.settings(datetime.now(UTC).date())
+    return Asked(request, path.parent, digest, settings, inputs, scratch, certificate or request.certificate)
 
 
 def tables_of(asked: Asked) -> dict[str, Table]:
@@ -79,6 +81,8 @@ def tables_of(asked: Asked) -> dict[str, Table]:
         with _naming(number, operation):
             tables[new] = _renamed(operation.apply(plan, tables[operation.table]), new)
         made += len(plan.made)
+    for output in asked.request.outputs:
+        refuse_columns(output, tables[output.table])
     return tables
 
 
