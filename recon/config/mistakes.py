@@ -6,8 +6,9 @@ import difflib
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from recon.config.fields import MISTAKE
+from recon.config.fields import MISTAKE, mistake
 from recon.config.yaml_file import FieldPath, File, dotted
 from recon.errors import WrongUsage
 
@@ -19,11 +20,29 @@ def validated(file: File, model: type[S]) -> S:
     try:
         return model.model_validate(file.content, context={"folder": file.path.parent})
     except ValidationError as error:
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        field = tuple(part for part in first["loc"] if part in _parts(file.content) or isinstance(part, int)) or tuple(first["loc"])
-        if first["type"] == MISTAKE:
-            field += first["ctx"]["field"]
-        raise WrongUsage(f"{file.place(field)}: {dotted(field)}: {_reason(model, dict(first), field)}") from None
+        first, field = _first(error, file.content)
+        raise WrongUsage(f"{file.place(field)}: {dotted(field)}: {_reason(model, first, field)}") from None
+
+
+def section(model: type[S], content: object, name: str) -> S:
+    """A section that a validator takes, as ``model`` has it. Raises its first mistake, as ``mistake`` does. ``name``: of the section."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first, field = _first(error, content)
+        raise mistake(_reason(model, first, field), name, *field) from None
+
+
+def _first(error: ValidationError, content: object) -> tuple[dict[str, Any], FieldPath]:
+    """The first mistake in a section, and its field."""
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    named = _parts(content)
+    field = tuple(part for part in first["loc"] if part in named or isinstance(part, int)) or tuple(first["loc"])
+    if first["type"] == "missing" and field[-1:] != first["loc"][-1:]:
+        field += first["loc"][-1:]
+    if first["type"] == MISTAKE:
+        field += first["ctx"]["field"]
+    return dict(first), field
 
 
 def _parts(content: object) -> set[str]:
@@ -45,7 +64,7 @@ def _reason(model: type[BaseModel], error: dict[str, Any], field: FieldPath) -> 
         return "is missing; " + _EXAMPLES.get(str(error["loc"][-1]), "add it")
     if kind == "literal_error":
         return f"{error['input']!r} is not one of {context['expected']}"
-    example = _EXAMPLES.get(dotted(field)) or _EXAMPLES.get(str(field[-1]))
+    example = (_EXAMPLES.get(dotted(field)) or _EXAMPLES.get(str(field[-1]))) if field else None
     if example:
         return f"{error['input']!r} does not fit; {example}"
     shown = str(error["input"])[:60]
@@ -115,12 +134,17 @@ def _known(model: type[BaseModel], path: FieldPath) -> list[str]:
     for part in path:
         if of_the_user or isinstance(part, int):
             of_the_user = False
-        elif section is None or part not in section.model_fields:
+        elif section is None or part not in _fields(section):
             return []
         else:
-            annotation = section.model_fields[part].annotation
+            annotation = _fields(section)[part].annotation
             section, of_the_user = _section_in(annotation), get_origin(annotation) is dict
-    return list(section.model_fields) if section else []
+    return list(_fields(section)) if section else []
+
+
+def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the names that users write."""
+    return {info.alias or name: info for name, info in section.model_fields.items()}
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

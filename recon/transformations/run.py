@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,12 +56,21 @@ def read_request(path: Path, certificate: str | None = None) -> Asked:
 def unchecked_request(path: Path, certificate: str | None = None) -> Asked:
     """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
-    request = mistakes.validated(file, Request)
+    request = _validated(file)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     scratch = Scratch()
     inputs = open_inputs(request.inputs, path.parent, scratch)
     settings = request.settings(datetime.now(UTC).date())
     return Asked(request, path.parent, digest, settings, inputs, scratch, certificate or request.certificate)
+
+
+def _validated(file: yaml_file.File) -> Request:
+    """The request. Raises WrongUsage; a mistake in an operation names its number, from 1, and its kind, as later ones do."""
+    try:
+        return mistakes.validated(file, Request)
+    except WrongUsage as error:
+        named = re.sub(r"operations\[(\d+)\]\.(\w+)\b", lambda found: f"operation {int(found[1]) + 1} ({found[2]}): ", str(error), count=1)
+        raise WrongUsage(named.replace("): .", "): ").replace("): :", "):")) from None
 
 
 def tables_of(asked: Asked) -> dict[str, Table]:

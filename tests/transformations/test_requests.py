@@ -109,7 +109,17 @@ def test_a_pivot_has_a_column_for_each_value_and_totals(folder: Path) -> None:
         ({"compute": {"table": "sales", "set": {"x": "=" + "(" * 65 + "1" + ")" * 65}}}, "nested at most 64 deep"),
         ({"compute": {"table": "sales", "set": {"x": "=" + "1+" * 5000 + "1"}}}, "at most 8,192 characters"),
         ({"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "item"}}}}, "sum needs numbers, and 'item' is text"),
-        ({"filter": {"table": "sale", "where": "=TRUE"}}, "there is no table 'sale' before it; there are items, sales"),
+        (
+            {"filter": {"table": "sale", "where": "=TRUE"}},
+            r"operation 1 \(filter\): there is no table 'sale' before it; did you mean 'sales'\?",
+        ),
+        ({"filter": {"tabel": "sales", "where": "=TRUE"}}, r"operation 1 \(filter\): tabel: not known here; did you mean table\?"),
+        ({"top": {"table": "sales"}}, r"operation 1 \(top\): rows: is missing"),
+        (
+            {"sort": {"table": "sales", "by": [{"colum": "qty"}]}},
+            r"operation 1 \(sort\): by\[0\]\.colum: not known here; did you mean column\?",
+        ),
+        ({"vlookup": None}, r"operation 1 \(vlookup\): .* is no section; write \{table: …\}, with names such as table, as, in"),
         (
             {"group": {"table": "sales", "by": "region", "values": {"x": {"sum": "qty", "count": "qty"}}}},
             "name exactly one of sum, count, average, min, max",

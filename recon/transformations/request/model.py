@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from recon.config.fields import Section, Text, mistake
+from recon.config.mistakes import section
 from recon.config.settings import MemoryLimit
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
@@ -47,7 +48,13 @@ def _operation(value: object) -> object:
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), list(KINDS), 1)
         raise mistake(f"there is no operation {kind!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"))
-    return KINDS[kind].model_validate(body)
+    return section(KINDS[kind], body, kind)
+
+
+def _there_are(name: str, known: set[str]) -> str:
+    """What a name may have meant."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
 
 
 class Request(Section):
@@ -74,11 +81,11 @@ class Request(Section):
         for number, operation in enumerate(self.operations):
             for name in operation.inputs:
                 if name not in known:
-                    raise mistake(f"there is no table {name!r} before it; there are {', '.join(sorted(known))}", "operations", number)
+                    raise mistake(f"there is no table {name!r} before it; {_there_are(name, known)}", "operations", number, operation.KIND)
             known.add(operation.as_ or operation.table)
         for number, output in enumerate(self.outputs):
             if output.table not in known:
-                raise mistake(f"there is no table {output.table!r}; there are {', '.join(sorted(known))}", "outputs", number, "table")
+                raise mistake(f"there is no table {output.table!r}; {_there_are(output.table, known)}", "outputs", number, "table")
         return self
 
     def settings(self, today: date) -> Settings:
