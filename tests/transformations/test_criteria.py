@@ -64,10 +64,10 @@ def test_rows_that_fit_criteria_stay(tmp_path: Path, criteria: dict[str, Any], r
 
 def test_rows_are_compared_with_days_and_numbers_of_their_own(tmp_path: Path) -> None:
     asked = "from,to,code,least\n2026-11-01,2026-11-30,7,3.05\n2026-11-30,2026-12-31,,-10\n,2026-12-31,0,100\n"
-    within = {"due": [{"column": "from", "is": ">="}, {"column": "to", "is": "<="}]}
+    within = {"due": [{"column": "from", "is": ">="}, "<=[@to]"]}
     operations: list[dict[str, Any]] = [
         {"countif": {"table": "asked", "in": "sales", "criteria": within, "to": "n"}},
-        {"sumif": {"table": "asked", "in": "sales", "of": "qty", "criteria": {"account": {"column": "code"}}, "to": "of_code"}},
+        {"sumif": {"table": "asked", "in": "sales", "of": "qty", "criteria": {"account": "=[@[code]]"}, "to": "of_code"}},
         {"maxifs": {"table": "asked", "in": "sales", "of": "due", "criteria": {"amount": {"column": "least", "is": ">"}}, "to": "last"}},
         {"averageif": {"table": "asked", "in": "sales", "of": "qty", "criteria": {"qty": {"column": "code", "is": "<>"}}, "to": "mean"}},
     ]
@@ -102,6 +102,7 @@ def test_a_text_with_a_sign_as_a_rows_criterion_is_refused_by_its_row(tmp_path: 
         ({"due": ">=11/30/2026"}, "of 'due', which is date, needs 2026-11-30"),
         ({"paid": ">TRUE"}, "needs TRUE or FALSE, with = or <>"),
         ({"regio": "x"}, "column 'regio' is not in 'sales'; did you mean 'region'"),
+        ({"region": "[@account]"}, "'\\[@account\\]' is the row's own value"),
         ({}, "say which rows stay"),
     ],
 )

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from recon.config.fields import Section, Text, as_list
 from recon.transformations.formulas.tree import DIV0
-from recon.transformations.operations.criteria import Criterion, all_fit
+from recon.transformations.operations.criteria import OF_ROW, Criterion, all_fit
 from recon.transformations.operations.groups import Aggregate, aggregated
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.row_criteria import PerRow, Sign, Test, test_of
@@ -93,15 +93,26 @@ class OfRow(Section):
     is_: Annotated[Sign, Field(alias="is")] = "="
 
 
+def _of_row(value: object) -> object:
+    """``">=[@from]"`` is the row's own column, as formulas name it."""
+    if isinstance(value, str) and (found := OF_ROW.match(value)):
+        return OfRow.model_validate({"column": found[2] or found[3], "is": found[1] or "="})
+    return value
+
+
 class _Conditional(Operation):
     """``to``: the new column. ``criteria``: for columns of the table ``in_`` (default: the same table), a criterion such as ``">=5"``, or
-    ``{column: region}`` for the row's own, or ``{column: from, is: ">="}``, or a list of them; all hold."""
+    ``"=[@region]"`` for the row's own, also written ``{column: region, is: "="}``, or a list of them; all hold."""
 
     OF: ClassVar[Kind] = "count"
     KEEPS_ROWS: ClassVar[bool] = True
     in_: Annotated[Text | None, Field(alias="in")] = None
     criteria: Annotated[
-        dict[Text, Annotated[tuple[OfRow | Criterion, ...], BeforeValidator(as_list), Field(min_length=1)]], Field(min_length=1)
+        dict[
+            Text,
+            Annotated[tuple[Annotated[OfRow | Criterion, BeforeValidator(_of_row)], ...], BeforeValidator(as_list), Field(min_length=1)],
+        ],
+        Field(min_length=1),
     ]
     to: Text
 

@@ -27,6 +27,8 @@ from recon.vocabulary.duckdb import literal
 from recon.vocabulary.types import BOOLEAN, DATE, TEXT, TIMESTAMP, Type, decimal
 
 _FORM = re.compile(r"(<>|<=|>=|=|<|>|)(.*)\Z", re.DOTALL)
+OF_ROW = re.compile(r"(<>|<=|>=|=|<|>|)\s*\[@(?:\[(.+)\]|([^\[\]]+))\]\s*\Z")
+"""``>=[@from]``: the row's own column, as formulas name it."""
 _NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]*)?|[+-]?\.[0-9]+")
 _EXACT = Context(prec=120)
 
@@ -54,6 +56,10 @@ def fits(column: Column, criterion: str) -> str:
     found = _FORM.match(criterion)
     assert found is not None, "the form takes any text"
     sign, text = found.groups()
+    if OF_ROW.match(criterion):
+        raise WrongUsage(
+            f"{column.name}: {criterion!r} is the row's own value, and these criteria are the same for every row; use a formula"
+        )
     if not text:
         return _of_blanks(column, sign)
     if text.upper() in ERRORS and sign in ("", "=", "<>"):
