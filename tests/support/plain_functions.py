@@ -17,7 +17,7 @@ DAY_0 = date(1899, 12, 30)
 DIGITS = r"(\d+|\d{1,3}(,\d{3})+)?"
 
 NUMBER = re.compile(
-    rf"\s*([+-]?\$?{DIGITS}(\.\d{{1,10}}0*)?|\(\$?{DIGITS}(\.\d{{1,10}}0*)?\)|[+-]?{DIGITS}(\.\d{{1,8}}0*)?%)\s*\Z", re.ASCII
+    rf"\s*(([+-]?\$?|\$[+-]){DIGITS}(\.\d{{1,10}}0*)?|\(\$?{DIGITS}(\.\d{{1,10}}0*)?\)|[+-]?{DIGITS}(\.\d{{1,8}}0*)?%)\s*\Z", re.ASCII
 )
 
 HOLIDAYS = [date(2026, 12, 25), date(2026, 12, 26), date(2027, 1, 1)]
@@ -145,7 +145,7 @@ def _right(value: Any, size: Any = Decimal(1)) -> str:
 
 def _found(value: Any, within: Any, start: Any, pattern: bool) -> Decimal:
     needle, hay, first = text(value), text(within), int(number(start))
-    if not 1 <= first <= len(hay) + 1:
+    if not 1 <= first <= max(len(hay), 1):
         raise Wrong(VALUE)
     if pattern:
         parts = re.findall(r"~[*?~]|.", needle.lower(), re.DOTALL)

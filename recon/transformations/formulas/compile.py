@@ -21,7 +21,7 @@ NUMBER_IN_TEXT = decimal(38, 10)
 """The type of a number that is read from a text."""
 _DIGITS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,10}0*)?"
 _HUNDREDTHS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]{1,8}0*)?%"
-_NUMBER_FORM = rf"^\s*(?:[+-]?\$?{_DIGITS}|\(\$?{_DIGITS}\)|[+-]?{_HUNDREDTHS})\s*$"
+_NUMBER_FORM = rf"^\s*(?:(?:[+-]?\$?|\$[+-]){_DIGITS}|\(\$?{_DIGITS}\)|[+-]?{_HUNDREDTHS})\s*$"
 WHOLE_MAX = 10**9
 """Where a whole number is needed, a greater one counts as this."""
 _SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}

@@ -40,7 +40,7 @@ def _found(wildcards: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
         else:
             place = f"CASE WHEN {text} = '' THEN 1 ELSE strpos({rest}, {text}) END"
         name, level = compiler.layers.add(place, [*values, start])
-        wrong = f"CASE WHEN {first} < 1 OR {first} > length({within}) + 1 OR {name} = 0 THEN {VALUE} END"
+        wrong = f"CASE WHEN {first} < 1 OR {first} > greatest(length({within}), 1) OR {name} = 0 THEN {VALUE} END"
         below = [*values, start, Value(column(name, INTEGER), None, level)]
         return compiler.sql(f"CAST({name} + {first} - 1 AS BIGINT)", INTEGER, below, wrong)
 
