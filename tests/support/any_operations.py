@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import tempfile
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from plain_functions import VALUE, Wrong
+
+from recon.transformations.formulas.tree import ERRORS
+from recon.transformations.run import carry_out, read_request
 
 Rows = list[dict[str, str]]
 Operation = dict[str, dict[str, Any]]
@@ -122,3 +129,32 @@ VALUES = st.one_of(
     ),
 )
 OPERATION: st.SearchStrategy[Operation] = st.one_of(FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS, PICKING, VALUES)
+
+
+def carried_out(operations: list[Operation], tables: dict[str, Rows]) -> list[Rows]:
+    """The rows that each operation makes of the table ``left``, as written."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, inputs = Path(name), {}
+        for table, kinds in (("left", LEFT), ("right", RIGHT)):
+            with (folder / f"{table}.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["row", *kinds])
+                writer.writeheader()
+                writer.writerows([{"row": number, **row} for number, row in enumerate(tables[table])])
+            inputs[table] = {"path": f"{table}.csv", "types": {c: kind for c, kind in kinds.items() if kind != "text"}}
+        steps: list[Operation] = [{"drop": {"table": table, "columns": "row"}} for table in inputs]  # a line of blanks alone is no row
+        for number, operation in enumerate(operations):
+            ((kind, body),) = operation.items()
+            steps.append({kind: {"table": "left", "as": f"out{number}", **body}})
+        outputs = [{"table": f"out{number}", "path": f"out{number}.csv"} for number in range(len(operations))]
+        request = {"inputs": inputs, "operations": steps, "memory_limit": "1GB", "outputs": outputs}
+        (folder / "request.json").write_text(json.dumps(request))
+        carry_out(read_request(folder / "request.json"))
+        return [list(csv.DictReader((folder / output["path"]).read_text().splitlines())) for output in outputs]
+
+
+def same(found: str, expected: Any) -> bool:
+    if expected is None:
+        return found == ""
+    if isinstance(expected, Wrong):
+        return ERRORS.get(found) == expected.code
+    return Decimal(found) == expected if isinstance(expected, Decimal) else found == expected

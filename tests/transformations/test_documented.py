@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from recon.transformations.formulas.functions import FUNCTIONS
+from recon.transformations.operations.over_tables import FUNCTIONS as OF_COLUMNS
 from recon.transformations.request.model import KINDS
 
 OPERATORS = {"NEG", "%", "^", "&"}
@@ -24,3 +25,9 @@ def test_every_function_has_a_row_in_the_documentation_and_every_row_is_a_functi
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`([A-Z.]+)\(", row)]
     assert sorted(named) == sorted(name for name in FUNCTIONS if name not in OPERATORS)
+
+
+def test_every_function_of_whole_columns_has_a_row_in_the_documentation() -> None:
+    section = PAGE.read_text().split("## Formulas over whole columns")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall("[A-Z]{3,}", row)} == OF_COLUMNS

@@ -66,6 +66,7 @@ class Compiler:
                 return self._column(name)
             case Call(name, args):
                 return self._call(name, args)
+        raise WrongUsage("a whole column or an argument that is left out has no value of the row")
 
     def _column(self, name: str) -> Value:
         if name in self.columns:

@@ -8,20 +8,23 @@ from decimal import Decimal
 from typing import Any
 
 from recon.errors import WrongUsage
-from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Text, Tree, Truth
+from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Omitted, TableColumn, Text, Tree, Truth
 
 LENGTH_MAX, DEPTH_MAX = 8192, 64
 _BINARY = {"+", "-", "*", "/", "^", "&", "=", "<>", "<", "<=", ">", ">="}
 _REFUSED = {
     **dict.fromkeys(("LET", "LAMBDA"), "compute the part as a column of its own"),
-    **dict.fromkeys(("OFFSET", "INDIRECT", "INDEX", "ROW", "COLUMN", "ADDRESS"), "there are no cells; name a column, such as [@amount]"),
+    **dict.fromkeys(("OFFSET", "INDIRECT", "ROW", "COLUMN", "ADDRESS"), "there are no cells; name a column, such as [@amount]"),
     **dict.fromkeys(("RAND", "RANDBETWEEN", "RANDARRAY"), "the same request gives the same result"),
-    **dict.fromkeys(("VLOOKUP", "HLOOKUP", "XLOOKUP", "LOOKUP", "MATCH", "XMATCH"), "use the operation vlookup"),
+    **dict.fromkeys(("HLOOKUP", "LOOKUP", "XMATCH"), "use XLOOKUP, or the operation xlookup"),
     **dict.fromkeys(("FILTER", "SORT", "SORTBY", "UNIQUE"), "use the operations filter, sort or remove_duplicates"),
     **dict.fromkeys(("TEXTSPLIT", "SEQUENCE", "VSTACK", "HSTACK"), "a formula gives one value for each row"),
 }
 """Function that no formula can have → what to do instead."""
 _OWN_ROW = re.compile(r"\[@(?:\[(?P<bracketed>.*)\]|(?P<plain>[^\[\]]*))\]\Z", re.DOTALL)
+_COLUMN = re.compile(r"(?P<table>[^\W\d]\w*)?\[(?:\[(?P<bracketed>[^@#].*)\]|(?P<plain>[^@#\[].*))\]\Z", re.DOTALL)
+_TABLE = re.compile(r"[^\W\d]\w*\Z")
+_BRACKET = re.compile(r"(?<!')[\[\]]")
 _WHOLE = re.compile(r"\[(?P<name>.*)\]\Z", re.DOTALL)
 _ESCAPED = re.compile(r"'(['\[\]#@])")
 
@@ -82,11 +85,18 @@ class _Reader:
             name = node["name"].upper().removeprefix("_XLFN.")
             if name in _REFUSED:
                 raise WrongUsage(f"{name} is not supported: {_REFUSED[name]}")
-            return Call(name, tuple(self.tree(arg, depth + 1) for arg in node["args"]))
+            return Call(name, tuple(self._argument(name, at, arg, depth + 1) for at, arg in enumerate(node["args"])))
         what = {"Array": "an array constant such as {1,2}", "Omitted": "an omitted argument"}.get(
             kind, f"the operator {node.get('operator')}"
         )
         raise WrongUsage(f"{what} is not supported; write it out")
+
+    def _argument(self, function: str, at: int, node: dict[str, Any], depth: int) -> Tree:
+        if function == "XLOOKUP" and node["node_type"] == "Omitted":
+            return Omitted()
+        if (function, at) == ("VLOOKUP", 1) and node["node_type"] == "Reference" and _TABLE.match(node["reference"]):
+            return TableColumn(node["reference"], None)
+        return self.tree(node, depth)
 
     def _literal(self, value: object) -> Tree:
         if isinstance(value, bool):
@@ -113,9 +123,13 @@ class _Reader:
         raise WrongUsage(f"the operator {sign} is not supported")
 
 
-def _column(reference: str) -> ColumnOf:
+def _column(reference: str) -> ColumnOf | TableColumn:
     found = _OWN_ROW.match(reference)
     if found is None:
+        whole = _COLUMN.match(reference)
+        name = "" if whole is None else whole["bracketed"] or whole["plain"]
+        if whole is not None and not _BRACKET.search(name):
+            return TableColumn(whole["table"] or "", _unescaped(name))
         raise WrongUsage(f"{reference}: cells and ranges are not supported; name a column of the row, such as [@amount]")
     name = found["bracketed"] if found["bracketed"] is not None else found["plain"]
     return ColumnOf(_unescaped(name))

@@ -43,6 +43,19 @@ class ColumnOf:
 
 
 @dataclass(frozen=True)
+class TableColumn:
+    """``sales[amount]``: a whole column of a table, of the row's own where ``table`` is empty. ``name`` None: the table."""
+
+    table: str
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """An argument that is left out between commas, where a function allows it."""
+
+
+@dataclass(frozen=True)
 class Call:
     """A function or an operator, by its name in capitals or its sign; ``NEG`` and ``%`` take one operand."""
 
@@ -50,4 +63,4 @@ class Call:
     args: tuple[Tree, ...]
 
 
-Tree = Number | Text | Truth | Error | ColumnOf | Call
+Tree = Number | Text | Truth | Error | ColumnOf | TableColumn | Omitted | Call

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from recon.config.fields import Text, Texts, as_list
+from recon.config.fields import Text
 from recon.errors import WrongUsage
 from recon.transformations.formulas.compile import Compiler
 from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.layers import Layers, Value, sql_of
 from recon.transformations.formulas.parse import parsed
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.formulas.tree import Tree
+from recon.transformations.operations.over_tables import OverTables, looks_at_columns, tables_in
+from recon.transformations.operations.port import Names, Operation, Plan
 from recon.transformations.operations.table import ROW, Column, Table, select
 from recon.vocabulary import Node
 from recon.vocabulary.types import TEXT
-
-Names = Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
 
 
 class Compute(Operation):
@@ -30,30 +31,81 @@ class Compute(Operation):
     KEEPS_ROWS: ClassVar[bool] = True
     set: Annotated[dict[Text, Text], Field(min_length=1)]
 
+    @property
+    def inputs(self) -> list[str]:
+        return [self.table, *tables_of(self.set.values())]
+
     def apply(self, plan: Plan, table: Table) -> Table:
         table.refuse_taken(list(self.set))
-        layers = Layers(f"t{plan.first}_")
-        values: dict[str, Value] = {}
+        shown, todo = {column.name for column in table.known} | self.set.keys(), dict[str, Tree]()
         for name, text in self.set.items():
-            values[name] = compiled(plan, table, layers, name, text, values)
-        relation, columns = plan.layered(layers, table.relation), list[Column]()
-        parts = [ROW, *(sql for column in table.known for sql in column.sql)]
-        made = plan.columns(len(values), [value.type for value in values.values()], list(values))
-        for column, value in zip(made, values.values(), strict=True):
-            parts.append(f"{sql_of(value.node)} AS {column.value}")
-            parts += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
-            columns.append(column if value.error is not None else Column(column.name, column.type, column.value))
-        return table.with_columns([*table.known, *columns], plan.relation(f"SELECT {', '.join(parts)} FROM ({relation})", stored=True))
+            with naming(name):
+                tree = parsed(text)
+            if looks_at_columns(tree):
+                table, todo = _computed(plan, table, todo), {}
+                with naming(name):
+                    table, tree = without_columns(plan, table, tree, shown)
+            todo[name] = tree
+        table = _computed(plan, table, todo)
+        kept = [column for column in table.known if column.name in shown]
+        if len(kept) == len(table.known):
+            return table
+        return table.with_columns(kept, plan.relation(select(kept, table.relation), stored=True))
 
 
-def compiled(plan: Plan, table: Table, layers: Layers, what: str, text: str, earlier: Mapping[str, Value] = MappingProxyType({})) -> Value:
-    """The value of a formula over a table's columns and earlier values. Raises WrongUsage that begins with ``what``."""
-    columns = {column.name: column.as_value() for column in table.known}
+def _computed(plan: Plan, table: Table, formulas: Mapping[str, Tree]) -> Table:
+    """The table with the columns of formulas; a later one may name those before it. Raises WrongUsage with the column's name."""
+    layers, values = Layers(f"t{plan.first + len(plan.made)}_"), dict[str, Value]()
+    for name, tree in formulas.items():
+        with naming(name):
+            values[name] = compiled(plan, table, layers, tree, values)
+    if not values:
+        return table
+    relation, columns = plan.layered(layers, table.relation), list[Column]()
+    parts = [ROW, *(sql for column in table.known for sql in column.sql)]
+    made = plan.columns(len(values), [value.type for value in values.values()], list(values))
+    for column, value in zip(made, values.values(), strict=True):
+        parts.append(f"{sql_of(value.node)} AS {column.value}")
+        parts += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
+        columns.append(column if value.error is not None else Column(column.name, column.type, column.value))
+    return table.with_columns([*table.known, *columns], plan.relation(f"SELECT {', '.join(parts)} FROM ({relation})", stored=True))
+
+
+def without_columns(plan: Plan, table: Table, tree: Tree, reserved: Iterable[str]) -> tuple[Table, Tree]:
+    """A formula that looks at whole columns as one that does not, and the table with the columns that it then names besides; their names
+    are none of ``reserved``."""
+    resolving = OverTables(plan, table, _one_computed, frozenset(reserved))
+    tree = resolving.resolved(tree)
+    return resolving.table, tree
+
+
+def _one_computed(plan: Plan, table: Table, name: str, tree: Tree) -> Table:
+    return _computed(plan, table, {name: tree})
+
+
+def tables_of(formulas: Iterable[str]) -> list[str]:
+    """The tables, beside the row's own, whose columns formulas look at; a formula that is none has none."""
+    found = list[str]()
+    for text in formulas:
+        with suppress(WrongUsage):
+            found += [name for name in tables_in(parsed(text)) if name]
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Puts a name before the mistake in its formula."""
     try:
-        compiler = Compiler(layers, {**columns, **earlier}, plan.settings, FUNCTIONS)
-        value = compiler.value(parsed(text))
+        yield
     except WrongUsage as error:
-        raise WrongUsage(f"{what}: {error}") from None
+        raise WrongUsage(f"{name}: {error}") from None
+
+
+def compiled(plan: Plan, table: Table, layers: Layers, tree: Tree, earlier: Mapping[str, Value] = MappingProxyType({})) -> Value:
+    """The value of a formula over a table's columns and earlier values."""
+    columns = {column.name: column.as_value() for column in table.known}
+    compiler = Compiler(layers, {**columns, **earlier}, plan.settings, FUNCTIONS)
+    value = compiler.value(tree)
     if compiler.approximated:
         plan.figures["approximate"] = True
     return value if not value.untyped else replace(value, node=Node("literal", (), TEXT, None))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from recon.config.fields import Section, Text, as_list
 from recon.transformations.formulas.tree import DIV0
+from recon.transformations.operations.aggregates import Aggregate, Kind, aggregated
 from recon.transformations.operations.criteria import OF_ROW, Criterion, all_fit
-from recon.transformations.operations.groups import Aggregate, aggregated
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.row_criteria import PerRow, Sign, Test, test_of
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary.types import INTEGER, Type
-
-Kind = Literal["sum", "count", "average", "min", "max"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def added_up(plan: Plan, table: Table, other: Table, of: tuple[Kind, Column | No
     result = f"coalesce(a.v, CAST(0 AS {kind.duckdb}))" if kind.is_number and of[0] != "average" else "a.v"
     parts = [f"t.{ROW}", *(f"t.{sql}" for column in table.known for sql in column.sql)]
     parts += [f"CASE WHEN {code} IS NULL THEN {result} END AS {made.value}", f"CAST({code} AS TINYINT) AS {made.error}"]
-    return table.with_columns([*table.known, made], plan.relation(f"SELECT {', '.join(parts)} FROM {joined}", stored=True))
+    return table.with_columns([*table.known, made], plan.relation(f"SELECT {', '.join(parts)} FROM {joined}"))
 
 
 def _by_key(other: Table, rows: Sequence[PerRow], keys: Sequence[str], results: str, where: str) -> str:

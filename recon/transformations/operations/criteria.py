@@ -29,7 +29,8 @@ from recon.vocabulary.types import BOOLEAN, DATE, TEXT, TIMESTAMP, Type, decimal
 _FORM = re.compile(r"(<>|<=|>=|=|<|>|)(.*)\Z", re.DOTALL)
 OF_ROW = re.compile(r"(<>|<=|>=|=|<|>|)\s*\[@(?:\[(.+)\]|([^\[\]]+))\]\s*\Z")
 """``>=[@from]``: the row's own column, as formulas name it."""
-_NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]*)?|[+-]?\.[0-9]+")
+_DIGITS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]*)?"
+_NUMBER = re.compile(rf"(?P<less>[-(]?)\+?\$?(?P<digits>{_DIGITS})\)?(?P<hundredths>%?)")
 _EXACT = Context(prec=120)
 
 
@@ -143,8 +144,12 @@ def _read(text: str, kind: Type) -> Any:
 
 
 def _number(text: str) -> Decimal | None:
-    text = text.strip()
-    return Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
+    """The number that a text is, in the forms of VALUE; None for another text."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None or not re.search("[0-9]", found["digits"]) or ("(" in text) != (")" in text):
+        return None
+    number = Decimal(found["digits"].replace(",", "")).scaleb(-2 if found["hundredths"] else 0, _EXACT)
+    return -number if found["less"] else number
 
 
 def _constant(value: object, kind: Type) -> str:

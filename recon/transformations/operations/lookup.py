@@ -8,9 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from recon.config.fields import Text, Texts, as_list
 from recon.errors import WrongUsage
-from recon.transformations.operations.columns import Names
 from recon.transformations.operations.matching import Match, taken
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.port import Names, Operation, Plan
 from recon.transformations.operations.table import Table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from recon.errors import WrongInput, WrongUsage
@@ -45,6 +45,10 @@ def taken(plan: Plan, table: Table, match: Match, take: Mapping[str, Column], if
     if match.find == "wildcard" and match.matches[-1].type != TEXT:
         raise WrongUsage(f"wildcards are for texts, and {match.matches[-1].name!r} is {match.matches[-1].type}")
     missing = [None if if_missing is None else constant(if_missing, column.type, "if_missing") for column in take.values()]
+    if match.find == "wildcard" and plan.query is not None:
+        wild = is_pattern(f"t.{match.keys[-1].value}")
+        if not plan.query(f"SELECT 1 FROM {table.relation} t WHERE {wild} LIMIT 1"):
+            match = replace(match, find="exact")
     found = plan.relation(_found(match, [theirs for _, theirs in pairs], list(take.values())), stored=True)
     _count_several(plan, match, found)
     mine, source = [mine for mine, _ in pairs], f"{table.relation} t"
@@ -59,7 +63,7 @@ def taken(plan: Plan, table: Table, match: Match, take: Mapping[str, Column], if
     wrong = [f"t.{key.error}" for key in match.keys if key.error]
     for number, (new, column) in enumerate(zip(made, take.values(), strict=True)):
         parts += _values(wrong, new, f"l.f.e{number}" if column.error else "NULL", f"l.f.v{number}", missing[number])
-    relation = plan.relation(f"SELECT {', '.join(parts)} FROM {source}", stored=True)
+    relation = plan.relation(f"SELECT {', '.join(parts)} FROM {source}")
     return table.with_columns([*table.known, *made], relation)
 
 

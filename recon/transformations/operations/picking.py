@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 
 from recon.config.fields import Text, Texts, mistake
 from recon.transformations.operations.port import Operation, Plan
-from recon.transformations.operations.rows import folded, order
-from recon.transformations.operations.table import ROW, Table, select
+from recon.transformations.operations.table import ROW, Table, folded, order, select
 from recon.vocabulary.duckdb import literal
 
 Count = Annotated[int, Field(ge=1, le=10**12)]

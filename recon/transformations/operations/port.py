@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from recon.config.fields import Section, Text
+from recon.config.fields import Section, Text, Texts
 from recon.transformations.formulas.layers import Layers
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.table import Column, Table
 
+Names = Annotated[Texts, Field(min_length=1)]
 DEPTH_MAX = 40
 """Layers that are computed in one pass at most: the engine's own planning grows with the cube of their number."""
 

@@ -11,12 +11,12 @@ from recon.errors import WrongInput
 from recon.transformations.formulas.compile import Compiler
 from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.layers import Layers, sql_of
+from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import TEXTS
-from recon.transformations.operations.columns import Names, compiled
+from recon.transformations.operations.columns import compiled, naming, tables_of, without_columns
 from recon.transformations.operations.criteria import Criteria, all_fit
-from recon.transformations.operations.port import Operation, Plan
-from recon.transformations.operations.table import ROW, Column, Table, select
-from recon.vocabulary.types import TEXT
+from recon.transformations.operations.port import Names, Operation, Plan
+from recon.transformations.operations.table import ROW, Table, folded, order, select
 
 
 class Filter(Operation):
@@ -33,6 +33,10 @@ class Filter(Operation):
             raise mistake('say which rows stay: where: "=[@amount]>0", or criteria: {amount: ">0"}')
         return self
 
+    @property
+    def inputs(self) -> list[str]:
+        return [self.table, *tables_of(filter(None, [self.where]))]
+
     def apply(self, plan: Plan, table: Table) -> Table:
         if self.criteria:
             pairs = [(table.column(name), criterion) for name, listed in self.criteria.items() for criterion in listed]
@@ -41,16 +45,19 @@ class Filter(Operation):
         return table if self.where is None else self._where(plan, table, self.where)
 
     def _where(self, plan: Plan, table: Table, where: str) -> Table:
-        layers = Layers(f"t{plan.first}_")
-        value = compiled(plan, table, layers, "where", where)
+        shown = table.known
+        with naming("where"):
+            table, tree = without_columns(plan, table, parsed(where), [])
+            layers = Layers(f"t{plan.first + len(plan.made)}_")
+            value = compiled(plan, table, layers, tree)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
         layered = plan.layered(layers, table.relation)
         if plan.query is not None and truth.error is not None:
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
             if wrong:
                 raise WrongInput(f"row {wrong[0][0]}: the condition is {TEXTS[int(wrong[0][1])]}; use IFERROR to say what such a row is")
-        relation = plan.relation(f"{select(table.known, f'({layered})')} WHERE {sql_of(truth.node)}")
-        return table.with_columns(table.known, relation)
+        relation = plan.relation(f"{select(shown, f'({layered})')} WHERE {sql_of(truth.node)}")
+        return table.with_columns(shown, relation)
 
 
 class By(Section):
@@ -82,13 +89,6 @@ class Sort(Operation):
         return table.with_columns(table.known, plan.relation(f"SELECT p.m AS {ROW}, {columns} FROM {joined}"))
 
 
-def order(column: Column, descending: bool) -> list[str]:
-    """SQL of the order by a column."""
-    value = f"lower({column.value})" if column.type == TEXT else column.value
-    listed = [f"{value} {'DESC' if descending else 'ASC'} NULLS LAST"]
-    return listed if column.error is None else [*listed, f"({column.error} IS NULL)"]
-
-
 class RemoveDuplicates(Operation):
     """The first row of each combination of columns, by default of all: texts are equal without regard to case, and blanks are equal."""
 
@@ -101,9 +101,3 @@ class RemoveDuplicates(Operation):
         first = f"SELECT min({ROW}) FROM {table.relation} GROUP BY {keys}"
         relation = plan.relation(f"{select(table.known, table.relation)} WHERE {ROW} IN ({first})", stored=True)
         return table.with_columns(table.known, relation)
-
-
-def folded(column: Column) -> list[str]:
-    """SQL that is equal where Excel finds values equal."""
-    value = f"lower({column.value})" if column.type == TEXT else column.value
-    return [value] if column.error is None else [value, column.error]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import Value
 from recon.transformations.formulas.layers import column as named
-from recon.vocabulary.types import Type
+from recon.vocabulary.types import TEXT, Type
 
 ROW = "n"
 """The column of every relation that numbers the rows: ascending, not without gaps."""
@@ -80,3 +80,16 @@ def select(columns: Iterable[Column], source: str, row: str = ROW) -> str:
     """SELECT of the row's number and of columns."""
     names = [name for column in columns for name in column.sql]
     return f"SELECT {', '.join([f'{row} AS {ROW}' if row != ROW else ROW, *names])} FROM {source}"
+
+
+def folded(column: Column) -> list[str]:
+    """SQL that is equal where Excel finds values equal."""
+    value = f"lower({column.value})" if column.type == TEXT else column.value
+    return [value] if column.error is None else [value, column.error]
+
+
+def order(column: Column, descending: bool) -> list[str]:
+    """SQL of the order by a column."""
+    value = f"lower({column.value})" if column.type == TEXT else column.value
+    listed = [f"{value} {'DESC' if descending else 'ASC'} NULLS LAST"]
+    return listed if column.error is None else [*listed, f"({column.error} IS NULL)"]

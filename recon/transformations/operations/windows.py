@@ -9,12 +9,11 @@ from pydantic import BeforeValidator, Field
 from recon.config.fields import Text, Texts, as_list
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import column as named
-from recon.transformations.formulas.layers import sql_of
 from recon.transformations.formulas.tree import DIV0, NUM
 from recon.transformations.operations.port import Operation, Plan
-from recon.transformations.operations.rows import folded
-from recon.transformations.operations.table import ROW, Column, Table
-from recon.vocabulary import check
+from recon.transformations.operations.table import ROW, Column, Table, folded
+from recon.vocabulary import check, emit_duckdb
+from recon.vocabulary.tree import Expression
 from recon.vocabulary.types import INTEGER, Type, decimal
 
 
@@ -91,7 +90,6 @@ class Lead(_PerGroup):
     """A column's value some ``rows`` after, blank where there is none."""
 
     KIND: ClassVar[str] = "lead"
-    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
     rows: Annotated[int, Field(ge=0, le=1_000_000)] = 1
 
@@ -104,23 +102,20 @@ class Share(_PerGroup):
     A blank stays one; an error in the group is the result of all its rows."""
 
     KIND: ClassVar[str] = "share"
-    KEEPS_ROWS: ClassVar[bool] = True
     of: Text
 
     def apply(self, plan: Plan, table: Table) -> Table:
         column = _number(table, self.of, "a share")
-        total, at = decimal(38, column.type.scale), plan.first + len(plan.made)
+        total = decimal(38, column.type.scale)
         keys = [part for name in self.by for part in folded(table.column(name))]
         over = f"OVER ({'PARTITION BY ' + ', '.join(keys) if keys else ''})"
-        wrong = f"min({column.error}) {over}" if column.error else "NULL"
-        parts = [ROW, *(sql for one in table.known for sql in one.sql)]
-        parts += [f"CAST(sum({column.value}) {over} AS {total.duckdb}) AS s{at}", f"CAST({wrong} AS TINYINT) AS w{at}"]
-        summed = plan.relation(f"SELECT {', '.join(parts)} FROM {table.relation}")
-        tree = check.arithmetic("div", named(column.value, column.type), named(f"s{at}", total))
-        value = sql_of(tree)
-        code = f"CASE WHEN w{at} IS NOT NULL THEN w{at} WHEN {column.value} IS NULL THEN NULL WHEN s{at} = 0 THEN {DIV0} END"
-        code = f"coalesce({code}, CASE WHEN {column.value} IS NOT NULL AND ({value}) IS NULL THEN {NUM} END)"
-        return self.added(plan, table.with_columns(table.known, summed), tree.type, f"CASE WHEN w{at} IS NULL THEN {value} END", code)
+        summed = f"CAST(sum({column.value}) {over} AS {total.duckdb})"
+        tree = check.arithmetic("div", named("v", column.type), named("s", total))
+        value = emit_duckdb(Expression("", tree.type, frozenset("vs"), tree), {"v": column.value, "s": summed})
+        wrong = [f"min({column.error}) {over}"] if column.error else []
+        none = f"CASE WHEN {summed} = 0 THEN {DIV0} WHEN ({value}) IS NULL THEN {NUM} END"
+        code = f"coalesce({', '.join([*wrong, f'CASE WHEN {column.value} IS NOT NULL THEN {none} END'])})"
+        return self.added(plan, table, tree.type, f"CASE WHEN {code} IS NULL THEN {value} END", code)
 
 
 class NumberRows(_PerGroup):
