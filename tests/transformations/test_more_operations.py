@@ -55,6 +55,13 @@ def test_the_share_of_a_total_has_ten_digits_and_the_middle_of_two_values_is_exa
     assert [(row["m"], row["last"]) for row in rows] == [("10.500", "SEPA/ACME Ltd/Invoice 7/late"), ("-0.250", "FEE")]
 
 
+def test_what_looks_at_other_rows_of_a_wide_table_gives_the_same(tmp_path: Path) -> None:
+    wide = "a,b,c,d,e,f,g,h,i,v\n" + "0,1,2,3,4,5,6,7,8,3\n" + "0,1,2,3,4,5,6,7,8,1\n"
+    operations: list[dict[str, Any]] = [{"share": {"table": "t", "of": "v", "to": "x"}}, {"lead": {"table": "t", "of": "x", "to": "y"}}]
+    rows, _ = carried(tmp_path, {"t": wide}, {"t": {"v": "integer"}}, *operations, out="t")
+    assert [(row["x"], row["y"]) for row in rows] == [("0.7500000000", "0.2500000000"), ("0.2500000000", "")]
+
+
 def test_a_sample_is_the_same_for_a_seed_and_about_as_large_as_its_share(tmp_path: Path) -> None:
     tables = {"t": "k\n" + "".join(f"{at}\n" for at in range(5000))}
 

@@ -147,6 +147,13 @@ def test_the_command_checks_carries_out_and_says_what_came_of_each_operation(fol
     assert certificate["inputs"][0]["sums"] == {"amount": "7.255", "qty": "10"}
 
 
+def test_a_text_may_be_what_a_relation_is_called_inside(folder: Path) -> None:
+    texts = {f"x{number}": f'="r{number}"' for number in range(4)}
+    operations: list[dict[str, Any]] = [{"compute": {"table": "sales", "set": {name: text}}} for name, text in texts.items()]
+    lines, _ = done(folder, *operations)
+    assert all(line.endswith(",r0,r1,r2,r3") for line in lines[1:])
+
+
 def test_errors_can_be_a_reason_to_fail_with_nothing_written(folder: Path) -> None:
     with pytest.raises(WrongInput, match=r"output out\.csv: column 'amount' has errors"):
         done(folder, on_error="fail")

@@ -123,7 +123,7 @@ def test_columns_with_any_name_can_be_looked_at(tmp_path: Path) -> None:
         ("=UPPER(sales[item])", "UPPER does not take sales.item. so"),
         ("=AVERAGE(sales[qty], 1)", "AVERAGE takes one whole column, not 2 arguments"),
         ("=SUM(sales[amont])", "x: column 'amont' is not in 'sales'; did you mean 'amount'"),
-        ("=SUM(sale[amount])", "there is no table 'sale' before it; there are items, sales"),
+        ("=SUM(sale[amount])", "there is no table 'sale' before it; did you mean 'sales'"),
         ("=SUM(sales[#All])", "cells and ranges are not supported"),
         ("=SUM(sales[[item]:[amount]])", "cells and ranges are not supported"),
         ("=XLOOKUP([@item], items[item], items[name], , 0, 2)", "the search mode of XLOOKUP is 2; a whole number from -1 to 1"),

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 NAME = re.compile(r"\w+")
 """What may be the name of a relation."""
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+"""A text in a statement, which is no name."""
 
 
 class Views:
@@ -31,7 +33,7 @@ class Views:
         found: dict[str, str] = {}
 
         def collect(text: str) -> None:
-            for name in NAME.findall(text):
+            for name in NAME.findall(_TEXT.sub("''", text)):
                 if name in self._selects and name not in found:
                     collect(self._selects[name])
                     found.setdefault(name, self._selects[name])
