@@ -110,7 +110,8 @@ class Making:
         there = {sql for column in made.known for sql in column.sql}
         if any(column.error is not None and column.error not in there for _, columns in self._chain(table).steps for column in columns):
             self.settled(table)  # else nobody could count the errors of columns that are gone
-        if made.relation in self._plan.beside and len(there) > NARROW:
+        source, _ = self._plan.beside.get(made.relation, ("", []))
+        if source == table.relation and len(there) > NARROW:  # not where the operation has relations of its own between
             self._make_beside(table, made)
         else:
             self._make(made.relation)

@@ -48,7 +48,7 @@ def proposed(folder: Path, values: list[str], types: dict[str, str] | None = Non
             "text",
             "its dates are written in 2 ways: 1 as 2026-11-30 and 2 as 30.11.2026",
         ),
-        (["11/30/2026", "1/2/26"], "text", "its dates are written as 11/30/2026; DATE, LEFT, MID and RIGHT make dates of them"),
+        (["11/30/2026", "1/2/26"], "text", "its dates are written as 11/30/2026; DATEVALUE reads them"),
         (["20261130", "20261201"], "integer", "every value could be a date such as 20261130"),
         (["true", "FALSE"], "boolean", ""),
         (["1,234.50", "2", "3.25"], "text", "1 numbers have commas; VALUE reads them"),

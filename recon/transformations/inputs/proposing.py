@@ -32,7 +32,7 @@ FORMS = {
     "20261130": r"\A(19|20)[0-9]{2}(0[1-9]|1[0-2])([0-2][0-9]|3[01])\z",
 }
 """Ways in which dates are written."""
-_ISO, _COMPACT = "2026-11-30", "20261130"
+_ISO, _COMPACT, _POINTS = "2026-11-30", "20261130", "30.11.2026"
 _THOUSANDS = r"\A[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\z"
 
 
@@ -151,7 +151,8 @@ def _why_text(found: dict[str, Any], values: int) -> str:
             listed = " and ".join(f"{count:,} as {name}" for name, count in forms.items())
             return f"its dates are written in {len(forms)} ways: {listed}; bring them into one"
         (form,) = forms
-        return f"its dates are written as {form}; DATE, LEFT, MID and RIGHT make dates of them"
+        means = "DATE, LEFT, MID and RIGHT make dates of them" if form == _POINTS else "DATEVALUE reads them, the month first"
+        return f"its dates are written as {form}; {means}"
     numbers = found["integers"] + found["fractions"]
     if numbers + found["thousands"] == values:
         return f"{found['thousands']:,} numbers have commas; VALUE reads them"
