@@ -50,7 +50,7 @@ test: lint chromium services  ## lint, types, then all tests but the long ones
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
-	RECON_LAW_EXAMPLES=100 $(PYTEST) -m 'soak or not soak' tests/laws/test_soak.py tests/operations/test_rebuild.py tests/state/test_compaction.py tests/reading/test_history.py tests/engines/test_engines.py tests/model/test_zone_windows.py tests/aggregations -n auto -rP
+	RECON_LAW_EXAMPLES=100 $(PYTEST) -m 'soak or not soak' tests/laws/test_soak.py tests/laws/test_carried_forward.py tests/operations/test_rebuild.py tests/state/test_compaction.py tests/reading/test_history.py tests/engines/test_engines.py tests/model/test_zone_windows.py tests/aggregations -n auto -rP
 
 mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
 	$(BIN)/python tests/mutants/run.py
