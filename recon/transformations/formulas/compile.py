@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import cast
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import RESULT, Layers, Value, blank, column, sql_of
 from recon.transformations.formulas.settings import Settings
-from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf, Error, Number, Text, Tree, Truth
+from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf, Error, Known, Number, Text, Tree, Truth
 from recon.vocabulary import Node, check
 from recon.vocabulary.check import Unfit
 from recon.vocabulary.duckdb import literal
@@ -26,6 +27,8 @@ WHOLE_MAX = 10**9
 """Where a whole number is needed, a greater one counts as this."""
 _SIGNS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 _COMPARISONS = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+OPERATORS = frozenset((*_SIGNS, *_COMPARISONS, "^", "%", "NEG"))
+"""Those that may be many in a row; ``&`` takes all of a row at once."""
 _RANK = {"text": 1, "boolean": 2}
 """Of two values of different kinds, the number is the least and the truth value the greatest."""
 
@@ -64,9 +67,21 @@ class Compiler:
                 return blank(str(code))
             case ColumnOf(name):
                 return self._column(name)
-            case Call(name, args):
-                return self._call(name, args)
+            case Known(value):
+                return cast(Value, value)
+            case Call():
+                return self._chain(tree)
         raise WrongUsage("a whole column or an argument that is left out has no value of the row")
+
+    def _chain(self, tree: Call) -> Value:
+        """The value of a call. Operators in a row are nested on their left as deep as they are many, so that they are taken one by one."""
+        calls = [tree]
+        while calls[-1].name in OPERATORS and isinstance(first := calls[-1].args[0], Call):
+            calls.append(first)
+        value = self._call(calls[-1].name, calls[-1].args)
+        for call in reversed(calls[:-1]):
+            value = self._call(call.name, (Known(value), *call.args[1:]))
+        return value
 
     def _column(self, name: str) -> Value:
         if name in self.columns:

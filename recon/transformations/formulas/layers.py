@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from recon.transformations.formulas.tree import NUM
@@ -49,30 +50,39 @@ class Layers:
     prefix: str = "t"
 
     def __post_init__(self) -> None:
-        self._layers: list[list[str]] = []
-        self._count = 0
+        self._columns: dict[str, str] = {}
+        self._levels: dict[str, int] = {}
+        self._name = re.compile(rf"\b{self.prefix}[0-9]+\b")
 
     def add(self, sql: str, below: Sequence[Value] | int) -> tuple[str, int]:
         """A column above all values of ``below``, or above a level. Returns its name and its level."""
         level = (below if isinstance(below, int) else max((value.level for value in below), default=0)) + 1
-        while len(self._layers) < level:
-            self._layers.append([])
-        name = f"{self.prefix}{self._count}"
-        self._count += 1
-        self._layers[level - 1].append(f"{sql} AS {name}")
+        name = f"{self.prefix}{len(self._columns)}"
+        self._columns[name], self._levels[name] = sql, level
         return name, level
 
-    @property
-    def depth(self) -> int:
-        return len(self._layers)
+    def over(self, base: Sequence[str], needed: Iterable[str]) -> list[list[str]]:
+        """What each layer selects, over a relation's columns ``base``, so that the last has what ``needed``, SQL over it, names.
 
-    def over(self, relation: str, first: int = 0, last: int | None = None) -> str:
-        """SELECT of the relation's columns and those of all layers, or of the layers from ``first`` to before ``last``."""
-        found = relation
-        for number, layer in enumerate(self._layers[first:last]):
-            source = found if number == 0 else f"({found})"
-            found = f"SELECT *, {', '.join(layer)} FROM {source}"
-        return found if found != relation else f"SELECT * FROM {relation}"
+        A column is computed as late as it can be, and not kept once nothing needs it: the engine's planning grows with the width of the
+        layers."""
+        top = max(self._levels.values(), default=0) + 1
+        uses = {name: {top} for name in self._names(" ".join(needed))}
+        placed: dict[str, int] = {}
+        for name in reversed(self._columns):
+            if name in uses:
+                placed[name] = min(uses[name]) - 1
+                for below in self._names(self._columns[name]):
+                    uses.setdefault(below, set()).add(placed[name])
+        selected = []
+        for level in range(1, top):
+            if made := [f"{self._columns[name]} AS {name}" for name, place in placed.items() if place == level]:
+                kept = [name for name, place in placed.items() if place < level < max(uses[name])]
+                selected.append([*base, *kept, *made])
+        return selected
+
+    def _names(self, sql: str) -> set[str]:
+        return self._columns.keys() & set(self._name.findall(sql))
 
     def computed(self, tree: Node, below: Sequence[Value], error: str | None = None) -> Value:
         """The value of an operation over values, whose errors it passes on. ``error``: SQL of the operation's own error, or None; it may
@@ -86,7 +96,7 @@ class Layers:
             return Value(column(raw, tree.type), None, level)
         code = f"coalesce({', '.join([*passed, *own, 'NULL'])})"
         error_name, above = self.add(code, level)
-        masked, above = self.add(f"CASE WHEN {error_name} IS NULL THEN {raw} END", above)
+        masked, above = self.add(f"CASE WHEN {code} IS NULL THEN {raw} END", level)
         return Value(column(masked, tree.type), error_name, above)
 
     def brought(self, value: Value, to: Type) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 ERRORS = {"#NULL!": 1, "#DIV/0!": 2, "#VALUE!": 3, "#REF!": 4, "#NAME?": 5, "#NUM!": 6, "#N/A": 7}
 """Text → code, as Excel's ERROR.TYPE has them."""
@@ -63,4 +64,11 @@ class Call:
     args: tuple[Tree, ...]
 
 
-Tree = Number | Text | Truth | Error | ColumnOf | TableColumn | Omitted | Call
+@dataclass(frozen=True)
+class Known:
+    """An operand that is compiled already. ``value``: a ``layers.Value``."""
+
+    value: Any
+
+
+Tree = Number | Text | Truth | Error | ColumnOf | TableColumn | Omitted | Call | Known

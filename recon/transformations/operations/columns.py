@@ -61,7 +61,8 @@ def _computed(plan: Plan, table: Table, formulas: Mapping[str, Tree]) -> Table:
             values[name] = compiled(plan, table, layers, tree, values)
     if not values:
         return table
-    relation, columns = plan.layered(layers, table.relation), list[Column]()
+    columns = list[Column]()
+    relation = plan.layered(layers, table, [part for value in values.values() for part in (sql_of(value.node), value.error or "")])
     parts = [ROW, *(sql for column in table.known for sql in column.sql)]
     made = plan.columns(len(values), [value.type for value in values.values()], list(values))
     for column, value in zip(made, values.values(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from recon.config.fields import Section, Text, Texts
 from recon.transformations.formulas.layers import Layers
 from recon.transformations.formulas.settings import Settings
-from recon.transformations.operations.table import Column, Table
+from recon.transformations.operations.table import ROW, Column, Table
 
 Names = Annotated[Texts, Field(min_length=1)]
 DEPTH_MAX = 40
@@ -40,14 +40,18 @@ class Plan:
         self.made.append((name, select, stored))
         return name
 
-    def layered(self, layers: Layers, relation: str) -> str:
-        """SELECT of a relation and of the layers over it, of which some are stored where there are too many for one pass."""
-        first = 0
-        while layers.depth - first > DEPTH_MAX:
-            relation = self.relation(layers.over(relation, first, first + DEPTH_MAX), stored=True)
-            first, self.depth = first + DEPTH_MAX, 0
-        self.depth += layers.depth - first
-        return layers.over(relation, first)
+    def layered(self, layers: Layers, table: Table, needed: Iterable[str]) -> str:
+        """SELECT of a table's columns and of those of the layers over it that ``needed``, SQL over it, names. Some layers are stored where
+        there are too many for one pass."""
+        base = [ROW, *(sql for column in table.known for sql in column.sql)]
+        found = table.relation
+        for number, selected in enumerate(layers.over(base, needed)):
+            if number and number % DEPTH_MAX == 0:
+                found, self.depth = self.relation(found, stored=True), 0
+            source = f"({found})" if number % DEPTH_MAX else found
+            found = f"SELECT {', '.join(selected)} FROM {source}"
+            self.depth += 1
+        return found if found != table.relation else f"SELECT {', '.join(base)} FROM {found}"
 
     def columns(self, count: int, kinds: list[Any], names: list[str], errors: bool = True) -> list[Column]:
         """New columns with names of their own in the relation."""

@@ -51,7 +51,7 @@ class Filter(Operation):
             layers = Layers(f"t{plan.first + len(plan.made)}_")
             value = compiled(plan, table, layers, tree)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
-        layered = plan.layered(layers, table.relation)
+        layered = plan.layered(layers, table, [truth.error or "", sql_of(truth.node)])
         if plan.query is not None and truth.error is not None:
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
             if wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from recon.config.fields import Section, Text, mistake
 
@@ -36,7 +36,11 @@ class Calendar(Section):
         return tuple(sorted(day for day in found if day.year in years))
 
 
-def _known(calendar: Calendar) -> Calendar:
+def _holidays(value: object) -> object:
+    """Days, or a calendar where there are names."""
+    if not isinstance(value, dict):
+        return value
+    calendar = Calendar.model_validate(value)
     first, last = calendar.years
     if not first <= last < first + YEARS_MAX:
         raise mistake(f"{first} to {last} are no years in order, at most {YEARS_MAX}", "years")
@@ -44,5 +48,5 @@ def _known(calendar: Calendar) -> Calendar:
     return calendar
 
 
-Holidays = tuple[date, ...] | Annotated[Calendar, AfterValidator(_known)]
+Holidays = Annotated[Calendar | tuple[date, ...], BeforeValidator(_holidays)]
 """Days as they are listed, or a calendar."""

@@ -39,8 +39,8 @@ def power(compiler: Compiler, args: Sequence[Tree]) -> Value:
         return _approximate_power(compiler, base, compiler.number(compiler.value(args[1])))
     if written == 0:
         return compiler.sql("CAST(1 AS BIGINT)", INTEGER, [base], f"CASE WHEN {sql_of(compiler.zeroed(base))} = 0 THEN {NUM} END")
-    one = Value(check.number("1", 1))
-    return reduce(lambda product, _: compiler.arithmetic("mul", product, base), range(int(written)), compiler.arithmetic("mul", one, one))
+    first = compiler.layers.computed(compiler.zeroed(base), [base])
+    return reduce(lambda product, _: compiler.arithmetic("mul", product, base), range(int(written) - 1), first)
 
 
 def _approximate_power(compiler: Compiler, base: Value, exponent: Value) -> Value:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from recon.transformations.formulas.compile import MANY, Compiler, Function
 from recon.transformations.formulas.layers import Value, sql_of
-from recon.transformations.formulas.tree import VALUE, Tree
+from recon.transformations.formulas.tree import VALUE, Call, Tree
 from recon.vocabulary import check
 from recon.vocabulary.types import BOOLEAN, INTEGER, TEXT, Type
 
@@ -14,9 +14,21 @@ LENGTH_MAX = 32767
 """Characters of the longest text that REPT makes, as in a cell of Excel."""
 
 
+def _pieces(args: Sequence[Tree]) -> list[Tree]:
+    """The operands of all ``&`` in a row."""
+    found, todo = list[Tree](), list(reversed(args))
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Call) and one.name == "&":
+            todo += reversed(one.args)
+        else:
+            found.append(one)
+    return found
+
+
 def concat(compiler: Compiler, args: Sequence[Tree]) -> Value:
     """a & b, CONCAT, CONCATENATE: one text behind the other."""
-    values = compiler.texts(args)
+    values = compiler.texts(_pieces(args))
     return compiler.sql(f"({' || '.join(sql_of(value.node) for value in values)})", TEXT, values)
 
 
