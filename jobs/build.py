@@ -26,6 +26,7 @@ from recon_assets.aggregations import Known, aggregation_assets, known_aggregati
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.intake import arrival_check, delivery_job, intake_assets, intake_names
+from recon_assets.transformations import known_requests, transformation_assets, transformations_job
 from resources.dagster_instance import configuration_path
 from resources.database import SiteDatabase, database_key
 from resources.stores import ReconciliationStore, resource_key
@@ -47,6 +48,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
     stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path)) for config in found.good}
     fed = [config for config in found.good if has_sources(config)]
     aggregated = [(config, known) for config in fed if not (known := known_aggregations(config)).empty]
+    transformed = [(config, requests) for config in found.good if (requests := known_requests(config)).good or requests.broken]
     databases = {database_key(config.name): SiteDatabase(config_file=str(config.path)) for config in fed}
     return dg.Definitions(
         assets=[
@@ -57,8 +59,10 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
                 for asset in reconciliation_assets(config, intake_names(config)[-1:] if config in fed else ())
             ),
             *(asset for config, known in aggregated for asset in aggregation_assets(config, known)),
+            *(asset for config, requests in transformed for asset in transformation_assets(config, requests)),
             *(_marker(file.stem, error, file) for file, error in found.broken.items()),
             *(marker for config, known in aggregated for marker in _aggregation_markers(config, known)),
+            *(_marker(f"{config.name}_{name}", error) for config, requests in transformed for name, error in requests.broken.items()),
         ],
         asset_checks=[
             *(check for config in found.good for check in reconciliation_checks(config)),
@@ -68,6 +72,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
         jobs=[
             *(job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config))),
             *(delivery_job(config) for config in fed),
+            *(transformations_job(config, requests) for config, requests in transformed if requests.good),
         ],
         sensors=[
             *(sensor for config in found.good for sensor in reconciliation_sensors(config)),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
+    from recon.transformations.inputs.opening import Fetch
     from recon.verification.verify import Verified
 
 
@@ -284,6 +285,25 @@ class Reconciliation:
         ends += [] if known_at is None else [instant_of(self._read_timeline(), known_at)]
         last = None if upto is None else upto.last
         return Scope(self.store(), self._rules(state), state, last, min(ends), then=known_at is not None)
+
+    def transform(self, request: str | Path, certificate: str | None = None, progress: Progress = silent) -> dict[str, Any]:
+        """Carries out a request, docs/transformations.md; its inputs may be artifacts, breaks and tables of this reconciliation. Returns
+        the certificate, which is also written to a file where ``certificate`` names one."""
+        from recon.transformations.run import carry_out, read_request
+
+        return carry_out(read_request(Path(request), certificate, self.fetch), progress)
+
+    @property
+    def fetch(self) -> Fetch:
+        """Reads what a request names of this reconciliation."""
+        from recon.aggregations.runs.site import Aggregations
+        from recon.operations.request_inputs import fetching
+
+        return fetching(
+            lambda file, window: self.export(file, through=window),
+            lambda file, window: self.export_breaks(file, through=window),
+            lambda: Aggregations(self.intake()),
+        )
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.options import Output, flat
+from recon.cli.options import Common, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table
 from recon.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from recon.transformations.request.inputs import Input
 
 
 @flat
@@ -20,11 +23,11 @@ def transform(
     out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="With --dry-run: write the request with these types.")] = None,
     certificate: Annotated[str | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate there, as JSON.")] = None,
     *,
-    output: Output,
+    common: Common,
 ) -> None:
     """Look up, compute and pivot files as a spreadsheet would.
 
-    Exact, and at any size that the disk holds. --json prints the certificate.
+    Exact, and at any size that the disk holds. --json prints the certificate. --config is for inputs that a reconciliation has.
 
     \b
     recon transform request.yaml --dry-run --out typed.yaml
@@ -35,17 +38,21 @@ def transform(
 
     if out is not None and not dry_run:
         raise WrongUsage("--out writes the request with proposed types, so it needs --dry-run; outputs are named in the request")
+
+    def fetch(given: Input, folder: Path) -> Path:
+        return common.opened().fetch(given, folder)
+
     if dry_run:
         from recon.cli.transform_trial import try_request
 
-        try_request(Path(file), None if out is None else Path(out), output.json)
+        try_request(Path(file), None if out is None else Path(out), common.json, fetch)
         return
     if certificate is not None and not certificate.startswith(S3):
         certificate = str(Path(certificate).absolute())
-    asked = read_request(Path(file), certificate)
+    asked = read_request(Path(file), certificate, fetch)
     with Bar("transform") as bar:
         done = carry_out(asked, bar)
-    if output.json:
+    if common.json:
         as_json(done)
         return
     _say(done)

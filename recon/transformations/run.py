@@ -20,7 +20,7 @@ from recon.model.progress import Progress, silent
 from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.inputs.files import Scratch
-from recon.transformations.inputs.opening import Opened, open_inputs
+from recon.transformations.inputs.opening import Fetch, Opened, open_inputs
 from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import Table
@@ -44,22 +44,23 @@ class Asked:
     certificate: str | None = None
 
 
-def read_request(path: Path, certificate: str | None = None) -> Asked:
-    """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says.
+def read_request(path: Path, certificate: str | None = None, fetch: Fetch | None = None) -> Asked:
+    """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says. ``fetch``: reads
+    inputs that a reconciliation has.
 
     Raises WrongUsage for the first mistake, with its place; no input is read further than its head."""
-    asked = unchecked_request(path, certificate)
+    asked = unchecked_request(path, certificate, fetch)
     tables_of(asked)
     return asked
 
 
-def unchecked_request(path: Path, certificate: str | None = None) -> Asked:
+def unchecked_request(path: Path, certificate: str | None = None, fetch: Fetch | None = None) -> Asked:
     """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = _validated(file)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     scratch = Scratch()
-    inputs = open_inputs(request.inputs, path.parent, scratch)
+    inputs = open_inputs(request.inputs, path.parent, scratch, fetch)
     settings = request.settings(datetime.now(UTC).date())
     return Asked(request, path.parent, digest, settings, inputs, scratch, certificate or request.certificate)
 
@@ -172,7 +173,7 @@ def _report(engine: DuckDB, progress: Progress, what: str, share: float) -> None
 
 
 def _loaded(asked: Asked, engine: DuckDB, making: Making, one: Opened, progress: Progress) -> dict[str, Any]:
-    path = ", ".join(asked.request.inputs[one.name].path)
+    path = asked.request.inputs[one.name].shown
     _report(engine, progress, f"read {path}", 0.0)
     digests = one.digests()
     figures = making.loaded(engine.load(one.name, one))

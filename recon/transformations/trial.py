@@ -12,6 +12,7 @@ import yaml
 
 from recon.config import yaml_file
 from recon.errors import WrongUsage
+from recon.transformations.inputs.opening import Fetch
 from recon.transformations.inputs.proposing import Proposals, propose
 from recon.transformations.operations.table import Table
 from recon.transformations.run import Asked, tables_of, unchecked_request
@@ -30,10 +31,12 @@ class Trial:
     proposals: Mapping[str, Proposals]
 
 
-def tried(path: Path) -> Trial:
-    """Tries a request. Raises WrongUsage for a mistake that is none of columns and types, and for inputs that are not there; WrongInput for
-    rows that cannot be read."""
-    asked = unchecked_request(path)
+def tried(path: Path, fetch: Fetch | None = None) -> Trial:
+    """Tries a request. ``fetch``: as for ``read_request``.
+
+    Raises WrongUsage for a mistake that is none of columns and types, and for inputs that are not there; WrongInput for rows that cannot
+    be read."""
+    asked = unchecked_request(path, fetch=fetch)
     proposals = {name: propose(opened) for name, opened in asked.inputs.items()}
     try:
         return Trial(asked, tables_of(asked), "", False, proposals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from recon.transformations.request.inputs import Input
 from recon.vocabulary import parse_type
 from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type, decimal
 
+Fetch = Callable[[Input, Path], Path]
+"""Writes what an input names of a reconciliation to a Parquet file in an empty folder, and returns it."""
 LINE, PROBLEM, TEXTS = 0, 2, 3
 """Places in a batch of a converter."""
 
@@ -84,15 +86,15 @@ class Opened:
         return pa.record_batch([pc.add(lines, before) if before else lines, *texts], names=names)
 
 
-def open_inputs(inputs: Mapping[str, Input], folder: Path, scratch: Scratch) -> dict[str, Opened]:
+def open_inputs(inputs: Mapping[str, Input], folder: Path, scratch: Scratch, fetch: Fetch | None = None) -> dict[str, Opened]:
     """All inputs; only the heads of files are read, but archives, other encodings and objects in S3 as a whole. Raises WrongUsage and
     WrongInput that begin with the input's name."""
-    return {name: _opened(name, given, folder, scratch) for name, given in inputs.items()}
+    return {name: _opened(name, given, folder, scratch, fetch) for name, given in inputs.items()}
 
 
-def _opened(name: str, given: Input, folder: Path, scratch: Scratch) -> Opened:
+def _opened(name: str, given: Input, folder: Path, scratch: Scratch, fetch: Fetch | None) -> Opened:
     with _naming(name):
-        files = found_files(given.path, folder, scratch)
+        files = found_files(given.path, folder, scratch) if given.from_ is None else [_fetched(given, scratch, fetch)]
         parts = [part for file in files for part in parts_of(file, given.format, given.columns, scratch)]
         first, *others = parts
         names = list(first.conversion.names)
@@ -105,6 +107,12 @@ def _opened(name: str, given: Input, folder: Path, scratch: Scratch) -> Opened:
         declared = {column: parse_type(text, f"types.{column}") for column, text in given.types.items()}
         kinds = {column: declared.get(column) or stored.get(column) or TEXT for column in names}
         return Opened(name, files, parts, kinds, [column for column in names if column not in declared and column not in stored])
+
+
+def _fetched(given: Input, scratch: Scratch, fetch: Fetch | None) -> Found:
+    if fetch is None:
+        raise WrongUsage(f"{given.shown} needs a reconciliation; name its recon.yaml with --config")
+    return Found(given.shown, fetch(given, scratch.new()))
 
 
 @contextmanager

@@ -1,0 +1,224 @@
+"""The transformations of a reconciliation as assets, one per request in ``transformations/``. Materializing one carries out its request."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from recon.api import Reconciliation
+from recon.config import Config, mistakes, yaml_file
+from recon.errors import WrongUsage
+from recon.storage.roles import role_of
+from recon.transformations.request.files import S3
+from recon.transformations.request.model import Request
+from recon.transformations.run import carry_out, read_request
+from recon_assets.aggregations import aggregation_key
+from recon_assets.assets import asset_key
+from recon_assets.intake_metadata import masked
+from recon_assets.reporting import tag
+from recon_assets.retries import COMPUTE, errors_as_failures
+
+FOLDER = "transformations"
+ROLE = "pipeline"
+"""The stage whose AWS role it has: it reads the store and the warehouse."""
+NO_ERRORS = "no_errors"
+_PREVIEW_ROWS, _NAMED_MAX = 5, 20
+_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+
+
+@dataclass(frozen=True)
+class Requests:
+    """``good``: name → file and request. ``broken``: name → mistake."""
+
+    good: Mapping[str, tuple[Path, Request]]
+    broken: Mapping[str, str]
+
+
+def known_requests(config: Config) -> Requests:
+    """The requests beside ``recon.yaml``. Only their files are read: neither inputs nor the store."""
+    good: dict[str, tuple[Path, Request]] = {}
+    broken: dict[str, str] = {}
+    for path in sorted((config.path.parent / FOLDER).glob("*.yaml")):
+        try:
+            if not _NAME.match(path.stem):
+                raise WrongUsage(f"{path}: the name of an asset has letters, digits and '_'; rename the file")
+            good[path.stem] = (path, mistakes.validated(yaml_file.read(path), Request))
+        except WrongUsage as error:
+            broken[path.stem] = str(error)
+    return Requests(good, broken)
+
+
+def transformation_key(config: Config, name: str) -> dg.AssetKey:
+    """Such as ``orders/transformations/aging``."""
+    return dg.AssetKey([config.name, FOLDER, name])
+
+
+def transformation_assets(config: Config, requests: Requests) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """One asset per request, and one for each of their input files, which Dagster does not make."""
+    made = {_place(path, output.path): name for name, (path, request) in requests.good.items() for output in request.outputs}
+    files: dict[str, dg.AssetKey] = {}
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    for name, (path, request) in requests.good.items():
+        deps = list(dict.fromkeys(_upstream(config, path, request, made, files)))
+        assets.append(_asset(config, name, path, request, [key for key in deps if key != transformation_key(config, name)]))
+    return [*assets, *(_file(config, place, key) for place, key in files.items())]
+
+
+def transformations_job(config: Config, requests: Requests) -> Any:
+    """``<name>_transform``: carries out all requests, each after those whose outputs it reads."""
+    keys = [transformation_key(config, name) for name in requests.good]
+    return dg.define_asset_job(
+        f"{config.name}_transform",
+        dg.AssetSelection.assets(*keys),
+        description="Carries out all transformations.",
+        executor_def=dg.in_process_executor,
+        tags={"recon/reconciliation": config.name},
+    )
+
+
+def _place(request: Path, path: str) -> str:
+    return path if path.startswith(S3) else str((request.parent / path).resolve())
+
+
+def _upstream(
+    config: Config, path: Path, request: Request, made: Mapping[str, str], files: dict[str, dg.AssetKey]
+) -> Iterator[dg.AssetKey]:
+    """The assets that a request reads. Adds to ``files`` the files that no other request makes."""
+    for given in request.inputs.values():
+        if given.from_ == "table":
+            yield aggregation_key(config, str(given.table))
+        elif given.from_ is not None:
+            yield asset_key(config.name, "stateful_artifacts")
+        for named in given.path:
+            place = _place(path, named)
+            if place in made:
+                yield transformation_key(config, made[place])
+            else:
+                yield files.setdefault(place, dg.AssetKey([config.name, "files", re.sub(r"[^A-Za-z0-9]+", "_", named).strip("_")]))
+
+
+def _file(config: Config, place: str, key: dg.AssetKey) -> dg.AssetSpec:
+    shown = place if place.startswith(S3) else dg.MetadataValue.path(place)
+    description = f"The file {place}, which a transformation reads."
+    return dg.AssetSpec(key, description=description, group_name=config.name, kinds={"file"}, metadata={"path": shown})
+
+
+def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    key = transformation_key(config, name)
+    check = dg.AssetCheckSpec(NO_ERRORS, asset=key, description="No value of an output is an error, such as #N/A, and no row was rejected.")
+
+    @dg.asset(
+        key=key,
+        deps=deps,
+        check_specs=[check],
+        pool=f"{config.name}_transformations",
+        group_name=config.name,
+        owners=[f"team:{config.name}"],
+        kinds={"duckdb", *(output.suffix.lstrip(".") for output in request.outputs[:1])},
+        tags={"recon/reconciliation": config.name, "recon/transformation": name},
+        description=_description(path, request),
+        metadata={"request": dg.MetadataValue.path(str(path))},
+    )
+    def transformation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        tag(context)
+        with errors_as_failures(context, COMPUTE), role_of(ROLE):
+            # Its own certificate where the request names none, so that the figures are kept.
+            asked = read_request(path, request.certificate or f"certificates/{name}.json", Reconciliation(config.path).fetch)
+            certificate = carry_out(asked, lambda stage, what, share: context.log.debug(f"{share:.0%} {what}"))
+            found = _errors_of(certificate)
+            passed = dg.AssetCheckResult(
+                passed=not found,
+                check_name=NO_ERRORS,
+                asset_key=key,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(found[:_NAMED_MAX]) or "no errors",
+            )
+            yield dg.MaterializeResult(metadata=_metadata(path, certificate, asked.certificate), check_results=[passed])
+
+    return transformation
+
+
+def _description(path: Path, request: Request) -> str:
+    kinds = list(dict.fromkeys(operation.KIND for operation in request.operations))
+    done = f" by {', '.join(kinds)}" if kinds else ""
+    outputs = ", ".join(output.path for output in request.outputs)
+    return f"{outputs}, made of {', '.join(request.inputs)}{done}: see `{FOLDER}/{path.name}`."
+
+
+def _errors_of(certificate: Mapping[str, Any]) -> list[str]:
+    """``out/aged.csv: total: 3 #N/A, first in row 7``."""
+    return [
+        f"{output['path']}: {column}: {found['count']:,} {kind}, first in row {found['first_row']}"
+        for output in certificate["outputs"]
+        for column, kinds in output["errors"].items()
+        for kind, found in kinds.items()
+    ]
+
+
+def _metadata(request: Path, certificate: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+    """What the UI shows of a run. Values are masked, as everywhere in the UI; totals are not."""
+    outputs, kinds = certificate["outputs"], dict[str, int]()
+    for output in outputs:
+        for found in output["errors"].values():
+            for kind, counted in found.items():
+                kinds[kind] = kinds.get(kind, 0) + counted["count"]
+    shown: dict[str, Any] = {
+        "dagster/row_count": outputs[0]["rows"],
+        "outputs": dg.MetadataValue.md(_table(("file", "rows", "rejected", "errors", "totals"), map(_output, outputs))),
+        "operations": dg.MetadataValue.md(
+            _table(("no.", "operation", "table", "rows in", "rows out", "new errors"), map(_operation, certificate["operations"]))
+        ),
+        "inputs": dg.MetadataValue.md(_table(("input", "files", "rows", "errors", "totals"), map(_input, certificate["inputs"]))),
+        "errors": sum(kinds.values()),
+        "errors_by_kind": ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "none",
+        "as_of": certificate["as_of"],
+        "engine": certificate["engine"],
+    }
+    if file is not None:
+        place = _place(request, file)
+        shown["certificate"] = place if place.startswith(S3) else dg.MetadataValue.path(place)
+    if preview := _preview(_place(request, outputs[0]["path"])):
+        shown["preview"] = dg.MetadataValue.md(preview)
+    return shown
+
+
+def _output(output: Mapping[str, Any]) -> tuple[str, ...]:
+    rejects = output.get("rejects", {})
+    return output["path"], f"{output['rows']:,}", f"{rejects.get('rows', 0):,}", _kinds(output["errors"]), _sums(output["sums"])
+
+
+def _operation(step: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (f"{step['rows_in']:,}", f"{step['rows_out']:,}")
+    return str(step["number"]), step["operation"], step["table"], *counts, _kinds(step["errors"])
+
+
+def _input(given: Mapping[str, Any]) -> tuple[str, ...]:
+    return given["input"], given["path"], f"{given['rows']:,}", _kinds(given["errors"]), _sums(given["sums"])
+
+
+def _kinds(errors: Mapping[str, Mapping[str, Any]]) -> str:
+    return "; ".join(f"{column}: {found['count']:,} {kind}" for column, kinds in errors.items() for kind, found in kinds.items())
+
+
+def _sums(sums: Mapping[str, str]) -> str:
+    return "; ".join(f"{column} {total}" for column, total in islice(sums.items(), _NAMED_MAX))
+
+
+def _preview(place: str) -> str:
+    """The first rows of an output in text, masked; "" for any other."""
+    if place.startswith(S3) or Path(place).suffix.lower() not in (".csv", ".tsv"):
+        return ""
+    with Path(place).open(encoding="utf-8", newline="") as file:
+        rows = list(islice(csv.reader(file, delimiter="\t" if place.lower().endswith(".tsv") else ","), _PREVIEW_ROWS + 1))
+    return _table(rows[0], ([masked(value) for value in row] for row in rows[1:])) if rows else ""
+
+
+def _table(heading: Sequence[str], rows: Any) -> str:
+    """Markdown."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line[:_NAMED_MAX]) + " |" for line in lines)
