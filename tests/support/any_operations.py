@@ -19,7 +19,7 @@ Rows = list[dict[str, str]]
 Operation = dict[str, dict[str, Any]]
 LEFT, RIGHT = {"k": "text", "g": "text", "a": "decimal(9,2)"}, {"k": "text", "a": "decimal(9,2)", "p": "decimal(6,3)"}
 NAMES = {"left_names": list(LEFT), "right_names": list(RIGHT)}
-KEYS = st.sampled_from(["", "A", "a", "B", "bb", "é", "b*", "?", "a~*", "7", "07.0"])
+KEYS = st.sampled_from(["", "A", "a", "B", "bb", "b*", "?", "7", "07.0"]) | st.sampled_from(["é", "a", "a~*", "bb"])
 NUMBERS = st.sampled_from(["", "x", "1.00", "-2.50", "3.25", "0.00", "7.75"])
 BY = st.lists(st.sampled_from(["k", "g"]), min_size=1, max_size=2, unique=True)
 GROUPS = BY | st.just([])
@@ -33,7 +33,8 @@ CRITERION = {
 
 def rows(kinds: dict[str, str]) -> st.SearchStrategy[Rows]:
     texts = {name: KEYS if kind == "text" else NUMBERS for name, kind in kinds.items()}
-    return st.lists(st.fixed_dictionaries(texts), max_size=8)
+    row = st.fixed_dictionaries(texts)
+    return st.lists(row, min_size=5, max_size=9) | st.lists(row, max_size=8)
 
 
 def typed(written: Rows, kinds: dict[str, str]) -> list[dict[str, Any]]:
@@ -87,7 +88,21 @@ GROUPING = st.one_of(
         st.sampled_from(["sum", "count", "average", "min", "max", "median", "count_distinct", "first", "last"]),
     ),
     st.builds(lambda by, kind: {"group": {"by": by, "values": {"v": {kind: "k"}}}}, BY, st.sampled_from(["count_distinct", "first"])),
+    st.builds(
+        lambda rows, columns, kinds, totals: {
+            "pivot": {"rows": rows, "columns": columns, "values": {f"v{at}": {k: "a"} for at, k in enumerate(kinds)}, "totals": totals}
+        },
+        BY,
+        st.sampled_from(["k", "g"]),
+        st.lists(st.sampled_from(["sum", "count", "average", "max", "count_distinct"]), min_size=1, max_size=2),
+        st.booleans(),
+    ),
     st.just({"unpivot": {"columns": ["k", "g"], "names": "name", "values": "value"}}),
+)
+COLUMNS = st.one_of(
+    st.permutations(["k", "g", "a"]).map(lambda columns: {"select": {"columns": columns[:2]}}),
+    st.sampled_from(["k", "g", "a"]).map(lambda column: {"drop": {"columns": [column]}}),
+    st.sampled_from([{"k": "g", "g": "k"}, {"a": "A b"}]).map(lambda columns: {"rename": {"columns": columns}}),
 )
 ROWS = st.one_of(
     BY.map(lambda on: {"remove_duplicates": {"on": on}}),
@@ -128,7 +143,9 @@ VALUES = st.one_of(
         st.sampled_from([{"into": ["x"]}, {"into": ["x", "y"]}, {"into": ["x", "y", "z"]}, {"rows": True}]),
     ),
 )
-OPERATION: st.SearchStrategy[Operation] = st.one_of(FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS, PICKING, VALUES)
+OPERATION: st.SearchStrategy[Operation] = st.one_of(
+    FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS, PICKING, VALUES, COLUMNS
+)
 
 
 def carried_out(operations: list[Operation], tables: dict[str, Rows]) -> list[Rows]:

@@ -132,6 +132,42 @@ def _of(one: Row, rows: Sequence[Row]) -> tuple[str, list[Any]]:
     return kind, [row[column] for row in rows]
 
 
+def pivot(tables: Tables, body: Row) -> list[Row]:
+    table, keys, across = tables[body["table"]], body["rows"], body["columns"]
+
+    def order(value: Any) -> tuple[bool, Any]:
+        return value is None, folded(value) if value is not None else ""
+
+    shown = {one: rows[0][across] for (one,), rows in _groups(table, [across]).items()}
+
+    def cells(rows: Sequence[Row]) -> Row:
+        found: Row = {}
+        for value in sorted(shown, key=order):
+            within = [row for row in rows if folded(row[across]) == value]
+            for name, one in body["values"].items():
+                label = "(blank)" if value is None else shown[value]
+                found[label if len(body["values"]) == 1 else f"{label} {name}"] = aggregated(*_of(one, within))
+        for name, one in body["values"].items() if body.get("totals") else ():
+            found["Total" if len(body["values"]) == 1 else f"Total {name}"] = aggregated(*_of(one, rows))
+        return found
+
+    groups = sorted(_groups(table, keys).values(), key=lambda rows: [order(rows[0][name]) for name in keys])
+    found = [{**{name: rows[0][name] for name in keys}, **cells(rows)} for rows in groups]
+    return [*found, {**dict.fromkeys(keys), keys[0]: "Total", **cells(table)}] if body.get("totals") else found
+
+
+def select(tables: Tables, body: Row) -> list[Row]:
+    return [{name: row[name] for name in body["columns"]} for row in tables[body["table"]]]
+
+
+def drop(tables: Tables, body: Row) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in body["columns"]} for row in tables[body["table"]]]
+
+
+def rename(tables: Tables, body: Row) -> list[Row]:
+    return [{body["columns"].get(name, name): value for name, value in row.items()} for row in tables[body["table"]]]
+
+
 def remove_duplicates(tables: Tables, body: Row) -> list[Row]:
     return [rows[0] for rows in _groups(tables[body["table"]], body["on"]).values()]
 
@@ -311,7 +347,7 @@ OPERATIONS: dict[str, Callable[[Tables, Row], list[Row]]] = {
     **{
         one.__name__: one
         for one in (
-            *(vlookup, xlookup, join, append, group, remove_duplicates, sort, fill_down, unpivot),
+            *(vlookup, xlookup, join, append, group, pivot, remove_duplicates, sort, fill_down, unpivot, select, drop, rename),
             *(running_total, rank, lag, number_rows, lead, share, limit, top, sample, cast, split),
         )
     },

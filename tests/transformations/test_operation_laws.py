@@ -9,11 +9,13 @@ from any_operations import LEFT, NAMES, OPERATION, RIGHT, Operation, Rows, carri
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recon.transformations.request.model import KINDS
+
 EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "25"))
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(OPERATION, min_size=1, max_size=8), rows(LEFT), rows(RIGHT))
+@given(st.lists(OPERATION, min_size=1, max_size=16), rows(LEFT), rows(RIGHT))
 def test_operations_come_to_what_plain_python_says(operations: list[Operation], left: Rows, right: Rows) -> None:
     plain = {"left": typed(left, LEFT), "right": typed(right, RIGHT)}
     for operation, found in zip(operations, carried_out(operations, {"left": left, "right": right}), strict=True):
@@ -23,3 +25,8 @@ def test_operations_come_to_what_plain_python_says(operations: list[Operation], 
         for written, row in zip(found, expected, strict=True):
             assert list(written) == list(row), operation
             assert all(same(written[name], value) for name, value in row.items()), (operation, written, row)
+
+
+def test_plain_python_knows_every_operation() -> None:
+    alike = {"sumif", "countif", "averageif"}  # the same as those with an s
+    assert set(plain_operations.OPERATIONS) | alike | {"compute"} == set(KINDS)
