@@ -91,7 +91,8 @@ class Compiler:
             return self.columns[folded[name.casefold()]]
         near = difflib.get_close_matches(name, list(self.columns), 1)
         raise WrongUsage(
-            f"column {name!r} is not there; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(list(self.columns)[:20])}")
+            f"column {name!r} is not there; "
+            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(list(self.columns)[:20])}")
         )
 
     def _call(self, name: str, args: Sequence[Tree]) -> Value:
