@@ -107,7 +107,7 @@ benchmark: $(TESTED)   ## beside DuckDB, Delta, Lance, PostgreSQL, one object ea
 	$(BIN)/python benchmarks/ranges.py --out docs/benchmarks/ranges.json
 
 benchmark-memory: $(TESTED)  ## 10 M and 60 M artifacts in 4 GB of memory, pages of files included, beside DuckDB; root, control groups v1, 60 GB of disk; about an hour
-	$(BIN)/python -m benchmarks.peers --sizes 10,60 --batches 1 --peers 'DuckDB ON CONFLICT' --leagues same --memory-gb 4 --out docs/benchmarks/memory.json
+	$(BIN)/python -m benchmarks.peers --sizes 10,60 --batches 0 --peers 'DuckDB ON CONFLICT' --leagues same --memory-gb 4 --out docs/benchmarks/memory.json
 
 benchmark-spark: $(TESTED)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
 	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json

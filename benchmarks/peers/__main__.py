@@ -47,7 +47,9 @@ class Runner:
             self._load()
             for number in range(1, batches + 1):
                 self._batch(number)
-            self._end(batches)
+            if batches:
+                self._end(batches)
+            self._in_little_memory([batches + 1] if batches else [1, 2])
         return self.result
 
     def _load(self) -> None:
@@ -83,11 +85,10 @@ class Runner:
                 of["sums after a replay"] = self._step(contender, "sums")["sums"]
             print(f"  {' / '.join(contender):32} look-ups, warm {of['look-ups']['warm']}", flush=True)
         self._compare()
-        self._in_little_memory(batches + 1)
 
-    def _in_little_memory(self, number: int) -> None:
-        """One more batch in a control group, whose memory counts pages of files: recon's from reduce to a compaction that is not due yet,
-        and that of each contender whose own process does the work. DuckDB may use three quarters of it."""
+    def _in_little_memory(self, numbers: list[int]) -> None:
+        """More batches in a control group, whose memory counts pages of files: recon's from reduce to a compaction that is not due yet, and
+        those of each contender whose own process does the work. DuckDB may use three quarters of it."""
         group, name = Path("/sys/fs/cgroup/memory/recon-benchmark"), f"in {self._memory_gb} GB"
         try:
             group.mkdir(exist_ok=True)
@@ -98,11 +99,12 @@ class Runner:
         os.environ["PEER_MEMORY"] = f"{768 * self._memory_gb}MB"
         found = self.result.setdefault(name, {})
         try:
-            artifacts = self._limited(group, found, (OURS, SAME), "reduce", number).get("artifacts")
-            for contender in self._contenders:
-                if contender[0] not in PEERS[-2:]:
-                    self._limited(group, found, contender, "batch", number, artifacts=artifacts)
-            self._limited(group, found, (OURS, SAME), "compact", number)
+            for number in numbers:
+                artifacts = self._limited(group, found, (OURS, SAME), "reduce", number).get("artifacts")
+                for contender in self._contenders:
+                    if contender[0] not in PEERS[-2:]:
+                        self._limited(group, found, contender, "batch", number, artifacts=artifacts)
+            self._limited(group, found, (OURS, SAME), "compact", numbers[-1])
         finally:
             del os.environ["PEER_MEMORY"]
             group.rmdir()
@@ -118,7 +120,7 @@ class Runner:
         except SystemExit as error:
             step, figures = {}, {"failed": str(error)}
         figures["peak_gb"] = int((group / "memory.max_usage_in_bytes").read_text()) / 1e9
-        found[f"{' / '.join(contender)}: {what}"] = figures
+        found[f"{' / '.join(contender)}: {what} {number}"] = figures
         print(f"  in {self._memory_gb} GB: {' / '.join(contender)}: {what}: {figures}", flush=True)
         return step
 
@@ -191,7 +193,7 @@ def _postgresql(stack: ExitStack) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1", help="artifacts to begin with, in millions; may have a fraction")
-    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--batches", type=int, default=10, help="0: only two batches in the control group, and nothing is compared")
     parser.add_argument("--events", type=int, default=2_000_000, help="events of a batch; keys go with them")
     parser.add_argument("--peers", default=",".join(PEERS), help="'' for recon alone")
     parser.add_argument("--leagues", default=f"{RAW},{SAME}")
