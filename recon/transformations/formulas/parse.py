@@ -11,6 +11,7 @@ from recon.errors import WrongUsage
 from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Omitted, TableColumn, Text, Tree, Truth
 
 LENGTH_MAX, DEPTH_MAX = 8192, 64
+_TOO_LONG = "the formula is too long a chain of operators, at most some 250; use SUM, or compute a part as a column of its own"
 _BINARY = {"+", "-", "*", "/", "^", "&", "=", "<>", "<", "<=", ">", ">="}
 _REFUSED = {
     **dict.fromkeys(("LET", "LAMBDA"), "compute the part as a column of its own"),
@@ -46,6 +47,8 @@ def parsed(text: str) -> Tree:
         tree = formualizer.parse(text).to_dict()
         tokens = formualizer.tokenize(text).tokens()
     except (ParserError, TokenizerError) as error:
+        if "height limit" in str(error):
+            raise WrongUsage(_TOO_LONG) from None
         raise WrongUsage(f"{text[:80]!r} is no formula: {error}") from None
     digits = iter([token.value for token in tokens if str(token.subtype).endswith("Number")])
     found = _Reader(digits).tree(tree, 1)
@@ -71,7 +74,7 @@ class _Reader:
 
     def tree(self, node: dict[str, Any], depth: int) -> Tree:
         if depth > 4 * DEPTH_MAX:
-            raise WrongUsage("the formula is too long a chain of operators; compute a part as a column of its own")
+            raise WrongUsage(_TOO_LONG)
         kind = node["node_type"]
         if kind == "Literal":
             return self._literal(node["value"])
