@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui check test soak mutants chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui check test soak mutants needed chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,9 @@ NEEDING := server or daemon or spark or process or oracle
 check: lint           ## for the inner loop: lint, types, and each room's tests without server, Dagster daemon, Spark, other process or oracle
 	RECON_EXAMPLES_MAX=5 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(WORKERS) --dist loadfile
 
-test: lint chromium services  ## lint, types, then all tests but the long ones
+# Packages come over the network while the linters compute.
+test: $(TESTED)        ## lint, types, then all tests but the long ones
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint needed
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
@@ -54,6 +56,9 @@ soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every obj
 
 mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
 	$(BIN)/python tests/mutants/run.py
+
+needed: chromium      # what tests need and pip does not bring; one after the other, since apt-get lets only one install at a time
+	@$(MAKE) --no-print-directory services
 
 chromium:             # for the browser test, where this may install it; else that test is skipped by name
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
