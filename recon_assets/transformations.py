@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import dagster as dg
 
 from recon.api import Reconciliation
-from recon.config import Config, mistakes, yaml_file
+from recon.config import Config, yaml_file
 from recon.errors import WrongUsage
 from recon.storage.roles import role_of
+from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.request.files import S3
 from recon.transformations.request.model import Request
-from recon.transformations.run import carry_out, read_request
+from recon.transformations.run import carry_out, read_request, request_in
 from recon_assets.aggregations import aggregation_key
 from recon_assets.assets import asset_key
 from recon_assets.intake_metadata import masked
@@ -47,7 +49,7 @@ def known_requests(config: Config) -> Requests:
         try:
             if not _NAME.match(path.stem):
                 raise WrongUsage(f"{path}: the name of an asset has letters, digits and '_'; rename the file")
-            good[path.stem] = (path, mistakes.validated(yaml_file.read(path), Request))
+            good[path.stem] = (path, request_in(yaml_file.read(path)))
         except WrongUsage as error:
             broken[path.stem] = str(error)
     return Requests(good, broken)
@@ -145,9 +147,14 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
 
 def _description(path: Path, request: Request) -> str:
     kinds = list(dict.fromkeys(operation.KIND for operation in request.operations))
-    done = f" by {', '.join(kinds)}" if kinds else ""
-    outputs = ", ".join(output.path for output in request.outputs)
-    return f"{outputs}, made of {', '.join(request.inputs)}{done}: see `{FOLDER}/{path.name}`."
+    done = f" by {_listed(kinds)}" if kinds else ""
+    outputs = _listed([f"`{output.path}`" for output in request.outputs])
+    return f"Makes {outputs} from {_listed(list(request.inputs))}{done}. The request is `{FOLDER}/{path.name}`."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _errors_of(certificate: Mapping[str, Any]) -> list[str]:
@@ -206,16 +213,16 @@ def _kinds(errors: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _sums(sums: Mapping[str, str]) -> str:
-    return "; ".join(f"{column} {total}" for column, total in islice(sums.items(), _NAMED_MAX))
+    return "; ".join(f"{column} {Decimal(total):,}" for column, total in islice(sums.items(), _NAMED_MAX))
 
 
 def _preview(place: str) -> str:
-    """The first rows of an output in text, masked; "" for any other."""
+    """The first rows of an output in text, masked but for errors; "" for any other."""
     if place.startswith(S3) or Path(place).suffix.lower() not in (".csv", ".tsv"):
         return ""
     with Path(place).open(encoding="utf-8", newline="") as file:
         rows = list(islice(csv.reader(file, delimiter="\t" if place.lower().endswith(".tsv") else ","), _PREVIEW_ROWS + 1))
-    return _table(rows[0], ([masked(value) for value in row] for row in rows[1:])) if rows else ""
+    return _table(rows[0], ([value if value in ERRORS else masked(value) for value in row] for row in rows[1:])) if rows else ""
 
 
 def _table(heading: Sequence[str], rows: Any) -> str:

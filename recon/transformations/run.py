@@ -57,7 +57,7 @@ def read_request(path: Path, certificate: str | None = None, fetch: Fetch | None
 def unchecked_request(path: Path, certificate: str | None = None, fetch: Fetch | None = None) -> Asked:
     """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
-    request = _validated(file)
+    request = request_in(file)
     digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
     scratch = Scratch()
     inputs = open_inputs(request.inputs, path.parent, scratch, fetch)
@@ -65,7 +65,7 @@ def unchecked_request(path: Path, certificate: str | None = None, fetch: Fetch |
     return Asked(request, path.parent, digest, settings, inputs, scratch, certificate or request.certificate)
 
 
-def _validated(file: yaml_file.File) -> Request:
+def request_in(file: yaml_file.File) -> Request:
     """The request. Raises WrongUsage; a mistake in an operation names its number, from 1, and its kind, as later ones do."""
     try:
         return mistakes.validated(file, Request)

@@ -64,10 +64,13 @@ def test_a_request_is_downstream_of_what_it_reads_and_a_broken_one_disables_only
     deps = {name: sorted(dep.asset_key.to_user_string() for dep in spec.deps) for name, spec in found.items()}
     assert deps["orders/transformations/balances"] == ["orders/files/names_csv", "orders/stateful_artifacts"]
     assert deps["orders/transformations/by_status"] == ["orders/transformations/balances"]
-    assert "by vlookup, select" in str(found["orders/transformations/balances"].description)
+    said = str(found["orders/transformations/balances"].description)
+    assert said == "Makes `../out/orders.csv` from orders and names by vlookup and select. The request is `transformations/balances.yaml`."
     assert "orders/files/names_csv" in found
     assert "orders/transformations/broken" not in found
-    assert "cuont" in str(found["orders_broken_configuration_error"].description)
+    assert "operation 1 (group): values.orders.cuont: not known here; did you mean count?" in str(
+        found["orders_broken_configuration_error"].description
+    )
     assert "letters, digits and '_'; rename the file" in str(found["orders_no_name_configuration_error"].description)
 
 
@@ -82,7 +85,8 @@ def test_a_materialization_has_figures_a_masked_preview_and_a_check_that_warns_o
     assert balances["dagster/row_count"].value == 2, "A0 and B, up to the first window"
     assert (balances["errors"].value, balances["errors_by_kind"].value) == (1, "1 #N/A")
     assert "| 1 | vlookup | orders | 2 | 2 | name: 1 #N/A |" in balances["operations"].value
-    assert "| x0 | xxx | xxxxx | 00.00 |" in balances["preview"].value
+    assert balances["preview"].value.splitlines()[2:] == ["| x0 | xxx | xxxxx | 00.00 |", "| x | #N/A | xxxxx | 0.00 |"]
+    assert "| ../out/orders.csv | 2 | 0 | name: 1 #N/A | balance 10.50 |" in balances["outputs"].value
     assert balances["certificate"].value == str(site / "transformations" / "certificates" / "balances.json")
     assert shown["by_status"]["certificate"].value == str(site / "out" / "by-status.json")
     assert json.loads((site / "out" / "by-status.json").read_text())["outputs"][0]["rows"] == 1
