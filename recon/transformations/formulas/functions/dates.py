@@ -36,9 +36,11 @@ def _first_of_month(months: str) -> str:
 
 
 def date_of(compiler: Compiler, args: Sequence[Tree]) -> Value:
-    """DATE(year, month, day): months and days beyond their range run over, as in DATE(2026, 13, 1); #NUM! outside 1900 to 9999."""
+    """DATE(year, month, day): a year below 1900 counts from 1900; months and days beyond their range run over, as in DATE(2026, 13, 1);
+    #NUM! outside 1900 to 9999."""
     numbers = compiler.numbers(args)
     year, month, day = (compiler.whole(number) for number in numbers)
+    year = f"({year} + CASE WHEN {year} BETWEEN 0 AND 1899 THEN 1900 ELSE 0 END)"
     first = _first_of_month(f"({year} * 12 + {month} - 1)")
     sql = f"CASE WHEN {day} BETWEEN -400000 AND 4000000 THEN TRY({first} + CAST({day} - 1 AS INTEGER)) END"
     return compiler.sql(in_range(sql), DATE, numbers, f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
