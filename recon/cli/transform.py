@@ -21,6 +21,7 @@ def transform(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The request, YAML or JSON; see docs/transformations.md.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the request, show its tables and propose types.")] = False,
     out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="With --dry-run: write the request with these types.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show engine, plan, memory and disk; read no rows, write nothing.")] = False,
     certificate: Annotated[str | None, typer.Option("--certificate", metavar="FILE", help="Write the certificate there, as JSON.")] = None,
     *,
     common: Common,
@@ -50,6 +51,12 @@ def transform(
     if certificate is not None and not certificate.startswith(S3):
         certificate = str(Path(certificate).absolute())
     asked = read_request(Path(file), certificate, fetch)
+    if explain:
+        from recon.cli.transform_explained import say_explained
+        from recon.transformations.run import explained
+
+        say_explained(explained(asked), common.json)
+        return
     with Bar("transform") as bar:
         done = carry_out(asked, bar)
     if common.json:

@@ -111,7 +111,8 @@ class Making:
         if any(column.error is not None and column.error not in there for _, columns in self._chain(table).steps for column in columns):
             self.settled(table)  # else nobody could count the errors of columns that are gone
         source, _ = self._plan.beside.get(made.relation, ("", []))
-        if source == table.relation and len(there) > NARROW:  # not where the operation has relations of its own between
+        # Not where the operation has relations of its own between.
+        if self._engine.apart and source == table.relation and len(there) > NARROW:
             self._make_beside(table, made)
         else:
             self._make(made.relation)

@@ -17,7 +17,10 @@ from typing import Any
 from recon.config import mistakes, yaml_file
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
-from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations import explain
+from recon.transformations.engines.choice import session
+from recon.transformations.engines.port import Engine
+from recon.transformations.explain import Explained, Step
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.inputs.files import Scratch
 from recon.transformations.inputs.opening import Fetch, Opened, open_inputs
@@ -79,22 +82,32 @@ def tables_of(asked: Asked) -> dict[str, Table]:
 
     Raises WrongUsage for the first operation that does not fit, and for an output that would take the place of another file."""
     _refuse_paths(asked)
-    tables: dict[str, Table] = {}
-    for name, opened in asked.inputs.items():
-        tables[name] = Table(name, f"i_{name}", opened.columns)
-    made = 0
-    for number, operation in enumerate(asked.request.operations, 1):
-        new = operation.as_ or operation.table
-        if any(tables[name].columns is None for name in operation.inputs):
-            tables[new] = Table(new, "", None)
-            continue
-        plan = Plan(tables, asked.settings, None, made)
-        with _naming(number, operation):
-            tables[new] = _renamed(operation.apply(plan, tables[operation.table]), new)
-        made += len(plan.made)
+    tables = {name: Table(name, f"i_{name}", opened.columns) for name, opened in asked.inputs.items()}
+    tables |= {step.table.name: step.table for step in _steps(asked)}
     for output in asked.request.outputs:
         refuse_columns(output, tables[output.table])
     return tables
+
+
+def _steps(asked: Asked) -> list[Step]:
+    """The operations in order, from columns and types only. Raises WrongUsage for the first that does not fit."""
+    tables = {name: Table(name, f"i_{name}", opened.columns) for name, opened in asked.inputs.items()}
+    steps, made = list[Step](), 0
+    for number, operation in enumerate(asked.request.operations, 1):
+        new = operation.as_ or operation.table
+        plan, table = Plan(tables, asked.settings, None, made), Table(new, "", None)
+        if all(tables[name].columns is not None for name in operation.inputs):
+            with _naming(number, operation):
+                table = _renamed(operation.apply(plan, tables[operation.table]), new)
+        made += len(plan.made)
+        tables = {**tables, new: table}
+        steps.append(Step(number, operation, table, tuple(plan.made)))
+    return steps
+
+
+def explained(asked: Asked) -> Explained:
+    """What the request will take. Raises as ``tables_of``."""
+    return explain.explained(asked.inputs.values(), asked.request, _steps(asked))
 
 
 def _refuse_paths(asked: Asked) -> None:
@@ -125,7 +138,12 @@ def _naming(number: int, operation: Operation) -> Iterator[None]:
 def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
     """Carries out a request and returns its certificate. Raises WrongInput for data that do not allow it; then no output is written."""
     request, inputs = asked.request, list(asked.inputs.values())
-    with tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch, DuckDB.session(Path(scratch), request.memory_limit) as engine:
+    plan = explained(asked)
+    plan.refuse_too_little()
+    with (
+        tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch,
+        session(request, plan.choice, asked.folder, Path(scratch)) as engine,
+    ):
         making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
         read = [_loaded(asked, engine, making, one, progress) for one in inputs]
         _refuse_rows(request, {figures["input"]: figures["rows"] for figures in read})
@@ -166,13 +184,13 @@ def _needed_later(request: Request) -> list[set[str]]:
     return found[::-1]
 
 
-def _report(engine: DuckDB, progress: Progress, what: str, share: float) -> None:
+def _report(engine: Engine, progress: Progress, what: str, share: float) -> None:
     """Says what is begun; the engine says it again while it works on it, so that a long operation is seen to be alive."""
     progress("transform", what, share)
     engine.watch = lambda done: progress("transform", f"{what} {done:.0%}" if done else what, share)
 
 
-def _loaded(asked: Asked, engine: DuckDB, making: Making, one: Opened, progress: Progress) -> dict[str, Any]:
+def _loaded(asked: Asked, engine: Engine, making: Making, one: Opened, progress: Progress) -> dict[str, Any]:
     path = asked.request.inputs[one.name].shown
     _report(engine, progress, f"read {path}", 0.0)
     digests = one.digests()

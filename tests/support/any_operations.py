@@ -148,22 +148,26 @@ OPERATION: st.SearchStrategy[Operation] = st.one_of(
 )
 
 
-def carried_out(operations: list[Operation], tables: dict[str, Rows]) -> list[Rows]:
-    """The rows that each operation makes of the table ``left``, as written."""
+def carried_out(operations: list[Operation], tables: dict[str, Rows], files: int = 1, **more: Any) -> list[Rows]:
+    """The rows that each operation makes of the table ``left``, as written. ``files``: over which the rows of each table are spread;
+    ``more``: of the request."""
     with tempfile.TemporaryDirectory() as name:
         folder, inputs = Path(name), {}
         for table, kinds in (("left", LEFT), ("right", RIGHT)):
-            with (folder / f"{table}.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, ["row", *kinds])
-                writer.writeheader()
-                writer.writerows([{"row": number, **row} for number, row in enumerate(tables[table])])
-            inputs[table] = {"path": f"{table}.csv", "types": {c: kind for c, kind in kinds.items() if kind != "text"}}
+            (folder / table).mkdir()
+            numbered = [{"row": number, **row} for number, row in enumerate(tables[table])]
+            for place in range(files):
+                with (folder / table / f"{place}.csv").open("w", newline="") as file:
+                    writer = csv.DictWriter(file, ["row", *kinds])
+                    writer.writeheader()
+                    writer.writerows(numbered[place * len(numbered) // files : (place + 1) * len(numbered) // files])
+            inputs[table] = {"path": table, "types": {c: kind for c, kind in kinds.items() if kind != "text"}}
         steps: list[Operation] = [{"drop": {"table": table, "columns": "row"}} for table in inputs]  # a line of blanks alone is no row
         for number, operation in enumerate(operations):
             ((kind, body),) = operation.items()
             steps.append({kind: {"table": "left", "as": f"out{number}", **body}})
         outputs = [{"table": f"out{number}", "path": f"out{number}.csv"} for number in range(len(operations))]
-        request = {"inputs": inputs, "operations": steps, "memory_limit": "1GB", "outputs": outputs}
+        request = {"inputs": inputs, "operations": steps, "memory_limit": "1GB", "outputs": outputs, **more}
         (folder / "request.json").write_text(json.dumps(request))
         carry_out(read_request(folder / "request.json"))
         return [list(csv.DictReader((folder / output["path"]).read_text().splitlines())) for output in outputs]

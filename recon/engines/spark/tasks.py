@@ -96,11 +96,11 @@ def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], An
 
 def on_executor(config: Config) -> tuple[ObjectStore, Config]:
     """The store, opened on this executor and checked to be this reconciliation's, and the configuration with the limits of one task."""
-    os.environ.setdefault("RECON_SCRATCH", _local_disk())
+    os.environ.setdefault("RECON_SCRATCH", local_disk())
     return open_for(config), replace(config, threads=1, memory_limit=config.engine.memory_limit)
 
 
-def _local_disk() -> str:
+def local_disk() -> str:
     """The folder of Spark's intermediate files on this machine."""
     named = os.environ.get("SPARK_LOCAL_DIRS") or os.environ.get("LOCAL_DIRS") or tempfile.gettempdir()
     return named.split(",")[0]

@@ -31,6 +31,7 @@ class DuckDB:
     """One session in a folder of its own. ``watch``: gets the share of the statement that is done, 0 to 1."""
 
     name = "duckdb"
+    apart = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -60,15 +61,15 @@ class DuckDB:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """See recon.transformations.engines.port.Engine."""
-        return self._run(self._views.over(statement))
+        return self.run(self._views.over(statement))
 
-    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement without views, which Ctrl-C ends at once. Raises WrongInput for a total of more than 38 digits or too
         little memory, OutOfCapacity for too little disk."""
         return self._running(lambda: self._connection.execute(statement).fetchall())
 
     def _running(self, work: Callable[[], T]) -> T:
-        """Raises as ``_run``."""
+        """Raises as ``run``."""
         import duckdb
 
         try:
@@ -99,7 +100,7 @@ class DuckDB:
     def make(self, relation: str, select: str, stored: bool) -> None:
         """See the port."""
         if stored:
-            self._run(f"CREATE TEMP TABLE {relation} AS {self._views.over(select)}")
+            self.run(f"CREATE TEMP TABLE {relation} AS {self._views.over(select)}")
         else:
             self._views.add(relation, select)
 
@@ -108,15 +109,15 @@ class DuckDB:
         if relation not in self._views:
             return
         self.make(f"s_{relation}", f"SELECT * FROM {relation}", stored=True)
-        self._views.remove(relation)
-        self._run(f"ALTER TABLE s_{relation} RENAME TO {relation}")
+        self._views.take(relation)
+        self.run(f"ALTER TABLE s_{relation} RENAME TO {relation}")
 
     def drop(self, relation: str) -> None:
         """See the port."""
         if relation in self._views:
-            self._views.remove(relation)
+            self._views.take(relation)
         else:
-            self._run(f"DROP TABLE {relation}")
+            self.run(f"DROP TABLE {relation}")
 
     def totals(self, relation: str, aggregates: Sequence[str]) -> list[Any]:
         """See the port."""
@@ -136,15 +137,33 @@ class DuckDB:
         self.make(table.relation, nothing(opened.columns), stored=True)
         values = from_texts(opened.columns, "line")
         for batch in opened.batches():
-            self._connection.register("arriving", batch)
-            self._run(f"INSERT INTO {table.relation} SELECT {values} FROM arriving")
-            self._connection.unregister("arriving")
+            self.insert(table.relation, f"SELECT {values} FROM arriving", batch)
         return table
+
+    def insert(self, relation: str, select: str, batch: Any) -> None:
+        """Adds rows of an Arrow batch, which the SELECT names ``arriving``, to a stored relation."""
+        self._connection.register("arriving", batch)
+        self.run(f"INSERT INTO {relation} {select}")
+        self._connection.unregister("arriving")
+
+    def batches(self, select: str, schema: Any) -> Iterator[Any]:
+        """The rows of a SELECT as Arrow batches of a schema."""
+        statement = self._views.over(select)
+        for batch in self._running(lambda: self._connection.sql(statement).to_arrow_reader(_ROWS)):
+            yield batch.cast(schema)
+
+    def columns_of(self, relation: str) -> dict[str, str]:
+        """The columns of a stored relation, with the names of their types."""
+        return {str(row[0]): str(row[1]) for row in self.run(f"DESCRIBE {relation}")}
+
+    def schema(self, select: str) -> Any:
+        """The Arrow schema of a SELECT."""
+        return self._running(lambda: self._connection.sql(f"SELECT * FROM ({self._views.over(select)}) LIMIT 0").to_arrow_table().schema)
 
     def copy(self, select: str, to: Path, suffix: str) -> None:
         """See the port."""
         with self._in_order():
-            self._run(f"COPY ({self._views.over(select)}) TO {literal(str(to))} ({_FORMS[suffix]})")
+            self.run(f"COPY ({self._views.over(select)}) TO {literal(str(to))} ({_FORMS[suffix]})")
 
     def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
         """See the port."""
@@ -157,10 +176,10 @@ class DuckDB:
     @contextmanager
     def _in_order(self) -> Iterator[None]:
         try:
-            self._run("SET preserve_insertion_order = true")
+            self.run("SET preserve_insertion_order = true")
             yield
         finally:
-            self._run("SET preserve_insertion_order = false")
+            self.run("SET preserve_insertion_order = false")
 
 
 def _line(error: Exception) -> str:

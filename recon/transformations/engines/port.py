@@ -6,7 +6,7 @@ column ``n``, which numbers its rows, and columns of values and of codes of erro
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,10 @@ class Engine(Protocol):
     for too little disk."""
 
     name: str
+    apart: bool
+    """Whether columns that look at other rows are better computed apart from the others."""
+    watch: Callable[[float], None]
+    """Gets the share of the present statement that is done, 0 to 1, if the engine knows it."""
 
     def load(self, name: str, opened: Opened) -> Table:
         """Reads an input. Raises WrongInput for a row that cannot be read."""

@@ -5,7 +5,7 @@ An engine's own views would be planned anew at the making of each, so that 50 on
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 NAME = re.compile(r"\w+")
 """What may be the name of a relation."""
@@ -22,11 +22,15 @@ class Views:
     def __contains__(self, name: str) -> bool:
         return name in self._selects
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._selects)
+
     def add(self, name: str, select: str) -> None:
         self._selects[name] = select
 
-    def remove(self, name: str) -> None:
-        del self._selects[name]
+    def take(self, name: str) -> str:
+        """Removes a view, and returns its SELECT."""
+        return self._selects.pop(name)
 
     def behind(self, statement: str) -> Mapping[str, str]:
         """The views that a statement needs, each after those that it needs itself."""

@@ -27,7 +27,8 @@ LINE, PROBLEM, TEXTS = 0, 2, 3
 @dataclass
 class Opened:
     """An input. ``kinds``: its columns with their types; ``undeclared``: those whose type nothing says, so that they are text. ``deleted``:
-    records that a file marks as deleted and that are left out; complete once ``batches`` was read to its end."""
+    records that a file marks as deleted and that are left out, and ``last``, the last line of all files: complete once ``batches`` was read
+    to its end."""
 
     name: str
     files: list[Found]
@@ -35,6 +36,7 @@ class Opened:
     kinds: dict[str, Type]
     undeclared: list[str] = field(default_factory=list)
     deleted: int = 0
+    last: int = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -56,14 +58,13 @@ class Opened:
     def batches(self) -> Iterator[Any]:
         """Record batches of line BIGINT and, for each column in order, t0, t1, … VARCHAR. Lines are those of the file; those of a further
         file go on behind the last line of the file before it. Raises WrongInput for a row that cannot be read."""
-        before, self.deleted = 0, 0
+        self.deleted = self.last = 0
         for part in self.parts:
-            last = 0
+            before = self.last
             for batch in part.conversion.batches():
                 if batch.num_rows:
-                    last = int(batch.column(LINE)[-1].as_py())
+                    self.last = before + int(batch.column(LINE)[-1].as_py())
                     yield self._batch(batch, part, before)
-            before += last
 
     def _batch(self, batch: Any, part: Part, before: int) -> Any:
         import pyarrow as pa

@@ -23,6 +23,7 @@ from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
 from recon.transformations.operations.values import Cast, Split
 from recon.transformations.operations.windows import FillDown, Lag, Lead, NumberRows, Rank, RunningTotal, Share
 from recon.transformations.request.calendar import Calendar, Holidays
+from recon.transformations.request.engine import EngineName, SparkSection
 from recon.transformations.request.inputs import Input
 from recon.transformations.request.outputs import Output
 
@@ -72,6 +73,8 @@ class Request(Section):
     on_error: Literal["text", "null", "reject", "fail"] = "text"
     certificate: Text | None = None
     memory_limit: MemoryLimit = "2GB"
+    engine: EngineName = "auto"
+    spark: SparkSection = SparkSection()
 
     @model_validator(mode="after")
     def _tables_are_there(self) -> Request:

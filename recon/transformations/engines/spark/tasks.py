@@ -1,0 +1,138 @@
+"""What Spark's tasks do: they read files, carry out statements in a DuckDB of their own, number rows, and write pieces of outputs.
+
+A task may run more than once. It changes nothing but files of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon.engines.spark.tasks import local_disk
+from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.reading import direct_scan, from_texts, nothing
+from recon.transformations.inputs.opening import Opened
+from recon.transformations.operations.table import ROW
+
+ROWS = 20_000
+"""Rows of a batch."""
+PART, LAST, DELETED = "file_part", "file_last", "file_deleted"
+"""Columns of what is read: the file's place; its last line and its rows marked as deleted, in one row without a number."""
+PLACED = "placed_in"
+"""The column of what is sorted that has the number of the partition."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A statement over relations. ``relations``: name → its columns, as in CREATE TABLE; of several, each row arrives as one struct ``s0``,
+    ``s1``, … beside the place ``side`` of its relation. ``schema``: of the result, as Arrow's."""
+
+    statement: str
+    relations: tuple[tuple[str, str], ...]
+    schema: Any
+    memory_limit: str
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        with _engine(self.memory_limit) as engine:
+            for name, columns in self.relations:
+                engine.run(f"CREATE TEMP TABLE {name} ({columns})")
+            for batch in batches:
+                for side, (name, _) in enumerate(self.relations):
+                    rows = "SELECT * FROM arriving" if len(self.relations) == 1 else f"SELECT s{side}.* FROM arriving WHERE side = {side}"
+                    engine.insert(name, rows, batch)
+            yield from engine.batches(self.statement, self.schema)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rows of files, each of ``parts`` of which is one task's: the items of the batches are their places."""
+
+    opened: Opened
+    schema: Any
+    memory_limit: str
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        places = [place for batch in batches for place in batch.column(0).to_pylist()]
+        for place in places:
+            whole = self.opened
+            one = Opened(whole.name, whole.files, [whole.parts[place]], whole.kinds)
+            with _engine(self.memory_limit) as engine:
+                last = self._load(engine, one)
+                yield from engine.batches(f"SELECT *, {place} AS {PART}, NULL AS {LAST}, NULL AS {DELETED} FROM rows", self.schema)
+                nulls = f"(SELECT 1 AS one) LEFT JOIN ({nothing(one.columns)}) ON true"
+                mark = f"SELECT * EXCLUDE (one), {place} AS {PART}, {last} AS {LAST}, {one.deleted} AS {DELETED} FROM {nulls}"
+                yield from engine.batches(mark, self.schema)
+
+    def _load(self, engine: DuckDB, one: Opened) -> int:
+        """Loads a file as ``rows``, and returns its last line."""
+        if (scan := direct_scan(one)) is not None:
+            engine.make("rows", scan, stored=True)
+            return int(engine.query(f"SELECT coalesce(max({ROW}), 0) FROM rows")[0][0])
+        engine.make("rows", nothing(one.columns), stored=True)
+        for batch in one.batches():
+            engine.insert("rows", f"SELECT {from_texts(one.columns, 'line')} FROM arriving", batch)
+        return one.last
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Rows in order within their partition, which is their last column, numbered as column ``name`` in place of ``place``. ``before``: rows
+    before each partition."""
+
+    before: Sequence[int]
+    place: int
+    name: str
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        number: int | None = None
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            number = self.before[batch.column(batch.num_columns - 1)[0].as_py()] if number is None else number
+            numbers = pa.array(np.arange(number + 1, number + 1 + batch.num_rows, dtype="int64"))
+            number += batch.num_rows
+            columns, names = list(batch.columns)[:-1], list(batch.schema.names)[:-1]
+            columns.insert(self.place, numbers)
+            names.insert(self.place, self.name)
+            yield pa.record_batch(columns, names=names)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Ordered rows of a partition → one Parquet file in ``folder``, which the driver sees as well. Yields partition and path."""
+
+    folder: str
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from pyspark import TaskContext
+
+        context, writer = TaskContext.get(), None
+        number = context.partitionId() if context is not None else 0
+        attempt = context.taskAttemptId() if context is not None else 0
+        path = str(Path(self.folder) / f"{number:06}-{attempt}.parquet")
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
+            writer.write_batch(batch)
+        if writer is not None:
+            writer.close()
+            yield pa.record_batch([pa.array([number], pa.int32()), pa.array([path])], names=["number", "path"])
+
+
+@contextmanager
+def _engine(memory_limit: str) -> Iterator[DuckDB]:
+    """A DuckDB of one thread, in a folder of its own on the machine's disk for intermediate files."""
+    with (
+        tempfile.TemporaryDirectory(prefix="recon-task-", dir=local_disk()) as folder,
+        DuckDB.session(Path(folder), memory_limit, 1) as engine,
+    ):
+        yield engine

@@ -1,0 +1,149 @@
+"""Every engine comes to what plain Python says: DuckDB with one thread and two, in memory and spilling, Spark; from one file and many."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import plain_operations
+import pytest
+from any_operations import LEFT, NAMES, OPERATION, RIGHT, Operation, Rows, carried_out, rows, same, typed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.spark.cutting import Cut, cut_of
+from recon.transformations.engines.spark.numbering import numbered
+from recon.transformations.engines.views import NAME
+
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "1"))
+LOCAL = {"master": "local[2]", "slices": 2, "settings": {"spark.ui.enabled": "false"}}
+
+
+def _comes_to(operations: list[Operation], tables: dict[str, Rows], found: list[Rows]) -> None:
+    plain = {"left": typed(tables["left"], LEFT), "right": typed(tables["right"], RIGHT)}
+    for operation, written in zip(operations, found, strict=True):
+        ((kind, body),) = operation.items()
+        expected = plain_operations.OPERATIONS[kind](plain, {"table": "left", **NAMES, **body})
+        assert len(written) == len(expected), (operation, written, expected)
+        for one, row in zip(written, expected, strict=True):
+            assert list(one) == list(row), operation
+            assert all(same(one[name], value) for name, value in row.items()), (operation, one, row)
+
+
+TABLES = st.fixed_dictionaries({"left": rows(LEFT).filter(bool), "right": rows(RIGHT).filter(bool)})
+
+
+@settings(max_examples=4 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(OPERATION, min_size=1, max_size=6), TABLES, st.integers(1, 3), st.sampled_from([1, 2]))
+def test_duckdb_with_one_thread_or_two_and_from_one_file_or_many(
+    operations: list[Operation], tables: dict[str, Rows], files: int, threads: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "cpu_count", lambda: threads)
+        _comes_to(operations, tables, carried_out(operations, tables, files, memory_limit="40MB"))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
+@given(st.lists(OPERATION, min_size=6, max_size=6), TABLES, st.integers(1, 3))
+def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[str, Rows], files: int) -> None:
+    _comes_to(operations, tables, carried_out(operations, tables, files, engine="spark", spark=LOCAL))
+
+
+PARTS = 3
+Make = Callable[[DuckDB, str, str, bool], None]
+
+
+class _InParts:
+    """Makes relations as DuckDB does, and carries out each SELECT on parts of the relations as well, as Spark's tasks would."""
+
+    def __init__(self, make: Make) -> None:
+        self.make, self.cuts = make, Counter[str]()
+        self.known: set[str] = set()
+
+    def __call__(self, engine: DuckDB, relation: str, select: str, stored: bool) -> None:
+        found = numbered(select)
+        self._compared(engine, select if found is None else found.select)
+        self.make(engine, relation, select, stored)
+        self.known.add(relation)
+
+    def _compared(self, engine: DuckDB, select: str) -> None:
+        names = self.known & set(NAME.findall(select))
+        cut = cut_of(select, names)
+        self.cuts[cut.kind] += 1
+        if cut.kind == "whole" or not names:
+            return
+        whole = Counter(map(repr, engine.query(select)))
+        parts = Counter[str]()
+        for part in range(PARTS):
+            with duckdb.connect() as task:
+                for name in names:
+                    rows = f"SELECT * FROM {name} WHERE {self._part(engine, name, cut)} % {PARTS} = {part}"
+                    task.register(
+                        f"arrow_{name}",
+                        engine._running(lambda rows=rows: engine._connection.sql(engine._views.over(rows)).to_arrow_table()),
+                    )
+                    task.execute(f"CREATE TABLE {name} AS SELECT * FROM arrow_{name}")
+                parts += Counter(map(repr, task.execute(select).fetchall()))
+        assert parts == whole, (cut, select)
+
+    def _part(self, engine: DuckDB, name: str, cut: Cut) -> str:
+        if cut.kind == "rows":
+            return f"hash({name})"
+        keys = cut.keys[name]
+        if cut.nulls_meet:
+            return f"hash({', '.join(keys)})"
+        return f"CASE WHEN {' OR '.join(f'({key}) IS NULL' for key in keys)} THEN hash({name}) ELSE hash({', '.join(keys)}) END"
+
+
+@settings(max_examples=4 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(OPERATION, min_size=1, max_size=6), TABLES)
+def test_what_can_be_cut_comes_to_the_same_in_parts(operations: list[Operation], tables: dict[str, Rows]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        check = _InParts(DuckDB.make)
+        patched.setattr(DuckDB, "make", lambda engine, relation, select, stored: check(engine, relation, select, stored))
+        _comes_to(operations, tables, carried_out(operations, tables))
+    assert check.cuts["rows"] > 0
+
+
+@pytest.mark.parametrize(
+    ("select", "cut"),
+    [
+        ("SELECT n, a || 'x' AS b FROM (SELECT *, CAST(x AS DECIMAL(38,10)) // 3 AS t0 FROM r1)", Cut("rows")),
+        ("SELECT n, a FROM r1 UNION ALL SELECT n, a FROM r2", Cut("rows")),
+        ("SELECT lower(m) AS k, arg_min({'v': c}, n) AS f FROM r1 WHERE m IS NOT NULL GROUP BY 1", Cut("keys", {"r1": ["LOWER(m)"]})),
+        ("SELECT t.n, l.f.v FROM r1 t LEFT JOIN r2 l ON lower(t.a) = l.k", Cut("keys", {"r1": ["LOWER(a)"], "r2": ["k"]}, False)),
+        ("SELECT t.n, l.v FROM r1 t LEFT JOIN r2 l ON t.a IS NOT DISTINCT FROM l.k", Cut("keys", {"r1": ["a"], "r2": ["k"]})),
+        ("SELECT l.n FROM r1 l WHERE NOT EXISTS (SELECT 1 FROM r2 r WHERE l.k = r.k)", Cut("keys", {"r1": ["k"], "r2": ["k"]}, False)),
+        ("SELECT n FROM r1 WHERE n IN (SELECT min(n) FROM r1 GROUP BY lower(k))", Cut("keys", {"r1": ["LOWER(k)"]})),
+        (
+            "SELECT n, rank() OVER (PARTITION BY k ORDER BY a), lag(a) OVER (PARTITION BY a, k ORDER BY n) FROM r1",
+            Cut("keys", {"r1": ["k"]}),
+        ),
+        ("SELECT n, sum(a) OVER (ORDER BY n) FROM r1", Cut("whole")),
+        ("SELECT n, rank() OVER (PARTITION BY k ORDER BY a), lag(a) OVER (PARTITION BY a ORDER BY n) FROM r1", Cut("whole")),
+        ("SELECT count(*) FROM r1", Cut("whole")),
+        ("SELECT kurtosis(a), entropy(a) FROM r1", Cut("whole")),
+        ("SELECT n FROM r1 ORDER BY n LIMIT 3", Cut("whole")),
+        ("SELECT DISTINCT lower(t.a) FROM r1 t", Cut("keys", {"r1": ["LOWER(a)"]})),
+        ("SELECT t.n FROM r1 t LEFT JOIN r2 l ON t.a < l.k", Cut("whole")),
+        ("SELECT t.n FROM r1 t JOIN r1 l ON t.a = l.k", Cut("whole")),
+        ("SELECT n FROM r1 WHERE a IN (SELECT min(a) FROM r1 GROUP BY k)", Cut("whole")),
+        ("this is no SELECT", Cut("whole")),
+    ],
+)
+def test_how_a_select_is_cut(select: str, cut: Cut) -> None:
+    assert cut_of(select, {"r1", "r2"}) == cut
+
+
+def test_a_number_among_all_rows_is_taken_out_of_its_select() -> None:
+    found: Any = numbered(
+        "SELECT a AS b, row_number() OVER (ORDER BY lower(a) DESC NULLS LAST, concat(b, ', ('), n) AS n FROM (SELECT 1, 2)"
+    )
+    assert found.select == "SELECT lower(a) AS o0, concat(b, ', (') AS o1, n AS o2, a AS b FROM (SELECT 1, 2)"
+    assert (found.order, found.name, found.place) == (((True, False), (False, False), (False, False)), "n", 1)
+    assert numbered("SELECT row_number() OVER (PARTITION BY a ORDER BY n) AS n FROM r1") is None
+    assert numbered("SELECT row_number() OVER (ORDER BY n) AS n FROM r1 UNION ALL SELECT 1 FROM r2") is None
