@@ -17,8 +17,8 @@ SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.g
 
 def pattern(text: str) -> str:
     """Excel's wildcards as a regular expression."""
-    parts = re.findall(r"~[*?~]|.", text, re.DOTALL)
-    return "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[-1] if len(part) == 2 else part) for part in parts)
+    parts = re.findall(r"~.?|.", text, re.DOTALL)
+    return "".join({"*": ".*", "?": ".", "~": ""}.get(part, re.escape(part[-1])) for part in parts)
 
 
 def fits(value: Any, criterion: str) -> bool:
@@ -29,7 +29,8 @@ def fits(value: Any, criterion: str) -> bool:
         return {"": value in (None, ""), "=": value is None, "<>": value is not None}[sign]
     if sign in SIGNS:
         return value is not None and not isinstance(value, Wrong) and compares(value, sign, typed(wanted, value))
-    return equals(value, ERRORS.get(wanted.upper(), 0) or wanted) != (sign == "<>")
+    same = equals(value, wanted) or (wanted.upper() in ERRORS and equals(value, ERRORS[wanted.upper()]))
+    return same != (sign == "<>")
 
 
 def typed(text: str, like: Any) -> Any:

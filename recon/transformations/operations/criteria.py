@@ -1,15 +1,16 @@
 """Criteria as SUMIFS has them: ``5``, ``>=5``, ``<>``, ``a*``. The one module that knows what they mean.
 
-A sign (none is ``=``) and what is compared: a number, a date as 2026-11-30, TRUE or FALSE, an error, or a text, without regard to case.
-``=`` and ``<>`` of texts know ``*``, ``?``, and ``~`` before a plain one; a text that is a number equals that number, so that ``7`` finds
-``007``. ``=`` alone is a blank, nothing at all a blank or an empty text, ``<>`` alone whatever is not blank. ``<>`` is the contrary of
-``=``: blanks and errors are among it. A criterion never is an error or a blank: a value fits it or not.
+A sign (none is ``=``) and what is compared: a number, a date as 2026-11-30 or as its number, TRUE or FALSE, an error, or a text, without
+regard to case. ``=`` and ``<>`` of texts know ``*``, ``?``, and ``~``, behind which any character is plain; a text that is a number equals
+that number, so that ``7`` finds ``007``. ``=`` alone is a blank, nothing at all a blank or an empty text, ``<>`` alone whatever is not
+blank. ``<>`` is the contrary of ``=``: blanks and errors are among it. A criterion never is an error or a blank: a value fits it or not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ OF_ROW = re.compile(r"(<>|<=|>=|=|<|>|)\s*\[@(?:\[(.+)\]|([^\[\]]+))\]\s*\Z")
 """``>=[@from]``: the row's own column, as formulas name it."""
 _DIGITS = r"(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.[0-9]*)?"
 _NUMBER = re.compile(rf"(?P<less>[-(]?)\+?\$?(?P<digits>{_DIGITS})\)?(?P<hundredths>%?)")
+DAY_0, LAST_DAY = date(1899, 12, 30), 2_958_465
+"""Excel's day 0, and the number of 9999-12-31."""
 _EXACT = Context(prec=120)
 
 
@@ -65,6 +68,8 @@ def fits(column: Column, criterion: str) -> str:
         return _of_blanks(column, sign)
     if text.upper() in ERRORS and sign in ("", "=", "<>"):
         same = "false" if column.error is None else f"coalesce({column.error} = {ERRORS[text.upper()]}, false)"
+        if column.type == TEXT:
+            same = f"({same} OR coalesce({text_equal(column.value, literal(text))}, false))"
     elif sign in ("", "=", "<>"):
         same = f"coalesce({_equal(column, text)}, false)"
     else:
@@ -138,6 +143,8 @@ def _read(text: str, kind: Type) -> Any:
     """A text as a value to compare with values of a type; None where it is none."""
     if kind.is_number:
         return _number(text)
+    if kind == DATE and (number := _number(text)) is not None:
+        return DAY_0 + timedelta(int(number)) if number == int(number) and 0 < number <= LAST_DAY else None
     if kind == TIMESTAMP and (day := reference.cast(text.strip(), TEXT, DATE)) is not None:
         return reference.cast(day, DATE, TIMESTAMP)
     return reference.cast(text.strip().lower() if kind == BOOLEAN else text.strip(), TEXT, kind)

@@ -16,7 +16,7 @@ from recon.vocabulary.types import TEXT, Type, common
 
 _WILDCARDS = (
     *(("'!'", "'!!'"), ("'%'", "'!%'"), ("'_'", "'!_'"), ("'~~'", "chr(1)"), ("'~*'", "chr(2)"), ("'~?'", "chr(3)")),
-    *(("'*'", "'%'"), ("'?'", "'_'"), ("chr(1)", "'~'"), ("chr(2)", "'*'"), ("chr(3)", "'?'")),
+    *(("'~'", "''"), ("'*'", "'%'"), ("'?'", "'_'"), ("chr(1)", "'~'"), ("chr(2)", "'*'"), ("chr(3)", "'?'")),
 )
 """What is replaced, one after the other, to make a pattern of LIKE of a text with wildcards."""
 Find = Literal["exact", "wildcard", "smaller", "larger"]
@@ -136,21 +136,10 @@ def is_pattern(text: str) -> str:
 
 
 def like_pattern(text: str) -> str:
-    """SQL of a text with wildcards as a pattern of LIKE with the escape ``!``: ``*`` is any text, ``?`` a character; ``~*``, ``~?`` and
-    ``~~`` are plain."""
-    for old, new in (
-        ("!", "'!!'"),
-        ("%", "'!%'"),
-        ("_", "'!_'"),
-        ("~~", "chr(1)"),
-        ("~*", "chr(2)"),
-        ("~?", "chr(3)"),
-        ("*", "'%'"),
-        ("?", "'_'"),
-    ):
-        text = f"replace({text}, '{old}', {new})"
-    for code, plain in ((1, "~"), (2, "*"), (3, "?")):
-        text = f"replace({text}, chr({code}), '{plain}')"
+    """SQL of a text with wildcards as a pattern of LIKE with the escape ``!``: ``*`` is any text, ``?`` a character; ``~`` makes the
+    character behind it plain."""
+    for old, new in _WILDCARDS:
+        text = f"replace({text}, {old}, {new})"
     return text
 
 
