@@ -199,6 +199,14 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, given: str | list[str], to
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_an_error_that_an_output_has_is_that_error_again_where_the_column_has_a_type(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('k,amount\nA,"#N/A"\nB,#DIV/0!\nC,1.50\n#N/A,x\n')
+    found = certificate(tmp_path, {"path": "a.csv", "types": {"amount": "decimal(9,2)"}})
+    kinds = {kind: one["first_row"] for kind, one in found["inputs"][0]["errors"]["amount"].items()}
+    assert kinds == {"#DIV/0!": 3, "#VALUE!": 5, "#N/A": 2}
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ['A,"#N/A"', 'B,"#DIV/0!"', "C,1.50", '"#N/A","#VALUE!"']
+
+
 def test_objects_in_s3_are_inputs_alone_and_by_a_pattern(tmp_path: Path, in_s3: str) -> None:
     store = open_store(in_s3, tmp_path)
     for name in ("a", "b"):

@@ -53,6 +53,8 @@ def proposed(folder: Path, values: list[str], types: dict[str, str] | None = Non
         (["true", "FALSE"], "boolean", ""),
         (["1,234.50", "2", "3.25"], "text", "1 numbers have commas; VALUE reads them"),
         ([*["1"] * 19, "n/a"], "text", "1 of 20 values are no numbers, first 'n/a' in row 21"),
+        (["1.5", "#N/A", "#DIV/0!"], "decimal(18,1)", "2 values are errors"),
+        (["#N/A"], "text", "every value is an error"),
         (["a", "1"], "text", ""),
         (["", ""], "text", "every value is blank"),
         (["1e5"], "text", ""),

@@ -8,24 +8,27 @@ from typing import Any
 from recon.storage import parquet
 from recon.transformations.formulas.layers import column as named
 from recon.transformations.formulas.layers import sql_of
-from recon.transformations.formulas.tree import VALUE
+from recon.transformations.formulas.tree import ERRORS, VALUE
 from recon.transformations.inputs.files import Part
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Column
 from recon.vocabulary import check
-from recon.vocabulary.duckdb import quoted
+from recon.vocabulary.duckdb import literal, quoted
 from recon.vocabulary.types import TEXT, Type
 
 
 def from_texts(columns: Sequence[Column], row: str) -> str:
-    """The list of a SELECT over texts t0, t1, …: the row's number, values and errors. A text that does not fit is #VALUE!."""
+    """The list of a SELECT over texts t0, t1, …: the row's number, values and errors. In a column that is no text, #N/A and its like are
+    that error, and any other text that does not fit is #VALUE!."""
     parts = [f"{row} AS {ROW}"]
+    errors = " ".join(f"WHEN {literal(text)} THEN {code}" for text, code in ERRORS.items())
     for at, column in enumerate(columns):
         value = _typed(f"t{at}", column.type)
         parts.append(f"{value} AS {column.value}")
         if column.error:
             wrong = f"({value}) IS NULL AND t{at} IS NOT NULL AND t{at} <> ''"
-            parts.append(f"CAST(CASE WHEN {wrong} THEN {VALUE} END AS TINYINT) AS {column.error}")
+            code = f"CASE t{at} {errors} ELSE {VALUE} END"
+            parts.append(f"CAST(CASE WHEN {wrong} THEN {code} END AS TINYINT) AS {column.error}")
     return ", ".join(parts)
 
 

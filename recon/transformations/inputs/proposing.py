@@ -1,7 +1,7 @@
 """Proposes types for columns that have none, by their values; for people to confirm, never applied by itself.
 
-A number is proposed only where every value is one, exactly. Numbers with zeros in front and integers of more than 15 digits are rather
-names of things, such as accounts, and stay text; so do dates that are not written as 2026-11-30."""
+A number is proposed only where every value is one, exactly, or an error such as #N/A. Numbers with zeros in front and integers of more than
+15 digits are rather names of things, such as accounts, and stay text; so do dates that are not written as 2026-11-30."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recon.intake.connections import connection
+from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.inputs.opening import Opened
 from recon.vocabulary.duckdb import literal, quoted
 from recon.vocabulary.sql import text_form
@@ -78,10 +79,12 @@ def _counted(connected: duckdb.DuckDBPyConnection, batch: Any, text: str) -> dic
     def matches(form: str) -> str:
         return f"regexp_matches({text}, {literal(form)})"
 
+    error = f"{text} IN ({', '.join(map(literal, ERRORS))})"
     number = f"({matches(_INTEGER)} OR {matches(_FRACTION)})"
     day = f"TRY_CAST(regexp_extract({text}, {literal(FORMS[_ISO])}) AS DATE) IS NOT NULL"
     parts = {
-        "values": "count(*)",
+        "values": f"count_if(NOT {error})",
+        "errors": f"count_if({error})",
         "integers": f"count_if({matches(_INTEGER)})",
         "fractions": f"count_if({matches(_FRACTION)})",
         "zeros": f"count_if({matches('^[+-]?0[0-9]')})",
@@ -90,7 +93,7 @@ def _counted(connected: duckdb.DuckDBPyConnection, batch: Any, text: str) -> dic
         "most_after": f"max(length(regexp_extract({text}, '[.]([0-9]+)$', 1))) FILTER (WHERE {number})",
         "truths": f"count_if(lower({text}) IN ('true', 'false'))",
         "thousands": f"count_if({matches(_THOUSANDS)})",
-        "least_other": f"min({{line: line, text: {text}}}) FILTER (WHERE NOT {number})",
+        "least_other": f"min({{line: line, text: {text}}}) FILTER (WHERE NOT {number} AND NOT {error})",
         **{name: f"count_if({day if name == _ISO else matches(form)})" for name, form in FORMS.items()},
     }
     connected.register("arriving", batch)
@@ -115,14 +118,19 @@ def _judged(found: dict[str, Any]) -> tuple[Type, str]:
     """The type, and why it is none but text."""
     values = found.get("values", 0)
     if not values:
-        return TEXT, "every value is blank"
+        return TEXT, "every value is an error" if found.get("errors") else "every value is blank"
     if found["integers"] + found["fractions"] == values:
-        return _number(found)
+        return _with_errors(found, *_number(found))
     if found[_ISO] == values:
-        return DATE, ""
+        return _with_errors(found, DATE)
     if found["truths"] == values:
-        return BOOLEAN, ""
+        return _with_errors(found, BOOLEAN)
     return TEXT, _why_text(found, values)
+
+
+def _with_errors(found: dict[str, Any], kind: Type, why: str = "") -> tuple[Type, str]:
+    errors = f"{found['errors']:,} values are errors" if found["errors"] and kind != TEXT else ""
+    return kind, "; ".join(filter(None, (why, errors)))
 
 
 def _number(found: dict[str, Any]) -> tuple[Type, str]:
