@@ -207,6 +207,17 @@ def test_an_error_that_an_output_has_is_that_error_again_where_the_column_has_a_
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ['A,"#N/A"', 'B,"#DIV/0!"', "C,1.50", '"#N/A","#VALUE!"']
 
 
+def test_an_error_cell_of_a_sheet_is_that_error_in_a_typed_column(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["k", "amount", "note"], ["A", "#N/A", "x"], ["B", 1.5, "#DIV/0!"]):
+        book.active.append(row)
+    assert (book.active["B2"].data_type, book.active["C3"].data_type) == ("e", "e")
+    book.save(tmp_path / "a.xlsx")
+    found = certificate(tmp_path, {"path": "a.xlsx", "types": {"amount": "decimal(9,2)"}})
+    assert found["inputs"][0]["errors"] == {"amount": {"#N/A": {"count": 1, "first_row": 2}}}
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ['A,"#N/A",x', 'B,1.50,"#DIV/0!"']
+
+
 def test_objects_in_s3_are_inputs_alone_and_by_a_pattern(tmp_path: Path, in_s3: str) -> None:
     store = open_store(in_s3, tmp_path)
     for name in ("a", "b"):

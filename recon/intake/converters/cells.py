@@ -27,11 +27,12 @@ ROWS_MAX, COLUMNS_MAX = 1 << 20, 1 << 14
 
 
 class Cell(NamedTuple):
-    """``column``: from 0. ``text``: None for an error. ``problem``: why the row is a reject."""
+    """``column``: from 0. ``text``: None for an error. ``problem``: why the row is a reject. ``error``: what an error cell shows."""
 
     column: int
     text: str | None
     problem: str | None = None
+    error: str | None = None
 
 
 class SheetInfo(NamedTuple):
@@ -59,7 +60,7 @@ def address(row: int, column: int) -> str:
 
 
 def error_cell(column: int, shown: str) -> Cell:
-    return Cell(column, None, f"an error cell, {shown}")
+    return Cell(column, None, f"an error cell, {shown}", shown)
 
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")

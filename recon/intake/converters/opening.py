@@ -19,10 +19,14 @@ from recon.intake.converters.port import Conversion, Received
 from recon.intake.converters.sheets import SheetRows
 
 
-def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Sequence[str] | None, limits: Limits) -> Conversion:
+def open_conversion(
+    received: Received, layout: layouts.AnyLayout, declared: Sequence[str] | None, limits: Limits, errors: bool = False
+) -> Conversion:
     """``declared``: without a header the columns of the file, in order; with one (or where the format names the columns) those that must be
-    there, each once; None asks for nothing. Raises WrongInput, naming the file and the place, for a file that can't be read so, and
-    WrongUsage where ``declared`` is needed and None."""
+    there, each once; None asks for nothing. ``errors``: whether an error cell of a sheet is its text, such as #N/A, and no problem.
+
+    Raises WrongInput, naming the file and the place, for a file that can't be read so, and WrongUsage where ``declared`` is needed
+    and None."""
     match layout:
         case layouts.Delimited():
             return DelimitedRows(received, layout, declared, limits)
@@ -31,7 +35,7 @@ def open_conversion(received: Received, layout: layouts.AnyLayout, declared: Seq
         case layouts.Nacha():
             return NachaRows(received, declared, limits)
         case layouts.Sheet():
-            return SheetRows(received, layout, declared, limits)
+            return SheetRows(received, layout, declared, limits, errors)
         case layouts.Json():
             return JsonRows(received, layout, declared, limits)
         case layouts.JsonLines():

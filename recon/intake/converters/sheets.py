@@ -38,10 +38,11 @@ def open_workbook(received: Received, limits: Limits) -> Workbook:
 
 
 class SheetRows:
-    """A line is a row's number in its sheet, plus ``ROWS_MAX`` for each sheet before it."""
+    """A line is a row's number in its sheet, plus ``ROWS_MAX`` for each sheet before it. ``errors``: whether an error cell is its text,
+    such as #N/A, and no problem."""
 
-    def __init__(self, received: Received, layout: Sheet, declared: Sequence[str] | None, limits: Limits) -> None:
-        self.name, self._layout = received.shown, layout
+    def __init__(self, received: Received, layout: Sheet, declared: Sequence[str] | None, limits: Limits, errors: bool = False) -> None:
+        self.name, self._layout, self._errors = received.shown, layout, errors
         self.controls: list[Control] = []
         self._book = open_workbook(received, limits)
         self._sheets = self._chosen()
@@ -115,6 +116,8 @@ class SheetRows:
             values: list[str | None] = [None] * width
             problem = None
             for cell in cells:
+                if self._errors and cell.error is not None:
+                    cell = Cell(cell.column, cell.error)
                 if cell.column < width:
                     values[cell.column] = cell.text
                 if problem is None and (cell.problem or cell.column >= width):

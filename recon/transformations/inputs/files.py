@@ -130,7 +130,7 @@ class Part:
     @cached_property
     def conversion(self) -> Conversion:
         """Opens the file. Raises WrongInput and WrongUsage."""
-        return open_conversion(self.received, self.layout, self.columns or None, LIMITS)
+        return open_conversion(self.received, self.layout, self.columns or None, LIMITS, errors=True)
 
 
 _DELIMITED = layouts.Delimited(kind="delimited", header=True)
