@@ -29,7 +29,7 @@ from recon.state.timeline import Entry, Timeline
 from recon.storage import layout, lease
 from recon.storage.local import LocalStore
 
-SLOW = slow(4)
+SLOW = slow(2)
 
 
 # ---- whole -----------------------------------------------------------------------------------------------------------

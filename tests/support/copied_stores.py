@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import faulty_store
@@ -24,9 +28,18 @@ MADE_ANEW = (layout.LANDINGS, "frontiers/")
 
 
 def here(folder: Path, windows: int = 3) -> tuple[Reconciliation, s.State]:
-    (folder / "here").mkdir()
-    r = open_in(folder / "here", YAML)
-    return r, story(r, windows)
+    """The story's store, to copy and to change."""
+    made, state = _told(windows)
+    shutil.copytree(made, folder / "here")
+    return Reconciliation(folder / "here" / "recon.yaml"), state
+
+
+@cache
+def _told(windows: int) -> tuple[Path, s.State]:
+    """The same, made once in a process and never changed."""
+    folder = Path(tempfile.mkdtemp(prefix="recon-told-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder, story(open_in(folder, YAML), windows)
 
 
 def at(folder: Path, store: Path | str, text: str = YAML) -> Reconciliation:
