@@ -12,7 +12,7 @@ from typing import Any
 import crash_child as c
 import pytest
 
-SHORT = 4
+SHORT = 2
 """Moments of each kind of work in `make test`, spread over all; `make soak` takes every one."""
 KINDS = ("run", "correct", "compact", "rebuild")
 

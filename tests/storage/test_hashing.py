@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,10 @@ B: 1 of the second, 5 of the fourth. C: 1 of the fifth lies four windows after t
 
 
 def test_money_does_not_depend_on_grouping_or_order_where_every_hash_meets(tmp_path: Path, weak: None) -> None:
-    """Hashes of three values: nearly all keys and ids meet, in every grouping and order of five windows."""
-    groupings = [
-        *([[0], [1], [2], [3], [4]], [[0, 1, 2, 3, 4]], [[4], [3], [2], [1], [0]], [[0, 1], [2, 3, 4]], [[2], [0, 4], [1, 3]]),
-        *([[1, 3], [0, 2, 4]], [[4], [0], [3], [1, 2]]),
-    ]
+    """Hashes of three values: nearly all keys and ids meet, in groupings and orders of five windows; in `make soak` in three more."""
+    groupings = [[[0], [1], [2], [3], [4]], [[0, 1, 2, 3, 4]], [[4], [3], [2], [1], [0]], [[2], [0, 4], [1, 3]]]
+    if os.environ.get("RECON_SOAK") == "1":
+        groupings += [[[0, 1], [2, 3, 4]], [[1, 3], [0, 2, 4]], [[4], [0], [3], [1, 2]]]
     found = []
     for number, grouping in enumerate(groupings):
         (tmp_path / str(number)).mkdir()
