@@ -39,12 +39,11 @@ def rules() -> Rules:
 
 
 @pytest.fixture(scope="module")
-def recorded(rules: Rules, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+def recorded(rules: Rules, seaweed_server: seaweed.Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """Every stage done once at least, with corrections, a bad file, compaction, sweeping, a rebuild, look-ups."""
-    folder, found = tmp_path_factory.mktemp("roles"), Recorded()
+    folder, found, s3 = tmp_path_factory.mktemp("roles"), Recorded(), seaweed_server
     judge: Judge = rules.judge
     with (
-        seaweed.server() as s3,
         dynamodb_local(folder) as dynamodb,
         proxy(s3.endpoint, "s3", judge, KEY, (seaweed.KEY, seaweed.SECRET), found) as s3_proxy,
         proxy(dynamodb, "dynamodb", judge, KEY, tuple(CREDENTIALS.values()), found) as dynamodb_proxy,

@@ -47,25 +47,24 @@ class Site:
 
 
 @contextmanager
-def emr_site(folder: Path) -> Iterator[Site]:
+def emr_site(folder: Path, s3: seaweed.Seaweed) -> Iterator[Site]:
     does, bin_folder = folder / "does", folder / "bin"
     bin_folder.mkdir()
     submit = bin_folder / "spark-submit"
     submit.write_text(f'#!/bin/sh\nexec {sys.executable} {SUPPORT / "emr_submit.py"} "$@"\n')
     submit.chmod(0o755)
-    with seaweed.server() as s3:
-        path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-        of_steps = {**os.environ, **s3.environment, "PATH": path, "EMR_DOES": str(does), "PYTHONPATH": str(ROOT)}
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    of_steps = {**os.environ, **s3.environment, "PATH": path, "EMR_DOES": str(does), "PYTHONPATH": str(ROOT)}
 
-        def put_log(bucket: str, key: str, body: bytes) -> None:
-            s3.client().put_object(Bucket=bucket, Key=key, Body=body)
+    def put_log(bucket: str, key: str, body: bytes) -> None:
+        s3.client().put_object(Bucket=bucket, Key=key, Body=body)
 
-        with emr_server(folder / "steps", of_steps, put_log) as server:
-            environment = {**s3.environment, "AWS_ENDPOINT_URL_EMR": server.url, "AWS_ENDPOINT_URL_EMR_SERVERLESS": server.url}
-            # The PATH is for the thread that starts processes.
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("PATH", path)
-                yield Site(server, s3, s3.bucket(), environment, does)
+    with emr_server(folder / "steps", of_steps, put_log) as server:
+        environment = {**s3.environment, "AWS_ENDPOINT_URL_EMR": server.url, "AWS_ENDPOINT_URL_EMR_SERVERLESS": server.url}
+        # The PATH is for the thread that starts processes.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", path)
+            yield Site(server, s3, s3.bucket(), environment, does)
 
 
 def at_the_site(site: Site, patch: pytest.MonkeyPatch) -> None:
