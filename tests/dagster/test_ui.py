@@ -32,7 +32,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.delenv("DAGSTER_HOME", raising=False)
         with open_instance(opened.config.path) as instance:
             materialize_range(opened.config, window(0), window(1), instance).raise_failure()
-        with served(opened) as address:
+        with served(opened, sensors=False) as address:
             yield address
 
 
