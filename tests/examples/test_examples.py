@@ -159,11 +159,12 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    # In `make test` one of them: the tests above, test_franchise.py and test_aggregations_example.py take the others the same way.
     ("example", "figures"),
     [
-        ("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"]),
+        pytest.param("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"], marks=pytest.mark.soak),
         ("bank", ["6 rows = 5 landed + 1 rejected", "reference: the value is missing", "it ties", "all is as it should be"]),
-        (
+        pytest.param(
             "franchise",
             [
                 "daily_sales, 2016-06-01T00:00Z waits: files: 12 of 13 files: IL-911.tdf is missing\n(exit status 1)",
@@ -176,8 +177,11 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
                 "13 files received before; nothing changed\nnothing new to aggregate",
                 "all is as it should be",
             ],
+            marks=pytest.mark.soak,
         ),
-        ("logic", ["two digits swapped", "decimal point slipped", "unexplained", "all is as it should be"]),
+        pytest.param(
+            "logic", ["two digits swapped", "decimal point slipped", "unexplained", "all is as it should be"], marks=pytest.mark.soak
+        ),
         pytest.param("ach", ["no breaks: everything is matched", "1 break"], marks=pytest.mark.soak),
         pytest.param("transactions", ["33,827 breaks", "all is as it should be"], marks=pytest.mark.soak),
     ],
