@@ -50,9 +50,15 @@ test: $(TESTED)        ## lint, types, then all tests but the long ones
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint needed
 	$(PYTEST) -m 'not soak' -n $(WORKERS) --dist loadfile --durations=25
 
+# What takes more examples, more moments or larger inputs there than in `make test`, beside the longest.
+SOAKED := $(addprefix tests/laws/test_,soak.py advice.py carried_forward.py dedupe_horizon.py fast_way.py races.py texts.py) \
+	$(addprefix tests/state/test_,clocks.py compaction.py reachable.py) tests/operations/test_copy.py tests/operations/test_rebuild.py \
+	tests/intake/test_corrections.py tests/reading/test_history.py tests/engines/test_engines.py tests/storage/test_hashing.py \
+	tests/model/test_zone_windows.py tests/aggregations
+
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
-	RECON_LAW_EXAMPLES=100 $(PYTEST) -m 'soak or not soak' tests/laws/test_soak.py tests/operations/test_rebuild.py tests/state/test_compaction.py tests/reading/test_history.py tests/engines/test_engines.py tests/model/test_zone_windows.py tests/aggregations -n auto -rP
+	RECON_LAW_EXAMPLES=100 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' $(SOAKED) -n auto -rP
 
 mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
 	$(BIN)/python tests/mutants/run.py
@@ -86,7 +92,7 @@ browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a back
 
 e2e: $(TESTED)         ## the tests with a daemon, a cluster or a whole stack, also those that take too long for make test
 	$(PYTEST) -n auto --durations=0 tests/dagster/test_daemon*.py tests/dagster/test_backfills.py tests/infra/test_docker.py \
-		tests/infra/test_aws_whole.py tests/engines/test_spark_cluster.py tests/remote/test_emr.py tests/benchmarks tests/laws/test_blame.py
+		tests/infra/test_aws_whole.py tests/cli/test_cli_text.py tests/intake/test_bad_input.py tests/serving/test_workers_table.py tests/engines/test_spark_cluster.py tests/remote/test_emr.py tests/benchmarks tests/laws/test_blame.py
 
 arrivals: $(TESTED)    ## 2 M events every 5 minutes under a real daemon: landed to visible; about 25 minutes
 	$(BIN)/python benchmarks/arrivals.py --out docs/benchmarks/arrivals.json

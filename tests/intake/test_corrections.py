@@ -162,7 +162,7 @@ def test_before_the_first_window_a_correction_is_refused(r: Reconciliation) -> N
 KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
 
-@slow(6)
+@slow(3)
 @given(KEYS, KEYS, st.decimals(-(10**15), 10**15, places=2), st.booleans())
 def test_any_key_and_amount_come_out_as_they_were_given(
     tmp_path_factory: pytest.TempPathFactory, customer: str, invoice: str, amount: Decimal, as_shown: bool

@@ -24,7 +24,7 @@ HORIZON = 31 * 24
 YAML = s.STANDARD_YAML.replace("dedupe: 2h", "dedupe: 31d").replace("start: 2026-11-01T00:00Z", "start: 2026-08-01T00:00Z")
 RULES = replace(s.STANDARD_RULES, dedupe=timedelta(days=31))
 EDGES = (-2 * HORIZON - 1, -2 * HORIZON, -HORIZON - 1, -HORIZON, -HORIZON + 1, -1, 0)
-SLOW = slow(5)
+SLOW = slow(3)
 
 
 def row(key: str, event_id: str, amount: str = "10.00") -> s.Row:

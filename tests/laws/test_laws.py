@@ -17,7 +17,7 @@ from plain_rules import PLAIN_RULES, PLAIN_YAML
 from recon.engines.duckdb import reduce
 from recon.model.windows import name_of
 
-EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "3"))
 SLOW = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 

@@ -252,7 +252,7 @@ def test_a_file_prefetched_for_another_revision_of_its_window_is_not_taken(tmp_p
     check_against_oracle(r, [*operations, third, s.Run((1,))])
 
 
-@slow(6)
+@slow(3)
 @given(s.histories(max_windows=4, max_operations=8), st.data())
 def test_whatever_happens_between_prefetch_and_merge_the_artifacts_are_the_oracles(
     tmp_path_factory: pytest.TempPathFactory, history: s.History, data: st.DataObject

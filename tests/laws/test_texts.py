@@ -112,7 +112,7 @@ CASES = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique_by=lambda
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@slow(4)
+@slow(2)
 @example(list(zip(ODD, reversed(ODD), strict=True)))
 @given(CASES)
 def test_any_text_goes_from_any_file_to_look_ups_and_exports_unchanged(
@@ -142,7 +142,7 @@ def test_any_text_goes_from_any_file_to_look_ups_and_exports_unchanged(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@slow(4)
+@slow(2)
 @example([(one, other) for one, other in zip(ODD, reversed(ODD), strict=True)])
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique=True))
 def test_keys_of_several_columns_never_run_into_each_other(name: str, pairs: list[tuple[str, str]]) -> None:

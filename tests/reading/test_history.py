@@ -34,7 +34,7 @@ def _few_at_once() -> Iterator[None]:
         yield
 
 
-SLOW = slow(3)
+SLOW = slow(2)
 
 
 @SLOW

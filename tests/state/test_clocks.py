@@ -26,7 +26,7 @@ from recon.state import timeline
 from recon.state.timeline import Timeline, known_at
 from recon.storage import clock, frontiers, layout
 
-SLOW = slow(3)
+SLOW = slow(2)
 
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 

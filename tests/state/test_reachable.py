@@ -27,7 +27,7 @@ from recon.state.compaction import compact
 from recon.state.timeline import Entry, Timeline
 from recon.storage import layout
 
-SLOW = slow(3)
+SLOW = slow(2)
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 RETAINED = "retention: {grace: 1h, history: 1d}\n"
