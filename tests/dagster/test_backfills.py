@@ -71,6 +71,8 @@ def certificates(line: Site) -> Sequence[str]:
     return list(line.r.store().list("certificates"))
 
 
+# In `make test` test_ui_backfills.py shows that a backfill by GraphQL is one run, and the test of any ranges what they come to.
+@pytest.mark.soak
 def test_two_backfills_by_graphql_while_sensors_work_take_one_run_each(tmp_path: Path) -> None:
     with site(tmp_path) as line:
         line.land(1, 2, 0)

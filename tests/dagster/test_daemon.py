@@ -11,6 +11,8 @@ import postgres
 import pytest
 import yaml
 from daemons import ROOT, Site, site, span, windows
+from dagster_postgres.run_storage import PostgresRunStorage
+from range_runs import materialize_range
 
 from jobs.asset_jobs import SENSED
 from recon_assets.assets import asset_key
@@ -79,6 +81,18 @@ def test_windows_that_land_faster_than_they_are_processed_are_taken_in_ranges_by
     line.check()
 
 
+def test_a_run_with_its_records_in_postgresql_takes_a_window_to_its_certificate(on_postgresql: Site) -> None:
+    """As the daemon does it below, which is for `make e2e`."""
+    line = on_postgresql
+    line.land(0)
+    materialize_range(line.r.config, *windows(0, 0), line.instance()).raise_failure()
+    assert isinstance(line.instance().run_storage, PostgresRunStorage)
+    assert [run.status for run in line.runs()] == [dg.DagsterRunStatus.SUCCESS]
+    assert line.done()
+    line.check()
+
+
+@pytest.mark.soak
 def test_a_daemon_with_its_records_in_postgresql_takes_windows_to_their_certificates(on_postgresql: Site) -> None:
     line = on_postgresql
     line.land(0, 1)

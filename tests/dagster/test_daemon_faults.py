@@ -115,6 +115,8 @@ def small_disk(tmp_path: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", tmp_path / "data"], check=True)
 
 
+# In `make test` test_retries.py and test_sensors.py show the same rule without a daemon, test_crash.py the full disk.
+@pytest.mark.soak
 @pytest.mark.usefixtures("small_disk")
 def test_on_a_full_disk_a_run_waits_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
     with site(tmp_path) as line:

@@ -35,7 +35,7 @@ from recon.state.timeline import Timeline
 
 SOAK = os.environ.get("RECON_SOAK") == "1"
 VERIFY_EVERY = 1 if SOAK else 4
-KILLS, BATCHES = 5, 1
+KILLS, BATCHES = 3, 1
 SOAK_KILLS, SOAK_BATCHES = 1000, 20
 
 
@@ -68,18 +68,25 @@ def check_settled(server: c.Server, folder: Path, undisturbed: dict[str, Any], w
     assert found == expected, what
 
 
-@pytest.mark.parametrize("odd", [0, 1])
+def killed_after(paths: list[str]) -> list[int]:
+    """Numbers of the objects that a run is killed after: in `make test` the last of each kind in a row, such as of a window's files, in
+    `make soak` every one."""
+    kinds = [*(path.split("/")[0] for path in paths), ""]
+    return [number for number in range(1, len(paths) + 1) if SOAK or kinds[number - 1] != kinds[number]]
+
+
 def test_a_kill_at_any_write_and_another_on_the_way_back_lose_nothing_and_the_next_run_completes(
-    server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path, odd: int
+    server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     """Each object in turn is the last one to get its name; the run after that is killed before some object gets its."""
-    randomly, objects = random.Random(odd), undisturbed["objects"]
+    randomly, objects = random.Random(0), len(undisturbed["objects"])
     assert objects > 20
-    for number in range(1 + odd, objects + 1, 2):
+    for number in killed_after(undisturbed["objects"]):
         folder = c.copy_of(base, tmp_path / str(number))
         assert server("run", config=str(folder / "recon.yaml"), kill="linked", number=number) == {"signal": 9}
         if number < objects:
-            second = randomly.randint(1, objects - number)
+            # One object less than were missing: the note that a window is indexed is not made again for a commit that is found.
+            second = randomly.randint(1, max(objects - number - 1, 1))
             assert server("run", config=str(folder / "recon.yaml"), kill="written", number=second) == {"signal": 9}
         what = f"killed at object {number} of {objects}"
         check_settled(server, folder, undisturbed, what, verify=is_verified(number))
@@ -89,7 +96,7 @@ def test_a_kill_at_any_write_and_another_on_the_way_back_lose_nothing_and_the_ne
 def test_a_kill_before_any_object_has_its_name_loses_nothing_and_the_next_run_completes(
     server: c.Server, base: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    for number in range(1, undisturbed["objects"] + 1):
+    for number in range(1, len(undisturbed["objects"]) + 1):
         folder = c.copy_of(base, tmp_path / str(number))
         assert server("run", config=str(folder / "recon.yaml"), kill="written", number=number) == {"signal": 9}
         check_settled(server, folder, undisturbed, f"killed before object {number}")
@@ -259,8 +266,11 @@ def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any]
         return cli.main(["run", "--config", str(folder / "recon.yaml")])
 
 
-# A run in a folder never asks the others.
-@pytest.mark.parametrize("kind", [kind for kind in faulty_store.CALLS if kind not in ("exists", "copy_out")])
+FAILING = [kind for kind in faulty_store.CALLS if kind not in ("exists", "copy_out")]
+"""A run in a folder never asks the others. In `make test` one call of each kind fails: the last one or the one in the middle."""
+
+
+@pytest.mark.parametrize("kind", FAILING)
 def test_a_call_that_fails_once_is_one_clear_line_with_status_3_and_the_next_run_completes(
     base: Path,
     undisturbed: dict[str, Any],
@@ -271,7 +281,8 @@ def test_a_call_that_fails_once_is_one_clear_line_with_status_3_and_the_next_run
     kind: str,
 ) -> None:
     assert calls[kind]
-    for number in sorted({(calls[kind] + 1) // 2, calls[kind]}):
+    in_the_middle, last = (calls[kind] + 1) // 2, calls[kind]
+    for number in sorted({in_the_middle, last}) if SOAK else [in_the_middle if FAILING.index(kind) % 2 else last]:
         folder = c.copy_of(base, tmp_path / str(number))
         hook = faulty_store.failing_once(kind, number)
         wrap = lambda store, hook=hook: faulty_store.WatchedStore(store, hook, mapped=not_of_the_state)  # noqa: E731
@@ -287,7 +298,7 @@ def for_a_lease() -> bool:
     return any(Path(frame.filename).name == "lease.py" for frame in traceback.extract_stack(limit=20))
 
 
-@pytest.mark.parametrize("function", ["fsync", "link"])
+@pytest.mark.parametrize(("function", "number"), [("fsync", 3), ("link", 14)])
 def test_a_disk_that_is_full_once_is_one_clear_line_with_status_3_and_the_next_run_completes(
     base: Path,
     undisturbed: dict[str, Any],
@@ -295,25 +306,25 @@ def test_a_disk_that_is_full_once_is_one_clear_line_with_status_3_and_the_next_r
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     function: str,
+    number: int,
 ) -> None:
-    for number in (3, 14):
-        folder = c.copy_of(base, tmp_path / str(number))
-        real, seen = getattr(os, function), 0
+    folder = c.copy_of(base, tmp_path / "store")
+    real, seen = getattr(os, function), 0
 
-        def full_once(*arguments: Any, number: int = number, real: Any = real, **options: Any) -> Any:
-            nonlocal seen
-            seen += not for_a_lease()
-            if seen == number and not for_a_lease():
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(*arguments, **options)
+    def full_once(*arguments: Any, **options: Any) -> Any:
+        nonlocal seen
+        seen += not for_a_lease()
+        if seen == number and not for_a_lease():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments, **options)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(os, function, full_once)
-            assert cli.main(["run", "--config", str(folder / "recon.yaml")]) == 3
-        said = capsys.readouterr().err.strip().splitlines()
-        assert len(said) == 1, said
-        assert "no space left" in said[0]
-        settled_here(folder, undisturbed, verify=SOAK)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, full_once)
+        assert cli.main(["run", "--config", str(folder / "recon.yaml")]) == 3
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1, said
+    assert "no space left" in said[0]
+    settled_here(folder, undisturbed, verify=SOAK)
 
 
 class ReplyLost(ReconError):

@@ -20,7 +20,7 @@ from recon.api import Reconciliation
 from recon.engines.duckdb import carried_forward, fast, reduce
 from recon.reading.artifacts import live_records
 
-EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "3"))
 EXTREMES = """\
 name: orders
 store: ./data
@@ -134,7 +134,14 @@ CASES: dict[str, tuple[str, list[tuple[int, list[s.Row]]]]] = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 2, 12], ids=["each window alone", "two windows in a range", "all windows in a range"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(1, id="each window alone"),
+        pytest.param(2, id="two windows in a range", marks=pytest.mark.soak),
+        pytest.param(12, id="all windows in a range"),
+    ],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_both_ways_give_equal_bytes_where_the_fast_way_has_a_limit(case: str, size: int) -> None:
     rules, windows = CASES[case]

@@ -135,6 +135,8 @@ def test_a_range_through_steps_equals_duckdbs_and_a_window_that_is_bad_there_is_
     assert len(long_running.steps) == 2, "nothing to do: nothing is submitted"
 
 
+# In `make test` test_emr_serverless.py shows the same with DuckDB in the place of Spark.
+@pytest.mark.soak
 def test_a_range_through_a_job_of_emr_serverless_arrives_whole_and_pipes_brings_its_lines(
     site: Site, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

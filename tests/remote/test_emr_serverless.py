@@ -73,7 +73,7 @@ def test_a_job_is_started_once_however_often_it_is_asked_for_and_is_told_the_who
     site.emr.refuse(THROTTLED, 2, "StartJobRun", "GetJobRun", "ListJobRuns")
     site.emr.refuse(FAILED, 1, "StartJobRun")
     site.emr.lost.add("StartJobRun")
-    result, tried, _ = reduced(opened, instance, last=2)
+    result, tried, kept = reduced(opened, instance, last=2)
     assert result.success, failures(result)
     assert (tried, site.emr.calls["StartJobRun"] - before >= 4) == (1, True)
     job = the_job(site)
@@ -85,6 +85,9 @@ def test_a_job_is_started_once_however_often_it_is_asked_for_and_is_told_the_who
     shown = materialized(result, "stateless_artifacts")
     assert {name: one["emr_job"] for name, one in shown.items()} == {window(hour): job.id for hour in range(3)}
     assert [shown[window(hour)]["keys"] for hour in range(3)] == [2, 2, 2]
+    lines = [event.user_message for event in instance.all_logs(kept.run_id)]
+    for said_by_the_job in ("begun", "done after"):
+        assert any(f"reduce of {window(0)}..{window(2)}: {said_by_the_job}" in line for line in lines), "through S3, by Pipes"
     assert (list(opened.store().list("steps")), messages(site)) == ([], 0)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import faulty_store
 import pytest
 import strategies as s
+from crash_child import copy_of
 from histories import carry_out, check_store, fresh, open_in, records, run_range, slow
 from hypothesis import given
 from hypothesis import strategies as st
 from superseded import YAML, Clock, Suspended, story
 
+import recon
 from recon.api import Reconciliation
 from recon.config.form import form_of
 from recon.errors import Damaged
@@ -31,8 +33,22 @@ from recon.state.tiers import merge_tiers
 from recon.state.timeline import Timeline
 from recon.storage import layout
 
-SLOW = slow(4)
-NOW = datetime(2026, 12, 1, tzinfo=UTC)
+SLOW = slow(2)
+Told = tuple[Path, s.State]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The store of the story, which is never changed, and the oracle's state of it."""
+    folder = tmp_path_factory.mktemp("told") / "store"
+    folder.mkdir()
+    return folder, story(open_in(folder, YAML))
+
+
+@pytest.fixture
+def r(told: Told, tmp_path: Path) -> Reconciliation:
+    """A copy of it, to change."""
+    return recon.open(copy_of(told[0], tmp_path / "store") / "recon.yaml")
 
 
 def total(r: Reconciliation) -> dict[str, int]:
@@ -81,9 +97,8 @@ def test_compactions_and_sweeps_anywhere_in_a_history_change_nothing_that_is_see
         check_bytes(r)
 
 
-def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_the_grace(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r)
+def test_a_compaction_brings_the_part_files_down_and_what_it_dropped_goes_after_the_grace(r: Reconciliation, told: Told) -> None:
+    state = told[1]
     check_bytes(r)
     assert is_due(r.config, r.state())
     before, clock = records(r), Clock()
@@ -241,9 +256,10 @@ MEANWHILE = ("a merge of the same keys", "tiers", "a merge and tiers", "a compac
 
 
 @pytest.mark.parametrize("what", MEANWHILE)
-def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_was_done_meanwhile(tmp_path: Path, what: str) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r)
+def test_a_compaction_that_was_suspended_before_its_commit_undoes_nothing_that_was_done_meanwhile(
+    r: Reconciliation, told: Told, what: str
+) -> None:
+    state = told[1]
     clock = Clock()
 
     def merge() -> None:
@@ -351,9 +367,8 @@ def test_records_of_one_hash_stay_together_wherever_a_part_file_a_stretch_or_a_p
         assert not r.verify().problems
 
 
-def test_windows_go_on_from_a_compacted_run(tmp_path: Path) -> None:
-    r = open_in(tmp_path, YAML)
-    state = story(r)
+def test_windows_go_on_from_a_compacted_run(r: Reconciliation, told: Told) -> None:
+    state = told[1]
     compact(r.store(), r.config, Timeline(r.store()), always=True)
     for operation in (s.Replay(3), s.Unland(2, "w2.csv")):
         carry_out(r, operation)
