@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal, localcontext
 from typing import Any
 
-from plain_functions import EAGER, NA, VALUE, Wrong, divided, number, truth, wrong
+from plain_functions import EAGER, NA, VALUE, Wrong, divided, moved, number, truth, wrong
 
 from recon.transformations.formulas.tree import Call, ColumnOf, Error, Number, Text, Tree, Truth
 
@@ -126,8 +126,35 @@ def _error_type(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> An
     return Decimal(found.code) if isinstance(found, Wrong) else wrong(NA)
 
 
+def _is_day(tree: Tree) -> bool:
+    """Whether it is a date, also where it is blank; the law's table has one column of dates, ``d``."""
+    match tree:
+        case ColumnOf(name):
+            return name == "d"
+        case Call("IF", args):
+            return _is_day(args[1])
+        case Call("+" | "-" as sign, (one, two)):
+            return _is_day(one) != _is_day(two) and (sign == "+" or _is_day(one))
+        case Call(name):
+            return name in ("DATE", "TODAY", "NOW", "EDATE", "EOMONTH", "WORKDAY", "DATEVALUE")
+    return False
+
+
+def _signed(sign: str) -> Lazy:
+    def evaluate(args: Sequence[Tree], row: Mapping[str, Any], today: date) -> Any:
+        one, two = (_value(arg, row, today) for arg in args)
+        if not _is_day(Call(sign, tuple(args))):
+            return EAGER[sign](one, two)
+        day, days = (one, two) if _is_day(args[0]) else (two, one)
+        return moved(day, number(days) if sign == "+" else -number(days))
+
+    return evaluate
+
+
 LAZY: dict[str, Lazy] = {
     "IF": _if,
+    "+": _signed("+"),
+    "-": _signed("-"),
     "IFERROR": _if_error(lambda code: True),
     "IFNA": _if_error(lambda code: code == NA),
     "IFS": _ifs,

@@ -101,18 +101,15 @@ def _rounded(how: str) -> Callable[..., Decimal]:
     return lambda value, digits=Decimal(0): number(value).quantize(Decimal(1).scaleb(-int(digits)), how)
 
 
-def _moved(day: date, days: Any) -> date:
-    """A date and days are a date; the tests add no parts of days."""
+def moved(day: date | None, days: Decimal) -> date | None:
+    """A date and whole days are a date."""
+    if day is None:
+        return None
     try:
-        found = day + timedelta(days=int(number(days)))
+        found = day + timedelta(days=int(days))
     except OverflowError:
         return wrong(NUM)
     return found if found >= date(1900, 1, 1) else wrong(NUM)
-
-
-def _added(one: Any, two: Any) -> Any:
-    day, days = (one, two) if isinstance(one, date) else (two, one)
-    return _moved(day, days) if isinstance(day, date) and not isinstance(days, date) else number(one) + number(two)
 
 
 def _modulo(one: Any, two: Any) -> Decimal:
@@ -314,10 +311,8 @@ def wrong(code: int) -> Any:
 
 
 EAGER: dict[str, Callable[..., Any]] = {
-    "+": lambda one, two: (
-        _moved(one, two) if isinstance(one, date) else _moved(two, one) if isinstance(two, date) else number(one) + number(two)
-    ),
-    "-": lambda one, two: number(one) - number(two) if not isinstance(one, date) or isinstance(two, date) else _moved(one, -number(two)),
+    "+": lambda one, two: number(one) + number(two),
+    "-": lambda one, two: number(one) - number(two),
     "*": lambda one, two: number(one) * number(two),
     "/": divided,
     "^": lambda one, two: number(one) ** int(two) if number(one) or int(two) else wrong(NUM),
@@ -338,6 +333,7 @@ EAGER: dict[str, Callable[..., Any]] = {
     "INT": lambda value: number(value).to_integral_value(ROUND_FLOOR),
     "MOD": _modulo,
     "CONCAT": lambda *values: "".join(map(text, values)),
+    "TEXTJOIN": lambda between, ignore, *values: text(between).join(one for one in map(text, values) if one or not truth(ignore)),
     "LEN": lambda value: Decimal(len(text(value))),
     "UPPER": lambda value: text(value).upper(),
     "LOWER": lambda value: text(value).lower(),

@@ -118,6 +118,7 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
             | _call(["IF"], truth, text, text)
             | _call(["IFERROR"], text, text)
             | _call(["CONCAT"], text, number, truth)
+            | _call(["TEXTJOIN"], text, truth, text, text, number)
         )
         deeper_truth = (
             _binary(["=", "<>", "<", "<=", ">", ">="], number, number)

@@ -12,6 +12,8 @@ from recon.vocabulary import check
 from recon.vocabulary.types import INTEGER, TEXT
 
 INSTANCE_MAX = 32767
+PATTERN_MAX = 255
+"""Characters of a text that SEARCH looks for, as in Excel."""
 
 
 def regular(pattern: str) -> str:
@@ -27,16 +29,17 @@ def regular(pattern: str) -> str:
 def _found(wildcards: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
     def build(compiler: Compiler, args: Sequence[Tree]) -> Value:
         """FIND(text, within, start): where it begins, from 1 on, with regard to case. SEARCH: without regard to case; ``?`` is any
-        character, ``*`` any number of them, ``~`` takes the next as it is. #VALUE! where it is not."""
+        character, ``*`` any number of them, ``~`` takes the next as it is; at most 255 characters. #VALUE! where it is not."""
         values = compiler.texts(args[:2])
         start = compiler.number(compiler.value(args[2])) if len(args) > 2 else Value(check.number("1", 1))
         text, within = (sql_of(value.node) for value in values)
         first = compiler.whole(start)
         rest = f"substr({within}, greatest({first}, 1))"
         if wildcards:
-            form = f"'(?s)^(.*?)' || {regular(f'lower({text})')}"
+            form = f"'(?s)^(.*?)' || {regular(f'lower(left({text}, {PATTERN_MAX}))')}"
             rest = f"lower({rest})"
-            place = f"CASE WHEN regexp_matches({rest}, {form}) THEN length(regexp_extract({rest}, {form}, 1)) + 1 ELSE 0 END"
+            found = f"length({text}) <= {PATTERN_MAX} AND regexp_matches({rest}, {form})"
+            place = f"CASE WHEN {found} THEN length(regexp_extract({rest}, {form}, 1)) + 1 ELSE 0 END"
         else:
             place = f"CASE WHEN {text} = '' THEN 1 ELSE strpos({rest}, {text}) END"
         name, level = compiler.layers.add(place, [*values, start])

@@ -32,6 +32,16 @@ def concat(compiler: Compiler, args: Sequence[Tree]) -> Value:
     return compiler.sql(f"({' || '.join(sql_of(value.node) for value in values)})", TEXT, values)
 
 
+def joined(compiler: Compiler, args: Sequence[Tree]) -> Value:
+    """TEXTJOIN(delimiter, ignore_empty, a, …): texts with the delimiter between them; empty texts are left out where that is TRUE."""
+    (delimiter,), ignore, values = compiler.texts(args[:1]), compiler.truth(compiler.value(args[1])), compiler.texts(args[2:])
+    between, texts = sql_of(delimiter.node), [sql_of(value.node) for value in values]
+    there = ", ".join(f"nullif({text}, '')" for text in texts)
+    every = f" || {between} || ".join(texts)
+    sql = f"CASE WHEN {sql_of(ignore.node)} THEN concat_ws({between}, {there}) ELSE {every} END"
+    return compiler.sql(f"coalesce({sql}, '')", TEXT, [delimiter, ignore, *values])
+
+
 def _of_text(sql: str, kind: Type = TEXT) -> Callable[[Compiler, Sequence[Tree]], Value]:
     def build(compiler: Compiler, args: Sequence[Tree]) -> Value:
         """LEN: characters. UPPER, LOWER. PROPER: a capital behind each character that is no letter. TRIM: no spaces at the ends, one
@@ -98,6 +108,7 @@ TEXTS: Mapping[str, Function] = {
     "&": Function(2, 2, concat),
     "CONCAT": Function(1, MANY, concat),
     "CONCATENATE": Function(1, MANY, concat),
+    "TEXTJOIN": Function(3, MANY, joined),
     "LEN": Function(1, 1, _of_text("length({})", INTEGER)),
     "UPPER": Function(1, 1, _of_text("upper({})")),
     "LOWER": Function(1, 1, _of_text("lower({})")),
