@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.compile import Compiler, Function
 from recon.transformations.formulas.layers import RESULT, Value, sql_of
-from recon.transformations.formulas.tree import VALUE, Text, Tree
+from recon.transformations.formulas.tree import VALUE, Number, Text, Tree
 from recon.vocabulary import check
 from recon.vocabulary.duckdb import literal
 from recon.vocabulary.types import BOOLEAN, DATE, TEXT, TIMESTAMP, as_decimal, decimal
@@ -29,7 +30,9 @@ def text_of(compiler: Compiler, args: Sequence[Tree]) -> Value:
     if written.lower() in ("general", "@"):
         return compiler.text(value)
     if value.type == BOOLEAN and not value.untyped:
-        return compiler.text(value)
+        truth, nothing = compiler.text(value), text_of(compiler, [Number(Decimal(0)), args[1]])
+        shown = f"CASE WHEN {sql_of(value.node)} IS NULL THEN {sql_of(nothing.node)} ELSE {sql_of(truth.node)} END"
+        return compiler.sql(shown, TEXT, [truth, nothing])
     if _NUMBER.fullmatch(written):
         return _formatted(compiler, value, written)
     folded = written.lower()
