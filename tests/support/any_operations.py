@@ -19,8 +19,9 @@ Rows = list[dict[str, str]]
 Operation = dict[str, dict[str, Any]]
 LEFT, RIGHT = {"k": "text", "g": "text", "a": "decimal(9,2)"}, {"k": "text", "a": "decimal(9,2)", "p": "decimal(6,3)"}
 NAMES = {"left_names": list(LEFT), "right_names": list(RIGHT)}
-KEYS = st.sampled_from(["", "A", "a", "B", "bb", "b*", "?", "7", "07.0"]) | st.sampled_from(["é", "a", "b~*", "bb"])
-NUMBERS = st.sampled_from(["", "x", "1.00", "-2.50", "3.25", "0.00", "7.75"])
+KEY_TEXTS = ("", "A", "a", "B", "bb", "b*", "?", "7", "07.0", "é", "b~*")
+NUMBER_TEXTS = ("", "x", "1.00", "-2.50", "3.25", "0.00", "7.75")
+KEYS, NUMBERS = st.sampled_from(KEY_TEXTS), st.sampled_from(NUMBER_TEXTS)
 BY = st.lists(st.sampled_from(["k", "g"]), min_size=1, max_size=2, unique=True)
 GROUPS = BY | st.just([])
 CRITERION = {
@@ -148,6 +149,39 @@ VALUES = st.one_of(
 OPERATION: st.SearchStrategy[Operation] = st.one_of(
     FINDING, FITTING, FITTING, TOGETHER, GROUPING, ROWS, OTHER_ROWS, PICKING, VALUES, COLUMNS
 )
+
+
+def every_value() -> tuple[Rows, Rows]:
+    """A left and a right table in which every key and every number occurs, beside several others."""
+    keys, numbers = KEY_TEXTS, NUMBER_TEXTS
+    left = [{"k": keys[at % 11], "g": keys[(3 * at + 1) % 11], "a": numbers[2 * at % 7]} for at in range(22)]
+    right = [{"k": keys[4 * at % 11], "a": numbers[at % 7], "p": numbers[(5 * at + 3) % 7]} for at in range(22)]
+    return left, right
+
+
+def every_operation() -> list[Operation]:
+    """Each operation in each of its forms, once: what chance may not come by."""
+    found: list[Operation] = []
+    for name, constants in CRITERION.items():
+        found += [{"filter": {"criteria": {name: one}}} for one in constants]
+        found += [{"countifs": {"in": "right", "to": "t", "criteria": {name: one}}} for one in (*constants, *OF_ROW[name])]
+    for kind in ("sumifs", "averageifs", "minifs", "maxifs"):
+        for one in ("b*", "=B", *OF_ROW["k"]):
+            found.append({kind: {"in": "right", "to": "t", "of": "p", "criteria": {"k": one, "a": "<>#VALUE!"}}})
+    for many in ("first", "last"):
+        found += [_lookup(key, find, many, {}) for key in (["k"], ["a"], ["k", "a"]) for find in ("exact", "smaller", "larger")]
+        found += [_lookup(key, "wildcard", many, {}) for key in (["k"], ["a", "k"])]
+    for kind in ("sum", "count", "average", "min", "max", "median", "count_distinct", "first", "last"):
+        found += [{"group": {"by": by, "values": {"v": {kind: "a"}}}} for by in (["k"], ["g"])]
+        for rows_, totals in ((["k"], True), (["g", "k"], False)) if kind in ("average", "count", "first") else ():
+            values = {"v": {kind: "a"}, "w": {"sum": "a"}}
+            found.append({"pivot": {"rows": rows_, "columns": "g" if totals else "k", "values": values, "totals": totals}})
+    for how in ("inner", "left", "right", "full", "anti"):
+        found += [{"join": {"with": "right", "on": on, "how": how}} for on in (["k"], ["k", "a"])]
+    for least in (True, False):
+        found += [{"top": {"rows": 2, "by": by, "of": of, "ascending": least}} for by in ([], ["k"]) for of in ("a", "g")]
+        found += [{"rank": {"of": "a", "to": "t", "by": by, "ascending": least}} for by in ([], ["k"])]
+    return found
 
 
 def carried_out(operations: list[Operation], tables: dict[str, Rows], files: int = 1, **more: Any) -> list[Rows]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import Value
@@ -52,10 +53,18 @@ class Table:
         assert self.columns is not None, "an operation asks for columns only where they are known"
         return self.columns
 
+    @cached_property
+    def _by_name(self) -> dict[str, list[Column]]:
+        """Columns by their names without regard to case."""
+        found: dict[str, list[Column]] = {}
+        for column in self.known:
+            found.setdefault(column.name.casefold(), []).append(column)
+        return found
+
     def column(self, name: str) -> Column:
         """A column by its name, with regard to case only where names differ in nothing else. Raises WrongUsage."""
-        exact = [column for column in self.known if column.name == name]
-        folded = exact or [column for column in self.known if column.name.casefold() == name.casefold()]
+        exact = [column for column in self._by_name.get(name.casefold(), ()) if column.name == name]
+        folded = exact or self._by_name.get(name.casefold(), [])
         if len(folded) == 1:
             return folded[0]
         if folded:

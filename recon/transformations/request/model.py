@@ -14,10 +14,11 @@ from recon.config.settings import MemoryLimit
 from recon.transformations.formulas.settings import Settings
 from recon.transformations.operations.columns import Compute, Drop, Rename, Select
 from recon.transformations.operations.conditional import CONDITIONAL
-from recon.transformations.operations.groups import Group, Pivot, Unpivot
+from recon.transformations.operations.groups import Group, Unpivot
 from recon.transformations.operations.joins import Append, Join
 from recon.transformations.operations.lookup import Vlookup, Xlookup
 from recon.transformations.operations.picking import Limit, Sample, Top
+from recon.transformations.operations.pivoting import Pivot
 from recon.transformations.operations.port import Operation
 from recon.transformations.operations.rows import Filter, RemoveDuplicates, Sort
 from recon.transformations.operations.values import Cast, Split

@@ -1,0 +1,112 @@
+"""pivot: one aggregation makes the cells, and a second puts them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from recon.config.fields import Text
+from recon.errors import WrongInput
+from recon.transformations.formulas.tree import DIV0, TEXTS
+from recon.transformations.operations.aggregates import Aggregate, aggregated
+from recon.transformations.operations.groups import refuse_same
+from recon.transformations.operations.port import Names, Operation, Plan
+from recon.transformations.operations.table import ROW, Column, Table, folded
+from recon.vocabulary.duckdb import literal
+from recon.vocabulary.types import TEXT
+
+VALUES_MAX = 16_000
+"""Distinct values of a pivot's column; a sheet has 16,384 columns."""
+
+
+class Pivot(Operation):
+    """One row for each combination of ``rows``, sorted; for each value of ``columns`` one column of each of ``values``. ``totals`` adds a
+    column and a row ``Total``. A value's name is the column's value, and, of several ``values``, with their names behind it. A cell without
+    rows has what the aggregate of nothing is: a sum and a count are 0, an average is #DIV/0!, others are blank."""
+
+    KIND: ClassVar[str] = "pivot"
+    rows: Names
+    columns: Text
+    values: Annotated[dict[Text, Aggregate], Field(min_length=1)]
+    totals: bool = False
+
+    def apply(self, plan: Plan, table: Table) -> Table:
+        rows, across = [table.column(name) for name in self.rows], table.column(self.columns)
+        made = [aggregated(table, name, aggregate, "true") for name, aggregate in self.values.items()]
+        if plan.query is None:
+            return Table(table.name, "", None)
+        found = self._across(plan, table, across)
+        shown = [text for _, text in found] + (["Total"] if self.totals else [])
+        names = [*self.rows, *(text if len(made) == 1 else f"{text} {name}" for text in shown for name in self.values)]
+        refuse_same(names)
+        cells = plan.relation(self._cells(table, rows, across, [value for value, _ in found]), stored=True)
+        new = plan.columns(len(names), [*(row.type for row in rows), *[kind for _, kind, _, _ in made] * len(shown)], names)
+        keys = [f"f{at}" for at in range(sum(len(folded(row)) for row in rows))]
+        parts = ["t"]
+        for at, column in enumerate(new[: len(rows)]):
+            parts += [f"arg_min(w{at}, {ROW}) AS {column.value}", f"CAST(min(z{at}) AS TINYINT) AS {column.error}"]
+        places = [(place, at) for place in range(len(shown)) for at in range(len(made))]
+        for column, (place, at) in zip(new[len(rows) :], places, strict=True):
+            parts += self._cell(column, place, at)
+        side_by_side = f"SELECT {', '.join(parts)} FROM {cells} GROUP BY {', '.join(['t', *keys])}"
+        return table.with_columns(new, plan.relation(_sorted(new, len(rows), side_by_side), stored=True))
+
+    def _across(self, plan: Plan, table: Table, across: Column) -> list[tuple[str, str]]:
+        """The distinct values, folded and shown, in order. Raises WrongInput for an error among them, or too many."""
+        assert plan.query is not None
+        if across.error and (
+            wrong := plan.query(f"SELECT {ROW}, {across.error} FROM {table.relation} WHERE {across.error} IS NOT NULL LIMIT 1")
+        ):
+            raise WrongInput(f"row {wrong[0][0]}: {across.name!r} is {TEXTS[int(wrong[0][1])]}; use IFERROR before the pivot")
+        shown = f"arg_min(CAST({across.value} AS VARCHAR), {ROW})"
+        key = f"CAST({folded(across)[0]} AS VARCHAR)"
+        order = f"{'lower' if across.type == TEXT else ''}(any_value({across.value}))"
+        found = plan.query(f"SELECT {key}, {shown} FROM {table.relation} GROUP BY 1 ORDER BY {order} NULLS LAST LIMIT {VALUES_MAX + 1}")
+        if len(found) > VALUES_MAX:
+            ((count,),) = plan.query(f"SELECT count(DISTINCT {key}) FROM {table.relation}")
+            raise WrongInput(
+                f"{across.name!r} has {count:,} values; a pivot has a column for each of at most {VALUES_MAX:,}, so group first"
+            )
+        return [(value, "(blank)" if text is None else text) for value, text in found]
+
+    def _cells(self, table: Table, rows: Sequence[Column], across: Column, values: Sequence[str | None]) -> str:
+        """SELECT of a row for each cell: its keys f, the first of their values w and of their errors z, the place i of its column, and the
+        aggregates v and errors e. t is 1 for the row of totals."""
+        keys, parts = [part for row in rows for part in folded(row)], [f"min({ROW}) AS {ROW}"]
+        parts += [f"{key} AS f{at}" for at, key in enumerate(keys)]
+        for at, row in enumerate(rows):
+            parts += [f"arg_min({row.value}, {ROW}) AS w{at}", f"min({row.code}) AS z{at}"]
+        for at, (name, aggregate) in enumerate(self.values.items()):
+            _, _, value, error = aggregated(table, name, aggregate, "true")
+            parts += [f"{value} AS v{at}", f"CAST({error} AS TINYINT) AS e{at}"]
+        listed = [f"({'CAST(NULL AS VARCHAR)' if value is None else literal(value)}, {place})" for place, value in enumerate(values)]
+        named = f"(VALUES {', '.join(listed or ['(CAST(NULL AS VARCHAR), 0)'])}) s(k, i)"
+        source = f"{table.relation} JOIN {named} ON CAST({folded(across)[0]} AS VARCHAR) IS NOT DISTINCT FROM k"
+        if not self.totals:
+            return f"SELECT 0 AS t, i, {', '.join(parts)} FROM {source} GROUP BY i, {', '.join(keys)}"
+        sets = f"({', '.join(['i', *keys])}), ({', '.join(keys)}), (i), ()"
+        of_totals = f"GROUPING({keys[0]}) AS t, coalesce(i, {len(values)}) AS i"
+        return f"SELECT {of_totals}, {', '.join(parts)} FROM {source} GROUP BY GROUPING SETS ({sets})"
+
+    def _cell(self, column: Column, place: int, at: int) -> list[str]:
+        """SQL of the value and the error of a column, of which each row has one cell or none."""
+        kind = list(self.values.values())[at].of[0]
+        value, error = (f"min({name}{at}) FILTER (WHERE i = {place})" for name in "ve")
+        if kind in ("sum", "count", "count_distinct"):
+            value = f"CASE WHEN {error} IS NULL THEN coalesce({value}, CAST(0 AS {column.type.duckdb})) END"
+        elif kind == "average":
+            error = f"coalesce({error}, CASE WHEN {value} IS NULL THEN {DIV0} END)"
+        return [f"{value} AS {column.value}", f"CAST({error} AS TINYINT) AS {column.error}"]
+
+
+def _sorted(columns: Sequence[Column], keys: int, source: str) -> str:
+    """SELECT of a table in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text."""
+    order = ", ".join(part for column in columns[:keys] for part in (f"{column.value} IS NULL", folded(column)[0]))
+    parts = [f"row_number() OVER (ORDER BY t, {order}) AS {ROW}"]
+    for at, column in enumerate(columns):
+        total = at == 0 and column.type == TEXT
+        value = f"CASE WHEN t = 1 THEN 'Total' ELSE {column.value} END AS {column.value}" if total else column.value
+        parts += [value, str(column.error)]
+    return f"SELECT {', '.join(parts)} FROM ({source})"
