@@ -10,16 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
 from cli_calls import Call
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recon.errors import WrongInput, WrongUsage
 from recon.exports import placing, sheets
+from recon.exports.guarding import takes_for_formula
 from recon.storage.open import open_store
 from recon.storage.scratch import file_digest
-from recon.transformations.outputs import workbook
+from recon.transformations.outputs import shown, workbook
 from recon.transformations.run import carry_out, read_request
 
 ROWS = """\
@@ -199,3 +203,13 @@ def test_objects_in_s3_are_written_with_the_files_and_never_replaced(tmp_path: P
     with pytest.raises(WrongUsage, match="cannot be written"):
         done(tmp_path, f"{in_s3}/out/other.csv", "out.csv")
     assert not store.exists("out/other.csv")
+
+
+ODD = st.lists(st.sampled_from(list("=+-@'\t\r\n \x00\x1f09.,aé＝＋－＠")), max_size=6).map("".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ODD)
+def test_all_that_exports_guard_is_guarded_but_signed_numbers(text: str) -> None:
+    found, guarded = duckdb.execute(f"SELECT {shown._formula('t')}, {takes_for_formula('t')} FROM (SELECT ? AS t)", [text]).fetchall()[0]
+    assert found == (guarded and not re.fullmatch(r"[+\-][0-9.,]+", text))

@@ -64,9 +64,11 @@ def found_files(paths: tuple[str, ...], folder: Path, scratch: Scratch) -> list[
         found += here
         if len(found) > FILES_MAX:
             raise WrongUsage(f"more than {FILES_MAX:,} files; put some of them together first")
-    shown = [file.shown for file in found]
-    if twice := next((file for at, file in enumerate(shown) if shown.index(file) != at), None):
-        raise WrongUsage(f"{twice} is there twice; name each file once")
+    seen = set[str]()
+    for file in found:
+        if file.shown in seen:
+            raise WrongUsage(f"{file.shown} is there twice; name each file once")
+        seen.add(file.shown)
     return found
 
 

@@ -81,8 +81,8 @@ class Opened:
                 place = part.conversion.place(batch.column(LINE)[row].as_py())
                 raise WrongInput(f"input {self.name}: {part.shown}: {place}: {problems[row].as_py()}")
         lines = batch.column(LINE)
-        places = [list(part.conversion.names).index(column) for column in self.kinds]
-        texts = [batch.column(TEXTS + place) for place in places]
+        places = {column: TEXTS + at for at, column in enumerate(part.conversion.names)}
+        texts = [batch.column(places[column]) for column in self.kinds]
         names = ["line", *(f"t{at}" for at in range(len(texts)))]
         return pa.record_batch([pc.add(lines, before) if before else lines, *texts], names=names)
 
@@ -103,7 +103,8 @@ def _opened(name: str, given: Input, folder: Path, scratch: Scratch, fetch: Fetc
         for part in others:
             _refuse_other_columns(first, names, part, part.conversion.names)
         stored = _types_of(first)
-        if unknown := [column for column in given.types if column not in names]:
+        there = set(names)
+        if unknown := [column for column in given.types if column not in there]:
             raise WrongUsage(f"types: {first.shown} has no column {unknown[0]!r}; it has {', '.join(names[:20])}")
         declared = {column: parse_type(text, f"types.{column}") for column, text in given.types.items()}
         kinds = {column: declared.get(column) or stored.get(column) or TEXT for column in names}
@@ -135,11 +136,12 @@ def _refuse_twice(part: Part, names: Sequence[str]) -> None:
 def _refuse_other_columns(first: Part, names: Sequence[str], part: Part, others: Sequence[str]) -> None:
     """Raises WrongInput for a file whose columns are not those of the first, in any order."""
     _refuse_twice(part, others)
+    here, there = set(others), set(names)
     for column in names:
-        if column not in others:
+        if column not in here:
             raise WrongInput(f"{part.shown} has no column {column!r}, which {first.shown} has; make it another input")
     for column in others:
-        if column not in names:
+        if column not in there:
             raise WrongInput(f"{part.shown} has a column {column!r}, which {first.shown} has not; make it another input")
 
 

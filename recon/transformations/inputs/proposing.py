@@ -19,7 +19,7 @@ from recon.vocabulary.types import BOOLEAN, DATE, DIGITS_MAX, INTEGER, TEXT, Typ
 if TYPE_CHECKING:
     import duckdb
 
-ROWS_MAX = 1_000_000
+ROWS_MAX = 200_000
 """Rows of an input that are looked at."""
 _ID_DIGITS = 15
 """A sheet has no more digits of a number, so an integer with more was never meant as one."""
@@ -58,7 +58,8 @@ class Proposals:
 def propose(opened: Opened) -> Proposals:
     """Proposes the types of an input's undeclared columns. Reads up to ``ROWS_MAX`` rows. Raises WrongInput for a row that
     cannot be read."""
-    places = {column: f"t{list(opened.kinds).index(column)}" for column in opened.undeclared}
+    at = {column: number for number, column in enumerate(opened.kinds)}
+    places = {column: f"t{at[column]}" for column in opened.undeclared}
     counts: dict[str, dict[str, Any]] = {column: {} for column in places}
     rows, whole = 0, True
     if places:
