@@ -178,6 +178,15 @@ def every_operation() -> list[Operation]:
             found.append({"pivot": {"rows": rows_, "columns": "g" if totals else "k", "values": values, "totals": totals}})
     for how in ("inner", "left", "right", "full", "anti"):
         found += [{"join": {"with": "right", "on": on, "how": how}} for on in (["k"], ["k", "a"])]
+    for kind in ("integer", "decimal(9,1)", "text"):
+        found.append({"cast": {"columns": {"k": kind, "a": kind}}})
+    for how in ({"into": ["x", "y"]}, {"into": ["x", "y", "z"]}, {"rows": True}):
+        found += [{"split": {"column": "k", "by": by, **how}} for by in ("b", "bb", "7.")]
+    found += [
+        {"share": {"of": "a", "to": "t", "by": ["k"]}},
+        {"lag": {"of": "a", "to": "t", "rows": 2}},
+        {"lead": {"of": "k", "to": "t", "rows": 1}},
+    ]
     for least in (True, False):
         found += [{"top": {"rows": 2, "by": by, "of": of, "ascending": least}} for by in ([], ["k"]) for of in ("a", "g")]
         found += [{"rank": {"of": "a", "to": "t", "by": by, "ascending": least}} for by in ([], ["k"])]
