@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui check test soak mutants needed chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui check test soak mutants needed chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-transformations benchmark-aws spark-package emr-package lambda-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ test: $(TESTED)        ## lint, types, then all tests but the long ones
 SOAKED := $(addprefix tests/laws/test_,soak.py advice.py carried_forward.py dedupe_horizon.py fast_way.py races.py texts.py) \
 	$(addprefix tests/state/test_,clocks.py compaction.py reachable.py) tests/operations/test_copy.py tests/operations/test_rebuild.py \
 	tests/intake/test_corrections.py tests/reading/test_history.py tests/engines/test_engines.py tests/storage/test_hashing.py \
-	tests/model/test_zone_windows.py tests/aggregations
+	tests/model/test_zone_windows.py tests/aggregations tests/transformations/test_engines_agree.py
 
 soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
@@ -123,6 +123,10 @@ benchmark-memory: $(TESTED)  ## 10 M and 60 M artifacts in 4 GB of memory, pages
 benchmark-spark: $(TESTED)  ## 2 M and 10 M events on DuckDB and on a Spark cluster of two workers, in one run each; about 20 minutes
 	$(BIN)/python benchmarks/spark.py --out docs/benchmarks/spark-2m.json
 	$(BIN)/python benchmarks/spark.py --events 10000000 --keys 3300000 --files 8 --out docs/benchmarks/spark-10m.json
+
+benchmark-transformations: $(TESTED)  ## 5 M × 5 M rows and 50 operations beside DuckDB, Polars, pandas and Spark by hand, then files from 273 B to 2 GB; about an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmark]'
+	$(BIN)/python benchmarks/transformations.py --out docs/benchmarks/transformations.json
 
 benchmark-aws: $(TESTED) services  ## requests, bytes, seconds and prices over SeaweedFS, DynamoDB Local and Valkey; about 10 minutes
 	$(BIN)/python benchmarks/aws.py --out docs/benchmarks/aws.json

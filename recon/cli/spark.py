@@ -2,6 +2,7 @@
 
     spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py run --config recon.yaml
     python -m recon.cli.spark run --config recon.yaml        # in the session that recon.yaml names under engine
+    spark-submit --master spark://host:7077 --py-files recon-spark.zip recon_spark.py transform request.yaml
     python -m recon.cli.spark package --out dist             # recon-spark.zip and recon_spark.py
     python -m recon.cli.spark package --out dist/emr --wheels arm64   # and the wheels that EMR's machines install
 
@@ -23,6 +24,7 @@ from recon.engines.spark.session import open_session
 from recon.errors import ReconError
 from recon.operations.packaging import wheels
 from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
+from recon.transformations.run import carry_out, read_request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stepping.add_argument("--attempt", metavar="ID", help="id of the request, below steps/ in the store")
     renewing = commands.add_parser("rebuild", help="compute everything again from the landed events, by the current rules")
     renewing.add_argument("--config", type=Path, default=Path("recon.yaml"), metavar="FILE", help="default: %(default)s")
+    transforming = commands.add_parser("transform", help="carry out a transformation request; the certificate is JSON on stdout")
+    transforming.add_argument("file", type=Path, metavar="FILE", help="the request, YAML or JSON")
     packing = commands.add_parser("package", help=f"write the library for executors, {_ZIP}, and the file for spark-submit, {_SCRIPT}")
     packing.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR", help="a folder; default: %(default)s")
     packing.add_argument("--wheels", choices=sorted(wheels.ARCHITECTURES), help="add the wheels that EMR's machines of this kind need")
@@ -51,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return step(given.store, given.attempt)
             case "rebuild":
                 return rebuild(given.config)
+            case "transform":
+                return transform(given.file)
             case _:
                 return package(given.out, given.wheels, given.python)
     except ReconError as error:
@@ -77,6 +83,14 @@ def rebuild(config: Path) -> int:
     opened = _on_spark(config)
     open_session(opened.config.engine)
     print(json.dumps(asdict(opened.rebuild())))
+    return 0
+
+
+def transform(file: Path) -> int:
+    """``recon transform`` on Spark, whatever engine the request names."""
+    asked = read_request(file)
+    on_spark = replace(asked, request=asked.request.model_copy(update={"engine": "spark"}))
+    print(json.dumps(carry_out(on_spark)))
     return 0
 
 

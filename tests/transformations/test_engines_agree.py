@@ -20,7 +20,13 @@ from recon.transformations.engines.spark.numbering import numbered
 from recon.transformations.engines.views import NAME
 
 EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "1"))
-LOCAL = {"master": "local[2]", "slices": 2, "settings": {"spark.ui.enabled": "false"}}
+QUICK = {
+    # A session of seconds pays for no compiling.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+LOCAL = {"master": "local[2]", "slices": 2, "settings": QUICK}
 
 
 def _comes_to(operations: list[Operation], tables: dict[str, Rows], found: list[Rows]) -> None:
@@ -47,6 +53,7 @@ def test_duckdb_with_one_thread_or_two_and_from_one_file_or_many(
         _comes_to(operations, tables, carried_out(operations, tables, files, memory_limit="40MB"))
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
 @given(st.lists(OPERATION, min_size=6, max_size=6), TABLES, st.integers(1, 3))
 def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[str, Rows], files: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -25,7 +26,8 @@ class SparkSection(Section):
 
     def as_engine(self) -> Engine:
         """The settings of a session."""
-        ready = {"spark.python.daemon.module": DAEMON} if self.master.startswith("local") else {}
+        here = self.master.startswith("local") and "PYSPARK_GATEWAY_PORT" not in os.environ  # else other machines may not have it
+        ready = {"spark.python.daemon.module": DAEMON} if here else {}
         return Engine(
             kind="spark", master=self.master, settings={**ready, **self.settings}, slices=self.slices, memory_limit=self.memory_limit
         )

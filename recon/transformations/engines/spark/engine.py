@@ -46,6 +46,7 @@ class Spark:
         self._kept: list[DataFrame] = []
         self.watch: Callable[[float], None] = lambda share: None
         self._slices = settings.slices or max(2, session.sparkContext.defaultParallelism)
+        session.conf.set("spark.sql.shuffle.partitions", str(self._slices))
 
     @staticmethod
     @contextmanager
