@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,6 +20,7 @@ from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.engines.spark.cutting import Cut, cut_of
 from recon.transformations.engines.spark.numbering import numbered
 from recon.transformations.engines.views import NAME
+from recon.transformations.run import carry_out, read_request
 
 EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "1"))
 QUICK = {
@@ -58,6 +61,41 @@ def test_duckdb_with_one_thread_or_two_and_from_one_file_or_many(
 @given(st.lists(OPERATION, min_size=6, max_size=6), TABLES, st.integers(1, 3))
 def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[str, Rows], files: int) -> None:
     _comes_to(operations, tables, carried_out(operations, tables, files, engine="spark", spark=LOCAL))
+
+
+WIDE = [
+    {"vlookup": {"table": "sales", "in": "items", "key": "item", "take": ["name"], "match": "item"}},
+    {"compute": {"table": "sales", "set": {"net": "=ROUND([@amount]/7, 2)", "label": '=UPPER([@item])&"-"&[@note]'}}},
+    {"running_total": {"table": "sales", "to": "so_far", "of": "net", "by": "item"}},
+    {"sort": {"table": "sales", "by": ["label", {"column": "net", "descending": True}]}},
+    {"group": {"table": "sales", "by": "note", "values": {"net": {"sum": "net"}}, "as": "totals"}},
+]
+
+
+def test_spilling_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "sales.csv").open("w") as file:
+        file.write("item,amount,note\n")
+        file.writelines(f"item {row * 7919 % 40_009},{row % 9999}.{row % 100:02},note {row * 31 % 50_021:030}\n" for row in range(60_000))
+    (tmp_path / "items.csv").write_text("item,name\n" + "".join(f"ITEM {row},name {row:040}\n" for row in range(30_000)))
+    inputs = {"sales": {"path": "sales.csv", "types": {"amount": "decimal(9,2)"}}, "items": {"path": "items.csv"}}
+    outputs = [{"table": name, "path": f"out-{name}.csv"} for name in ("sales", "totals")]
+    spilled: list[int] = []
+    copy = DuckDB.copy
+
+    def copied(engine: DuckDB, *given: Any) -> None:
+        spilled.append(int(engine.run("SELECT coalesce(sum(size), 0) FROM duckdb_temporary_files()")[0][0]))
+        copy(engine, *given)
+
+    monkeypatch.setattr(DuckDB, "copy", copied)
+    found = []
+    for memory in ("32MB", "2GB"):
+        (tmp_path / "request.json").write_text(
+            json.dumps({"inputs": inputs, "operations": WIDE, "outputs": outputs, "memory_limit": memory})
+        )
+        certificate = carry_out(read_request(tmp_path / "request.json"))
+        found.append([certificate["operations"], *((tmp_path / output["path"]).read_text() for output in outputs)])
+    assert found[0] == found[1]
+    assert spilled[0] > 0 == spilled[-1]
 
 
 PARTS = 3
