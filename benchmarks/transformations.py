@@ -46,7 +46,7 @@ def made(folder: Path, rows: int) -> None:
 
 
 class Watched:
-    """A process and all that it starts, looked at 20 times a second: CPU seconds, peak memory in GB, and the most that its folder took."""
+    """A process and all that it starts, looked at 5 times a second: CPU seconds, peak memory in GB, and the most that its folder took."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
         self._spent: dict[int, float] = {}
@@ -68,7 +68,7 @@ class Watched:
 
     def _watch(self, over: threading.Event, folder: Path) -> None:
         looked = 0
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             memory = 0
             for process in self._family():
                 try:
@@ -79,7 +79,7 @@ class Watched:
                 self._spent[process.pid] = spent.user + spent.system
             self.peak_gb = max(self.peak_gb, memory / 1e9)
             looked += 1
-            if looked % 20 == 0:
+            if looked % 25 == 0:
                 self.spilled_gb = max(self.spilled_gb, _bytes(folder) / 1e9)
 
     def _family(self) -> list[psutil.Process]:

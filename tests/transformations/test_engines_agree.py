@@ -57,7 +57,7 @@ def test_duckdb_with_one_thread_or_two_and_from_one_file_or_many(
 
 
 @pytest.mark.soak
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
+@settings(max_examples=max(1, EXAMPLES // 25), deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
 @given(st.lists(OPERATION, min_size=6, max_size=6), TABLES, st.integers(1, 3))
 def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[str, Rows], files: int) -> None:
     _comes_to(operations, tables, carried_out(operations, tables, files, engine="spark", spark=LOCAL))
