@@ -63,6 +63,32 @@ def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[s
     _comes_to(operations, tables, carried_out(operations, tables, files, engine="spark", spark=LOCAL))
 
 
+def test_spark_comes_to_the_certificate_and_the_files_that_duckdb_comes_to(tmp_path: Path) -> None:
+    (tmp_path / "sales").mkdir()
+    for place in range(2):
+        rows = [f"a{row % 5},{['North', 'south'][row % 2]},{row * 7 % 13}.{row % 10}0" for row in range(place * 9, place * 9 + 9)]
+        (tmp_path / "sales" / f"{place}.csv").write_text("\n".join(["item,region,amount", *rows, "A1,North,x", ""]))
+    (tmp_path / "items.csv").write_text("item,name\nA1,Apple\na3,Cherry\na1,Apple again\n")
+    operations = [
+        {"vlookup": {"table": "sales", "in": "items", "key": "item", "take": ["name"]}},
+        {"compute": {"table": "sales", "set": {"third": "=ROUND([@amount]/3, 2)"}}},
+        {"sort": {"table": "sales", "by": ["region", {"column": "third", "descending": True}]}},
+        {"group": {"table": "sales", "by": "name", "values": {"mean": {"average": "third"}}, "as": "means"}},
+    ]
+    inputs = {"sales": {"path": "sales", "types": {"amount": "decimal(9,2)"}}, "items": {"path": "items.csv"}}
+    request = {"inputs": inputs, "operations": operations, "spark": LOCAL}
+    outputs = [{"table": name, "path": f"{name}.csv"} for name in ("sales", "means")]
+    found = []
+    for engine in ("duckdb", "spark"):
+        (tmp_path / "request.json").write_text(json.dumps({**request, "engine": engine, "outputs": outputs}))
+        certificate = carry_out(read_request(tmp_path / "request.json"))
+        assert certificate.pop("engine") == engine
+        certificate.pop("request")
+        found.append((certificate, [(tmp_path / output["path"]).read_text() for output in outputs]))
+    assert found[0] == found[1]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["items.csv", "means.csv", "request.json", "sales", "sales.csv"]
+
+
 WIDE = [
     {"vlookup": {"table": "sales", "in": "items", "key": "item", "take": ["name"], "match": "item"}},
     {"compute": {"table": "sales", "set": {"net": "=ROUND([@amount]/7, 2)", "label": '=UPPER([@item])&"-"&[@note]'}}},

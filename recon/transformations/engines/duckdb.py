@@ -42,19 +42,8 @@ class DuckDB:
     @contextmanager
     def session(folder: Path, memory_limit: str, threads: int | None = None) -> Iterator[DuckDB]:
         """A session whose relations are in memory, and beyond ``memory_limit`` in ``folder``."""
-        import duckdb
-
-        connection = duckdb.connect()
+        connection = opened(str(folder / "spilled"), memory_limit, threads or os.cpu_count() or 1)
         try:
-            for setting in (
-                f"memory_limit = {literal(memory_limit)}",
-                f"temp_directory = {literal(str(folder / 'spilled'))}",
-                f"threads = {threads or os.cpu_count() or 1}",
-                "preserve_insertion_order = false",
-                "enable_progress_bar = false",
-                "TimeZone = 'UTC'",
-            ):
-                connection.execute(f"SET {setting}")
             yield DuckDB(connection)
         finally:
             connection.close()
@@ -180,6 +169,23 @@ class DuckDB:
             yield
         finally:
             self.run("SET preserve_insertion_order = false")
+
+
+def opened(spill: str, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+    """A connection to a database in memory, which spills into a folder."""
+    import duckdb
+
+    connection = duckdb.connect()
+    for setting in (
+        f"memory_limit = {literal(memory_limit)}",
+        f"temp_directory = {literal(spill)}",
+        f"threads = {threads}",
+        "preserve_insertion_order = false",
+        "enable_progress_bar = false",
+        "TimeZone = 'UTC'",
+    ):
+        connection.execute(f"SET {setting}")
+    return connection
 
 
 def _line(error: Exception) -> str:

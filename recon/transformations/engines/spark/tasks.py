@@ -4,21 +4,24 @@ A task may run more than once. It changes nothing but files of its own."""
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from recon.engines.spark.tasks import local_disk
-from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.duckdb import DuckDB, opened
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW
 
-ROWS = 20_000
-"""Rows of a batch."""
+if TYPE_CHECKING:
+    import duckdb
+
 PART, LAST, DELETED = "file_part", "file_last", "file_deleted"
 """Columns of what is read: the file's place; its last line and its rows marked as deleted, in one row without a number."""
 PLACED = "placed_in"
@@ -130,9 +133,17 @@ class Writing:
 
 @contextmanager
 def _engine(memory_limit: str) -> Iterator[DuckDB]:
-    """A DuckDB of one thread, in a folder of its own on the machine's disk for intermediate files."""
-    with (
-        tempfile.TemporaryDirectory(prefix="recon-task-", dir=local_disk()) as folder,
-        DuckDB.session(Path(folder), memory_limit, 1) as engine,
-    ):
-        yield engine
+    """DuckDB with tables of this task alone."""
+    connection = _database(os.getpid(), memory_limit).cursor()
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield DuckDB(connection)
+    finally:
+        connection.close()
+
+
+@lru_cache(maxsize=1)
+def _database(process: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    """One database for the tasks of a process, one after the other: opening one takes longer than most. It spills where Spark has its own
+    intermediate files, which go when Spark ends."""
+    return opened(str(Path(local_disk()) / f"recon-{process}-{uuid4().hex}"), memory_limit, 1)
