@@ -220,6 +220,8 @@ def pandas(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    text = pd.ArrowDtype(pa.string())
+
     def exact(column: pd.Series, digits: int, scale: int) -> pd.Series:
         return column.astype(pd.ArrowDtype(pa.decimal128(digits, scale)))
 
@@ -236,7 +238,7 @@ def pandas(folder: Path) -> None:
     t["net"] = exact(amount, 18, 2) * number
     t["gross"] = arrow(
         pc.round,
-        exact(amount, 18, 2) * exact(pd.Series("1.19", t.index, "string[pyarrow]"), 3, 2),
+        exact(amount, 18, 2) * exact(pd.Series("1.19", t.index, text), 3, 2),
         ndigits=2,
         round_mode="half_towards_infinity",
     )
@@ -253,15 +255,15 @@ def pandas(folder: Path) -> None:
         qty * qty,
         arrow(pc.negate, amount),
     )
-    t["percent"] = exact(amount, 18, 2) * exact(pd.Series("0.01", t.index, "string[pyarrow]"), 3, 2)
+    t["percent"] = exact(amount, 18, 2) * exact(pd.Series("0.01", t.index, text), 3, 2)
     t["least"], t["most"] = arrow(pc.min_element_wise, wide, exact(cost, 20, 4)), arrow(pc.max_element_wise, wide, exact(cost, 20, 4))
     t["late"] = np.where(due < today, "late", "open")
     t["band"] = np.select([amount < 100, amount < 1000], ["small", "medium"], "large")
     t["both"], t["either"] = (amount > 100) & (qty > 2), (amount > 5000) | (qty == 1)
     t["neither"], t["no_note"], t["wrong"] = ~t["either"], t["note"].isna(), t["share"].isna()
-    t["paid"] = exact(t["price"], 10, 2).fillna(exact(pd.Series(["0"], dtype="string[pyarrow]"), 10, 2)[0])
-    t["margin"] = exact(amount, 18, 2) - t["paid"] * exact(qty, 10, 0)
-    t["place"], t["label"] = t["region"] + "-" + t["channel"], t["item"].fillna("") + "/" + qty.astype("string[pyarrow]")
+    t["paid"] = exact(t["price"], 10, 2).fillna(exact(pd.Series(["0"], dtype=text), 10, 2)[0])
+    t["margin"] = exact(amount, 18, 2) - t["paid"] * number
+    t["place"], t["label"] = t["region"] + "-" + t["channel"], t["item"].fillna("") + "/" + qty.astype(text)
     ref, note = t["ref"].str, t["note"].str
     t["kind"], t["land"], t["digits"] = ref[:3], ref[-2:], ref[4:10]
     t["number"] = exact(t["digits"], 38, 10)
@@ -270,8 +272,10 @@ def pandas(folder: Path) -> None:
     day = pd.to_datetime(due)
     t["year"], t["month"], t["day"] = day.dt.year, day.dt.month, day.dt.day
     t["first"], t["days"] = day.dt.to_period("M").dt.start_time.dt.date, (pd.Timestamp(TODAY) - day).dt.days
-    region = t.groupby("region", sort=False)["amount"]
-    t["so_far"], t["rank"], t["before"] = region.cumsum(), region.rank("min", ascending=False), region.shift(1)
+    t["cents"] = (amount.astype("float64") * 100).round().astype("int64")  # no running totals and ranks of decimals there
+    region = t.groupby("region", sort=False)
+    t["so_far"] = exact(region["cents"].cumsum().astype(pd.ArrowDtype(pa.int64())), 19, 0) * exact(pd.Series("0.01", t.index, text), 3, 2)
+    t["rank"], t["before"] = region["cents"].rank("min", ascending=False), region["amount"].shift(1)
     t["row"] = t.groupby("channel", sort=False).cumcount() + 1
     t = t[~t["wrong"]]
     t = t.assign(key=t["region"].str.lower()).sort_values(["key", "amount"], ascending=[True, False], kind="stable")
