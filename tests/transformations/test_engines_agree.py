@@ -203,6 +203,7 @@ def test_what_can_be_cut_comes_to_the_same_in_parts(operations: list[Operation],
         ("SELECT t.n FROM r1 t LEFT JOIN r2 l ON t.a < l.k", Cut("whole")),
         ("SELECT t.n FROM r1 t JOIN r1 l ON t.a = l.k", Cut("whole")),
         ("SELECT n FROM r1 WHERE a IN (SELECT min(a) FROM r1 GROUP BY k)", Cut("whole")),
+        ("SELECT k, sum(a) FROM r1 GROUP BY GROUPING SETS ((k), ())", Cut("whole")),
         ("this is no SELECT", Cut("whole")),
     ],
 )

@@ -102,11 +102,13 @@ class Pivot(Operation):
 
 
 def _sorted(columns: Sequence[Column], keys: int, source: str) -> str:
-    """SELECT of a table in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text."""
+    """SELECT of a table in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text,
+    and its other keys are blank."""
     order = ", ".join(part for column in columns[:keys] for part in (f"{column.value} IS NULL", folded(column)[0]))
     parts = [f"row_number() OVER (ORDER BY t, {order}) AS {ROW}"]
     for at, column in enumerate(columns):
-        total = at == 0 and column.type == TEXT
-        value = f"CASE WHEN t = 1 THEN 'Total' ELSE {column.value} END AS {column.value}" if total else column.value
-        parts += [value, str(column.error)]
+        total = "'Total'" if at == 0 and column.type == TEXT else "NULL"
+        shown = [f"CASE WHEN t = 1 THEN {total} ELSE {column.value} END AS {column.value}"]
+        shown += [f"CASE WHEN t = 1 THEN NULL ELSE {column.error} END AS {column.error}"]
+        parts += shown if at < keys else [column.value, str(column.error)]
     return f"SELECT {', '.join(parts)} FROM ({source})"

@@ -81,7 +81,10 @@ def _of_rows(tree: exp.Select) -> Cut:
     if tree.args.get("distinct") and not tree.args.get("group") and not windows:
         return WHOLE if aggregates else Cut("keys", {"": [_without_table(one.unalias()) for one in tree.expressions]})
     if group := tree.args.get("group"):
-        return WHOLE if windows or not group.expressions else Cut("keys", {"": [_listed(tree, one) for one in group.expressions]})
+        of_sets = bool(group.find(exp.GroupingSets, exp.Cube, exp.Rollup)) or bool(group.args.get("all"))
+        return (
+            WHOLE if windows or of_sets or not group.expressions else Cut("keys", {"": [_listed(tree, one) for one in group.expressions]})
+        )
     if aggregates or tree.args.get("having") or tree.args.get("distinct"):
         return WHOLE
     if not windows:
