@@ -1,4 +1,4 @@
-"""The breaks of each business day, for the sources that have them: when they can be told, and as a file."""
+"""The breaks of each business day, for the sources that have them: when they are final, and as a file."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class StateResults:
         return list(takewhile(lambda start: start < end, map(grid.at, count(number))))
 
     def _waits(self, windows: Sequence[datetime]) -> str:
-        """Which windows keep the breaks of a period from being told; "" for none."""
+        """Which windows keep the breaks of a period from being final; "" for none."""
         names = [name_of(window) for window in windows]
         lacking = [name for name in names if name not in self.state.windows or name in self._uncertified]
         listed = ", ".join(lacking[:_NAMED_MAX]) + (f" and {len(lacking) - _NAMED_MAX} more" if len(lacking) > _NAMED_MAX else "")

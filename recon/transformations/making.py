@@ -125,9 +125,9 @@ class Making:
     def _make_beside(self, table: Table, made: Table) -> None:
         """Makes the relation of an operation that looks at other rows: together with those before it, if it does not need them."""
         source, added = self._plan.beside[made.relation]
-        held = self._beside.get(source)
-        both = None if held is None else held.more(added)
-        if held is not None and both is None:
+        earlier = self._beside.get(source)
+        both = None if earlier is None else earlier.more(added)
+        if earlier is not None and both is None:
             self.settled(table)
         beside = self._beside[made.relation] = both or Beside(source, tuple(added))
         self._engine.make(made.relation, beside.joined(made.known, f"({beside.narrow})"), stored=False)

@@ -43,7 +43,7 @@ class Answer:
 @dataclass(frozen=True)
 class Scope:
     """What a scope's conditions are asked of. ``name``: a window, or ``all``. ``files``: those in it. ``uncertified``: why the breaks of
-    this day cannot be told yet, "" where they can, or where the source has received files."""
+    this day are not final yet, "" where they are, or where the source has received files."""
 
     definition: Definition
     name: str

@@ -64,7 +64,7 @@ class Evaluator:
     versions."""
 
     def __init__(self, database: Database, reconciliation: str, uncertified: Uncertified = lambda _: {}) -> None:
-        """``uncertified``: of a source of breaks, first window of a day → why its breaks cannot be told yet."""
+        """``uncertified``: of a source of breaks, first window of a day → why its breaks are not final yet."""
         self.database, self.reconciliation, self.uncertified = database, reconciliation, uncertified
         self.files, self.pasts = Files(reconciliation), Pasts(reconciliation)
 
@@ -132,8 +132,8 @@ class _Look:
         return Evaluation(definition, name, self.now, answers, files.text, past, tuple(scope.missing), used)
 
     def _scopes(self, definition: Definition) -> dict[str, list[str]]:
-        """Scope → its windows: those with files, those whose files were all taken back since a run, and days whose breaks cannot be
-        told."""
+        """Scope → its windows: those with files, those whose files were all taken back since a run, and days whose breaks are not
+        final."""
         there = self.files.windows(definition.source.name)
         if definition.section.per == "all":
             return {ALL: sorted(there)}

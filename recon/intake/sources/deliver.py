@@ -77,7 +77,7 @@ def deliver(intake: Intake, location: str, progress: Progress = silent) -> Deliv
 
 
 def deliver_breaks(intake: Intake, progress: Progress = silent) -> Delivered:
-    """Makes the files of breaks of all days that can be told, and takes them as ``deliver`` takes received ones."""
+    """Makes the files of breaks of all days whose breaks are final, and takes them as ``deliver`` takes received ones."""
     found = Delivered()
     for location in intake.inboxes:
         if location.startswith(BREAKS):

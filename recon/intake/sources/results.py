@@ -23,7 +23,7 @@ from recon.storage.port import ObjectStore
 @dataclass(frozen=True)
 class Period:
     """A business day. ``day``: its date. ``window``: its first window, whose name the file has; ``last``: its last one. ``commit``: the
-    newest commit that changed a window up to ``last``. ``waits``: why its breaks cannot be told yet, "" where they can."""
+    newest commit that changed a window up to ``last``. ``waits``: why its breaks are not final yet, "" where they are."""
 
     day: str
     window: datetime
@@ -50,7 +50,7 @@ ReadResults = Callable[[ObjectStore, Config], Results]
 
 @dataclass
 class ResultsInbox:
-    """The periods whose breaks can be told. ``local`` writes those of the state that ``items`` saw."""
+    """The periods whose breaks are final. ``local`` writes those of the state that ``items`` saw."""
 
     source: Source
     results: Results
@@ -77,6 +77,6 @@ class ResultsInbox:
 
 
 def waiting(source: Source, results: Results) -> dict[str, str]:
-    """First window of a period → why its breaks cannot be told yet."""
+    """First window of a period → why its breaks are not final yet."""
     assert source.breaks is not None, "asked of a source of breaks only"
     return {name_of(period.window): period.waits for period in results.periods(source.breaks) if period.waits}

@@ -81,7 +81,7 @@ class Intake:
         return open_inbox(self.config, location)
 
     def waiting(self, source: Source) -> dict[str, str]:
-        """First window of a business day → why its breaks cannot be told yet; empty for a source of received files."""
+        """First window of a business day → why its breaks are not final yet; empty for a source of received files."""
         return {} if source.breaks is None else waiting(source, self._results())
 
     def _results(self) -> Results:
