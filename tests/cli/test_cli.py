@@ -31,7 +31,7 @@ def test_the_help_of_each_command_has_an_example_and_takes_json(recon: Call, com
     assert "--json" in answer.out
     assert "--debug" in answer.out
     assert not re.search(r"[{}<>]|\[\[", answer.out.split("Options:")[0].replace("<window>", "")), answer.out
-    assert ("--config" in answer.out) == (command not in ("demo", "init", "generate", "transform"))
+    assert ("--config" in answer.out) == (command not in ("demo", "init", "generate"))
 
 
 def test_the_version_is_told(recon: Call) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.intake.converters.layouts import Parquet
 from recon.intake.converters.port import DELETED
+from recon.storage.parquet import open_file
 from recon.storage.scratch import file_digest
 from recon.transformations.inputs.files import Found, Part, Scratch, found_files, parts_of
 from recon.transformations.operations.table import Column
@@ -147,11 +148,9 @@ def _refuse_other_columns(first: Part, names: Sequence[str], part: Part, others:
 
 def _types_of(part: Part) -> dict[str, Type]:
     """The types that the file itself gives its columns: Parquet does, but not for floats, which are not exact."""
-    import pyarrow.parquet as pq
-
     if not isinstance(part.layout, Parquet):
         return {}
-    return {each.name: kind for each in pq.read_schema(part.path) if (kind := _type_of(each.type)) is not None}
+    return {each.name: kind for each in open_file(part.path).schema_arrow if (kind := _type_of(each.type)) is not None}
 
 
 def _type_of(kind: Any) -> Type | None:

@@ -112,9 +112,10 @@ class Spark:
             with self._failing("query"):
                 found = self._frame(statement).toArrow()
             return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
-        results = split(statement.removeprefix("SELECT ").partition(" FROM ")[0])
+        aggregates, _, source = statement.removeprefix("SELECT ").partition(" FROM ")
+        results = split(aggregates)
         listed = ", ".join(f"{one} AS x{at}" for at, one in enumerate(results))
-        select = f"SELECT {listed} FROM {statement.partition(' FROM ')[2]}"
+        select = f"SELECT {listed} FROM {source}"
         with self._failing("count"):
             parts = self._frame(select, Cut("rows")).toArrow()
         self._driver.run("CREATE OR REPLACE TEMP TABLE parts AS " + _typed_nothing(parts.schema))
