@@ -42,8 +42,8 @@ PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 
 NEEDING := server or daemon or spark or process or oracle
 
-check: lint           ## for the inner loop: lint, types, and each room's tests without server, Dagster daemon, Spark, other process or oracle
-	RECON_EXAMPLES_MAX=5 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws -n $(WORKERS) --dist loadfile
+check: lint           ## for the inner loop: lint, types, and the quick tests of the library's rooms: no server, Dagster, Spark, other process or oracle
+	RECON_EXAMPLES_MAX=3 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws --ignore tests/dagster -n $(WORKERS) --dist loadfile
 
 # Packages come over the network while the linters compute.
 test: $(TESTED)        ## lint, types, then all tests but the long ones
