@@ -41,9 +41,11 @@ WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
 PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --color=no
 
 NEEDING := server or daemon or spark or process or oracle
+# Their tests take windows through every stage, again and again; the laws' do so for random histories.
+WHOLE   := $(addprefix --ignore tests/,laws dagster verification examples model/test_zone_windows.py reading/test_history.py) --ignore-glob '*laws.py'
 
 check: lint           ## for the inner loop: lint, types, and the quick tests of the library's rooms: no server, Dagster, Spark, other process or oracle
-	RECON_EXAMPLES_MAX=3 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' --ignore tests/laws --ignore tests/dagster -n $(WORKERS) --dist loadfile
+	RECON_EXAMPLES_MAX=3 $(PYTEST) -q -m 'not ($(NEEDING) or soak or browser)' $(WHOLE) -n $(WORKERS) --dist loadfile
 
 # Packages come over the network while the linters compute.
 test: $(TESTED)        ## lint, types, then all tests but the long ones
