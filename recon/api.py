@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
     from recon.state.sweep import Swept
-    from recon.transformations.inputs.opening import Fetch
     from recon.verification.verify import Verified
 
 
@@ -277,33 +276,19 @@ class Reconciliation:
 
     def _scope(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Scope:
         """The state that breaks are read from, and the time at which their ages end."""
-        from recon.reading.breaks import Scope
+        from recon.reading.breaks import scope_of
         from recon.reading.moments import instant_of
 
-        state, upto, ends = self.state(known_at), self._upto(as_of, through), [datetime.now(UTC)]
-        ends += [] if upto is None else [upto.end]
-        ends += [] if known_at is None else [instant_of(self._read_timeline(), known_at)]
-        last = None if upto is None else upto.last
-        return Scope(self.store(), self._rules(state), state, last, min(ends), then=known_at is not None)
+        state, known = self.state(known_at), None if known_at is None else instant_of(self._read_timeline(), known_at)
+        return scope_of(self.store(), self._rules(state), state, self._upto(as_of, through), known)
 
     def transform(self, request: str | Path, certificate: str | None = None, progress: Progress = silent) -> dict[str, Any]:
         """Carries out a request, docs/transformations.md; its inputs may be artifacts, breaks and tables of this reconciliation. Returns
         the certificate, which is also written to a file where ``certificate`` names one."""
+        from recon.operations.request_inputs import fetching
         from recon.transformations.run import carry_out, read_request
 
-        return carry_out(read_request(Path(request), certificate, self.fetch), progress)
-
-    @property
-    def fetch(self) -> Fetch:
-        """Reads what a request names of this reconciliation."""
-        from recon.aggregations.runs.site import Aggregations
-        from recon.operations.request_inputs import fetching
-
-        return fetching(
-            lambda file, window: self.export(file, through=window),
-            lambda file, window: self.export_breaks(file, through=window),
-            lambda: Aggregations(self.intake()),
-        )
+        return carry_out(read_request(Path(request), certificate, fetching(self)), progress)
 
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
@@ -375,30 +360,26 @@ class Reconciliation:
 
     def update_index(self) -> Synced:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage if ``index.kind`` names no table."""
-        from recon.serving.sync import sync
+        from recon.serving.sync import needs_table, sync
 
-        self._needs_table()
+        needs_table(self.place)
         synced = sync(self.store(), self.config, Timeline(self.store()))
         assert synced is not None
         return synced
 
     def rebuild_index(self) -> Synced:
         """Builds a new index table from the runs and switches to it; the old table answers until then."""
-        from recon.serving.sync import rebuild_table
+        from recon.serving.sync import needs_table, rebuild_table
 
-        self._needs_table()
+        needs_table(self.place)
         return rebuild_table(self.store(), self.config, Timeline(self.store()))
 
     def index_status(self) -> dict[str, Any]:
         """The current table, the commit that it has reached, the newest commit, and builds in progress; as the store records them."""
-        from recon.serving.builds import figures
+        from recon.serving import builds, sync
 
-        self._needs_table()
-        return figures(self.store(), self.state())
-
-    def _needs_table(self) -> None:
-        if self.place.index.kind != "dynamodb":
-            raise WrongUsage(f"{self._path.name}: no index table is asked for; write index: {{kind: dynamodb}}")
+        sync.needs_table(self.place)
+        return builds.figures(self.store(), self.state())
 
     def bounds(self) -> dict[str, Any]:
         """The two ratios, disk to live bytes and bytes written to bytes changed, and which of them is bounded."""
@@ -416,5 +397,4 @@ class Reconciliation:
         return upto(self.place.grid, as_of, through, datetime.now(UTC))
 
     def _last(self, as_of: str | None, through: str | None) -> datetime | None:
-        found = self._upto(as_of, through)
-        return None if found is None else found.last
+        return None if (found := self._upto(as_of, through)) is None else found.last

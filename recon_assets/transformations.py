@@ -14,6 +14,7 @@ import dagster as dg
 from recon.api import Reconciliation
 from recon.config import Config, yaml_file
 from recon.errors import WrongUsage
+from recon.operations.request_inputs import fetching
 from recon.storage.roles import role_of
 from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.request.files import S3
@@ -130,7 +131,7 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
         tag(context)
         with errors_as_failures(context, COMPUTE), role_of(ROLE):
             # Its own certificate where the request names none, so that the figures are kept.
-            asked = read_request(path, request.certificate or f"certificates/{name}.json", Reconciliation(config.path).fetch)
+            asked = read_request(path, request.certificate or f"certificates/{name}.json", fetching(Reconciliation(config.path)))
             certificate = carry_out(asked, lambda stage, what, share: context.log.debug(f"{share:.0%} {what}"))
             found = _errors_of(certificate)
             passed = dg.AssetCheckResult(

@@ -41,7 +41,9 @@ def transform(
         raise WrongUsage("--out writes the request with proposed types, so it needs --dry-run; outputs are named in the request")
 
     def fetch(given: Input, folder: Path) -> Path:
-        return common.opened().fetch(given, folder)
+        from recon.operations.request_inputs import fetching
+
+        return fetching(common.opened())(given, folder)
 
     if dry_run:
         from recon.cli.transform_trial import try_request

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.aggregations.preconditions.snapshot import ALL
+from recon.aggregations.runs.site import Aggregations
 from recon.errors import WrongInput, WrongUsage
 from recon.transformations.inputs.opening import Fetch
 from recon.transformations.request.inputs import Input
 
 if TYPE_CHECKING:
-    from recon.aggregations.runs.site import Aggregations
+    from recon.intake.sources.site import Intake
 
 ROWS_MAX = 1_000_000
 """Rows of a warehouse's table, which are in memory at once."""
-Export = Callable[[Path, str | None], object]
-"""Writes artifacts or breaks, up to and including a window, None for all, to a Parquet file."""
 
 
-def fetching(artifacts: Export, breaks: Export, aggregations: Callable[[], Aggregations]) -> Fetch:
+class Readers(Protocol):
+    """What is read of a reconciliation; see recon.api.Reconciliation."""
+
+    def export(self, file: str | Path, *, through: str | None = None) -> int: ...
+
+    def export_breaks(self, file: str | Path, *, through: str | None = None) -> int: ...
+
+    def intake(self) -> Intake: ...
+
+
+def fetching(readers: Readers) -> Fetch:
     """Reads such inputs by the readers of a reconciliation."""
 
     def fetch(given: Input, folder: Path) -> Path:
         file = folder / "rows.parquet"
         if given.from_ == "table":
-            _write_table(aggregations(), given, file)
+            _write_table(Aggregations(readers.intake()), given, file)
         else:
-            (artifacts if given.from_ == "artifacts" else breaks)(file, given.window)
+            (readers.export if given.from_ == "artifacts" else readers.export_breaks)(file, through=given.window)
         return file
 
     return fetch

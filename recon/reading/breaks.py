@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from recon.config import Config
 from recon.errors import WrongUsage
 from recon.exports.sheets import Book
 from recon.intake.corrections import PREFIX
+from recon.model.moments import Upto
 from recon.reading.artifacts import columns_of, table_of
 from recon.reading.exports import check_format, write_rows
 from recon.reading.history import files_then
@@ -60,6 +61,12 @@ class Scope:
     last: datetime | None
     end: datetime
     then: bool = False
+
+
+def scope_of(store: ObjectStore, config: Config, state: State, upto: Upto | None, known: datetime | None) -> Scope:
+    """The scope of a question. ``upto``: the windows that count. ``known``: the moment of an earlier ``state``. Ages end now, or there."""
+    ends = [datetime.now(UTC), *([] if upto is None else [upto.end]), *([] if known is None else [known])]
+    return Scope(store, config, state, None if upto is None else upto.last, min(ends), then=known is not None)
 
 
 def breaks(scope: Scope, chosen: Chosen) -> pa.Table:

@@ -16,8 +16,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Protocol
 
-from recon.config import Config
-from recon.errors import Damaged, ReconError, TryAgain
+from recon.config import Config, Place
+from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
 from recon.serving import builds
 from recon.serving.builds import TableBuild
 from recon.serving.dynamodb import TableClient, TableGone, client_of
@@ -71,6 +71,12 @@ class Synced:
     def plus(self, loaded: Loaded) -> Synced:
         sums = {name: getattr(self, name) + getattr(loaded, name) for name in ("entries", "items", "refused", "tombstones", "units")}
         return replace(self, shares=self.shares + 1, **sums)
+
+
+def needs_table(place: Place) -> None:
+    """Raises WrongUsage where the configuration asks for no index table."""
+    if place.index.kind != "dynamodb":
+        raise WrongUsage(f"{place.path.name}: no index table is asked for; write index: {{kind: dynamodb}}")
 
 
 def sync(

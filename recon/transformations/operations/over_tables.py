@@ -150,7 +150,7 @@ class OverTables:
         if search == 0:
             raise WrongUsage("the search mode of XLOOKUP is 1, from the first row on, or -1, from the last")
         missing = args[3] if len(args) > 3 and not isinstance(args[3], Omitted) else None
-        return self._found("XLOOKUP", key, match, take, _FINDS[mode], "first" if search == 1 else "last", missing)
+        return self._found("XLOOKUP", key, match, take, (_FINDS[mode], "first" if search == 1 else "last"), missing)
 
     def _vlookup(self, args: Sequence[Tree]) -> Tree:
         whole = args[1]
@@ -162,21 +162,22 @@ class OverTables:
         if not isinstance(near, Truth | Number):
             raise WrongUsage("the last argument of VLOOKUP is TRUE or FALSE as it is written")
         key, take = (TableColumn(whole.table, columns[number].name) for number in (0, at - 1))
-        return self._found("VLOOKUP", args[0], key, take, *(("smaller", "last") if near.value else ("wildcard", "first")), None)
+        return self._found("VLOOKUP", args[0], key, take, ("smaller", "last") if near.value else ("wildcard", "first"), None)
 
     def _index(self, args: Sequence[Tree]) -> Tree:
         """INDEX(t[c], MATCH(key, t[k], type))."""
         match args:
             case [TableColumn() as take, Call("MATCH", (key, TableColumn() as match, *rest))] if len(rest) <= 1:
                 kind = literal_integer(rest[0], "the type of MATCH", -1, 1) if rest else 1
-                return self._found("INDEX", key, match, take, _MATCHES[kind], "last" if kind == 1 else "first", None)
+                return self._found("INDEX", key, match, take, (_MATCHES[kind], "last" if kind == 1 else "first"), None)
         raise WrongUsage(
             "INDEX takes a whole column and MATCH over one of the same table: INDEX(items[price], MATCH([@item], items[item], 0))"
         )
 
     def _found(
-        self, name: str, key: Tree, match: Tree, take: Tree, find: Find, many: Literal["first", "last"], missing: Tree | None
+        self, name: str, key: Tree, match: Tree, take: Tree, how: tuple[Find, Literal["first", "last"]], missing: Tree | None
     ) -> Tree:
+        find, many = how
         sides = [self._column(name, tree) for tree in (match, take)]
         other = self._one_table(name, [table for table, _ in sides])
         own, columns = self._own(name, key), [column for _, column in sides]
