@@ -147,3 +147,20 @@ def test_days_before_since_are_left_out(tmp_path: Path) -> None:
     land(r, range(4), FIRST)
     r.run()
     assert [file.window for file in deliver_breaks(r.intake()).files] == [NEXT]
+
+
+def test_a_window_that_is_committed_but_not_certified_keeps_its_day_and_later_ones_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recon.reading import results
+
+    r = site(tmp_path)
+    land(r, range(4), FIRST)
+    r.run()
+    monkeypatch.setattr(results, "uncertified", lambda store, config, state: [DAY])
+    intake = r.intake()
+    assert not deliver_breaks(intake).files
+    assert intake.waiting(intake.source("day_breaks")) == {
+        DAY: f"1 of 2 windows are certified: {DAY} is not",
+        NEXT: f"the earlier window {DAY} changed, and has no new certificate yet",
+    }
