@@ -30,7 +30,9 @@ FOLDER = "transformations"
 ROLE = "pipeline"
 """The stage whose AWS role it has: it reads the store and the warehouse."""
 NO_ERRORS = "no_errors"
-_PREVIEW_ROWS, _NAMED_MAX = 5, 20
+_PREVIEW_ROWS, _PREVIEWS_MAX, _NAMED_MAX = 5, 5, 20
+_KINDS_MAX = 2
+"""Formats that are shown as kinds: Dagster takes three kinds of an asset, and one is the engine."""
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 
@@ -122,7 +124,7 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
         pool=f"{config.name}_transformations",
         group_name=config.name,
         owners=[f"team:{config.name}"],
-        kinds={"duckdb", *(output.suffix.lstrip(".") for output in request.outputs[:1])},
+        kinds={"spark" if request.engine == "spark" else "duckdb", *sorted({output.kind for output in request.outputs})[:_KINDS_MAX]},
         tags={"recon/reconciliation": config.name, "recon/transformation": name},
         description=_description(path, request),
         metadata={"request": dg.MetadataValue.path(str(path))},
@@ -141,7 +143,7 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
                 severity=dg.AssetCheckSeverity.WARN,
                 description="; ".join(found[:_NAMED_MAX]) or "no errors",
             )
-            yield dg.MaterializeResult(metadata=_metadata(path, certificate, asked.certificate), check_results=[passed])
+            yield dg.MaterializeResult(metadata=_metadata(path, request, certificate, asked.certificate), check_results=[passed])
 
     return transformation
 
@@ -168,7 +170,7 @@ def _errors_of(certificate: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _metadata(request: Path, certificate: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+def _metadata(path: Path, request: Request, certificate: Mapping[str, Any], file: str | None) -> dict[str, Any]:
     """What the UI shows of a run. Values are masked, as everywhere in the UI; totals are not."""
     outputs, kinds = certificate["outputs"], dict[str, int]()
     for output in outputs:
@@ -188,9 +190,9 @@ def _metadata(request: Path, certificate: Mapping[str, Any], file: str | None) -
         "engine": certificate["engine"],
     }
     if file is not None:
-        place = _place(request, file)
+        place = _place(path, file)
         shown["certificate"] = place if place.startswith(S3) else dg.MetadataValue.path(place)
-    if preview := _preview(_place(request, outputs[0]["path"])):
+    if preview := _previews(path, request):
         shown["preview"] = dg.MetadataValue.md(preview)
     return shown
 
@@ -217,12 +219,19 @@ def _sums(sums: Mapping[str, str]) -> str:
     return "; ".join(f"{column} {Decimal(total):,}" for column, total in islice(sums.items(), _NAMED_MAX))
 
 
-def _preview(place: str) -> str:
+def _previews(path: Path, request: Request) -> str:
+    """The first rows of each output, under its name where there are several."""
+    found = {output.path: _preview(_place(path, output.path), output.kind) for output in request.outputs}
+    shown = [(name, table) for name, table in found.items() if table][:_PREVIEWS_MAX]
+    return "\n\n".join(table if len(request.outputs) == 1 else f"`{name}`\n\n{table}" for name, table in shown)
+
+
+def _preview(place: str, kind: str) -> str:
     """The first rows of an output in text, masked but for errors; "" for any other."""
-    if place.startswith(S3) or Path(place).suffix.lower() not in (".csv", ".tsv"):
+    if place.startswith(S3) or kind not in ("csv", "tsv"):
         return ""
     with Path(place).open(encoding="utf-8", newline="") as file:
-        rows = list(islice(csv.reader(file, delimiter="\t" if place.lower().endswith(".tsv") else ","), _PREVIEW_ROWS + 1))
+        rows = list(islice(csv.reader(file, delimiter="\t" if kind == "tsv" else ","), _PREVIEW_ROWS + 1))
     return _table(rows[0], ([value if value in ERRORS else masked(value) for value in row] for row in rows[1:])) if rows else ""
 
 

@@ -20,4 +20,6 @@ def say_explained(found: Explained, json: bool) -> None:
     rows = [tuple(one[key] for key in ("number", *heads[1:])) for one in body["operations"]]
     if rows:
         table(heads, rows, ["no."])
+    for output in found.outputs:
+        say(f"writes {output['path']}: {output['table']} as {output['format']}")
     say(f"memory: at most {shown(found.memory)}; disk: at most {shown(found.disk)} for temporary files, {shown(found.free)} are free")

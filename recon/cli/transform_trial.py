@@ -51,7 +51,8 @@ def _figures(trial: Trial, out: Path | None) -> dict[str, Any]:
         columns = {each.column: {"type": str(each.type), **({"why": each.why} if each.why else {})} for each in found.columns}
         proposed[name] = {"rows": found.rows, "all_rows": found.all, "columns": columns}
     figures = {"as_of": trial.asked.settings.today.isoformat(), "good": trial.tables is not None, "tables": _columns(trial)}
-    return {**figures, "proposed": proposed, "written": None if out is None else str(out)}
+    outputs = [{"table": output.table, "path": output.path, "format": output.kind} for output in trial.asked.request.outputs]
+    return {**figures, "outputs": outputs, "proposed": proposed, "written": None if out is None else str(out)}
 
 
 def _say(trial: Trial) -> None:
@@ -60,6 +61,9 @@ def _say(trial: Trial) -> None:
     for name, columns in _columns(trial).items():
         listed = "its columns depend on the data" if columns is None else ", ".join(f"{c} {kind}" for c, kind in columns.items())
         say(f"{name}: {listed}")
+    if trial.tables is not None:
+        for output in trial.asked.request.outputs:
+            say(f"writes {output.path}: {output.table} as {output.kind}")
     _say_proposals(trial.proposals)
 
 

@@ -42,12 +42,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Explained:
-    """``memory``, ``disk``: bytes that are wanted at most, for tables that are stored and for what is sorted or joined. ``rows``: of each
+    """``outputs``: path, table and format of each. ``memory``, ``disk``: bytes that are wanted at most, for tables that are stored and for what is sorted or joined. ``rows``: of each
     input, estimated. ``free``: bytes on the disk of temporary files."""
 
     choice: Choice
     rows: dict[str, int]
     steps: list[Step]
+    outputs: list[dict[str, str]]
     memory: int
     disk: int
     free: int
@@ -69,6 +70,7 @@ class Explained:
                 {"number": one.number, "operation": one.operation.KIND, "table": one.table.name, "how": one.how, "tasks": self._tasks(one)}
                 for one in self.steps
             ],
+            "outputs": self.outputs,
             "memory_bytes": self.memory,
             "disk_bytes": self.disk,
             "free_bytes": self.free,
@@ -104,7 +106,8 @@ def explained(inputs: Iterable[Opened], request: Request, steps: list[Step]) -> 
         live[step.table.name] = counts[step.table.name] * _width(step.table)
         # While a table is made, the one before it is still there.
         most = max(most, sum(live.values()) + live[step.table.name])
-    return Explained(choice, rows, steps, min(most, limit), max(0, most - limit), shutil.disk_usage(tempfile.gettempdir()).free)
+    outputs = [{"path": output.path, "table": output.table, "format": output.kind} for output in request.outputs]
+    return Explained(choice, rows, steps, outputs, min(most, limit), max(0, most - limit), shutil.disk_usage(tempfile.gettempdir()).free)
 
 
 def _width(table: Table) -> int:

@@ -31,7 +31,7 @@ AFTER = """\
 inputs: {orders: {path: ../out/orders.csv, types: {balance: "decimal(18,2)"}}}
 operations:
   - group: {table: orders, by: status, values: {orders: {count: balance}}}
-outputs: [{table: orders, path: ../out/by-status.csv}]
+outputs: [{table: orders, path: ../out/by-status.csv}, {table: orders, path: ../out/by-status.txt, format: tsv}]
 certificate: ../out/by-status.json
 """
 
@@ -88,6 +88,9 @@ def test_a_materialization_has_figures_a_masked_preview_and_a_check_that_warns_o
     assert balances["preview"].value.splitlines()[2:] == ["| x0 | xxx | xxxxx | 00.00 |", "| x | #N/A | xxxxx | 0.00 |"]
     assert "| ../out/orders.csv | 2 | 0 | name: 1 #N/A | balance 10.50 |" in balances["outputs"].value
     assert balances["certificate"].value == str(site / "transformations" / "certificates" / "balances.json")
+    two = shown["by_status"]["preview"].value
+    assert two.startswith("`../out/by-status.csv`\n\n| status | orders |")
+    assert "`../out/by-status.txt`\n\n| status | orders |" in two
     assert shown["by_status"]["certificate"].value == str(site / "out" / "by-status.json")
     assert json.loads((site / "out" / "by-status.json").read_text())["outputs"][0]["rows"] == 1
     warning = checks["balances"]

@@ -141,6 +141,36 @@ def test_rows_with_an_error_go_to_a_file_of_their_own_with_column_and_kind(tmp_p
     assert certificate["outputs"][0]["rejects"]["rows"] == 0
 
 
+def test_several_outputs_of_several_tables_each_in_its_format_with_its_own_figures(tmp_path: Path, recon: Call) -> None:
+    group = {"group": {"table": "t", "by": "ok", "values": {"big": {"sum": "big"}}, "as": "g"}}
+    outputs = [{"path": "all.txt", "format": "tsv"}, {"path": "all.parquet"}, {"table": "g", "path": "g.out", "format": "xlsx"}]
+    certificate = done(tmp_path, *outputs, operations=[group])
+    assert lines(tmp_path / "all.txt")[0] == ["\t".join(["item", "amount", "big", "day", "ok", "note"])]
+    assert pq.read_table(tmp_path / "all.parquet").num_rows == 3
+    (tmp_path / "g.out").rename(tmp_path / "g.xlsx")
+    assert cells(tmp_path / "g.xlsx", "g")[0] == ["ok", "big"]
+    found = [(output["path"], output["rows"], output["sums"]["big"], len(output["errors"])) for output in certificate["outputs"]]
+    whole = "12345678901234568.25"
+    assert found == [("all.txt", 3, whole, 2), ("all.parquet", 3, whole, 2), ("g.out", 3, whole, 0)]
+    for option in ("--dry-run", "--explain"):
+        said = recon("transform", str(tmp_path / "request.json"), option).out
+        assert "writes all.txt: t as tsv" in said
+        assert "writes g.out: g as xlsx" in said
+        told = json.loads(recon("transform", str(tmp_path / "request.json"), option, "--json").out)["outputs"]
+        assert [one["format"] for one in told] == ["tsv", "parquet", "xlsx"]
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_where_one_of_several_outputs_does_not_fit_none_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: int) -> None:
+    monkeypatch.setattr(workbook, "ROWS_MAX", 2)
+    outputs = ["a.csv", "b.parquet"]
+    outputs.insert(wrong, "c.xlsx")
+    group = {"group": {"table": "t", "by": "item", "values": {"n": {"count": "amount"}}}}
+    with pytest.raises(WrongInput, match="do not fit a sheet"):
+        done(tmp_path, *outputs, operations=[group], certificate="proof.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["request.json", "t.csv"]
+
+
 def test_a_column_named_as_the_rows_number_changes_no_order(tmp_path: Path) -> None:
     done(tmp_path, "out.csv", "out.xlsx", rows="n,row\n3,x\n1,y\n2,z\n", types={}, on_error="reject")
     assert [row[0] for row in lines(tmp_path / "out.csv")] == [row[0] for row in cells(tmp_path / "out.xlsx")] == ["n", "3", "1", "2"]

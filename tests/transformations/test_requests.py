@@ -165,7 +165,7 @@ def test_errors_can_be_a_reason_to_fail_with_nothing_written(folder: Path) -> No
     [
         (["sales.csv"], "output 1: sales.csv is the input sales; choose another path"),
         (["out.csv", "./out.csv"], "output 2: ./out.csv is output 1; choose another path"),
-        (["out.csv", "out"], "'out' is no name of an output; write .csv, .tsv, .parquet or .xlsx"),
+        (["out.csv", "out"], "'out' does not say its format; write .csv, .tsv, .parquet or .xlsx"),
     ],
 )
 def test_an_output_takes_no_other_files_place(folder: Path, outputs: list[str], told: str) -> None:

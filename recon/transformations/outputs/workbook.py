@@ -28,7 +28,7 @@ class Cells:
 
 def refuse_rows(output: Output, rows: int) -> None:
     """Raises WrongInput for rows that one sheet does not take, where the request does not split them."""
-    if output.suffix == ".xlsx" and output.sheets == "one" and rows > ROWS_MAX:
+    if output.kind == "xlsx" and output.sheets == "one" and rows > ROWS_MAX:
         raise WrongInput(
             f"output {output.path}: {rows:,} rows do not fit a sheet, which takes {ROWS_MAX:,} below its heading; "
             "write sheets: split, or an output in .csv or .parquet"
@@ -37,7 +37,7 @@ def refuse_rows(output: Output, rows: int) -> None:
 
 def refuse_columns(output: Output, table: Table) -> None:
     """Raises WrongUsage for columns that no sheet takes."""
-    if output.suffix == ".xlsx" and table.columns is not None and len(table.known) > COLUMNS_MAX:
+    if output.kind == "xlsx" and table.columns is not None and len(table.known) > COLUMNS_MAX:
         raise WrongUsage(f"output {output.path}: {len(table.known):,} columns, and a sheet has {COLUMNS_MAX:,}; write .csv or .parquet")
 
 

@@ -102,16 +102,16 @@ class Outputs:
     def _write(self, output: Output, table: Table, new: Path) -> dict[str, Any]:
         """Writes a table. Returns the figures that only its format has."""
         errors = self.request.on_error == "text"
-        match output.suffix:
-            case ".parquet":
+        match output.kind:
+            case "parquet":
                 self.engine.copy(shown.as_values(table), new, ".parquet")
                 return {}
-            case ".xlsx":
+            case "xlsx":
                 with closing(self.engine.rows(shown.with_codes(table))) as rows:
                     cells = write_workbook(output, table, rows, new, errors)
                 return {"sheets": cells.sheets, "numbers_as_text": cells.as_text}
-            case suffix:
-                self.engine.copy(shown.as_text(table, output.guard, errors), new, suffix)
+            case kind:
+                self.engine.copy(shown.as_text(table, output.guard, errors), new, f".{kind}")
                 counts = shown.count_of_guarded(table) if output.guard else []
                 return {"texts_guarded": sum(map(int, self.engine.totals(table.relation, counts))) if counts else 0}
 
