@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from recon.config.service import ServiceSettings
 from recon.config.settings import (
     Cache,
     Caps,
@@ -126,6 +127,7 @@ class Place:
     database: DatabaseSettings
     warehouse: WarehouseSettings
     records: RecordSettings
+    service: ServiceSettings
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from recon.config.fields import Duration, Section, Text, Texts, as_list, mistake, mistakes_in, parsed, written
+from recon.config.service import ServiceSettings
 from recon.config.settings import (
     Cache,
     Caps,
@@ -141,6 +142,7 @@ class Sections(Section):
     database: Annotated[DatabaseSettings, BeforeValidator(database_url)] = DatabaseSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     records: RecordSettings = RecordSettings()
+    service: ServiceSettings = ServiceSettings()
     key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: WindowsSection
     events: EventsSection = EventsSection()

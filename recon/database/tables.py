@@ -250,3 +250,111 @@ sa.Index(
     postgresql_where=_ACTIVE,
 )
 sa.Index("aggregation_overrides_scope", *(AGGREGATION_OVERRIDES.c[name] for name in ("reconciliation", "aggregation", "scope")))
+
+REQUESTS = sa.Table(
+    "requests",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(32), nullable=False, unique=True),
+    sa.Column("owner", sa.String(63), nullable=False),
+    sa.Column("token", _ID),
+    sa.Column("lane", sa.String(8), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("key", sa.String(255)),
+    sa.Column("key_until", Instant),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("problem", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("not_before", Instant),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("queued_at", Instant),
+    sa.Column("started_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("worker", sa.String(200), nullable=False, server_default=""),
+    sa.Column("lease_until", Instant),
+    sa.Column("cancel_at", Instant),
+    sa.Column("step", sa.Text),
+    sa.Column("place", sa.String(64)),
+    sa.Column("results", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("expires_at", Instant),
+    sa.Column("figures", sa.Text, nullable=False, server_default="{}"),
+)
+"""Requests of the service. ``name``: random, for others to name it by. ``token``: that it was submitted with. ``lane``: small or large, by
+``size``, bytes of the inputs. ``body``: JSON as submitted, ``digest`` its SHA-256. ``key``: the Idempotency-Key, valid until ``key_until``.
+``state``: received → queued → running → done, failed, cancelled or dead. ``problem``: JSON of code, operation and field. ``tries``: begun.
+``not_before``: a next try. ``worker``, ``lease_until``: who works on it and until when it need give no sign of life. ``cancel_at``: when
+its end was asked for. ``step``: JSON of cluster and step. ``place``: the folder of its results in the store of
+results, named before anything is put there. ``results``: JSON of name, digest, bytes, rows and the owner's place of each. ``figures``: JSON,
+see recon.service.figures."""
+
+REQUEST_EVENTS = sa.Table(
+    "request_events",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("request", _ID, sa.ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("what", sa.Text, nullable=False, server_default=""),
+    sa.Column("share", sa.Integer),
+)
+"""What happened to a request: changes of its state, and its progress in percent (``share``)."""
+
+REQUEST_TURNS = sa.Table(
+    "request_turns",
+    METADATA,
+    sa.Column("lane", sa.String(8), nullable=False),
+    sa.Column("owner", sa.String(63), nullable=False),
+    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("lane", "owner"),
+)
+"""Whose turn it is: see recon.service.fairness. The owner "" has the turn of the last claim of the lane."""
+
+UPLOADS = sa.Table(
+    "uploads",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(32), nullable=False, unique=True),
+    sa.Column("owner", sa.String(63), nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+)
+"""Files that owners uploaded, in the store of results under ``uploads/``. ``file``: its own name. Removed with the last request that names
+it, or at ``expires_at``."""
+
+REQUEST_UPLOADS = sa.Table(
+    "request_uploads",
+    METADATA,
+    sa.Column("request", _ID, sa.ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("upload", _ID, sa.ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False),
+    sa.PrimaryKeyConstraint("request", "upload"),
+)
+"""The uploads that a request reads."""
+
+TOKENS = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("id", _ID, primary_key=True, autoincrement=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(63), nullable=False),
+    sa.Column("roles", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("made_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("withdrawn_at", Instant),
+)
+"""Tokens of the service: the SHA-256 of their text, in hex. ``roles``: with commas between."""
+
+sa.Index("requests_waiting", REQUESTS.c.state, REQUESTS.c.lane, REQUESTS.c.owner, REQUESTS.c.id)
+sa.Index("requests_of_owner", REQUESTS.c.owner, REQUESTS.c.id)
+sa.Index("requests_received", REQUESTS.c.owner, REQUESTS.c.received_at)
+sa.Index("requests_ended", REQUESTS.c.ended_at)
+sa.Index("requests_key", REQUESTS.c.owner, REQUESTS.c.key, unique=True)
+sa.Index("request_events_request", REQUEST_EVENTS.c.request, REQUEST_EVENTS.c.id)
+sa.Index("request_uploads_upload", REQUEST_UPLOADS.c.upload)
+sa.Index("uploads_of_owner", UPLOADS.c.owner)

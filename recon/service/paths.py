@@ -1,0 +1,158 @@
+"""What an owner's requests may read and write, and files opened so that no link leads out of it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from recon.config.service import Rights
+from recon.service.submissions import Problem, Refused
+from recon.storage.open import open_store
+from recon.storage.port import NotFound
+from recon.transformations.request.files import S3
+
+_PATTERN = re.compile(r"[*?\[]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+FILES_MAX = 1_000
+"""Files of one input, which are open at the same time."""
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of an owner. Paths are compared as written; one that could be read in two ways is refused."""
+
+    rights: Rights
+
+    def size(self, path: str) -> int:
+        """Bytes of the files that an input's path names. Raises Refused where it may not be read or names nothing."""
+        self._owned(path, self.rights.read, "read")
+        if path.startswith(S3):
+            return sum(size for _, size in self.objects(path))
+        total = 0
+        for _, descriptor in self.files(path):
+            try:
+                total += os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+        return total
+
+    def refuse_unreadable(self, path: str) -> None:
+        """Raises Refused where a path may not be read."""
+        self._owned(path, self.rights.read, "read")
+
+    def refuse_unwritable(self, path: str) -> None:
+        """Raises Refused where a path may not be written."""
+        if _PATTERN.search(path):
+            raise _not_permitted(path, "an output is one file, no pattern")
+        self._owned(path, self.rights.write, "write")
+
+    def files(self, path: str) -> Iterator[tuple[str, int]]:
+        """The files of a path in folders, by name: their paths, and open descriptors that the caller closes. Raises Refused."""
+        root = self._owned(path, self.rights.read, "read")
+        below = path.removeprefix(root).rstrip("/")
+        *folders, last = below.split("/") if below else [""]
+        folder = _opened_folder(Path(root), folders, path)
+        try:
+            before = path.rstrip("/").removesuffix(last)
+            if last and not _PATTERN.search(last) and not _is_folder(folder, last):
+                yield path, _opened_file(folder, last, path)
+                return
+            if last and not _PATTERN.search(last):
+                folder, outer = os.open(last, _FOLDER, dir_fd=folder), folder
+                os.close(outer)
+                before, last = f"{path.rstrip('/')}/", "*"
+            pattern = last or "*"
+            names = sorted(name for name in os.listdir(folder) if fnmatch.fnmatchcase(name, pattern) and not name.startswith((".", "_")))
+            names = [name for name in names if not _is_folder(folder, name)]
+            if not names:
+                raise Refused(Problem("no-such-input"), f"{path}: no file has such a name")
+            if len(names) > FILES_MAX:
+                raise Refused(Problem("too-large"), f"{path}: {len(names):,} files; at most {FILES_MAX:,}")
+            for name in names:
+                yield before + name, _opened_file(folder, name, before + name)
+        finally:
+            os.close(folder)
+
+    def objects(self, path: str) -> list[tuple[str, int]]:
+        """The objects of a path in S3 with their bytes, by name. Raises Refused."""
+        self._owned(path, self.rights.read, "read")
+        bucket, _, key = path.removeprefix(S3).partition("/")
+        store = open_store(f"{S3}{bucket}", Path())
+        if _PATTERN.search(key):
+            before = _PATTERN.split(key)[0].rpartition("/")[0]
+            found = [
+                (f"{S3}{bucket}/{other}", size)
+                for other, size in store.sizes(before)
+                if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")
+            ]
+        else:
+            try:
+                found = [(path, store.size(key))]
+            except NotFound:
+                found = []
+        if not found:
+            raise Refused(Problem("no-such-input"), f"{path}: there is no such object")
+        return found
+
+    def _owned(self, path: str, places: Sequence[str], what: str) -> str:
+        """The owner's place that a path lies in. Raises Refused."""
+        in_s3 = path.startswith(S3)
+        rest = path.removeprefix(S3) if in_s3 else path.removeprefix("/")
+        if not in_s3 and not path.startswith("/"):
+            raise _not_permitted(path, "write a whole path, s3://bucket/name, or upload:NAME")
+        if _CONTROL.search(path) or "://" in rest or any(part in ("", ".", "..") for part in rest.rstrip("/").split("/")):
+            raise _not_permitted(path, "write it without '.', '..', '//', backslashes and control characters")
+        fixed = _PATTERN.split(path)[0]
+        if "**" in path or (not in_s3 and _PATTERN.search(str(PurePosixPath(path).parent))):
+            raise _not_permitted(path, "only a file's name may have a pattern")
+        found = next((place for place in places if fixed.startswith(place)), None)
+        if found is None:
+            raise _not_permitted(path, f"it is no place that you may {what}")
+        return found
+
+
+def _not_permitted(path: str, why: str) -> Refused:
+    return Refused(Problem("not-permitted"), f"{path!r} is not permitted: {why}")
+
+
+def _opened_folder(root: Path, names: Sequence[str], path: str) -> int:
+    """A folder below an owner's, opened name by name, so that no link on the way is followed."""
+    try:
+        folder = os.open(root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))  # the owner's folder is the administrator's choice
+    except OSError as error:
+        raise Refused(Problem("no-such-input"), f"{path}: {root} cannot be read ({error.strerror})") from None
+    for name in names:
+        try:
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+        except OSError:
+            raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+def _is_folder(folder: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _opened_file(folder: int, name: str, path: str) -> int:
+    """A plain file; a link, a device and a pipe are as if they were not there."""
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError:
+        raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refused(Problem("no-such-input"), f"{path}: there is no such file")
+    return descriptor

@@ -1,0 +1,184 @@
+"""The requests in the database: submitted, found, listed, cancelled, and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from recon.config.service import Rights, ServiceSettings
+from recon.database import Database
+from recon.database.tables import REQUEST_EVENTS, REQUEST_TURNS, REQUEST_UPLOADS, REQUESTS, UPLOADS
+from recon.errors import WrongInput
+from recon.service import fairness
+from recon.service.admission import Admitted
+from recon.service.submissions import ENDED, Event, Holder, KeyTaken, Problem, Refused, State, Submission, TooMany, submission
+
+QUEUE = "requests"
+KEY_FOR = timedelta(days=1)
+"""How long an Idempotency-Key names the same request."""
+_T = REQUESTS.c
+Send = Callable[[sa.Connection, Sequence[str]], None]
+"""Sends messages as part of a transaction."""
+
+
+class Requests:
+    """The requests of a service. ``send``: puts names of requests on the queue."""
+
+    def __init__(self, database: Database, settings: ServiceSettings, send: Send) -> None:
+        self._database, self._settings, self._send = database, settings, send
+
+    def submit(self, holder: Holder, admitted: Admitted, key: str | None = None) -> tuple[Submission, bool]:
+        """Stores a request and its message in one transaction; whether it is new. Raises KeyTaken, TooMany, and Refused for an upload that
+        is gone."""
+        digest = hashlib.sha256(admitted.body.encode()).hexdigest()
+        with self._database.write() as connection:
+            now = self._database.clock(connection)
+            if key is not None and (there := self._with_key(connection, holder.owner, key, now)) is not None:
+                if there.digest != digest:
+                    raise KeyTaken(f"the Idempotency-Key names request {there.name}, which has another body; use a new key")
+                return there, False
+            self._refuse_too_many(connection, holder.owner, now)
+            name = secrets.token_hex(16)
+            values = {
+                "name": name,
+                "owner": holder.owner,
+                "token": holder.token,
+                "lane": admitted.lane,
+                "size": admitted.size,
+                "body": admitted.body,
+                "digest": digest,
+                "key": key,
+                "key_until": None if key is None else now + KEY_FOR,
+                "state": "received",
+                "received_at": now,
+            }
+            number = connection.execute(REQUESTS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
+            self._keep_uploads(connection, number, holder.owner, admitted.uploads)
+            note(connection, number, now, "received")
+            self._send(connection, [name])
+            return read(connection, number), True
+
+    def _with_key(self, connection: sa.Connection, owner: str, key: str, now: datetime) -> Submission | None:
+        """The request that a key names; a key that is older than a day names none any more."""
+        mine = sa.and_(_T.owner == owner, _T.key == key)
+        connection.execute(REQUESTS.update().where(mine, _T.key_until <= now).values(key=None))
+        row = connection.execute(sa.select(REQUESTS).where(mine)).one_or_none()
+        return None if row is None else submission(row)
+
+    def _refuse_too_many(self, connection: sa.Connection, owner: str, now: datetime) -> None:
+        rights = self.rights(owner)
+        minute = now - timedelta(minutes=1)
+        recent = connection.scalar(sa.select(sa.func.count()).where(_T.owner == owner, _T.received_at > minute)) or 0
+        if recent >= rights.a_minute:
+            oldest = sa.select(sa.func.min(_T.received_at)).where(_T.owner == owner, _T.received_at > minute)
+            at: datetime = connection.scalar(oldest) or now
+            wait = max(1, round((at - minute).total_seconds()) + 1)
+            raise TooMany(f"{rights.a_minute} requests a minute are reached; submit it again in {wait} s", wait)
+        waiting = connection.scalar(sa.select(sa.func.count()).where(_T.owner == owner, _T.state.not_in(ENDED))) or 0
+        if waiting >= rights.waiting:
+            raise TooMany(f"{rights.waiting} requests have not ended; submit it again when some have", 60)
+
+    def _keep_uploads(self, connection: sa.Connection, number: int, owner: str, names: Sequence[str]) -> None:
+        for name in names:
+            found = connection.scalar(sa.select(UPLOADS.c.id).where(UPLOADS.c.name == name, UPLOADS.c.owner == owner))
+            if found is None:
+                raise Refused(Problem("no-such-input"), f"upload:{name} is not there any more; upload the file again")
+            connection.execute(REQUEST_UPLOADS.insert().values(request=number, upload=found))
+
+    def rights(self, owner: str) -> Rights:
+        """An owner's rights. One that the configuration does not name has none."""
+        return self._settings.owners.get(owner, Rights())
+
+    def find(self, holder: Holder, name: str) -> Submission | None:
+        """A request that a holder may see; None where there is none, or it is another's."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(REQUESTS).where(_T.name == name, *_seen_by(holder))).one_or_none()
+        return None if row is None else submission(row)
+
+    def all(self, holder: Holder, state: State | None = None, before: int | None = None, most: int = 100) -> list[Submission]:
+        """The newest requests that a holder may see, newest first. ``before``: of numbers below."""
+        where = [*_seen_by(holder)]
+        if state is not None:
+            where.append(_T.state == state)
+        if before is not None:
+            where.append(_T.id < before)
+        with self._database.read() as connection:
+            return [submission(row) for row in connection.execute(sa.select(REQUESTS).where(*where).order_by(_T.id.desc()).limit(most))]
+
+    def events(self, of: Submission, after: int = 0, most: int = 1000) -> list[Event]:
+        """What happened to a request, oldest first. ``after``: of numbers above."""
+        e = REQUEST_EVENTS.c
+        query = sa.select(e.id, e.at, e.state, e.what, e.share).where(e.request == of.id, e.id > after).order_by(e.id).limit(most)
+        with self._database.read() as connection:
+            return [Event(*row) for row in connection.execute(query)]
+
+    def place(self, of: Submission) -> int | None:
+        """The place in its lane, 1 for the next; None for a request that does not wait."""
+        with self._database.read() as connection:
+            if of.state not in ("received", "queued"):
+                return None
+            waiting = waiting_in(connection, of.lane, self.rights, ("received", "queued"))
+            mine = (_T.owner == of.owner, _T.lane == of.lane, _T.state.in_(("received", "queued")), _T.id < of.id)
+            before = connection.scalar(sa.select(sa.func.count()).where(*mine)) or 0
+        if of.owner not in {one.owner for one in waiting}:
+            return None  # it was claimed since
+        return fairness.ahead(waiting, of.owner, before) + 1
+
+    def cancel(self, holder: Holder, name: str) -> Submission | None:
+        """Ends a request that waits; asks the worker of one that runs to end it. One that has ended stays as it is. None is not found."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(REQUESTS).where(_T.name == name, *_seen_by(holder)).with_for_update()).one_or_none()
+            if row is None:
+                return None
+            now = self._database.clock(connection)
+            if row.state in ("received", "queued"):
+                connection.execute(REQUESTS.update().where(_T.id == row.id).values(state="cancelled", ended_at=now, cancel_at=now))
+                note(connection, row.id, now, "cancelled", "before it began")
+            elif row.state == "running" and row.cancel_at is None:
+                connection.execute(REQUESTS.update().where(_T.id == row.id).values(cancel_at=now))
+                note(connection, row.id, now, "running", "its end was asked for")
+            return read(connection, row.id)
+
+    def redrive(self, name: str, reason: str) -> Submission:
+        """Opens a dead request again, with three new tries. Raises WrongInput for one that is not dead."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(REQUESTS).where(_T.name == name).with_for_update()).one_or_none()
+            if row is None or row.state != "dead":
+                raise WrongInput(f"request {name} is {'not there' if row is None else row.state}; only a dead one can be opened again")
+            now = self._database.clock(connection)
+            fresh: dict[str, Any] = {"state": "received", "tries": 0, "reason": "", "problem": "{}", "ended_at": None, "not_before": None}
+            connection.execute(REQUESTS.update().where(_T.id == row.id).values(**fresh, cancel_at=None, queued_at=None, started_at=None))
+            note(connection, row.id, now, "received", f"opened again: {reason}")
+            self._send(connection, [name])
+            return read(connection, row.id)
+
+
+def _seen_by(holder: Holder) -> list[sa.ColumnElement[bool]]:
+    return [] if holder.has("read-all") else [_T.owner == holder.owner]
+
+
+def read(connection: sa.Connection, number: int) -> Submission:
+    """A request by its number."""
+    return submission(connection.execute(sa.select(REQUESTS).where(_T.id == number)).one())
+
+
+def note(connection: sa.Connection, number: int, at: datetime, state: State, what: str = "", share: int | None = None) -> None:
+    """Adds an event."""
+    connection.execute(REQUEST_EVENTS.insert().values(request=number, at=at, state=state, what=what[:2000], share=share))
+
+
+def waiting_in(
+    connection: sa.Connection, lane: str, rights: Callable[[str], Rights], states: Sequence[State], *where: sa.ColumnElement[bool]
+) -> list[fairness.Waiting]:
+    """The owners that have requests waiting in a lane."""
+    turns = {row.owner: row.turn for row in connection.execute(sa.select(REQUEST_TURNS).where(REQUEST_TURNS.c.lane == lane))}
+    counted = sa.select(_T.owner, sa.func.count().label("waiting"), sa.func.min(_T.id).label("oldest"))
+    rows = connection.execute(counted.where(_T.state.in_(states), _T.lane == lane, *where).group_by(_T.owner))
+    return [
+        fairness.Waiting(row.owner, row.waiting, row.oldest, fairness.turn_of(turns, row.owner), rights(row.owner).weight) for row in rows
+    ]
