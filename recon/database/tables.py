@@ -286,9 +286,8 @@ REQUESTS = sa.Table(
 ``size``, bytes of the inputs. ``body``: JSON as submitted, ``digest`` its SHA-256. ``key``: the Idempotency-Key, valid until ``key_until``.
 ``state``: received → queued → running → done, failed, cancelled or dead. ``problem``: JSON of code, operation and field. ``tries``: begun.
 ``not_before``: a next try. ``worker``, ``lease_until``: who works on it and until when it need give no sign of life. ``cancel_at``: when
-its end was asked for. ``step``: JSON of cluster and step. ``place``: the folder of its results in the store of
-results, named before anything is put there. ``results``: JSON of name, digest, bytes, rows and the owner's place of each. ``figures``: JSON,
-see recon.service.figures."""
+its end was asked for. ``step``: JSON of cluster and step. ``place``: the folder of its results, named before anything is put there.
+``results``: JSON of name, digest, bytes, rows and the owner's place of each. ``figures``: JSON, see recon.service.figures."""
 
 REQUEST_EVENTS = sa.Table(
     "request_events",
