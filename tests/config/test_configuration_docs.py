@@ -37,6 +37,7 @@ def fields_of(model: type[BaseModel], above: str = "") -> dict[str, object]:
         if name in OWN_TABLES or not inner:
             found[path] = None if field.is_required() else field.default
             continue
+        path += ".<name>" if typing.get_origin(field.annotation) is dict else ""
         for section in inner:
             found |= fields_of(section, re.sub(r"fleets\.\w+\.$", "fleets.….", f"{path}."))
     return found
