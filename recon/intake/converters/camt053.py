@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import WrongInput
 from recon.intake.converters.port import Control, Received
 from recon.intake.converters.text import not_empty
-from recon.intake.converters.tied import Row, Tie, tied_batches
-from recon.intake.converters.xmlstream import children, elements, local, text_at, texts_below
+from recon.intake.converters.tied import EXACT, Row, Tie, tied_batches
+from recon.intake.converters.xmlstream import elements, elements_at, local, steps, text_at
 from recon.intake.files.inspect import require_names
 from recon.intake.files.raw import raw_table, shown
 
@@ -41,7 +42,28 @@ NAMES = (
 _AMOUNT = re.compile(r"[0-9]{1,18}(\.[0-9]{1,17})?\Z")
 _STATEMENTS = ("Stmt", "Rpt", "Ntfctn")
 _TAGS = (*_STATEMENTS, "Acct", "Bal", "TxsSummry", "Ntry")
-_DETAILS = ("NtryDtls", "TxDtls")
+_STEPS = steps(
+    (
+        "Amt",
+        "CdtDbtInd",
+        "Sts/Cd",
+        "BookgDt/Dt",
+        "BookgDt/DtTm",
+        "ValDt/Dt",
+        "ValDt/DtTm",
+        "NtryRef",
+        "AcctSvcrRef",
+        "NtryDtls/TxDtls/Refs/EndToEndId",
+        *(f"NtryDtls/TxDtls/RltdPties/{party}/{name}" for party in ("Dbtr", "Cdtr") for name in ("Nm", "Pty/Nm")),
+        "NtryDtls/TxDtls/RmtInf/Ustrd",
+        "BkTxCd/Domn/Cd",
+        "BkTxCd/Domn/Fmly/Cd",
+        "BkTxCd/Domn/Fmly/SubFmlyCd",
+        "BkTxCd/Prtry/Cd",
+        "AddtlNtryInf",
+    )
+)
+"""What is read of an entry."""
 
 
 @dataclass
@@ -68,12 +90,12 @@ class _Statement:
         )
         if kind == "Stmt" or (opening and closing):
             missing = None if opening and closing else f"no {'closing balance (CLBD)' if opening else 'opening balance (OPBD or PRCD)'}"
-            amount = (opening[1] if opening else Decimal(0)) + self.booked
+            amount = EXACT.add(opening[1] if opening else Decimal(0), self.booked)
             yield self._tie("closing balance", closing[1] if closing else None, amount, missing)
         if self.summary is not None:
             count, total = text_at(self.summary, "TtlNtries", "NbOfNtries"), text_at(self.summary, "TtlNtries", "Sum")
             if count is not None:
-                yield self._tie("number of entries", Decimal(count) if count.isdigit() else None, Decimal(self.entries), None)
+                yield self._tie("number of entries", Decimal(count) if count.isdecimal() else None, Decimal(self.entries), None)
             if total is not None:
                 yield self._tie("sum of entries", Decimal(total) if _AMOUNT.match(total) else None, self.total, None)
 
@@ -89,10 +111,11 @@ class Camt053Rows:
     """A line is the number of an entry in the file. ``amount`` is signed: negative for DBIT. The details of an entry's transactions are
     joined by line feeds."""
 
-    def __init__(self, received: Received, declared: Sequence[str] | None, limits: Limits) -> None:
+    def __init__(self, received: Received, declared: Sequence[str] | None, limits: Limits, scratch: Path | None = None) -> None:
         self.name, self._received, self._limits = received.shown, received, limits
         self.controls: list[Control] = []
         self.names: Sequence[str] = NAMES
+        self._scratch = scratch
         require_names(self.name, "a camt.053 file", NAMES, declared or ())
         not_empty(received)
         if next(self._elements(_STATEMENTS), None) is None:
@@ -111,7 +134,7 @@ class Camt053Rows:
             yield from elements(self.name, stream, tags)
 
     def batches(self) -> Iterator[Any]:
-        return tied_batches(self._events(), self._events(), len(NAMES), self.controls)
+        return tied_batches(self._events(), len(NAMES), self.controls, self._scratch)
 
     def _events(self) -> Iterator[Row | Tie]:
         statement, statements, entries = _Statement(0), 0, 0
@@ -162,11 +185,11 @@ def _take(element: Any, kind: str, statement: _Statement) -> None:
         if _AMOUNT.match(amount):
             sign = -1 if text_at(element, "CdtDbtInd") == "DBIT" else 1
             code = text_at(element, "Tp", "CdOrPrtry", "Cd") or ""
-            statement.balances.append((code, sign * Decimal(amount), amount))
+            statement.balances.append((code, EXACT.multiply(sign, Decimal(amount)), amount))
 
 
 def _entry(element: Any, number: int, statement: _Statement) -> Row:
-    found = texts_below(element)
+    found = elements_at(element, _STEPS)
     statement.entries += 1
     amount, direction = _one(found, "Amt") or "", _one(found, "CdtDbtInd")
     if not _AMOUNT.match(amount) or direction not in ("CRDT", "DBIT"):
@@ -175,41 +198,47 @@ def _entry(element: Any, number: int, statement: _Statement) -> Row:
             number, 1, (), f"an entry whose amount {amount[:40]!r} {direction or 'without CdtDbtInd'} can't be read", (statement.number,)
         )
     status = _one(found, "Sts/Cd") or _one(found, "Sts")
-    signed = Decimal(amount) * (-1 if direction == "DBIT" else 1)
-    statement.total += Decimal(amount)
-    statement.booked += signed if status in (None, "BOOK") else 0
-    party = f"RltdPties/{'Dbtr' if direction == 'CRDT' else 'Cdtr'}"
+    signed = f"-{amount}" if direction == "DBIT" else amount
+    statement.total = EXACT.add(statement.total, Decimal(amount))
+    if status in (None, "BOOK"):
+        statement.booked = EXACT.add(statement.booked, Decimal(signed))
+    party = "Dbtr" if direction == "CRDT" else "Cdtr"
     values = (
         statement.account,
         statement.id,
-        next((each.get("Ccy") for each in children(element, "Amt")), None) or statement.currency,
-        f"-{amount}" if direction == "DBIT" else amount,
+        found["Amt"][0].get("Ccy") or statement.currency,
+        signed,
         status,
         _one(found, "BookgDt/Dt") or _one(found, "BookgDt/DtTm"),
         _one(found, "ValDt/Dt") or _one(found, "ValDt/DtTm"),
         _one(found, "NtryRef"),
         _one(found, "AcctSvcrRef"),
-        _details(found, "Refs/EndToEndId"),
-        _details(found, f"{party}/Nm") or _details(found, f"{party}/Pty/Nm"),
-        _details(found, "RmtInf/Ustrd"),
+        _all(found, "NtryDtls/TxDtls/Refs/EndToEndId"),
+        _all(found, f"NtryDtls/TxDtls/RltdPties/{party}/Nm") or _all(found, f"NtryDtls/TxDtls/RltdPties/{party}/Pty/Nm"),
+        _all(found, "NtryDtls/TxDtls/RmtInf/Ustrd"),
         _code(found),
         _one(found, "AddtlNtryInf"),
-        str(len(children(element, *_DETAILS))),
+        str(len(found.get("NtryDtls/TxDtls", ()))),
     )
     return Row(number, 1, values, None, (statement.number,))
 
 
-def _one(found: dict[str, list[str]], path: str) -> str | None:
-    texts = found.get(path)
-    return texts[0] if texts else None
+def _one(found: dict[str, list[Any]], path: str) -> str | None:
+    """The first text at ``path``."""
+    for element in found.get(path, ()):
+        if text := (element.text or "").strip():
+            return str(text)
+    return None
 
 
-def _details(found: dict[str, list[str]], path: str) -> str | None:
+def _all(found: dict[str, list[Any]], path: str) -> str | None:
     """The texts at ``path`` of all transactions of an entry."""
-    texts = found.get(f"{'/'.join(_DETAILS)}/{path}")
-    return "\n".join(texts) if texts else None
+    elements = found.get(path)
+    return ("\n".join(text for element in elements if (text := (element.text or "").strip())) or None) if elements else None
 
 
-def _code(found: dict[str, list[str]]) -> str | None:
-    domain = [_one(found, f"BkTxCd/Domn/{path}") for path in ("Cd", "Fmly/Cd", "Fmly/SubFmlyCd")]
+def _code(found: dict[str, list[Any]]) -> str | None:
+    if "BkTxCd" not in found:
+        return None
+    domain = [_one(found, path) for path in ("BkTxCd/Domn/Cd", "BkTxCd/Domn/Fmly/Cd", "BkTxCd/Domn/Fmly/SubFmlyCd")]
     return "/".join(filter(None, domain)) or _one(found, "BkTxCd/Prtry/Cd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from recon.config.settings import Limits
 from recon.intake.converters import layouts
@@ -20,10 +21,16 @@ from recon.intake.converters.sheets import SheetRows
 
 
 def open_conversion(
-    received: Received, layout: layouts.AnyLayout, declared: Sequence[str] | None, limits: Limits, errors: bool = False
+    received: Received,
+    layout: layouts.AnyLayout,
+    declared: Sequence[str] | None,
+    limits: Limits,
+    errors: bool = False,
+    scratch: Path | None = None,
 ) -> Conversion:
     """``declared``: without a header the columns of the file, in order; with one (or where the format names the columns) those that must be
     there, each once; None asks for nothing. ``errors``: whether an error cell of a sheet is its text, such as #N/A, and no problem.
+    ``scratch``: a folder for rows that wait for their control total; None for the system's temporary folder.
 
     Raises WrongInput, naming the file and the place, for a file that can't be read so, and WrongUsage where ``declared`` is needed
     and None."""
@@ -45,8 +52,8 @@ def open_conversion(
         case layouts.DBase():
             return DBaseRows(received, layout, declared, limits)
         case layouts.MT940():
-            return MT940Rows(received, declared, limits)
+            return MT940Rows(received, declared, limits, scratch)
         case layouts.Camt053():
-            return Camt053Rows(received, declared, limits)
+            return Camt053Rows(received, declared, limits, scratch)
         case layouts.BAI2():
-            return BAI2Rows(received, declared, limits)
+            return BAI2Rows(received, declared, limits, scratch)

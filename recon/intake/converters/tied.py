@@ -1,21 +1,27 @@
 """Files whose rows are in groups with control totals, such as a bank's statements: what their converters share.
 
-The file is read twice: first to tie the groups, then for the rows, so that those of a group that does not tie are rejected however many
-there are."""
+A group's total comes after its rows, and rows of a group that does not tie are rejected however many there are. So the rows are made once,
+and wait in a file until the last total is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from decimal import Context
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from recon.intake.converters.port import Control
 
+EXACT = Context(prec=200)
+"""Adds amounts of banks without rounding; the usual context has 28 digits, and an amount of camt.053 may have 35."""
 _BATCH_ROWS = 16_384
+_BATCHES_HELD = 4
+"""Batches that wait in memory: most files have no more, and need no file."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """``values``: a text or None per name; empty for a row that can't be read. ``groups``: that it belongs to, such as its statement."""
 
     line: int
@@ -45,36 +51,83 @@ class Tie:
         return f"{self.subject} does not tie: {self.control.what} declared {self.control.declared}, its rows give {self.control.computed}"
 
 
-def tied_batches(first: Iterator[Row | Tie], second: Iterator[Row | Tie], width: int, controls: list[Control]) -> Iterator[Any]:
-    """Batches of the rows of two equal readings. Fills ``controls``."""
+def tied_batches(events: Iterable[Row | Tie], width: int, controls: list[Control], scratch: Path | None) -> Iterator[Any]:
+    """Batches of the rows, each of ``width`` values. Fills ``controls``. ``scratch``: a folder for the rows that wait, in the end about as
+    large as a third of the file; None for the system's temporary folder."""
     reasons: dict[object, str] = {}
+    waiting = _Waiting(width)
     controls.clear()
-    for event in first:
-        if isinstance(event, Tie):
-            controls.append(event.control)
-            if (reason := event.reason) is not None:
-                reasons.setdefault(event.group, reason)
-    rows: list[Row] = []
-    for event in second:
-        if isinstance(event, Row):
-            rows.append(event)
-            if len(rows) == _BATCH_ROWS:
-                yield _batch(rows, reasons, width)
-                rows = []
-    if rows:
-        yield _batch(rows, reasons, width)
+    with tempfile.TemporaryFile(dir=scratch, prefix="recon-rows-") as file:
+        rows: list[Row] = []
+        for event in events:
+            if type(event) is Row:
+                rows.append(event)
+                if len(rows) == _BATCH_ROWS:
+                    waiting.add(rows, file)
+                    rows = []
+            elif isinstance(event, Tie):
+                controls.append(event.control)
+                if (reason := event.reason) is not None:
+                    reasons.setdefault(event.group, reason)
+        waiting.add(rows, file)
+        yield from waiting.tied(reasons, file)
 
 
-def _batch(rows: list[Row], reasons: dict[object, str], width: int) -> Any:
-    import pyarrow as pa
+class _Waiting:
+    """Batches in the order of their rows, the first in memory and the others in a file. Beside its columns a batch has the place of each
+    row's groups in ``_groups``."""
 
-    problems = [row.problem or next((reasons[group] for group in row.groups if group in reasons), None) for row in rows]
-    nothing = (None,) * width
-    columns = zip(*(row.values or nothing for row in rows), strict=True)
-    arrays = [
-        pa.array([row.line for row in rows], pa.int64()),
-        pa.array([row.span for row in rows], pa.int32()),
-        pa.array(problems, pa.string()),
-        *(pa.array(column, pa.string()) for column in columns),
-    ]
-    return pa.record_batch(arrays, names=["line", "span", "problem", *(f"t{position}" for position in range(width))])
+    def __init__(self, width: int) -> None:
+        import pyarrow as pa
+
+        texts = [(f"t{position}", pa.string()) for position in range(width)]
+        self._schema = pa.schema([("line", pa.int64()), ("span", pa.int32()), ("problem", pa.string()), *texts, ("groups", pa.int32())])
+        self._nothing = (None,) * width
+        self._groups: dict[tuple[object, ...], int] = {}
+        self._held: list[Any] = []
+        self._writer: Any = None
+
+    def add(self, rows: list[Row], file: Any) -> None:
+        import pyarrow as pa
+
+        if not rows:
+            return
+        lines, spans, values, problems, groups = zip(*rows, strict=True)
+        if not all(values):
+            values = tuple(each or self._nothing for each in values)
+        known = self._groups
+        places = [known.setdefault(each, len(known)) for each in groups]
+        columns = [lines, spans, problems, *zip(*values, strict=True), places]
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=True)]
+        batch = pa.record_batch(arrays, schema=self._schema)
+        if self._writer is None and len(self._held) < _BATCHES_HELD:
+            self._held.append(batch)
+            return
+        if self._writer is None:
+            self._writer = pa.ipc.new_stream(file, self._schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+        self._writer.write_batch(batch)
+
+    def tied(self, reasons: dict[object, str], file: Any) -> Iterator[Any]:
+        """All batches, without the column of groups: the rows of groups with a reason have it as problem, unless they have one of their
+        own."""
+        import pyarrow as pa
+
+        wrong = [next((reasons[group] for group in groups if group in reasons), None) for groups in self._groups] if reasons else []
+        reason_of = pa.array(wrong, pa.string())
+        while self._held:
+            yield _with_reasons(self._held.pop(0), reason_of)
+        if self._writer is not None:
+            self._writer.close()
+            file.seek(0)
+            for batch in pa.ipc.open_stream(file):
+                yield _with_reasons(batch, reason_of)
+
+
+def _with_reasons(batch: Any, reason_of: Any) -> Any:
+    import pyarrow.compute as pc
+
+    groups, problem = batch.column("groups"), batch.column("problem")
+    rows = batch.drop_columns(["groups"])
+    if not len(reason_of):
+        return rows
+    return rows.set_column(2, "problem", pc.coalesce(problem, reason_of.take(groups)))

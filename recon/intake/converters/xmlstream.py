@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from recon.errors import WrongInput
 from recon.intake.files.formats import one_line
+
+Steps: TypeAlias = "dict[str, tuple[str, Steps]]"
+"""Local name → the path that ends with it, and the steps below."""
 
 
 def elements(name: str, stream: Any, tags: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -19,7 +22,15 @@ def elements(name: str, stream: Any, tags: Collection[str]) -> Iterator[tuple[st
     wanted = [f"{{*}}{tag}" for tag in tags]
     try:
         parser = etree.iterparse(
-            stream, events=("start", "end"), tag=wanted, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+            stream,
+            events=("start", "end"),
+            tag=wanted,
+            remove_comments=True,  # a text would end where a comment begins
+            remove_pis=True,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
         )
         checked = False
         for event, element in parser:
@@ -81,15 +92,28 @@ def text_at(element: Any, *path: str) -> str | None:
     return None
 
 
-def texts_below(element: Any) -> dict[str, list[str]]:
-    """The texts of all elements below, stripped and not empty, by the path of local names from ``element``, joined by slashes."""
-    found: dict[str, list[str]] = {}
-    stack = [(child, _bare(child.tag)) for child in reversed(element)]
-    while stack:
-        each, path = stack.pop()
-        text = each.text
-        if text and (text := text.strip()):
-            found.setdefault(path, []).append(text)
-        if len(each):
-            stack += [(child, f"{path}/{_bare(child.tag)}") for child in reversed(each)]
+def steps(paths: Iterable[str]) -> Steps:
+    """Paths of local names, joined by slashes, for ``elements_at``."""
+    first: Steps = {}
+    for path in paths:
+        names, below = path.split("/"), first
+        for place, name in enumerate(names, 1):
+            _, below = below.setdefault(name, ("/".join(names[:place]), {}))
+    return first
+
+
+def elements_at(element: Any, wanted: Steps) -> dict[str, list[Any]]:
+    """The elements at these paths below ``element``, and those above them, by path and in order. All others are not looked at."""
+    found: dict[str, list[Any]] = {}
+    _find(element, wanted, found)
     return found
+
+
+def _find(element: Any, wanted: Steps, found: dict[str, list[Any]]) -> None:
+    for child in element:
+        step = wanted.get(_bare(child.tag))
+        if step is not None:
+            path, below = step
+            found.setdefault(path, []).append(child)
+            if below:
+                _find(child, below, found)

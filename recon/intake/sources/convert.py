@@ -102,7 +102,7 @@ def opened(config: Config, source: Source, received: Received, folder: Path) -> 
     encoding = getattr(source.section.layout, "encoding", None)
     if encoding is not None and not isinstance(source.section.layout, DBase):
         received = decode(received, encoding, folder, config.limits)
-    return open_conversion(received, source.section.layout, source.declared, config.limits)
+    return open_conversion(received, source.section.layout, source.declared, config.limits, scratch=folder)
 
 
 @contextmanager
