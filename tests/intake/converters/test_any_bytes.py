@@ -51,11 +51,18 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["mt940", "bai2"])
-def test_a_field_without_an_end_is_not_kept_in_memory(kind: str, tmp_path: Path) -> None:
-    begin, more = {"mt940": (b":20:x\n:86:x\n", b"more\n"), "bai2": (b"01,x/\n", b"88,more\n")}[kind]
+@pytest.mark.parametrize(
+    ("kind", "begin", "more"),
+    [
+        ("mt940", b":20:x\n:86:x\n", b"more\n"),
+        ("mt940", b":20:x\n:86:x\n", b"\n"),
+        ("bai2", b"01,x/\n", b"88,more\n"),
+        ("bai2", b"01,x/\n", b"88,\n"),
+    ],
+)
+def test_a_field_without_an_end_is_not_kept_in_memory(kind: str, begin: bytes, more: bytes, tmp_path: Path) -> None:
     path = tmp_path / "received"
-    path.write_bytes(begin + more * 1000)
+    path.write_bytes(begin + more * 2000)
     with pytest.raises(WrongInput, match=r"received: line [12] is longer than 1,024 bytes"):
         convert_file(Received("received", path), kind, None, LIMITS)
 

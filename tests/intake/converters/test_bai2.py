@@ -68,6 +68,12 @@ def test_what_is_no_record_is_a_reject_by_its_line(tmp_path: Path) -> None:
     assert found.problems[14] == "a transaction (16) outside an account (03)"
 
 
+@pytest.mark.parametrize("code", ["²", "1" * 5000])
+def test_a_type_code_that_is_no_number_is_a_reject(code: str, tmp_path: Path) -> None:
+    found = convert(tmp_path, SAMPLE.replace("16,165,", f"16,{code},").replace(",D,2,", ",D,²,").encode(), "bai2")
+    assert found.problems[5].startswith(f"a transaction (16) whose type {code[:20]!r}")
+
+
 @pytest.mark.parametrize(
     ("content", "says"), [(b"", "the file is empty"), (b"k,v\n", r"line 1: it does not begin with a file header \(01\)")]
 )

@@ -80,6 +80,25 @@ def test_a_statement_that_does_not_tie_is_rejected_alone(tmp_path: Path, content
     assert [row["statement"] for row in found.dicts] == ["S2"]
 
 
+def test_sums_have_all_their_digits(tmp_path: Path) -> None:
+    large, small = f"{10**17}", "0.00000000000000001"
+    entries = [entry(100).replace(">1.00<", f">{amount}<") for amount in (large, small)]
+    for declared, ties in ((f"{large}.00000000000000001", True), (large, False)):
+        content = document(statement(1, entries, 0, 100, summary(f"<Sum>{declared}</Sum>")).replace(">1.00<", f">{declared}<"))
+        assert [control.ties for control in convert(tmp_path, content, "camt053").controls] == [ties] * 2
+
+
+def test_a_comment_does_not_cut_a_value(tmp_path: Path) -> None:
+    parts = statement(1, [entry(12355)], 0, 12355).replace("123.55", "123.<!-- x -->5<?x y?>5").replace("BOOK", "BO<!-- x -->OK")
+    found = convert(tmp_path, document(parts), "camt053")
+    assert (found.problems, [(row["amount"], row["status"]) for row in found.dicts]) == ({}, [("123.55", "BOOK")])
+
+
+def test_a_number_of_entries_that_is_no_number_does_not_tie(tmp_path: Path) -> None:
+    found = convert(tmp_path, document(statement(1, [entry(55)], 0, 55, summary("<NbOfNtries>²</NbOfNtries>"))), "camt053")
+    assert "number of entries declared unreadable, its rows give 1" in found.problems[1]
+
+
 def test_an_entry_without_a_readable_amount_is_a_reject(tmp_path: Path) -> None:
     found = convert(tmp_path, document(statement(1, [entry(1).replace("CRDT", "X")], 0, 0)), "camt053")
     assert found.problems == {1: "an entry whose amount '0.01' X can't be read"}

@@ -12,8 +12,10 @@ import pytest
 from converted import Converted, convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mt940 import tags
 
 from recon.errors import WrongInput
+from recon.intake.converters import mt940
 
 SAMPLE = """{1:F01BANKDEFFAXXX0000000000}{2:O9400000000000BANKDEFFXXXX00000000000000000000N}{4:
 :20:STARTUMS
@@ -78,6 +80,28 @@ def test_what_is_no_field_is_a_reject_by_its_line(tmp_path: Path) -> None:
 def test_what_is_no_mt940_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(WrongInput, match=f"received: {says}"):
         convert(tmp_path, content, "mt940")
+
+
+def test_a_sum_of_more_digits_than_usual_ties_exactly(tmp_path: Path) -> None:
+    lines = [":61:261101C99999999999999,NTRF1", ":61:261101C0,0000000000001NTRF2", *[":61:261101C99999999999999,NTRF3"] * 10]
+    text = ":20:R\n:25:A\n:28C:1\n:60F:C261031EUR0,\n{}\n:62F:C261101EUR{}\n".format("\n".join(lines), "{}")
+    # A balance has 15 characters, so no balance ties to these lines; the figure in the reason is exact.
+    found = convert(tmp_path, text.format("1,").encode(), "mt940")
+    assert "its rows give 1099999999999989.0000000000001 EUR" in found.problems[5]
+
+
+USUAL_LINES = st.from_regex(mt940.USUAL, fullmatch=True).map(str.strip) | st.from_regex(
+    r"\A[0-9]{6}([0-9]{4}|[0-9]{2}|    )?R?[CDdc][A-Z]?[ \n]?[0-9,]{1,17}([A-Z][A-Z0-9 ]{3})?[a/\n]{0,18}(//[b/]{0,25})?(\n?c[\n/]*)?"
+).map(str.strip)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=USUAL_LINES)
+def test_the_usual_pattern_reads_a_line_as_the_librarys_does(text: str) -> None:
+    usual, library = mt940.USUAL.match(text), tags.Statement().re.match(text)
+    if usual:
+        assert library is not None
+        assert usual.groups("") == tuple(value or "" for value in library.group(*mt940.PARTS))
 
 
 @dataclass
