@@ -55,6 +55,8 @@ setup(
         "tenacity>=9,<10",
         "formualizer>=0.13,<0.14",
         "holidays>=0.109,<1",
+        "itsdangerous>=2.2,<3",
+        "psutil>=7,<8",
         "typer>=0.29",
         "rich>=14",
         "xlsxwriter>=3.2",

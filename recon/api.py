@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from recon.reading.caveats import Caveat
     from recon.reading.served import Known
     from recon.reading.show import Lookup
+    from recon.service.site import Service
     from recon.serving.dynamodb import TableClient
     from recon.serving.sync import Synced
     from recon.stages.pipeline import CarryOut
@@ -210,13 +211,9 @@ class Reconciliation:
         return shown
 
     def _show_served(self, lookup: Lookup, known_at: str | None, index: str) -> dict[str, Any]:
-        from recon.reading.served import show_served
+        from recon.reading.served import refuse_served, show_served
 
-        if index != "dynamodb" or self.place.index.kind != "dynamodb":
-            written = f"it has index: {{kind: {self.place.index.kind}}}"
-            raise WrongUsage(f"--index {index}: {self._path.name} asks for no such index, {written}; known are runs and dynamodb")
-        if known_at is not None:
-            raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
+        refuse_served(self.place, index, known_at)
         shown = show_served(lookup, self._read_timeline(), lambda: self._tables, self._known)
         if shown["served_by"] != "dynamodb":
             vars(self).pop("_tables", None)  # the next look-up opens a new client, with the credentials of then
@@ -290,6 +287,12 @@ class Reconciliation:
 
         return carry_out(read_request(Path(request), certificate, fetching(self)), progress)
 
+    def service(self) -> Service:
+        """The transformation service of this reconciliation."""
+        from recon.service.site import Service
+
+        return Service(self.place, Reconciliation)
+
     def rejects(self, window: str | None = None) -> pa.Table:
         """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
         from recon.reading.rejects import rejects
@@ -360,12 +363,9 @@ class Reconciliation:
 
     def update_index(self) -> Synced:
         """Brings the index table up to the newest commit, as each run does. Raises WrongUsage if ``index.kind`` names no table."""
-        from recon.serving.sync import needs_table, sync
+        from recon.serving.sync import sync_asked
 
-        needs_table(self.place)
-        synced = sync(self.store(), self.config, Timeline(self.store()))
-        assert synced is not None
-        return synced
+        return sync_asked(self.store(), self.config, Timeline(self.store()))
 
     def rebuild_index(self) -> Synced:
         """Builds a new index table from the runs and switches to it; the old table answers until then."""

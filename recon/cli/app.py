@@ -18,6 +18,7 @@ from recon.cli import (
     index_table,
     maintenance,
     queries,
+    requests,
     run,
     set_aside,
     sources,
@@ -101,6 +102,8 @@ for _group, _app, _commands in (
     ("files", sources.files_app, sources.FILES_COMMANDS),
     ("dlq", dead_letters.app, dead_letters.COMMANDS),
     ("aggregation", aggregations.app, aggregations.COMMANDS),
+    ("requests", requests.requests_app, requests.REQUESTS_COMMANDS),
+    ("tokens", requests.tokens_app, requests.TOKENS_COMMANDS),
 ):
     for _name, _command in _commands.items():
         _app.command(name=_name, cls=Command)(_command)

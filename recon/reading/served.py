@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from recon.config import Place
 from recon.config.key import key_asked
-from recon.errors import Damaged, ReconError
+from recon.errors import Damaged, ReconError, WrongUsage
 from recon.model.record import RecordAddress
 from recon.reading.show import Lookup
 from recon.serving import builds
@@ -66,6 +67,15 @@ def find_served(store: ObjectStore, timeline: Timeline, key: str, tables: Callab
     except ReconError as error:
         why = f"the table does not answer ({error})"
     return Served(find_record(store, state, key), state, "runs", why)
+
+
+def refuse_served(place: Place, index: str, known_at: str | None) -> None:
+    """Raises WrongUsage for an index that is not configured, and for what the index table does not know."""
+    if index != "dynamodb" or place.index.kind != "dynamodb":
+        written = f"it has index: {{kind: {place.index.kind}}}"
+        raise WrongUsage(f"--index {index}: {place.path.name} asks for no such index, {written}; known are runs and dynamodb")
+    if known_at is not None:
+        raise WrongUsage("--index dynamodb: the table knows the newest state only; leave it out with --known-at")
 
 
 def show_served(lookup: Lookup, timeline: Timeline, tables: Callable[[], TableClient], known: Known) -> dict[str, Any]:

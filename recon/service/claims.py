@@ -93,7 +93,7 @@ class Claims:
 
     def _begun(self, connection: sa.Connection, number: int, worker: str, now: datetime) -> Submission:
         values = {"state": "running", "worker": worker, "started_at": now, "lease_until": now + LEASE, "tries": _T.tries + 1}
-        connection.execute(REQUESTS.update().where(_T.id == number).values(**values, not_before=None, place=None, step=None))
+        connection.execute(REQUESTS.update().where(_T.id == number).values(**values, not_before=None))
         begun = read(connection, number)
         note(connection, number, now, "running", f"try {begun.tries}")
         return begun
@@ -119,11 +119,28 @@ class Claims:
             ids = set(connection.scalars(sa.select(_T.id).where(_T.id.in_([one.id for one in mine]), _T.cancel_at.is_not(None))))
         return [one for one in mine if one.id in ids]
 
+    def is_mine(self, one: Submission) -> bool:
+        """Whether it still runs in this worker, in this try."""
+        with self._database.read() as connection:
+            mine = (_T.id == one.id, _T.state == "running", _T.worker == one.worker, _T.tries == one.tries)
+            return connection.scalar(sa.select(_T.id).where(*mine)) is not None
+
+    def state_of(self, one: Submission) -> str:
+        """Its state now, and why."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(_T.state, _T.reason).where(_T.id == one.id)).one_or_none()
+        return "removed" if row is None else f"{row.state}: {row.reason}" if row.reason else str(row.state)
+
     def put_in(self, one: Submission, **values: Any) -> None:
         """Notes the place of its results, or the step that carries it out. Raises Lost."""
         with self._database.write() as connection:
             if not self._change(connection, one, **values):
                 raise _lost(one)
+
+    def place_of(self, one: Submission) -> str | None:
+        """Where its results are put, of this try or an earlier one."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(_T.place).where(_T.id == one.id))
 
     def progress(self, one: Submission, what: str, share: int) -> None:
         """Notes how far it is. Raises Lost."""

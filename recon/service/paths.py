@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 import re
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from recon.config.service import Rights
 from recon.service.submissions import Problem, Refused
 from recon.storage.open import open_store
-from recon.storage.port import NotFound
-from recon.transformations.request.files import S3
+from recon.storage.port import AlreadyExists, NotFound
+from recon.storage.scratch import object_digest
+from recon.transformations.request.files import S3, bucket_and_key
 
 _PATTERN = re.compile(r"[*?\[]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -101,6 +106,26 @@ class Places:
             raise Refused(Problem("no-such-input"), f"{path}: there is no such object")
         return found
 
+    def copy_once(self, to: str, file: Path, digest: str) -> None:
+        """Creates an owner's copy of a file. The same bytes may be there already, put by an earlier try of a request. ``digest``: SHA-256.
+        Raises Refused for a place that may not be written, and where other bytes are there."""
+        root = self._owned(to, self.rights.write, "write")
+        if to.startswith(S3):
+            bucket, key = bucket_and_key(to)
+            store = open_store(f"{S3}{bucket}", Path())
+            try:
+                store.copy_in(key, file)
+            except AlreadyExists:
+                if object_digest(store, key) != digest:
+                    raise _there(to) from None
+            return
+        *folders, name = to.removeprefix(root).split("/")
+        folder = _opened_folder(Path(root), folders, to, make=True)
+        try:
+            _create(folder, name, file, digest, to)
+        finally:
+            os.close(folder)
+
     def _owned(self, path: str, places: Sequence[str], what: str) -> str:
         """The owner's place that a path lies in. Raises Refused."""
         in_s3 = path.startswith(S3)
@@ -122,14 +147,40 @@ def _not_permitted(path: str, why: str) -> Refused:
     return Refused(Problem("not-permitted"), f"{path!r} is not permitted: {why}")
 
 
-def _opened_folder(root: Path, names: Sequence[str], path: str) -> int:
-    """A folder below an owner's, opened name by name, so that no link on the way is followed."""
+def _there(to: str) -> Refused:
+    return Refused(Problem("exists-already"), f"{to}: another file is there, and files are never replaced; name another place")
+
+
+def _create(folder: int, name: str, file: Path, digest: str, to: str) -> None:
+    """Creates a file in an open folder, whole or not at all; where one is there it must have the same bytes."""
+    new = f".recon-{secrets.token_hex(8)}"
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder), "wb") as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.fsync(folder)
+    except FileExistsError:
+        with open(_opened_file(folder, name, to), "rb") as there:
+            if hashlib.file_digest(there, "sha256").hexdigest() != digest:
+                raise _there(to) from None
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=folder)
+
+
+def _opened_folder(root: Path, names: Sequence[str], path: str, make: bool = False) -> int:
+    """A folder below an owner's, opened name by name, so that no link on the way is followed. ``make``: where it is not there."""
     try:
         folder = os.open(root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))  # the owner's folder is the administrator's choice
     except OSError as error:
         raise Refused(Problem("no-such-input"), f"{path}: {root} cannot be read ({error.strerror})") from None
     for name in names:
         try:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=folder)
             inner = os.open(name, _FOLDER, dir_fd=folder)
         except OSError:
             raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None

@@ -144,6 +144,11 @@ class Requests:
                 note(connection, row.id, now, "running", "its end was asked for")
             return read(connection, row.id)
 
+    def active(self, owner: str) -> list[str]:
+        """Names of an owner's requests that have not ended."""
+        with self._database.read() as connection:
+            return list(connection.scalars(sa.select(_T.name).where(_T.owner == owner, _T.state.not_in(ENDED)).order_by(_T.id)))
+
     def redrive(self, name: str, reason: str) -> Submission:
         """Opens a dead request again, with three new tries. Raises WrongInput for one that is not dead."""
         with self._database.write() as connection:

@@ -79,6 +79,14 @@ def needs_table(place: Place) -> None:
         raise WrongUsage(f"{place.path.name}: no index table is asked for; write index: {{kind: dynamodb}}")
 
 
+def sync_asked(store: ObjectStore, config: Config, timeline: Timeline) -> Synced:
+    """As ``sync``. Raises WrongUsage where the configuration asks for no index table."""
+    needs_table(config)
+    synced = sync(store, config, timeline)
+    assert synced is not None
+    return synced
+
+
 def sync(
     store: ObjectStore, config: Config, timeline: Timeline, tables: TableClient | None = None, load: LoadShares | None = None
 ) -> Synced | None:

@@ -22,8 +22,8 @@ from recon.transformations.engines.choice import session
 from recon.transformations.engines.port import Engine
 from recon.transformations.explain import Explained, Step
 from recon.transformations.formulas.settings import Settings
-from recon.transformations.inputs.files import Scratch
-from recon.transformations.inputs.opening import Fetch, Opened, open_inputs
+from recon.transformations.inputs.files import Scratch, found_files
+from recon.transformations.inputs.opening import Fetch, Find, Opened, open_inputs
 from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import Table
@@ -61,11 +61,21 @@ def unchecked_request(path: Path, certificate: str | None = None, fetch: Fetch |
     """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
     request = request_in(file)
-    digest = hashlib.sha256(json.dumps(file.content, sort_keys=True).encode()).hexdigest()
+    return asked_of(request, path.parent, digest_of(file.content), certificate or request.certificate, fetch)
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """SHA-256 of a request's content, in hex; the order of its names means nothing."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def asked_of(
+    request: Request, folder: Path, digest: str, certificate: str | None, fetch: Fetch | None = None, find: Find = found_files
+) -> Asked:
+    """A request with its inputs opened. ``folder``: paths are relative to it. ``find``: finds the files of its paths. Raises WrongUsage."""
     scratch = Scratch()
-    inputs = open_inputs(request.inputs, path.parent, scratch, fetch)
-    settings = request.settings(datetime.now(UTC).date())
-    return Asked(request, path.parent, digest, settings, inputs, scratch, certificate or request.certificate)
+    inputs = open_inputs(request.inputs, folder, scratch, fetch, find)
+    return Asked(request, folder, digest, request.settings(datetime.now(UTC).date()), inputs, scratch, certificate)
 
 
 def request_in(file: yaml_file.File) -> Request:

@@ -21,6 +21,8 @@ from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type
 
 Fetch = Callable[[Input, Path], Path]
 """Writes what an input names of a reconciliation to a Parquet file in an empty folder, and returns it."""
+Find = Callable[[tuple[str, ...], Path, Scratch], list[Found]]
+"""Paths of an input, the folder that they are relative to, and a folder for copies → the files."""
 LINE, PROBLEM, TEXTS = 0, 2, 3
 """Places in a batch of a converter."""
 
@@ -88,15 +90,17 @@ class Opened:
         return pa.record_batch([pc.add(lines, before) if before else lines, *texts], names=names)
 
 
-def open_inputs(inputs: Mapping[str, Input], folder: Path, scratch: Scratch, fetch: Fetch | None = None) -> dict[str, Opened]:
-    """All inputs; only the heads of files are read, but archives, other encodings and objects in S3 as a whole. Raises WrongUsage and
-    WrongInput that begin with the input's name."""
-    return {name: _opened(name, given, folder, scratch, fetch) for name, given in inputs.items()}
+def open_inputs(
+    inputs: Mapping[str, Input], folder: Path, scratch: Scratch, fetch: Fetch | None = None, find: Find = found_files
+) -> dict[str, Opened]:
+    """All inputs; only the heads of files are read, but archives, other encodings and objects in S3 as a whole. ``find``: finds files.
+    Raises WrongUsage and WrongInput that begin with the input's name."""
+    return {name: _opened(name, given, folder, scratch, fetch, find) for name, given in inputs.items()}
 
 
-def _opened(name: str, given: Input, folder: Path, scratch: Scratch, fetch: Fetch | None) -> Opened:
+def _opened(name: str, given: Input, folder: Path, scratch: Scratch, fetch: Fetch | None, find: Find) -> Opened:
     with _naming(name):
-        files = found_files(given.path, folder, scratch) if given.from_ is None else [_fetched(given, scratch, fetch)]
+        files = find(given.path, folder, scratch) if given.from_ is None else [_fetched(given, scratch, fetch)]
         parts = [part for file in files for part in parts_of(file, given.format, given.columns, scratch)]
         first, *others = parts
         names = list(first.conversion.names)

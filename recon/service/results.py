@@ -1,0 +1,139 @@
+"""What comes out: results under a name that cannot be guessed, links to them, and uploads."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon.config import Place
+from recon.config.secrets import ReadSecret, boto3_secret, credentials
+from recon.errors import WrongUsage
+from recon.service.paths import Places
+from recon.service.submissions import Submission
+from recon.storage.open import open_store
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.ranges import pieces
+from recon.storage.s3.store import S3Store
+from recon.storage.scratch import file_digest
+
+RESULTS, UPLOADS = "results", "uploads"
+KEY_FILE = "service.key"
+_SALT = "recon.results"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that a request made. ``to``: the owner's place that it is copied to as well."""
+
+    name: str
+    file: Path
+    rows: int | None = None
+    to: str | None = None
+
+
+class Results:
+    """The store of results of a service."""
+
+    def __init__(self, place: Place, read_secret: ReadSecret = boto3_secret) -> None:
+        self._place, self._settings, self._read_secret = place, place.service, read_secret
+        self.store: ObjectStore = open_store(place.service.results, place.path.parent, place.s3)
+
+    def new_place(self) -> str:
+        """A name of 256 random bits."""
+        return secrets.token_hex(32)
+
+    def put(self, place: str, made: Sequence[Made], places: Places) -> list[dict[str, Any]]:
+        """Puts the files of a request below a new place, then copies those that go to the owner's places. Returns name, bytes, digest, rows
+        and place of each. Raises Refused where another file lies at an owner's place."""
+        found = []
+        for one in made:
+            size = self.store.copy_in(_path(place, one.name), one.file)
+            figures = {"name": one.name, "bytes": size, "digest": file_digest(one.file), "rows": one.rows}
+            found.append({**figures, **({} if one.to is None else {"to": one.to})})
+        for one, figures in zip(made, found, strict=True):
+            if one.to is not None:
+                places.copy_once(one.to, one.file, str(figures["digest"]))
+        return found
+
+    def remove(self, place: str) -> None:
+        """Removes all files of a place."""
+        for path in list(self.store.list(f"{RESULTS}/{place}")):
+            self.store.delete(path)
+
+    def link(self, of: Submission, name: str) -> str:
+        """A link to a result that is valid for ``service.links``: a whole URL of S3, or a token for ``open``. Raises WrongUsage where there
+        is no such result."""
+        if of.place is None or name not in {one["name"] for one in of.results}:
+            raise WrongUsage(f"request {of.name} has no result {name}")
+        if isinstance(self.store, S3Store):
+            return self.store.signed(_path(of.place, name), round(self._settings.links.total_seconds()))
+        return str(self._signer().dumps([of.owner, of.place, name]))
+
+    def open(self, link: str) -> tuple[str, int, Iterator[bytes | memoryview]] | None:
+        """Name, bytes and pieces of the file that a signed link names; None for a link that is wrong or too old, or a file that is gone."""
+        from itsdangerous import BadData
+
+        try:
+            _, place, name = self._signer().loads(link, max_age=round(self._settings.links.total_seconds()))
+            size = self.store.size(_path(place, name))
+        except (BadData, NotFound, ValueError, TypeError):
+            return None
+        return name, size, pieces(self.store, _path(place, name), size)
+
+    def _signer(self) -> Any:
+        from itsdangerous import URLSafeTimedSerializer
+
+        return URLSafeTimedSerializer(self._secret(), salt=_SALT)
+
+    def _secret(self) -> str:
+        if self._settings.secret is not None:
+            found = credentials("service", None, self._settings.secret, self._read_secret).password
+            if not found or len(found) < 32:
+                raise WrongUsage(f"service.secret: {self._settings.secret} is shorter than 32 characters")
+            return found
+        return _own_key(self._place.path.parent / ".recon" / KEY_FILE)
+
+    def put_upload(self, name: str, chunks: Iterator[bytes]) -> None:
+        """Puts an upload, whole."""
+        self.store.put_new(f"{UPLOADS}/{name}", chunks)
+
+    def upload(self, name: str, scratch: Path, file: str) -> Path:
+        """An upload as a local file of its own name. Raises NotFound."""
+        target = scratch / file
+        if (local := self.store.local(f"{UPLOADS}/{name}")) is not None:
+            if not local.is_file():
+                raise NotFound(f"upload {name} is gone")
+            target.symlink_to(local)
+        else:
+            self.store.copy_out(f"{UPLOADS}/{name}", target)
+        return target
+
+    def remove_upload(self, name: str) -> None:
+        """Removes an upload's bytes."""
+        self.store.delete(f"{UPLOADS}/{name}")
+
+
+def _path(place: str, name: str) -> str:
+    return f"{RESULTS}/{place}/{name}"
+
+
+def _own_key(file: Path) -> str:
+    """The key in a file, made where there is none; only its user may read it."""
+    try:
+        return file.read_text(encoding="ascii")
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(secrets.token_urlsafe(48))
+    try:
+        os.link(new, file)  # whole, or another process's
+    except FileExistsError:
+        pass
+    finally:
+        new.unlink()
+    return file.read_text(encoding="ascii")

@@ -1,0 +1,147 @@
+"""Everything of a service, opened by its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from recon.config import Place
+from recon.config.service import Rights
+from recon.database import Database
+from recon.database.open import open_database
+from recon.database.tables import REQUEST_UPLOADS, REQUESTS, TOKENS, UPLOADS
+from recon.errors import WrongUsage
+from recon.intake.queues.sql_queue import SqlQueue
+from recon.operations.request_inputs import Readers
+from recon.service.admission import Admitted, admitted
+from recon.service.claims import Claims
+from recon.service.requests import QUEUE, Requests
+from recon.service.results import RESULTS, Results
+from recon.service.results import UPLOADS as UPLOADED
+from recon.service.submissions import ENDED, Holder, Submission
+from recon.service.tokens import Tokens
+from recon.service.uploads import Upload, Uploads
+
+VISIBLE_AFTER_S = 30.0
+"""When a message is received again whose worker died before it queued the request."""
+_ORPHAN = timedelta(hours=1)
+OpenReaders = Callable[[Path], Readers]
+"""Opens a reconciliation by its configuration, in another process."""
+
+
+class Service:
+    """The service of one reconciliation. ``readers``: for inputs that are artifacts, breaks or tables of it."""
+
+    def __init__(self, place: Place, open_readers: OpenReaders) -> None:
+        self.place, self.settings, self.open_readers = place, place.service, open_readers
+
+    @cached_property
+    def database(self) -> Database:
+        return open_database(self.place)
+
+    @cached_property
+    def queue(self) -> SqlQueue:
+        return SqlQueue(self.database, f"{self.place.name}-{QUEUE}", VISIBLE_AFTER_S)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens(self.database)
+
+    @cached_property
+    def requests(self) -> Requests:
+        return Requests(self.database, self.settings, self.queue.send_in)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.database, self.settings)
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self.place)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(self.database, self.settings, self.results)
+
+    def admitted(self, holder: Holder, body: bytes) -> Admitted:
+        """Judges what is submitted. Raises Refused."""
+        return admitted(holder, body, self.rights(holder.owner), self.settings.small_up_to, self.uploads.size)
+
+    def submit(self, holder: Holder, body: bytes, key: str | None = None) -> tuple[Submission, bool]:
+        """Stores a request; whether it is new. ``body``: its JSON. ``key``: the same key and body is the same request for a day.
+
+        Raises Refused, KeyTaken and TooMany."""
+        return self.requests.submit(holder, self.admitted(holder, body), key)
+
+    def rights(self, owner: str) -> Rights:
+        """An owner's rights."""
+        return self.settings.owners.get(owner, Rights())
+
+    def upload(self, name: str) -> Upload | None:
+        """An upload of any owner."""
+        with self.database.read() as connection:
+            owner = connection.scalar(sa.select(UPLOADS.c.owner).where(UPLOADS.c.name == name))
+        return None if owner is None else self.uploads.find(owner, name)
+
+    def sweep(self) -> int:
+        """Removes what expired: requests that ended, with their results and uploads; uploads; files of results that no request names.
+        Sends messages again that did not come. Returns the number of removed requests."""
+        with self.database.read() as connection:
+            now = self.database.clock(connection)
+            late = (REQUESTS.c.state.in_(ENDED), REQUESTS.c.expires_at < now)
+            gone = list(connection.scalars(sa.select(REQUESTS.c.id).where(*late).limit(1000)))
+        self._remove(gone)
+        self.uploads.sweep()
+        self.queue.send(self.claims.unsent())
+        self._sweep_orphans()
+        return len(gone)
+
+    def forget(self, owner: str) -> int:
+        """Removes all of an owner's requests, results, uploads and tokens. Returns the number of requests. Raises WrongUsage while
+        some have not ended."""
+        with self.database.read() as connection:
+            rows = list(connection.execute(sa.select(REQUESTS.c.id, REQUESTS.c.state).where(REQUESTS.c.owner == owner)))
+        if active := sum(row.state not in ENDED for row in rows):
+            raise WrongUsage(f"{active} requests of {owner} have not ended; cancel them first: recon requests cancel --owner {owner}")
+        self._remove([row.id for row in rows])
+        with self.database.write() as connection:
+            names = list(connection.scalars(sa.select(UPLOADS.c.name).where(UPLOADS.c.owner == owner)))
+            connection.execute(UPLOADS.delete().where(UPLOADS.c.owner == owner))
+            connection.execute(TOKENS.delete().where(TOKENS.c.owner == owner))
+        for name in names:
+            self.results.remove_upload(name)
+        return len(rows)
+
+    def _remove(self, numbers: Sequence[int]) -> None:
+        """Removes requests: their files, then their rows with events; then uploads that no other request reads."""
+        for start in range(0, len(numbers), 500):
+            some = numbers[start : start + 500]
+            with self.database.read() as connection:
+                places = list(connection.scalars(sa.select(REQUESTS.c.place).where(REQUESTS.c.id.in_(some), REQUESTS.c.place.is_not(None))))
+            for place in places:
+                self.results.remove(place)
+            with self.database.write() as connection:
+                uploads = list(connection.scalars(sa.select(REQUEST_UPLOADS.c.upload).where(REQUEST_UPLOADS.c.request.in_(some))))
+                connection.execute(REQUESTS.delete().where(REQUESTS.c.id.in_(some), REQUESTS.c.state.in_(ENDED)))
+                used = set(connection.scalars(sa.select(REQUEST_UPLOADS.c.upload).where(REQUEST_UPLOADS.c.upload.in_(uploads))))
+                free = [number for number in uploads if number not in used]
+                names = list(connection.scalars(sa.select(UPLOADS.c.name).where(UPLOADS.c.id.in_(free))))
+                connection.execute(UPLOADS.delete().where(UPLOADS.c.id.in_(free)))
+            for name in names:
+                self.results.remove_upload(name)
+
+    def _sweep_orphans(self) -> None:
+        """Removes files of results and uploads that no row names, once they are an hour old: their process died between two steps."""
+        with self.database.read() as connection:
+            now = self.database.clock(connection)
+            places = set(connection.scalars(sa.select(REQUESTS.c.place).where(REQUESTS.c.place.is_not(None))))
+            uploads = set(connection.scalars(sa.select(UPLOADS.c.name)))
+        store = self.results.store
+        for folder, known in ((RESULTS, places), (UPLOADED, uploads)):
+            for path in list(store.list(folder)):
+                if path.split("/")[1] not in known and store.modified(path) < now - _ORPHAN:
+                    store.delete(path)

@@ -1,0 +1,240 @@
+"""What the process of one request does: reads, computes, puts the results, and ends the request.
+
+It is forked from a process that has these modules loaded. It leads a process group of its own, and ends with its worker.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path, PurePosixPath
+from types import FrameType
+from typing import Any
+
+from recon.config.load import load_place
+from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, WrongUsage, transient_kind
+from recon.model.progress import Progress
+from recon.operations.request_inputs import fetching
+from recon.service.admission import CERTIFICATE, UPLOAD, parsed, request_of
+from recon.service.paths import Places
+from recon.service.results import Made
+from recon.service.site import OpenReaders, Service
+from recon.service.submissions import Lost, NoPlace, Problem, Refused, Submission, problem_in
+from recon.storage.port import NotFound
+from recon.storage.redact import redacted
+from recon.transformations.inputs.files import Found, Scratch, found_files
+from recon.transformations.request.files import S3
+from recon.transformations.request.inputs import Input
+from recon.transformations.request.model import Request
+from recon.transformations.run import asked_of, carry_out, digest_of, tables_of
+
+PROGRESS_S = 1.0
+"""Between two notes of progress."""
+OUT, IN = "out", "in"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claimed request, and what its process needs. ``folder``: empty, the worker removes it. ``open_readers``: see Service."""
+
+    config: Path
+    one: Submission
+    folder: Path
+    open_readers: OpenReaders
+
+
+def run(job: Job, alive: Connection) -> None:
+    """The process. ``alive``: closes when the worker ends. Whatever happens, the request is ended, queued again, or left to the worker."""
+    os.setsid()
+    threading.Thread(target=_end_with_worker, args=(alive, job.folder), daemon=True).start()
+    signal.signal(signal.SIGTERM, _cancel)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to judge
+    tempfile.tempdir = str(job.folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft != hard else soft, hard))
+    service = Service(load_place(job.config), job.open_readers)
+    try:
+        _work(service, job)
+    except Lost:
+        return
+    except BaseException as error:
+        _end(service, job, error)
+
+
+def _work(service: Service, job: Job) -> None:
+    one, began = job.one, time.monotonic()
+    _remove_results(service, one)  # of an earlier try, whose process died
+    content = parsed(one.body.encode())
+    request = request_of(content)
+    lane = service.settings.lane(one.lane)
+    places = Places(service.rights(one.owner))
+    (out := job.folder / OUT).mkdir()
+    asked_for = request.model_copy(
+        update={
+            "engine": "duckdb",
+            "memory_limit": lane.engine_memory,
+            "outputs": tuple(each.model_copy(update={"path": PurePosixPath(each.path).name}) for each in request.outputs),
+        }
+    )
+    finder = _Finder(service, one, places, job.folder)
+    asked = asked_of(asked_for, out, digest_of(content), CERTIFICATE, _fetch(service, job), finder.find)
+    tables_of(asked)
+    certificate = carry_out(asked, _noting(service, one))
+    place = service.results.new_place()
+    service.claims.put_in(one, place=place)
+    results = service.results.put(place, _made(request, certificate, out), places)
+    try:
+        service.claims.done(one, results, _figures(one, certificate, results, time.monotonic() - began))
+    except Lost:
+        service.results.remove(place)
+        raise
+
+
+def _fetch(service: Service, job: Job) -> Callable[[Input, Path], Path]:
+    def fetch(given: Input, folder: Path) -> Path:
+        return fetching(service.open_readers(job.config))(given, folder)
+
+    return fetch
+
+
+class _Finder:
+    """Finds the files of a request's inputs: uploads, objects, and files that stay open, so that a link put there later changes nothing."""
+
+    def __init__(self, service: Service, one: Submission, places: Places, folder: Path) -> None:
+        self._service, self._one, self._places, self._folder = service, one, places, folder / IN
+        self._folder.mkdir()
+        self._count = 0
+
+    def find(self, paths: tuple[str, ...], folder: Path, scratch: Scratch) -> list[Found]:
+        """See recon.transformations.inputs.files.found_files. Raises Refused."""
+        return [found for path in paths for found in self._found(path, scratch)]
+
+    def _found(self, path: str, scratch: Scratch) -> list[Found]:
+        if path.startswith(UPLOAD):
+            return [self._upload(path)]
+        if path.startswith(S3):
+            self._places.refuse_unreadable(path)
+            return found_files((path,), self._folder, scratch)
+        return [Found(shown, self._kept_open(shown, descriptor)) for shown, descriptor in self._places.files(path)]
+
+    def _upload(self, path: str) -> Found:
+        found = self._service.uploads.find(self._one.owner, path.removeprefix(UPLOAD))
+        try:
+            if found is None:
+                raise NotFound(path)
+            return Found(path, self._service.results.upload(found.name, self._new(), found.file))
+        except NotFound:
+            raise Refused(Problem("no-such-input"), f"{path} is not there any more; upload the file again") from None
+
+    def _kept_open(self, shown: str, descriptor: int) -> Path:
+        """A path by which an open file is read under its own name."""
+        link = self._new() / PurePosixPath(shown).name
+        link.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        return link
+
+    def _new(self) -> Path:
+        self._count += 1
+        made = self._folder / str(self._count)
+        made.mkdir()
+        return made
+
+
+def _noting(service: Service, one: Submission) -> Progress:
+    """Progress as events: once a second at most, and only what is new."""
+    noted, before = -PROGRESS_S, ""
+
+    def progress(stage: str, windows: str, share: float) -> None:
+        nonlocal noted, before
+        now = time.monotonic()
+        if windows != before and now - noted >= PROGRESS_S:
+            noted, before = now, windows
+            service.claims.progress(one, windows, round(100 * share))
+
+    return progress
+
+
+def _made(request: Request, certificate: dict[str, Any], out: Path) -> list[Made]:
+    """The files in the folder of outputs, with the owner's places of those that go there."""
+    rows: dict[str, int] = {}
+    for written in certificate["outputs"]:
+        rows[written["path"]] = written["rows"]
+        if "rejects" in written:
+            rows[written["rejects"]["path"]] = written["rejects"]["rows"]
+    to = {PurePosixPath(each.path).name: each.path for each in request.outputs if "/" in each.path}
+    return [Made(file.name, file, rows.get(file.name), to.get(file.name)) for file in sorted(out.iterdir())]
+
+
+def _figures(one: Submission, certificate: dict[str, Any], results: list[dict[str, Any]], run_s: float) -> dict[str, Any]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = one.started_at or one.received_at
+    return {
+        "queue_s": round((begun - one.received_at).total_seconds(), 3),
+        "run_s": round(run_s, 3),
+        "whole_s": round((datetime.now(UTC) - one.received_at).total_seconds(), 3),
+        "cpu_s": round(used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime, 3),
+        "peak_bytes": max(used.ru_maxrss, children.ru_maxrss) * 1024,
+        "rows_in": sum(each["rows"] for each in certificate["inputs"]),
+        "rows_out": sum(each["rows"] for each in certificate["outputs"]),
+        "bytes_in": one.size,
+        "bytes_out": sum(int(each["bytes"]) for each in results),
+        "engine": certificate["engine"],
+    }
+
+
+def _end(service: Service, job: Job, error: BaseException) -> None:
+    """Ends the request that failed, or queues it again. A cancellation is the worker's to judge: this process only ends."""
+    one, claims = job.one, service.claims
+    if isinstance(error, Cancelled | KeyboardInterrupt | SystemExit):
+        sys.exit(3)
+    _remove_results(service, one)
+    reason = str(error).replace(f"{job.folder}/{OUT}/", "").replace(f"{job.folder}/", "")
+    try:
+        if isinstance(error, NoPlace):
+            claims.give_back(one, reason)
+        elif transient_kind(error) is not None or isinstance(error, TryAgain):
+            claims.passed(one, Problem("may-pass"), reason)
+        elif isinstance(error, Refused):
+            claims.failed(one, error.problem, reason)
+        elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
+            claims.failed(one, Problem("memory-limit"), "it needs more memory than its lane allows; read fewer columns or rows")
+        elif isinstance(error, ReconError):
+            code = "wrong-request" if isinstance(error, WrongUsage) else "wrong-input" if isinstance(error, WrongInput) else "internal"
+            claims.failed(one, problem_in(reason, code), reason)
+        else:
+            print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
+            claims.failed(one, Problem("internal"), f"a fault of the service; its log names request {one.name}")
+    except Lost:
+        return
+
+
+def _remove_results(service: Service, one: Submission) -> None:
+    """Removes what the failed try has put."""
+    with suppress(ReconError):  # recon.service.site.Service.sweep removes it later
+        if (place := service.claims.place_of(one)) is not None:
+            service.results.remove(place)
+
+
+def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    raise Cancelled("the worker ends this request")
+
+
+def _end_with_worker(alive: Connection, folder: Path) -> None:
+    """Waits until the worker is gone, then ends this process's group and removes its folder."""
+    try:
+        alive.recv_bytes()
+    except (EOFError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        os.killpg(0, signal.SIGKILL)

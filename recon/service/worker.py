@@ -1,0 +1,328 @@
+"""A worker: claims requests, starts a process for each, and watches it until the request has ended."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import psutil
+
+from recon.errors import ReconError, TryAgain
+from recon.service.claims import BEAT_S
+from recon.service.site import Service
+from recon.service.submissions import LANES, LaneName, Lost, Problem, Submission
+from recon.service.work import Job, run
+
+TICK_S = 0.2
+"""Between two looks at the database, where nothing happens."""
+SWEEP_S = 60.0
+MEMORY_S = 0.5
+TERM_S = 3.0
+"""How long a process may take to end by itself before it is killed."""
+PREFIX = "recon-work-"
+Why = Literal["cancel", "time", "memory", "shutdown", "lost"]
+Say = Callable[[str], None]
+
+
+@dataclass
+class _Running:
+    """A request with its process. ``why``: the process was told to end."""
+
+    one: Submission
+    process: BaseProcess
+    alive: Connection
+    folder: Path
+    until: float
+    why: Why | None = None
+    kill_at: float = float("inf")
+    memory: int = field(default=0)
+
+
+class Worker:
+    """Takes requests until its time is over. ``say``: receives a line for each request that ended.
+
+    ``lanes``, ``only``: which requests. ``at_once``: at most, beside the service's own limit. One worker to a process."""
+
+    def __init__(
+        self, service: Service, lanes: Sequence[LaneName] = LANES, only: str | None = None, at_once: int | None = None, say: Say = print
+    ) -> None:
+        self._service, self._lanes, self._only, self._say = service, lanes, only, say
+        self._at_once = at_once or service.settings.at_once
+        self.name = f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._running: list[_Running] = []
+        self._stopping = False
+        self._beat_at = self._sweep_at = self._memory_at = 0.0
+        self.ended = 0
+
+    def stop(self) -> None:
+        """Claims nothing more; what runs may finish within the time that ``work`` was given for it."""
+        self._stopping = True
+
+    def work(self, for_s: float | None = None, idle_s: float | None = None, grace_s: float = 20.0) -> int:
+        """Works for ``for_s`` seconds, or until nothing was to be done for ``idle_s``; by default until ``stop``. What runs at the end may
+        finish; after ``stop`` within ``grace_s``, then it is queued again. Returns how many requests ended."""
+        until = float("inf") if for_s is None else time.monotonic() + for_s
+        with _Scratch() as scratch:
+            self._scratch = scratch
+            try:
+                self._turn(until, idle_s, grace_s)
+            finally:
+                self._end_all()
+        return self.ended
+
+    def _turn(self, until: float, idle_s: float | None, grace_s: float) -> None:
+        busy_at, stop_at = time.monotonic(), float("inf")
+        while True:
+            now = time.monotonic()
+            if self._running:
+                busy_at = now
+            if self._stopping:
+                stop_at = min(stop_at, now + grace_s)
+            over = self._stopping or now >= until or (idle_s is not None and now - busy_at >= idle_s)
+            if over and (not self._running or now >= stop_at):
+                return
+            try:
+                self._tick(now, claiming=not over)
+            except TryAgain as error:
+                self._say(f"{error}")
+                time.sleep(1.0)
+            self._wait()
+
+    def _tick(self, now: float, claiming: bool) -> None:
+        self._reap()
+        if self._running and now >= self._beat_at:
+            self._beat_at = now + BEAT_S
+            ending, lost = self._service.claims.beat([each.one for each in self._running])
+            self._tell(ending, "cancel")
+            self._tell(lost, "lost")
+        elif self._running:
+            self._tell(self._service.claims.asked_to_end([each.one for each in self._running]), "cancel")
+        self._limit(now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + BEAT_S
+            self._service.claims.overdue()
+            if not self._running:
+                self._sweep(now)
+        if claiming:
+            self._queue_arrived()
+            while len(self._running) < self._at_once and self._start_next():
+                pass
+
+    def _sweep(self, now: float) -> None:
+        self._sweep_at = now + SWEEP_S / 2
+        self._service.sweep()
+
+    def _queue_arrived(self) -> None:
+        queue = self._service.queue
+        while queue.next_s() == 0.0:
+            if not (found := queue.receive(10)):
+                return
+            self._service.claims.arrived([each.body for each in found])
+            queue.delete(found)
+
+    def _start_next(self) -> bool:
+        one = self._service.claims.claim(self.name, self._lanes, self._only)
+        if one is None:
+            return False
+        folder = self._scratch / one.name
+        folder.mkdir()
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        # The reader is the process's; the writer closes when this worker ends, however it ends.
+        job = Job(self._service.place.path, one, folder, self._service.open_readers)
+        process = _context().Process(target=run, args=(job, ours), name=f"recon request {one.name}")
+        process.start()
+        ours.close()
+        until = time.monotonic() + self._service.settings.lane(one.lane).time.total_seconds()
+        self._running.append(_Running(one, process, theirs, folder, until))
+        return True
+
+    def _tell(self, some: Sequence[Submission], why: Why) -> None:
+        """Tells processes to end."""
+        numbers = {one.id for one in some}
+        for each in self._running:
+            if each.one.id in numbers and each.why is None:
+                self._told(each, why)
+
+    def _told(self, each: _Running, why: Why) -> None:
+        each.why, each.kill_at = why, time.monotonic() + TERM_S
+        each.process.terminate()
+
+    def _limit(self, now: float) -> None:
+        measure = now >= self._memory_at
+        if measure:
+            self._memory_at = now + MEMORY_S
+        for each in self._running:
+            if now >= each.kill_at:
+                _kill(each.process)
+            elif each.why is None and now >= each.until:
+                self._told(each, "time")
+            elif measure and each.why is None:
+                each.memory = _resident(each.process.pid)
+                if each.memory > self._service.settings.lane(each.one.lane).memory:
+                    self._told(each, "memory")
+
+    def _reap(self) -> None:
+        for each in [each for each in self._running if not each.process.is_alive()]:
+            try:
+                self._reaped(each)
+            finally:
+                self._running.remove(each)
+
+    def _reaped(self, each: _Running) -> None:
+        """A process has ended: so must all that it started, and its folder; then its request, unless it ended that itself."""
+        _kill(each.process)
+        each.process.join()
+        each.alive.close()
+        shutil.rmtree(each.folder, ignore_errors=True)
+        with suppress(Lost):
+            self._judge(each)
+        self.ended += 1
+        found = self._service.claims.state_of(each.one)
+        self._say(f"request {each.one.name}: {found}")
+
+    def _judge(self, each: _Running) -> None:
+        """Ends the request of a process that did not. Raises Lost where it did."""
+        claims, one, lane = self._service.claims, each.one, self._service.settings.lane(each.one.lane)
+        if not claims.is_mine(one):
+            raise Lost(f"request {one.name} has ended")
+        with suppress(ReconError):
+            if (place := claims.place_of(one)) is not None:
+                self._service.results.remove(place)
+        match each.why:
+            case "cancel":
+                claims.cancelled(one)
+            case "time":
+                claims.failed(one, Problem("time-limit"), f"it took longer than {lane.time}, the limit of the lane {one.lane}")
+            case "memory":
+                reason = f"it needed {each.memory / 1e9:.1f} GB; the lane {one.lane} has {lane.memory / 1e9:.1f} GB"
+                claims.failed(one, Problem("memory-limit"), reason)
+            case "shutdown":
+                claims.give_back(one, "its worker was shut down")
+            case _ if claims.asked_to_end([one]):
+                claims.cancelled(one)
+            case _:
+                claims.passed(one, Problem("died"), f"its process ended with status {each.process.exitcode}")
+
+    def _wait(self) -> None:
+        if self._running:
+            wait([each.process.sentinel for each in self._running], TICK_S)
+        else:
+            time.sleep(TICK_S)
+
+    def _end_all(self) -> None:
+        """Ends what still runs, and queues it again."""
+        for each in self._running:
+            if each.why is None:
+                self._told(each, "shutdown")
+        limit = time.monotonic() + TERM_S
+        while self._running:
+            if time.monotonic() > limit:
+                for each in self._running:
+                    _kill(each.process)
+            wait([each.process.sentinel for each in self._running], TICK_S)
+            try:
+                self._reap()
+            except ReconError as error:
+                self._say(f"{error}")
+
+
+def _context() -> Any:
+    """Forks from a process that has the modules loaded, where the system can."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["recon.service.preloaded"])
+    return context
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kills a process and all of its group."""
+    if process.pid is None:
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(process.pid) == process.pid or not process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.is_alive():
+        process.kill()
+
+
+def _resident(pid: int | None) -> int:
+    """Bytes that a process and its descendants have in memory."""
+    if pid is None:
+        return 0
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with suppress(psutil.Error):
+                total += each.memory_info().rss
+    return total
+
+
+class _Scratch:
+    """A folder for the requests of a worker, locked while the worker lives. Folders of workers that died are removed on the way."""
+
+    def __enter__(self) -> Path:
+        root = Path(os.environ.get("RECON_SCRATCH") or tempfile.gettempdir())
+        for old in root.glob(f"{PREFIX}*"):
+            _remove_dead(old)
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        self._lock = _locked(self._folder)
+        return self._folder
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _locked(folder: Path) -> IO[bytes] | None:
+    """The lock on a folder; None where another process has it."""
+    try:
+        file = (folder / "lock").open("ab")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _remove_dead(folder: Path) -> None:
+    try:
+        young = time.time() - folder.stat().st_mtime < SWEEP_S  # its worker may be about to lock it
+        own = folder.stat().st_uid == os.getuid()
+    except OSError:
+        return
+    if own and not young and (lock := _locked(folder)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def stop_on_signals(worker: Worker) -> None:
+    """SIGTERM and Ctrl-C stop a worker; a second one ends the process at once, and its requests with it."""
+
+    def stop(number: int, _frame: object) -> None:
+        worker.stop()
+        signal.signal(number, signal.SIG_DFL)
+        print("recon: finishing what runs, or handing it back", file=sys.stderr)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
