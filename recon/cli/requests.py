@@ -1,4 +1,4 @@
-"""Commands of the transformation service: recon requests work, list, show, cancel, redrive, forget; recon tokens add, list, withdraw."""
+"""Commands of the transformation service: recon requests work, list, show, cancel, redrive, figures, forget; recon tokens add, list, withdraw."""
 
 from __future__ import annotations
 
@@ -155,6 +155,42 @@ def redrive(
     say(f"{count(len(found), 'request')} opened again")
 
 
+def figures(
+    days: Annotated[int, typer.Option("--days", metavar="N", help="Of requests that ended in the last N days.", min=1, max=3650)] = 7,
+    *,
+    common: Common,
+) -> None:
+    """Show how the service does: availability, times by size, use and estimated cost by owner.
+
+    \b
+    recon requests figures --days 30
+    """
+    from recon.service.figures import figures as figures_of
+
+    found = figures_of(common.located().service(), days)
+    if common.json:
+        as_json(found)
+        return
+    waiting, running = sum(found["waiting"].values()), sum(found["running"].values())
+    say(f"{count(waiting, 'request')} waiting, {running} running")
+    if found["availability"] is None:
+        say(f"no good request ended in the last {count(days, 'day')}")
+        return
+    say(
+        f"availability: {found['availability']:.2%}: {found['served']:,} of {count(found['good'], 'good request')} done within their latency"
+    )
+    for title, heading in (("classes", "size"), ("owners", "owner")):
+        rows = [(name, *_times(each), number(each["rows_in"]), f"${each['cost']}") for name, each in found[title].items()]
+        table([heading, "requests", "done", "p50 s", "p95 s", "p99 s", "CPU s", "rows", "cost"], rows, ["requests", "done", "rows"])
+    if found["codes"]:
+        say("problems: " + ", ".join(f"{many} {code}" for code, many in found["codes"].items()))
+
+
+def _times(each: dict[str, Any]) -> tuple[Any, ...]:
+    whole = each["whole_s"]
+    return (number(each["requests"]), number(each["done"]), *(whole.get(name, "") for name in ("p50", "p95", "p99")), each["cpu_s"])
+
+
 def forget(owner: Annotated[str, typer.Argument(metavar="OWNER", help="The owner.")], *, common: Common) -> None:
     """Delete all that the service holds of an owner: requests, results, uploads and tokens. Copies in the owner's own places stay.
 
@@ -262,6 +298,7 @@ REQUESTS_COMMANDS = {
     "show": flat(show),
     "cancel": flat(cancel),
     "redrive": flat(redrive),
+    "figures": flat(figures),
     "forget": flat(forget),
 }
 TOKENS_COMMANDS = {"add": flat(add_token), "list": flat(list_tokens), "withdraw": flat(withdraw_token)}

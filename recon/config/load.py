@@ -80,7 +80,6 @@ def config_of(file: yaml_file.File) -> Config:
         workers=sections.workers,
         closing=sections.closing,
         freshness=sections.freshness or place.grid.longest + (sections.closing.deadline or timedelta(0)) + FRESHNESS_SLACK,
-        prices=sections.prices.replaced,
         columns=_columns(sections, events, measures, control, types),
         rules_version="",
         raw=reader.file.content,
@@ -110,6 +109,7 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
         warehouse=sections.warehouse,
         records=sections.records,
         service=sections.service,
+        prices=sections.prices.replaced,
     )
 
 

@@ -119,7 +119,10 @@ _EXAMPLES = {
     "index.table": "write a name of 3 to 200 letters, digits, '_', '-' and '.', such as table: recon-orders",
     "cache.ttl": "write how long an unused record may lie in the cache, such as ttl: 1d",
     **dict.fromkeys(
-        ("s3_put_1000", "s3_get_1000", "dynamodb_write_million", "dynamodb_read_million", "lambda_request_million", "lambda_gb_second"),
+        (
+            *("s3_put_1000", "s3_get_1000", "dynamodb_write_million", "dynamodb_read_million"),
+            *("lambda_request_million", "lambda_gb_second", "vcpu_hour", "memory_gb_hour"),
+        ),
         "write a price in US dollars, such as 0.005",
     ),
     "record_max": "write a size such as record_max: 64KiB",

@@ -128,6 +128,7 @@ class Place:
     warehouse: WarehouseSettings
     records: RecordSettings
     service: ServiceSettings
+    prices: Prices
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,6 @@ class Config(Place):
     workers: Workers
     closing: Closing
     freshness: timedelta
-    prices: Prices
     columns: dict[str, Type]
     rules_version: str
     raw: dict[str, Any]

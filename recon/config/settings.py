@@ -267,6 +267,8 @@ class OwnPrices(Section):
     dynamodb_read_million: Dollars | None = None
     lambda_request_million: Dollars | None = None
     lambda_gb_second: Dollars | None = None
+    vcpu_hour: Dollars | None = None
+    memory_gb_hour: Dollars | None = None
 
     @property
     def replaced(self) -> Prices:

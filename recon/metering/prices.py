@@ -37,6 +37,9 @@ class Prices:
     # https://aws.amazon.com/lambda/pricing/ (arm64, first tier)
     lambda_request_million: Dollars = Decimal("0.20")
     lambda_gb_second: Dollars = Decimal("0.0000133334")
+    # https://aws.amazon.com/fargate/pricing/ (Linux, ARM)
+    vcpu_hour: Dollars = Decimal("0.03238")
+    memory_gb_hour: Dollars = Decimal("0.00356")
 
     def of(self, service: str, operation: str) -> Dollars | None:
         """The price of one request; None if it is not known."""
