@@ -23,6 +23,7 @@ OF_THE_SERVICE = ("engine", "spark", "memory_limit", "certificate")
 UPLOAD = "upload:"
 CERTIFICATE = "certificate.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_HALF = re.compile(r"[\ud800-\udfff]")
 Uploaded = Callable[[str, str], int | None]
 """Owner and name of an upload → its bytes; None where there is none."""
 
@@ -56,8 +57,16 @@ def admitted(holder: Holder, body: bytes, rights: Rights, small_up_to: int, uplo
     if size > rights.bytes:
         raise Refused(Problem("too-large", field="inputs"), f"the inputs have {size:,} bytes; {holder.owner} may read {rights.bytes:,}")
     _refuse_outputs(request, places)
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return Admitted(text, request, size, "small" if size <= small_up_to else "large", tuple(dict.fromkeys(uploads)))
+    return Admitted(_written(content), request, size, "small" if size <= small_up_to else "large", tuple(dict.fromkeys(uploads)))
+
+
+def canonical(body: bytes) -> str:
+    """The text by which a body is compared with that of an earlier request. Raises Refused."""
+    return _written(parsed(body))
+
+
+def _written(content: dict[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -76,6 +85,8 @@ def parsed(body: bytes) -> dict[str, Any]:
         raise _no_json(str(error)) from None
     if not isinstance(content, dict):
         raise _no_json("it is no object")
+    if _HALF.search(json.dumps(content, ensure_ascii=False)):
+        raise _no_json("a text has half a surrogate pair, which is no character")
     return content
 
 

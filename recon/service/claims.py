@@ -1,11 +1,13 @@
 """What workers do with requests: queue those that arrived, claim the next, give signs of life, end them.
 
-Every change of a claimed request names its worker and try, and has no effect where they are no longer the request's.
+Every change of a claimed request names its claim (the worker with a number of its own) and try, and has no effect where they are no
+longer the request's.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,10 +18,12 @@ from recon.config.service import Rights, ServiceSettings
 from recon.database import Database
 from recon.database.tables import REQUEST_TURNS, REQUESTS
 from recon.service import fairness
-from recon.service.requests import note, read, waiting_in
+from recon.service.requests import note, read, storable, waiting_in
 from recon.service.submissions import LANES, LaneName, Lost, Problem, State, Submission, submission
 
 LEASE = timedelta(seconds=30)
+FAR = timedelta(minutes=10)
+"""No lease and no pause ends so far ahead, unless the clock was put back."""
 BEAT_S = 5.0
 TRIES = 3
 PAUSES = (timedelta(seconds=5), timedelta(seconds=25))
@@ -47,20 +51,28 @@ class Claims:
     def unsent(self) -> list[str]:
         """Names of requests whose message has not come for a minute."""
         with self._database.read() as connection:
-            late = self._database.clock(connection) - LATE
-            return list(connection.scalars(sa.select(_T.name).where(_T.state == "received", _T.received_at < late).limit(1000)))
+            now = self._database.clock(connection)
+            late = sa.or_(_T.received_at < now - LATE, _T.received_at > now + LATE)  # a clock that was put back must not hold it up
+            return list(connection.scalars(sa.select(_T.name).where(_T.state == "received", late).limit(1000)))
 
     def claim(self, worker: str, lanes: Sequence[LaneName] = LANES, only: str | None = None) -> Submission | None:
         """The next request, which is this worker's from now on; None where none may run. ``only``: its name."""
+        if not self._any_queued(lanes):  # many workers that look for work must not take turns at the write lock
+            return None
         with self._database.write() as connection:
             if not self._database.is_sqlite:  # SQLite's write lock does the same
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext("recon requests"))))
             now = self._database.clock(connection)
             free, first = self._free(connection)
             for lane in (lane for lane in first if lane in lanes and free[lane] > 0):
-                if (number := self._next(connection, lane, now, only)) is not None:
-                    return self._begun(connection, number, worker, now)
+                while (chosen := self._next(connection, lane, now, only)) is not None:
+                    if (begun := self._begun(connection, lane, chosen, worker, now)) is not None:
+                        return begun
         return None
+
+    def _any_queued(self, lanes: Sequence[LaneName]) -> bool:
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(_T.id).where(_T.state == "queued", _T.lane.in_(lanes)).limit(1)) is not None
 
     def _free(self, connection: sa.Connection) -> tuple[dict[LaneName, int], Sequence[LaneName]]:
         """Places of each lane, and the order of the lanes: while no large request runs, one goes first, so that small ones, which may take
@@ -71,31 +83,32 @@ class Claims:
         most = self._settings.at_once - self._settings.kept_for_small - running.get("large", 0)
         return {"small": free, "large": min(free, most)}, (LANES if running.get("large") else LANES[::-1])
 
-    def _next(self, connection: sa.Connection, lane: LaneName, now: datetime, only: str | None) -> int | None:
-        ready = [sa.or_(_T.not_before.is_(None), _T.not_before <= now)]
+    def _next(self, connection: sa.Connection, lane: LaneName, now: datetime, only: str | None) -> fairness.Waiting | None:
+        ready = [sa.or_(_T.not_before.is_(None), _T.not_before <= now, _T.not_before > now + FAR)]
         busy = connection.execute(sa.select(_T.owner, sa.func.count()).where(_T.state == "running").group_by(_T.owner)).all()
         full = [owner for owner, count in busy if count >= self._rights(owner).at_once]
         if full:
             ready.append(_T.owner.not_in(full))
         if only is not None:
             ready.append(_T.name == only)
-        chosen = fairness.next_one(waiting_in(connection, lane, self._rights, ("queued",), *ready))
-        if chosen is None:
-            return None
-        self._set_turn(connection, lane, chosen.owner, chosen.turn + fairness.step(chosen.weight))
-        self._set_turn(connection, lane, "", chosen.turn)
-        return chosen.oldest
+        return fairness.next_one(waiting_in(connection, lane, self._rights, ("queued",), *ready))
 
     def _set_turn(self, connection: sa.Connection, lane: str, owner: str, turn: int) -> None:
         mine = sa.and_(REQUEST_TURNS.c.lane == lane, REQUEST_TURNS.c.owner == owner)
         if not connection.execute(REQUEST_TURNS.update().where(mine).values(turn=turn)).rowcount:
             connection.execute(REQUEST_TURNS.insert().values(lane=lane, owner=owner, turn=turn))
 
-    def _begun(self, connection: sa.Connection, number: int, worker: str, now: datetime) -> Submission:
-        values = {"state": "running", "worker": worker, "started_at": now, "lease_until": now + LEASE, "tries": _T.tries + 1}
-        connection.execute(REQUESTS.update().where(_T.id == number).values(**values, not_before=None))
-        begun = read(connection, number)
-        note(connection, number, now, "running", f"try {begun.tries}")
+    def _begun(self, connection: sa.Connection, lane: LaneName, chosen: fairness.Waiting, worker: str, now: datetime) -> Submission | None:
+        """The request, running; None where it was cancelled since it was chosen, which PostgreSQL allows."""
+        claim = f"{worker}-{secrets.token_hex(4)}"  # two claims of a request differ, also of one worker in one try
+        values = {"state": "running", "worker": claim, "started_at": now, "lease_until": now + LEASE, "tries": _T.tries + 1}
+        queued = REQUESTS.update().where(_T.id == chosen.oldest, _T.state == "queued")
+        if not connection.execute(queued.values(**values, not_before=None)).rowcount:
+            return None
+        self._set_turn(connection, lane, chosen.owner, chosen.turn + fairness.step(chosen.weight))
+        self._set_turn(connection, lane, "", chosen.turn)
+        begun = read(connection, chosen.oldest)
+        note(connection, begun.id, now, "running", f"try {begun.tries}")
         return begun
 
     def _rights(self, owner: str) -> Rights:
@@ -122,8 +135,7 @@ class Claims:
     def is_mine(self, one: Submission) -> bool:
         """Whether it still runs in this worker, in this try."""
         with self._database.read() as connection:
-            mine = (_T.id == one.id, _T.state == "running", _T.worker == one.worker, _T.tries == one.tries)
-            return connection.scalar(sa.select(_T.id).where(*mine)) is not None
+            return connection.scalar(sa.select(_T.id).where(*_mine(one))) is not None
 
     def state_of(self, one: Submission) -> str:
         """Its state now, and why."""
@@ -138,9 +150,9 @@ class Claims:
                 raise _lost(one)
 
     def place_of(self, one: Submission) -> str | None:
-        """Where its results are put, of this try or an earlier one."""
+        """Where its results are put, of this try or an earlier one; None where it is no longer this worker's, whose results stay."""
         with self._database.read() as connection:
-            return connection.scalar(sa.select(_T.place).where(_T.id == one.id))
+            return connection.scalar(sa.select(_T.place).where(*_mine(one)))
 
     def progress(self, one: Submission, what: str, share: int) -> None:
         """Notes how far it is. Raises Lost."""
@@ -170,11 +182,8 @@ class Claims:
 
     def passed(self, one: Submission, problem: Problem, reason: str) -> Submission:
         """After an error that may pass, or the death of its process: queued for another try, or dead after three. Raises Lost."""
-        if one.tries >= TRIES:
-            return self._end(one, "dead", problem, reason)
         with self._database.write() as connection:
-            now = self._database.clock(connection)
-            return self._queued_again(connection, one, now, PAUSES[one.tries - 1], f"try {one.tries}: {reason}")
+            return self._tried(connection, one, self._database.clock(connection), problem, reason)
 
     def give_back(self, one: Submission, why: str, pause: timedelta = timedelta(0)) -> Submission:
         """Queues it again; this costs no try. Raises Lost."""
@@ -184,25 +193,30 @@ class Claims:
 
     def overdue(self) -> list[Submission]:
         """Requests whose worker gave no sign of life: queued for another try, or dead. One whose end was asked for is cancelled."""
-        ended = []
         with self._database.write() as connection:
             now = self._database.clock(connection)
-            late = sa.select(REQUESTS).where(_T.state == "running", _T.lease_until < now).with_for_update(skip_locked=True)
-            for one in [submission(row) for row in connection.execute(late)]:
-                reason = f"its worker {one.worker} gave no sign of life"
-                if one.cancel_at is not None:
-                    ended.append(self._ended(connection, one, now, "cancelled", None, reason))
-                elif one.tries >= TRIES:
-                    ended.append(self._ended(connection, one, now, "dead", Problem("died"), reason))
-                else:
-                    ended.append(self._queued_again(connection, one, now, PAUSES[one.tries - 1], f"try {one.tries}: {reason}"))
-        return ended
+            late = sa.or_(_T.lease_until < now, _T.lease_until > now + FAR)
+            found = connection.execute(sa.select(REQUESTS).where(_T.state == "running", late).with_for_update(skip_locked=True))
+            why = "its worker {} gave no sign of life"
+            return [self._tried(connection, one, now, Problem("died"), why.format(one.worker)) for one in map(submission, found.all())]
+
+    def _tried(self, connection: sa.Connection, one: Submission, now: datetime, problem: Problem, reason: str) -> Submission:
+        """A try that came to nothing: the next one, or the last word."""
+        if self._is_cancelled(connection, one):
+            return self._ended(connection, one, now, "cancelled", None, reason)
+        if one.tries >= TRIES:
+            return self._ended(connection, one, now, "dead", problem, reason)
+        return self._queued_again(connection, one, now, PAUSES[one.tries - 1], f"try {one.tries}: {reason}")
+
+    def _is_cancelled(self, connection: sa.Connection, one: Submission) -> bool:
+        """Whether its end was asked for. PostgreSQL holds the row, so that no other can ask for it until the transaction ends."""
+        return connection.scalar(sa.select(_T.cancel_at).where(_T.id == one.id).with_for_update()) is not None
 
     def _queued_again(
         self, connection: sa.Connection, one: Submission, now: datetime, pause: timedelta, why: str, **values: Any
     ) -> Submission:
         """A request whose end was asked for meanwhile is cancelled instead."""
-        if connection.scalar(sa.select(_T.cancel_at).where(_T.id == one.id)) is not None:
+        if self._is_cancelled(connection, one):
             return self._ended(connection, one, now, "cancelled", None, "")
         again = {"state": "queued", "not_before": now + pause, "lease_until": None, "worker": ""}
         if not self._change(connection, one, **again, **values):
@@ -226,7 +240,11 @@ class Claims:
         reason: str,
         figures: Mapping[str, Any] | None = None,
     ) -> Submission:
-        values = {"reason": reason, "problem": "{}" if problem is None else problem.written(), "figures": json.dumps(figures or {})}
+        values = {
+            "reason": storable(reason),
+            "problem": "{}" if problem is None else problem.written(),
+            "figures": json.dumps(figures or {}),
+        }
         if not self._change(connection, one, state=state, ended_at=now, expires_at=now + self._settings.keep, lease_until=None, **values):
             raise _lost(one)
         note(connection, one.id, now, state, reason)
@@ -234,8 +252,12 @@ class Claims:
 
     def _change(self, connection: sa.Connection, one: Submission, *where: sa.ColumnElement[bool], **values: Any) -> bool:
         """Changes a request that is still this worker's, in this try."""
-        mine = (_T.id == one.id, _T.state == "running", _T.worker == one.worker, _T.tries == one.tries, *where)
-        return connection.execute(REQUESTS.update().where(*mine).values(**values)).rowcount == 1
+        return connection.execute(REQUESTS.update().where(*_mine(one), *where).values(**values)).rowcount == 1
+
+
+def _mine(one: Submission) -> tuple[sa.ColumnElement[bool], ...]:
+    """A request as it was claimed: it still runs, in this claim and try."""
+    return (_T.id == one.id, _T.state == "running", _T.worker == one.worker, _T.tries == one.tries)
 
 
 def _lost(one: Submission) -> Lost:

@@ -34,23 +34,21 @@ def turn_of(turns: Mapping[str, int], owner: str) -> int:
 
 
 def next_one(waiting: list[Waiting]) -> Waiting | None:
-    """The owner whose turn it is; between equal turns the one with the oldest request."""
-    return min(waiting, key=lambda one: (one.turn, one.oldest), default=None)
+    """The owner whose turn it is; between equal turns by name, so that ``ahead`` need not know the requests one by one."""
+    return min(waiting, key=lambda one: (one.turn, one.owner), default=None)
 
 
 def ahead(waiting: list[Waiting], owner: str, before: int) -> int:
     """How many requests of a lane will be claimed before the one of ``owner`` that has ``before`` of its own before it, if nothing
-    else arrives."""
+    else arrives and no owner is at a limit."""
     own = next(one for one in waiting if one.owner == owner)
-    start = (own.turn + before * step(own.weight), own.oldest)
+    start = own.turn + before * step(own.weight)
     total = before
     for other in waiting:
         if other.owner == owner:
             continue
-        each, gap = step(other.weight), start[0] - other.turn
-        if gap < 0:
-            continue
-        earlier = gap // each  # those whose turn is lower, but for the last
-        equal = gap % each == 0
-        total += min(other.count, earlier + (1 if not equal or (other.oldest < start[1]) else 0))
+        each, gap = step(other.weight), start - other.turn
+        lower = max(0, -(-gap // each))  # turns below ``start``
+        equal = gap >= 0 and gap % each == 0 and other.owner < owner
+        total += min(other.count, lower + equal)
     return total

@@ -37,11 +37,13 @@ class Requests:
         is gone."""
         digest = hashlib.sha256(admitted.body.encode()).hexdigest()
         with self._database.write() as connection:
+            if not self._database.is_sqlite:  # an owner's submissions one after the other, as SQLite's write lock does
+                lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"recon requests of {holder.owner}"))
+                connection.execute(sa.select(lock))
             now = self._database.clock(connection)
             if key is not None and (there := self._with_key(connection, holder.owner, key, now)) is not None:
-                if there.digest != digest:
-                    raise KeyTaken(f"the Idempotency-Key names request {there.name}, which has another body; use a new key")
-                return there, False
+                return _same(there, digest), False
+            connection.execute(REQUESTS.update().where(_T.owner == holder.owner, _T.key == key).values(key=None))  # older than a day
             self._refuse_too_many(connection, holder.owner, now)
             name = secrets.token_hex(16)
             values = {
@@ -63,10 +65,15 @@ class Requests:
             self._send(connection, [name])
             return read(connection, number), True
 
+    def with_key(self, owner: str, key: str, body: str) -> Submission | None:
+        """The request that a key names, which needs its inputs no more. Raises KeyTaken where it has another body."""
+        with self._database.read() as connection:
+            there = self._with_key(connection, owner, key, self._database.clock(connection))
+        return None if there is None else _same(there, hashlib.sha256(body.encode()).hexdigest())
+
     def _with_key(self, connection: sa.Connection, owner: str, key: str, now: datetime) -> Submission | None:
         """The request that a key names; a key that is older than a day names none any more."""
-        mine = sa.and_(_T.owner == owner, _T.key == key)
-        connection.execute(REQUESTS.update().where(mine, _T.key_until <= now).values(key=None))
+        mine = sa.and_(_T.owner == owner, _T.key == key, _T.key_until > now)
         row = connection.execute(sa.select(REQUESTS).where(mine)).one_or_none()
         return None if row is None else submission(row)
 
@@ -137,7 +144,8 @@ class Requests:
                 return None
             now = self._database.clock(connection)
             if row.state in ("received", "queued"):
-                connection.execute(REQUESTS.update().where(_T.id == row.id).values(state="cancelled", ended_at=now, cancel_at=now))
+                values = {"state": "cancelled", "ended_at": now, "cancel_at": now, "expires_at": now + self._settings.keep}
+                connection.execute(REQUESTS.update().where(_T.id == row.id).values(**values))
                 note(connection, row.id, now, "cancelled", "before it began")
             elif row.state == "running" and row.cancel_at is None:
                 connection.execute(REQUESTS.update().where(_T.id == row.id).values(cancel_at=now))
@@ -163,6 +171,12 @@ class Requests:
             return read(connection, row.id)
 
 
+def _same(there: Submission, digest: str) -> Submission:
+    if there.digest != digest:
+        raise KeyTaken(f"the Idempotency-Key names request {there.name}, which has another body; use a new key")
+    return there
+
+
 def _seen_by(holder: Holder) -> list[sa.ColumnElement[bool]]:
     return [] if holder.has("read-all") else [_T.owner == holder.owner]
 
@@ -174,7 +188,13 @@ def read(connection: sa.Connection, number: int) -> Submission:
 
 def note(connection: sa.Connection, number: int, at: datetime, state: State, what: str = "", share: int | None = None) -> None:
     """Adds an event."""
-    connection.execute(REQUEST_EVENTS.insert().values(request=number, at=at, state=state, what=what[:2000], share=share))
+    connection.execute(REQUEST_EVENTS.insert().values(request=number, at=at, state=state, what=storable(what)[:2000], share=share))
+
+
+def storable(text: str) -> str:
+    """A text that every database stores: PostgreSQL refuses NUL, and none takes half a surrogate; a hostile file may have put both into
+    an error."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def waiting_in(

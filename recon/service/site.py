@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from recon.database.tables import REQUEST_UPLOADS, REQUESTS, TOKENS, UPLOADS
 from recon.errors import WrongUsage
 from recon.intake.queues.sql_queue import SqlQueue
 from recon.operations.request_inputs import Readers
-from recon.service.admission import Admitted, admitted
+from recon.service.admission import Admitted, admitted, canonical
 from recon.service.claims import Claims
 from recon.service.requests import QUEUE, Requests
 from recon.service.results import RESULTS, Results
@@ -25,6 +26,8 @@ from recon.service.results import UPLOADS as UPLOADED
 from recon.service.submissions import ENDED, Holder, Submission
 from recon.service.tokens import Tokens
 from recon.service.uploads import Upload, Uploads
+from recon.storage.local import LocalStore
+from recon.storage.port import NotFound
 
 VISIBLE_AFTER_S = 30.0
 """When a message is received again whose worker died before it queued the request."""
@@ -75,6 +78,8 @@ class Service:
         """Stores a request; whether it is new. ``body``: its JSON. ``key``: the same key and body is the same request for a day.
 
         Raises Refused, KeyTaken and TooMany."""
+        if key is not None and (there := self.requests.with_key(holder.owner, key, canonical(body))) is not None:
+            return there, False  # though its inputs may be gone by now
         return self.requests.submit(holder, self.admitted(holder, body), key)
 
     def rights(self, owner: str) -> Rights:
@@ -88,7 +93,7 @@ class Service:
         return None if owner is None else self.uploads.find(owner, name)
 
     def sweep(self) -> int:
-        """Removes what expired: requests that ended, with their results and uploads; uploads; files of results that no request names.
+        """Removes what expired: requests that ended, with their results and uploads; uploads; files of results that no request needs.
         Sends messages again that did not come. Returns the number of removed requests."""
         with self.database.read() as connection:
             now = self.database.clock(connection)
@@ -135,13 +140,17 @@ class Service:
                 self.results.remove_upload(name)
 
     def _sweep_orphans(self) -> None:
-        """Removes files of results and uploads that no row names, once they are an hour old: their process died between two steps."""
+        """Removes files of results and uploads that no row needs, once they are an hour old: their process died between two steps."""
         with self.database.read() as connection:
             now = self.database.clock(connection)
-            places = set(connection.scalars(sa.select(REQUESTS.c.place).where(REQUESTS.c.place.is_not(None))))
+            used = (REQUESTS.c.place.is_not(None), REQUESTS.c.state.not_in(("failed", "cancelled", "dead")))
+            places = set(connection.scalars(sa.select(REQUESTS.c.place).where(*used)))
             uploads = set(connection.scalars(sa.select(UPLOADS.c.name)))
         store = self.results.store
         for folder, known in ((RESULTS, places), (UPLOADED, uploads)):
             for path in list(store.list(folder)):
-                if path.split("/")[1] not in known and store.modified(path) < now - _ORPHAN:
-                    store.delete(path)
+                with suppress(NotFound):  # another worker sweeps too
+                    if path.split("/")[1] not in known and store.modified(path) < now - _ORPHAN:
+                        store.delete(path)
+        if isinstance(store, LocalStore):
+            store.sweep_temporary(_ORPHAN.total_seconds())

@@ -28,6 +28,7 @@ from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, WrongUsage
 from recon.model.progress import Progress
 from recon.operations.request_inputs import fetching
 from recon.service.admission import CERTIFICATE, UPLOAD, parsed, request_of
+from recon.service.claims import BEAT_S, LEASE
 from recon.service.paths import Places
 from recon.service.results import Made
 from recon.service.site import OpenReaders, Service
@@ -42,6 +43,8 @@ from recon.transformations.run import asked_of, carry_out, digest_of, tables_of
 
 PROGRESS_S = 1.0
 """Between two notes of progress."""
+SILENT_S = LEASE.total_seconds() - BEAT_S
+"""After which a process ends that has no sign of life of its worker: before the lease is over that came with the last one."""
 OUT, IN = "out", "in"
 
 
@@ -232,9 +235,10 @@ def _cancel(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _end_with_worker(alive: Connection, folder: Path) -> None:
-    """Waits until the worker is gone, then ends this process's group and removes its folder."""
-    try:
-        alive.recv_bytes()
-    except (EOFError, OSError):
-        shutil.rmtree(folder, ignore_errors=True)
-        os.killpg(0, signal.SIGKILL)
+    """Waits until the worker is gone, or gives no sign of life, so that another may have the request soon; then ends this process's group
+    and removes its folder."""
+    with suppress(EOFError, OSError):
+        while alive.poll(SILENT_S):
+            alive.recv_bytes()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)

@@ -11,10 +11,12 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -35,6 +37,10 @@ MEMORY_S = 0.5
 TERM_S = 3.0
 """How long a process may take to end by itself before it is killed."""
 PREFIX = "recon-work-"
+NO_PROCESS = timedelta(seconds=5)
+"""Before a request is claimed again for which no process could be started."""
+LAST_S = 10.0
+"""How long the end of a worker waits for the database and the sweep."""
 Why = Literal["cancel", "time", "memory", "shutdown", "lost"]
 Say = Callable[[str], None]
 
@@ -67,6 +73,7 @@ class Worker:
         self._running: list[_Running] = []
         self._stopping = False
         self._beat_at = self._sweep_at = self._memory_at = 0.0
+        self._sweeping: threading.Thread | None = None
         self.ended = 0
 
     def stop(self) -> None:
@@ -104,28 +111,48 @@ class Worker:
             self._wait()
 
     def _tick(self, now: float, claiming: bool) -> None:
+        self._limit(now)  # first, since it needs no database
         self._reap()
-        if self._running and now >= self._beat_at:
+        if now >= self._beat_at:  # before looking for overdue ones, which those of this worker may be after the machine slept
             self._beat_at = now + BEAT_S
-            ending, lost = self._service.claims.beat([each.one for each in self._running])
-            self._tell(ending, "cancel")
-            self._tell(lost, "lost")
+            self._beat()
+            self._remove_overdue()
         elif self._running:
             self._tell(self._service.claims.asked_to_end([each.one for each in self._running]), "cancel")
-        self._limit(now)
-        if now >= self._sweep_at:
-            self._sweep_at = now + BEAT_S
-            self._service.claims.overdue()
-            if not self._running:
-                self._sweep(now)
+        if now >= self._sweep_at and (self._sweeping is None or not self._sweeping.is_alive()):
+            self._sweep_at = now + SWEEP_S
+            self._sweeping = threading.Thread(target=self._sweep, daemon=True)  # a slow store must not delay the signs of life
+            self._sweeping.start()
         if claiming:
             self._queue_arrived()
             while len(self._running) < self._at_once and self._start_next():
                 pass
 
-    def _sweep(self, now: float) -> None:
-        self._sweep_at = now + SWEEP_S / 2
-        self._service.sweep()
+    def _beat(self) -> None:
+        """Extends the leases, and the lives of the processes, which end themselves without."""
+        if not self._running:
+            return
+        ending, lost = self._service.claims.beat([each.one for each in self._running])
+        self._tell(ending, "cancel")
+        self._tell(lost, "lost")
+        for each in self._running:
+            if each.why is None:
+                with suppress(OSError):  # it has ended
+                    each.alive.send_bytes(b"1")
+
+    def _remove_overdue(self) -> None:
+        for one in self._service.claims.overdue():
+            self._say(f"request {one.name}: its worker gave no sign of life")
+            if one.place is not None:
+                with suppress(ReconError):  # Service.sweep removes them later
+                    self._service.results.remove(one.place)
+
+    def _sweep(self) -> None:
+        try:
+            remove_dead_folders()
+            self._service.sweep()
+        except ReconError as error:
+            self._say(f"sweep: {error}")
 
     def _queue_arrived(self) -> None:
         queue = self._service.queue
@@ -139,14 +166,22 @@ class Worker:
         one = self._service.claims.claim(self.name, self._lanes, self._only)
         if one is None:
             return False
-        folder = self._scratch / one.name
-        folder.mkdir()
+        folder = self._scratch / f"{one.name}-{one.worker[-8:]}"
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        # The reader is the process's; the writer closes when this worker ends, however it ends.
-        job = Job(self._service.place.path, one, folder, self._service.open_readers)
-        process = _context().Process(target=run, args=(job, ours), name=f"recon request {one.name}")
-        process.start()
-        ours.close()
+        try:
+            folder.mkdir()
+            # The reader is the process's; the writer closes when this worker ends, however it ends.
+            job = Job(self._service.place.path, one, folder, self._service.open_readers)
+            process = _context().Process(target=run, args=(job, ours), name=f"recon request {one.name}")
+            process.start()
+        except (OSError, EOFError) as error:  # a full disk, no more processes, or the process to fork from was killed
+            theirs.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            self._service.claims.give_back(one, f"no process could be started for it: {error}", NO_PROCESS)
+            self._say(f"request {one.name}: no process could be started for it: {error}")
+            return False
+        finally:
+            ours.close()
         until = time.monotonic() + self._service.settings.lane(one.lane).time.total_seconds()
         self._running.append(_Running(one, process, theirs, folder, until))
         return True
@@ -174,21 +209,21 @@ class Worker:
             elif measure and each.why is None:
                 each.memory = _resident(each.process.pid)
                 if each.memory > self._service.settings.lane(each.one.lane).memory:
-                    self._told(each, "memory")
+                    each.why = "memory"
+                    _kill(each.process)  # at once: it may take all that the machine has while it ends by itself
 
     def _reap(self) -> None:
+        """Ends the requests whose processes have ended. One whose end the database did not take stays for the next look."""
         for each in [each for each in self._running if not each.process.is_alive()]:
-            try:
-                self._reaped(each)
-            finally:
-                self._running.remove(each)
+            self._reaped(each)
+            self._running.remove(each)
 
     def _reaped(self, each: _Running) -> None:
         """A process has ended: so must all that it started, and its folder; then its request, unless it ended that itself."""
         _kill(each.process)
         each.process.join()
         each.alive.close()
-        shutil.rmtree(each.folder, ignore_errors=True)
+        _remove(each.folder)
         with suppress(Lost):
             self._judge(each)
         self.ended += 1
@@ -211,10 +246,10 @@ class Worker:
             case "memory":
                 reason = f"it needed {each.memory / 1e9:.1f} GB; the lane {one.lane} has {lane.memory / 1e9:.1f} GB"
                 claims.failed(one, Problem("memory-limit"), reason)
-            case "shutdown":
-                claims.give_back(one, "its worker was shut down")
             case _ if claims.asked_to_end([one]):
                 claims.cancelled(one)
+            case _ if self._stopping or each.why == "shutdown":  # the signal may have gone to the processes too
+                claims.give_back(one, "its worker was shut down")
             case _:
                 claims.passed(one, Problem("died"), f"its process ended with status {each.process.exitcode}")
 
@@ -230,15 +265,18 @@ class Worker:
             if each.why is None:
                 self._told(each, "shutdown")
         limit = time.monotonic() + TERM_S
-        while self._running:
+        while self._running and time.monotonic() < limit + LAST_S:
             if time.monotonic() > limit:
                 for each in self._running:
                     _kill(each.process)
             wait([each.process.sentinel for each in self._running], TICK_S)
             try:
                 self._reap()
-            except ReconError as error:
+            except ReconError as error:  # the database is away: other workers find what ran here by its lease
                 self._say(f"{error}")
+                time.sleep(1.0)
+        if self._sweeping is not None:
+            self._sweeping.join(LAST_S)
 
 
 def _context() -> Any:
@@ -275,13 +313,11 @@ def _resident(pid: int | None) -> int:
 
 
 class _Scratch:
-    """A folder for the requests of a worker, locked while the worker lives. Folders of workers that died are removed on the way."""
+    """A folder for the requests of a worker, locked while the worker lives."""
 
     def __enter__(self) -> Path:
-        root = Path(os.environ.get("RECON_SCRATCH") or tempfile.gettempdir())
-        for old in root.glob(f"{PREFIX}*"):
-            _remove_dead(old)
-        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        remove_dead_folders()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
         self._lock = _locked(self._folder)
         return self._folder
 
@@ -289,6 +325,25 @@ class _Scratch:
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+
+
+def _root() -> Path:
+    return Path(os.environ.get("RECON_SCRATCH") or tempfile.gettempdir())
+
+
+def remove_dead_folders() -> None:
+    """Removes the folders of workers that died."""
+    for old in _root().glob(f"{PREFIX}*"):
+        _remove_dead(old)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder in which a process that was just killed may still write for a moment."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.02)
 
 
 def _locked(folder: Path) -> IO[bytes] | None:
@@ -322,7 +377,7 @@ def stop_on_signals(worker: Worker) -> None:
     def stop(number: int, _frame: object) -> None:
         worker.stop()
         signal.signal(number, signal.SIG_DFL)
-        print("recon: finishing what runs, or handing it back", file=sys.stderr)
+        os.write(sys.stderr.fileno(), b"recon: finishing what runs, or handing it back\n")  # print may be at work already
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

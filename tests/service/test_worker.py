@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import service_site as s
+
 from recon.service.worker import Worker
 
 
@@ -41,5 +42,5 @@ def test_a_request_of_an_upload_that_is_wrong(tmp_path: Path) -> None:
     _work(service)
     failed = s.now(service, wrong)
     assert (failed.state, failed.problem["code"], failed.problem["operation"], failed.tries) == ("failed", "wrong-request", 1, 1)
-    assert "column 'bb' is not there; did you mean 'b'?" in failed.reason
+    assert "column 'bb' is not in 't'; did you mean 'b'?" in failed.reason
     assert s.now(service, right).state == "done"

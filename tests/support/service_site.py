@@ -27,7 +27,7 @@ def service_in(folder: Path, **settings: Any) -> Service:
     for name in ("in", "out"):
         (folder / name).mkdir(exist_ok=True)
     rights = {"read": str(folder / "in"), "write": str(folder / "out")}
-    section = {"owners": {"finance": rights, "sales": rights}, **settings}
+    section = {"owners": {"finance": rights, "sales": {**rights}}, **settings}
     (folder / "recon.yaml").write_text(yaml.safe_dump({**CONFIG, "service": section}))
     return recon.open(folder / "recon.yaml").service()
 
