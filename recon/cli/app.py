@@ -20,6 +20,7 @@ from recon.cli import (
     queries,
     requests,
     run,
+    serve,
     set_aside,
     sources,
     start,
@@ -90,6 +91,7 @@ for _command in (
     set_aside.duplicates,
     queries.export,
     transform.transform,
+    serve.serve,
     doctor.doctor,
 ):
     app.command(cls=Command)(_command)

@@ -124,6 +124,20 @@ class Requests:
         with self._database.read() as connection:
             return [Event(*row) for row in connection.execute(query)]
 
+    def last_event(self, of: Submission) -> Event | None:
+        """What happened to a request last."""
+        e = REQUEST_EVENTS.c
+        query = sa.select(e.id, e.at, e.state, e.what, e.share).where(e.request == of.id).order_by(e.id.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Event(*row)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """State and lane → number of requests."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(_T.state, _T.lane, sa.func.count()).group_by(_T.state, _T.lane))
+            return {(state, lane): count for state, lane, count in rows}
+
     def place(self, of: Submission) -> int | None:
         """The place in its lane, 1 for the next; None for a request that does not wait."""
         with self._database.read() as connection:

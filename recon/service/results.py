@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recon.config import Place
 from recon.config.secrets import ReadSecret, boto3_secret, credentials
@@ -33,6 +33,15 @@ class Made:
     file: Path
     rows: int | None = None
     to: str | None = None
+
+
+class Opened(NamedTuple):
+    """A result as it is read. ``size``: bytes."""
+
+    name: str
+    size: int
+    pieces: Iterator[bytes | memoryview]
+    owner: str
 
 
 class Results:
@@ -73,16 +82,16 @@ class Results:
             return self.store.signed(_path(of.place, name), round(self._settings.links.total_seconds()))
         return str(self._signer().dumps([of.owner, of.place, name]))
 
-    def open(self, link: str) -> tuple[str, int, Iterator[bytes | memoryview]] | None:
-        """Name, bytes and pieces of the file that a signed link names; None for a link that is wrong or too old, or a file that is gone."""
+    def open(self, link: str) -> Opened | None:
+        """The file that a signed link names; None for a link that is wrong or too old, or a file that is gone."""
         from itsdangerous import BadData
 
         try:
-            _, place, name = self._signer().loads(link, max_age=round(self._settings.links.total_seconds()))
+            owner, place, name = self._signer().loads(link, max_age=round(self._settings.links.total_seconds()))
             size = self.store.size(_path(place, name))
         except (BadData, NotFound, ValueError, TypeError):
             return None
-        return name, size, pieces(self.store, _path(place, name), size)
+        return Opened(name, size, pieces(self.store, _path(place, name), size), owner)
 
     def _signer(self) -> Any:
         from itsdangerous import URLSafeTimedSerializer

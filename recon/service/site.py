@@ -82,6 +82,13 @@ class Service:
             return there, False  # though its inputs may be gone by now
         return self.requests.submit(holder, self.admitted(holder, body), key)
 
+    def ready(self) -> None:
+        """Asks the database and the store of results something. Raises what they raise where they do not answer."""
+        with self.database.read() as connection:
+            self.database.clock(connection)
+        with suppress(NotFound):
+            self.results.store.size("ready")
+
     def rights(self, owner: str) -> Rights:
         """An owner's rights."""
         return self.settings.owners.get(owner, Rights())

@@ -56,6 +56,6 @@ def open_result(request: Request, site: SiteOf, signed: Signed) -> Response:
     opened = site.service.results.open(signed)
     if opened is None:
         raise not_found()
-    name, size, pieces = opened
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
-    return StreamingResponse((bytes(piece) for piece in pieces), headers=headers, media_type="application/octet-stream")
+    request.state.owner = opened.owner
+    headers = {"Content-Disposition": f'attachment; filename="{opened.name}"', "Content-Length": str(opened.size)}
+    return StreamingResponse((bytes(piece) for piece in opened.pieces), headers=headers, media_type="application/octet-stream")
