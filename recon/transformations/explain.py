@@ -42,8 +42,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Explained:
-    """``outputs``: path, table and format of each. ``memory``, ``disk``: bytes that are wanted at most, for tables that are stored and for what is sorted or joined. ``rows``: of each
-    input, estimated. ``free``: bytes on the disk of temporary files."""
+    """``rows``: of each input, estimated. ``outputs``: path, table and format of each. ``memory``, ``disk``: bytes that are wanted at most,
+    for tables that are stored and for what is sorted or joined. ``free``: bytes on the disk of temporary files."""
 
     choice: Choice
     rows: dict[str, int]
