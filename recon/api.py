@@ -282,10 +282,9 @@ class Reconciliation:
     def transform(self, request: str | Path, certificate: str | None = None, progress: Progress = silent) -> dict[str, Any]:
         """Carries out a request, docs/transformations.md; its inputs may be artifacts, breaks and tables of this reconciliation. Returns
         the certificate, which is also written to a file where ``certificate`` names one."""
-        from recon.operations.request_inputs import fetching
-        from recon.transformations.run import carry_out, read_request
+        from recon.operations.transforming import transformed
 
-        return carry_out(read_request(Path(request), certificate, fetching(self)), progress)
+        return transformed(self, Path(request), certificate, progress)
 
     def service(self) -> Service:
         """The transformation service of this reconciliation."""

@@ -14,12 +14,11 @@ import dagster as dg
 from recon.api import Reconciliation
 from recon.config import Config, yaml_file
 from recon.errors import WrongUsage
-from recon.operations.request_inputs import fetching
 from recon.storage.roles import role_of
 from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.request.files import S3
 from recon.transformations.request.model import Request
-from recon.transformations.run import carry_out, read_request, request_in
+from recon.transformations.run import request_in
 from recon_assets.aggregations import aggregation_key
 from recon_assets.assets import asset_key
 from recon_assets.intake_metadata import masked
@@ -133,8 +132,8 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
         tag(context)
         with errors_as_failures(context, COMPUTE), role_of(ROLE):
             # Its own certificate where the request names none, so that the figures are kept.
-            asked = read_request(path, request.certificate or f"certificates/{name}.json", fetching(Reconciliation(config.path)))
-            certificate = carry_out(asked, lambda stage, what, share: context.log.debug(f"{share:.0%} {what}"))
+            file = request.certificate or f"certificates/{name}.json"
+            certificate = Reconciliation(config.path).transform(path, file, lambda _, what, share: context.log.debug(f"{share:.0%} {what}"))
             found = _errors_of(certificate)
             passed = dg.AssetCheckResult(
                 passed=not found,
@@ -143,7 +142,7 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
                 severity=dg.AssetCheckSeverity.WARN,
                 description="; ".join(found[:_NAMED_MAX]) or "no errors",
             )
-            yield dg.MaterializeResult(metadata=_metadata(path, request, certificate, asked.certificate), check_results=[passed])
+            yield dg.MaterializeResult(metadata=_metadata(path, request, certificate, file), check_results=[passed])
 
     return transformation
 
@@ -170,7 +169,7 @@ def _errors_of(certificate: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _metadata(path: Path, request: Request, certificate: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+def _metadata(path: Path, request: Request, certificate: Mapping[str, Any], file: str) -> dict[str, Any]:
     """What the UI shows of a run. Values are masked, as everywhere in the UI; totals are not."""
     outputs, kinds = certificate["outputs"], dict[str, int]()
     for output in outputs:
@@ -189,9 +188,8 @@ def _metadata(path: Path, request: Request, certificate: Mapping[str, Any], file
         "as_of": certificate["as_of"],
         "engine": certificate["engine"],
     }
-    if file is not None:
-        place = _place(path, file)
-        shown["certificate"] = place if place.startswith(S3) else dg.MetadataValue.path(place)
+    place = _place(path, file)
+    shown["certificate"] = place if place.startswith(S3) else dg.MetadataValue.path(place)
     if preview := _previews(path, request):
         shown["preview"] = dg.MetadataValue.md(preview)
     return shown

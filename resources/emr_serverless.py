@@ -7,17 +7,14 @@ partition.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
 from recon.config import Config
-from recon.errors import Cancelled, ReconError
 from recon.remote import exchange
-from recon.remote.emr.failures import error_of
-from recon.remote.emr.submit import SCRIPT, ZIP
+from recon.remote.emr.jobs import ENDED, Jobs, asked_of, error_of_job
 from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
 from recon.storage import layout
@@ -26,10 +23,8 @@ from recon.storage.aws_calls import Pace, call, call_with_retries, client
 PACE = Pace()
 MESSAGES_S = 10.0
 """Seconds between two polls for messages, and between two uploads of them."""
-_ACTIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
 _CLOSED = '{"__dagster_pipes_version": "0.1", "method": "closed", "params": null}'
 """Pipes' message that ends the stream."""
-_ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 
 
 class EmrServerlessJobs(dg.ConfigurableResource[Any]):
@@ -45,13 +40,14 @@ class EmrServerlessJobs(dg.ConfigurableResource[Any]):
 
 
 def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequest) -> StageResult:
-    engine, digest, jobs = work.config.engine, asked.digest(work.config), client("emr-serverless")
-    application = str(engine.application)
-    job, attempt = _found(jobs, application, digest)
-    if job:
-        work.placed({"emr_application": application, "emr_job": job})
-        context.log.info(f"job {job} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
-        ended = _awaited(jobs, application, job)
+    application = str(work.config.engine.application)
+    jobs = Jobs(application, PACE)
+    found = jobs.find(asked.digest(work.config))
+    if found is not None:
+        attempt = found.token[1]
+        work.placed({"emr_application": application, "emr_job": found.id})
+        context.log.info(f"job {found.id} is at {asked.stage} of {asked.first}..{asked.last} already; waiting for that one")
+        ended = jobs.wait(found.id)
     else:
         attempt = exchange.put_request(work.store, work.config, asked)
         ended = _started(context, work, asked, jobs, attempt)
@@ -60,48 +56,18 @@ def _carried_out(context: dg.AssetExecutionContext, work: Work, asked: StageRequ
     if result is None:
         if ended.get("state") != "SUCCESS":
             exchange.remove(work.store, attempt)
-            raise _failed(ended)
+            raise error_of_job(ended)
         result = StageResult()  # another run that waited for this job removed the result; the work itself is in the store
     exchange.remove(work.store, attempt)
     place: Numbers = {"emr_application": application, "emr_job": str(ended["jobRunId"])}
     return result.done_at(place)
 
 
-def _found(jobs: Any, application: str, digest: str) -> tuple[str, str]:
-    """Id and attempt of a running job for the same work; empty if there is none."""
-    more: dict[str, Any] = {}
-    while True:
-        page = call_with_retries(PACE, jobs.list_job_runs, applicationId=application, states=list(_ACTIVE), **more)
-        for job in page["jobRuns"]:
-            token, _, attempt = str(job.get("name", "")).rpartition(" ")[2].partition("-")
-            if token == digest:
-                return job["id"], attempt
-        if not page.get("nextToken"):
-            return "", ""
-        more["nextToken"] = page["nextToken"]
-
-
-def _awaited(jobs: Any, application: str, job: str) -> Mapping[str, Any]:
-    """Waits for a job that another process may have started, and returns its last state. Cancels the job if this process is interrupted."""
-    tries = count(1)
-    try:
-        while True:
-            run: Mapping[str, Any] = call_with_retries(PACE, jobs.get_job_run, applicationId=application, jobRunId=job)["jobRun"]
-            if run["state"] in _ENDED:
-                return run
-            PACE.wait(next(tries))
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            with suppress(Exception):  # keep the interruption, not another error
-                call_with_retries(PACE.brief(), jobs.cancel_job_run, applicationId=application, jobRunId=job)
-        raise
-
-
-def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest, jobs: Any, attempt: str) -> Mapping[str, Any]:
+def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest, jobs: Jobs, attempt: str) -> Mapping[str, Any]:
     """Starts a job through Pipes and returns its last state. Pipes cancels it if this process is interrupted."""
     from dagster_aws.pipes import PipesEMRServerlessClient
 
-    engine, seen = work.config.engine, _JobClient(jobs, work.placed)
+    seen = _JobClient(jobs.client, work.placed)
     with _messages(work.config, attempt, seen) as reader:
         pipes = PipesEMRServerlessClient(client=seen, message_reader=reader, poll_interval=PACE.first)
         extras = {"store": work.config.location, "attempt": attempt}
@@ -114,7 +80,7 @@ def _started(context: dg.AssetExecutionContext, work: Work, asked: StageRequest,
                 exchange.remove(work.store, attempt)
                 raise
             # Pipes raises for a failed job and for unreadable messages; the result, or the job's state, says how it ended.
-    return _awaited(jobs, str(engine.application), seen.job)
+    return jobs.wait(seen.job)
 
 
 class _JobClient:
@@ -138,7 +104,7 @@ class _JobClient:
         except Exception:
             self.over = True
             raise
-        self.over = found["jobRun"]["state"] in _ENDED
+        self.over = found["jobRun"]["state"] in ENDED
         return found
 
     def cancel_job_run(self, **asked: Any) -> Any:
@@ -156,27 +122,10 @@ class _JobClient:
 
 def _request(work: Work, asked: StageRequest, attempt: str) -> dict[str, Any]:
     """The arguments of StartJobRun."""
-    config, engine = work.config, work.config.engine
-    settings = {**engine.settings, "spark.submit.pyFiles": f"{engine.package}/{ZIP}"}
-    settings["spark.emr-serverless.driverEnv.RECON_PIPES_S"] = f"{MESSAGES_S:g}"
-    submit = {
-        "entryPoint": f"{engine.package}/{SCRIPT}",
-        "entryPointArguments": ["step"],
-        "sparkSubmitParameters": " ".join(f"--conf {name}={_quoted(value)}" for name, value in settings.items()),
-    }
-    return {
-        "applicationId": engine.application,
-        "executionRoleArn": engine.role,
-        "name": f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {asked.digest(config)}-{attempt}",
-        "clientToken": attempt,
-        "executionTimeoutMinutes": max(5, int(engine.timeout.total_seconds() // 60)),
-        "jobDriver": {"sparkSubmit": submit},
-        "tags": {"recon": config.name},
-    }
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if any(sign in value for sign in " \"'\\") else value
+    config = work.config
+    name = f"recon {config.name} {asked.stage} {asked.first}..{asked.last} {asked.digest(config)}-{attempt}"
+    uploads = {"spark.emr-serverless.driverEnv.RECON_PIPES_S": f"{MESSAGES_S:g}"}
+    return {**asked_of(config.engine, name, attempt, ["step"], uploads), "tags": {"recon": config.name}}
 
 
 @contextmanager
@@ -219,11 +168,3 @@ def _remove_messages(bucket: str, folder: str) -> None:
     listed = call(s3.list_objects_v2, Bucket=bucket, Prefix=f"{folder}/")
     for found in listed.get("Contents", []):
         call(s3.delete_object, Bucket=bucket, Key=found["Key"])
-
-
-def _failed(run: Mapping[str, Any]) -> ReconError:
-    """The error of a job without result."""
-    what, details = f"job {run['jobRunId']} of application {run['applicationId']}", str(run.get("stateDetails", ""))
-    if run["state"] == "CANCELLED":
-        return Cancelled(f"{what} was cancelled; no partial work is visible; run the same again when it may run")
-    return error_of(what, {"State": "FAILED", "FailureDetails": {"Message": details}}, {}, [])

@@ -25,6 +25,7 @@ from recon.errors import ReconError
 from recon.operations.packaging import wheels
 from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
 from recon.transformations.run import carry_out, read_request
+from recon.transformations.site import Site
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,9 +89,7 @@ def rebuild(config: Path) -> int:
 
 def transform(file: Path) -> int:
     """``recon transform`` on Spark, whatever engine the request names."""
-    asked = read_request(file)
-    on_spark = replace(asked, request=asked.request.model_copy(update={"engine": "spark"}))
-    print(json.dumps(carry_out(on_spark)))
+    print(json.dumps(carry_out(read_request(file, site=Site(engine="spark")))))
     return 0
 
 

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recon.cli.options import Common, flat
+from recon.cli.options import Common, config_path, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import as_json, count, number, say, table
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
+    from recon.api import Reconciliation
     from recon.transformations.request.inputs import Input
+    from recon.transformations.request.model import Request
+
+S3 = "s3://"
 
 
 @flat
@@ -34,39 +38,58 @@ def transform(
     recon transform request.yaml --dry-run --out typed.yaml
     recon transform request.yaml
     """
-    from recon.transformations.request.files import S3
-    from recon.transformations.run import carry_out, read_request
+    from recon.config import yaml_file
+    from recon.operations.transforming import site_of
+    from recon.transformations.run import carry_out, read_request, request_in
+    from recon.transformations.site import Site
 
     if out is not None and not dry_run:
         raise WrongUsage("--out writes the request with proposed types, so it needs --dry-run; outputs are named in the request")
 
-    def fetch(given: Input, folder: Path) -> Path:
+    request = request_in(yaml_file.read(Path(file), "see docs/transformations.md for an example", "name the file of a request"))
+    opened = _reconciliation(request, common)
+
+    def fetch(given: Input, folder: Path) -> Path | str:
         from recon.operations.request_inputs import fetching
 
         return fetching(common.opened())(given, folder)
 
+    site = Site(fetch) if opened is None else site_of(opened)
     if dry_run:
         from recon.cli.transform_trial import try_request
 
-        try_request(Path(file), None if out is None else Path(out), common.json, fetch)
+        try_request(Path(file), None if out is None else Path(out), common.json, site)
         return
     if certificate is not None and not certificate.startswith(S3):
         certificate = str(Path(certificate).absolute())
-    asked = read_request(Path(file), certificate, fetch)
     if explain:
         from recon.cli.transform_explained import say_explained
         from recon.transformations.run import explained
 
-        say_explained(explained(asked), common.json)
+        say_explained(explained(read_request(Path(file), certificate, site)), common.json)
         return
     with Bar("transform") as bar:
-        done = carry_out(asked, bar)
+        done = opened.transform(file, certificate, bar) if opened else carry_out(read_request(Path(file), certificate, site), bar)
     if common.json:
         as_json(done)
         return
     _say(done)
-    if asked.certificate is not None:
-        say(f"certificate: {asked.certificate}")
+    if (written := certificate or request.certificate) is not None:
+        say(f"certificate: {written}")
+
+
+def _reconciliation(request: Request, common: Common) -> Reconciliation | None:
+    """The reconciliation whose settings of S3 and Spark count: only for a request that needs some, and where there is one."""
+    places = [*(path for given in request.inputs.values() for path in given.path), *(output.path for output in request.outputs)]
+    if common.config is None and request.engine != "spark" and not any(place.startswith(S3) for place in places):
+        return None
+    try:
+        path = config_path(common.config)
+    except WrongUsage:
+        return None
+    import recon
+
+    return recon.open(path)
 
 
 def _say(certificate: dict[str, Any]) -> None:

@@ -11,18 +11,18 @@ from recon.cli.screen import as_json, count, say
 from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from recon.transformations.inputs.opening import Fetch
     from recon.transformations.inputs.proposing import Proposals
+    from recon.transformations.site import Site
     from recon.transformations.trial import Trial
 
 
-def try_request(file: Path, out: Path | None, in_json: bool, fetch: Fetch | None = None) -> None:
+def try_request(file: Path, out: Path | None, in_json: bool, site: Site) -> None:
     """Prints what is known of a request without its operations. ``out``: where the request is written with the proposed types.
 
     Raises WrongUsage for a mistake that these types do not mend, after they were shown."""
     from recon.transformations.trial import tried, write_with_types
 
-    trial = tried(file, fetch)
+    trial = tried(file, site)
     if out is not None:
         write_with_types(file, trial.proposals, out)
     if in_json:

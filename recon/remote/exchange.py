@@ -42,9 +42,9 @@ KEPT = timedelta(days=7)
 """How long a request and its result stay if no caller reads the result."""
 
 
-def put_request(store: ObjectStore, config: Config, request: StageRequest) -> str:
-    """Puts a request into the store. Returns its attempt id."""
-    attempt = layout.new_attempt()
+def put_request(store: ObjectStore, config: Config, request: StageRequest, attempt: str = "") -> str:
+    """Puts a request into the store. ``attempt``: its id, by default a new one. Returns it."""
+    attempt = attempt or layout.new_attempt()
     body = {
         **kept_rules.kept_with_settings(config),
         "rules": config.rules_version,

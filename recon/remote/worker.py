@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from recon.engines.spark.session import open_session
 from recon.errors import ReconError, transient_kind
 from recon.intake.manifests import manifest_of
 from recon.remote.exchange import put_result, read_request
+from recon.remote.transform_step import STAGE, carried_out
 from recon.stages.pipeline import STAGES
 from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import Work
@@ -36,13 +38,13 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
     tell(f"{request.stage} of {request.first}..{request.last}: begun")
     start = time.perf_counter()
     here = replace(config, engine=config.engine.model_copy(update={"kind": "spark"}))
-    result = _result(here, request)
+    result = _result(here, request, tell)
     put_result(open_for(here), attempt, result)
     tell(f"{request.stage} of {request.first}..{request.last}: {result.error or 'done'} after {time.perf_counter() - start:.1f} s")
     return result.error
 
 
-def _result(config: Config, request: StageRequest) -> StageResult:
+def _result(config: Config, request: StageRequest, tell: Tell) -> StageResult:
     numbers: dict[str, Numbers] = {}
     work: Work | None = None
     try:
@@ -51,7 +53,10 @@ def _result(config: Config, request: StageRequest) -> StageResult:
         start = time.perf_counter()
         open_session(config.engine)
         work.report.took("session", time.perf_counter() - start)
-        _run_stage(work, request, numbers)
+        if request.stage == STAGE:
+            numbers[STAGE] = {"certificate": json.dumps(carried_out(store, config, request.manifest, tell))}
+        else:
+            _run_stage(work, request, numbers)
         error: ReconError | None = None
     except ReconError as failed:
         error = failed

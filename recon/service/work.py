@@ -40,6 +40,7 @@ from recon.transformations.request.files import S3
 from recon.transformations.request.inputs import Input
 from recon.transformations.request.model import Request
 from recon.transformations.run import asked_of, carry_out, digest_of, tables_of
+from recon.transformations.site import Site
 
 PROGRESS_S = 1.0
 """Between two notes of progress."""
@@ -92,7 +93,7 @@ def _work(service: Service, job: Job) -> None:
         }
     )
     finder = _Finder(service, one, places, job.folder)
-    asked = asked_of(asked_for, out, digest_of(content), CERTIFICATE, _fetch(service, job), finder.find)
+    asked = asked_of(asked_for, out, digest_of(content), CERTIFICATE, Site(_fetch(service, job), service.place.s3), finder.find)
     tables_of(asked)
     certificate = carry_out(asked, _noting(service, one))
     place = service.results.new_place()

@@ -370,3 +370,13 @@ def asked(attempt: str) -> str:
 
 def answer(attempt: str) -> str:
     return f"{STEPS}{attempt}/answer.json"
+
+
+def step_input(attempt: str, number: int) -> str:
+    """What a step of a transformation reads of the reconciliation."""
+    return f"{STEPS}{attempt}/inputs/{number}.parquet"
+
+
+def step_pieces(attempt: str) -> str:
+    """The folder of pieces of a transformation's outputs."""
+    return f"{STEPS}{attempt}/pieces"

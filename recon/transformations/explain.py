@@ -94,7 +94,7 @@ class Explained:
 def explained(inputs: Iterable[Opened], request: Request, steps: list[Step]) -> Explained:
     """What a request will take. ``steps``: its operations."""
     opened = list(inputs)
-    rows = {one.name: sum(map(_rows, one.parts)) for one in opened}
+    rows = {one.name: _rows_of(one) for one in opened}
     choice = chosen(request, sum(one.size for one in opened))
     limit = TypeAdapter(ByteSize).validate_python(request.memory_limit)
     counts = dict(rows)
@@ -115,6 +115,12 @@ def _width(table: Table) -> int:
     if table.columns is None:
         return 160
     return 8 + sum(_BYTES.get(one.type.kind, 8 if one.type.precision <= 18 else 16) + (one.error is not None) for one in table.columns)
+
+
+def _rows_of(one: Opened) -> int:
+    """The rows of an input, estimated: of files that are not here, by the first and by their bytes."""
+    rows = sum(map(_rows, one.parts))
+    return rows * one.size // max(1, one.files[0].size) if one.apart else rows
 
 
 def _rows(part: Part) -> int:

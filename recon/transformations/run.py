@@ -18,25 +18,29 @@ from recon.config import mistakes, yaml_file
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
 from recon.transformations import explain
-from recon.transformations.engines.choice import session
+from recon.transformations.engines.choice import chosen, session
 from recon.transformations.engines.port import Engine
 from recon.transformations.explain import Explained, Step
 from recon.transformations.formulas.settings import Settings
-from recon.transformations.inputs.files import Scratch, found_files
-from recon.transformations.inputs.opening import Fetch, Find, Opened, open_inputs
+from recon.transformations.inputs.files import Scratch
+from recon.transformations.inputs.opening import Find, Opened, Places, find_inputs, open_inputs
 from recon.transformations.making import Making
 from recon.transformations.operations.port import Operation, Plan
 from recon.transformations.operations.table import Table
 from recon.transformations.outputs.places import place_of, refuse_places
 from recon.transformations.outputs.workbook import refuse_columns, refuse_rows
 from recon.transformations.outputs.write import Outputs, paths_of
+from recon.transformations.request.files import AS_USUAL, Objects
 from recon.transformations.request.model import Request
+from recon.transformations.site import Site
+
+ALONE = Site()
 
 
 @dataclass(frozen=True)
 class Asked:
     """A request that has been read and checked. ``folder``: paths are relative to it. ``scratch``: has what was fetched and unpacked.
-    ``certificate``: the path of its file, None where it has none."""
+    ``objects``: those in S3. ``certificate``: the path of its file, None where it has none."""
 
     request: Request
     folder: Path
@@ -44,24 +48,24 @@ class Asked:
     settings: Settings
     inputs: dict[str, Opened]
     scratch: Scratch
+    objects: Objects = AS_USUAL
     certificate: str | None = None
 
 
-def read_request(path: Path, certificate: str | None = None, fetch: Fetch | None = None) -> Asked:
-    """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says. ``fetch``: reads
-    inputs that a reconciliation has.
+def read_request(path: Path, certificate: str | None = None, site: Site = ALONE) -> Asked:
+    """A request from a YAML or JSON file. ``certificate``: where its certificate is written, instead of where it says.
 
     Raises WrongUsage for the first mistake, with its place; no input is read further than its head."""
-    asked = unchecked_request(path, certificate, fetch)
+    asked = unchecked_request(path, certificate, site)
     tables_of(asked)
     return asked
 
 
-def unchecked_request(path: Path, certificate: str | None = None, fetch: Fetch | None = None) -> Asked:
+def unchecked_request(path: Path, certificate: str | None = None, site: Site = ALONE) -> Asked:
     """A request whose operations and outputs are not yet checked against its inputs. Raises WrongUsage."""
     file = yaml_file.read(path, "see docs/transformations.md for an example", "name the file of a request")
-    request = request_in(file)
-    return asked_of(request, path.parent, digest_of(file.content), certificate or request.certificate, fetch)
+    request = site.fill(request_in(file))
+    return asked_of(request, path.parent, digest_of(file.content), certificate or request.certificate, site)
 
 
 def digest_of(content: dict[str, Any]) -> str:
@@ -69,13 +73,15 @@ def digest_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def asked_of(
-    request: Request, folder: Path, digest: str, certificate: str | None, fetch: Fetch | None = None, find: Find = found_files
-) -> Asked:
-    """A request with its inputs opened. ``folder``: paths are relative to it. ``find``: finds the files of its paths. Raises WrongUsage."""
-    scratch = Scratch()
-    inputs = open_inputs(request.inputs, folder, scratch, fetch, find)
-    return Asked(request, folder, digest, request.settings(datetime.now(UTC).date()), inputs, scratch, certificate)
+def asked_of(request: Request, folder: Path, digest: str, certificate: str | None, site: Site, find: Find | None = None) -> Asked:
+    """A request with its inputs opened. ``folder``: paths are relative to it. ``find``: finds the files of its paths, in place of
+    ``found_files``. Raises WrongUsage."""
+    scratch, objects = Scratch(), Objects(site.s3)
+    found = find_inputs(request.inputs, Places(folder, scratch, objects, site.fetch, find))
+    # Spark's machines fetch objects in S3 by themselves.
+    apart = chosen(request, sum(file.size for files in found.values() for file in files)).name == "spark"
+    inputs = open_inputs(request.inputs, found, scratch, apart)
+    return Asked(request, folder, digest, request.settings(datetime.now(UTC).date()), inputs, scratch, objects, certificate)
 
 
 def request_in(file: yaml_file.File) -> Request:
@@ -122,14 +128,18 @@ def explained(asked: Asked) -> Explained:
 
 def _refuse_paths(asked: Asked) -> None:
     """Raises WrongUsage for an output that is an input, or another output, and for one that cannot be written."""
-    taken = {place_of(str(file.path), asked.folder): f"the input {name}" for name, opened in asked.inputs.items() for file in opened.files}
+    taken = {
+        place_of(file.url or str(file.path), asked.folder): f"the input {name}"
+        for name, opened in asked.inputs.items()
+        for file in opened.files
+    }
     paths = paths_of(asked.request, asked.certificate)
     for path, what in paths:
         place = place_of(path, asked.folder)
         if place in taken:
             raise WrongUsage(f"{what}: {path} is {taken[place]}; choose another path")
         taken[place] = what
-    refuse_places([path for path, _ in paths], asked.folder)
+    refuse_places([path for path, _ in paths], asked.folder, asked.objects)
 
 
 def _renamed(table: Table, name: str) -> Table:
@@ -152,7 +162,7 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
     plan.refuse_too_little()
     with (
         tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch,
-        session(request, plan.choice, asked.folder, Path(scratch)) as engine,
+        session(request, plan.choice, asked.folder, Path(scratch), asked.objects) as engine,
     ):
         making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
         read = [_loaded(asked, engine, making, one, progress) for one in inputs]
@@ -171,7 +181,9 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
             "operations": making.steps,
         }
         outputs = Outputs(engine, making, request, asked.folder, asked.certificate)
-        return outputs.write(asked.scratch, lambda: _refuse_changed(inputs, read), lambda written: {**figures, "outputs": written})
+        return outputs.write(
+            (asked.scratch, asked.objects), lambda: _refuse_changed(inputs, read), lambda written: {**figures, "outputs": written}
+        )
 
 
 def _refuse_rows(request: Request, rows: dict[str, int | None]) -> None:
@@ -205,6 +217,7 @@ def _loaded(asked: Asked, engine: Engine, making: Making, one: Opened, progress:
     _report(engine, progress, f"read {path}", 0.0)
     digests = one.digests()
     figures = making.loaded(engine.load(one.name, one))
+    digests = one.digests() if one.apart else digests
     files = [{"file": file.shown, "digest": digest} for file, digest in zip(one.files, digests, strict=True)]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     more: dict[str, Any] = {"files": files} if len(files) > 1 else {}

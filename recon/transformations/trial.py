@@ -12,10 +12,10 @@ import yaml
 
 from recon.config import yaml_file
 from recon.errors import WrongUsage
-from recon.transformations.inputs.opening import Fetch
 from recon.transformations.inputs.proposing import Proposals, propose
 from recon.transformations.operations.table import Table
-from recon.transformations.run import Asked, tables_of, unchecked_request
+from recon.transformations.run import ALONE, Asked, tables_of, unchecked_request
+from recon.transformations.site import Site
 from recon.vocabulary.types import TEXT
 
 
@@ -31,12 +31,12 @@ class Trial:
     proposals: Mapping[str, Proposals]
 
 
-def tried(path: Path, fetch: Fetch | None = None) -> Trial:
-    """Tries a request. ``fetch``: as for ``read_request``.
+def tried(path: Path, site: Site = ALONE) -> Trial:
+    """Tries a request.
 
     Raises WrongUsage for a mistake that is none of columns and types, and for inputs that are not there; WrongInput for rows that cannot
     be read."""
-    asked = unchecked_request(path, fetch=fetch)
+    asked = unchecked_request(path, site=site)
     proposals = {name: propose(opened) for name, opened in asked.inputs.items()}
     try:
         return Trial(asked, tables_of(asked), "", False, proposals)

@@ -6,12 +6,15 @@ those of the instance role do.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import seaweed
 from cluster import cluster
@@ -21,8 +24,11 @@ from small_reconciliation import YAML, failures, landed, materialized, run, wind
 
 import recon
 from recon.api import Reconciliation
+from recon.errors import WrongInput
 from recon.operations.packaging.spark_zip import package
+from recon.remote import clusters
 from recon.storage.aws_calls import Pace
+from recon.storage.open import open_store
 from recon_assets.partitions import range_tags
 from resources import emr, emr_serverless
 
@@ -68,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def _at_the_site(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ENDPOINT_URL_EMR", "AWS_ENDPOINT_URL_EMR_SERVERLESS"):
         monkeypatch.setenv(name, site.emr.url)
-    for module in (emr, emr_serverless):
+    for module in (emr, emr_serverless, clusters):
         monkeypatch.setattr(module, "PACE", Pace(first=0.1, most=0.5, patience=30, logs=30))
     monkeypatch.setattr(emr_serverless, "MESSAGES_S", 0.2)
 
@@ -133,6 +139,53 @@ def test_a_range_through_steps_equals_duckdbs_and_a_window_that_is_bad_there_is_
 
     assert run(there, range_tags(window(0), window(1)), instance).success
     assert len(long_running.steps) == 2, "nothing to do: nothing is submitted"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["emr", "emr_serverless"])
+def test_a_transformation_as_a_step_reads_and_writes_s3_and_comes_to_what_duckdb_comes_to(site: Site, tmp_path: Path, kind: str) -> None:
+    bucket = site.s3.bucket()
+    role = "arn:aws:iam::123456789012:role/recon"
+    place = f"cluster: {site.emr.cluster().id}" if kind == "emr" else f"application: 00f1r2o3m4e5x601, role: '{role}'"
+    there = reconciliation(
+        tmp_path / "there", f"s3://{bucket}/orders", f"engine: {{kind: {kind}, {place}, package: {site.package}, slices: 2}}"
+    )
+    store = open_store(f"s3://{bucket}", tmp_path)
+    for part in range(3):
+        rows = [f"a{row % 5},{['North', 'south'][row % 2]},{row * 7 % 13}.{row % 10}0" for row in range(part * 9, part * 9 + 9)]
+        store.put_new(f"in/sales-{part}.csv", ["\n".join(["item,region,amount", *rows, "A1,North,x", ""]).encode()])
+    store.put_new("in/items.csv", [b"item,name\nA1,Apple\na3,Cherry\na1,Apple again\n"])
+    inputs = {"sales": {"path": f"s3://{bucket}/in/sales-*.csv", "types": {"amount": "decimal(9,2)"}}}
+    inputs["items"] = {"path": f"s3://{bucket}/in/items.csv"}
+    operations = [
+        {"vlookup": {"table": "sales", "in": "items", "key": "item", "take": ["name"]}},
+        {"compute": {"table": "sales", "set": {"third": "=ROUND([@amount]/3, 2)"}}},
+        {"sort": {"table": "sales", "by": ["region", {"column": "third", "descending": True}]}},
+        {"group": {"table": "sales", "by": "name", "values": {"mean": {"average": "third"}}, "as": "means"}},
+    ]
+    found = []
+    for name in ("spark", "duckdb"):
+        paths = {"sales.csv": "sales", "means.xlsx": "means", "all.parquet": "sales"}
+        outputs = [{"table": table, "path": f"s3://{bucket}/{name}/{path}"} for path, table in paths.items()]
+        request = {"inputs": inputs, "operations": operations, "outputs": outputs, "engine": name, "on_error": "reject"}
+        (tmp_path / "request.json").write_text(json.dumps(request))
+        certificate = there.transform(tmp_path / "request.json")
+        assert (certificate.pop("engine"), certificate.pop("request") != "") == (name, True)
+        for output in certificate["outputs"]:  # the same rows are other bytes in a workbook, which has its time, and in Parquet's groups
+            output.pop("path")
+            output["rejects"].pop("path")
+            output.pop("digest")
+        texts = {path.partition("/")[2]: store.get(path) for path in store.list(name) if path.endswith(".csv")}
+        found.append((certificate, texts, pq.read_table(pa.BufferReader(store.get(f"{name}/all.parquet"))).to_pylist()))
+    assert found[0] == found[1]
+    assert sorted(found[0][1]) == ["all.parquet.rejects.csv", "means.xlsx.rejects.csv", "sales.csv", "sales.csv.rejects.csv"]
+    assert [path.rpartition("/")[2] for path in there.store().list("steps")] == ["answer.json", "asked.json"]
+    wrong = {**request, "engine": "spark", "operations": [*operations, {"vlookup": {**operations[0]["vlookup"], "many": "error"}}]}
+    wrong["outputs"] = [{"table": "sales", "path": f"s3://{bucket}/wrong.csv"}]
+    (tmp_path / "request.json").write_text(json.dumps(wrong))
+    with pytest.raises(WrongInput, match=r"operation 5 \(vlookup\): "):
+        there.transform(tmp_path / "request.json")
+    assert not store.exists("wrong.csv")
 
 
 # In `make test` test_emr_serverless.py shows the same with DuckDB in the place of Spark.

@@ -23,6 +23,7 @@ from small_reconciliation import YAML, landed
 
 import recon
 from recon.api import Reconciliation
+from recon.remote import clusters
 from recon.storage.aws_calls import Pace
 from recon_assets import retries
 from resources import emr, emr_serverless
@@ -71,7 +72,7 @@ def at_the_site(site: Site, patch: pytest.MonkeyPatch) -> None:
     """Leads this process there, and has it hurry: a thousandth of the waits between a stage's attempts."""
     for name, value in site.environment.items():
         patch.setenv(name, value)
-    for module in (emr, emr_serverless):
+    for module in (emr, emr_serverless, clusters):
         patch.setattr(module, "PACE", Pace(first=0.05, most=0.2, patience=30, logs=30))
     patch.setattr(emr_serverless, "MESSAGES_S", 0.2)
     patch.setattr(utils, "DEFAULT_SLEEP_INTERVAL", 0.05)

@@ -31,7 +31,8 @@ def main() -> int:
 
     result = worker._result
     worker.open_session = lambda engine: None
-    worker._result = lambda config, request: result(replace(config, engine=config.engine.model_copy(update={"kind": "duckdb"})), request)
+    duckdb = {"kind": "duckdb"}
+    worker._result = lambda config, asked, tell: result(replace(config, engine=config.engine.model_copy(update=duckdb)), asked, tell)
     script = next(place for place, word in enumerate(sys.argv) if word.endswith("recon_spark.py"))
     return spark.main(sys.argv[script + 1 :])
 

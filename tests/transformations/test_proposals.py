@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recon.errors import WrongUsage
 from recon.transformations.inputs import proposing
 from recon.transformations.inputs.files import Scratch
-from recon.transformations.inputs.opening import open_inputs
+from recon.transformations.inputs.opening import Places, opened_at
 from recon.transformations.request.inputs import Input
 from recon.transformations.run import carry_out, read_request
 from recon.transformations.trial import tried
@@ -27,7 +27,7 @@ def proposed(folder: Path, values: list[str], types: dict[str, str] | None = Non
     with (folder / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["row", "x"], *([number, value] for number, value in enumerate(values))])
     inputs = {"t": Input.model_validate({"path": "t.csv", "types": {"row": "integer", **(types or {})}})}
-    found = proposing.propose(open_inputs(inputs, folder, Scratch())["t"])
+    found = proposing.propose(opened_at(inputs, Places(folder, Scratch()))["t"])
     return next(((str(each.type), each.why) for each in found.columns), ("declared", ""))
 
 
@@ -74,7 +74,7 @@ def test_no_more_rows_are_read_than_a_limit(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(proposing, "ROWS_MAX", 1)
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("x\n1\n")
-    found = proposing.propose(open_inputs({"t": Input(path=("a.csv", "b.csv"))}, tmp_path, Scratch())["t"])
+    found = proposing.propose(opened_at({"t": Input(path=("a.csv", "b.csv"))}, Places(tmp_path, Scratch()))["t"])
     assert (found.rows, found.all) == (1, False)
 
 

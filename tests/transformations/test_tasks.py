@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from recon.transformations.engines.spark.tasks import DELETED, LAST, PART, Numbering, Reading, Step
+from recon.transformations.engines.spark.tasks import DELETED, DIGEST, LAST, PART, Numbering, Reading, Step
 from recon.transformations.inputs.files import Scratch
-from recon.transformations.inputs.opening import open_inputs
+from recon.transformations.inputs.opening import Places, opened_at
 from recon.transformations.request.inputs import Input
 
 RESULT = pa.schema([("n", pa.int64()), ("s", pa.decimal128(38, 2))])
@@ -48,10 +48,12 @@ def test_files_are_read_each_with_its_last_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("k,v\na,1\n,x\n")
     (tmp_path / "b.csv").write_text("k,v\nc,3\n")
     given = Input.model_validate({"path": ["a.csv", "b.csv"], "types": {"v": "integer"}})
-    opened = open_inputs({"s": given}, tmp_path, Scratch())["s"]
+    opened = opened_at({"s": given}, Places(tmp_path, Scratch()))["s"]
     names = ["n", *(sql for column in opened.columns for sql in column.sql)]
     kinds = [pa.int64(), pa.string(), pa.int64(), pa.int8()]
-    schema = pa.schema([*zip(names, kinds, strict=True), (PART, pa.int32()), (LAST, pa.int64()), (DELETED, pa.int64())])
+    schema = pa.schema(
+        [*zip(names, kinds, strict=True), (PART, pa.int32()), (LAST, pa.int64()), (DELETED, pa.int64()), (DIGEST, pa.string())]
+    )
     found = rows(Reading(opened, schema, "64MB")(iter([pa.record_batch([pa.array([0, 1])], names=["id"])])))
     values = [tuple(row[name] for name in names) for row in found if row["n"] is not None]
     assert values == [(2, "a", 1, None), (3, None, None, 3), (2, "c", 3, None)]

@@ -22,7 +22,7 @@ NAME_LENGTH_MAX, ARGUMENTS_LENGTH_MAX = 256, 10_240
 INTERRUPT, KILL = "SEND_INTERRUPT", "TERMINATE_PROCESS"
 """How a step is cancelled: Spark ends its session by itself, or the process of a hanging step is killed."""
 _ACTIVE = ["PENDING", "RUNNING", "CANCEL_PENDING"]
-_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
 
 Tell = Callable[[str], None]
 
@@ -94,11 +94,11 @@ class Steps:
         state, since, tries = "", time.monotonic(), count(1)
         try:
             while True:
-                status = call_with_retries(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)["Step"]["Status"]
+                status = self.look(step)
                 if status["State"] != state:
                     state, since = status["State"], time.monotonic()
                     self._tell(f"step {step} on {self.cluster}: {state}")
-                if state in _ENDED:
+                if state in ENDED:
                     return Ended(step, status)
                 if state == "RUNNING" and time.monotonic() - since > timeout.total_seconds():
                     self.cancel(step, KILL)
@@ -108,6 +108,11 @@ class Steps:
             if not isinstance(error, Exception):
                 self._cancel_at_last(step)
             raise
+
+    def look(self, step: str) -> dict[str, Any]:
+        """The status of a step as DescribeStep returns it."""
+        found: dict[str, Any] = call_with_retries(self.pace, self._client.describe_step, ClusterId=self.cluster, StepId=step)
+        return dict(found["Step"]["Status"])
 
     def cancel(self, step: str, how: str = INTERRUPT, pace: Pace | None = None) -> None:
         """Requests the end of a step; it ends a little later."""

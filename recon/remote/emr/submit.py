@@ -29,7 +29,7 @@ def run_step(work: Work, request: StageRequest, steps: Steps, tell: Tell) -> Sta
     if result is None:
         if not ended.succeeded:
             exchange.remove(work.store, attempt)
-            raise _failed(ended, cluster, logs, steps, tell)
+            raise failed(ended, cluster, logs, steps, tell)
         result = StageResult()  # another caller has read and removed it; the stage's output is in the store
     exchange.remove(work.store, attempt)
     if result.error is not None and logs is not None:
@@ -77,7 +77,8 @@ def _of_a_gone_cluster(engine: Engine, steps: Steps) -> ReconError | None:
     return error if engine.transient else WrongUsage(f"{error}; engine.cluster: name one that runs")
 
 
-def _failed(ended: Ended, cluster: Mapping[str, Any], logs: Logs | None, steps: Steps, tell: Tell) -> ReconError:
+def failed(ended: Ended, cluster: Mapping[str, Any], logs: Logs | None, steps: Steps, tell: Tell) -> ReconError:
+    """The error of a step without result, with the place of its logs and their last lines as a note."""
     lines: list[str] = []
     if logs is not None and ended.status["State"] == "FAILED":
         tell(f"step {ended.step} on {steps.cluster} left no answer; waiting for its logs in {logs.folder}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.engines.port import Engine
+from recon.transformations.request.files import S3, Objects
 from recon.transformations.request.model import Request
 
 
@@ -32,7 +33,7 @@ def chosen(request: Request, size: int) -> Choice:
 
 
 @contextmanager
-def session(request: Request, choice: Choice, folder: Path, scratch: Path) -> Iterator[Engine]:
+def session(request: Request, choice: Choice, folder: Path, scratch: Path, objects: Objects) -> Iterator[Engine]:
     """A session of the engine. ``folder``: of the request; ``scratch``: on this machine alone. Raises WrongUsage where the engine is not
     installed."""
     if choice.name == "duckdb":
@@ -41,8 +42,16 @@ def session(request: Request, choice: Choice, folder: Path, scratch: Path) -> It
         return
     from recon.transformations.engines.spark.engine import Spark
 
-    with Spark.session(folder if os.access(folder, os.W_OK) else scratch, request.spark.as_engine()) as spark:
+    shared = _shared(request.spark.shared, folder if os.access(folder, os.W_OK) else scratch)
+    with Spark.session(shared, request.spark.as_engine(), scratch, objects) as spark:
         yield spark
+
+
+def _shared(place: str | None, folder: Path) -> str:
+    """Where the machines of Spark put pieces of outputs. ``folder``: that of the request, or one of this machine alone."""
+    if place is None:
+        return str(folder)
+    return place if place.startswith(S3) else str(folder / place)
 
 
 def shown(count: int) -> str:

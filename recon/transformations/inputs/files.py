@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from recon.config.settings import Limits
 from recon.errors import TryAgain, WrongInput, WrongUsage
@@ -18,9 +19,9 @@ from recon.intake.converters.decoding import decode
 from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import Conversion, Received
 from recon.intake.converters.unpacking import ARCHIVES, unpack
-from recon.storage.open import open_store
-from recon.storage.port import NotFound
-from recon.transformations.request.files import S3, bucket_and_key
+from recon.storage.port import NotFound, ObjectStore
+from recon.storage.scratch import file_digest
+from recon.transformations.request.files import AS_USUAL, S3, Objects
 
 _PATTERN = re.compile(r"[*?\[]")
 FILES_MAX = 10_000
@@ -30,14 +31,14 @@ LIMITS = Limits()
 @dataclass
 class Scratch:
     """A folder for what is fetched and unpacked, made when it is first needed; it is removed with this object, at the latest at the end of
-    the process."""
+    the process. ``within``: the folder that it is made in, by default that of temporary files."""
 
-    prefix: str = "recon-transform-"
+    within: str | None = None
     _count: int = field(default=0, init=False)
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix=self.prefix)
+        return tempfile.TemporaryDirectory(prefix="recon-transform-", dir=self.within)
 
     def new(self) -> Path:
         """A new, empty folder."""
@@ -47,20 +48,66 @@ class Scratch:
         return made
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
-    """A file of an input. ``shown``: its path as in the request, or its place in S3. ``path``: local."""
+    """A file of an input. ``shown``: its path as in the request. ``there``: its local path; of an object in S3 None. ``bytes``, ``url``: of
+    an object in S3."""
 
     shown: str
-    path: Path
+    there: Path | None
+    bytes: int = 0
+    objects: Objects = AS_USUAL
+    scratch: Scratch = field(default_factory=Scratch)
+    url: str = ""
+
+    @property
+    def in_s3(self) -> bool:
+        return self.there is None
+
+    @property
+    def size(self) -> int:
+        """Bytes, as it is there."""
+        return self.bytes if self.there is None else self.there.stat().st_size
+
+    @cached_property
+    def path(self) -> Path:
+        """Its local path. An object in S3 is copied the first time. Raises WrongUsage where it is gone, TryAgain where it changes."""
+        if self.there is not None:
+            return self.there
+        store, key = self.objects.at(self.url)
+        local = self.scratch.new() / PurePosixPath(key).name
+        try:
+            before = (store.size(key), store.modified(key))
+            store.copy_out(key, local)
+            if (store.size(key), store.modified(key)) != before:
+                raise TryAgain(f"{self.shown} changed while it was read; run the same again")
+        except NotFound:
+            raise WrongUsage(f"{self.shown}: there is no such object") from None
+        return local
+
+    def digest(self) -> str:
+        """SHA-256, in hex."""
+        return file_digest(self.path)
+
+    def on(self, scratch: Scratch) -> Found:
+        """The same on another machine, which copies objects to ``scratch``."""
+        return Found(self.shown, self.there, self.bytes, self.objects, scratch, self.url)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without its copy and its scratch, which are of this machine."""
+        return {name: value for name, value in vars(self).items() if name not in ("path", "scratch")}
 
 
-def found_files(paths: tuple[str, ...], folder: Path, scratch: Scratch) -> list[Found]:
+def found_files(paths: tuple[str, ...], folder: Path, scratch: Scratch, objects: Objects = AS_USUAL) -> list[Found]:
     """The files of an input: in the order of the list, those of a pattern by their names. Raises WrongUsage where a file is not
     there or a pattern finds none."""
     found: list[Found] = []
     for path in paths:
-        here = list(_in_s3(path, scratch) if path.startswith(S3) else _in_folder(path, folder))
+        here = (
+            [Found(url, None, size, objects, scratch, url) for url, size in _in_s3(path, objects)]
+            if path.startswith(S3)
+            else list(_in_folder(path, folder))
+        )
         found += here
         if len(found) > FILES_MAX:
             raise WrongUsage(f"more than {FILES_MAX:,} files; put some of them together first")
@@ -90,26 +137,25 @@ def _in_folder(path: str, folder: Path) -> Iterator[Found]:
     yield Found(path, folder / path)
 
 
-def _in_s3(path: str, scratch: Scratch) -> Iterator[Found]:
-    """Copies of objects."""
-    bucket, key = bucket_and_key(path)
-    store = open_store(f"{S3}{bucket}", Path())
-    keys = [key]
-    if _PATTERN.search(key):
-        before = _PATTERN.split(key)[0].rpartition("/")[0]
-        keys = [other for other in store.list(before) if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")]
-        if not keys:
-            raise WrongUsage(f"{path}: no object has such a name")
-    for key in keys:
-        local = scratch.new() / PurePosixPath(key).name
-        try:
-            before_copy = (store.size(key), store.modified(key))
-            store.copy_out(key, local)
-            if (store.size(key), store.modified(key)) != before_copy:
-                raise TryAgain(f"{S3}{bucket}/{key} changed while it was read; run the same again")
-        except NotFound:
-            raise WrongUsage(f"{S3}{bucket}/{key}: there is no such object") from None
-        yield Found(f"{S3}{bucket}/{key}", local)
+def _in_s3(path: str, objects: Objects) -> Iterator[tuple[str, int]]:
+    """Place and size of each object."""
+    store, key = objects.at(path)
+    bucket = path.removesuffix(key)
+    if not _PATTERN.search(key):
+        yield path, _size(store, path, key)
+        return
+    before = _PATTERN.split(key)[0].rpartition("/")[0]
+    found = [(other, size) for other, size in store.sizes(before) if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")]
+    if not found:
+        raise WrongUsage(f"{path}: no object has such a name")
+    yield from ((f"{bucket}{other}", size) for other, size in found)
+
+
+def _size(store: ObjectStore, path: str, key: str) -> int:
+    try:
+        return store.size(key)
+    except NotFound:
+        raise WrongUsage(f"{path}: there is no such object") from None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.intake.converters.layouts import Parquet
 from recon.intake.converters.port import DELETED
 from recon.storage.parquet import open_file
-from recon.storage.scratch import file_digest
 from recon.transformations.inputs.files import Found, Part, Scratch, found_files, parts_of
 from recon.transformations.operations.table import Column
+from recon.transformations.request.files import AS_USUAL, Objects
 from recon.transformations.request.inputs import Input
 from recon.vocabulary import parse_type
 from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type, decimal
 
-Fetch = Callable[[Input, Path], Path]
-"""Writes what an input names of a reconciliation to a Parquet file in an empty folder, and returns it."""
+Fetch = Callable[[Input, Path], Path | str]
+"""Writes what an input names of a reconciliation to a Parquet file in an empty folder, and returns it; or the place in S3 where it is."""
 Find = Callable[[tuple[str, ...], Path, Scratch], list[Found]]
 """Paths of an input, the folder that they are relative to, and a folder for copies → the files."""
 LINE, PROBLEM, TEXTS = 0, 2, 3
@@ -29,17 +29,21 @@ LINE, PROBLEM, TEXTS = 0, 2, 3
 
 @dataclass
 class Opened:
-    """An input. ``kinds``: its columns with their types; ``undeclared``: those whose type nothing says, so that they are text. ``deleted``:
+    """An input. ``parts``: of all files, or of the first one alone where it is read ``apart``: other machines then open the files, by
+    ``given``. ``kinds``: its columns with their types; ``undeclared``: those whose type nothing says, so that they are text. ``deleted``:
     records that a file marks as deleted and that are left out, and ``last``, the last line of all files: complete once ``batches`` was read
-    to its end."""
+    to its end. ``read_as``: SHA-256 of the files as other machines have read them."""
 
     name: str
     files: list[Found]
     parts: list[Part]
     kinds: dict[str, Type]
     undeclared: list[str] = field(default_factory=list)
+    given: Input | None = None
+    apart: bool = False
     deleted: int = 0
     last: int = 0
+    read_as: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -51,12 +55,22 @@ class Opened:
 
     @property
     def size(self) -> int:
-        """Bytes of all files, unpacked."""
-        return sum(part.path.stat().st_size for part in self.parts)
+        """Bytes of all files: unpacked, but as they are where other machines open them."""
+        return sum(file.size for file in self.files) if self.apart else sum(part.path.stat().st_size for part in self.parts)
 
     def digests(self) -> list[str]:
-        """SHA-256 of each of ``files``, in hex."""
-        return [file_digest(file.path) for file in self.files]
+        """SHA-256 of each of ``files``, in hex. Where other machines open them, it is known once they have read them."""
+        return self.read_as if self.apart else [file.digest() for file in self.files]
+
+    def only(self, place: int, scratch: Scratch) -> Opened:
+        """One of ``files``, opened on this machine. Raises as ``open_inputs``."""
+        file = self.files[place].on(scratch)
+        with _naming(self.name):
+            assert self.given is not None
+            parts = parts_of(file, self.given.format, self.given.columns, scratch)
+            for part in parts:
+                _refuse_other_columns(self.files[0].shown, list(self.kinds), part, part.conversion.names)
+        return Opened(self.name, [file], parts, self.kinds)
 
     def batches(self) -> Iterator[Any]:
         """Record batches of line BIGINT and, for each column in order, t0, t1, … VARCHAR. Lines are those of the file; those of a further
@@ -90,36 +104,72 @@ class Opened:
         return pa.record_batch([pc.add(lines, before) if before else lines, *texts], names=names)
 
 
-def open_inputs(
-    inputs: Mapping[str, Input], folder: Path, scratch: Scratch, fetch: Fetch | None = None, find: Find = found_files
-) -> dict[str, Opened]:
-    """All inputs; only the heads of files are read, but archives, other encodings and objects in S3 as a whole. ``find``: finds files.
-    Raises WrongUsage and WrongInput that begin with the input's name."""
-    return {name: _opened(name, given, folder, scratch, fetch, find) for name, given in inputs.items()}
+@dataclass(frozen=True)
+class Places:
+    """Where inputs are. ``folder``: paths start there. ``scratch``: for what is copied and unpacked. ``fetch``: reads what a reconciliation
+    has. ``find``: finds files by their paths, in place of ``found_files``."""
+
+    folder: Path
+    scratch: Scratch
+    objects: Objects = AS_USUAL
+    fetch: Fetch | None = None
+    find: Find | None = None
 
 
-def _opened(name: str, given: Input, folder: Path, scratch: Scratch, fetch: Fetch | None, find: Find) -> Opened:
+def find_inputs(inputs: Mapping[str, Input], places: Places) -> dict[str, list[Found]]:
+    """The files of all inputs; none is read, but what a reconciliation has is written. Raises WrongUsage that begins with the input's
+    name."""
+    found = {}
+    for name, given in inputs.items():
+        with _naming(name):
+            if given.from_ is not None:
+                found[name] = [_fetched(given, places)]
+            elif places.find is not None:
+                found[name] = places.find(given.path, places.folder, places.scratch)
+            else:
+                found[name] = found_files(given.path, places.folder, places.scratch, places.objects)
+    return found
+
+
+def opened_at(inputs: Mapping[str, Input], places: Places) -> dict[str, Opened]:
+    """All inputs, found and opened. Raises as ``open_inputs``."""
+    return open_inputs(inputs, find_inputs(inputs, places), places.scratch)
+
+
+def open_inputs(inputs: Mapping[str, Input], found: Mapping[str, list[Found]], scratch: Scratch, apart: bool = False) -> dict[str, Opened]:
+    """All inputs; only the heads of files are read, but archives, other encodings and objects in S3 as a whole. ``apart``: other machines
+    open objects in S3, so that here only the first of each input is opened. Raises WrongUsage and WrongInput that begin with the input's
+    name."""
+    return {name: _opened(name, given, found[name], scratch, apart) for name, given in inputs.items()}
+
+
+def _opened(name: str, given: Input, files: list[Found], scratch: Scratch, apart: bool) -> Opened:
     with _naming(name):
-        files = find(given.path, folder, scratch) if given.from_ is None else [_fetched(given, scratch, fetch)]
-        parts = [part for file in files for part in parts_of(file, given.format, given.columns, scratch)]
+        apart = apart and all(file.in_s3 for file in files)
+        parts = [part for file in (files[:1] if apart else files) for part in parts_of(file, given.format, given.columns, scratch)]
         first, *others = parts
         names = list(first.conversion.names)
         _refuse_twice(first, names)
         for part in others:
-            _refuse_other_columns(first, names, part, part.conversion.names)
+            _refuse_other_columns(first.shown, names, part, part.conversion.names)
         stored = _types_of(first)
         there = set(names)
         if unknown := [column for column in given.types if column not in there]:
             raise WrongUsage(f"types: {first.shown} has no column {unknown[0]!r}; it has {', '.join(names[:20])}")
         declared = {column: parse_type(text, f"types.{column}") for column, text in given.types.items()}
         kinds = {column: declared.get(column) or stored.get(column) or TEXT for column in names}
-        return Opened(name, files, parts, kinds, [column for column in names if column not in declared and column not in stored])
+        undeclared = [column for column in names if column not in declared and column not in stored]
+        return Opened(name, files, parts, kinds, undeclared, given, apart)
 
 
-def _fetched(given: Input, scratch: Scratch, fetch: Fetch | None) -> Found:
-    if fetch is None:
+def _fetched(given: Input, places: Places) -> Found:
+    if places.fetch is None:
         raise WrongUsage(f"{given.shown} needs a reconciliation; name its recon.yaml with --config")
-    return Found(given.shown, fetch(given, scratch.new()))
+    there = places.fetch(given, places.scratch.new())
+    if isinstance(there, Path):
+        return Found(given.shown, there)
+    (found,) = found_files((there,), places.folder, places.scratch, places.objects)
+    return replace(found, shown=given.shown)
 
 
 @contextmanager
@@ -138,16 +188,16 @@ def _refuse_twice(part: Part, names: Sequence[str]) -> None:
         seen.add(column.casefold())
 
 
-def _refuse_other_columns(first: Part, names: Sequence[str], part: Part, others: Sequence[str]) -> None:
-    """Raises WrongInput for a file whose columns are not those of the first, in any order."""
+def _refuse_other_columns(first: str, names: Sequence[str], part: Part, others: Sequence[str]) -> None:
+    """Raises WrongInput for a file whose columns are not those of the first, in any order. ``first``: as it is shown."""
     _refuse_twice(part, others)
     here, there = set(others), set(names)
     for column in names:
         if column not in here:
-            raise WrongInput(f"{part.shown} has no column {column!r}, which {first.shown} has; make it another input")
+            raise WrongInput(f"{part.shown} has no column {column!r}, which {first} has; make it another input")
     for column in others:
         if column not in there:
-            raise WrongInput(f"{part.shown} has a column {column!r}, which {first.shown} has not; make it another input")
+            raise WrongInput(f"{part.shown} has a column {column!r}, which {first} has not; make it another input")
 
 
 def _types_of(part: Part) -> dict[str, Type]:

@@ -9,10 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from recon.errors import ReconError, WrongUsage
 from recon.exports.placing import put_in_place, refuse_place
-from recon.storage.open import open_store
-from recon.storage.port import AlreadyExists, ObjectStore
+from recon.storage.port import AlreadyExists
 from recon.transformations.inputs.files import Scratch
-from recon.transformations.request.files import S3, bucket_and_key
+from recon.transformations.request.files import S3, Objects
 
 
 def place_of(path: str, folder: Path) -> str:
@@ -20,11 +19,11 @@ def place_of(path: str, folder: Path) -> str:
     return path if path.startswith(S3) else str((folder / path).resolve())
 
 
-def refuse_places(paths: Sequence[str], folder: Path) -> None:
+def refuse_places(paths: Sequence[str], folder: Path, objects: Objects) -> None:
     """Raises WrongUsage for places where no file can be written, and for objects in S3 that exist: these are never replaced."""
     for path in paths:
         if path.startswith(S3):
-            store, key = _object(path)
+            store, key = objects.at(path)
             if store.exists(key):
                 raise _there(path)
             continue
@@ -37,7 +36,7 @@ def refuse_places(paths: Sequence[str], folder: Path) -> None:
 
 
 @contextmanager
-def placed(paths: Sequence[str], folder: Path, scratch: Scratch) -> Iterator[Mapping[str, Path]]:
+def placed(paths: Sequence[str], folder: Path, scratch: Scratch, objects: Objects) -> Iterator[Mapping[str, Path]]:
     """Path → a local path to write to. At the end of the block all files take their places, objects first; on any failure none does.
 
     Raises WrongUsage and TryAgain."""
@@ -53,18 +52,18 @@ def placed(paths: Sequence[str], folder: Path, scratch: Scratch) -> Iterator[Map
         with put_in_place(list(files.values())) as new:
             yield {**uploads, **dict(zip(files, new, strict=True))}
             for path, local in uploads.items():
-                _send(path, local)
+                _send(path, local, objects)
                 sent.append(path)
     except BaseException:
         for path in sent:
             with suppress(ReconError):
-                store, key = _object(path)
+                store, key = objects.at(path)
                 store.delete(key)
         raise
 
 
-def _send(path: str, local: Path) -> None:
-    store, key = _object(path)
+def _send(path: str, local: Path, objects: Objects) -> None:
+    store, key = objects.at(path)
     try:
         store.copy_in(key, local)
     except AlreadyExists:
@@ -73,8 +72,3 @@ def _send(path: str, local: Path) -> None:
 
 def _there(path: str) -> WrongUsage:
     return WrongUsage(f"{path} exists already, and objects in S3 are never replaced; choose another path, or delete it")
-
-
-def _object(path: str) -> tuple[ObjectStore, str]:
-    bucket, key = bucket_and_key(path)
-    return open_store(f"{S3}{bucket}", Path()), key

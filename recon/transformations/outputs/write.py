@@ -19,6 +19,7 @@ from recon.transformations.operations.table import Table
 from recon.transformations.outputs import shown
 from recon.transformations.outputs.places import placed
 from recon.transformations.outputs.workbook import refuse_columns, refuse_rows, write_workbook
+from recon.transformations.request.files import Objects
 from recon.transformations.request.model import Request
 from recon.transformations.request.outputs import Output
 
@@ -40,16 +41,18 @@ class Outputs:
         self._split: dict[str, tuple[Table, Table]] = {}
         self._counted: dict[str, Figures] = {}
 
-    def write(self, scratch: Scratch, check: Callable[[], None], certified: Certified) -> dict[str, Any]:
-        """Writes all files, each beside its place; when all are there and ``check`` has nothing against it, each takes its place. Returns
-        the certificate. Raises WrongInput where an error is a reason to fail, or where rows do not fit."""
+    def write(self, s3: tuple[Scratch, Objects], check: Callable[[], None], certified: Certified) -> dict[str, Any]:
+        """Writes all files, each beside its place, those for S3 in a scratch folder; when all are there and ``check`` has nothing
+        against it, each takes its place. Returns the certificate.
+
+        Raises WrongInput where an error is a reason to fail, or where rows do not fit."""
         outputs = self.request.outputs
         for output in outputs:
             table = self.making.tables[output.table]
             self.making.settled(table)
             self._refuse(output, table)
         paths = [path for path, _ in paths_of(self.request, self.certificate)]
-        with placed(paths, self.folder, scratch) as new:
+        with placed(paths, self.folder, *s3) as new:
             certificate = certified([self._written(output, new) for output in outputs])
             if self.certificate is not None:
                 new[self.certificate].write_text(json.dumps(certificate, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

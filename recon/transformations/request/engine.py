@@ -16,13 +16,15 @@ DAEMON = "recon.transformations.engines.spark.daemon"
 class SparkSection(Section):
     """``above``: bytes of all inputs from which ``engine: auto`` is Spark. ``master``, ``settings``: of a session that this process starts;
     in spark-submit it takes part in the session that is there. ``slices``: parts that a table is cut into, by default one a core.
-    ``memory_limit``: of DuckDB in one task. Its machines see the inputs' files, and the request's folder, under the same paths."""
+    ``memory_limit``: of DuckDB in one task. ``shared``: a folder, or a place in S3, that all machines see, for pieces of outputs; by
+    default the request's folder. The machines fetch inputs from S3, and see other inputs under the same paths."""
 
     above: Size = written("100GB")
     master: Text = "local[*]"
     settings: dict[str, Text] = Field(default={})
     slices: Annotated[int, Field(ge=1, le=100_000)] | None = None
     memory_limit: MemoryLimit = "1GB"
+    shared: Text | None = None
 
     def as_engine(self) -> Engine:
         """The settings of a session."""

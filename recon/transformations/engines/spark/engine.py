@@ -21,10 +21,12 @@ from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.engines.reading import nothing
 from recon.transformations.engines.spark.cutting import Cut, cut_of, is_counting
 from recon.transformations.engines.spark.numbering import ORDER, Numbered, numbered, ordered, split
-from recon.transformations.engines.spark.tasks import DELETED, LAST, PART, PLACED, Numbering, Reading, Step, Writing
+from recon.transformations.engines.spark.pieces import Pieces
+from recon.transformations.engines.spark.tasks import DELETED, DIGEST, LAST, PART, PLACED, Numbering, Reading, Step, Writing
 from recon.transformations.engines.views import NAME, Views
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Table
+from recon.transformations.request.files import Objects
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -33,14 +35,14 @@ _RAISED = re.compile(r"recon\.errors\.(\w+): (.*)")
 
 
 class Spark:
-    """See recon.transformations.engines.port.Engine. ``folder``: one that driver and tasks see, for pieces of outputs. The driver's own
-    DuckDB has each relation without its rows, from which the columns of what is computed are known before any row is."""
+    """See recon.transformations.engines.port.Engine. ``scratch``: a folder of the driver's own. The driver's own DuckDB has each relation
+    without its rows, from which the columns of what is computed are known before any row is."""
 
     name = "spark"
     apart = False
 
-    def __init__(self, session: SparkSession, settings: Settings, driver: DuckDB, folder: Path) -> None:
-        self._session, self._settings, self._driver, self._folder = session, settings, driver, folder
+    def __init__(self, session: SparkSession, settings: Settings, driver: DuckDB, pieces: Pieces, scratch: Path) -> None:
+        self._session, self._settings, self._driver, self._pieces, self._scratch = session, settings, driver, pieces, scratch
         self._frames: dict[str, DataFrame] = {}
         self._views = Views()
         self._kept: list[DataFrame] = []
@@ -50,10 +52,11 @@ class Spark:
 
     @staticmethod
     @contextmanager
-    def session(folder: Path, settings: Settings) -> Iterator[Spark]:
-        """An engine in this process's Spark, or in a new one. Raises WrongUsage where Spark is not there."""
-        with tempfile.TemporaryDirectory(prefix=".recon-transform-", dir=folder) as shared, DuckDB.session(Path(shared), "1GB") as driver:
-            engine = Spark(open_session(settings), settings, driver, Path(shared))
+    def session(shared: str, settings: Settings, scratch: Path, objects: Objects) -> Iterator[Spark]:
+        """An engine in this process's Spark, or in a new one. ``shared``: a place that driver and tasks see. Raises WrongUsage where Spark
+        is not there."""
+        with Pieces.below(shared, objects) as pieces, DuckDB.session(scratch, "1GB") as driver:
+            engine = Spark(open_session(settings), settings, driver, pieces, scratch)
             try:
                 yield engine
             finally:
@@ -61,23 +64,24 @@ class Spark:
                     frame.unpersist()
 
     def load(self, name: str, opened: Opened) -> Table:
-        """See the port. Each file is read by one task."""
+        """See the port. Each file is read by one task, which fetches it where it is in S3."""
         table = Table(name, f"i_{name}", opened.columns)
         self._shape(table.relation, nothing(opened.columns))
-        schema = self._driver.schema(
-            f"SELECT *, CAST(0 AS INTEGER) AS {PART}, CAST(0 AS BIGINT) AS {LAST}, CAST(0 AS BIGINT) AS {DELETED} FROM {table.relation}"
-        )
-        fresh = Opened(opened.name, [], [replace(part) for part in opened.parts], opened.kinds)
+        marked = f"CAST(0 AS BIGINT) AS {LAST}, CAST(0 AS BIGINT) AS {DELETED}, '' AS {DIGEST}"
+        schema = self._driver.schema(f"SELECT *, CAST(0 AS INTEGER) AS {PART}, {marked} FROM {table.relation}")
+        parts = [] if opened.apart else [replace(part) for part in opened.parts]
+        fresh = replace(opened, files=opened.files if opened.apart else [], parts=parts)
         reading = Reading(fresh, schema, self._settings.memory_limit)
-        count = len(opened.parts)
+        count = len(opened.files if opened.apart else parts)
         places = self._session.range(0, count, 1, count)
         with self._failing("read"):
             read = self._keep(places.mapInArrow(reading, _spark(schema)))
-            marks = sorted(read.where(f"{ROW} IS NULL").select(PART, LAST, DELETED).collect())
+            marks = sorted(read.where(f"{ROW} IS NULL").select(PART, LAST, DELETED, DIGEST).collect())
         before = [sum(mark[1] for mark in marks[:place]) for place in range(count)]
         opened.deleted, opened.last = sum(mark[2] for mark in marks), before[-1] + marks[-1][1]
+        opened.read_as = [mark[3] for mark in marks] if opened.apart else []
         numbers = ", ".join(map(str, before))
-        others = [name for name in read.columns if name not in (ROW, PART, LAST, DELETED)]
+        others = [name for name in read.columns if name not in (ROW, PART, LAST, DELETED, DIGEST)]
         shifted = f"{ROW} + element_at(array({numbers}), {PART} + 1) AS {ROW}"
         rows = read.where(f"{ROW} IS NOT NULL").selectExpr(shifted, *others)
         self._frames[table.relation] = rows.repartition(self._slices, ROW) if count < self._slices else rows
@@ -144,14 +148,14 @@ class Spark:
         """SELECT of rows in order, from pieces that the tasks have written."""
         found = ordered(select)
         assert found is not None, f"an output is in order of a column: {select[-60:]}"
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        frame = self._frame(found)
+        pieces, frame = self._pieces.new(), self._frame(found)
         with self._failing("write"):
-            pieces = frame.repartitionByRange(self._slices, ORDER).sortWithinPartitions(ORDER)
-            paths = [Path(row.path) for row in sorted(pieces.mapInArrow(Writing(str(folder)), "number INT, path STRING").collect())]
-        if not paths:
+            parts = frame.repartitionByRange(self._slices, ORDER).sortWithinPartitions(ORDER)
+            places = [row.path for row in sorted(parts.mapInArrow(Writing(pieces), "number INT, path STRING").collect())]
+        if not places:
             return f"SELECT * EXCLUDE ({ORDER}) FROM ({found}) LIMIT 0"
-        return f"SELECT * EXCLUDE ({ORDER}) FROM {parquet.scan(paths)}"
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        return f"SELECT * EXCLUDE ({ORDER}) FROM {parquet.scan([pieces.fetched(place, folder) for place in places])}"
 
     @property
     def _known(self) -> set[str]:

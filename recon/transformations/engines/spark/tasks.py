@@ -16,14 +16,18 @@ from uuid import uuid4
 from recon.engines.spark.tasks import local_disk
 from recon.transformations.engines.duckdb import DuckDB, opened
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
+from recon.transformations.engines.spark.pieces import Pieces
+from recon.transformations.inputs.files import Scratch
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW
+from recon.vocabulary.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb
 
-PART, LAST, DELETED = "file_part", "file_last", "file_deleted"
-"""Columns of what is read: the file's place; its last line and its rows marked as deleted, in one row without a number."""
+PART, LAST, DELETED, DIGEST = "file_part", "file_last", "file_deleted", "file_digest"
+"""Columns of what is read: the file's place; its last line, its rows marked as deleted and, of an object in S3, its digest, in one row
+without a number."""
 PLACED = "placed_in"
 """The column of what is sorted that has the number of the partition."""
 
@@ -51,7 +55,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Reading:
-    """The rows of files, each of ``parts`` of which is one task's: the items of the batches are their places."""
+    """The rows of files, each of which is one task's: the items of the batches are places in ``parts``, or in ``files`` where the task has
+    to fetch and open them."""
 
     opened: Opened
     schema: Any
@@ -61,13 +66,19 @@ class Reading:
         places = [place for batch in batches for place in batch.column(0).to_pylist()]
         for place in places:
             whole = self.opened
-            one = Opened(whole.name, whole.files, [whole.parts[place]], whole.kinds)
+            one = (
+                whole.only(place, Scratch(local_disk()))
+                if whole.apart
+                else Opened(whole.name, whole.files, [whole.parts[place]], whole.kinds)
+            )
+            digest = literal(one.files[0].digest()) if whole.apart else "NULL"
             with _engine(self.memory_limit) as engine:
                 last = self._load(engine, one)
-                yield from engine.batches(f"SELECT *, {place} AS {PART}, NULL AS {LAST}, NULL AS {DELETED} FROM rows", self.schema)
+                rest = f"NULL AS {LAST}, NULL AS {DELETED}, NULL AS {DIGEST}"
+                yield from engine.batches(f"SELECT *, {place} AS {PART}, {rest} FROM rows", self.schema)
                 nulls = f"(SELECT 1 AS one) LEFT JOIN ({nothing(one.columns)}) ON true"
-                mark = f"SELECT * EXCLUDE (one), {place} AS {PART}, {last} AS {LAST}, {one.deleted} AS {DELETED} FROM {nulls}"
-                yield from engine.batches(mark, self.schema)
+                rest = f"{last} AS {LAST}, {one.deleted} AS {DELETED}, {digest} AS {DIGEST}"
+                yield from engine.batches(f"SELECT * EXCLUDE (one), {place} AS {PART}, {rest} FROM {nulls}", self.schema)
 
     def _load(self, engine: DuckDB, one: Opened) -> int:
         """Loads a file as ``rows``, and returns its last line."""
@@ -108,9 +119,9 @@ class Numbering:
 
 @dataclass(frozen=True)
 class Writing:
-    """Ordered rows of a partition → one Parquet file in ``folder``, which the driver sees as well. Yields partition and path."""
+    """Ordered rows of a partition → one Parquet file. Yields partition and place."""
 
-    folder: str
+    pieces: Pieces
 
     def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
@@ -120,15 +131,16 @@ class Writing:
         context, writer = TaskContext.get(), None
         number = context.partitionId() if context is not None else 0
         attempt = context.taskAttemptId() if context is not None else 0
-        path = str(Path(self.folder) / f"{number:06}-{attempt}.parquet")
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
-            writer.write_batch(batch)
+        with self.pieces.piece(f"{number:06}-{attempt}.parquet") as (local, there):
+            for batch in batches:
+                if not batch.num_rows:
+                    continue
+                writer = writer or pq.ParquetWriter(str(local), batch.schema, compression="zstd")
+                writer.write_batch(batch)
+            if writer is not None:
+                writer.close()
         if writer is not None:
-            writer.close()
-            yield pa.record_batch([pa.array([number], pa.int32()), pa.array([path])], names=["number", "path"])
+            yield pa.record_batch([pa.array([number], pa.int32()), pa.array([there])], names=["number", "path"])
 
 
 @contextmanager
