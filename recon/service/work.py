@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from recon.service.submissions import Lost, NoPlace, Problem, Refused, Submissio
 from recon.storage.port import NotFound
 from recon.storage.redact import redacted
 from recon.transformations.inputs.files import Found, Scratch, found_files
+from recon.transformations.inputs.opening import Fetch
 from recon.transformations.request.files import S3
 from recon.transformations.request.inputs import Input
 from recon.transformations.request.model import Request
@@ -106,8 +106,8 @@ def _work(service: Service, job: Job) -> None:
         raise
 
 
-def _fetch(service: Service, job: Job) -> Callable[[Input, Path], Path]:
-    def fetch(given: Input, folder: Path) -> Path:
+def _fetch(service: Service, job: Job) -> Fetch:
+    def fetch(given: Input, folder: Path) -> Path | str:
         return fetching(service.open_readers(job.config))(given, folder)
 
     return fetch
