@@ -17,6 +17,7 @@ from jobs.aggregations import aggregations_sensor
 from jobs.arrivals import delivery_sensor
 from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
+from jobs.requests import requests_job, requests_sensor
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
 from recon.config import Config
@@ -26,6 +27,7 @@ from recon_assets.aggregations import Known, aggregation_assets, known_aggregati
 from recon_assets.assets import reconciliation_assets
 from recon_assets.checks import reconciliation_checks
 from recon_assets.intake import arrival_check, delivery_job, intake_assets, intake_names
+from recon_assets.service import service_assets
 from recon_assets.transformations import known_requests, transformation_assets, transformations_job
 from resources.dagster_instance import configuration_path
 from resources.database import SiteDatabase, database_key
@@ -49,6 +51,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
     fed = [config for config in found.good if has_sources(config)]
     aggregated = [(config, known) for config in fed if not (known := known_aggregations(config)).empty]
     transformed = [(config, requests) for config in found.good if (requests := known_requests(config)).good or requests.broken]
+    served = [config for config in found.good if config.service.owners]
     databases = {database_key(config.name): SiteDatabase(config_file=str(config.path)) for config in fed}
     return dg.Definitions(
         assets=[
@@ -60,6 +63,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
             ),
             *(asset for config, known in aggregated for asset in aggregation_assets(config, known)),
             *(asset for config, requests in transformed for asset in transformation_assets(config, requests)),
+            *(asset for config in served for asset in service_assets(config)),
             *(_marker(file.stem, error, file) for file, error in found.broken.items()),
             *(marker for config, known in aggregated for marker in _aggregation_markers(config, known)),
             *(_marker(f"{config.name}_{name}", error) for config, requests in transformed for name, error in requests.broken.items()),
@@ -73,11 +77,13 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
             *(job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config))),
             *(delivery_job(config) for config in fed),
             *(transformations_job(config, requests) for config, requests in transformed if requests.good),
+            *(requests_job(config) for config in served),
         ],
         sensors=[
             *(sensor for config in found.good for sensor in reconciliation_sensors(config)),
             *(delivery_sensor(config) for config in fed),
             *(aggregations_sensor(config, known) for config, known in aggregated),
+            *(requests_sensor(config) for config in served),
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **databases, **overrides},

@@ -1,4 +1,5 @@
-"""Commands of the transformation service: recon requests work, list, show, cancel, redrive, figures, forget; recon tokens add, list, withdraw."""
+"""Commands of the transformation service: recon requests work, list, show, cancel, redrive, figures, forget; recon tokens add, list,
+withdraw."""
 
 from __future__ import annotations
 
@@ -21,9 +22,11 @@ OnlyOwner = Annotated[str | None, typer.Option("--owner", metavar="OWNER", help=
 
 def work(
     for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Take requests for so long: 1m; default: until stopped.")
+        float | None, typer.Option("--for", metavar="SECONDS", help="Take requests for so long; default: until stopped.", min=0)
     ] = None,
-    idle: Annotated[str | None, typer.Option("--idle", metavar="TIME", help="Stop when there was nothing to do for so long: 5s.")] = None,
+    idle: Annotated[
+        float | None, typer.Option("--idle", metavar="SECONDS", help="Stop when there was nothing to do so long.", min=0)
+    ] = None,
     lane: Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only small or only large requests.")] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="NAME", help="Only this request.")] = None,
     *,
@@ -36,7 +39,7 @@ def work(
 
     \b
     recon requests work
-    recon requests work --for 1m --idle 5s
+    recon requests work --for 60 --idle 5
     """
     from recon.service.submissions import LANES
     from recon.service.worker import Worker, stop_on_signals
@@ -46,15 +49,9 @@ def work(
         raise WrongUsage(f"--lane {lane}: there are the lanes {' and '.join(LANES)}")
     worker = Worker(common.located().service(), lanes, only, say=warn if common.json else say)
     stop_on_signals(worker)
-    ended = worker.work(_seconds(for_, "--for"), _seconds(idle, "--idle"))
+    ended = worker.work(for_, idle)
     if common.json:
         as_json({"worker": worker.name, "ended": ended})
-
-
-def _seconds(text: str | None, option: str) -> float | None:
-    from recon.model.windows import parse_duration
-
-    return None if text is None else parse_duration(text, option).total_seconds()
 
 
 def list_(
@@ -176,9 +173,8 @@ def figures(
     if found["availability"] is None:
         say(f"no good request ended in the last {count(days, 'day')}")
         return
-    say(
-        f"availability: {found['availability']:.2%}: {found['served']:,} of {count(found['good'], 'good request')} done within their latency"
-    )
+    good = count(found["good"], "good request")
+    say(f"availability: {found['availability']:.2%}: {found['served']:,} of {good} done within their latency")
     for title, heading in (("classes", "size"), ("owners", "owner")):
         rows = [(name, *_times(each), number(each["rows_in"]), f"${each['cost']}") for name, each in found[title].items()]
         table([heading, "requests", "done", "p50 s", "p95 s", "p99 s", "CPU s", "rows", "cost"], rows, ["requests", "done", "rows"])

@@ -16,7 +16,7 @@ from recon.database.tables import REQUEST_EVENTS, REQUEST_TURNS, REQUEST_UPLOADS
 from recon.errors import WrongInput
 from recon.service import fairness
 from recon.service.admission import Admitted
-from recon.service.submissions import ENDED, Event, Holder, KeyTaken, Problem, Refused, State, Submission, TooMany, submission
+from recon.service.submissions import ENDED, Event, Holder, KeyTaken, LaneName, Problem, Refused, State, Submission, TooMany, submission
 
 QUEUE = "requests"
 KEY_FOR = timedelta(days=1)
@@ -165,6 +165,13 @@ class Requests:
                 connection.execute(REQUESTS.update().where(_T.id == row.id).values(cancel_at=now))
                 note(connection, row.id, now, "running", "its end was asked for")
             return read(connection, row.id)
+
+    def waiting(self, lane: LaneName, most: int = 100) -> list[Submission]:
+        """The oldest requests of a lane that a worker may begin now, oldest first."""
+        with self._database.read() as connection:
+            now = self._database.clock(connection)
+            due = (_T.lane == lane, _T.state.in_(("received", "queued")), sa.or_(_T.not_before.is_(None), _T.not_before <= now))
+            return [submission(row) for row in connection.execute(sa.select(REQUESTS).where(*due).order_by(_T.id).limit(most))]
 
     def active(self, owner: str) -> list[str]:
         """Names of an owner's requests that have not ended."""

@@ -100,7 +100,8 @@ class Worker:
                 busy_at = now
             if self._stopping:
                 stop_at = min(stop_at, now + grace_s)
-            over = self._stopping or now >= until or (idle_s is not None and now - busy_at >= idle_s)
+            taken = self._only is not None and self.ended > 0
+            over = self._stopping or taken or now >= until or (idle_s is not None and now - busy_at >= idle_s)
             if over and (not self._running or now >= stop_at):
                 return
             try:

@@ -1,0 +1,156 @@
+"""The requests of the transformation service as an asset: materializing it carries out what waits, and shows how the service does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from recon.api import Reconciliation
+from recon.config import Config
+from recon.errors import TryAgain, WrongUsage
+from recon.service.figures import figures
+from recon_assets.reporting import tag
+from recon_assets.retries import COMPUTE, errors_as_failures
+
+DAYS = 7
+LEVEL = "service_level"
+TARGET = 0.999
+"""The share of good requests that are to be done within their latency."""
+_ENDED = re.compile(r"request (?P<name>[0-9a-f]{32}): (?P<state>\w+)")
+_STOP_S = 40
+
+
+class Work(dg.Config):
+    """``only``: one request, which this run carries out to its end. ``seconds``: how long the run takes others."""
+
+    only: str = ""
+    seconds: int = 60
+
+
+def requests_key(config: Config) -> dg.AssetKey:
+    """Such as ``orders/service/requests``."""
+    return dg.AssetKey([config.name, "service", "requests"])
+
+
+def service_assets(config: Config) -> list[dg.AssetsDefinition]:
+    """The asset of a reconciliation whose configuration names owners of a service; none without."""
+    if not config.service.owners:
+        return []
+    key = requests_key(config)
+    share = f"{TARGET:.1%}"
+    check = dg.AssetCheckSpec(
+        LEVEL, asset=key, description=f"Of the good requests of the last {DAYS} days, {share} were done within their latency."
+    )
+
+    @dg.asset(
+        key=key,
+        check_specs=[check],
+        group_name=config.name,
+        owners=[f"team:{config.name}"],
+        kinds={"duckdb"},
+        tags={"recon/reconciliation": config.name},
+        description="Requests of the transformation service. A run carries out what waits for up to a minute, or one large request.",
+    )
+    def requests(context: dg.AssetExecutionContext, config: Work) -> Iterator[dg.MaterializeResult[None]]:
+        tag(context)
+        with errors_as_failures(context, COMPUTE):
+            ended = work(context, path, config)
+            found = figures(Reconciliation(path).service(), DAYS)
+            yield dg.MaterializeResult(metadata=metadata(found, ended), check_results=[_verdict(key, found)])
+
+    path = config.path
+    return [requests]
+
+
+def work(context: dg.AssetExecutionContext, path: Path, config: Work) -> dict[str, str]:
+    """Runs a worker in a process of its own, which has loaded only what requests need. Returns the requests that ended in it, with states.
+
+    A run that is ended in the UI stops the worker, which hands back what it cannot finish."""
+    chosen = ["--only", config.only, "--idle", "10"] if config.only else ["--lane", "small", "--for", str(config.seconds), "--idle", "5"]
+    command = [sys.executable, "-m", "recon.cli", "requests", "work", "--config", str(path), *chosen]
+    ended: dict[str, str] = {}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)  # noqa: S603
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            context.log.info(line.rstrip())
+            if (found := _ENDED.match(line)) is not None:
+                ended[found["name"]] = found["state"]
+        if status := process.wait():
+            kind = WrongUsage if status == WrongUsage.exit_status else TryAgain
+            raise kind(f"the worker ended with status {status}; its lines are in this run's log")
+    finally:
+        _stop(process)
+    return ended
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _verdict(key: dg.AssetKey, found: Mapping[str, Any]) -> dg.AssetCheckResult:
+    good, served, availability = found["good"], found["served"], found["availability"]
+    passed = availability is None or availability >= TARGET
+    said = "no good request ended" if availability is None else f"{served:,} of {good:,} good requests, {availability:.2%}"
+    return dg.AssetCheckResult(passed=passed, check_name=LEVEL, asset_key=key, severity=dg.AssetCheckSeverity.WARN, description=said)
+
+
+def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, Any]:
+    """What the UI shows. ``found``: see recon.service.figures. ``ended``: the requests of this run."""
+    times = [_row(name, each) for name, each in found["classes"].items()]
+    owners = [_row(name, each) for name, each in found["owners"].items()]
+    shown: dict[str, Any] = {
+        "ended_in_this_run": len(ended),
+        "waiting": sum(found["waiting"].values()),
+        "running": sum(found["running"].values()),
+        "days": found["days"],
+        "good_requests": found["good"],
+        "problems": ", ".join(f"{many:,} {code}" for code, many in found["codes"].items()) or "none",
+        "by_size": dg.MetadataValue.md(_table("size", times)),
+        "by_owner": dg.MetadataValue.md(_table("owner", owners)),
+        **{f"{state}_requests": many for state, many in found["ended"].items()},
+    }
+    if found["availability"] is not None:
+        shown["availability"] = found["availability"]
+    if ended:
+        shown["requests"] = ", ".join(f"{name} {state}" for name, state in list(ended.items())[:50])
+    return shown
+
+
+_COLUMNS = ("requests", "done", "queue p50", "run p50", "p50", "p95", "p99", "rows in", "bytes in", "engine", "CPU s", "cost")
+
+
+def _row(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
+    whole = [f"{each['whole_s'][rank]:.2f} s" if each["whole_s"] else "" for rank in ("p50", "p95", "p99")]
+    parts = [f"{each[part]['p50']:.2f} s" if each[part] else "" for part in ("queue_s", "run_s")]
+    counts = (f"{each['rows_in']:,}", f"{each['bytes_in']:,}")
+    engines = ", ".join(each["engines"])
+    return (
+        name,
+        f"{each['requests']:,}",
+        f"{each['done']:,}",
+        *parts,
+        *whole,
+        *counts,
+        engines,
+        f"{each['cpu_s']:,.1f}",
+        f"${each['cost']}",
+    )
+
+
+def _table(first: str, rows: list[tuple[str, ...]]) -> str:
+    lines = [(first, *_COLUMNS), ["---"] * (len(_COLUMNS) + 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
