@@ -61,13 +61,15 @@ _LARGE = {"memory": "16GB", "engine_memory": "8GB", "time": "6h", "latency": "1h
 
 class ServiceSettings(Section):
     """``owners``: who may use the service; all others have no rights. ``results``: where results lie. ``keep``: how long, from the end of a
-    request. ``links``: how long a signed link is valid. ``small_up_to``: bytes of the inputs of a small request. ``at_once``: requests
-    that run side by side; ``kept_for_small``: of these, places that only small ones take. ``secret``: signs links to results in folders.
-    ``oidc_header``: a header in which a proxy names the owner; only for servers that nothing but this proxy can reach."""
+    request. ``queue``: URL of a queue in SQS; None is the database's. ``links``: how long a signed link is valid. ``small_up_to``: bytes of
+    the inputs of a small request. ``at_once``: requests that run side by side; ``kept_for_small``: of these, places that only small ones
+    take. ``secret``: signs links to results in folders. ``oidc_header``: a header in which a proxy names the owner; only for servers that
+    nothing but this proxy can reach."""
 
     owners: dict[Annotated[str, Field(pattern=OWNER)], Rights] = Field(default={})
     results: S3Place | Text = ".recon/results"
     keep: Duration = written("7d")
+    queue: Annotated[str, Field(pattern=r"^https?://")] | None = None
     links: Duration = written("1h")
     small_up_to: Size = written("64MB")
     at_once: Annotated[int, Field(ge=1, le=1_000)] = 10

@@ -270,6 +270,7 @@ REQUESTS = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("not_before", Instant),
     sa.Column("received_at", Instant, nullable=False),
+    sa.Column("sent_at", Instant),
     sa.Column("queued_at", Instant),
     sa.Column("started_at", Instant),
     sa.Column("ended_at", Instant),
@@ -285,9 +286,10 @@ REQUESTS = sa.Table(
 """Requests of the service. ``name``: random, for others to name it by. ``token``: that it was submitted with. ``lane``: small or large, by
 ``size``, bytes of the inputs. ``body``: JSON as submitted, ``digest`` its SHA-256. ``key``: the Idempotency-Key, valid until ``key_until``.
 ``state``: received → queued → running → done, failed, cancelled or dead. ``problem``: JSON of code, operation and field. ``tries``: begun.
-``not_before``: a next try. ``worker``, ``lease_until``: who works on it and until when it need give no sign of life. ``cancel_at``: when
-its end was asked for. ``step``: JSON of cluster and step. ``place``: the folder of its results, named before anything is put there.
-``results``: JSON of name, digest, bytes, rows and the owner's place of each. ``figures``: JSON, see recon.service.figures."""
+``sent_at``: when its message was sent last. ``not_before``: a next try. ``worker``, ``lease_until``: who works on it and until when it need
+give no sign of life. ``cancel_at``: when its end was asked for. ``step``: JSON of cluster and step. ``place``: the folder of its results,
+named before anything is put there. ``results``: JSON of name, digest, bytes, rows and the owner's place of each. ``figures``: JSON, see
+recon.service.figures."""
 
 REQUEST_EVENTS = sa.Table(
     "request_events",

@@ -49,11 +49,27 @@ class Claims:
                 note(connection, number, now, "queued")
 
     def unsent(self) -> list[str]:
-        """Names of requests whose message has not come for a minute."""
-        with self._database.read() as connection:
+        """Names of requests whose message has not come for ``LATE``, to be sent again now; each once in this time, whoever asks."""
+        with self._database.write() as connection:
             now = self._database.clock(connection)
-            late = sa.or_(_T.received_at < now - LATE, _T.received_at > now + LATE)  # a clock that was put back must not hold it up
-            return list(connection.scalars(sa.select(_T.name).where(_T.state == "received", late).limit(1000)))
+            sent = sa.func.coalesce(_T.sent_at, _T.received_at)
+            late = sa.or_(sent < now - LATE, sent > now + LATE)  # a clock that was put back must not hold it up
+            chosen = sa.select(_T.id, _T.name).where(_T.state == "received", late).limit(1000)
+            rows = connection.execute(chosen.with_for_update(skip_locked=True)).all()
+            if rows:
+                connection.execute(REQUESTS.update().where(_T.id.in_([row.id for row in rows])).values(sent_at=now))
+        return [row.name for row in rows]
+
+    def buried(self, names: Sequence[str]) -> None:
+        """Makes requests dead whose message was received too often, and that no worker could queue; one that is further stays as it is."""
+        reason = "its message was received three times, and no worker could queue it; the workers' logs say why"
+        with self._database.write() as connection:
+            now = self._database.clock(connection)
+            ids = list(connection.scalars(sa.select(_T.id).where(_T.name.in_(names), _T.state == "received").with_for_update()))
+            ended = {"state": "dead", "reason": reason, "problem": Problem("may-pass").written(), "ended_at": now}
+            connection.execute(REQUESTS.update().where(_T.id.in_(ids)).values(**ended, expires_at=now + self._settings.keep))
+            for number in ids:
+                note(connection, number, now, "dead", reason)
 
     def claim(self, worker: str, lanes: Sequence[LaneName] = LANES, only: str | None = None) -> Submission | None:
         """The next request, which is this worker's from now on; None where none may run. ``only``: its name."""

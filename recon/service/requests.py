@@ -16,25 +16,30 @@ from recon.database.tables import REQUEST_EVENTS, REQUEST_TURNS, REQUEST_UPLOADS
 from recon.errors import WrongInput
 from recon.service import fairness
 from recon.service.admission import Admitted
+from recon.service.messages import Messages
 from recon.service.submissions import ENDED, Event, Holder, KeyTaken, LaneName, Problem, Refused, State, Submission, TooMany, submission
 
 QUEUE = "requests"
 KEY_FOR = timedelta(days=1)
 """How long an Idempotency-Key names the same request."""
 _T = REQUESTS.c
-Send = Callable[[sa.Connection, Sequence[str]], None]
-"""Sends messages as part of a transaction."""
 
 
 class Requests:
-    """The requests of a service. ``send``: puts names of requests on the queue."""
+    """The requests of a service. ``messages``: the queue of their names."""
 
-    def __init__(self, database: Database, settings: ServiceSettings, send: Send) -> None:
-        self._database, self._settings, self._send = database, settings, send
+    def __init__(self, database: Database, settings: ServiceSettings, messages: Messages) -> None:
+        self._database, self._settings, self._messages = database, settings, messages
 
     def submit(self, holder: Holder, admitted: Admitted, key: str | None = None) -> tuple[Submission, bool]:
-        """Stores a request and its message in one transaction; whether it is new. Raises KeyTaken, TooMany, and Refused for an upload that
-        is gone."""
+        """Stores a request, and sends its message: in one transaction, or after it, as the queue can; whether it is new. Raises KeyTaken,
+        TooMany, and Refused for an upload that is gone."""
+        one, new = self._stored(holder, admitted, key)
+        if new:
+            self._messages.send_after([one.name])
+        return one, new
+
+    def _stored(self, holder: Holder, admitted: Admitted, key: str | None) -> tuple[Submission, bool]:
         digest = hashlib.sha256(admitted.body.encode()).hexdigest()
         with self._database.write() as connection:
             if not self._database.is_sqlite:  # an owner's submissions one after the other, as SQLite's write lock does
@@ -58,11 +63,12 @@ class Requests:
                 "key_until": None if key is None else now + KEY_FOR,
                 "state": "received",
                 "received_at": now,
+                "sent_at": now,
             }
             number = connection.execute(REQUESTS.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
             self._keep_uploads(connection, number, holder.owner, admitted.uploads)
             note(connection, number, now, "received")
-            self._send(connection, [name])
+            self._messages.send_in(connection, [name])
             return read(connection, number), True
 
     def with_key(self, owner: str, key: str, body: str) -> Submission | None:
@@ -185,11 +191,14 @@ class Requests:
             if row is None or row.state != "dead":
                 raise WrongInput(f"request {name} is {'not there' if row is None else row.state}; only a dead one can be opened again")
             now = self._database.clock(connection)
-            fresh: dict[str, Any] = {"state": "received", "tries": 0, "reason": "", "problem": "{}", "ended_at": None, "not_before": None}
-            connection.execute(REQUESTS.update().where(_T.id == row.id).values(**fresh, cancel_at=None, queued_at=None, started_at=None))
+            fresh: dict[str, Any] = {"state": "received", "sent_at": now, "tries": 0, "reason": "", "problem": "{}"}
+            fresh |= dict.fromkeys(("ended_at", "expires_at", "not_before", "cancel_at", "queued_at", "started_at"))
+            connection.execute(REQUESTS.update().where(_T.id == row.id).values(fresh))
             note(connection, row.id, now, "received", f"opened again: {reason}")
-            self._send(connection, [name])
-            return read(connection, row.id)
+            self._messages.send_in(connection, [name])
+            opened = read(connection, row.id)
+        self._messages.send_after([name])
+        return opened
 
 
 def _same(there: Submission, digest: str) -> Submission:

@@ -20,6 +20,7 @@ from recon.intake.queues.sql_queue import SqlQueue
 from recon.operations.request_inputs import Readers
 from recon.service.admission import Admitted, admitted, canonical
 from recon.service.claims import Claims
+from recon.service.messages import VISIBLE_AFTER_S, EmbeddedMessages, Messages, SqsMessages
 from recon.service.requests import QUEUE, Requests
 from recon.service.results import RESULTS, Results
 from recon.service.results import UPLOADS as UPLOADED
@@ -29,8 +30,6 @@ from recon.service.uploads import Upload, Uploads
 from recon.storage.local import LocalStore
 from recon.storage.port import NotFound
 
-VISIBLE_AFTER_S = 30.0
-"""When a message is received again whose worker died before it queued the request."""
 _ORPHAN = timedelta(hours=1)
 OpenReaders = Callable[[Path], Readers]
 """Opens a reconciliation by its configuration, in another process."""
@@ -47,8 +46,10 @@ class Service:
         return open_database(self.place)
 
     @cached_property
-    def queue(self) -> SqlQueue:
-        return SqlQueue(self.database, f"{self.place.name}-{QUEUE}", VISIBLE_AFTER_S)
+    def queue(self) -> Messages:
+        if self.settings.queue is not None:
+            return SqsMessages(self.settings.queue)
+        return EmbeddedMessages(SqlQueue(self.database, f"{self.place.name}-{QUEUE}", VISIBLE_AFTER_S))
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -56,7 +57,7 @@ class Service:
 
     @cached_property
     def requests(self) -> Requests:
-        return Requests(self.database, self.settings, self.queue.send_in)
+        return Requests(self.database, self.settings, self.queue)
 
     @cached_property
     def claims(self) -> Claims:
@@ -108,7 +109,8 @@ class Service:
             gone = list(connection.scalars(sa.select(REQUESTS.c.id).where(*late).limit(1000)))
         self._remove(gone)
         self.uploads.sweep()
-        self.queue.send(self.claims.unsent())
+        if self.queue.may_be_lost:
+            self.queue.send_after(self.claims.unsent())
         self._sweep_orphans()
         return len(gone)
 

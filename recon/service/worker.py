@@ -118,6 +118,7 @@ class Worker:
             self._beat_at = now + BEAT_S
             self._beat()
             self._remove_overdue()
+            self._bury()
         elif self._running:
             self._tell(self._service.claims.asked_to_end([each.one for each in self._running]), "cancel")
         if now >= self._sweep_at and (self._sweeping is None or not self._sweeping.is_alive()):
@@ -157,11 +158,15 @@ class Worker:
 
     def _queue_arrived(self) -> None:
         queue = self._service.queue
-        while queue.next_s() == 0.0:
-            if not (found := queue.receive(10)):
-                return
+        while found := queue.receive():
             self._service.claims.arrived([each.body for each in found])
             queue.delete(found)
+
+    def _bury(self) -> None:
+        dead = self._service.queue.dead
+        while found := dead.receive(10):
+            self._service.claims.buried([each.body for each in found])
+            dead.delete(found)
 
     def _start_next(self) -> bool:
         one = self._service.claims.claim(self.name, self._lanes, self._only)

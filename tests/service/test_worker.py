@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import service_site as s
 
 from recon.service.worker import Worker
 
+pytestmark = pytest.mark.usefixtures("queue")
+
 
 def _work(service: s.Service) -> None:
-    Worker(service, say=lambda line: None).work(for_s=60, idle_s=0.5)
+    Worker(service, say=lambda line: None).work(for_s=60, idle_s=1.5)
 
 
 def test_a_request_of_a_folder(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ class Ministack:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Leads boto3 there."""
+        known = {"AWS_ACCESS_KEY_ID": seaweed.KEY, "AWS_SECRET_ACCESS_KEY": seaweed.SECRET}
+        return {**known, "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+
     def client(self, service: str) -> Any:
         import boto3
 

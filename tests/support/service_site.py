@@ -21,13 +21,16 @@ CONFIG: dict[str, Any] = {
     "measures": {"lines": {"count": "*"}},
 }
 
+SETTINGS: dict[str, Any] = {}
+"""Of the section ``service``, beside what a test gives."""
+
 
 def service_in(folder: Path, **settings: Any) -> Service:
     """A service whose owners finance and sales read ``in/`` and write ``out/``. ``settings``: of the section ``service``."""
     for name in ("in", "out"):
         (folder / name).mkdir(exist_ok=True)
     rights = {"read": str(folder / "in"), "write": str(folder / "out")}
-    section = {"owners": {"finance": rights, "sales": {**rights}}, **settings}
+    section = {"owners": {"finance": rights, "sales": dict(rights)}, **SETTINGS, **settings}
     (folder / "recon.yaml").write_text(yaml.safe_dump({**CONFIG, "service": section}))
     return recon.open(folder / "recon.yaml").service()
 

@@ -21,8 +21,7 @@ class SqsQueue:
     """``client``: boto3's, of SQS. ``dead_url``: of the queue of dead letters."""
 
     def __init__(self, client: Any, url: str, dead_url: str) -> None:
-        self._client, self._url, self._dead_url = client, url, dead_url
-
+        self._client, self.url, self._dead_url = client, url, dead_url
     @property
     def dead(self) -> SqsQueue:
         return SqsQueue(self._client, self._dead_url, self._dead_url)
@@ -34,7 +33,7 @@ class SqsQueue:
                 with again:
                     failed = {one["Id"] for one in self._call("send_message_batch", Entries=left).get("Failed", ())}
                     left = [one for one in left if one["Id"] in failed]
-                    refuse_left(left, f"queue {self._url}: SQS refused")
+                    refuse_left(left, f"queue {self.url}: SQS refused")
 
     def receive(self, count: int) -> list[Delivery]:
         wanted = {"MaxNumberOfMessages": min(count, _BATCH), "MessageSystemAttributeNames": _COUNTED}
@@ -54,7 +53,7 @@ class SqsQueue:
             self._call("change_message_visibility_batch", Entries=[{**one, "VisibilityTimeout": round(after_s)} for one in entries])
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        return called(f"queue {self._url}", self._client, operation, QueueUrl=self._url, **arguments)
+        return called(f"queue {self.url}", self._client, operation, QueueUrl=self.url, **arguments)
 
 
 def called(where: str, client: Any, operation: str, **arguments: Any) -> Any:
