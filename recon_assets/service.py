@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,6 @@ def _verdict(key: dg.AssetKey, found: Mapping[str, Any]) -> dg.AssetCheckResult:
 
 def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, Any]:
     """What the UI shows. ``found``: see recon.service.figures. ``ended``: the requests of this run."""
-    times = [_row(name, each) for name, each in found["classes"].items()]
-    owners = [_row(name, each) for name, each in found["owners"].items()]
     shown: dict[str, Any] = {
         "ended_in_this_run": len(ended),
         "waiting": sum(found["waiting"].values()),
@@ -119,8 +117,11 @@ def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, An
         "days": found["days"],
         "good_requests": found["good"],
         "problems": ", ".join(f"{many:,} {code}" for code, many in found["codes"].items()) or "none",
-        "by_size": dg.MetadataValue.md(_table("size", times)),
-        "by_owner": dg.MetadataValue.md(_table("owner", owners)),
+        **{
+            f"{what}_by_{first}": _table((first, *heading), (row(name, each) for name, each in found[group].items()))
+            for group, first in (("classes", "size"), ("owners", "owner"))
+            for what, heading, row in (("times", _TIMES, _times), ("use", _USE, _use))
+        },
         **{f"{state}_requests": many for state, many in found["ended"].items()},
     }
     if found["availability"] is not None:
@@ -130,27 +131,21 @@ def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, An
     return shown
 
 
-_COLUMNS = ("requests", "done", "queue p50", "run p50", "p50", "p95", "p99", "rows in", "bytes in", "engine", "CPU s", "cost")
+_TIMES = ("requests", "done", "p50 s", "p95 s", "p99 s", "queue p50 s", "run p50 s")
+_USE = ("rows in", "MB in", "engine", "CPU s", "cost")
 
 
-def _row(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
-    whole = [f"{each['whole_s'][rank]:.2f} s" if each["whole_s"] else "" for rank in ("p50", "p95", "p99")]
-    parts = [f"{each[part]['p50']:.2f} s" if each[part] else "" for part in ("queue_s", "run_s")]
-    counts = (f"{each['rows_in']:,}", f"{each['bytes_in']:,}")
+def _times(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
+    whole = [f"{each['whole_s'][rank]:,.2f}" if each["whole_s"] else "" for rank in ("p50", "p95", "p99")]
+    parts = [f"{each[part]['p50']:,.2f}" if each[part] else "" for part in ("queue_s", "run_s")]
+    return name, f"{each['requests']:,}", f"{each['done']:,}", *whole, *parts
+
+
+def _use(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
     engines = ", ".join(each["engines"])
-    return (
-        name,
-        f"{each['requests']:,}",
-        f"{each['done']:,}",
-        *parts,
-        *whole,
-        *counts,
-        engines,
-        f"{each['cpu_s']:,.1f}",
-        f"${each['cost']}",
-    )
+    return name, f"{each['rows_in']:,}", f"{each['bytes_in'] / 10**6:,.1f}", engines, f"{each['cpu_s']:,.1f}", f"${each['cost']}"
 
 
-def _table(first: str, rows: list[tuple[str, ...]]) -> str:
-    lines = [(first, *_COLUMNS), ["---"] * (len(_COLUMNS) + 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))

@@ -42,8 +42,8 @@ def test_a_run_carries_out_what_waits(tmp_path: Path) -> None:
     assert (s.now(service, one).state, s.now(service, wrong).state) == ("done", "failed")
     shown = made.metadata
     assert (shown["ended_in_this_run"].value, shown["availability"].value, shown["problems"].value) == (2, 1.0, "1 wrong-request")
-    assert "| up to 64 KB | 2 | 1 |" in str(shown["by_size"].value)
-    assert "| finance | 2 | 1 |" in str(shown["by_owner"].value)
+    assert "| up to 64 KB | 2 | 1 |" in str(shown["times_by_size"].value)
+    assert "| finance | 2 | 1 |" in str(shown["times_by_owner"].value)
 
 
 def test_each_large_request_has_a_run_and_the_small_ones_have_one(tmp_path: Path) -> None:
