@@ -96,9 +96,7 @@ class Service:
 
     def upload(self, name: str) -> Upload | None:
         """An upload of any owner."""
-        with self.database.read() as connection:
-            owner = connection.scalar(sa.select(UPLOADS.c.owner).where(UPLOADS.c.name == name))
-        return None if owner is None else self.uploads.find(owner, name)
+        return self.uploads.find(None, name)
 
     def sweep(self) -> int:
         """Removes what expired: requests that ended, with their results and uploads; uploads; files of results that no request needs.

@@ -65,10 +65,11 @@ class Uploads:
             connection.execute(UPLOADS.insert().values(**values, expires_at=now + self._settings.keep))
             return _upload(connection.execute(sa.select(UPLOADS).where(_T.name == name)).one())
 
-    def find(self, owner: str, name: str) -> Upload | None:
-        """An owner's upload."""
+    def find(self, owner: str | None, name: str) -> Upload | None:
+        """An owner's upload; of any owner where ``owner`` is None."""
+        whose = [] if owner is None else [_T.owner == owner]
         with self._database.read() as connection:
-            row = connection.execute(sa.select(UPLOADS).where(_T.name == name, _T.owner == owner)).one_or_none()
+            row = connection.execute(sa.select(UPLOADS).where(_T.name == name, *whose)).one_or_none()
         return None if row is None else _upload(row)
 
     def size(self, owner: str, name: str) -> int | None:

@@ -9,12 +9,12 @@ import anyio
 from anyio import from_thread
 from fastapi import APIRouter, Query, Request, Response
 
-from recon.web.logins import Reader, Submitter
+from recon.web.logins import Reader, Submitter, refuse_others
 from recon.web.models import Name, Uploaded, uploaded
 from recon.web.openapi import answers, link, told
 from recon.web.port import Refused, Upload
 from recon.web.problems import ProblemError, not_found
-from recon.web.site import SiteOf
+from recon.web.site import Site, SiteOf
 
 router = APIRouter(tags=["uploads"])
 FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -61,12 +61,20 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
 
 @router.get("/v1/uploads/{name}", operation_id="show_upload", responses=told({200: answers("The upload", Uploaded, _LINKS)}, 401, 403, 404))
 def show_upload(request: Request, site: SiteOf, holder: Reader, name: Name) -> Uploaded:
-    """Shows an upload of the token's owner."""
-    request.state.request = name
-    one = site.service.uploads.find(holder.owner, name)
-    if one is None:
+    """Shows an upload."""
+    one = _found(request, site, name)
+    if one.owner != holder.owner and not holder.has("read-all"):
         raise not_found()
     return uploaded(one)
+
+
+def _found(request: Request, site: Site, name: str) -> Upload:
+    """An upload of any owner. Raises ProblemError."""
+    request.state.request = name
+    one = site.service.upload(name)
+    if one is None:
+        raise not_found()
+    return one
 
 
 @router.delete(
@@ -76,10 +84,11 @@ def show_upload(request: Request, site: SiteOf, holder: Reader, name: Name) -> U
     responses=told({204: {"description": "It is removed"}}, 401, 403, 404, 409),
 )
 def remove_upload(request: Request, site: SiteOf, holder: Submitter, name: Name) -> None:
-    """Removes an upload of the token's owner that no request reads."""
-    request.state.request = name
+    """Removes an upload that no request reads."""
+    one = _found(request, site, name)
+    refuse_others(holder, one.owner)
     try:
-        there = site.service.uploads.remove(holder.owner, name)
+        there = site.service.uploads.remove(one.owner, name)
     except Refused as error:
         raise ProblemError("in-use", str(error)) from None
     if not there:

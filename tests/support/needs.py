@@ -21,7 +21,7 @@ from folders import TESTS
 STARTERS = {
     "daemon": {"daemons.Site.start", "webserver.served"},
     "spark": {"cluster.cluster", "open_session", "kind: spark", "in_spark", "-XX:+UseSerialGC"},
-    "server": {"loopback.running", "postgres.server", "ThreadingHTTPServer", "ThreadedMotoServer", "mock_aws"},
+    "server": {"loopback.running", "web_site.serving", "postgres.server", "ThreadingHTTPServer", "ThreadedMotoServer", "mock_aws"},
     "process": {"subprocess.run", "subprocess.Popen", "os.fork"},
     "oracle": {"histories.follow", "histories.check_store", "histories.records"},
 }

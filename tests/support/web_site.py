@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import threading
@@ -18,11 +17,14 @@ import httpx
 from loopback import free_port, listens, running
 from service_site import service_in, sums
 
+from recon.database.tables import REQUESTS
+from recon.service.paths import Places
+from recon.service.results import Made
 from recon.service.site import Service
+from recon.service.submissions import Submission
 from recon.web import server
 
 WAIT_S = 120.0
-ROLES = ("submit", "read-own", "read-all", "admin")
 
 
 @dataclass
@@ -58,12 +60,19 @@ class Served:
 def served_here(folder: Path, **settings: Any) -> Iterator[Served]:
     """A server in a thread of this process, without a worker. ``settings``: of the section ``service``."""
     service = service_in(folder, **settings)
+    with serving(folder) as url:
+        yield Served(url, folder, service)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A server in a thread of this process, for the ``recon.yaml`` of a folder: its address."""
     listener = server.listening("127.0.0.1", 0)
     serving = server.server_of(server.site_at(folder / "recon.yaml"))
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, service)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         serving.should_exit = True
         thread.join(WAIT_S)
@@ -87,6 +96,30 @@ def submitted(client: httpx.Client, folder: Path, name: str = "t.csv", **headers
     return client.post("/v1/requests", content=sums(str(file)), headers={"Content-Type": "application/json", **headers})
 
 
+def running_now(served: Served, name: str) -> Submission:
+    """Claims a request, as a worker does."""
+    served.service.claims.arrived([name])
+    one = served.service.claims.claim("worker", only=name)
+    assert one is not None
+    return one
+
+
+def finished(served: Served, name: str, content: bytes = b"a,total\n", output: str = "sums.csv") -> None:
+    """Ends a request with a result, as a worker does."""
+    one, results = running_now(served, name), served.service.results
+    place = results.new_place()
+    served.service.claims.put_in(one, place=place)
+    file = served.folder / output
+    file.write_bytes(content)
+    served.service.claims.done(one, results.put(place, [Made(output, file, 0)], Places(served.service.rights(one.owner))), {})
+
+
+def changed(served: Served, name: str, **values: Any) -> None:
+    """Changes a request's row."""
+    with served.service.database.write() as connection:
+        connection.execute(REQUESTS.update().where(REQUESTS.c.name == name).values(**values))
+
+
 def ended(client: httpx.Client, name: str) -> dict[str, Any]:
     """A request when it has ended."""
     end = time.monotonic() + WAIT_S
@@ -104,6 +137,3 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert set(found) - {"operation", "field"} == {"type", "title", "status", "detail", "code"}
     assert (found["status"], found["code"], found["type"]) == (status, code, f"/v1/problems/{code}")
     return found
-
-
-quiet = contextlib.suppress(httpx.HTTPError)
