@@ -183,7 +183,8 @@ class Claims:
         with self._database.write() as connection:
             now = self._database.clock(connection)
             values = {"results": json.dumps(list(results)), "figures": json.dumps(figures), "expires_at": now + self._settings.keep}
-            if not self._change(connection, one, _T.cancel_at.is_(None), state="done", ended_at=now, reason="", problem="{}", **values):
+            values |= {"state": "done", "ended_at": now, "lease_until": None, "reason": "", "problem": "{}"}
+            if not self._change(connection, one, _T.cancel_at.is_(None), **values):
                 raise _lost(one)
             note(connection, one.id, now, "done", share=100)
             return read(connection, one.id)

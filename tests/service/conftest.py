@@ -1,12 +1,15 @@
-"""The queue of the services that a test opens: in their database, or in SQS.
+"""Where the services that a test opens have their queue and their tables.
 
-A module asks for both by ``pytestmark = pytest.mark.usefixtures("queue")``; without it the queue is in the database.
+A module asks for both queues, the embedded one and SQS, by ``pytestmark = pytest.mark.usefixtures("queue")``; without it the queue is in
+the database. Tests that ask for ``database`` run on SQLite and on PostgreSQL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import postgres
 import pytest
 import record_services
 import service_site
@@ -36,3 +39,20 @@ def sqs_queue(aws: Ministack, monkeypatch: pytest.MonkeyPatch) -> record_service
     made = record_services.sqs_queue(aws.client("sqs"), VISIBILITY_S)
     monkeypatch.setitem(service_site.SETTINGS, "queue", made.url)
     return made
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any] | None:
+    """The section ``database`` of a new database; None is SQLite."""
+    if request.param == "sqlite":
+        return None
+    running: postgres.Server = request.getfixturevalue("postgres_server")
+    monkeypatch.setenv("RECON_TEST_PASSWORD", running.password)
+    url = f"postgresql://{running.host}:{running.port}/{postgres.new_database(running)}"
+    return {"url": url, "user": running.user, "secret": "RECON_TEST_PASSWORD"}

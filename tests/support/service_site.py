@@ -25,13 +25,13 @@ SETTINGS: dict[str, Any] = {}
 """Of the section ``service``, beside what a test gives."""
 
 
-def service_in(folder: Path, **settings: Any) -> Service:
+def service_in(folder: Path, database: dict[str, Any] | None = None, **settings: Any) -> Service:
     """A service whose owners finance and sales read ``in/`` and write ``out/``. ``settings``: of the section ``service``."""
     for name in ("in", "out"):
         (folder / name).mkdir(exist_ok=True)
     rights = {"read": str(folder / "in"), "write": str(folder / "out")}
     section = {"owners": {"finance": rights, "sales": dict(rights)}, **SETTINGS, **settings}
-    (folder / "recon.yaml").write_text(yaml.safe_dump({**CONFIG, "service": section}))
+    (folder / "recon.yaml").write_text(yaml.safe_dump({**CONFIG, **({"database": database} if database else {}), "service": section}))
     return recon.open(folder / "recon.yaml").service()
 
 
