@@ -324,19 +324,18 @@ def test_the_place_is_the_order_of_claims(tmp_path: Path) -> None:
 
 
 def test_a_thousand_of_one_owner_do_not_hold_up_one_of_another(tmp_path: Path) -> None:
-    service = _service(tmp_path, None, owners={"finance": {"a_minute": 100_000}, "sales": {}}, at_once=2)
-    request: Any = None
-    for _ in range(1000):
-        service.requests.submit(Holder("finance", frozenset({"submit"})), Admitted("{}", request, 1, "small", ()))
-    _arrive(service)
+    service = _service(tmp_path, None, owners={"finance": {}, "sales": {}}, at_once=2)
+    one = {"owner": "finance", "lane": "small", "size": 1, "body": "{}", "digest": "", "state": "queued", "received_at": clock[0]}
+    with service.database.write() as connection:
+        connection.execute(REQUESTS.insert(), [{**one, "name": str(number)} for number in range(1000)])
     first = service.claims.claim("w")
-    one, _ = _submit(service, "sales", "small")
-    assert service.requests.place(one) == 1
+    late, _ = _submit(service, "sales", "small")
+    assert service.requests.place(late) == 1
     _arrive(service)
     second = service.claims.claim("w")
     assert first is not None
     assert second is not None
-    assert (first.owner, second.name) == ("finance", one.name)
+    assert (first.owner, second.name) == ("finance", late.name)
 
 
 def test_small_requests_have_a_place_that_large_ones_never_take(tmp_path: Path) -> None:
