@@ -107,10 +107,17 @@ class Service:
             gone = list(connection.scalars(sa.select(REQUESTS.c.id).where(*late).limit(1000)))
         self._remove(gone)
         self.uploads.sweep()
-        if self.queue.may_be_lost:
-            self.queue.send_after(self.claims.unsent())
+        self.send_again()
         self._sweep_orphans()
         return len(gone)
+
+    def send_again(self) -> None:
+        """Sends messages again that did not come within a minute. What the embedded queue holds up after a clock was put back is queued."""
+        names = self.claims.unsent()
+        if self.queue.may_be_lost:
+            self.queue.send_after(names)
+        elif names:
+            self.claims.arrived(names)
 
     def forget(self, owner: str) -> int:
         """Removes all of an owner's requests, results, uploads and tokens. Returns the number of requests. Raises WrongUsage while

@@ -23,6 +23,7 @@ from recon.intake.queues.sql_queue import SqlQueue
 from recon.service import claims as claims_module
 from recon.service import fairness
 from recon.service.admission import Admitted
+from recon.service.messages import EmbeddedMessages
 from recon.service.submissions import ENDED, Holder, KeyTaken, Lost, Problem, Submission
 
 EXAMPLES = int(os.environ.get("RECON_LAW_EXAMPLES", "5"))
@@ -41,7 +42,7 @@ def _service(folder: Path, database: dict[str, Any] | None, **settings: Any) -> 
     """A service whose clocks stand still until they are set."""
     service = s.service_in(folder, database, **{"owners": OWNERS, "at_once": AT_ONCE, "kept_for_small": KEPT, **settings})
     service.database.clock = lambda connection: clock[0]  # type: ignore[method-assign]
-    service.queue = SqlQueue(service.database, "orders-requests", 30.0, lambda: clock[0].timestamp())
+    service.queue = EmbeddedMessages(SqlQueue(service.database, "orders-requests", 30.0, lambda: clock[0].timestamp()))
     return service
 
 
@@ -61,7 +62,7 @@ def _submit(service: s.Service, owner: str, lane: str, key: str | None = None, b
 
 
 def _arrive(service: s.Service) -> None:
-    while found := service.queue.receive(10):
+    while found := service.queue.receive():
         service.claims.arrived([each.body for each in found])
         service.queue.delete(found)
 
@@ -253,8 +254,7 @@ class Machine(RuleBasedStateMachine):
     def no_message_is_lost(self) -> None:
         """After what was not sent has been sent again, every request is queued."""
         clock[0] += timedelta(minutes=2)
-        self.service.queue.send(self.claims.unsent())
-        _arrive(self.service)
+        self.service.send_again()
         for one in self.plain.requests:
             one.state = "queued" if one.state == "received" else one.state
 
