@@ -16,6 +16,7 @@ from any_operations import LEFT, NAMES, OPERATION, RIGHT, Operation, Rows, carri
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recon.transformations.engines import duckdb as on_duckdb
 from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.engines.spark.cutting import Cut, cut_of
 from recon.transformations.engines.spark.numbering import numbered
@@ -46,18 +47,33 @@ def _comes_to(operations: list[Operation], tables: dict[str, Rows], found: list[
 TABLES = st.fixed_dictionaries({"left": rows(LEFT).filter(bool), "right": rows(RIGHT).filter(bool)})
 
 
+OPENED = on_duckdb.opened
+
+
+def _full(spill: str, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+    """A session whose memory is full from the start, so that what it stores goes to disk, and whose joins, groups and sorts work as if
+    their rows did not fit."""
+    connection = OPENED(spill, memory_limit, threads)
+    connection.execute("SET debug_force_external = true")
+    connection.execute("CREATE TEMP TABLE ballast AS SELECT hash(range) AS h FROM range(6_000_000)")
+    spilled = connection.execute("SELECT sum(size) FROM duckdb_temporary_files()").fetchall()[0][0]
+    assert spilled > 0, "6,000,000 hashes are more than 40 MB"
+    return connection
+
+
 @settings(max_examples=4 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(OPERATION, min_size=1, max_size=6), TABLES, st.integers(1, 3), st.sampled_from([1, 2]))
-def test_duckdb_with_one_thread_or_two_and_from_one_file_or_many(
-    operations: list[Operation], tables: dict[str, Rows], files: int, threads: int
+@given(st.lists(OPERATION, min_size=1, max_size=6), TABLES, st.integers(1, 3), st.sampled_from([1, 2]), st.booleans())
+def test_duckdb_with_one_thread_or_two_from_one_file_or_many_with_and_without_spilling(
+    operations: list[Operation], tables: dict[str, Rows], files: int, threads: int, full: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "cpu_count", lambda: threads)
+        if full:
+            patched.setattr(on_duckdb, "opened", _full)
         _comes_to(operations, tables, carried_out(operations, tables, files, memory_limit="40MB"))
 
 
-@pytest.mark.soak
-@settings(max_examples=max(1, EXAMPLES // 25), deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
+@settings(max_examples=max(2, EXAMPLES // 25), deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES == 1)
 @given(st.lists(OPERATION, min_size=6, max_size=6), TABLES, st.integers(1, 3))
 def test_spark_from_one_file_or_many(operations: list[Operation], tables: dict[str, Rows], files: int) -> None:
     _comes_to(operations, tables, carried_out(operations, tables, files, engine="spark", spark=LOCAL))

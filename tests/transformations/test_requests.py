@@ -101,7 +101,7 @@ def test_a_pivot_has_a_column_for_each_value_and_totals(folder: Path) -> None:
             r"operation 1 \(compute\): x: column 'amont' is not there; did you mean",
         ),
         ({"compute": {"table": "sales", "set": {"x": "=LET(a,1,a)"}}}, "LET is not supported: compute the part as a column of its own"),
-        ({"compute": {"table": "sales", "set": {"x": "=SUM(A1:B9)"}}}, "A1:B9: cells and ranges are not supported"),
+        ({"compute": {"table": "sales", "set": {"x": "=SUM(A1:B9)"}}}, "A1:B9: such cells and ranges are not supported"),
         ({"compute": {"table": "sales", "set": {"x": "={1,2}"}}}, "an array constant such as .1,2. is not supported"),
         ({"compute": {"table": "sales", "set": {"x": "=1+"}}}, "is no formula"),
         ({"compute": {"table": "sales", "set": {"x": '=IF(TRUE,1,"a")'}}}, "would give a column of integer and text"),

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from recon.config.settings import Engine
@@ -53,6 +58,28 @@ def prepare() -> None:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C waits until Java is there: pyspark removes the file by which Java names its port when it is interrupted before, and Java then
+    stays behind for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:  # else Spark's own, which ends its jobs
+            signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
+
+
 def _start(engine: Engine) -> SparkSession:
     from pyspark.sql import SparkSession
 
@@ -64,6 +91,7 @@ def _start(engine: Engine) -> SparkSession:
         settings = settings_of(engine)
     for name, value in settings.items():
         builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    with _interrupted_later():
+        session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session

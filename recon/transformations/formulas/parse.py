@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from recon.errors import WrongUsage
+from recon.transformations.formulas.letters import cells, lettered
 from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Omitted, TableColumn, Text, Tree, Truth
 
 LENGTH_MAX, DEPTH_MAX = 8192, 64
@@ -22,6 +25,8 @@ _REFUSED = {
     **dict.fromkeys(("TEXTSPLIT", "SEQUENCE", "VSTACK", "HSTACK"), "a formula gives one value for each row"),
 }
 """Function that no formula can have → what to do instead."""
+_SPREAD = frozenset(("SUM", "AVERAGE", "MIN", "MAX", "COUNT", "COUNTA", "COUNTBLANK", "AND", "OR", "XOR", "CONCAT"))
+"""Functions that take a range within the row."""
 _OWN_ROW = re.compile(r"\[@(?:\[(?P<bracketed>.*)\]|(?P<plain>[^\[\]]*))\]\Z", re.DOTALL)
 _COLUMN = re.compile(r"(?P<table>[^\W\d]\w*)?\[(?:\[(?P<bracketed>[^@#].*)\]|(?P<plain>[^@#\[].*))\]\Z", re.DOTALL)
 _TABLE = re.compile(r"[^\W\d]\w*\Z")
@@ -50,8 +55,9 @@ def parsed(text: str) -> Tree:
         if "height limit" in str(error):
             raise WrongUsage(_TOO_LONG) from None
         raise WrongUsage(f"{text[:80]!r} is no formula: {error}") from None
+    places = {token.value: token.start + 1 for token in reversed(tokens)}
     digits = iter([token.value for token in tokens if str(token.subtype).endswith("Number")])
-    found = _Reader(digits).tree(tree, 1)
+    found = _Reader(digits, places).tree(tree, 1)
     if next(digits, None) is not None:
         raise WrongUsage(f"{text[:80]!r}: its numbers run into each other; write them with spaces around")
     return found
@@ -67,10 +73,10 @@ def _depth(text: str) -> int:
 
 
 class _Reader:
-    """``digits``: the numbers of the text, in the order in which the tree has them."""
+    """``digits``: the numbers of the text, in the order in which the tree has them. ``places``: token → its first character, from 1."""
 
-    def __init__(self, digits: Iterator[str]) -> None:
-        self._digits = digits
+    def __init__(self, digits: Iterator[str], places: Mapping[str, int]) -> None:
+        self._digits, self._places = digits, places
 
     def tree(self, node: dict[str, Any], depth: int) -> Tree:
         if depth > 4 * DEPTH_MAX:
@@ -79,7 +85,8 @@ class _Reader:
         if kind == "Literal":
             return self._literal(node["value"])
         if kind == "Reference":
-            return _column(node["reference"])
+            with self._at(node["reference"]):
+                return _column(node["reference"])
         if kind == "BinaryOp" and node["operator"] in _BINARY:
             return Call(node["operator"], (self.tree(node["left"], depth + 1), self.tree(node["right"], depth + 1)))
         if kind == "UnaryOp":
@@ -88,11 +95,29 @@ class _Reader:
             name = node["name"].upper().removeprefix("_XLFN.")
             if name in _REFUSED:
                 raise WrongUsage(f"{name} is not supported: {_REFUSED[name]}")
-            return Call(name, tuple(self._argument(name, at, arg, depth + 1) for at, arg in enumerate(node["args"])))
+            args = [self._arguments(name, at, arg, depth + 1) for at, arg in enumerate(node["args"])]
+            return Call(name, tuple(chain.from_iterable(args)))
         what = {"Array": "an array constant such as {1,2}", "Omitted": "an omitted argument"}.get(
             kind, f"the operator {node.get('operator')}"
         )
         raise WrongUsage(f"{what} is not supported; write it out")
+
+    def _arguments(self, function: str, at: int, node: dict[str, Any], depth: int) -> list[Tree]:
+        """An argument; of a range within the row, such as ``A2:C2``, all its cells."""
+        if function in _SPREAD and node["node_type"] == "Reference":
+            with self._at(node["reference"]):
+                if found := cells(node["reference"]):
+                    return [*found]
+        return [self._argument(function, at, node, depth)]
+
+    @contextmanager
+    def _at(self, reference: str) -> Iterator[None]:
+        """Puts the place of a reference behind its mistake."""
+        try:
+            yield
+        except WrongUsage as error:
+            place = self._places.get(reference)
+            raise WrongUsage(f"{error}" + (f" (at character {place} of the formula)" if place else "")) from None
 
     def _argument(self, function: str, at: int, node: dict[str, Any], depth: int) -> Tree:
         if function == "XLOOKUP" and node["node_type"] == "Omitted":
@@ -126,14 +151,16 @@ class _Reader:
         raise WrongUsage(f"the operator {sign} is not supported")
 
 
-def _column(reference: str) -> ColumnOf | TableColumn:
+def _column(reference: str) -> Tree:
     found = _OWN_ROW.match(reference)
     if found is None:
+        if (by_letters := lettered(reference)) is not None:
+            return by_letters
         whole = _COLUMN.match(reference)
         name = "" if whole is None else whole["bracketed"] or whole["plain"]
         if whole is not None and not _BRACKET.search(name):
             return TableColumn(whole["table"] or "", _unescaped(name))
-        raise WrongUsage(f"{reference}: cells and ranges are not supported; name a column of the row, such as [@amount]")
+        raise WrongUsage(f"{reference}: such cells and ranges are not supported; name a column of the row, such as [@amount] or B2")
     name = found["bracketed"] if found["bracketed"] is not None else found["plain"]
     return ColumnOf(_unescaped(name))
 

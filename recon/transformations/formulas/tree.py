@@ -52,6 +52,24 @@ class TableColumn:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """``B2``: the row's own value of the column at a place, from 0. ``shown``: as it is written."""
+
+    place: int
+    shown: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """``items!A:C``: whole columns of a table by their places, from 0. ``shown``: as it is written."""
+
+    table: str
+    first: int
+    last: int
+    shown: str
+
+
+@dataclass(frozen=True)
 class Omitted:
     """An argument that is left out between commas, where a function allows it."""
 
@@ -71,4 +89,4 @@ class Known:
     value: Any
 
 
-Tree = Number | Text | Truth | Error | ColumnOf | TableColumn | Omitted | Call | Known
+Tree = Number | Text | Truth | Error | ColumnOf | TableColumn | Cell | Columns | Omitted | Call | Known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from recon.errors import WrongUsage
 from recon.transformations.formulas.compile import Compiler
 from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.layers import Layers, Value, sql_of
+from recon.transformations.formulas.letters import named
 from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import Tree
 from recon.transformations.operations.over_tables import OverTables, looks_at_columns, tables_in
@@ -37,10 +38,12 @@ class Compute(Operation):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         table.refuse_taken(list(self.set))
-        shown, todo = {column.name for column in table.known} | self.set.keys(), dict[str, Tree]()
+        names = [column.name for column in table.known]
+        shown, todo = {*names, *self.set}, dict[str, Tree]()
         for name, text in self.set.items():
             with naming(name):
-                tree = parsed(text)
+                tree = with_names(plan, table.name, names, parsed(text))
+            names.append(name)
             if looks_at_columns(tree):
                 table, todo = _computed(plan, table, todo), {}
                 with naming(name):
@@ -70,6 +73,19 @@ def _computed(plan: Plan, table: Table, formulas: Mapping[str, Tree]) -> Table:
         parts += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
         columns.append(column if value.error is not None else Column(column.name, column.type, column.value))
     return table.with_columns([*table.known, *columns], plan.relation(f"SELECT {', '.join(parts)} FROM ({relation})", stored=True))
+
+
+def with_names(plan: Plan, own: str, names: Sequence[str], tree: Tree) -> Tree:
+    """A formula with names in place of letters. ``names``: the columns of the row's own table ``own``. Raises WrongUsage."""
+
+    def columns_of(table: str) -> Sequence[str]:
+        if table in ("", own):
+            return names
+        if table not in plan.tables:
+            raise WrongUsage(f"there is no table {table!r} before it; there are {', '.join(sorted(plan.tables))}")
+        return [column.name for column in plan.tables[table].known]
+
+    return named(tree, columns_of)
 
 
 def without_columns(plan: Plan, table: Table, tree: Tree, reserved: Iterable[str]) -> tuple[Table, Tree]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.compile import literal_integer
-from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Omitted, TableColumn, Text, Tree, Truth
+from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Columns, Error, Number, Omitted, TableColumn, Text, Tree, Truth
 from recon.transformations.operations.aggregates import Kind as Aggregated
 from recon.transformations.operations.conditional import Conditions, added_up
 from recon.transformations.operations.matching import Find, Match, taken
@@ -40,7 +40,7 @@ Computed = Callable[[Plan, Table, str, Tree], Table]
 def tables_in(tree: Tree) -> Iterator[str]:
     """The names of the tables of whose columns a formula speaks; the row's own is empty."""
     match tree:
-        case TableColumn(table, _):
+        case TableColumn(table, _) | Columns(table, _, _, _):
             yield table
         case Call(_, args):
             for arg in args:
@@ -50,7 +50,7 @@ def tables_in(tree: Tree) -> Iterator[str]:
 def looks_at_columns(tree: Tree) -> bool:
     """Whether a formula looks at whole columns, or has a function that does."""
     match tree:
-        case TableColumn():
+        case TableColumn() | Columns():
             return True
         case Call(name, args):
             return name in _ALWAYS or any(looks_at_columns(arg) for arg in args)
@@ -74,6 +74,8 @@ class OverTables:
         match tree:
             case TableColumn():
                 raise _no_value(_shown(tree))
+            case Columns(shown=shown):
+                raise WrongUsage(f"{shown} are several whole columns, which VLOOKUP takes; name one, such as {shown.partition(':')[0]}:…")
             case Call(name, args) if name in _ALWAYS or any(isinstance(arg, TableColumn) for arg in args):
                 return self._call(name, args)
             case Call(name, args):
@@ -154,9 +156,12 @@ class OverTables:
 
     def _vlookup(self, args: Sequence[Tree]) -> Tree:
         whole = args[1]
-        if not isinstance(whole, TableColumn) or whole.name is not None:
-            raise WrongUsage("VLOOKUP takes the name of a table, whose first column has the keys, or write XLOOKUP")
-        columns = self._table(whole).known
+        if isinstance(whole, Columns):
+            columns = self._table(TableColumn(whole.table, None)).known[whole.first : whole.last + 1]
+        elif isinstance(whole, TableColumn):
+            columns = self._table(whole).known if whole.name is None else (self._column("VLOOKUP", whole)[1],)
+        else:
+            raise WrongUsage("VLOOKUP takes the name of a table, whose first column has the keys, or columns such as items!A:C")
         at = literal_integer(args[2], "the column of VLOOKUP", 1, len(columns))
         near = args[3] if len(args) > 3 else Truth(True)
         if not isinstance(near, Truth | Number):

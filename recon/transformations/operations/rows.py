@@ -13,7 +13,7 @@ from recon.transformations.formulas.functions import FUNCTIONS
 from recon.transformations.formulas.layers import Layers, sql_of
 from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import TEXTS
-from recon.transformations.operations.columns import compiled, naming, tables_of, without_columns
+from recon.transformations.operations.columns import compiled, naming, tables_of, with_names, without_columns
 from recon.transformations.operations.criteria import Criteria, all_fit
 from recon.transformations.operations.port import Names, Operation, Plan
 from recon.transformations.operations.table import ROW, Table, folded, order, select
@@ -47,7 +47,8 @@ class Filter(Operation):
     def _where(self, plan: Plan, table: Table, where: str) -> Table:
         shown = table.known
         with naming("where"):
-            table, tree = without_columns(plan, table, parsed(where), [])
+            tree = with_names(plan, table.name, [column.name for column in shown], parsed(where))
+            table, tree = without_columns(plan, table, tree, [])
             layers = Layers(f"t{plan.first + len(plan.made)}_")
             value = compiled(plan, table, layers, tree)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
