@@ -13,18 +13,13 @@ Tables are Arrow tables. Every method raises the errors of ``recon.errors``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.config import Config, Place, load_config, load_place
 from recon.errors import WrongUsage
-from recon.model.moments import Upto, upto
 from recon.model.progress import Progress, silent
-from recon.state.timeline import State, Timeline
-from recon.storage.open import open_for
-from recon.storage.port import ObjectStore
+from recon.reading.answers import Answers
+from recon.state.timeline import Timeline
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +30,7 @@ if TYPE_CHECKING:
     from recon.intake.sources.site import Intake
     from recon.operations.copy.copy import Copied
     from recon.operations.rebuild import Preview, Rebuilt
-    from recon.reading.breaks import Chosen, Scope
-    from recon.reading.caveats import Caveat
-    from recon.reading.served import Known
-    from recon.reading.show import Lookup
     from recon.service.site import Service
-    from recon.serving.dynamodb import TableClient
     from recon.serving.sync import Synced
     from recon.stages.pipeline import CarryOut
     from recon.stages.report import RunReport
@@ -56,43 +46,8 @@ def open(path: str | Path = "recon.yaml") -> Reconciliation:
     return opened
 
 
-class Reconciliation:
-    """One reconciliation: its configuration, its store and its timeline. The rules are read when they are first needed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._store: ObjectStore | None = None
-        self._timeline: Timeline | None = None
-
-    @cached_property
-    def config(self) -> Config:
-        """The configuration, with the rules."""
-        return load_config(self._path)
-
-    @cached_property
-    def place(self) -> Place:
-        """The part of the configuration that names the store, the keys and the windows."""
-        return vars(self).get("config") or load_place(self._path)
-
-    def store(self, create: bool = False) -> ObjectStore:
-        """The store. Raises WrongUsage if there is none yet, unless ``create``."""
-        if self._store is None:
-            self._store = open_for(self.place, create)
-        return self._store
-
-    def state(self, known_at: str | None = None) -> State:
-        """The newest state, or the state that readers saw at a time (with zone)."""
-        if known_at is None:
-            return self._read_timeline().head()
-        from recon.reading.moments import state_known_at
-
-        return state_known_at(self._read_timeline(), self.config, known_at)
-
-    def _read_timeline(self) -> Timeline:
-        """The timeline, which remembers the entries that it has read."""
-        if self._timeline is None:
-            self._timeline = Timeline(self.store())
-        return self._timeline
+class Reconciliation(Answers):
+    """One reconciliation; what it answers is in recon.reading.answers."""
 
     def land(
         self,
@@ -184,101 +139,6 @@ class Reconciliation:
             raise WrongUsage(f"--from {first} lies after --to {last}; swap them")
         return pipeline.run(self.store(), self.config, low, high, progress or silent, way)
 
-    def show(
-        self,
-        *key: str,
-        as_of: str | None = None,
-        through: str | None = None,
-        known_at: str | None = None,
-        events: bool = False,
-        index: str = "runs",
-    ) -> dict[str, Any]:
-        """One artifact; several ``key`` values for a key of several columns. Raises WrongInput if the key is unknown.
-
-        ``as_of``: a time with zone; the windows that ended by then count. ``through``: a window; it and all earlier windows count.
-        ``known_at``: a time with zone; known then. ``index``: ``dynamodb`` asks the index table; ``served_by`` says what answered."""
-        from recon.reading.show import Lookup
-
-        lookup = Lookup(self.store(), self.place, self._rules, key, self._upto(as_of, through), events)
-        if index != "runs":
-            shown = self._show_served(lookup, known_at, index)
-        else:
-            shown = lookup.now(self.state()) if known_at is None else lookup.then(self.state(known_at), self.state())
-        if events:
-            from recon.intake.corrections import explain
-
-            explain(self.store(), self.config, shown)
-        return shown
-
-    def _show_served(self, lookup: Lookup, known_at: str | None, index: str) -> dict[str, Any]:
-        from recon.reading.served import refuse_served, show_served
-
-        refuse_served(self.place, index, known_at)
-        shown = show_served(lookup, self._read_timeline(), lambda: self._tables, self._known)
-        if shown["served_by"] != "dynamodb":
-            vars(self).pop("_tables", None)  # the next look-up opens a new client, with the credentials of then
-        return shown
-
-    @cached_property
-    def _known(self) -> Known:
-        from recon.reading.served import Known
-
-        return Known()
-
-    @cached_property
-    def _tables(self) -> TableClient:
-        """The client for look-ups. Its requests are counted together with the store's."""
-        from recon.serving.dynamodb import open_client
-        from recon.storage.cache import meter_of
-
-        return open_client(1, tries=3, meter=meter_of(self.store()))
-
-    def artifacts(self, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> pa.Table:
-        """All artifacts: key, status, measures, derived, windows, first_window, last_window; in order of key. See ``show``."""
-        from recon.reading.artifacts import artifacts
-
-        state = self.state(known_at)
-        return artifacts(self.store(), self._rules(state), state, self._last(as_of, through), then=known_at is not None)
-
-    def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> int:
-        """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""
-        from recon.reading.artifacts import export
-
-        state = self.state(known_at)
-        return export(self.store(), self._rules(state), state, Path(file), self._last(as_of, through), then=known_at is not None)
-
-    def caveats(self) -> list[Caveat]:
-        """What restricts the answers: what is missing, unreadable, in conflict or not done yet; see recon.reading.caveats."""
-        from recon.reading.caveats import caveats
-
-        return caveats(self.store(), self.config, self.state())
-
-    def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
-        """Artifacts that are not matched; see recon.reading.breaks. ``moment``: ``as_of``, ``through``, ``known_at`` as in ``show``."""
-        from recon.reading.breaks import Chosen, breaks
-
-        return breaks(self._scope(**moment), chosen or Chosen())
-
-    def breaks_summary(self, chosen: Chosen | None = None, **moment: str | None) -> list[dict[str, Any]]:
-        """The number of breaks and their sums, by status and age; see ``breaks`` and recon.reading.breaks.summary."""
-        from recon.reading.breaks import Chosen, summary
-
-        return summary(self._scope(**moment), chosen or Chosen())
-
-    def export_breaks(self, file: str | Path, chosen: Chosen | None = None, **moment: str | None) -> int:
-        """Writes the breaks to a file; see ``breaks``. Returns the number of rows."""
-        from recon.reading.breaks import Chosen, export_breaks
-
-        return export_breaks(self._scope(**moment), chosen or Chosen(), Path(file))
-
-    def _scope(self, as_of: str | None = None, through: str | None = None, known_at: str | None = None) -> Scope:
-        """The state that breaks are read from, and the time at which their ages end."""
-        from recon.reading.breaks import scope_of
-        from recon.reading.moments import instant_of
-
-        state, known = self.state(known_at), None if known_at is None else instant_of(self._read_timeline(), known_at)
-        return scope_of(self.store(), self._rules(state), state, self._upto(as_of, through), known)
-
     def transform(self, request: str | Path, certificate: str | None = None, progress: Progress = silent) -> dict[str, Any]:
         """Carries out a request, docs/transformations.md; its inputs may be artifacts, breaks and tables of this reconciliation. Returns
         the certificate, which is also written to a file where ``certificate`` names one."""
@@ -291,34 +151,6 @@ class Reconciliation:
         from recon.service.site import Service
 
         return Service(self.place, Reconciliation)
-
-    def rejects(self, window: str | None = None) -> pa.Table:
-        """Rejected rows of one window or of all: window, file, line, reason, raw; in that order."""
-        from recon.reading.rejects import rejects
-
-        start = None if window is None else self.config.grid.parse(window)
-        return rejects(self.store(), self.config, self.state(), start)
-
-    def duplicates(self, window: str | None = None) -> pa.Table:
-        """Suppressed rows of one window or of all, each with the row that counts; conflicts first. Columns: recon.reading.duplicates."""
-        from recon.reading.duplicates import duplicates
-
-        start = None if window is None else self.config.grid.parse(window)
-        return duplicates(self.store(), self.config, self.state(), start)
-
-    def certificate(self, window: str) -> dict[str, Any] | None:
-        """The newest certificate of a window, None if there is none yet."""
-        from recon.state.certificates import read_certificate
-
-        return read_certificate(self.store(), self.config.grid.parse(window))
-
-    def status(self, window: str | None = None, figures_of: int | None = None) -> dict[str, Any]:
-        """Windows, stages, backlog and watermark, with rows of the newest ``figures_of`` windows (default: all); or one window."""
-        from recon.reading.status import status, window_status
-
-        if window is None:
-            return status(self.store(), self.config, self.state(), figures_of)
-        return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
 
     def head(self) -> str:
         """The digest of the newest entry of the timeline, to keep elsewhere. Raises WrongUsage if nothing is committed yet."""
@@ -385,15 +217,3 @@ class Reconciliation:
         from recon.state.amplification import figures
 
         return figures(self.config, self.state().totals)
-
-    def _rules(self, state: State) -> Config:
-        """The rules by which a state was made: the current rules, or those that the store kept."""
-        from recon.state.kept_rules import rules_of
-
-        return rules_of(self.store(), self.config, state.rules)
-
-    def _upto(self, as_of: str | None, through: str | None) -> Upto | None:
-        return upto(self.place.grid, as_of, through, datetime.now(UTC))
-
-    def _last(self, as_of: str | None, through: str | None) -> datetime | None:
-        return None if (found := self._upto(as_of, through)) is None else found.last

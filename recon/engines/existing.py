@@ -120,6 +120,13 @@ def touched_keys(
     bounds[0] ≤ hi < bounds[1]."""
     folders = [figures.folder for figures in range_figures]
     folders += [state.windows[f.window].folder for f in range_figures if f.window in state.windows]
+    return touched_hashes(store, folders, bounds)
+
+
+def touched_hashes(
+    store: ObjectStore, folders: Sequence[str], bounds: tuple[int, int] | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], np.ndarray[Any, np.dtype[np.uint64]]]:
+    """Distinct key hashes (hi, lo), sorted, of reduced windows in these folders. ``bounds``: see ``touched_keys``."""
     columns = [_hashes(store, folder, bounds) for folder in dict.fromkeys(folders)]
     hi = np.concatenate([column[0] for column in columns] or [np.empty(0, np.uint64)])
     lo = np.concatenate([column[1] for column in columns] or [np.empty(0, np.uint64)])

@@ -64,16 +64,23 @@ def artifacts(store: ObjectStore, config: Config, state: State, as_of: datetime 
 
 @contextmanager
 def table_of(
-    store: ObjectStore, config: Config, state: State, as_of: datetime | None = None, then: bool = False
+    store: ObjectStore,
+    config: Config,
+    state: State,
+    as_of: datetime | None = None,
+    then: bool = False,
+    records: Iterator[pa.Table] | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the table ``artifacts``, columns as in the contract. The table spills to disk if it does not fit in memory.
 
-    ``then``: the state is an earlier one, whose part-files may be deleted."""
+    ``then``: the state is an earlier one, whose part-files may be deleted. ``records``: batches of hi, lo and record; default: all."""
     last = None if as_of is None else name_of(as_of)
     with scratch_folder(store) as scratch, connect(store, config, scratch) as connection:
         files = files_then(store, state, scratch)
         try:
-            _fill(connection, config, live_records(store, state) if state.runs else iter(()), last, files)
+            if records is None:
+                records = live_records(store, state) if state.runs else iter(())
+            _fill(connection, config, records, last, files)
         except (NotFound, JsonLines):
             if not then:
                 raise

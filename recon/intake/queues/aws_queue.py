@@ -22,6 +22,7 @@ class SqsQueue:
 
     def __init__(self, client: Any, url: str, dead_url: str) -> None:
         self._client, self.url, self._dead_url = client, url, dead_url
+
     @property
     def dead(self) -> SqsQueue:
         return SqsQueue(self._client, self._dead_url, self._dead_url)
