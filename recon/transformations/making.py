@@ -1,19 +1,20 @@
 """Makes the tables of a request one after the other: what is stored and what is computed when it is asked for, what is counted and when,
 and what is given up once no later operation needs it.
 
-An operation that keeps its rows is not stored: the next one is computed with it in one pass. Before rows change, the chain is stored, and
-the rows and errors of all its operations are counted in one pass over it."""
+An operation that keeps its rows is not stored: the next one is computed with it in one pass. Before rows change, the errors of all
+operations of the chain are counted in one pass over it. An engine that computes late stores what is found in other rows and the places of
+rows, and computes a row's own columns where they are read; another engine stores the chain before rows change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from recon.transformations.beside import NARROW, Beside
 from recon.transformations.engines.figures import Figures, figures_of
 from recon.transformations.engines.port import Engine
 from recon.transformations.engines.views import NAME
+from recon.transformations.late_tables import LateTables
 from recon.transformations.operations.port import DEPTH_MAX, Operation, Plan
 from recon.transformations.operations.table import Column, Table
 
@@ -45,7 +46,7 @@ class Making:
         self._rows: dict[str, int] = {}
         self._chains: dict[str, _Chain] = {}
         self._sources: dict[str, set[str]] = {}
-        self._beside: dict[str, Beside] = {}
+        self._late = LateTables(engine, self._sources)
         self._number = 0
 
     def loaded(self, table: Table) -> Figures:
@@ -54,16 +55,24 @@ class Making:
         self._sources[table.relation] = set()
         figures = figures_of(self._engine, table.relation, table.known, table.known)
         self._rows[table.relation] = figures.rows
+        self._known_right(table.known, set(figures.errors))
         return figures
 
     def apply(self, number: int, operation: Operation) -> None:
         """Makes the table of an operation. Raises what the operation and the engine raise."""
-        table, new = self.tables[operation.table], operation.as_ or operation.table
+        new = operation.as_ or operation.table
         for name in operation.inputs:
-            if not operation.KEEPS_ROWS or name != operation.table or self._too_deep(table):
+            if self._too_deep(self.tables[name]):
+                self._flattened(self.tables[name])
+            elif not operation.KEEPS_ROWS or name != operation.table:
                 self.settled(self.tables[name])
-        if operation.LOOKS_ROUND and table.relation not in self._beside:
+        table = self.tables[operation.table]
+        if self._engine.late and table.relation not in self._late:
+            self._flattened(table)
+            self._late.begin(table)
+        elif operation.LOOKS_ROUND and not self._engine.late:
             self.settled(table)
+        table = self.tables[operation.table]
         plan = self._planned(self.tables, self._query, self._number)
         self._plan, self._done = plan, 0
         made = operation.apply(plan, table)
@@ -84,60 +93,53 @@ class Making:
         self._give_up(number)
 
     def settled(self, table: Table) -> None:
-        """Stores what a chain computes, where it is not stored, and counts the errors of its operations."""
+        """Stores what a chain finds in other rows, on an engine that does not compute late all that it computes, and counts the errors of
+        its operations."""
         chain = self._chains.pop(table.relation, _Chain())
-        if not chain.computed:
-            return
-        counted = table.relation
-        if (beside := self._beside.pop(table.relation, None)) is not None:
-            counted = f"s_{table.relation}"
-            self._engine.make(counted, beside.narrow, stored=True)
-            self._engine.drop(table.relation)
-            self._engine.make(table.relation, beside.joined(table.known, counted), stored=False)
-            self._sources |= {counted: set(), table.relation: {beside.base, counted}}
-        else:
+        if table.relation in self._late:
+            self._late.settle(table.relation)
+        elif chain.computed:
             self._engine.store(table.relation)
             self._sources[table.relation] = set()
         columns = [replace(column, name=column.value) for _, fresh in chain.steps for column in fresh]
         if any(column.error is not None for column in columns):
-            errors = figures_of(self._engine, counted, columns).errors
+            errors = figures_of(self._engine, table.relation, columns).errors
             for step, fresh in chain.steps:
                 step["errors"] = {column.name: errors[column.value] for column in fresh if column.value in errors}
+            self._known_right(columns, set(errors))
+
+    def _flattened(self, table: Table) -> None:
+        """Stores a table with all that is computed."""
+        self.settled(table)
+        if table.relation in self._late:
+            self._late.flatten(table.relation)
+
+    def _known_right(self, columns: Sequence[Column], wrong: set[str]) -> None:
+        """Notes the columns in which no error was found, so that nobody looks for one again. ``wrong``: names of the others."""
+        right = {column.value for column in columns if column.error is not None and column.name not in wrong}
+        for name, table in self.tables.items():
+            known = [replace(column, error=None) if column.value in right else column for column in table.known]
+            self.tables[name] = table.with_columns(known, table.relation)
 
     def _lengthen(self, table: Table, made: Table, step: dict[str, Any], fresh: tuple[Column, ...]) -> None:
         """Adds an operation that keeps its rows to the chain of its table."""
         step |= {"rows_out": step["rows_in"], "errors": {}}
         there = {sql for column in made.known for sql in column.sql}
-        if any(column.error is not None and column.error not in there for _, columns in self._chain(table).steps for column in columns):
+        gone = [column for _, columns in self._chain(table).steps for column in columns if column.error and column.error not in there]
+        if gone and table.relation not in self._late:
             self.settled(table)  # else nobody could count the errors of columns that are gone
-        source, _ = self._plan.beside.get(made.relation, ("", []))
-        # Not where the operation has relations of its own between.
-        if self._engine.apart and source == table.relation and len(there) > NARROW:
-            self._make_beside(table, made)
-        else:
-            self._make(made.relation)
+        self._make(made.relation)
         chain = self._chain(table)
         self._rows[made.relation] = self._rows[table.relation]
         if made.relation != table.relation:
             self._chains[table.relation] = _Chain([], chain.computed, chain.depth)
         self._chains[made.relation] = _Chain([*chain.steps, (step, fresh)], chain.computed or bool(fresh), chain.depth + self._plan.depth)
 
-    def _make_beside(self, table: Table, made: Table) -> None:
-        """Makes the relation of an operation that looks at other rows: together with those before it, if it does not need them."""
-        source, added = self._plan.beside[made.relation]
-        earlier = self._beside.get(source)
-        both = None if earlier is None else earlier.more(added)
-        if earlier is not None and both is None:
-            self.settled(table)
-        beside = self._beside[made.relation] = both or Beside(source, tuple(added))
-        self._engine.make(made.relation, beside.joined(made.known, f"({beside.narrow})"), stored=False)
-        self._sources[made.relation] = {beside.base}
-        self._done = len(self._plan.made)
-
     def _too_deep(self, table: Table) -> bool:
         """Whether the engine's planning, which grows with what is computed in one pass, would cost more than storing the table."""
         layers = DEPTH_MAX if self._rows[table.relation] < MANY else 8 * DEPTH_MAX
-        return self._chain(table).depth >= layers or len(self._behind([table.relation])) > VIEWS_MAX
+        depth = self._late.depth(table.relation) if table.relation in self._late else self._chain(table).depth
+        return depth >= layers or len(self._behind([table.relation])) > VIEWS_MAX
 
     def _chain(self, table: Table) -> _Chain:
         return self._chains.get(table.relation, _Chain())
@@ -149,6 +151,9 @@ class Making:
     def _make(self, unstored: str = "") -> None:
         """Makes the relations that the operation has named so far. ``unstored``: that of its table, where its rows are kept."""
         for name, select, stored in self._plan.made[self._done :]:
+            if (kept := self._plan.kept.get(name)) is not None and kept.source in self._late:
+                self._late.make(name, kept)
+                continue
             sources = self._sources.keys() & set(NAME.findall(select))
             stored = (stored and name != unstored) or len(self._behind(sources)) > VIEWS_MAX
             self._sources[name] = set() if stored else sources
@@ -160,6 +165,7 @@ class Making:
         needed = self._behind(table.relation for name, table in self.tables.items() if name in self._later[number - 1])
         for relation in [name for name in self._sources if name not in needed]:
             self._engine.drop(relation)
+            self._late.forget(relation)
             del self._sources[relation]
 
     def _behind(self, relations: Iterable[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recon.engines.duckdb.session import DISK_FULL
 from recon.errors import OutOfCapacity, WrongInput
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
-from recon.transformations.engines.views import Views
+from recon.transformations.engines.views import Select, Views
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Table
 from recon.vocabulary.duckdb import literal
@@ -24,6 +25,7 @@ _LOOK_S = 0.2
 """Seconds between two looks at how far a statement is."""
 _ROWS = 10_000
 _FORMS = {".csv": "FORMAT csv, HEADER", ".tsv": "FORMAT csv, HEADER, DELIMITER '\t'", ".parquet": "FORMAT parquet, COMPRESSION zstd"}
+ORDERED = re.compile(rf"(?P<select>.* FROM (?P<relation>\w+) t) ORDER BY t\.{ROW}", re.DOTALL)
 T = TypeVar("T")
 
 
@@ -31,7 +33,7 @@ class DuckDB:
     """One session in a folder of its own. ``watch``: gets the share of the statement that is done, 0 to 1."""
 
     name = "duckdb"
-    apart = True
+    late = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -86,10 +88,10 @@ class DuckDB:
                 self._connection.interrupt()
                 raise
 
-    def make(self, relation: str, select: str, stored: bool) -> None:
+    def make(self, relation: str, select: Select, stored: bool) -> None:
         """See the port."""
         if stored:
-            self.run(f"CREATE TEMP TABLE {relation} AS {self._views.over(select)}")
+            self.run(f"CREATE TEMP TABLE {relation} AS {self._views.over(str(select))}")
         else:
             self._views.add(relation, select)
 
@@ -152,15 +154,23 @@ class DuckDB:
     def copy(self, select: str, to: Path, suffix: str) -> None:
         """See the port."""
         with self._in_order():
-            self.run(f"COPY ({self._views.over(select)}) TO {literal(str(to))} ({_FORMS[suffix]})")
+            self.run(f"COPY ({self._ordered(select)}) TO {literal(str(to))} ({_FORMS[suffix]})")
 
     def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
         """See the port."""
         with self._in_order():
-            statement = self._views.over(select)
+            statement = self._ordered(select)
             self._running(lambda: self._connection.execute(statement))
             while batch := self._connection.fetchmany(_ROWS):
                 yield batch
+
+    def _ordered(self, select: str) -> str:
+        """The statement of an ordered SELECT. Where its relation is computed late, only what that computes from is sorted, and the session
+        keeps its order."""
+        found = ORDERED.fullmatch(select)
+        if found is None or not self._views.is_late(found["relation"]):
+            return self._views.over(select)
+        return self._views.over(found["select"], ordered=found["relation"])
 
     @contextmanager
     def _in_order(self) -> Iterator[None]:

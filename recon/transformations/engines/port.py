@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recon.transformations.engines.views import Select
 from recon.transformations.operations.table import Table
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class Engine(Protocol):
     for too little disk."""
 
     name: str
-    apart: bool
-    """Whether columns that look at other rows are better computed apart from the others."""
+    late: bool
+    """Whether columns are better computed where they are read, and what looks at other rows apart from the others."""
     watch: Callable[[float], None]
     """Gets the share of the present statement that is done, 0 to 1, if the engine knows it."""
 
@@ -30,7 +31,7 @@ class Engine(Protocol):
         """Reads an input. Raises WrongInput for a row that cannot be read."""
         ...
 
-    def make(self, relation: str, select: str, stored: bool) -> None:
+    def make(self, relation: str, select: Select, stored: bool) -> None:
         """Makes a relation, stored, or computed whenever it is asked for."""
         ...
 
@@ -55,9 +56,9 @@ class Engine(Protocol):
         ...
 
     def copy(self, select: str, to: Path, suffix: str) -> None:
-        """Writes the rows of an ordered SELECT to the file ``to``: .csv, .tsv or .parquet."""
+        """Writes the rows of a SELECT that ends in ``ORDER BY t.n`` to the file ``to``: .csv, .tsv or .parquet."""
         ...
 
     def rows(self, select: str) -> Generator[Sequence[Sequence[Any]], None, None]:
-        """The rows of an ordered SELECT, some at a time. To be closed where it is not read to its end."""
+        """The rows of such a SELECT, some at a time. To be closed where it is not read to its end."""
         ...

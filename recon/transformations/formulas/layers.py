@@ -61,6 +61,11 @@ class Layers:
         self._columns[name], self._levels[name] = sql, level
         return name, level
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """SQL of each column, which names earlier ones."""
+        return dict(self._columns)
+
     def over(self, base: Sequence[str], needed: Iterable[str]) -> list[list[str]]:
         """What each layer selects, over a relation's columns ``base``, so that the last has what ``needed``, SQL over it, names.
 

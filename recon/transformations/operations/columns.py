@@ -19,7 +19,7 @@ from recon.transformations.formulas.letters import named
 from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import Tree
 from recon.transformations.operations.over_tables import OverTables, looks_at_columns, tables_in
-from recon.transformations.operations.port import Names, Operation, Plan
+from recon.transformations.operations.port import Kept, Names, Operation, Plan, by_name
 from recon.transformations.operations.table import ROW, Column, Table, select
 from recon.vocabulary import Node
 from recon.vocabulary.types import TEXT
@@ -53,12 +53,12 @@ class Compute(Operation):
         kept = [column for column in table.known if column.name in shown]
         if len(kept) == len(table.known):
             return table
-        return table.with_columns(kept, plan.relation(select(kept, table.relation), stored=True))
+        return _only(plan, table, kept)
 
 
 def _computed(plan: Plan, table: Table, formulas: Mapping[str, Tree]) -> Table:
     """The table with the columns of formulas; a later one may name those before it. Raises WrongUsage with the column's name."""
-    layers, values = Layers(f"t{plan.first + len(plan.made)}_"), dict[str, Value]()
+    layers, values, before = Layers(f"t{plan.first + len(plan.made)}_"), dict[str, Value](), len(plan.made)
     for name, tree in formulas.items():
         with naming(name):
             values[name] = compiled(plan, table, layers, tree, values)
@@ -66,13 +66,16 @@ def _computed(plan: Plan, table: Table, formulas: Mapping[str, Tree]) -> Table:
         return table
     columns = list[Column]()
     relation = plan.layered(layers, table, [part for value in values.values() for part in (sql_of(value.node), value.error or "")])
-    parts = [ROW, *(sql for column in table.known for sql in column.sql)]
+    parts, added = [ROW, *(sql for column in table.known for sql in column.sql)], list[str]()
     made = plan.columns(len(values), [value.type for value in values.values()], list(values))
     for column, value in zip(made, values.values(), strict=True):
-        parts.append(f"{sql_of(value.node)} AS {column.value}")
-        parts += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
+        added.append(f"{sql_of(value.node)} AS {column.value}")
+        added += [f"CAST({value.error} AS TINYINT) AS {column.error}"] if value.error is not None else []
         columns.append(column if value.error is not None else Column(column.name, column.type, column.value))
-    return table.with_columns([*table.known, *columns], plan.relation(f"SELECT {', '.join(parts)} FROM ({relation})", stored=True))
+    found = plan.relation(f"SELECT {', '.join([*parts, *added])} FROM ({relation})", stored=True)
+    if len(plan.made) == before + 1:
+        plan.kept[found] = Kept(table.relation, {**layers.columns, **by_name(added)})
+    return table.with_columns([*table.known, *columns], found)
 
 
 def with_names(plan: Plan, own: str, names: Sequence[str], tree: Tree) -> Tree:
@@ -128,6 +131,13 @@ def compiled(plan: Plan, table: Table, layers: Layers, tree: Tree, earlier: Mapp
     return value if not value.untyped else replace(value, node=Node("literal", (), TEXT, None))
 
 
+def _only(plan: Plan, table: Table, columns: Sequence[Column]) -> Table:
+    """The table with some of its columns."""
+    relation = plan.relation(select(columns, table.relation))
+    plan.kept[relation] = Kept(table.relation)
+    return table.with_columns(columns, relation)
+
+
 class Select(Operation):
     """Only these columns, in this order."""
 
@@ -139,7 +149,7 @@ class Select(Operation):
         chosen = [table.column(name) for name in self.columns]
         if len({column.name for column in chosen}) < len(chosen):
             raise WrongUsage("a column is named twice; name each once")
-        return table.with_columns(chosen, plan.relation(select(chosen, table.relation)))
+        return _only(plan, table, chosen)
 
 
 class Drop(Operation):
@@ -154,7 +164,7 @@ class Drop(Operation):
         kept = [column for column in table.known if column.name not in gone]
         if not kept:
             raise WrongUsage("every column is dropped; keep at least one")
-        return table.with_columns(kept, plan.relation(select(kept, table.relation)))
+        return _only(plan, table, kept)
 
 
 class Rename(Operation):

@@ -12,7 +12,7 @@ from recon.config.fields import Section, Text, as_list
 from recon.transformations.formulas.tree import DIV0
 from recon.transformations.operations.aggregates import Aggregate, Kind, aggregated
 from recon.transformations.operations.criteria import OF_ROW, Criterion, all_fit
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.port import Kept, Operation, Plan, by_name
 from recon.transformations.operations.row_criteria import PerRow, Sign, Test, test_of
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary.types import INTEGER, Type
@@ -47,15 +47,17 @@ def added_up(plan: Plan, table: Table, other: Table, of: tuple[Kind, Column | No
         listed = ", ".join(names)
         found = f"SELECT {listed}, {results} FROM {pairs} WHERE {where} GROUP BY {listed}"
     equal = " AND ".join(f"{sql} IS NOT DISTINCT FROM a.{name}" for sql, name in zip(mine, names, strict=True)) or "true"
-    joined = f"{table.relation} t LEFT JOIN {plan.relation(found, stored=True)} a ON {equal}"
+    join = f" LEFT JOIN {plan.relation(found, stored=True)} a ON {equal}"
     (made,) = plan.columns(1, [kind], [to])
     wrong = [f"t.{row.mine.error}" for row in conditions.per_row if row.mine.error]
     none = f"CASE WHEN a.v IS NULL THEN {DIV0} END" if of[0] == "average" else "NULL"
     code = f"coalesce({', '.join([*wrong, 'a.e', none, 'NULL'])})"
     result = f"coalesce(a.v, CAST(0 AS {kind.duckdb}))" if kind.is_number and of[0] != "average" else "a.v"
     parts = [f"t.{ROW}", *(f"t.{sql}" for column in table.known for sql in column.sql)]
-    parts += [f"CASE WHEN {code} IS NULL THEN {result} END AS {made.value}", f"CAST({code} AS TINYINT) AS {made.error}"]
-    return table.with_columns([*table.known, made], plan.relation(f"SELECT {', '.join(parts)} FROM {joined}"))
+    added = [f"CASE WHEN {code} IS NULL THEN {result} END AS {made.value}", f"CAST({code} AS TINYINT) AS {made.error}"]
+    relation = plan.relation(f"SELECT {', '.join([*parts, *added])} FROM {table.relation} t{join}")
+    plan.kept[relation] = Kept(table.relation, added=by_name(added), join=join)
+    return table.with_columns([*table.known, made], relation)
 
 
 def _by_key(other: Table, rows: Sequence[PerRow], keys: Sequence[str], results: str, where: str) -> str:

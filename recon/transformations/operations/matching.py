@@ -9,7 +9,7 @@ from typing import Literal
 from recon.errors import WrongInput, WrongUsage
 from recon.transformations.formulas.layers import sql_of
 from recon.transformations.formulas.tree import NA
-from recon.transformations.operations.port import Plan
+from recon.transformations.operations.port import Kept, Plan, by_name
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary import Node, reference
 from recon.vocabulary.types import TEXT, Type, common
@@ -51,19 +51,20 @@ def taken(plan: Plan, table: Table, match: Match, take: Mapping[str, Column], if
             match = replace(match, find="exact")
     found = plan.relation(_found(match, [theirs for _, theirs in pairs], list(take.values())), stored=True)
     _count_several(plan, match, found)
-    mine, source = [mine for mine, _ in pairs], f"{table.relation} t"
+    mine, added = [mine for mine, _ in pairs], list[str]()
     if match.find == "exact":
-        source += f" LEFT JOIN {found} l ON {_equal(mine, 'l.k')}"
+        join = f" LEFT JOIN {found} l ON {_equal(mine, 'l.k')}"
     else:
         near = plan.relation(_near(match, table, mine, found), stored=True)
         beside = _equal([f"p.k{at}" for at in range(len(mine) - 1)] + ["p.h"], "l.k")
-        source += f" LEFT JOIN {near} p ON {_equal(mine, 'p.k')} LEFT JOIN {found} l ON {beside}"
+        join = f" LEFT JOIN {near} p ON {_equal(mine, 'p.k')} LEFT JOIN {found} l ON {beside}"
     made = plan.columns(len(take), [column.type for column in take.values()], list(take))
     parts = [f"t.{ROW}", *(f"t.{sql}" for column in table.known for sql in column.sql)]
     wrong = [f"t.{key.error}" for key in match.keys if key.error]
     for number, (new, column) in enumerate(zip(made, take.values(), strict=True)):
-        parts += _values(wrong, new, f"l.f.e{number}" if column.error else "NULL", f"l.f.v{number}", missing[number])
-    relation = plan.relation(f"SELECT {', '.join(parts)} FROM {source}")
+        added += _values(wrong, new, f"l.f.e{number}" if column.error else "NULL", f"l.f.v{number}", missing[number])
+    relation = plan.relation(f"SELECT {', '.join([*parts, *added])} FROM {table.relation} t{join}")
+    plan.kept[relation] = Kept(table.relation, added=by_name(added), join=join)
     return table.with_columns([*table.known, *made], relation)
 
 

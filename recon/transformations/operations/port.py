@@ -18,6 +18,27 @@ DEPTH_MAX = 40
 """Layers that are computed in one pass at most: the engine's own planning grows with the cube of their number."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How a relation is made of the rows of another, ``source``: columns are added, rows are numbered anew or left out, and no row is there
+    twice. ``layers``: columns that are computed of a row alone, in an order in which each names earlier ones. ``added``: columns of the
+    source's rows, called t, and of those that ``join`` puts beside them, one to each row; with ``around`` they look at other rows.
+    ``where``: the rows that stay. ``number``: SQL of their numbers."""
+
+    source: str
+    layers: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, str] = field(default_factory=dict)
+    join: str = ""
+    where: str = ""
+    number: str = f"t.{ROW}"
+    around: bool = False
+
+
+def by_name(listed: Iterable[str]) -> dict[str, str]:
+    """SQL by its name, of ``… AS name``."""
+    return {name: sql for sql, _, name in (one.rpartition(" AS ") for one in listed)}
+
+
 @dataclass
 class Plan:
     """The tables so far, and the statements that make the next. ``query``: asks the engine, and is None while a request is only checked."""
@@ -31,8 +52,8 @@ class Plan:
     figures: dict[str, Any] = field(default_factory=dict)
     depth: int = 0
     """Layers over what is stored."""
-    beside: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
-    """Relation → the relation whose columns it has all of, and the SQL of its new columns, ``… AS name``: they can be computed apart."""
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """How relations that have all columns of their sources are made, beside their SELECTs, for engines that compute late."""
 
     def relation(self, select: str, stored: bool = False) -> str:
         """The name of a new relation."""

@@ -15,7 +15,7 @@ from recon.transformations.formulas.parse import parsed
 from recon.transformations.formulas.tree import TEXTS
 from recon.transformations.operations.columns import compiled, naming, tables_of, with_names, without_columns
 from recon.transformations.operations.criteria import Criteria, all_fit
-from recon.transformations.operations.port import Names, Operation, Plan
+from recon.transformations.operations.port import Kept, Names, Operation, Plan
 from recon.transformations.operations.table import ROW, Table, folded, order, select
 
 
@@ -40,7 +40,9 @@ class Filter(Operation):
     def apply(self, plan: Plan, table: Table) -> Table:
         if self.criteria:
             pairs = [(table.column(name), criterion) for name, listed in self.criteria.items() for criterion in listed]
-            relation = plan.relation(f"{select(table.known, table.relation)} WHERE {all_fit(pairs)}")
+            where = all_fit(pairs)
+            relation = plan.relation(f"{select(table.known, table.relation)} WHERE {where}")
+            plan.kept[relation] = Kept(table.relation, where=where)
             table = table.with_columns(table.known, relation)
         return table if self.where is None else self._where(plan, table, self.where)
 
@@ -52,12 +54,15 @@ class Filter(Operation):
             layers = Layers(f"t{plan.first + len(plan.made)}_")
             value = compiled(plan, table, layers, tree)
         truth = Compiler(layers, {}, plan.settings, FUNCTIONS).truth(value)
+        before = len(plan.made)
         layered = plan.layered(layers, table, [truth.error or "", sql_of(truth.node)])
         if plan.query is not None and truth.error is not None:
             wrong = plan.query(f"SELECT {ROW}, {truth.error} FROM ({layered}) WHERE {truth.error} IS NOT NULL ORDER BY {ROW} LIMIT 1")
             if wrong:
                 raise WrongInput(f"row {wrong[0][0]}: the condition is {TEXTS[int(wrong[0][1])]}; use IFERROR to say what such a row is")
         relation = plan.relation(f"{select(shown, f'({layered})')} WHERE {sql_of(truth.node)}")
+        if len(plan.made) == before + 1:
+            plan.kept[relation] = Kept(table.relation, layers.columns, where=sql_of(truth.node))
         return table.with_columns(shown, relation)
 
 
@@ -86,8 +91,10 @@ class Sort(Operation):
         # Only the columns to sort by are moved; the others follow where the rows are read.
         places = plan.relation(f"SELECT {ROW} AS o, {number} AS m FROM {table.relation}", stored=True)
         columns = ", ".join(f"t.{sql}" for column in table.known for sql in column.sql)
-        joined = f"{table.relation} t JOIN {places} p ON p.o = t.{ROW}"
-        return table.with_columns(table.known, plan.relation(f"SELECT p.m AS {ROW}, {columns} FROM {joined}"))
+        join = f" JOIN {places} p ON p.o = t.{ROW}"
+        relation = plan.relation(f"SELECT p.m AS {ROW}, {columns} FROM {table.relation} t{join}")
+        plan.kept[relation] = Kept(table.relation, join=join, number="p.m")
+        return table.with_columns(table.known, relation)
 
 
 class RemoveDuplicates(Operation):

@@ -11,7 +11,7 @@ from recon.errors import WrongInput, WrongUsage
 from recon.transformations.formulas.layers import column as named
 from recon.transformations.formulas.layers import sql_of
 from recon.transformations.formulas.tree import NUM, VALUE
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.port import Kept, Operation, Plan, by_name
 from recon.transformations.operations.table import ROW, Column, Table
 from recon.vocabulary import check, parse_type
 from recon.vocabulary.check import Unfit
@@ -41,16 +41,18 @@ class Cast(Operation):
     def apply(self, plan: Plan, table: Table) -> Table:
         kinds = {table.column(name).name: parse_type(kind, name) for name, kind in self.columns.items()}
         new = plan.columns(len(table.known), [kinds.get(column.name, column.type) for column in table.known], [c.name for c in table.known])
-        parts, columns = [ROW], list[Column]()
+        parts, added, columns = [ROW], list[str](), list[Column]()
         for made, column in zip(new, table.known, strict=True):
             if column.name not in kinds:
                 parts, columns = [*parts, *column.sql], [*columns, column]
                 continue
             value = _cast(column, kinds[column.name])
             wrong = f"CASE WHEN ({value}) IS NULL AND {_present(column)} THEN {VALUE if column.type == TEXT else NUM} END"
-            parts += [f"{value} AS {made.value}", f"CAST(coalesce({column.code}, {wrong}) AS TINYINT) AS {made.error}"]
-            columns.append(made)
-        return table.with_columns(columns, plan.relation(f"SELECT {', '.join(parts)} FROM {table.relation}", stored=True))
+            fresh = [f"{value} AS {made.value}", f"CAST(coalesce({column.code}, {wrong}) AS TINYINT) AS {made.error}"]
+            parts, added, columns = [*parts, *fresh], [*added, *fresh], [*columns, made]
+        relation = plan.relation(f"SELECT {', '.join(parts)} FROM {table.relation}", stored=True)
+        plan.kept[relation] = Kept(table.relation, by_name(added))
+        return table.with_columns(columns, relation)
 
 
 def _cast(column: Column, to: Type) -> str:
@@ -92,15 +94,16 @@ class Split(Operation):
         table.refuse_taken(self.into)
         made = plan.columns(len(self.into), [TEXT] * len(self.into), list(self.into))
         by, parts = literal(self.by), [ROW, *(sql for one in table.known for sql in one.sql)]
-        before = list[str]()
+        before, added = list[str](), list[str]()
         for number, new in enumerate(made, 1):
             part = f"split_part({column.value}, {by}, {number})"
             if number == len(made):
                 part = f"substr({column.value}, {' + '.join(['1', *before])})"
             before.append(f"length({part}) + {len(self.by)}")
             code = column.code if number == 1 else "NULL"
-            parts += [f"nullif({part}, '') AS {new.value}", f"CAST({code} AS TINYINT) AS {new.error}"]
-        relation = plan.relation(f"SELECT {', '.join(parts)} FROM {table.relation}", stored=True)
+            added += [f"nullif({part}, '') AS {new.value}", f"CAST({code} AS TINYINT) AS {new.error}"]
+        relation = plan.relation(f"SELECT {', '.join([*parts, *added])} FROM {table.relation}", stored=True)
+        plan.kept[relation] = Kept(table.relation, by_name(added))
         return table.with_columns([*table.known, *made], relation)
 
     def _into_rows(self, plan: Plan, table: Table, column: Column) -> Table:

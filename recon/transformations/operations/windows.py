@@ -10,7 +10,7 @@ from recon.config.fields import Text, Texts, as_list
 from recon.errors import WrongUsage
 from recon.transformations.formulas.layers import column as named
 from recon.transformations.formulas.tree import DIV0, NUM
-from recon.transformations.operations.port import Operation, Plan
+from recon.transformations.operations.port import Kept, Operation, Plan, by_name
 from recon.transformations.operations.table import ROW, Column, Table, folded
 from recon.vocabulary import check, emit_duckdb
 from recon.vocabulary.tree import Expression
@@ -37,7 +37,7 @@ class _PerGroup(Operation):
         added = [f"{value} AS {made.value}", f"CAST({error} AS TINYINT) AS {made.error}"]
         columns = [ROW, *(sql for column in table.known for sql in column.sql), *added]
         relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation}", stored=True)
-        plan.beside[relation] = (table.relation, added)
+        plan.kept[relation] = Kept(table.relation, added=by_name(added), around=True)
         return table.with_columns([*table.known, made], relation)
 
 

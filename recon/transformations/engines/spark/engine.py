@@ -23,7 +23,7 @@ from recon.transformations.engines.spark.cutting import Cut, cut_of, is_counting
 from recon.transformations.engines.spark.numbering import ORDER, Numbered, numbered, ordered, split
 from recon.transformations.engines.spark.pieces import Pieces
 from recon.transformations.engines.spark.tasks import DELETED, DIGEST, LAST, PART, PLACED, Numbering, Reading, Step, Writing
-from recon.transformations.engines.views import NAME, Views
+from recon.transformations.engines.views import NAME, Select, Views
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Table
 from recon.transformations.request.files import Objects
@@ -39,7 +39,7 @@ class Spark:
     without its rows, from which the columns of what is computed are known before any row is."""
 
     name = "spark"
-    apart = False
+    late = False
 
     def __init__(self, session: SparkSession, settings: Settings, driver: DuckDB, pieces: Pieces, scratch: Path) -> None:
         self._session, self._settings, self._driver, self._pieces, self._scratch = session, settings, driver, pieces, scratch
@@ -87,8 +87,9 @@ class Spark:
         self._frames[table.relation] = rows.repartition(self._slices, ROW) if count < self._slices else rows
         return table
 
-    def make(self, relation: str, select: str, stored: bool) -> None:
+    def make(self, relation: str, select: Select, stored: bool) -> None:
         """See the port."""
+        select = str(select)
         self._shape(relation, select)
         if stored:
             self._frames[relation] = self._frame(select).persist(_level())
@@ -187,7 +188,7 @@ class Spark:
 
     def _with(self, name: str, frame: DataFrame, then: Callable[[], DataFrame]) -> DataFrame:
         """What ``then`` makes while a view is known by its rows."""
-        select = self._views.take(name)
+        select = str(self._views.take(name))
         self._frames[name] = frame
         try:
             return then()

@@ -1,0 +1,112 @@
+"""Tables whose columns are computed, and whose rows are looked up, where they are read: which relations they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recon.transformations.engines.late import Late, Rows, words
+from recon.transformations.engines.port import Engine
+from recon.transformations.operations.port import Kept
+from recon.transformations.operations.table import ROW, Table
+
+NARROW = 8
+"""Columns of a relation up to which moving all of them costs no more than joining."""
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A relation whose ``added`` columns look at other rows of ``base``, and that is not stored yet. ``known``: what they may name."""
+
+    base: str
+    real: tuple[str, ...]
+    added: Mapping[str, str]
+    known: Mapping[str, str]
+
+
+class LateTables:
+    """``sources``: of each relation of the request, those that it is computed from."""
+
+    def __init__(self, engine: Engine, sources: dict[str, set[str]]) -> None:
+        self._engine, self._sources = engine, sources
+        self._late: dict[str, Late] = {}
+        self._around: dict[str, _Around] = {}
+
+    def __contains__(self, relation: str) -> bool:
+        return relation in self._late
+
+    def begin(self, table: Table) -> None:
+        """Takes a relation that is there as one without late columns."""
+        if table.relation not in self._late:
+            self._late[table.relation] = Late(table.relation, tuple(sql for column in table.known for sql in column.sql), {})
+
+    def depth(self, relation: str) -> int:
+        """The layers in which its columns are computed."""
+        return self._late[relation].depth if relation in self._late else 0
+
+    def make(self, relation: str, kept: Kept) -> None:
+        """Makes a relation of another that is known here."""
+        late = self._late[kept.source]
+        if kept.around:
+            self._look_around(relation, kept, late)
+            return
+        more = late.more(kept.layers) if kept.layers else late
+        if late.core in self._around and (kept.join or kept.where or kept.added):
+            self.settle(kept.source)
+        if kept.join or kept.where or kept.added:
+            base = kept.source
+            if kept.layers:
+                base = self._view(f"w_{relation}", more)
+            rows = Rows(base, late.real, dict(kept.added), kept.join, kept.where, kept.number)
+            more = Late(self._view(f"k_{relation}", rows), (*late.real, *rows.added), late.columns)
+        self._late[relation] = more
+        self._view(relation, more)
+
+    def _look_around(self, relation: str, kept: Kept, late: Late) -> None:
+        """Makes columns that look at other rows: together with those before them, where they do not need them."""
+        earlier, base, real, added = self._around.get(late.core), kept.source, late.real, dict(kept.added)
+        if earlier is not None:
+            named = words(" ".join(added.values()))
+            if named & earlier.added.keys() or named & (late.columns.keys() - earlier.known.keys()):
+                self.settle(kept.source)
+            else:
+                base, real, added = earlier.base, earlier.real, {**earlier.added, **added}
+        core = f"k_{relation}"
+        known = earlier.known if earlier is not None and base == earlier.base else late.columns
+        self._around[core] = _Around(base, real, added, known)
+        self._view(core, Rows(base, real, added))
+        self._late[relation] = Late(core, (*real, *added), late.columns)
+        self._view(relation, self._late[relation])
+
+    def settle(self, relation: str) -> None:
+        """Stores the columns of a relation that look at other rows, and nothing else unless it is narrow."""
+        core = self._late[relation].core
+        around = self._around.pop(core, None)
+        if around is None:
+            return
+        if len(around.real) <= NARROW:
+            self._engine.store(core)
+            self._sources[core] = set()
+            return
+        beside = f"s_{core}"
+        self._engine.make(beside, str(Rows(around.base, (), around.added)), stored=True)
+        self._sources[beside] = set()
+        self._engine.drop(core)
+        joined = {name: f"w.{name}" for name in around.added}
+        self._view(core, Rows(around.base, around.real, joined, f" JOIN {beside} w ON w.{ROW} = t.{ROW}"))
+
+    def flatten(self, relation: str) -> None:
+        """Stores a relation with all its columns."""
+        self._engine.store(relation)
+        self._sources[relation] = set()
+        del self._late[relation]
+
+    def forget(self, relation: str) -> None:
+        """Gives up what is known of a relation."""
+        self._late.pop(relation, None)
+        self._around.pop(relation, None)
+
+    def _view(self, name: str, select: Late | Rows) -> str:
+        self._engine.make(name, select, stored=False)
+        self._sources[name] = set(select.sources) & (self._sources.keys())
+        return name
