@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recon.transformations.engines.late import Late, Rows, words
 from recon.transformations.engines.port import Engine
@@ -31,6 +31,7 @@ class LateTables:
         self._engine, self._sources = engine, sources
         self._late: dict[str, Late] = {}
         self._around: dict[str, _Around] = {}
+        self._rows: dict[str, Rows] = {}
 
     def __contains__(self, relation: str) -> bool:
         return relation in self._late
@@ -58,6 +59,10 @@ class LateTables:
             if kept.layers:
                 base = self._view(f"w_{relation}", more)
             rows = Rows(base, late.real, dict(kept.added), kept.join, kept.where, kept.number)
+            before = self._rows.get(late.core)
+            if kept.number != f"t.{ROW}" and before is not None and before.where and not before.join:
+                rows = replace(rows, base=before.base)  # the rows that stay are those that have a new number
+            self._rows[f"k_{relation}"] = rows
             more = Late(self._view(f"k_{relation}", rows), (*late.real, *rows.added), late.columns)
         self._late[relation] = more
         self._view(relation, more)
@@ -105,6 +110,7 @@ class LateTables:
         """Gives up what is known of a relation."""
         self._late.pop(relation, None)
         self._around.pop(relation, None)
+        self._rows.pop(relation, None)
 
     def _view(self, name: str, select: Late | Rows) -> str:
         self._engine.make(name, select, stored=False)

@@ -19,6 +19,10 @@ _QUOTIENT = (
     "ELSE (abs(v[1]) + abs(v[2]) // 2) // abs(v[2]) END"
 )
 _DIGITS_OF_64_BITS = 18
+_LARGE = 4 * 10**18
+"""Two integers up to this have a sum of 64 bits."""
+_SHORT = 160
+"""Characters of an operand that may occur several times in the text of an operation."""
 
 
 def emit_duckdb(expression: Expression, names: Mapping[str, str]) -> str:
@@ -78,9 +82,32 @@ def _digits(sql: str, kind: Type) -> str:
     return f"CAST(replace(CAST({sql} AS VARCHAR), '.', '') AS HUGEINT)" if kind.scale else f"CAST({sql} AS HUGEINT)"
 
 
+def _small_digits(sql: str, node: Node) -> tuple[str, str] | None:
+    """Whether a decimal's digits without the point are at most ``_LARGE``, and the digits as a BIGINT where they are; None where the text
+    would grow too long. ``sql``: of the node, which brings a number to more digits after the point."""
+    if node.op != "bring" or not sql.startswith("CAST(") or len(sql) > _SHORT:
+        return None
+    source, more = as_decimal(node.args[0].type), node.type.scale - as_decimal(node.args[0].type).scale
+    value = sql.removeprefix("CAST(").rpartition(" AS ")[0]
+    if source.scale > _DIGITS_OF_64_BITS or more < 0 or more > _DIGITS_OF_64_BITS:
+        return None
+    if node.args[0].type.kind != "integer":
+        narrow = f"DECIMAL({_DIGITS_OF_64_BITS},{source.scale})"
+        value = value if source.precision <= _DIGITS_OF_64_BITS else f"TRY_CAST({value} AS {narrow})"
+    most = Decimal(_LARGE // 10**more).scaleb(-source.scale)
+    digits = f"CAST({value} * {10**source.scale} AS BIGINT)" if source.scale else f"CAST({value} AS BIGINT)"
+    return f"{value} BETWEEN -{most:f} AND {most:f}", f"({digits} * {10**more})" if more else digits
+
+
 def _divide(node: Node, args: list[str]) -> str:
     above, below = (_digits(arg, operand.type) for arg, operand in zip(args, node.args, strict=True))
     quotient = _bound(f"[{above}, nullif({below}, 0)]", _QUOTIENT)
+    small = [_small_digits(arg, operand) for arg, operand in zip(args, node.args, strict=True)]
+    if small[0] and small[1]:
+        # DuckDB divides 64 bits twenty times as fast as 128.
+        (fits_1, one), (fits_2, two) = small[0], small[1]
+        divided = _QUOTIENT.replace("v[1]", one).replace("v[2]", f"nullif({two}, 0)")
+        quotient = f"CASE WHEN {fits_1} AND {fits_2} THEN {divided} ELSE {quotient} END"
     # Rounding up may add a digit that the type has no room for.
     return f"TRY_CAST(CAST({quotient} AS DECIMAL({DIGITS_MAX},0)) * {unit(QUOTIENT_SCALE)} AS {node.type.duckdb})"
 

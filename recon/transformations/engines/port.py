@@ -48,7 +48,8 @@ class Engine(Protocol):
         ...
 
     def totals(self, relation: str, aggregates: Sequence[str]) -> list[Any]:
-        """The values of aggregates over all rows, each a ``count`` or a ``sum``: a sum of nothing is 0."""
+        """The values of aggregates over all rows, each a ``count`` or a ``sum``, or for an engine that computes late any other: of nothing
+        it is 0."""
         ...
 
     def kinds(self, relation: str, error: str) -> list[tuple[int, int, int]]:

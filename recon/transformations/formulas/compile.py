@@ -16,7 +16,7 @@ from recon.transformations.formulas.tree import DIV0, NUM, VALUE, Call, ColumnOf
 from recon.vocabulary import Node, check
 from recon.vocabulary.check import Unfit
 from recon.vocabulary.duckdb import literal
-from recon.vocabulary.types import BOOLEAN, DATE, INTEGER, TEXT, TIMESTAMP, Type, common, decimal
+from recon.vocabulary.types import BOOLEAN, DATE, DIGITS_MAX, INTEGER, TEXT, TIMESTAMP, Type, common, decimal
 
 NUMBER_IN_TEXT = decimal(38, 10)
 """The type of a number that is read from a text."""
@@ -131,7 +131,7 @@ class Compiler:
         """add, sub, mul, div of numbers; a blank is 0."""
         operands = [self.zeroed(value) for value in (one, two)]
         tree = check.arithmetic(op, *operands)
-        error = f"CASE WHEN {RESULT} IS NULL THEN {NUM} END"
+        error = None if has_room(tree) else f"CASE WHEN {RESULT} IS NULL THEN {NUM} END"
         if op == "div":
             error = f"CASE WHEN {sql_of(operands[1])} = 0 THEN {DIV0} WHEN {RESULT} IS NULL THEN {NUM} END"
         return self.layers.computed(tree, [one, two], error)
@@ -285,11 +285,18 @@ _DAY_0 = Node("literal", (), DATE, date(1899, 12, 30))
 
 
 def number_in_text(text: str) -> str:
-    """SQL of the number that a text is, of the type ``NUMBER_IN_TEXT``; null where it is none."""
+    """SQL of the number that a text is, of the type ``NUMBER_IN_TEXT``; null where it is none. Digits alone need no other form."""
+    plain = f"WHEN regexp_full_match({text}, '[0-9]{{1,28}}(\\.[0-9]{{1,10}})?') THEN TRY_CAST({text} AS {NUMBER_IN_TEXT.duckdb})"
     form = f"regexp_matches({text}, {literal(_NUMBER_FORM)}) AND regexp_matches({text}, '[0-9]')"
     sign = f"CASE WHEN regexp_matches({text}, '[-(]') THEN '-' ELSE '' END"
     digits = f"regexp_replace({text}, '[^0-9.]', '', 'g') || CASE WHEN regexp_matches({text}, '%') THEN 'e-2' ELSE '' END"
-    return f"CASE WHEN {form} THEN TRY_CAST({sign} || {digits} AS {NUMBER_IN_TEXT.duckdb}) END"
+    return f"CASE {plain} WHEN {form} THEN TRY_CAST({sign} || {digits} AS {NUMBER_IN_TEXT.duckdb}) END"
+
+
+def has_room(tree: Node) -> bool:
+    """Whether the type of a sum, a difference, a product or their like has room for whatever the result is; no operand is null."""
+    full = tree.op in ("add", "sub", "mul") and tree.type.precision >= DIGITS_MAX
+    return tree.op in ("add", "sub", "mul", "neg", "abs") and tree.type.kind == "decimal" and not full
 
 
 def literal_integer(tree: Tree, what: str, low: int, high: int) -> int:

@@ -33,8 +33,8 @@ class _PerGroup(Operation):
     def added(self, plan: Plan, table: Table, kind: Type, value: str, error: str = "NULL") -> Table:
         """The table with the new column."""
         table.refuse_taken([self.to])
-        (made,) = plan.columns(1, [kind], [self.to])
-        added = [f"{value} AS {made.value}", f"CAST({error} AS TINYINT) AS {made.error}"]
+        (made,) = plan.columns(1, [kind], [self.to], errors=error != "NULL")
+        added = [f"{value} AS {made.value}", *([f"CAST({error} AS TINYINT) AS {made.error}"] if made.error else [])]
         columns = [ROW, *(sql for column in table.known for sql in column.sql), *added]
         relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation}", stored=True)
         plan.kept[relation] = Kept(table.relation, added=by_name(added), around=True)

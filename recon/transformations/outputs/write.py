@@ -11,7 +11,7 @@ from typing import Any
 
 from recon.errors import WrongInput
 from recon.storage.scratch import file_digest
-from recon.transformations.engines.figures import Figures, figures_of
+from recon.transformations.engines.figures import Figures, figures_of, sums_in
 from recon.transformations.engines.port import Engine
 from recon.transformations.inputs.files import Scratch
 from recon.transformations.making import Making
@@ -39,7 +39,7 @@ class Outputs:
 
     def __post_init__(self) -> None:
         self._split: dict[str, tuple[Table, Table]] = {}
-        self._counted: dict[str, Figures] = {}
+        self._counted: dict[tuple[Any, ...], Figures] = {}
 
     def write(self, s3: tuple[Scratch, Objects], check: Callable[[], None], certified: Certified) -> dict[str, Any]:
         """Writes all files, each beside its place, those for S3 in a scratch folder; when all are there and ``check`` has nothing
@@ -48,9 +48,8 @@ class Outputs:
         Raises WrongInput where an error is a reason to fail, or where rows do not fit."""
         outputs = self.request.outputs
         for output in outputs:
-            table = self.making.tables[output.table]
-            self.making.settled(table)
-            self._refuse(output, table)
+            self.making.settled(self.making.tables[output.table])
+            self._refuse(output, self.making.tables[output.table])
         paths = [path for path, _ in paths_of(self.request, self.certificate)]
         with placed(paths, self.folder, *s3) as new:
             certificate = certified([self._written(output, new) for output in outputs])
@@ -60,18 +59,26 @@ class Outputs:
         return certificate
 
     def _refuse(self, output: Output, table: Table) -> None:
-        errors = self._figures(table).errors
+        found = self._figures(table, self._sums_before(output, table))
+        errors = found.errors
         if errors and self.request.on_error == "fail":
             first = next(iter(errors.items()))
             raise WrongInput(f"output {output.path}: column {first[0]!r} has errors: {first[1]}; nothing was written")
         refuse_columns(output, table)
         good = self._good(table)
-        refuse_rows(output, self._figures(good).rows)
+        refuse_rows(output, found.rows if good is table else self._figures(good).rows)
 
-    def _figures(self, table: Table) -> Figures:
-        if table.relation not in self._counted:
-            self._counted[table.relation] = figures_of(self.engine, table.relation, table.known, table.known)
-        return self._counted[table.relation]
+    def _figures(self, table: Table, sums: bool = True) -> Figures:
+        counted = table.relation, table.columns, sums
+        if counted not in self._counted:
+            self._counted[counted] = figures_of(self.engine, table.relation, table.known, table.known if sums else ())
+        return self._counted[counted]
+
+    def _sums_before(self, output: Output, table: Table) -> bool:
+        """Whether sums are of the table, and not read from the file that is written: names that differ in their case only are one to the
+        engine there."""
+        distinct = len({column.name.casefold() for column in table.known}) == len(table.known)
+        return not (self.engine.late and output.suffix == ".parquet" and distinct and self.request.on_error != "reject")
 
     def _good(self, table: Table) -> Table:
         """The rows that are written."""
@@ -92,8 +99,10 @@ class Outputs:
         table = self.making.tables[output.table]
         good = self._good(table)
         more = self._write(output, good, new[output.path])
-        found = self._figures(good)
-        figures = {"path": output.path, "digest": file_digest(new[output.path]), "rows": found.rows, "sums": found.sums}
+        before = self._sums_before(output, table)
+        found = self._figures(good, before)
+        sums = found.sums if before else sums_in(self.engine, new[output.path], table.known)
+        figures = {"path": output.path, "digest": file_digest(new[output.path]), "rows": found.rows, "sums": sums}
         if self.request.on_error == "reject":
             bad, path = self._halves(table)[1], new[output.rejects]
             self.engine.copy(shown.as_rejects(bad, output.guard), path, ".csv")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from recon.errors import WrongUsage
 from recon.transformations.formulas.compile import Compiler, Function, literal_integer
-from recon.transformations.formulas.layers import RESULT, Value, sql_of
+from recon.transformations.formulas.layers import RESULT, Value, column, sql_of
 from recon.transformations.formulas.tree import NUM, Text, Tree
 from recon.vocabulary import Node, check
 from recon.vocabulary.types import DATE, INTEGER
@@ -41,9 +41,11 @@ def date_of(compiler: Compiler, args: Sequence[Tree]) -> Value:
     numbers = compiler.numbers(args)
     year, month, day = (compiler.whole(number) for number in numbers)
     year = f"({year} + CASE WHEN {year} BETWEEN 0 AND 1899 THEN 1900 ELSE 0 END)"
-    first = _first_of_month(f"({year} * 12 + {month} - 1)")
-    sql = f"CASE WHEN {day} BETWEEN -400000 AND 4000000 THEN TRY({first} + CAST({day} - 1 AS INTEGER)) END"
-    return compiler.sql(in_range(sql), DATE, numbers, f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
+    months, level = compiler.layers.add(f"{year} * 12 + {month} - 1", numbers)
+    sql = f"CASE WHEN {day} BETWEEN -400000 AND 4000000 THEN TRY({_first_of_month(months)} + CAST({day} - 1 AS INTEGER)) END"
+    date, level = compiler.layers.add(sql, level)
+    below = [*numbers, Value(column(date, DATE), None, level)]
+    return compiler.sql(in_range(date), DATE, below, f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
 
 
 def _months_on(end: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import reduce
 
 from recon.errors import WrongUsage
-from recon.transformations.formulas.compile import Compiler, Function, literal_integer, literal_number
+from recon.transformations.formulas.compile import Compiler, Function, has_room, literal_integer, literal_number
 from recon.transformations.formulas.layers import RESULT, Value, sql_of
 from recon.transformations.formulas.tree import DIV0, NUM, Tree
 from recon.vocabulary import Node, check
@@ -23,7 +23,11 @@ _DOUBLE = decimal(38, 10)
 def negative(compiler: Compiler, args: Sequence[Tree]) -> Value:
     """-x: binds more tightly than ^, so that -2^2 is 4."""
     value = compiler.number(compiler.value(args[0]))
-    return compiler.layers.computed(check.negative(compiler.zeroed(value)), [value], f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
+    return _signed(compiler, check.negative(compiler.zeroed(value)), value)
+
+
+def _signed(compiler: Compiler, tree: Node, value: Value) -> Value:
+    return compiler.layers.computed(tree, [value], None if has_room(tree) else f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
 
 
 def percent(compiler: Compiler, args: Sequence[Tree]) -> Value:
@@ -69,8 +73,7 @@ def _need_approximate(compiler: Compiler, why: str) -> None:
 def absolute(compiler: Compiler, args: Sequence[Tree]) -> Value:
     """ABS(x)."""
     value = compiler.number(compiler.value(args[0]))
-    tree = check.FUNCTIONS["abs"][2]([compiler.zeroed(value)])
-    return compiler.layers.computed(tree, [value], f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
+    return _signed(compiler, check.FUNCTIONS["abs"][2]([compiler.zeroed(value)]), value)
 
 
 def sign(compiler: Compiler, args: Sequence[Tree]) -> Value:
@@ -106,12 +109,13 @@ def _toward(name: str, up: bool) -> Callable[[Compiler, Sequence[Tree]], Value]:
         kind = as_decimal(node.type)
         if digits >= kind.scale:
             return compiler.layers.computed(node, [value])
-        wide, whole = _before_point(node)
+        _, whole = _before_point(node)
         to = whole if digits <= 0 else decimal(whole.precision + digits, digits)
-        sql = f"CAST({sql_of(node)} AS {wide})"
-        cut = f"trunc({sql}, {digits})"
+        sql = sql_of(node) if node.type == kind else f"CAST({sql_of(node)} AS {kind.duckdb})"
+        short = f"trunc({sql}, {digits})"
+        cut = f"CAST({short} AS {to.duckdb})"
         unit = f"CAST('{Decimal(1).scaleb(-digits):f}' AS DECIMAL({max(abs(digits), 1) + (digits < 0)},{max(digits, 0)}))"
-        found = f"CASE WHEN {cut} = {sql} THEN {cut} WHEN {sql} < 0 THEN {cut} - {unit} ELSE {cut} + {unit} END" if up else cut
+        found = f"CASE WHEN {short} = {sql} THEN {cut} WHEN {sql} < 0 THEN {cut} - {unit} ELSE {cut} + {unit} END" if up else cut
         return compiler.sql(f"TRY(CAST({found} AS {to.duckdb}))", to, [value], f"CASE WHEN {RESULT} IS NULL THEN {NUM} END")
 
     return build
