@@ -78,7 +78,7 @@ class Outputs:
         """Whether sums are of the table, and not read from the file that is written: names that differ in their case only are one to the
         engine there."""
         distinct = len({column.name.casefold() for column in table.known}) == len(table.known)
-        return not (self.engine.late and output.suffix == ".parquet" and distinct and self.request.on_error != "reject")
+        return not (self.engine.late and output.kind == "parquet" and distinct and self.request.on_error != "reject")
 
     def _good(self, table: Table) -> Table:
         """The rows that are written."""
