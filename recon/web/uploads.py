@@ -23,7 +23,7 @@ _LINKS = {
     "upload": link("show_upload", name="$response.body#/name"),
     "remove": link("remove_upload", name="$response.body#/name"),
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}}}
 _HEADERS = {"Location": {"description": "The path of the upload", "schema": {"type": "string"}}}
 
 
@@ -40,10 +40,15 @@ async def add_upload(request: Request, response: Response, site: SiteOf, holder:
         reason = "Send the bytes of the file as they are: Content-Type: application/octet-stream"
         raise ProblemError("wrong-type", reason, headers={"Accept": "application/octet-stream"})
     pieces = request.stream()
+    first = await _next(pieces)
+    if first is None:
+        raise ProblemError("wrong-request", "The body is empty; send the bytes of the file")
 
     def chunks() -> Iterator[bytes]:
-        while (piece := from_thread.run(_next, pieces)) is not None:
+        piece: bytes | None = first
+        while piece is not None:
             yield piece
+            piece = from_thread.run(_next, pieces)
 
     added: Upload = await anyio.to_thread.run_sync(site.service.uploads.add, holder, file, chunks())
     request.state.request = added.name
