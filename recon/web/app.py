@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from recon.errors import ReconError
 from recon.web import health, lookups, openapi, requests, results, uploads
-from recon.web.guard import Guard
+from recon.web.guard import Faults, Guard
 from recon.web.problems import ProblemError, problem_of, problem_of_parameters, problem_of_status
 from recon.web.site import Site
 
@@ -47,6 +47,7 @@ def routes(site: Site) -> FastAPI:
         RequestValidationError: _answered_parameters,
         HTTPException: _answered_status,
     }
+    app.add_middleware(Faults)
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     return app

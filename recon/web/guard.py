@@ -14,7 +14,7 @@ import anyio
 from starlette.requests import ClientDisconnect
 
 from recon.web.port import BODY_MAX
-from recon.web.problems import MEDIA_TYPE, RETRY_S, ProblemError
+from recon.web.problems import RETRY_S, ProblemError
 from recon.web.site import Site
 
 Message = MutableMapping[str, Any]
@@ -23,6 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HEADERS_MAX = 32_768
+"""Bytes of the path and all headers of a request."""
 AT_ONCE = 256
 """Requests that are answered at the same time; more are told to come again."""
 BODY_S, UPLOAD_S, PAUSE_S = 30.0, 900.0, 20.0
@@ -58,23 +60,51 @@ class Guard:
         self._at_once += 1
         try:
             if self._at_once > AT_ONCE:
-                raise ProblemError("busy", "Too many requests are being answered; try again", headers={"Retry-After": str(RETRY_S)})
-            await self._app(scope, body.receive, answer.send)
-        except ProblemError as problem:
-            await answer.replace(problem)
-        except ClientDisconnect:
-            _LOG.info("a client went away in the middle of a request")
-        except Exception:
-            await answer.replace(_internal())
+                problem = ProblemError("busy", "Too many requests are being answered; try again", headers={"Retry-After": str(RETRY_S)})
+                await problem.response()(scope, body.receive, answer.send)
+            elif (why := _malformed(scope)) is not None:
+                await ProblemError("malformed", why, headers={"Connection": "close"}).response()(scope, body.receive, answer.send)
+            else:
+                await self._app(scope, body.receive, answer.send)
         finally:
             self._at_once -= 1
 
 
-def _internal() -> ProblemError:
-    """The answer to a fault, and the fault in the log under the same number."""
-    number = secrets.token_hex(8)
-    _LOG.exception("fault %s", number)
-    return ProblemError("internal", f"A fault of the service; its log has it under {number}")
+def _malformed(scope: Scope) -> str | None:
+    """Why a head is refused. Length and chunks together: a proxy may go by the length, and take the rest for a request of its own."""
+    size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > HEADERS_MAX:
+        return f"The headers have more than {HEADERS_MAX:,} bytes"
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        return "Content-Length and Transfer-Encoding exclude each other"
+    return None
+
+
+class Faults:
+    """Answers what no route foresaw, inside of the framework, which would answer in its own words."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            _LOG.info("a client went away in the middle of a request")
+        except Exception:
+            number = secrets.token_hex(8)
+            _LOG.exception("fault %s", number)
+            if started:
+                raise  # the answer breaks off
+            problem = ProblemError("internal", f"A fault of the service; its log has it under {number}")
+            await problem.response()(scope, receive, send)
 
 
 class Body:
@@ -137,7 +167,7 @@ class Answer:
 
     def __init__(self, site: Site, scope: Scope, body: Body, send: Send) -> None:
         self._site, self._scope, self._body, self._send = site, scope, body, send
-        self._started, self._replaced, self._since = False, False, time.monotonic()
+        self._replaced, self._since = False, time.monotonic()
 
     async def send(self, message: Message) -> None:
         if self._replaced:
@@ -147,37 +177,25 @@ class Answer:
                 await self._note(message["status"])
             except OSError:
                 _LOG.exception("the audit log cannot be written")
-                await self.replace(ProblemError("may-pass", "The audit log cannot be written", headers={"Retry-After": str(RETRY_S)}))
+                await self._replace()
                 return
-            await self._start(message)
-        else:
-            await self._send(message)
+            message = {**message, "headers": await self._headers(message)}
+        await self._send(message)
 
-    async def replace(self, problem: ProblemError) -> None:
-        """Answers with a problem in place of anything else. An answer that has begun breaks off instead."""
-        if self._started:
-            raise ConnectionAbortedError("an answer broke off")
-        if self._replaced:
-            return
+    async def _replace(self) -> None:
+        """Answers that nothing is answered, in place of what was to be sent."""
         self._replaced = True
-        try:
-            await self._note(problem.status)
-        except OSError:
-            _LOG.exception("the audit log cannot be written")
-        body = problem.body()
-        headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
-        pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._start({"type": "http.response.start", "status": problem.status, "headers": pairs})
-        await self._send({"type": "http.response.body", "body": body})
+        problem = ProblemError("may-pass", "The audit log cannot be written", headers={"Retry-After": str(RETRY_S)})
+        given = problem.response()
+        start = {"type": "http.response.start", "status": given.status_code, "headers": given.raw_headers}
+        await self._send({**start, "headers": await self._headers(start)})
+        await self._send({"type": "http.response.body", "body": given.body})
 
-    async def _start(self, message: Message) -> None:
-        self._started = True
+    async def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
         given = [(name.lower(), value) for name, value in message.get("headers", [])]
         kept = {name for name, _ in given}
-        more = [pair for pair in HEADERS if pair[0] not in kept]
-        if not await self._body.drain():
-            more.append((b"connection", b"close"))
-        await self._send({**message, "headers": [*given, *more]})
+        close = [] if await self._body.drain() else [(b"connection", b"close")]
+        return [*given, *(pair for pair in HEADERS if pair[0] not in kept), *close]
 
     async def _note(self, status: int) -> None:
         """Counts the answer and adds it to the audit log."""

@@ -12,7 +12,6 @@ from recon.web.problems import MEDIA_TYPE, ProblemError
 
 HEADERS_S = 15.0
 """Seconds for the line and the headers of a request."""
-HEADERS_MAX = 32_768
 
 
 class Protocol(H11Protocol):

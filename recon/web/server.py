@@ -13,8 +13,9 @@ from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.web.app import application
 from recon.web.audit import Audit
+from recon.web.guard import HEADERS_MAX
 from recon.web.metrics import Metrics
-from recon.web.protocol import HEADERS_MAX, Protocol
+from recon.web.protocol import Protocol
 from recon.web.site import Site
 
 BACKLOG = 1024

@@ -23,7 +23,13 @@ _LINKS = {
     "upload": link("show_upload", name="$response.body#/name"),
     "remove": link("remove_upload", name="$response.body#/name"),
 }
-_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}}}
+_BYTES = {"type": "string", "format": "binary", "minLength": 1}
+_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}}}
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+    }
+}
 _HEADERS = {"Location": {"description": "The path of the upload", "schema": {"type": "string"}}}
 
 

@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 import web_site as w
 from folders import ROOT
 from service_site import sums
