@@ -25,11 +25,6 @@ _LINKS = {
 }
 _BYTES = {"type": "string", "format": "binary", "minLength": 1}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": _BYTES}}}}
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
-    }
-}
 _HEADERS = {"Location": {"description": "The path of the upload", "schema": {"type": "string"}}}
 
 
