@@ -56,6 +56,11 @@ class Definition:
         types = {name: str(kind) for name, kind in (*self.source.types.items(), *self.key_types.items())}
         return hashlib.sha256(json.dumps([fields, types], sort_keys=True).encode()).hexdigest()[:16]
 
+    @cached_property
+    def column_types(self) -> dict[str, Type]:
+        """The columns of the target: its keys, then its measures."""
+        return {**self.key_types, **{measure.name: measure.type for measure in self.config.measures if measure.name != ROWS}}
+
     def takes(self, name: str) -> bool:
         """Whether a file of its source with this name is one of its files."""
         return self.section.files is None or NamePattern(self.section.files).match(name) is not None

@@ -92,7 +92,7 @@ def _nothing(definition: Definition, folder: Path) -> Computed:
     """The result of no file: no row."""
     import duckdb
 
-    kinds = {**definition.key_types, **{measure.name: measure.type for measure in definition.config.measures if measure.name != ROWS}}
+    kinds = definition.column_types
     rows = folder / "rows.parquet"
     with duckdb.connect() as connection:
         columns = ", ".join(f"CAST(NULL AS {kind.duckdb}) AS {quoted(name)}" for name, kind in kinds.items())

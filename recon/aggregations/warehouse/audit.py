@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -45,6 +45,13 @@ def _difference(there: Sequence[Any] | None, load: tuple[int, dict[str, str]] | 
         if name in sums and Decimal(sums[name] or 0) != Decimal(total)
     ]
     return "; ".join(found)
+
+
+def rows(session: Session, target: str, scope: str, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of a scope, some at a time; none where there is no table."""
+    target = place(session, target)
+    if session.query(statements.columns(target)):
+        yield from session.stream(statements.all_rows(target, scope, columns))
 
 
 def sample(session: Session, target: str, scope: str, most: int) -> list[dict[str, Any]]:

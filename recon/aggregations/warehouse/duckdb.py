@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 
 from recon.aggregations.warehouse import audit, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse.port import Audit, Load, Loaded
+from recon.aggregations.warehouse.port import ROWS_AT_ONCE, Audit, Load, Loaded
 from recon.errors import TryAgain, WrongInput
 from recon.storage import parquet
 from recon.vocabulary.types import Type
@@ -56,6 +56,11 @@ class DuckDBWarehouse:
             return Audit(None, 0, 0, {})
         with self._transaction() as session:
             return audit.audit(session, target, keys)
+
+    def rows(self, target: str, scope: str, columns: Sequence[str]) -> Generator[list[tuple[Any, ...]], None, None]:
+        if self.path.exists():
+            with self._transaction() as session:
+                yield from audit.rows(session, target, scope, columns)
 
     def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -116,6 +121,11 @@ class _Session:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement).fetchall()
+
+    def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+        self._connection.execute(statement)
+        while found := self._connection.fetchmany(ROWS_AT_ONCE):
+            yield found
 
     def prepare(self, target: str) -> None:
         self.execute(statements.create_ledger(self.dialect))

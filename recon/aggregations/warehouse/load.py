@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -34,6 +34,10 @@ class Session(Protocol):
     def execute(self, statement: str) -> None: ...
 
     def query(self, statement: str) -> list[tuple[Any, ...]]: ...
+
+    def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a statement, some at a time."""
+        ...
 
     def prepare(self, target: str) -> None:
         """Makes the ledger where there is none, and waits until no other transaction loads the table. Raises TryAgain after a while."""

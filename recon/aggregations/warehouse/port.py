@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from recon.vocabulary.types import Type
 
 SCOPE, RUN, LEDGER = "recon_scope", "recon_run", "recon_loads"
+ROWS_AT_ONCE = 10_000
+"""Rows that are in memory at once where many are read."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Warehouse(Protocol):
 
     def audit(self, target: str, keys: Sequence[str]) -> Audit:
         """Whether the table's keys are unique and not null, and its scopes tie to their last loads."""
+        ...
+
+    def rows(self, target: str, scope: str, columns: Sequence[str]) -> Generator[list[tuple[Any, ...]], None, None]:
+        """The rows of a scope in order of ``columns``, some at a time; none where there is no table. To be closed where it is not read to
+        its end. A value may come as its text."""
         ...
 
     def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:

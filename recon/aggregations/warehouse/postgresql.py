@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.aggregations.warehouse import audit, rows, statements
 from recon.aggregations.warehouse import load as steps
-from recon.aggregations.warehouse.port import Audit, Load, Loaded
+from recon.aggregations.warehouse.port import ROWS_AT_ONCE, Audit, Load, Loaded
 from recon.config.secrets import Credentials
 from recon.errors import ConnectionLost, TryAgain, WrongInput, WrongUsage
 from recon.vocabulary.types import Type
@@ -46,6 +46,10 @@ class PostgreSQLWarehouse:
     def audit(self, target: str, keys: Sequence[str]) -> Audit:
         with self._transaction() as session:
             return audit.audit(session, target, keys)
+
+    def rows(self, target: str, scope: str, columns: Sequence[str]) -> Generator[list[tuple[Any, ...]], None, None]:
+        with self._transaction() as session:
+            yield from audit.rows(session, target, scope, columns)
 
     def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
         with self._transaction() as session:
@@ -100,6 +104,12 @@ class _Session:
         self.execute(statement)
         found: list[tuple[Any, ...]] = self._cursor.fetchall()
         return found
+
+    def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+        with self._connection.cursor(name="recon_rows") as cursor:  # the server keeps the rows, not this process
+            cursor.execute(statement)
+            while found := cursor.fetchmany(ROWS_AT_ONCE):
+                yield found
 
     def prepare(self, target: str) -> None:
         self.execute(f"SET lock_timeout = '{LOCK_S}s'")

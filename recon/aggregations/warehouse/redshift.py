@@ -8,7 +8,7 @@ do not notice. Its MERGE is not used; decision 026 says why.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -68,6 +68,10 @@ class RedshiftWarehouse:
         with self._errors():
             return audit.audit(self._session(), target, keys)
 
+    def rows(self, target: str, scope: str, columns: Sequence[str]) -> Generator[list[tuple[Any, ...]], None, None]:
+        with self._errors():
+            yield from audit.rows(self._session(), target, scope, columns)
+
     def sample(self, target: str, scope: str, most: int) -> list[dict[str, Any]]:
         with self._errors():
             return audit.sample(self._session(), target, scope, most)
@@ -124,6 +128,9 @@ class _Session:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         return self._statements.query(statement)
+
+    def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+        return self._statements.stream(statement)
 
     def prepare(self, target: str) -> None:
         number = self.dialect.types["integer"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recon.errors import ConnectionLost, ReconError, TryAgain, WrongInput, WrongUsage
@@ -40,16 +40,17 @@ class Statements:
         return str(self._run(sql, most_s)["Id"])
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return [row for page in self.stream(sql) for row in page]
+
+    def stream(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows page by page."""
         found = self._run(sql, STATEMENT_S_MAX)
-        if not found.get("HasResultSet"):
-            return []
-        rows: list[tuple[Any, ...]] = []
         more: dict[str, str] = {}
-        while True:
+        while found.get("HasResultSet"):
             page = call_with_retries(self._pace, self._client.get_statement_result, Id=found["Id"], **more)
-            rows += [tuple(_value(field) for field in record) for record in page["Records"]]
+            yield [tuple(_value(field) for field in record) for record in page["Records"]]
             if not page.get("NextToken"):
-                return rows
+                return
             more = {"NextToken": page["NextToken"]}
 
     def _run(self, sql: str, most_s: float) -> dict[str, Any]:

@@ -252,5 +252,9 @@ def null_keys(target: str, keys: Iterable[str]) -> str:
 
 
 def first_rows(target: str, scope: str, columns: Iterable[str], most: int) -> str:
+    return f"{all_rows(target, scope, columns)} LIMIT {most}"
+
+
+def all_rows(target: str, scope: str, columns: Iterable[str]) -> str:
     names = listed(columns)
-    return f"SELECT {names} FROM {quoted(target)} WHERE {SCOPE} = {text(scope)} ORDER BY {names} LIMIT {most}"
+    return f"SELECT {names} FROM {quoted(target)} WHERE {SCOPE} = {text(scope)} ORDER BY {names}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from warehouses import DEFAULT, KEYS, MEASURES, Shape, Site, load_of, row
 
+from recon.aggregations.warehouse import duckdb, postgresql
 from recon.aggregations.warehouse.port import Audit, Load, Loaded
 from recon.errors import ReconError, WrongInput
 from recon.vocabulary.types import INTEGER, TEXT, decimal
@@ -54,6 +55,17 @@ def test_a_load_has_exactly_one_row_per_key_with_its_values(site: Site, tmp_path
     (first,) = site.warehouse.sample("daily", "monday", 1)
     assert list(first) == [*KEYS, *MEASURES]
     assert (first["store"], first["code"], Decimal(first["sale"])) == ("a", 1, Decimal("10.50"))
+
+
+def test_the_rows_of_a_scope_are_read_some_at_a_time_in_order(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (duckdb, postgresql):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    site.warehouse.load(load_of(tmp_path, {("a", code): row(str(code)) for code in range(20)}, 1))
+    batches = list(site.warehouse.rows("daily", "monday", ["store", "code", "sale"]))
+    assert [(store, int(code), Decimal(sale)) for batch in batches for store, code, sale in batch] == [("a", at, at) for at in range(20)]
+    assert site.kind == "redshift" or [len(batch) for batch in batches] == [7, 7, 6]
+    assert not any(site.warehouse.rows("daily", "tuesday", ["store"]))
+    assert list(site.warehouse.rows("weekly", "monday", ["store"])) == []
 
 
 def test_a_second_load_changes_exactly_what_differs(site: Site, tmp_path: Path) -> None:
