@@ -13,6 +13,7 @@ from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
 from recon.intake.sources.load import load_sources
 from recon.intake.sources.site import Intake
+from recon.intake.sources.standing import standing_of
 from recon.intake.sources.tracking import Tracked, by_window
 from recon.model.windows import name_of
 from recon.stages.work import Windows, Work
@@ -92,14 +93,20 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefin
 
 
 def _per_window(intake: Intake, windows: Windows, figures: Figures) -> PerWindow:
-    """Raises NotReady, before anything is reported, for windows without a received file, and for processed records while some are in
-    progress."""
+    """Raises NotReady, before anything is reported, for windows without a received file or with rejected ones only, and for processed
+    records while some are in progress."""
     files = by_window(intake.tracking.files(window=tuple(map(name_of, windows))))
-    if empty := [name for name in map(name_of, windows) if name not in files]:
-        raise NotReady(f"window {empty[0]}: no file was received for it", empty)
+    if empty := [name for name in map(name_of, windows) if not _taken(files.get(name, []))]:
+        refused = "; ".join(f"{file.shown} is {file.state}: {file.reason}" for file in files.get(empty[0], []))
+        raise NotReady(f"window {empty[0]}: {refused or 'no file was received for it'}", empty)
     if figures is of_processed and (busy := [name for name, here in files.items() if in_progress(intake, here)]):
         raise NotReady(f"window {busy[0]}: {in_progress(intake, files[busy[0]]):,} records are in progress in the queue", busy)
     return _each(intake, windows, files, figures)
+
+
+def _taken(files: Sequence[Tracked]) -> list[Tracked]:
+    """The files that are not rejected: a window that has no other is not done."""
+    return [file for file in files if file.state not in ("rejected", "discarded")]
 
 
 def _each(intake: Intake, windows: Windows, files: dict[str, list[Tracked]], figures: Figures) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -127,6 +134,8 @@ def delivery_job(config: Config) -> dg.JobDefinition:
             found = take_inboxes(intake)
             touched = sorted({file.window for file in found.files if file.window is not None})
             for name, files in by_window(intake.tracking.files(window=tuple(touched))).items():
+                if not _taken(files):
+                    continue
                 window = config.grid.parse(name)
                 for asset in intake_names(config):
                     if asset == PROCESSED and in_progress(intake, files):
@@ -168,13 +177,14 @@ ARRIVED = "files_have_arrived"
 
 
 def arrival_check(config: Config) -> dg.AssetChecksDefinition:
-    """The check that no expected file is late."""
+    """The check that no expected file is late or rejected."""
     store, database = resource_key(config.name), database_key(config.name)
 
     @dg.asset_check(
         asset=asset_key(config.name, CLEAN),
         name=ARRIVED,
-        description="Every file that a source expects by now has landed. The metadata names the late ones.",
+        description="Every file that a source expects by now has landed, and no received file is rejected and not corrected. The metadata "
+        "names the others.",
         required_resource_keys={store, database},
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -189,7 +199,7 @@ _WINDOWS_MAX = 400
 
 
 def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
-    """Looks at the newest windows, from that of the first received file on."""
+    """Looks for expected files at the newest windows, from that of the first received file on, and for rejected files at all."""
     grid = intake.config.grid
     first, last = intake.tracking.first_window(), grid.index(now)
     begin = max(grid.index(grid.parse(first)), last - _WINDOWS_MAX) if first is not None else last + 1
@@ -199,7 +209,8 @@ def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
     for window in windows:
         expected = arrivals(grid, intake.sources, window, landed.get(name_of(window), []))
         late += [f"{name_of(window)}: {arrival.missing}" for arrival in expected if arrival.late(now)]
-    description = f"{len(late)} expected files or sources are missing, first {late[0]}" if late else "no expected file is late"
+    late += [f"{file.shown}, file {file.id}, is rejected: {file.reason}" for file in standing_of(intake).rejected]
+    description = f"{len(late)} files or sources are missing, first {late[0]}" if late else "no expected file is late, and none is rejected"
     metadata = {"late": dg.MetadataValue.json(late[:100])}
     return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
 

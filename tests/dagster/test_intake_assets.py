@@ -133,6 +133,31 @@ def test_a_run_that_rejects_a_file_fails_after_it_took_the_others(site: Path) ->
     assert dagster.metadata("clean_files")["dagster/row_count"]
 
 
+def test_a_window_whose_only_file_is_rejected_is_not_materialized(site: Path) -> None:
+    rules = site / "sources" / "stores.yaml"
+    rules.write_text(rules.read_text() + "rejects: file\n")
+    dagster = Site(site)
+    arrive(site, "IL-311.tdf")
+    (site / "inbox" / "IL-311.tdf").write_bytes((site / "inbox" / "IL-311.tdf").read_bytes().replace(b"2016", b"20x6", 1))
+    os.utime(site / "inbox" / "IL-311.tdf", (0, 0))
+    job = dagster.definitions.resolve_job_def("franchise_deliver")
+    assert not job.execute_in_process(instance=dagster.instance, run_config=QUIET, raise_on_error=False).success
+    dagster.tick()
+    for name in ("received_files", "clean_files"):
+        assert not dagster.instance.get_materialized_partitions(dg.AssetKey(["franchise", name])), name
+    key = dg.AssetCheckKey(dg.AssetKey(["franchise", "clean_files"]), "files_have_arrived")
+    assert shown(dagster.instance, key) is False
+    (window,) = {str(file.window) for file in recon.open(dagster.config).intake().tracking.files()}
+    assert window == WINDOW
+    chosen = dg.AssetSelection.assets(dg.AssetKey(["franchise", "clean_files"]))
+    built = dg.Definitions.merge(
+        dagster.definitions, dg.Definitions(jobs=[dg.define_asset_job("chosen", selection=chosen, executor_def=dg.in_process_executor)])
+    ).resolve_job_def("chosen")
+    tags = {"dagster/asset_partition_range_start": WINDOW, "dagster/asset_partition_range_end": WINDOW}
+    built.execute_in_process(instance=dagster.instance, tags=tags, run_config=QUIET, raise_on_error=False)
+    assert not dagster.instance.get_materialized_partitions(dg.AssetKey(["franchise", "clean_files"]))
+
+
 def test_a_sensor_that_starts_nothing_says_which_source_is_stopped_and_what_is_rejected(site: Path) -> None:
     rules = site / "sources" / "stores.yaml"
     rules.write_text(rules.read_text() + "rejects: stop\n")

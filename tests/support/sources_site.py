@@ -28,13 +28,17 @@ BY_NAME = "window: {part: day, format: '%Y%m%d'}"
 
 
 def site(
-    folder: Path, account: str = "required: true", extra: str = "", window: str = "window: {part: day, format: '%Y%m%d'}"
+    folder: Path,
+    account: str = "required: true",
+    extra: str = "",
+    window: str = "window: {part: day, format: '%Y%m%d'}",
+    columns: str = "",
 ) -> Reconciliation:
-    """A site in a folder, whose source has rules for its column ``account`` and ``extra`` fields."""
+    """A site in a folder, whose source has rules for its column ``account``, ``extra`` fields and one more of ``columns``."""
     (folder / "sources").mkdir(parents=True)
     (folder / "inbox").mkdir()
     (folder / "recon.yaml").write_text(RECON)
-    (folder / "sources" / "bank.yaml").write_text("\n".join([SOURCE.replace("ACCOUNT", account), window, extra, ""]))
+    (folder / "sources" / "bank.yaml").write_text("\n".join([SOURCE.replace("ACCOUNT", account) + (f"  {columns}\n" if columns else ""), window, extra, ""]))
     return recon.open(folder / "recon.yaml")
 
 

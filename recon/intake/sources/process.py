@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from recon.intake.sources.receive import VERSION_DIGITS
 from recon.intake.sources.records import InQueue, waits, worked_on
 from recon.intake.sources.site import Intake, of_file, received_file
 from recon.intake.sources.tracking import OPEN, Tracked
-from recon.intake.sources.window import window_of
+from recon.intake.sources.window import known_window, window_of
 from recon.model.windows import name_of
 from recon.storage import clock, layout
 from recon.storage.scratch import file_digest, scratch_folder
@@ -56,12 +57,18 @@ def _processed(intake: Intake, file: Tracked) -> Tracked:
         return intake.tracking.noted(file, str(waiting))
     except Exception as error:
         if isinstance(error, ReconError) and not isinstance(error, TryAgain) and transient_kind(error) is None:
-            return intake.tracking.move(_current(intake, file), "rejected", intake.run, reason=str(error))
+            return _rejected(intake, _current(intake, file), str(error))
         reason = str(error) if isinstance(error, ReconError) else f"unexpected {type(error).__name__}: {error}"
         failed = intake.tracking.failed(file, reason)
         if failed.tries < TRIES:
             raise TryAgain(f"try {failed.tries} of {TRIES} failed: {reason}; run the same again") from error
-        return intake.tracking.move(failed, "rejected", intake.run, reason=f"after {TRIES} tries: {reason}")
+        return _rejected(intake, failed, f"after {TRIES} tries: {reason}")
+
+
+def _rejected(intake: Intake, file: Tracked, reason: str, texts: Iterable[str] = (), **counts: Any) -> Tracked:
+    """Rejects a file. Notes the window that lacks its rows, where it is known: a file of another window does not correct it."""
+    window = known_window(intake, file, texts)
+    return intake.tracking.move(file, "rejected", intake.run, reason=reason, **({"window": window} if window else {}), **counts)
 
 
 def _current(intake: Intake, file: Tracked) -> Tracked:
@@ -75,7 +82,7 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
     made = convert(intake.config, source, received, file.digest, folder)
     counts = _counts(intake, made)
     if made.fault is not None:
-        return intake.tracking.move(file, "rejected", intake.run, reason=made.fault, **counts)
+        return _rejected(intake, file, made.fault, made.windows, **counts)
     window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
     counts |= {**_version(source, file, made), "rules": source.rules}
     file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)

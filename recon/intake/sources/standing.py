@@ -10,12 +10,13 @@ from recon.database.open import is_there
 from recon.intake.sources.inbox import Item
 from recon.intake.sources.site import Intake
 from recon.intake.sources.tracking import OPEN, Tracked
+from recon.intake.sources.window import known_window
 
 
 @dataclass
 class Standing:
-    """``rejected``: no later file of their series has landed, and nobody has taken them back or discarded them. ``open``: to be processed.
-    Both in order of arrival."""
+    """``rejected``: no later file of their series has landed in their window, and nobody has taken them back or discarded them. ``open``: to
+    be processed. Both in order of arrival."""
 
     rejected: list[Tracked]
     open: list[Tracked]
@@ -25,7 +26,10 @@ class Standing:
         if file.state == "rejected":
             self.rejected.append(file)
         elif file.state in ("landed", "superseded"):
-            self.rejected = [other for other in self.rejected if not (_alike(other, file) and other.id < file.id)]
+            corrected = (file.source, file.series, file.window)
+            self.rejected = [
+                other for other in self.rejected if (other.source, other.series, other.window) != corrected or other.id > file.id
+            ]
 
 
 def standing_of(intake: Intake) -> Standing:
@@ -47,13 +51,17 @@ def stopped(intake: Intake, standing: Standing) -> dict[str, Tracked]:
 def is_stopped(intake: Intake, standing: Standing, file: Tracked) -> bool:
     """Whether the source of ``file`` stops at a rejected file, which ``file`` does not correct."""
     stop = stopped(intake, standing).get(file.source)
-    return stop is not None and not _alike(stop, file)
+    return stop is not None and not _may_correct(intake, stop, file)
 
 
 def in_order(intake: Intake, standing: Standing) -> list[Tracked]:
     """The open files: first those that may correct a rejected file which stops their source, then in order of arrival."""
     stops = stopped(intake, standing)
-    return sorted(standing.open, key=lambda file: (not (file.source in stops and _alike(stops[file.source], file)), file.id))
+
+    def correcting(file: Tracked) -> bool:
+        return file.source in stops and _may_correct(intake, stops[file.source], file)
+
+    return sorted(standing.open, key=lambda file: (not correcting(file), file.id))
 
 
 def files_from(items: Iterable[Item], files: Iterable[Tracked], digests: dict[str, str]) -> list[Tracked]:
@@ -66,5 +74,8 @@ def files_from(items: Iterable[Item], files: Iterable[Tracked], digests: dict[st
     ]
 
 
-def _alike(one: Tracked, other: Tracked) -> bool:
-    return (one.source, one.series) == (other.source, other.series)
+def _may_correct(intake: Intake, bad: Tracked, file: Tracked) -> bool:
+    """Whether an open file may take the place of a rejected one: by source, series and window, as far as the windows are known."""
+    if (bad.source, bad.series) != (file.source, file.series):
+        return False
+    return bad.window is None or known_window(intake, file) in (None, bad.window)

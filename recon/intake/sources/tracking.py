@@ -148,10 +148,10 @@ class Tracking:
             return [_tracked(row) for row in connection.execute(query)]
 
     def uncorrected(self) -> list[Tracked]:
-        """The rejected files of which no later file of the same source and series ever landed, in order of arrival; without those that were
-        taken back out of a window."""
+        """The rejected files of which no later file of the same source and series ever landed in their window, in order of arrival; without
+        those that were taken back out of a window. A file whose window nobody knows is corrected by none."""
         later = FILES.alias()
-        alike = [later.c[name] == FILES.c[name] for name in ("reconciliation", "source", "series")]
+        alike = [later.c[name] == FILES.c[name] for name in ("reconciliation", "source", "series", "window")]
         corrects = sa.or_(later.c.landed_at.is_not(None), later.c.state == "superseded")
         landed = sa.exists().where(*alike, later.c.id > FILES.c.id, corrects)
         mine = (FILES.c.reconciliation == self.reconciliation, FILES.c.state == "rejected", FILES.c.landed_at.is_(None))

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from recon.errors import WrongInput
+from recon.errors import ReconError, WrongInput
 from recon.intake.sources.load import Source
+from recon.intake.sources.site import Intake, of_file
+from recon.intake.sources.tracking import Tracked
 from recon.model.windows import Grid, name_of
 
 
@@ -31,6 +33,15 @@ def window_of(grid: Grid, source: Source, file: str, arrived: datetime, texts: I
         f"{file}: its rows are of {len(set(windows.values()))} windows ({listed}); a file belongs to one: see {source.path}: window, "
         "and ask for one file per window, or use window: arrival"
     )
+
+
+def known_window(intake: Intake, file: Tracked, texts: Iterable[str] = ()) -> str | None:
+    """The name of a file's window, as far as it can be told without landing the file; None where it can't. ``texts``: as in ``window_of``,
+    of the rows that were read."""
+    try:
+        return name_of(window_of(intake.config.grid, of_file(intake, file), file.name, file.received_at, texts))
+    except ReconError:
+        return None
 
 
 def _parsed(grid: Grid, text: str | None, form: str, file: str, where: str) -> datetime:

@@ -14,6 +14,9 @@ import recon as library
 from recon.api import Reconciliation
 
 GOOD, BAD = "Konto;Betrag\na;1\n", "Konto;Betrag\na;1\n;2\n"
+DAY = 'day: {column: Tag, required: true}'
+GOOD_DAY = "Konto;Betrag;Tag\na;1;2026-11-01\n"
+BAD_DAY = GOOD_DAY + ";2;2026-11-01\n"
 OTHER = GOOD.replace("a;", "b;")
 
 
@@ -99,6 +102,19 @@ def test_files_that_wait_are_in_the_status_and_are_no_fault(tmp_path: Path, reco
     said = recon("status", "--config", str(r.config.path))
     assert said.status == 0
     assert "the file bank_20261101_1.csv is received and not landed yet" in said.out
+
+
+@pytest.mark.parametrize("rejected", [BAD_DAY, "Datum;Betrag\n"])
+def test_a_file_of_another_window_does_not_correct_one_of_the_same_name(rejected: str, tmp_path: Path, recon: Call) -> None:
+    """A sender names each day's file alike, and a column says the day."""
+    r = site(tmp_path, account="required: true", extra="rejects: file", window="window: {column: day, format: '%Y-%m-%d'}", columns=DAY)
+    first = deliver_one(r, rejected, "bank_daily_1.csv")
+    assert (first.state, first.window) == ("rejected", "2026-11-01T00:00Z" if rejected == BAD_DAY else None)
+    assert deliver_one(r, GOOD_DAY.replace("-01", "-02"), "bank_daily_1.csv").state == "landed"
+    said = recon("status", "--config", str(r.config.path))
+    assert (said.status, "the file bank_daily_1.csv is rejected and not corrected" in said.err) == (1, True)
+    assert deliver_one(r, GOOD_DAY, "bank_daily_1.csv").state == "landed"
+    assert recon("status", "--config", str(r.config.path)).status == (0 if rejected == BAD_DAY else 1)
 
 
 # A source that stops
